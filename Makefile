@@ -1,0 +1,51 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check docs format kafka lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/runtime: requirements/runtime.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements/runtime.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/runtime requirements/dev.txt
+	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+install: $(VENV)/dev  ## everything a developer needs, in .venv
+
+demo: $(VENV)/runtime  ## a simulated fleet through the whole pipeline, ending with the audit
+	$(BIN)/punchstream demo $(DEMO)
+
+test: $(VENV)/dev  ## every test; those on Apache Kafka need `make kafka` once
+	$(BIN)/pytest $(TEST)
+
+check: $(VENV)/dev  ## lint, types, import rules and docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/punchstream settings --format markdown | diff docs/settings.md - || (echo "docs/settings.md: run make docs"; exit 1)
+
+docs: $(VENV)/dev  ## the generated pages of docs/
+	$(BIN)/punchstream settings --format markdown > docs/settings.md
+
+format: $(VENV)/dev  ## the code in its one format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+kafka:  ## Apache Kafka for the tests and `DEMO="--broker kafka"`; needs Java 17 and Maven
+	mvn --quiet --batch-mode --file deploy/kafka/pom.xml dependency:copy-dependencies
+
+lock:  ## requirements/*.txt anew from pyproject.toml
+	$(LOCK) --extra embedded --extra build -o requirements/runtime.txt
+	$(LOCK) --extra embedded --extra build --extra dev -c requirements/runtime.txt -o requirements/dev.txt
+
+clean:  ## what was installed and built
+	rm -rf $(VENV) deploy/kafka/target .punchstream .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,146 @@
+"""The dead-letter envelope: a failed record as it was, and why it failed.
+
+Key, value and headers are the original's own bytes; what was added stands in further headers that begin with
+`x-original-` and `x-dead-letter-`, so that the usual Kafka tools can show a dead letter and send it back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Protocol
+
+from attendance.errors import InvalidRecord, Reason
+from attendance.times import format_milliseconds, parse_utc
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+
+Headers = Sequence[tuple[str, bytes]]
+
+MAX_MESSAGE: Final = 1000
+_OURS: Final = ("x-original-", "x-dead-letter-")
+
+
+class Record(Protocol):
+    """What a dead letter keeps of a consumed record (aiokafka's and Faust's records both have it)."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One failed record. `timestamp` is the original's, in milliseconds since the epoch.
+
+    `topic`, `partition` and `offset` say where it stood; a request that never became a record has none of them, and
+    `where` says what it was (`http:/v1/events`).
+    """
+
+    stage: str
+    reason: Reason
+    message: str
+    at: datetime
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp: int | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    where: str | None = None
+    attempts: int = 1
+    event_id: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        record: Record,
+        stage: str,
+        error: InvalidRecord,
+        at: datetime,
+        *,
+        attempts: int = 1,
+        event_id: str | None = None,
+    ) -> "DeadLetter":
+        """The dead letter of a consumed record."""
+        return cls(
+            stage=stage,
+            reason=error.reason,
+            message=error.message,
+            at=at,
+            key=record.key,
+            value=record.value,
+            headers=[(name, value) for name, value in record.headers or () if not name.startswith(_OURS)],
+            timestamp=record.timestamp,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            attempts=attempts,
+            event_id=event_id,
+        )
+
+    def encode_headers(self) -> list[tuple[str, bytes]]:
+        """The original's headers, then ours."""
+        ours = {
+            "x-original-topic": self.topic,
+            "x-original-partition": self.partition,
+            "x-original-offset": self.offset,
+            "x-original-timestamp": self.timestamp,
+            "x-dead-letter-stage": self.stage,
+            "x-dead-letter-reason": self.reason,
+            "x-dead-letter-message": self.message[:MAX_MESSAGE],
+            "x-dead-letter-attempts": self.attempts,
+            "x-dead-letter-at": format_milliseconds(self.at),
+            "x-dead-letter-where": self.where,
+            "x-dead-letter-event-id": self.event_id,
+        }
+        return [
+            *self.headers,
+            *((name, str(value).encode()) for name, value in ours.items() if value is not None),
+        ]
+
+    @classmethod
+    def decode(cls, key: bytes | None, value: bytes | None, headers: Headers) -> "DeadLetter":
+        """The dead letter that a record of the dead-letter topic holds.
+
+        Raises:
+            InvalidRecord: the record is no dead letter.
+        """
+        ours = {name: data.decode(errors="replace") for name, data in headers if name.startswith(_OURS)}
+
+        def number(name: str) -> int | None:
+            return int(ours[name]) if name in ours else None
+
+        try:
+            return cls(
+                stage=ours["x-dead-letter-stage"],
+                reason=Reason(ours["x-dead-letter-reason"]),
+                message=ours["x-dead-letter-message"],
+                at=parse_utc(ours["x-dead-letter-at"]),
+                key=key,
+                value=value,
+                headers=[(name, data) for name, data in headers if not name.startswith(_OURS)],
+                timestamp=number("x-original-timestamp"),
+                topic=ours.get("x-original-topic"),
+                partition=number("x-original-partition"),
+                offset=number("x-original-offset"),
+                where=ours.get("x-dead-letter-where"),
+                attempts=number("x-dead-letter-attempts") or 1,
+                event_id=ours.get("x-dead-letter-event-id"),
+            )
+        except (KeyError, ValueError) as error:
+            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a dead letter: {error!r}") from error
+
+
+async def report(producer: "AIOKafkaProducer", topic: str, letter: DeadLetter) -> None:
+    """Return when Kafka has the dead letter. Until then the record it came from must not count as done.
+
+    Raises:
+        aiokafka.errors.KafkaError: Kafka did not acknowledge.
+    """
+    await producer.send_and_wait(topic, key=letter.key, value=letter.value, headers=letter.encode_headers())

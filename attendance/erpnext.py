@@ -1,0 +1,187 @@
+"""One ERPNext site over its REST interface: frappe-client's session and credentials, our own reading of the answers.
+
+frappe-client takes every error without a traceback for success, has no timeout, and cannot insert many. So only its
+session is used, and each answer is told by HTTP status and `exc_type`, never by its text, which is translated.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+import requests
+from frappeclient import FrappeClient
+
+from attendance.errors import TargetFault, TargetRefused, TargetRejected, TargetUnavailable
+from attendance.settings import ErpnextSettings
+
+Filter = tuple[str, str, object]
+Document = dict[str, Any]
+
+MAX_INSERT_MANY: Final = 200  # Frappe refuses more in one request
+CHECKIN: Final = "Employee Checkin"
+EVENT_ID_FIELD: Final = "event_id"
+
+_BUSY: Final = frozenset({408, 429, 502, 503, 504})
+_PASSING: Final = frozenset({"OperationalError", "QueryTimeoutError", "QueryDeadlockError", "TimestampMismatchError"})
+_TAGS: Final = re.compile(r"<[^>]+>")
+
+
+class ErpnextClient:
+    """One connection to the site. Not safe for threads: each thread needs its own."""
+
+    def __init__(self, settings: ErpnextSettings) -> None:
+        self._client = FrappeClient(
+            settings.url.rstrip("/"),
+            api_key=settings.api_key,
+            api_secret=settings.api_secret.get_secret_value(),
+            verify=settings.verify_tls,
+        )
+        self._timeout = settings.timeout
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._client.session.close()
+
+    def logged_user(self) -> str:
+        """The user that the credentials belong to. Raises what `call` raises."""
+        return str(_part(self.call("GET", "/api/method/frappe.auth.get_logged_user"), "message"))
+
+    def time_zone(self) -> str:
+        """The site's IANA zone, in which ERPNext keeps its naive times. Raises what `call` raises."""
+        path = "/api/method/frappe.client.get_value?doctype=System+Settings&fieldname=time_zone"
+        return str(_part(self.call("GET", path), "message", "time_zone"))
+
+    def get_list(
+        self,
+        doctype: str,
+        fields: Sequence[str],
+        filters: Sequence[Filter] = (),
+        *,
+        order_by: str | None = None,
+        start: int = 0,
+        limit: int = 0,
+    ) -> list[Document]:
+        """The documents that match; `limit` 0 is all of them. Raises what `call` raises."""
+        body: dict[str, Any] = {
+            "doctype": doctype,
+            "fields": list(fields),
+            "filters": [list(each) for each in filters],
+            "limit_start": start,
+            "limit_page_length": limit,
+        }
+        if order_by:
+            body["order_by"] = order_by
+        # POST, because a request line takes only some 4,000 characters.
+        return list(_part(self.call("POST", "/api/method/frappe.client.get_list", body), "message"))
+
+    def insert(self, document: Mapping[str, Any]) -> str:
+        """Store one document and return its name. Raises what `call` raises."""
+        answer = self.call("POST", f"/api/resource/{quote(document['doctype'])}", document)
+        return str(_part(answer, "data", "name"))
+
+    def insert_many(self, documents: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Store up to 200 documents, all or none, and return their names in order. Raises what `call` raises."""
+        answer = self.call("POST", "/api/method/frappe.client.insert_many", {"docs": list(documents)})
+        return [str(name) for name in _part(answer, "message")]
+
+    def has_event_id_field(self) -> bool:
+        """Whether Employee Checkin has the unique field `event_id`, which makes retries safe at the database.
+
+        Raises what `call` raises.
+        """
+        wanted = [("dt", "=", CHECKIN), ("fieldname", "=", EVENT_ID_FIELD), ("unique", "=", 1)]
+        try:
+            return bool(self.get_list("Custom Field", ["name"], wanted, limit=1))
+        except TargetRefused:
+            # An HR user may not read Custom Field; but a list that names an unknown field is rejected.
+            try:
+                self.get_list(CHECKIN, [EVENT_ID_FIELD], limit=1)
+            except TargetRejected:
+                return False
+            return True
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """One request, and the JSON object that answers it.
+
+        Raises:
+            TargetUnavailable: no answer, an unreadable one, or one that says "later". A write may have happened.
+            TargetFault: the site failed inside on this request.
+            TargetRefused: the credentials, a permission or the address is wrong.
+            TargetRejected: the site will not take this request as it is.
+        """
+        try:
+            response = self._client.session.request(
+                method,
+                self._client.url + path,
+                data=None if body is None else orjson.dumps(body),
+                headers={"Accept": "application/json", "Content-Type": "application/json"},
+                timeout=self._timeout,
+                verify=self._client.verify,
+                # Following one would turn a POST into a GET, whose answer looks like success.
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise TargetUnavailable(f"{method} {path}: {type(error).__name__}") from error
+        return _read(response)
+
+
+def _part(answer: Mapping[str, Any], *path: str) -> Any:  # noqa: ANN401 - JSON
+    """What stands there in an answer; one without it is not Frappe's, whatever its status said."""
+    part: Any = answer
+    for name in path:
+        part = part.get(name) if isinstance(part, dict) else None
+    if part is None:
+        raise TargetUnavailable(f"an answer without {'.'.join(path)}")
+    return part
+
+
+def _read(response: requests.Response) -> dict[str, Any]:
+    try:
+        body = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        body = None
+    status = response.status_code
+    if not isinstance(body, dict):
+        raise _unreadable(status, response)
+    if status < 300:
+        if body.get("exc"):
+            raise TargetFault(f"{status} with an error inside: {_message(body)}")
+        return body
+    kind = str(body.get("exc_type") or response.reason)
+    message = _message(body)
+    if status in _BUSY or kind in _PASSING:
+        raise TargetUnavailable(f"{status} {kind}", _retry_after(response))
+    if status in {401, 403}:
+        raise TargetRefused(f"{status} {kind}: {message}")
+    if status < 500:
+        raise TargetRejected(status, kind, message)
+    raise TargetFault(f"{status} {kind}: {message}")
+
+
+def _unreadable(status: int, response: requests.Response) -> Exception:
+    """What an answer means that is no JSON object: it comes from something in front of Frappe, or was cut off."""
+    if 300 <= status < 400:
+        return TargetRefused(f"ERPNEXT_URL redirects to {response.headers.get('Location')}; set it to that address")
+    if status in {401, 403, 404}:
+        return TargetRefused(f"{status} {response.reason}, and not from Frappe: is ERPNEXT_URL right?")
+    if status == 413:
+        return TargetRejected(status, "RequestEntityTooLarge", "")
+    if 400 <= status < 500 and status not in _BUSY:
+        return TargetRejected(status, str(response.reason), "")
+    return TargetUnavailable(f"{status} {response.reason} without JSON", _retry_after(response))
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdecimal() else None
+
+
+def _message(body: Mapping[str, Any]) -> str:
+    """The site's own words, for a person to read. Nothing is decided by them."""
+    try:
+        first = orjson.loads(orjson.loads(body["_server_messages"])[0])["message"]
+    except (KeyError, IndexError, TypeError, orjson.JSONDecodeError):
+        first = body.get("exception") or body.get("_error_message") or ""
+    return _TAGS.sub("", str(first))[:500]

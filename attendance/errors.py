@@ -1,0 +1,102 @@
+"""The exception tree and the closed set of reasons.
+
+The tree is grouped by what the caller must do:
+
+    PunchstreamError
+    ├── ConfigurationError    stop the start; the message names the setting or the file entry
+    ├── InvalidRecord         never retry: dead-letter this record, go on with the next
+    ├── RetriableError        try again later, for as long as it takes
+    │   ├── KafkaUnavailable  nothing was acknowledged; the record may or may not be in Kafka
+    │   └── TargetUnavailable the target is down, slow or asks for fewer requests
+    │       └── TargetFault   it failed on this very request: it may be broken, or the record may break it
+    ├── TargetRejected        the target understood and will never take this; the caller finds out why
+    └── TargetRefused         credentials or permission: stop, say so, wait for a person
+"""
+
+from enum import StrEnum
+from typing import final
+
+
+@final
+class Reason(StrEnum):
+    """Why a record did not become a check-in, or a request was not accepted.
+
+    The same word is the dead-letter header, the metric label and the HTTP error code.
+    """
+
+    # The request (push)
+    UNKNOWN_DEVICE = "unknown_device"
+    BODY_TOO_LARGE = "body_too_large"
+    UNREADABLE_BODY = "unreadable_body"
+    INVALID_EVENT = "invalid_event"
+    KAFKA_UNAVAILABLE = "kafka_unavailable"
+    OVERLOADED = "overloaded"
+
+    # The record (any stage)
+    UNDECODABLE_RECORD = "undecodable_record"
+
+    # The stream's decisions
+    UNREADABLE_TIME = "unreadable_time"
+    IMPLAUSIBLE_TIME = "implausible_time"
+    DUPLICATE = "duplicate"
+    REPEAT = "repeat"
+    UNMAPPED_USER = "unmapped_user"
+    EMPLOYEE_INACTIVE = "employee_inactive"
+
+    # A fault of our own in one record, which must not hold up the others
+    INTERNAL_ERROR = "internal_error"
+
+    # The sink's findings
+    UNKNOWN_EMPLOYEE = "unknown_employee"
+    TARGET_REJECTED = "target_rejected"
+    TARGET_ERROR = "target_error"
+
+
+class PunchstreamError(Exception):
+    """Every error that this product raises on purpose."""
+
+
+class ConfigurationError(PunchstreamError):
+    """A setting or a registry entry is wrong or missing. One line, which names it."""
+
+
+class InvalidRecord(PunchstreamError):
+    """This record can never succeed as it is; the caller dead-letters it and goes on."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class RetriableError(PunchstreamError):
+    """The same call may succeed later. `retry_after` is in seconds, where the other side named a time."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class KafkaUnavailable(RetriableError):
+    """Kafka did not acknowledge. The record may still arrive: every consumer is idempotent by `event_id`."""
+
+
+class TargetUnavailable(RetriableError):
+    """The target did not answer, or answered that it cannot serve now."""
+
+
+class TargetFault(TargetUnavailable):
+    """The target failed inside while it handled this request. Only repetition tells an outage from a bad record."""
+
+
+class TargetRejected(PunchstreamError):
+    """The target understood the request and will not do it. `kind` is its own name for the error."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(f"{status} {kind}: {message}" if message else f"{status} {kind}")
+        self.status = status
+        self.kind = kind
+
+
+class TargetRefused(PunchstreamError):
+    """The target refuses these credentials or lacks a permission. A person has to act."""

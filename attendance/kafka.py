@@ -1,0 +1,400 @@
+"""Builds the aiokafka clients from settings, and sends records so that an acknowledgement means what it says."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+
+from attendance.errors import ConfigurationError, InvalidRecord, KafkaUnavailable, Reason
+from attendance.settings import KafkaSettings
+from attendance.topics import TABLE, topic_configs
+
+log = structlog.get_logger(__name__)
+
+MAX_RECORD_BYTES = 2 * 1024 * 1024  # a dead letter holds a whole request body
+WANTED_REPLICAS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class OutRecord:
+    """A record to be sent. `partition` None leaves the choice to the key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    partition: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return len(self.key or b"") + len(self.value or b"") + sum(len(n) + len(v) for n, v in self.headers)
+
+
+def ssl_context(settings: KafkaSettings) -> ssl.SSLContext | None:
+    """The TLS context that the settings ask for, None for a plain connection.
+
+    Raises:
+        ConfigurationError: a certificate cannot be read.
+    """
+    if "SSL" not in settings.security_protocol:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+        if settings.ssl_certfile:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"KAFKA_SSL_*: {error}") from error
+    return context
+
+
+def _connection(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "client_id": client_id,
+        "security_protocol": settings.security_protocol,
+        "ssl_context": ssl_context(settings),
+        "request_timeout_ms": round(settings.request_timeout * 1000),
+    }
+    if settings.security_protocol.startswith("SASL"):
+        if settings.sasl_username is None or settings.sasl_password is None:
+            raise ConfigurationError("KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed with a SASL protocol")
+        options |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": settings.sasl_password.get_secret_value(),
+        }
+    return options
+
+
+def create_producer(settings: KafkaSettings, client_id: str) -> AIOKafkaProducer:
+    """A producer, not started, whose acknowledgement means that every in-sync replica has the record."""
+    return AIOKafkaProducer(
+        **_connection(settings, client_id),
+        acks="all",
+        enable_idempotence=settings.enable_idempotence,
+        max_request_size=MAX_RECORD_BYTES,
+        max_batch_size=131_072,
+        linger_ms=2,
+    )
+
+
+def create_consumer(
+    settings: KafkaSettings, *topics: str, client_id: str, group: str | None = None, **options: Any
+) -> AIOKafkaConsumer:
+    """A consumer, not started, that begins at the earliest record and commits only when told to.
+
+    Without a group it is assigned every partition of its topics.
+    """
+    session = round(settings.session_timeout * 1000)
+    return AIOKafkaConsumer(
+        *topics,
+        **_connection(settings, client_id),
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        session_timeout_ms=session,
+        heartbeat_interval_ms=session // 6,
+        **options,
+    )
+
+
+class Producer:
+    """Sends records and returns when Kafka has them.
+
+    It connects when it is first used, and is built anew after an error that an idempotent producer does not survive
+    (aiokafka then fails every later send). Records that timed out may still arrive.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        client_id: str,
+        create: Callable[[KafkaSettings, str], AIOKafkaProducer] = create_producer,
+    ) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._create = create
+        self._producer: AIOKafkaProducer | None = None
+        self._lock = asyncio.Lock()
+        self._sending: set[asyncio.Task[None]] = set()
+        self.in_flight_bytes = 0
+
+    async def send(self, *records: OutRecord) -> None:
+        """Return when every record is acknowledged by all in-sync replicas.
+
+        Raises:
+            KafkaUnavailable: not within `KAFKA_REQUEST_TIMEOUT`; each record may be there or not.
+            InvalidRecord: a record is larger than Kafka takes; the others may be there or not.
+        """
+        if not records:
+            return
+        task = asyncio.create_task(self._send(records))
+        size = sum(record.size for record in records)
+        self.in_flight_bytes += size
+        self._sending.add(task)
+
+        def finished(done: asyncio.Task[None]) -> None:
+            self.in_flight_bytes -= size
+            self._sending.discard(done)
+            if not done.cancelled():
+                done.exception()  # seen here, so that asyncio does not report it for a caller that gave up
+
+        task.add_done_callback(finished)
+        # Cancelling an idempotent send would tear its sequence; so a late one is left to finish by itself.
+        done, _ = await asyncio.wait({task}, timeout=self._settings.request_timeout)
+        if not done:
+            raise KafkaUnavailable(f"no acknowledgement within {self._settings.request_timeout:g} s")
+        await task
+
+    async def _send(self, records: Sequence[OutRecord]) -> None:
+        producer = await self._started()
+        try:
+            acknowledgements = [
+                await producer.send(
+                    record.topic,
+                    value=record.value,
+                    key=record.key,
+                    partition=record.partition,
+                    headers=list(record.headers),
+                )
+                for record in records
+            ]
+            # All of them, also after the first failure: none may stay unobserved.
+            results = await asyncio.gather(*acknowledgements, return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+        except MessageSizeTooLargeError as error:
+            raise InvalidRecord(Reason.INVALID_EVENT, f"larger than {MAX_RECORD_BYTES} bytes") from error
+        except (KafkaError, IllegalStateError) as error:
+            await self._discard(producer, error)
+            raise KafkaUnavailable(f"{type(error).__name__}: {error}") from error
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._lock:
+            if self._producer is None:
+                producer = self._create(self._settings, self._client_id)
+                try:
+                    await producer.start()
+                except KafkaError as error:
+                    await producer.stop()
+                    raise KafkaUnavailable(f"{type(error).__name__}: {error}") from error
+                self._producer = producer
+            return self._producer
+
+    async def _discard(self, producer: AIOKafkaProducer, error: Exception) -> None:
+        async with self._lock:
+            if self._producer is not producer:
+                return
+            self._producer = None
+        log.warning("Kafka producer is rebuilt.", client_id=self._client_id, error=repr(error))
+        task = asyncio.create_task(_stop_quietly(producer))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def stop(self) -> None:
+        """Wait for what is in flight, at most `KAFKA_REQUEST_TIMEOUT`, and disconnect."""
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=self._settings.request_timeout)
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stop_quietly(producer)
+        for task in self._sending:
+            task.cancel()
+
+
+async def _stop_quietly(producer: AIOKafkaProducer) -> None:
+    try:
+        # stop() flushes, and a flush that cannot succeed never ends.
+        await asyncio.wait_for(producer.stop(), timeout=5)
+    except (KafkaError, TimeoutError) as error:
+        log.info("Kafka producer did not stop cleanly.", error=repr(error))
+
+
+async def follow(
+    settings: KafkaSettings,
+    topic: str,
+    apply: Callable[[ConsumerRecord], None],
+    *,
+    client_id: str,
+    caught_up: asyncio.Event | None = None,
+) -> None:
+    """Give every record of a compacted topic to `apply`, from the first, for ever; without a consumer group.
+
+    `caught_up` is set once everything that was there at the start has been applied. Where Kafka is not there yet it is
+    waited for.
+    """
+    while True:
+        consumer = create_consumer(settings, topic, client_id=client_id)
+        try:
+            await consumer.start()
+            if not consumer.assignment():
+                raise KafkaUnavailable(f"topic {topic} does not exist; `punchstream topics create` makes it")
+            missing = dict(await consumer.end_offsets(list(consumer.assignment())))
+            while True:
+                if caught_up is not None and not caught_up.is_set():
+                    missing = {tp: end for tp, end in missing.items() if await consumer.position(tp) < end}
+                    if not missing:
+                        caught_up.set()
+                for records in (await consumer.getmany(timeout_ms=500)).values():
+                    for record in records:
+                        apply(record)
+        except (KafkaError, KafkaUnavailable) as error:
+            log.warning("Kafka is waited for.", topic=topic, error=str(error))
+            await asyncio.sleep(1)
+        finally:
+            await consumer.stop()
+
+
+async def read(
+    settings: KafkaSettings, topic: str, client_id: str, since: datetime | None = None
+) -> AsyncIterator[list[ConsumerRecord]]:
+    """Every record that a topic holds now, in batches, in offset order within a partition.
+
+    With `since`, from the first record of that time on.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or there is no such topic.
+    """
+    consumer = create_consumer(settings, topic, client_id=client_id)
+    try:
+        await consumer.start()
+        partitions = list(consumer.assignment())
+        if not partitions:
+            raise KafkaUnavailable(f"topic {topic} does not exist; `punchstream topics create` makes it")
+        ends = await consumer.end_offsets(partitions)
+        if since is not None:
+            times = dict.fromkeys(partitions, int(since.timestamp() * 1000))
+            for tp, found in (await consumer.offsets_for_times(times)).items():
+                consumer.seek(tp, ends[tp] if found is None else found.offset)
+        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+            for batch in (await consumer.getmany(timeout_ms=500)).values():
+                yield batch
+    except KafkaError as error:
+        raise KafkaUnavailable(f"{type(error).__name__}: {error}") from error
+    finally:
+        await consumer.stop()
+
+
+async def snapshot(settings: KafkaSettings, topic: str, client_id: str) -> list[ConsumerRecord]:
+    """All that `read` gives, at once. For topics that are known to be small.
+
+    Raises:
+        KafkaUnavailable: see `read`.
+    """
+    return [record async for batch in read(settings, topic, client_id) for record in batch]
+
+
+async def _high_watermarks(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Where each partition ends, as a fetch reports it.
+
+    The embedded broker answers the plain question for it with the first offset of the last batch, plus one.
+    """
+    ends: dict[TopicPartition, int] = dict(await consumer.end_offsets(partitions))
+    filled = [tp for tp, end in ends.items() if end > 0]
+    consumer.assign(filled)
+    for tp in filled:
+        consumer.seek(tp, ends[tp] - 1)
+    while any(consumer.highwater(tp) is None for tp in filled):
+        await consumer.getmany(timeout_ms=50)
+    return ends | {tp: consumer.highwater(tp) for tp in filled}
+
+
+async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
+    """Create the topics that are missing. Returns each name and whether it was created now.
+
+    A topic that exists is left as it is; `describe_topics` shows where it differs.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer or refuses.
+    """
+    admin = AIOKafkaAdminClient(**_connection(settings, "punchstream-admin"))
+    try:
+        await admin.start()
+        brokers = len((await admin.describe_cluster())["brokers"])
+        replicas = settings.replication_factor or min(WANTED_REPLICAS, brokers)
+        wanted = {}
+        for name, topic in TABLE.items():
+            configs = topic_configs(topic, settings.retention_days)
+            configs["max.message.bytes"] = str(MAX_RECORD_BYTES)
+            if replicas >= WANTED_REPLICAS:
+                # With acks=all a record then survives the loss of any one broker.
+                configs["min.insync.replicas"] = str(replicas - 1)
+            full_name = settings.topics[name]
+            wanted[full_name] = NewTopic(
+                full_name, topic.partitions or settings.partitions, replicas, topic_configs=configs
+            )
+        existing = set(await admin.list_topics())
+        missing = [topic for name, topic in wanted.items() if name not in existing]
+        created = set()
+        if missing:
+            response = await admin.create_topics(missing)
+            for name, code, *_ in response.topic_errors:
+                error = for_code(code)
+                if code == 0:
+                    created.add(name)
+                elif error is not TopicAlreadyExistsError:
+                    raise KafkaUnavailable(f"topic {name}: {error.__name__}")
+        return {name: name in created for name in wanted}
+    except KafkaError as error:
+        raise KafkaUnavailable(f"{settings.bootstrap_servers}: {type(error).__name__}: {error}") from error
+    finally:
+        await admin.close()
+
+
+async def describe_topics(settings: KafkaSettings) -> list[dict[str, Any]]:
+    """Each topic with partitions, replicas and records held; `partitions` is 0 where it does not exist.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer.
+    """
+    admin = AIOKafkaAdminClient(**_connection(settings, "punchstream-admin"))
+    consumer = create_consumer(settings, client_id="punchstream-admin")
+    try:
+        await admin.start()
+        await consumer.start()
+        names = [settings.topics[name] for name in TABLE]
+        existing = set(await admin.list_topics())
+        described = {
+            entry["topic"]: entry["partitions"]
+            for entry in await admin.describe_topics([name for name in names if name in existing])
+        }
+        rows = []
+        for (_, topic), name in zip(TABLE.items(), names, strict=True):
+            found = described.get(name, [])
+            partitions = [TopicPartition(name, partition["partition"]) for partition in found]
+            first: Mapping[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+            last = await _high_watermarks(consumer, partitions)
+            rows.append(
+                {
+                    "topic": name,
+                    "partitions": len(found),
+                    "replicas": len(found[0]["replicas"]) if found else 0,
+                    "records": sum(last.values()) - sum(first.values()),
+                    "key": topic.key,
+                    "cleanup": topic.cleanup,
+                    "holds": topic.holds,
+                }
+            )
+        return rows
+    except KafkaError as error:
+        raise KafkaUnavailable(f"{settings.bootstrap_servers}: {type(error).__name__}: {error}") from error
+    finally:
+        await consumer.stop()
+        await admin.close()

@@ -1,0 +1,94 @@
+"""Prometheus metrics, from one table of names: a name that is not in it cannot be counted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
+
+Name = Literal[
+    "punchstream_events_received_total",
+    "punchstream_requests_refused_total",
+    "punchstream_request_seconds",
+    "punchstream_in_flight_bytes",
+    "punchstream_outcomes_total",
+    "punchstream_dead_letters_total",
+    "punchstream_user_map_entries",
+    "punchstream_directory_syncs_total",
+    "punchstream_directory_synced_timestamp_seconds",
+    "punchstream_deliveries_total",
+    "punchstream_delivery_seconds",
+    "punchstream_target_errors_total",
+    "punchstream_target_available",
+    "punchstream_sink_in_flight",
+]
+
+
+_Kind = TypeVar("_Kind", Counter, Gauge, Histogram)
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    kind: type[Counter] | type[Gauge] | type[Histogram]
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+TABLE: Final[Mapping[Name, _Metric]] = {
+    "punchstream_events_received_total": _Metric(
+        Counter, "Raw events that Kafka acknowledged.", ("site", "adapter", "transport")
+    ),
+    "punchstream_requests_refused_total": _Metric(Counter, "Requests that were answered other than 200.", ("reason",)),
+    "punchstream_request_seconds": _Metric(Histogram, "From a request's first byte to its answer."),
+    "punchstream_in_flight_bytes": _Metric(Gauge, "Bytes that wait for Kafka's acknowledgement."),
+    "punchstream_outcomes_total": _Metric(Counter, "Decisions of the stream.", ("outcome",)),
+    "punchstream_dead_letters_total": _Metric(Counter, "Dead letters that Kafka acknowledged.", ("stage", "reason")),
+    "punchstream_user_map_entries": _Metric(Gauge, "Entries of the user map in memory.", ("kind",)),
+    "punchstream_directory_syncs_total": _Metric(Counter, "Looks at the directory.", ("result",)),
+    "punchstream_directory_synced_timestamp_seconds": _Metric(
+        Gauge, "When the user map last agreed with the directory, seconds since the epoch."
+    ),
+    "punchstream_deliveries_total": _Metric(Counter, "Check-ins that the target holds.", ("status",)),
+    "punchstream_delivery_seconds": _Metric(Histogram, "One request to the target, answered or not."),
+    "punchstream_target_errors_total": _Metric(Counter, "Requests that the target did not accept.", ("kind",)),
+    "punchstream_target_available": _Metric(Gauge, "1 while the target answers and lets us in."),
+    "punchstream_sink_in_flight": _Metric(Gauge, "Check-ins fetched and not yet delivered."),
+}
+
+
+class Metrics:
+    """The metrics of one process. Each instance has its own registry, so a test can have its own counts."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._metrics = {
+            name: metric.kind(name, metric.meaning, metric.labels, registry=self._registry)
+            for name, metric in TABLE.items()
+        }
+
+    def count(self, name: Name, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        self._of(name, Counter, labels).inc(amount)
+
+    def gauge(self, name: Name, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        self._of(name, Gauge, labels).set(value)
+
+    def observe(self, name: Name, seconds: float, **labels: str) -> None:
+        """Add a duration to a histogram."""
+        self._of(name, Histogram, labels).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """Every metric in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def serve(self, host: str, port: int) -> None:
+        """Serve `/metrics` from a thread for as long as the process lives; port 0 serves none."""
+        if port:
+            start_http_server(port, host, self._registry)
+
+    def _of(self, name: Name, kind: type[_Kind], labels: dict[str, str]) -> _Kind:
+        metric = self._metrics[name]
+        if not isinstance(metric, kind):
+            raise TypeError(f"{name} is a {type(metric).__name__}, not a {kind.__name__}")
+        return metric.labels(**labels) if labels else metric

@@ -1,0 +1,150 @@
+"""The registry file: the fleet, read by every stage that applies a device's own policy."""
+
+import hmac
+from collections.abc import Iterator
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Literal
+
+import structlog
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from attendance.checkin import CheckinTime
+from attendance.errors import ConfigurationError
+from attendance.times import zone
+
+log = structlog.get_logger(__name__)
+
+Direction = Literal["from_device", "in", "out", "none"]
+
+
+def _known_zone(name: str) -> str:
+    try:
+        zone(name)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return name
+
+
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
+
+
+class Device(BaseModel):
+    """One terminal.
+
+    `direction` is the policy for `log_type`: what the device says, always in, always out, or left to the shift's rule.
+    `checkin_time` says in whose wall clock ERPNext gets this device's punches. `credentials` names environment
+    variables, never their values.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device_id: Identifier
+    name: str = ""
+    site: Identifier
+    timezone: Annotated[str, AfterValidator(_known_zone)]
+    mode: Literal["push", "pull", "file"] = "push"
+    adapter: str = "json"
+    host: str | None = None
+    port: int | None = Field(None, ge=1, le=65535)
+    token_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    credentials: dict[str, str] = Field(default_factory=dict)
+    direction: Direction = "from_device"
+    checkin_time: CheckinTime = "erpnext_zone"
+    installed_on: date | None = None
+    disabled: bool = False
+
+    def accepts(self, token: str) -> bool:
+        """Whether this is the device's token. Takes the same time for every wrong one."""
+        return self.token_sha256 is not None and hmac.compare_digest(self.token_sha256, hash_token(token))
+
+
+def hash_token(token: str) -> str:
+    """What the registry holds instead of a token."""
+    return sha256(token.encode()).hexdigest()
+
+
+class Registry:
+    """The fleet as the file has it.
+
+    A change of the file is taken up by `refresh`; while the file is wrong or gone, the last good fleet stays.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the file.
+
+        Raises:
+            ConfigurationError: it cannot be read or an entry is wrong; the message names the file and the entry.
+        """
+        self._path = path
+        self._stamp = _stamp(path)
+        self._devices = load(path)
+
+    def __iter__(self) -> Iterator[Device]:
+        return iter(self._devices.values())
+
+    def __len__(self) -> int:
+        return len(self._devices)
+
+    def get(self, device_id: str) -> Device | None:
+        """The device of that id, disabled or not."""
+        return self._devices.get(device_id)
+
+    def refresh(self) -> bool:
+        """Take up a changed file. True when the fleet changed; a bad file is logged and changes nothing."""
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            self._devices = load(self._path)
+        except ConfigurationError as error:
+            log.error("The registry file is wrong; the last good fleet stays.", error=str(error))
+            return False
+        log.info("The registry file was read again.", devices=len(self._devices))
+        return True
+
+
+def load(path: Path) -> dict[str, Device]:
+    """The devices of a registry file, by id.
+
+    Raises:
+        ConfigurationError: see `Registry`.
+    """
+    try:
+        entries = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"PUNCHSTREAM_DEVICES: {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: not YAML: {error}".replace("\n", " ")) from error
+    if isinstance(entries, dict) and set(entries) == {"devices"}:
+        entries = entries["devices"]
+    if not isinstance(entries, list):
+        raise ConfigurationError(f"{path}: must be a list of devices")
+    devices: dict[str, Device] = {}
+    for number, entry in enumerate(entries, start=1):
+        try:
+            device = Device.model_validate(entry)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise ConfigurationError(f"{path}: device {number}: {field}: {first['msg']}") from error
+        if device.device_id in devices:
+            raise ConfigurationError(f"{path}: device {number}: {device.device_id} is there twice")
+        if device.mode == "push" and device.token_sha256 is None:
+            raise ConfigurationError(
+                f"{path}: device {number}: {device.device_id} pushes, so it needs token_sha256 "
+                "(`punchstream devices token` makes one)"
+            )
+        devices[device.device_id] = device
+    return devices
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

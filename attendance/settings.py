@@ -1,0 +1,199 @@
+"""Settings: from the environment and `.env`, each with its meaning. `docs/settings.md` is generated from here."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from attendance.errors import ConfigurationError
+from attendance.topics import Topics
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())
+        if match is None:
+            raise ValueError("a duration such as 60, 90s, 5m, 12h or 90d")
+        return float(match[1]) * _UNITS[match[2]]
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0)]
+
+
+class _Group(BaseSettings):
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """These settings from the environment, `.env` and their defaults.
+
+        Raises:
+            ConfigurationError: a setting is wrong or missing; the message names it.
+        """
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]).upper() if first["loc"] else cls.__name__
+            raise ConfigurationError(f"{name}: {first['msg']}") from error
+
+
+class KafkaSettings(_Group):
+    """How every stage reaches Kafka."""
+
+    model_config = SettingsConfigDict(env_prefix="KAFKA_")
+
+    bootstrap_servers: str = Field("localhost:9092", description="Brokers, `host:port`, separated by commas.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to the brokers."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="SASL mechanism, with a SASL protocol."
+    )
+    sasl_username: str | None = Field(None, description="SASL user.")
+    sasl_password: SecretStr | None = Field(None, description="SASL password.")
+    ssl_cafile: Path | None = Field(None, description="CA certificates; the system's own where unset.")
+    ssl_certfile: Path | None = Field(None, description="Client certificate, for mutual TLS.")
+    ssl_keyfile: Path | None = Field(None, description="Key of the client certificate.")
+    topic_prefix: str = Field(
+        "attendance",
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="First part of every topic and consumer group name.",
+    )
+    enable_idempotence: bool = Field(
+        True, description="Idempotent producers. Off only for a broker that lacks them (the embedded one)."
+    )
+    partitions: int = Field(
+        12,
+        ge=1,
+        le=1000,
+        description="Partitions of the topics at creation. Fixed for life: device order and state need it.",
+    )
+    replication_factor: int | None = Field(
+        None, ge=1, description="Copies of each partition; where unset 3, or as many as there are brokers."
+    )
+    retention_days: int = Field(
+        400, ge=1, description="How long events and outcomes are kept. Longer than `DEDUP_HORIZON`."
+    )
+    request_timeout: Seconds = Field(
+        10, description="How long a produce may take before it counts as not acknowledged."
+    )
+    session_timeout: Seconds = Field(
+        30,
+        ge=6,
+        description="A consumer silent for so long is replaced. 6 s on the embedded broker, where joining takes half.",
+    )
+
+    @property
+    def topics(self) -> Topics:
+        """The topic names under this prefix."""
+        return Topics(self.topic_prefix)
+
+    def group(self, stage: str) -> str:
+        """The consumer group of a stage."""
+        return f"{self.topic_prefix}.{stage}"
+
+
+class CommonSettings(_Group):
+    """What every stage reads beside Kafka."""
+
+    punchstream_devices: Path = Field(Path("devices.yaml"), description="The registry file: the fleet.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level to log.")
+    log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text to read.")
+    metrics_host: str = Field("127.0.0.1", description="Where a stage other than push serves its metrics.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of `/metrics`; 0 serves none.")
+
+
+class PushSettings(_Group):
+    """The HTTP way in."""
+
+    model_config = SettingsConfigDict(env_prefix="PUSH_")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
+    max_body: int = Field(1_048_576, ge=1024, description="Largest request body, bytes, counted as it streams.")
+    max_in_flight: int = Field(
+        33_554_432,
+        ge=1024,
+        description="Bytes that may wait for Kafka's acknowledgement; beyond that requests are answered 503.",
+    )
+    retry_after: int = Field(5, ge=1, description="Seconds named in Retry-After of a 503.")
+    payload_fields: tuple[str, ...] = Field(
+        ("type", "verify_mode", "work_code", "sequence", "log_id", "temperature", "mask"),
+        description="The vendor's own fields that are kept, a JSON list. No photograph, template or name.",
+    )
+
+
+class StreamSettings(_Group):
+    """The stream's rules."""
+
+    punch_window: Seconds = Field(
+        60, description="A punch so near to a kept one of the same user on the same device is a repeat."
+    )
+    dedup_horizon: Seconds = Field(
+        90 * 86400, description="How far back duplicates are known. Longer than any terminal is offline."
+    )
+    future_tolerance: Seconds = Field(300, description="A punch dated further ahead of its arrival is implausible.")
+    stream_batch: int = Field(500, ge=1, description="Most records decided in one step.")
+    stream_linger: Seconds = Field(0.02, description="How long a step waits for more records.")
+
+
+class ErpnextSettings(_Group):
+    """The ERPNext site."""
+
+    model_config = SettingsConfigDict(env_prefix="ERPNEXT_")
+
+    url: str = Field(pattern=r"^https?://", description="The site, such as `https://erp.example.com`.")
+    api_key: str = Field(min_length=1, description="Key of the API user.")
+    api_secret: SecretStr = Field(min_length=1, description="Secret of the API user.")
+    timeout: Seconds = Field(30, gt=0, description="Longest wait for one answer.")
+    verify_tls: bool = Field(True, description="Whether the site's certificate is checked.")
+
+
+class DirectorySettings(_Group):
+    """The user map's source."""
+
+    model_config = SettingsConfigDict(env_prefix="DIRECTORY_")
+
+    interval: Seconds = Field(60, gt=0, description="Between two looks for changed employees.")
+    full_interval: Seconds = Field(
+        3600, gt=0, description="Between two full comparisons, which find removed employees."
+    )
+    max_removed: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Largest part of the employees or of their mappings that one look may remove; 1 allows any.",
+    )
+
+
+class SinkSettings(_Group):
+    """Delivery to the target."""
+
+    model_config = SettingsConfigDict(env_prefix="SINK_")
+
+    target: str = Field("erpnext", description="`erpnext`, or `jsonl` to try things out.")
+    jsonl_path: Path = Field(Path("checkins.jsonl"), description="The file that the `jsonl` target appends to.")
+    concurrency: int = Field(4, ge=1, le=64, description="Requests to the target at a time.")
+    batch: int = Field(100, ge=1, le=200, description="Most documents in one request.")
+    max_in_flight: int = Field(2000, ge=1, description="Check-ins fetched and not yet delivered, at most.")
+    retry_max: Seconds = Field(60, gt=0, description="Longest pause between two tries, with full jitter.")
+    error_attempts: int = Field(
+        8, ge=1, description="Tries of a record that alone provokes an error, before it is dead-lettered."
+    )
+
+
+GROUPS: tuple[type[_Group], ...] = (
+    KafkaSettings,
+    CommonSettings,
+    PushSettings,
+    StreamSettings,
+    ErpnextSettings,
+    DirectorySettings,
+    SinkSettings,
+)

@@ -1,0 +1,90 @@
+"""Times on the wire, and the one rule that reads a terminal's wall clock.
+
+A naive device time is read in the device's IANA zone. Where a change of clocks makes it ambiguous or impossible, the
+offset in force *before* the change is used: an ambiguous time is the first of the two instants, and a time inside the
+skipped hour becomes the same distance after the change.
+"""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from attendance.errors import ConfigurationError
+
+EPOCH_MILLISECONDS_FROM = 100_000_000_000  # as seconds this is the year 5138, as milliseconds 1973
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> ZoneInfo:
+    """The IANA zone of that name.
+
+    Raises:
+        ConfigurationError: no such zone.
+    """
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ConfigurationError(f"{name!r} is not an IANA time zone such as 'Asia/Riyadh'") from error
+
+
+def now() -> datetime:
+    """The server's clock, UTC."""
+    return datetime.now(UTC)
+
+
+def from_wall_clock(naive: datetime, zone_name: str) -> datetime:
+    """The UTC instant of a wall-clock time in a zone, by the rule at the head of this module."""
+    # fold=0 selects the offset before the change, for ambiguous and for impossible times alike (PEP 495).
+    return naive.replace(tzinfo=zone(zone_name), fold=0).astimezone(UTC)
+
+
+def to_wall_clock(instant: datetime, zone_name: str) -> datetime:
+    """The naive wall-clock time, whole seconds, that an instant has in a zone."""
+    return instant.astimezone(zone(zone_name)).replace(tzinfo=None, microsecond=0)
+
+
+def read_device_time(text: str, zone_name: str) -> datetime | None:
+    """The UTC instant, whole seconds, of what a device wrote; None when it cannot be derived.
+
+    Understood are ISO 8601 with or without an offset (`2026-01-01T08:00:00+03:00`, `2026-01-01 08:00:00`,
+    `2026/01/01 08:00:00`), and the Unix epoch in seconds or milliseconds. A date without a time of day is refused,
+    as is any form in which day and month could be exchanged.
+    """
+    text = text.strip()
+    try:
+        if text.isdecimal():
+            number = int(text)
+            seconds = number / 1000 if number >= EPOCH_MILLISECONDS_FROM else number
+            return datetime.fromtimestamp(seconds, UTC).replace(microsecond=0)
+        if len(text) < len("2026-01-01T08:00"):
+            return None
+        if text[4] == "/" and text[7] == "/":
+            text = text.replace("/", "-", 2)
+        parsed = datetime.fromisoformat(text)
+        if parsed.tzinfo is None:
+            return from_wall_clock(parsed, zone_name).replace(microsecond=0)
+        return parsed.astimezone(UTC).replace(microsecond=0)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def format_seconds(instant: datetime) -> str:
+    """`2026-01-01T05:00:00Z`: UTC, whole seconds."""
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+def format_milliseconds(instant: datetime) -> str:
+    """`2026-01-01T05:00:00.123Z`: UTC, milliseconds."""
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def parse_utc(text: str) -> datetime:
+    """The instant that one of the two formats above names.
+
+    Raises:
+        ValueError: not a time, or a time without an offset.
+    """
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text!r} has no offset from UTC")
+    return instant.astimezone(UTC)

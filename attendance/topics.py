@@ -1,0 +1,63 @@
+"""The topics: names, keys, partitions, retention. Nothing else spells them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Name = Literal["raw", "user_map", "checkins", "dropped", "unmapped", "dead_letters", "deliveries", "dedup_state"]
+
+DAY_MS: Final = 24 * 60 * 60 * 1000
+FOREVER: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic as it is created. `partitions` None means the setting `KAFKA_PARTITIONS`."""
+
+    suffix: str
+    key: str
+    holds: str
+    cleanup: Literal["delete", "compact"] = "delete"
+    keeps_forever: bool = False
+    partitions: int | None = None
+
+
+TABLE: Final[Mapping[Name, Topic]] = {
+    "raw": Topic("raw.v1", "device_id", "every punch as it arrived; the audit trail"),
+    "user_map": Topic(
+        "user-map.v1",
+        "kind, scope, user, source; or kind, employee",
+        "device users and employees",
+        "compact",
+        partitions=1,
+    ),
+    "checkins": Topic("checkins.v1", "employee", "punches whose employee is known"),
+    "dropped": Topic("dropped.v1", "device_id", "repeats, each naming the punch that was kept"),
+    "unmapped": Topic("unmapped.v1", "event_id", "punches that wait for a mapping", "compact"),
+    "dead_letters": Topic("dead-letters.v1", "that of the record", "what failed, and why", keeps_forever=True),
+    "deliveries": Topic("deliveries.v1", "event_id", "what the target answered"),
+    # Read by partition beside the raw topic, so both must have the same number of partitions.
+    "dedup_state": Topic("dedup-state.v1", "device_id, device_user_id", "the stream's memory", "compact"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The full names under one prefix, such as `attendance.raw.v1`."""
+
+    prefix: str
+
+    def __getitem__(self, name: Name) -> str:
+        """The full name of a topic."""
+        return f"{self.prefix}.{TABLE[name].suffix}"
+
+
+def topic_configs(topic: Topic, retention_days: int) -> dict[str, str]:
+    """The topic's configuration at the broker: cleanup, retention in milliseconds, timestamps."""
+    # A compacted topic keeps the newest value of each key for ever.
+    forever = topic.keeps_forever or topic.cleanup == "compact"
+    return {
+        "cleanup.policy": topic.cleanup,
+        "retention.ms": str(FOREVER if forever else retention_days * DAY_MS),
+        "message.timestamp.type": "CreateTime",
+    }

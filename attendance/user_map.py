@@ -1,0 +1,173 @@
+"""The user map: who a device's user is and what is known of that employee; its wire format and its cache.
+
+The topic is compacted and holds two kinds of records. A *user* record says which employee a device user is, within a
+scope: one device, one site, or everywhere. An *employee* record says what ERPNext knows of an employee. They are joined
+in memory, so that a change of status reaches every mapping of that employee. A record without a value removes.
+
+The source is part of a user record's key: each source writes keys of its own, so neither can overwrite the other, and
+what a CSV file said is removed without a trace. Readers prefer the CSV file's word within one scope.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Final, Literal, Protocol, get_args
+
+import orjson
+import structlog
+
+from attendance.errors import InvalidRecord, Reason
+from attendance.event import decode_object, text
+
+log = structlog.get_logger(__name__)
+
+EVERYWHERE: Final = "*"
+MapSource = Literal["csv", "erpnext"]
+SOURCES: Final[tuple[MapSource, ...]] = get_args(MapSource)  # the preferred one first
+
+
+class MapRecord(Protocol):
+    """A consumed record of the topic."""
+
+    key: bytes | None
+    value: bytes | None
+
+
+def site_scope(site: str) -> str:
+    """The scope of one site."""
+    return f"site:{site}"
+
+
+def device_scope(device_id: str) -> str:
+    """The scope of one device."""
+    return f"device:{device_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class UserMapping:
+    """A device user is this employee, within the scope (`*`, `site:NAME` or `device:ID`)."""
+
+    scope: str
+    device_user_id: str
+    employee: str
+    source: MapSource
+
+    @property
+    def key(self) -> bytes:
+        """The record key."""
+        return _user_key(self.scope, self.device_user_id, self.source)
+
+    def encode(self) -> bytes:
+        """The record value: JSON in UTF-8."""
+        return orjson.dumps({"employee": self.employee})
+
+
+def _user_key(scope: str, device_user_id: str, source: MapSource) -> bytes:
+    return orjson.dumps(["user", scope, device_user_id, source])
+
+
+@dataclass(frozen=True, slots=True)
+class Employee:
+    """What the directory knows of an employee. `status` is ERPNext's own word, such as `Active` or `Left`."""
+
+    name: str
+    status: str
+    relieving_date: date | None = None
+    company: str | None = None
+    branch: str | None = None
+
+    @property
+    def key(self) -> bytes:
+        """The record key."""
+        return orjson.dumps(["employee", self.name])
+
+    def encode(self) -> bytes:
+        """The record value: JSON in UTF-8."""
+        return orjson.dumps(
+            {
+                "status": self.status,
+                "relieving_date": self.relieving_date,
+                "company": self.company,
+                "branch": self.branch,
+            }
+        )
+
+
+def decode(key: bytes | None, value: bytes) -> UserMapping | Employee:
+    """The entry that a record of the topic holds.
+
+    Raises:
+        InvalidRecord: the record is neither kind.
+    """
+    data = decode_object(value)
+    try:
+        match orjson.loads(key or b""):
+            case ["user", str(scope), str(user), source] if source in SOURCES:
+                return UserMapping(scope, user, text(data, "employee"), source)
+            case ["employee", str(name)]:
+                relieved = data.get("relieving_date")
+                return Employee(
+                    name,
+                    text(data, "status"),
+                    None if relieved is None else date.fromisoformat(relieved),
+                    data.get("company"),
+                    data.get("branch"),
+                )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a user map entry: {error!r}") from error
+    raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a user map key: {key!r}")
+
+
+class UserMap:
+    """The user map in memory. Fed record by record; what it answers may be stale by as much as the feed is."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, UserMapping | Employee] = {}
+
+    def apply(self, key: bytes | None, value: bytes | None) -> None:
+        """Take in one record of the topic; a record without a value removes its key.
+
+        Raises:
+            InvalidRecord: the record is neither kind; the map is unchanged.
+        """
+        if value is None:
+            self._entries.pop(key or b"", None)
+        else:
+            entry = decode(key, value)
+            self._entries[entry.key] = entry
+
+    def learn(self, record: MapRecord) -> None:
+        """Take in one record; one that is neither kind is logged and ignored."""
+        try:
+            self.apply(record.key, record.value)
+        except InvalidRecord as error:
+            log.error("A user map entry is ignored.", key=record.key, error=error.message)
+
+    def mapping(self, site: str, device_id: str, device_user_id: str) -> UserMapping | None:
+        """Who this user of this device is: the device's own mapping before the site's before the general one."""
+        scopes = (device_scope(device_id), site_scope(site), EVERYWHERE)
+        return next(filter(None, (self.in_scope(scope, device_user_id) for scope in scopes)), None)
+
+    def in_scope(self, scope: str, device_user_id: str) -> UserMapping | None:
+        """Who this user is by the mappings of that very scope: the CSV file's before ERPNext's."""
+        for source in SOURCES:
+            entry = self._entries.get(_user_key(scope, device_user_id, source))
+            if isinstance(entry, UserMapping):
+                return entry
+        return None
+
+    def employee(self, name: str) -> Employee | None:
+        """What is known of that employee; None where the directory does not know it."""
+        entry = self._entries.get(orjson.dumps(["employee", name]))
+        return entry if isinstance(entry, Employee) else None
+
+    def mappings(self) -> Iterator[UserMapping]:
+        """Every mapping, in no order."""
+        return (entry for entry in self._entries.values() if isinstance(entry, UserMapping))
+
+    def employees(self) -> Iterator[Employee]:
+        """Every employee, in no order."""
+        return (entry for entry in self._entries.values() if isinstance(entry, Employee))
+
+    def __len__(self) -> int:
+        return len(self._entries)

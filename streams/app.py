@@ -1,0 +1,168 @@
+"""create_app: the Faust application. Topics, the table and the one agent; wiring only.
+
+Faust keeps the consumer group, the table and its recovery. What it would lose records with is not used:
+
+- Values are bytes and decoded by us, because Faust acknowledges a record that it cannot decode.
+- The stream is `noack`: Faust otherwise acknowledges a record whose agent raised or was cancelled. A step
+  acknowledges its records itself, once their outcomes and then the new state are in Kafka.
+- Outcomes and the table's changelog go through our own producer, whose acknowledgements are awaited; Faust's `send`
+  only enqueues and drops what fails.
+- No exception leaves the agent: what a step cannot survive ends the process, and the records come again.
+"""
+
+import asyncio
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
+
+import faust
+import structlog
+import uvloop
+from faust.types import StreamT
+
+from attendance import kafka as clients
+from attendance.kafka import Producer
+from attendance.metrics import Metrics
+from attendance.registry import Registry
+from attendance.settings import KafkaSettings, StreamSettings
+from attendance.user_map import UserMap
+from streams.pipeline import Pipeline, Rules
+from streams.step import Step
+
+log = structlog.get_logger(__name__)
+
+EXIT_FAULT: Final = 70  # EX_SOFTWARE
+
+
+def end_process() -> None:
+    """Leave at once. Neither Faust nor Python may still commit anything on the way out."""
+    os._exit(EXIT_FAULT)
+
+
+def create_app(
+    kafka: KafkaSettings,
+    stream: StreamSettings,
+    registry: Registry,
+    metrics: Metrics,
+    *,
+    on_fault: Callable[[], None] = end_process,
+) -> faust.App:
+    """The stream application, not started.
+
+    Assumes that the topics exist (`punchstream topics create`) and that the raw topic and the state topic have the
+    same number of partitions.
+    """
+    app = faust.App(**faust_settings(kafka))
+    raw = app.topic(kafka.topics["raw"], **_BYTES)
+    memory = app.Table(
+        "punches",
+        partitions=kafka.partitions,
+        changelog_topic=app.topic(kafka.topics["dedup_state"], partitions=kafka.partitions, **_BYTES),
+        key_type=bytes,
+        value_type=bytes,
+    )
+    users = UserMap()
+    users_known = asyncio.Event()
+    rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance)
+    producer = Producer(kafka, f"{kafka.topic_prefix}-stream")
+    step = Step(Pipeline(rules, users, registry.get), memory.data, producer, kafka.topics, metrics)
+
+    async def follow_users() -> None:
+        await clients.follow(
+            kafka,
+            kafka.topics["user_map"],
+            users.learn,
+            client_id=f"{kafka.topic_prefix}-stream-users",
+            caught_up=users_known,
+        )
+
+    async def refresh_registry() -> None:
+        await asyncio.to_thread(registry.refresh)
+
+    async def disconnect(_app: faust.App, **_: Any) -> None:
+        await producer.stop()
+
+    async def decide(events: StreamT[bytes]) -> None:
+        acknowledged_by_us = events.noack()
+        async for batch in acknowledged_by_us.noack_take(stream.stream_batch, within=stream.stream_linger):
+            try:
+                await users_known.wait()
+                for partition, members in by_partition(batch).items():
+                    await step(partition, [event.message for event in members])
+                    for event in members:
+                        await acknowledged_by_us.ack(event)
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
+                log.critical("The stream ends, because a step failed; its records come again.", exc_info=True)
+                on_fault()
+
+    app.task(follow_users)
+    app.timer(interval=1.0)(refresh_registry)
+    app.on_before_shutdown.connect(disconnect)
+    app.agent(raw, name="decide", concurrency=1)(decide)
+    return app
+
+
+def by_partition(events: Sequence[Any]) -> dict[int, list[Any]]:
+    """The events of each partition, in order."""
+    partitions: dict[int, list[Any]] = defaultdict(list)
+    for event in events:
+        partitions[event.message.partition].append(event)
+    return partitions
+
+
+_BYTES: Final[dict[str, Any]] = {
+    "key_type": bytes,
+    "value_type": bytes,
+    "key_serializer": "raw",
+    "value_serializer": "raw",
+}
+
+
+def faust_settings(kafka: KafkaSettings) -> dict[str, Any]:
+    """What Faust is told. It creates no topic, serves no web page, and runs no leader election of its own."""
+    settings: dict[str, Any] = {
+        "id": kafka.group("stream"),
+        "broker": [f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
+        "broker_session_timeout": kafka.session_timeout,
+        "broker_heartbeat_interval": kafka.session_timeout / 6,
+        # Faust refuses a session timeout above this.
+        "broker_request_timeout": max(kafka.session_timeout, 90.0),
+        "broker_commit_interval": 1.0,
+        "broker_max_poll_records": 500,
+        "consumer_auto_offset_reset": "earliest",
+        "processing_guarantee": "at_least_once",
+        "stream_wait_empty": True,
+        "store": "memory://",
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "table_standby_replicas": 0,
+        "web_enabled": False,
+        "worker_redirect_stdouts": False,
+    }
+    context = clients.ssl_context(kafka)
+    if kafka.security_protocol.startswith("SASL"):
+        assert kafka.sasl_password is not None
+        settings["broker_credentials"] = faust.SASLCredentials(
+            username=kafka.sasl_username,
+            password=kafka.sasl_password.get_secret_value(),
+            mechanism=kafka.sasl_mechanism,
+            ssl_context=context,
+        )
+    elif context is not None:
+        settings["broker_credentials"] = faust.SSLCredentials(context)
+    return settings
+
+
+def run(app: faust.App) -> NoReturn:
+    """Run a worker until SIGTERM or SIGINT; then finish the step in hand, commit, and exit.
+
+    Raises:
+        SystemExit: always, with the exit status.
+    """
+    uvloop.install()
+    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False)
+    worker.spinner = None  # it draws on standard output
+    worker.execute_from_commandline()

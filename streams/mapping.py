@@ -1,0 +1,53 @@
+"""Who punched: the user map's answer for one event, and the policies that depend on the device or the employee."""
+
+from typing import Final
+
+from attendance.checkin import Checkin, CheckinTime, LogType
+from attendance.errors import Reason
+from attendance.event import EventType, RawEvent
+from attendance.outcomes import Waiting
+from attendance.registry import Device, Direction
+from attendance.times import to_wall_clock
+from attendance.user_map import Employee, UserMap
+
+_FROM_DEVICE: Final[dict[EventType, LogType]] = {"IN": "IN", "OUT": "OUT", "UNKNOWN": ""}
+_FIXED: Final[dict[Direction, LogType]] = {"in": "IN", "out": "OUT", "none": ""}
+
+
+def assign(event: RawEvent, users: UserMap, device: Device | None) -> Checkin | Waiting:
+    """The check-in of a punch whose employee is known and may check in, else what it waits for.
+
+    Assumes an event time. A device that is not in the registry any more has the default policies.
+    """
+    assert event.event_time is not None
+    mapping = users.mapping(event.site, event.device_id, event.device_user_id)
+    employee = users.employee(mapping.employee) if mapping else None
+    if mapping is None or employee is None:
+        return Waiting(event, Reason.UNMAPPED_USER, mapping.employee if mapping else None)
+    if not _may_check_in(employee, event):
+        return Waiting(event, Reason.EMPLOYEE_INACTIVE, employee.name)
+    direction: Direction = device.direction if device else "from_device"
+    checkin_time: CheckinTime = device.checkin_time if device else "erpnext_zone"
+    return Checkin(
+        event_id=event.event_id,
+        employee=employee.name,
+        event_time=event.event_time,
+        log_type=_FROM_DEVICE[event.event_type] if direction == "from_device" else _FIXED[direction],
+        device_id=event.device_id,
+        device_user_id=event.device_user_id,
+        site=event.site,
+        device_timezone=event.device_timezone,
+        checkin_time=checkin_time,
+    )
+
+
+def _may_check_in(employee: Employee, event: RawEvent) -> bool:
+    """Active, or the punch is dated before the employee was relieved.
+
+    ERPNext refuses an employee whose status is Inactive whatever the date, so that one waits in any case.
+    """
+    if employee.status == "Active":
+        return True
+    if employee.status == "Inactive" or employee.relieving_date is None or event.event_time is None:
+        return False
+    return to_wall_clock(event.event_time, event.device_timezone).date() < employee.relieving_date

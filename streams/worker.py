@@ -1,0 +1,10 @@
+"""The one import-time singleton, for `faust -A streams.worker worker` and Faust's other commands."""
+
+from attendance.metrics import Metrics
+from attendance.registry import Registry
+from attendance.settings import CommonSettings, KafkaSettings, StreamSettings
+from streams.app import create_app
+
+app = create_app(
+    KafkaSettings.load(), StreamSettings.load(), Registry(CommonSettings.load().punchstream_devices), Metrics()
+)

@@ -1,0 +1,307 @@
+"""Every raw record gets exactly one outcome, by the design's rules."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attendance.checkin import Checkin
+from attendance.dead_letter import DeadLetter
+from attendance.errors import Reason
+from attendance.event import RawEvent, Source
+from attendance.outcomes import Dropped, Waiting
+from attendance.registry import Device
+from attendance.user_map import Employee, UserMap, UserMapping
+from streams.pipeline import Outcome, Pipeline, Rules
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+TIME = datetime(2026, 3, 2, 5, tzinfo=UTC)
+RULES = Rules(window=60, horizon=90 * 86400, future_tolerance=300)
+EVENT = RawEvent(
+    device_id="D1",
+    site="riyadh",
+    device_user_id="0417",
+    event_type="IN",
+    event_time=TIME,
+    device_time="2026-03-02 08:00:00",
+    device_timezone="Asia/Riyadh",
+    received_at=NOW,
+    source=Source("push", "json"),
+)
+
+
+@dataclass
+class Record:
+    value: bytes | None
+    offset: int
+    partition: int = 0
+    topic: str = "attendance.raw.v1"
+    timestamp: int = 0
+    key: bytes | None = b"D1"
+    headers: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+def user_map(*entries: UserMapping | Employee) -> UserMap:
+    users = UserMap()
+    for entry in entries:
+        users.apply(entry.key, entry.encode())
+    return users
+
+
+def known(status: str = "Active", relieving_date: date | None = None) -> UserMap:
+    return user_map(UserMapping("*", "0417", "HR-EMP-1", "erpnext"), Employee("HR-EMP-1", status, relieving_date))
+
+
+def decide_all(
+    *values: RawEvent | bytes | None, users: UserMap | None = None, device: Device | None = None
+) -> list[Outcome]:
+    pipeline = Pipeline(RULES, known() if users is None else users, lambda _: device)
+    records = [Record(v.encode() if isinstance(v, RawEvent) else v, offset) for offset, v in enumerate(values)]
+    return pipeline.decide(records, {}, NOW).outcomes
+
+
+def decide(value: RawEvent | bytes | None, users: UserMap | None = None, device: Device | None = None) -> Outcome:
+    return decide_all(value, users=users, device=device)[0]
+
+
+def device(**policy: object) -> Device:
+    return Device.model_validate(
+        {"device_id": "D1", "site": "riyadh", "timezone": "Asia/Riyadh", "token_sha256": "0" * 64} | policy
+    )
+
+
+def test_a_punch_of_a_known_active_employee_becomes_a_checkin() -> None:
+    assert decide(EVENT) == Checkin(
+        event_id=EVENT.event_id,
+        employee="HR-EMP-1",
+        event_time=TIME,
+        log_type="IN",
+        device_id="D1",
+        device_user_id="0417",
+        site="riyadh",
+        device_timezone="Asia/Riyadh",
+    )
+
+
+def test_a_punch_of_an_unknown_user_waits_whole() -> None:
+    assert decide(EVENT, users=UserMap()) == Waiting(EVENT, Reason.UNMAPPED_USER)
+
+
+def test_a_user_mapped_to_an_employee_that_the_directory_lacks_waits() -> None:
+    users = user_map(UserMapping("*", "0417", "HR-EMP-9", "csv"))
+
+    assert decide(EVENT, users=users) == Waiting(EVENT, Reason.UNMAPPED_USER, "HR-EMP-9")
+
+
+@pytest.mark.parametrize("status", ["Inactive", "Left", "Suspended"])
+def test_a_punch_of_an_employee_who_is_not_active_waits(status: str) -> None:
+    assert decide(EVENT, users=known(status)) == Waiting(EVENT, Reason.EMPLOYEE_INACTIVE, "HR-EMP-1")
+
+
+def test_a_punch_dated_before_the_relieving_date_is_delivered() -> None:
+    assert isinstance(decide(EVENT, users=known("Left", date(2026, 3, 3))), Checkin)
+    assert isinstance(decide(EVENT, users=known("Left", date(2026, 3, 2))), Waiting)
+
+
+def test_erpnext_refuses_an_inactive_employee_whatever_the_date_so_the_punch_waits() -> None:
+    assert isinstance(decide(EVENT, users=known("Inactive", date(2027, 1, 1))), Waiting)
+
+
+def test_the_relieving_date_is_a_day_of_the_devices_zone() -> None:
+    late_evening_in_riyadh = replace(EVENT, event_time=datetime(2026, 3, 2, 21, 30, tzinfo=UTC), received_at=NOW)
+    late_evening_in_riyadh = replace(late_evening_in_riyadh, received_at=NOW + timedelta(days=1))
+
+    assert isinstance(decide(late_evening_in_riyadh, users=known("Left", date(2026, 3, 3))), Waiting)
+
+
+def test_the_devices_mapping_comes_before_the_sites_and_that_before_the_general_one() -> None:
+    employees = [Employee(name, "Active") for name in ("ANY", "SITE", "DEVICE")]
+    everywhere = UserMapping("*", "0417", "ANY", "erpnext")
+    site = UserMapping("site:riyadh", "0417", "SITE", "csv")
+    one_device = UserMapping("device:D1", "0417", "DEVICE", "csv")
+
+    def employee(*mappings: UserMapping) -> str:
+        outcome = decide(EVENT, users=user_map(*employees, *mappings))
+        assert isinstance(outcome, Checkin)
+        return outcome.employee
+
+    assert employee(everywhere) == "ANY"
+    assert employee(everywhere, site) == "SITE"
+    assert employee(everywhere, site, one_device) == "DEVICE"
+
+
+@pytest.mark.parametrize(
+    ("direction", "said", "log_type"),
+    [
+        ("from_device", "IN", "IN"),
+        ("from_device", "OUT", "OUT"),
+        ("from_device", "UNKNOWN", ""),
+        ("in", "OUT", "IN"),
+        ("out", "UNKNOWN", "OUT"),
+        ("none", "IN", ""),
+    ],
+)
+def test_the_devices_direction_policy_sets_the_log_type(direction: str, said: str, log_type: str) -> None:
+    outcome = decide(replace(EVENT, event_type=said), device=device(direction=direction))  # type: ignore[arg-type]
+
+    assert isinstance(outcome, Checkin)
+    assert outcome.log_type == log_type
+
+
+def test_the_devices_checkin_time_policy_travels_with_the_checkin() -> None:
+    outcome = decide(EVENT, device=device(checkin_time="device_local"))
+
+    assert isinstance(outcome, Checkin)
+    assert outcome.checkin_time == "device_local"
+
+
+def test_a_resent_punch_is_dropped_and_names_the_one_kept() -> None:
+    kept, dropped = decide_all(EVENT, replace(EVENT, received_at=NOW + timedelta(hours=1)))
+
+    assert isinstance(kept, Checkin)
+    assert dropped == Dropped(
+        EVENT.event_id, EVENT.event_id, Reason.DUPLICATE, "D1", "0417", TIME, partition=0, offset=1
+    )
+
+
+def test_a_second_tap_is_dropped_and_names_the_one_kept() -> None:
+    tap = replace(EVENT, event_time=TIME + timedelta(seconds=20))
+
+    _, dropped = decide_all(EVENT, tap)
+
+    assert isinstance(dropped, Dropped)
+    assert (dropped.reason, dropped.event_id, dropped.kept_event_id) == (Reason.REPEAT, tap.event_id, EVENT.event_id)
+
+
+def test_the_same_user_number_on_another_device_is_somebody_elses_punch() -> None:
+    outcomes = decide_all(EVENT, replace(EVENT, device_id="D2"))
+
+    assert [type(outcome) for outcome in outcomes] == [Checkin, Checkin]
+
+
+def test_a_waiting_punch_is_remembered_so_its_copies_do_not_wait_as_well() -> None:
+    outcomes = decide_all(EVENT, EVENT, users=UserMap())
+
+    assert [type(outcome) for outcome in outcomes] == [Waiting, Dropped]
+
+
+def test_a_time_that_could_not_be_read_is_a_dead_letter() -> None:
+    outcome = decide(replace(EVENT, event_time=None, device_time="soon"))
+
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.reason is Reason.UNREADABLE_TIME
+    assert outcome.event_id == replace(EVENT, event_time=None, device_time="soon").event_id
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        NOW + timedelta(seconds=301),
+        datetime(2000, 1, 1, tzinfo=UTC),
+        datetime(1970, 1, 1, tzinfo=UTC),
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(2015, 12, 31, 12, tzinfo=UTC),
+    ],
+)
+def test_an_implausible_time_is_a_dead_letter_and_is_not_rewritten(time: datetime) -> None:
+    outcome = decide(replace(EVENT, event_time=time))
+
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.reason is Reason.IMPLAUSIBLE_TIME
+    assert outcome.value == replace(EVENT, event_time=time).encode()
+
+
+def test_a_clock_five_minutes_ahead_is_plausible() -> None:
+    assert isinstance(decide(replace(EVENT, event_time=NOW + timedelta(seconds=300))), Checkin)
+
+
+def test_a_punch_from_before_the_device_was_installed_is_implausible() -> None:
+    assert isinstance(decide(EVENT, device=device(installed_on="2026-03-02")), Checkin)
+    assert isinstance(decide(EVENT, device=device(installed_on="2026-03-03")), DeadLetter)
+
+
+@pytest.mark.parametrize("value", [None, b"", b"garbage", b"[1]", b'{"event_id": 1}', b"\xff\xfe"])
+def test_a_record_that_cannot_be_decoded_is_a_dead_letter_with_its_bytes(value: bytes | None) -> None:
+    outcome = decide(value)
+
+    assert isinstance(outcome, DeadLetter)
+    assert (outcome.reason, outcome.value, outcome.offset) == (Reason.UNDECODABLE_RECORD, value, 0)
+
+
+def test_one_poison_record_leaves_the_others_alone() -> None:
+    outcomes = decide_all(EVENT, b"poison", replace(EVENT, event_type="OUT"))
+
+    assert [type(outcome) for outcome in outcomes] == [Checkin, DeadLetter, Checkin]
+
+
+def test_a_fault_of_our_own_in_one_record_is_a_dead_letter_and_stops_nothing() -> None:
+    def broken(device_id: str) -> Device | None:
+        if device_id == "D2":
+            raise RuntimeError("a fault")
+        return None
+
+    records = [Record(e.encode(), n) for n, e in enumerate([replace(EVENT, device_id="D2"), EVENT])]
+    outcomes = Pipeline(RULES, known(), broken).decide(records, {}, NOW).outcomes
+
+    assert [type(outcome) for outcome in outcomes] == [DeadLetter, Checkin]
+    assert isinstance(outcomes[0], DeadLetter)
+    assert outcomes[0].reason is Reason.INTERNAL_ERROR
+
+
+def test_a_zone_that_this_machine_does_not_know_is_not_the_end() -> None:
+    assert isinstance(decide(replace(EVENT, device_timezone="Mars/Olympus")), DeadLetter)
+
+
+users = st.sampled_from(["0417", "9", "x"])
+events = st.builds(
+    lambda user, kind, seconds, ahead: replace(
+        EVENT,
+        device_user_id=user,
+        event_type=kind,
+        event_time=None if ahead == 3 else TIME + timedelta(seconds=seconds, days=ahead * 400),
+    ),
+    users,
+    st.sampled_from(["IN", "OUT", "UNKNOWN"]),
+    st.integers(0, 600),
+    st.sampled_from([0, 0, 0, 0, 1, 3]),
+)
+values = st.lists(st.one_of(events.map(RawEvent.encode), st.binary(max_size=20)), max_size=30)
+
+
+def run(
+    pipeline: Pipeline, values: list[bytes], state: Mapping[bytes, bytes], first: int = 0
+) -> tuple[list[Outcome], dict[bytes, bytes]]:
+    decisions = pipeline.decide([Record(v, first + n) for n, v in enumerate(values)], state, NOW)
+    return decisions.outcomes, {**state, **decisions.state}
+
+
+@given(values, st.integers(0, 30))
+def test_the_size_of_the_steps_changes_no_outcome(values: list[bytes], cut: int) -> None:
+    pipeline = Pipeline(RULES, known(), lambda _: None)
+
+    whole, state = run(pipeline, values, {})
+    head, between = run(pipeline, values[:cut], {})
+    tail, after = run(pipeline, values[cut:], between, first=min(cut, len(values)))
+
+    assert head + tail == whole
+    assert after == state
+
+
+@given(values, st.integers(0, 30))
+def test_records_that_come_again_after_a_crash_get_the_same_outcomes(values: list[bytes], cut: int) -> None:
+    """Whether the crash came before the state was written, or after it and before the commit."""
+    pipeline = Pipeline(RULES, known(), lambda _: None)
+
+    whole, state = run(pipeline, values, {})
+    _, between = run(pipeline, values[:cut], {})
+    with_all_state, _ = run(pipeline, values, state)
+    with_some_state, _ = run(pipeline, values, between)
+
+    for again in (with_all_state, with_some_state):
+        for before, after in zip(whole, again, strict=True):
+            assert type(after) is type(before)
+            if not isinstance(before, Dropped):
+                assert after == before
