@@ -41,6 +41,8 @@ format: $(VENV)/dev  ## the code in its one format
 	$(BIN)/ruff check --fix .
 
 kafka:  ## Apache Kafka for the tests and `DEMO="--broker kafka"`; needs Java 17 and Maven
+	@# Two versions of a jar must never meet on the class path.
+	rm -rf deploy/kafka/target
 	mvn --quiet --batch-mode --file deploy/kafka/pom.xml dependency:copy-dependencies
 
 lock:  ## requirements/*.txt anew from pyproject.toml

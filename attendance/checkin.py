@@ -82,11 +82,8 @@ class Checkin:
                 device_timezone=text(data, "device_timezone"),
                 checkin_time=data.get("checkin_time", "erpnext_zone"),
             )
+            if checkin.log_type not in LOG_TYPES or checkin.checkin_time not in CHECKIN_TIMES:
+                raise ValueError(f"log_type {checkin.log_type!r}, checkin_time {checkin.checkin_time!r}")
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a check-in: {error!r}") from error
-        if checkin.log_type not in LOG_TYPES or checkin.checkin_time not in CHECKIN_TIMES:
-            raise InvalidRecord(
-                Reason.UNDECODABLE_RECORD,
-                f"not a check-in: log_type {checkin.log_type!r}, checkin_time {checkin.checkin_time!r}",
-            )
         return checkin

@@ -22,15 +22,28 @@ _OURS: Final = ("x-original-", "x-dead-letter-")
 
 
 class Record(Protocol):
-    """What a dead letter keeps of a consumed record (aiokafka's and Faust's records both have it)."""
+    """What a dead letter keeps of a consumed record. `timestamp` is in milliseconds since the epoch."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
+    @property
+    def topic(self) -> str: ...
+
+    @property
+    def partition(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def timestamp(self) -> int: ...
+
+    @property
+    def key(self) -> bytes | None: ...
+
+    @property
+    def value(self) -> bytes | None: ...
+
+    @property
+    def headers(self) -> Headers: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ The tree is grouped by what the caller must do:
     ├── InvalidRecord         never retry: dead-letter this record, go on with the next
     ├── RetriableError        try again later, for as long as it takes
     │   ├── KafkaUnavailable  nothing was acknowledged; the record may or may not be in Kafka
+    │   ├── Overloaded        too much waits for Kafka already; nothing was sent
     │   └── TargetUnavailable the target is down, slow or asks for fewer requests
     │       └── TargetFault   it failed on this very request: it may be broken, or the record may break it
     ├── TargetRejected        the target understood and will never take this; the caller finds out why
@@ -27,6 +28,7 @@ class Reason(StrEnum):
     # The request (push)
     UNKNOWN_DEVICE = "unknown_device"
     BODY_TOO_LARGE = "body_too_large"
+    BODY_TOO_SLOW = "body_too_slow"
     UNREADABLE_BODY = "unreadable_body"
     INVALID_EVENT = "invalid_event"
     KAFKA_UNAVAILABLE = "kafka_unavailable"
@@ -79,6 +81,10 @@ class RetriableError(PunchstreamError):
 
 class KafkaUnavailable(RetriableError):
     """Kafka did not acknowledge. The record may still arrive: every consumer is idempotent by `event_id`."""
+
+
+class Overloaded(RetriableError):
+    """More would wait for Kafka's acknowledgement than may. Nothing of this call was sent."""
 
 
 class TargetUnavailable(RetriableError):

@@ -127,13 +127,10 @@ class RawEvent:
                 replayed=data.get("replayed", False),
                 payload=data.get("payload", {}),
             )
+            if event.event_type not in EVENT_TYPES or event.source.transport not in TRANSPORTS:
+                raise ValueError(f"type {event.event_type!r}, transport {event.source.transport!r}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a raw event: {error!r}") from error
-        if event.event_type not in EVENT_TYPES or event.source.transport not in TRANSPORTS:
-            raise InvalidRecord(
-                Reason.UNDECODABLE_RECORD,
-                f"not a raw event: type {event.event_type!r}, transport {event.source.transport!r}",
-            )
         return event
 
 

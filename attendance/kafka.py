@@ -87,8 +87,10 @@ def create_producer(settings: KafkaSettings, client_id: str) -> AIOKafkaProducer
         acks="all",
         enable_idempotence=settings.enable_idempotence,
         max_request_size=MAX_RECORD_BYTES,
-        max_batch_size=131_072,
-        linger_ms=2,
+        # A broker without idempotent producers is the embedded one. It takes the first offset of a partition's last
+        # batch for the last, so whoever reads up to the end (Faust's recovery does) stops short, unless each batch
+        # holds one record.
+        max_batch_size=131_072 if settings.enable_idempotence else 1,
     )
 
 
@@ -108,6 +110,8 @@ def create_consumer(
         auto_offset_reset="earliest",
         session_timeout_ms=session,
         heartbeat_interval_ms=session // 6,
+        # The embedded broker answers a fetch only when half of this is over.
+        fetch_max_wait_ms=100,
         **options,
     )
 
@@ -125,6 +129,12 @@ class Producer:
         client_id: str,
         create: Callable[[KafkaSettings, str], AIOKafkaProducer] = create_producer,
     ) -> None:
+        """Nothing is connected yet.
+
+        Raises:
+            ConfigurationError: a setting is missing or a certificate cannot be read.
+        """
+        _connection(settings, client_id)  # for its errors: they should stop the start, not the first send
         self._settings = settings
         self._client_id = client_id
         self._create = create
@@ -299,23 +309,6 @@ async def snapshot(settings: KafkaSettings, topic: str, client_id: str) -> list[
     return [record async for batch in read(settings, topic, client_id) for record in batch]
 
 
-async def _high_watermarks(
-    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
-) -> dict[TopicPartition, int]:
-    """Where each partition ends, as a fetch reports it.
-
-    The embedded broker answers the plain question for it with the first offset of the last batch, plus one.
-    """
-    ends: dict[TopicPartition, int] = dict(await consumer.end_offsets(partitions))
-    filled = [tp for tp, end in ends.items() if end > 0]
-    consumer.assign(filled)
-    for tp in filled:
-        consumer.seek(tp, ends[tp] - 1)
-    while any(consumer.highwater(tp) is None for tp in filled):
-        await consumer.getmany(timeout_ms=50)
-    return ends | {tp: consumer.highwater(tp) for tp in filled}
-
-
 async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
     """Create the topics that are missing. Returns each name and whether it was created now.
 
@@ -380,7 +373,7 @@ async def describe_topics(settings: KafkaSettings) -> list[dict[str, Any]]:
             found = described.get(name, [])
             partitions = [TopicPartition(name, partition["partition"]) for partition in found]
             first: Mapping[TopicPartition, int] = await consumer.beginning_offsets(partitions)
-            last = await _high_watermarks(consumer, partitions)
+            last: Mapping[TopicPartition, int] = await consumer.end_offsets(partitions)
             rows.append(
                 {
                     "topic": name,

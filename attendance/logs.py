@@ -20,6 +20,8 @@ def mask_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 def _masked(name: str, value: object) -> object:
     if isinstance(value, dict):
         return {inner: _masked(str(inner), deeper) for inner, deeper in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(name, each) for each in value]
     return MASK if _SECRET.search(name) and value else value
 
 

@@ -117,7 +117,7 @@ def load(path: Path) -> dict[str, Device]:
         entries = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"PUNCHSTREAM_DEVICES: {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date such as 2026-02-30 is a plain ValueError
         raise ConfigurationError(f"{path}: not YAML: {error}".replace("\n", " ")) from error
     if isinstance(entries, dict) and set(entries) == {"devices"}:
         entries = entries["devices"]

@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import orjson
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from attendance.errors import ConfigurationError
 from attendance.topics import Topics
@@ -20,6 +21,10 @@ def _duration(value: object) -> object:
             raise ValueError("a duration such as 60, 90s, 5m, 12h or 90d")
         return float(match[1]) * _UNITS[match[2]]
     return value
+
+
+def _json(value: object) -> object:
+    return orjson.loads(value) if isinstance(value, str) else value
 
 
 Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0)]
@@ -39,8 +44,8 @@ class _Group(BaseSettings):
             return cls(**overrides)
         except ValidationError as error:
             first = error.errors()[0]
-            name = str(first["loc"][0]).upper() if first["loc"] else cls.__name__
-            raise ConfigurationError(f"{name}: {first['msg']}") from error
+            name = f"{cls.model_config.get('env_prefix', '')}{first['loc'][0]}" if first["loc"] else cls.__name__
+            raise ConfigurationError(f"{name.upper()}: {first['msg']}") from error
 
 
 class KafkaSettings(_Group):
@@ -116,14 +121,19 @@ class PushSettings(_Group):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
-    max_body: int = Field(1_048_576, ge=1024, description="Largest request body, bytes, counted as it streams.")
+    # A body that cannot be read becomes one dead letter, which has to fit into a record.
+    max_body: int = Field(
+        1_048_576, ge=1024, le=2_000_000, description="Largest request body, bytes, counted as it streams."
+    )
+    body_timeout: Seconds = Field(30, gt=0, description="How long a request's body may take to arrive.")
     max_in_flight: int = Field(
         33_554_432,
         ge=1024,
         description="Bytes that may wait for Kafka's acknowledgement; beyond that requests are answered 503.",
     )
     retry_after: int = Field(5, ge=1, description="Seconds named in Retry-After of a 503.")
-    payload_fields: tuple[str, ...] = Field(
+    # pydantic-settings would report broken JSON by an error of its own, before any validation.
+    payload_fields: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json)] = Field(
         ("type", "verify_mode", "work_code", "sequence", "log_id", "temperature", "mask"),
         description="The vendor's own fields that are kept, a JSON list. No photograph, template or name.",
     )
@@ -140,7 +150,6 @@ class StreamSettings(_Group):
     )
     future_tolerance: Seconds = Field(300, description="A punch dated further ahead of its arrival is implausible.")
     stream_batch: int = Field(500, ge=1, description="Most records decided in one step.")
-    stream_linger: Seconds = Field(0.02, description="How long a step waits for more records.")
 
 
 class ErpnextSettings(_Group):

@@ -4,15 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Name = Literal["raw", "user_map", "checkins", "dropped", "unmapped", "dead_letters", "deliveries", "dedup_state"]
+Name = Literal[
+    "raw", "user_map", "checkins", "dropped", "unmapped", "dead_letters", "deliveries", "dedup_state", "probe"
+]
 
-DAY_MS: Final = 24 * 60 * 60 * 1000
+HOUR_MS: Final = 60 * 60 * 1000
+DAY_MS: Final = 24 * HOUR_MS
 FOREVER: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic as it is created. `partitions` None means the setting `KAFKA_PARTITIONS`."""
+    """One topic as it is created.
+
+    `partitions` None means the setting `KAFKA_PARTITIONS`, `retention_ms` None the setting `KAFKA_RETENTION_DAYS`.
+    """
 
     suffix: str
     key: str
@@ -20,6 +26,7 @@ class Topic:
     cleanup: Literal["delete", "compact"] = "delete"
     keeps_forever: bool = False
     partitions: int | None = None
+    retention_ms: int | None = None
 
 
 TABLE: Final[Mapping[Name, Topic]] = {
@@ -38,6 +45,8 @@ TABLE: Final[Mapping[Name, Topic]] = {
     "deliveries": Topic("deliveries.v1", "event_id", "what the target answered"),
     # Read by partition beside the raw topic, so both must have the same number of partitions.
     "dedup_state": Topic("dedup-state.v1", "device_id, device_user_id", "the stream's memory", "compact"),
+    # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
+    "probe": Topic("probe.v1", "none", "what readiness checks wrote", partitions=1, retention_ms=HOUR_MS),
 }
 
 
@@ -58,6 +67,6 @@ def topic_configs(topic: Topic, retention_days: int) -> dict[str, str]:
     forever = topic.keeps_forever or topic.cleanup == "compact"
     return {
         "cleanup.policy": topic.cleanup,
-        "retention.ms": str(FOREVER if forever else retention_days * DAY_MS),
+        "retention.ms": str(FOREVER if forever else topic.retention_ms or retention_days * DAY_MS),
         "message.timestamp.type": "CreateTime",
     }

@@ -5,6 +5,8 @@ Faust keeps the consumer group, the table and its recovery. What it would lose r
 - Values are bytes and decoded by us, because Faust acknowledges a record that it cannot decode.
 - The stream is `noack`: Faust otherwise acknowledges a record whose agent raised or was cancelled. A step
   acknowledges its records itself, once their outcomes and then the new state are in Kafka.
+- Records are gathered into steps by a queue of ours: while one step is under way the next one gathers, so that there
+  is no time to wait for, as `take` has it. `take` also acknowledges what it did not deliver when it is abandoned.
 - Outcomes and the table's changelog go through our own producer, whose acknowledgements are awaited; Faust's `send`
   only enqueues and drops what fails.
 - No exception leaves the agent: what a step cannot survive ends the process, and the records come again.
@@ -12,14 +14,16 @@ Faust keeps the consumer group, the table and its recovery. What it would lose r
 
 import asyncio
 import os
+import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NoReturn
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn
 
 import faust
 import structlog
 import uvloop
-from faust.types import StreamT
+from faust.types import EventT, StreamT
 
 from attendance import kafka as clients
 from attendance.kafka import Producer
@@ -29,6 +33,7 @@ from attendance.settings import KafkaSettings, StreamSettings
 from attendance.user_map import UserMap
 from streams.pipeline import Pipeline, Rules
 from streams.step import Step
+from streams.transport import Transport
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +59,7 @@ def create_app(
     same number of partitions.
     """
     app = faust.App(**faust_settings(kafka))
+    app.transport = Transport(app.conf.broker_consumer, app)
     raw = app.topic(kafka.topics["raw"], **_BYTES)
     memory = app.Table(
         "punches",
@@ -84,19 +90,23 @@ def create_app(
         await producer.stop()
 
     async def decide(events: StreamT[bytes]) -> None:
-        acknowledged_by_us = events.noack()
-        async for batch in acknowledged_by_us.noack_take(stream.stream_batch, within=stream.stream_linger):
-            try:
-                await users_known.wait()
-                for partition, members in by_partition(batch).items():
-                    await step(partition, [event.message for event in members])
+        ours_to_acknowledge = events.noack()
+        gathered: asyncio.Queue[EventT] = asyncio.Queue(stream.stream_batch)
+
+        async def take_steps() -> None:
+            await users_known.wait()
+            while True:
+                for partition, members in by_partition(await all_of(gathered)).items():
+                    await step(partition, [Consumed.of(event) for event in members])
                     for event in members:
-                        await acknowledged_by_us.ack(event)
-            except asyncio.CancelledError:
-                raise
-            except BaseException:
-                log.critical("The stream ends, because a step failed; its records come again.", exc_info=True)
-                on_fault()
+                        await ours_to_acknowledge.ack(event)
+
+        steps = asyncio.create_task(end_process_on_fault(take_steps(), on_fault))
+        try:
+            async for event in ours_to_acknowledge.events():
+                await gathered.put(event)
+        finally:
+            steps.cancel()
 
     app.task(follow_users)
     app.timer(interval=1.0)(refresh_registry)
@@ -105,9 +115,54 @@ def create_app(
     return app
 
 
-def by_partition(events: Sequence[Any]) -> dict[int, list[Any]]:
+class Consumed(NamedTuple):
+    """A record as the rest of the product knows it: `timestamp` is in milliseconds, where Faust has seconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+    @classmethod
+    def of(cls, event: EventT) -> "Consumed":
+        """The record that a Faust event came from."""
+        message = event.message
+        return cls(
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+            timestamp=round(message.timestamp * 1000),
+            key=message.key,
+            value=message.value,
+            headers=message.headers or (),
+        )
+
+
+async def end_process_on_fault(steps: Awaitable[None], on_fault: Callable[[], None]) -> None:
+    """Await the steps; an exception that leaves them ends the process."""
+    try:
+        await steps
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        log.critical("The stream ends, because a step failed; its records come again.", exc_info=True)
+        on_fault()
+
+
+async def all_of(queue: asyncio.Queue[EventT]) -> list[EventT]:
+    """Everything that is in the queue, at least one. While a step is under way the next one gathers by itself."""
+    events = [await queue.get()]
+    while not queue.empty():
+        events.append(queue.get_nowait())
+    return events
+
+
+def by_partition(events: Sequence[EventT]) -> dict[int, list[EventT]]:
     """The events of each partition, in order."""
-    partitions: dict[int, list[Any]] = defaultdict(list)
+    partitions: dict[int, list[EventT]] = defaultdict(list)
     for event in events:
         partitions[event.message.partition].append(event)
     return partitions
@@ -136,6 +191,8 @@ def faust_settings(kafka: KafkaSettings) -> dict[str, Any]:
         "processing_guarantee": "at_least_once",
         "stream_wait_empty": True,
         "store": "memory://",
+        # Faust makes this directory even where nothing is stored.
+        "datadir": Path(tempfile.gettempdir()) / f"faust-{kafka.group('stream')}",
         "topic_allow_declare": False,
         "topic_disable_leader": True,
         "table_standby_replicas": 0,
@@ -166,3 +223,4 @@ def run(app: faust.App) -> NoReturn:
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False)
     worker.spinner = None  # it draws on standard output
     worker.execute_from_commandline()
+    raise SystemExit  # it never returns, but has no type that says so

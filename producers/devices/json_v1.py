@@ -1,0 +1,173 @@
+"""The JSON of `POST /v1/events`: `{"device_id": "D1", "events": [{"user_id": "7", "time": "...", "type": "IN"}]}`."""
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import uuid4
+
+import orjson
+
+from attendance.errors import InvalidRecord, Reason
+from attendance.event import EventType, RawEvent, Scalar, Source
+from attendance.registry import Device
+from attendance.times import read_device_time
+from producers.devices.base import Parsed, Rejected
+
+MAX_TEXT: Final = 256  # characters; no user id or time is longer, and a photograph is
+MAX_EVENTS: Final = 20_000  # each takes far more room in memory and in Kafka than it may take in a body
+
+_BATCH_NAMES: Final = ("device_id", "events")
+_EVENT_NAMES: Final = ("user_id", "time", "type", "sequence", "replayed")
+_TYPES: Final[Mapping[str, EventType]] = {"IN": "IN", "OUT": "OUT"}
+
+
+class JsonV1:
+    """The adapter. Beside the names of the contract it keeps the vendor's fields that `payload_fields` names.
+
+    An event without a time that can be read is kept, with `event_time` None. One without a user cannot be anybody's
+    punch and is rejected, as is one that gives a name of the contract twice, for then either value may be meant.
+    """
+
+    name: Final = "json"
+    version: Final = "1"
+
+    def __init__(self, payload_fields: Collection[str]) -> None:
+        self._payload_fields = tuple(payload_fields)
+        self._kept_fields = tuple(dict.fromkeys((*_EVENT_NAMES, *payload_fields)))
+
+    def parse(self, body: bytes, devices: Mapping[str, Device], received_at: datetime) -> Parsed:
+        """Read one body. See `PushAdapter.parse`."""
+        device_id, entries = _read_batch(body)
+        device = devices.get(device_id)
+        if device is None:
+            raise InvalidRecord(Reason.UNKNOWN_DEVICE, "the token is not that of the device named in the body")
+        if len(entries) > MAX_EVENTS:
+            raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(entries)} events, more than {MAX_EVENTS}")
+        twice = _given_twice(body, len(entries))
+        batch_id = uuid4().hex
+        events: list[RawEvent] = []
+        rejected: list[Rejected] = []
+        for index, entry in enumerate(entries):
+            source = Source("push", self.name, self.version, batch_id, index)
+            try:
+                if index in twice:
+                    raise _invalid(f"{twice[index]} is given twice")
+                events.append(self._read_event(entry, device, received_at, source))
+            except InvalidRecord as error:
+                rejected.append(Rejected(index, error.reason, error.message, self._kept(entry)))
+        return Parsed(device_id, events, rejected)
+
+    def _read_event(self, entry: object, device: Device, received_at: datetime, source: Source) -> RawEvent:
+        if not isinstance(entry, dict):
+            raise _invalid(f"an event must be an object, not {type(entry).__name__}")
+        device_time = _device_time(entry.get("time"))
+        sequence = entry.get("sequence")
+        return RawEvent(
+            device_id=device.device_id,
+            site=device.site,
+            device_user_id=_user_id(entry.get("user_id")),
+            event_type=_event_type(entry.get("type")),
+            event_time=None if device_time is None else read_device_time(device_time, device.timezone),
+            device_time=device_time,
+            device_timezone=device.timezone,
+            received_at=received_at,
+            source=source,
+            sequence=sequence if isinstance(sequence, int) and not isinstance(sequence, bool) else None,
+            replayed=entry.get("replayed") is True,
+            payload=_scalars(entry, self._payload_fields),
+        )
+
+    def _kept(self, entry: object) -> bytes:
+        """What a dead letter keeps of a rejected event, as JSON: the allowed fields of an object, or a scalar."""
+        return orjson.dumps(_scalars(entry, self._kept_fields) if isinstance(entry, dict) else _cut(entry))
+
+
+def _read_batch(body: bytes) -> tuple[str, list[object]]:
+    try:
+        batch = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRecord(Reason.UNREADABLE_BODY, f"not JSON: {error}") from error
+    match batch:
+        case {"device_id": str(device_id), "events": list(entries)}:
+            return device_id, entries
+        case _:
+            raise InvalidRecord(Reason.UNREADABLE_BODY, "not an object with a string device_id and a list of events")
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with all that it says, also where it gives a name twice."""
+
+    def twice(self, names: Collection[str]) -> str | None:
+        """The first of these names that is given more than once."""
+        given = [name for name, _ in self]
+        return next((name for name in names if given.count(name) > 1), None)
+
+
+def _given_twice(body: bytes, count: int) -> dict[int, str]:
+    """The events, by index, that give a name of the contract twice, and which name. `body` can be read.
+
+    orjson takes the last of several values without a word, so a list of events or a user could vanish. Only a body
+    in which that can be so is read again, by a reader that tells.
+
+    Raises:
+        InvalidRecord: the batch itself gives a name twice (`unreadable_body`).
+    """
+    allowed = dict.fromkeys(_BATCH_NAMES, 1) | dict.fromkeys(_EVENT_NAMES, count)
+    escaped = b"\\u" in body  # the count does not see a name that is written with escapes
+    if not escaped and all(body.count(b'"%b"' % name.encode()) <= most for name, most in allowed.items()):
+        return {}
+    try:
+        batch = json.loads(body, object_pairs_hook=_Pairs, parse_int=str, parse_float=str)
+    except RecursionError as error:
+        raise InvalidRecord(Reason.UNREADABLE_BODY, "nested too deeply") from error
+    name = batch.twice(_BATCH_NAMES)
+    if name is not None:
+        raise InvalidRecord(Reason.UNREADABLE_BODY, f"{name} is given twice")
+    found = {}
+    for index, entry in enumerate(dict(batch)["events"]):
+        if isinstance(entry, _Pairs) and (name := entry.twice(_EVENT_NAMES)) is not None:
+            found[index] = name
+    return found
+
+
+def _user_id(value: object) -> str:
+    match value:
+        case bool():
+            pass
+        case int():
+            return str(value)
+        case str() if value and len(value) <= MAX_TEXT:
+            return value
+        case str():
+            raise _invalid(f"user_id is empty or longer than {MAX_TEXT} characters")
+    raise _invalid(f"user_id must be a string or an integer, not {type(value).__name__}")
+
+
+def _device_time(value: object) -> str | None:
+    """What the device wrote; None where it wrote nothing."""
+    if value is None:
+        return None
+    written = value if isinstance(value, str) else orjson.dumps(value).decode()
+    if len(written) > MAX_TEXT:
+        raise _invalid(f"time is longer than {MAX_TEXT} characters")
+    return written
+
+
+def _event_type(value: object) -> EventType:
+    return _TYPES.get(value.upper(), "UNKNOWN") if isinstance(value, str) else "UNKNOWN"
+
+
+def _scalars(entry: Mapping[str, object], names: Collection[str]) -> dict[str, Scalar]:
+    return {name: _cut(entry[name]) for name in names if name in entry and not isinstance(entry[name], dict | list)}
+
+
+def _cut(value: object) -> Scalar:
+    """A scalar as it is, long strings shortened; None for anything else, which could hold what may not be kept."""
+    if isinstance(value, str):
+        return value[:MAX_TEXT]
+    return value if isinstance(value, int | float) else None
+
+
+def _invalid(message: str) -> InvalidRecord:
+    return InvalidRecord(Reason.INVALID_EVENT, message)

@@ -1,0 +1,143 @@
+"""The one door to the raw topic. What has passed it is durable, and holds no photograph."""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from attendance.dead_letter import DeadLetter
+from attendance.errors import KafkaUnavailable, Overloaded
+from attendance.event import RawEvent
+from attendance.kafka import OutRecord, Producer
+from attendance.metrics import Metrics
+from attendance.topics import Topics
+
+log = structlog.get_logger(__name__)
+
+PROBE_SECONDS: Final = 1.0
+
+# Base64, base64url and hex, also broken into lines or escaped for JSON or a form. The look-behind keeps the search
+# linear: a run that is too short is looked at once and not again from each of its characters.
+_ENCODED: Final = re.compile(rb"(?<![A-Za-z0-9+/=_\\%\r\n-])[A-Za-z0-9+/=_\\%\r\n-]{128,}")
+# A JPEG holds others within it, so the end marker is no end. A part of a multipart body ends with the next boundary.
+_IMAGE: Final = re.compile(rb"(?:\xff\xd8\xff|\x89PNG\r\n).*?(?=\r\n--|\Z)", re.DOTALL)
+
+
+def redact(data: bytes) -> bytes:
+    """The bytes without what can be a photograph or a template: long encoded runs, and JPEG and PNG images.
+
+    Each is replaced by its length. The result is never longer.
+    """
+    for pattern in (_IMAGE, _ENCODED):
+        data = pattern.sub(_redacted, data)
+    return data
+
+
+def _redacted(match: re.Match[bytes]) -> bytes:
+    note = b"[%d bytes redacted]" % len(match[0])
+    return note if len(note) < len(match[0]) else b""
+
+
+class Publisher:
+    """Publishes raw events, and as dead letters what never became one.
+
+    Args:
+        producer: Closed by `stop`.
+        topics: The topics' names.
+        metrics: Where everything that Kafka acknowledged is counted.
+        max_in_flight: Bytes that may wait for Kafka's acknowledgement.
+        clock: Seconds, from any beginning.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        topics: Topics,
+        metrics: Metrics,
+        max_in_flight: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._producer = producer
+        self._topics = topics
+        self._metrics = metrics
+        self._max_in_flight = max_in_flight
+        self._clock = clock
+        self._answering = True
+        self._probing = asyncio.Lock()
+        self._probed_at: float | None = None
+        self._probe_error: str | None = None
+
+    async def publish(self, events: Sequence[RawEvent], dead_letters: Sequence[DeadLetter] = ()) -> None:
+        """Return when Kafka has acknowledged every one of them. Events of one device keep their order.
+
+        Raises:
+            Overloaded: with these, more bytes would wait for Kafka than may; nothing was sent. Bytes of earlier calls
+                that gave up count for as long as Kafka may still take them. A call that alone is over the limit goes
+                when nothing else waits.
+            KafkaUnavailable: each of them may be there or not. The same events may be published again.
+            InvalidRecord: one is larger than Kafka takes; the others may be there or not.
+        """
+        letters = [replace(letter, value=redact(letter.value or b"")) for letter in dead_letters]
+        raw, dead = self._topics["raw"], self._topics["dead_letters"]
+        records = [
+            *(OutRecord(raw, event.key, event.encode(), event.headers()) for event in events),
+            *(OutRecord(dead, letter.key, letter.value, letter.encode_headers()) for letter in letters),
+        ]
+        if not records:
+            return
+        size = sum(record.size for record in records)
+        waiting = self._producer.in_flight_bytes
+        if waiting and waiting + size > self._max_in_flight:
+            raise Overloaded(f"{waiting} bytes wait for Kafka's acknowledgement")
+        await self._send(records, size)
+        for (site, adapter, transport), count in Counter(
+            (event.site, event.source.adapter, event.source.transport) for event in events
+        ).items():
+            self._metrics.count(
+                "punchstream_events_received_total", count, site=site, adapter=adapter, transport=transport
+            )
+        for letter in letters:
+            self._metrics.count("punchstream_dead_letters_total", stage=letter.stage, reason=letter.reason)
+
+    async def probe(self) -> None:
+        """Return when Kafka has just acknowledged a record. Asked more than once a second, repeat the last answer.
+
+        Raises:
+            KafkaUnavailable: it did not.
+        """
+        async with self._probing:
+            if self._probed_at is None or self._clock() - self._probed_at >= PROBE_SECONDS:
+                record = OutRecord(self._topics["probe"], None, b"ready?")
+                try:
+                    await self._send([record], record.size)
+                    self._probe_error = None
+                except KafkaUnavailable as error:
+                    self._probe_error = str(error)
+                self._probed_at = self._clock()
+            if self._probe_error is not None:
+                raise KafkaUnavailable(self._probe_error)
+
+    async def stop(self) -> None:
+        """Wait for what is in flight, at most `KAFKA_REQUEST_TIMEOUT`, and disconnect."""
+        await self._producer.stop()
+
+    async def _send(self, records: Sequence[OutRecord], size: int) -> None:
+        self._metrics.gauge("punchstream_in_flight_bytes", self._producer.in_flight_bytes + size)
+        try:
+            await self._producer.send(*records)
+        except KafkaUnavailable as error:
+            # Once, not for each of the thousands of requests that an outage turns away.
+            if self._answering:
+                log.warning("Kafka does not acknowledge; nothing is taken in.", error=str(error))
+            self._answering = False
+            raise
+        finally:
+            self._metrics.gauge("punchstream_in_flight_bytes", self._producer.in_flight_bytes)
+        if not self._answering:
+            log.info("Kafka acknowledges again.")
+            self._answering = True

@@ -1,0 +1,1 @@
+"""The command, at the top of the house. Nothing imports it."""

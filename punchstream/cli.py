@@ -1,0 +1,216 @@
+"""The command line. A subcommand imports its stage when it runs, so that each process loads only its own."""
+
+import asyncio
+import secrets
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from attendance import logs
+from attendance.errors import PunchstreamError
+from attendance.metrics import Metrics
+from attendance.registry import Registry, hash_token
+from attendance.settings import GROUPS, CommonSettings, KafkaSettings
+from punchstream import erpnext, users
+from punchstream.output import AsJson, show
+
+app = typer.Typer(
+    name="punchstream",
+    help="Attendance punches from biometric terminals to ERPNext through Kafka, each exactly once.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
+devices_app = typer.Typer(help="The fleet.", no_args_is_help=True)
+app.add_typer(topics_app, name="topics")
+app.add_typer(devices_app, name="devices")
+app.add_typer(users.app, name="users")
+app.add_typer(erpnext.app, name="erpnext")
+
+
+def main() -> None:
+    """Run the command. What we foresaw is one line on standard error and exit status 2."""
+    try:
+        app()
+    except PunchstreamError as error:
+        Console(stderr=True).print(f"punchstream: {error}", style="red", highlight=False, markup=False)
+        sys.exit(2)
+
+
+def _stage(name: str) -> tuple[CommonSettings, Metrics]:
+    """What every stage's process begins with: logs and metrics."""
+    common = CommonSettings.load()
+    logs.configure(common.log_level, common.log_format, stage=name)
+    metrics = Metrics()
+    metrics.serve(common.metrics_host, common.metrics_port)
+    return common, metrics
+
+
+def _until_signalled(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+@app.command()
+def demo(
+    *,
+    broker: Annotated[
+        Literal["embedded", "kafka"], typer.Option(help="`kafka` needs Java and `make kafka`.")
+    ] = "embedded",
+    seed: Annotated[int, typer.Option(help="Another seed is another fleet and other punches.")] = 1,
+    seconds: Annotated[float, typer.Option(help="Over how long the fleet sends.")] = 20,
+    keep: Annotated[Path | None, typer.Option(help="A directory that keeps the logs.")] = None,
+) -> None:
+    """Run a simulated fleet through the whole pipeline, then the audit. Exit status 0 only when it balances."""
+    from punchstream.demo import run
+
+    raise typer.Exit(run(broker, seed=seed, seconds=seconds, keep=keep, console=Console(highlight=False)))
+
+
+@app.command()
+def up(
+    *, directory: Annotated[Path, typer.Option(help="For logs and the sandbox's data.")] = Path(".punchstream")
+) -> None:
+    """Run every stage on this machine, until Ctrl-C. Missing parts come from the sandbox."""
+    from punchstream.up import run
+
+    common = CommonSettings.load()
+    logs.configure(common.log_level, "text")
+    run(directory, Console(highlight=False))
+
+
+@app.command()
+def audit(
+    *,
+    since: Annotated[str | None, typer.Option(help="Only punches that arrived since then, as `2026-01-01`.")] = None,
+    device: Annotated[str | None, typer.Option(help="Only this device's punches.")] = None,
+    against_erpnext: Annotated[bool, typer.Option(help="Also look up in ERPNext what was delivered.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Account for every raw event. Exit status 1 when one has no outcome."""
+    from attendance.settings import ErpnextSettings
+    from punchstream import audit as auditing
+
+    erpnext_settings = ErpnextSettings.load() if against_erpnext else None
+    report = asyncio.run(
+        auditing.audit(KafkaSettings.load(), since=auditing.instant(since), device=device, erpnext=erpnext_settings)
+    )
+    if as_json:
+        typer.echo(report.json())
+    else:
+        auditing.show(report, Console(highlight=False))
+    if not report.balanced:
+        raise typer.Exit(1)
+
+
+@app.command()
+def push() -> None:
+    """The HTTP way in: terminals post their punches."""
+    from attendance.settings import PushSettings
+    from producers.push import serve
+
+    common, metrics = _stage("push")
+    serve(KafkaSettings.load(), PushSettings.load(), Registry(common.punchstream_devices), metrics)
+
+
+@app.command()
+def directory(
+    *,
+    force: Annotated[bool, typer.Option(help="Remove as many entries as ERPNext no longer has, once.")] = False,
+) -> None:
+    """Keep the user map in step with ERPNext's employees."""
+    from attendance.settings import DirectorySettings, ErpnextSettings
+    from producers.directory import run
+
+    _, metrics = _stage("directory")
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        _until_signalled(stop)
+        await run(KafkaSettings.load(), ErpnextSettings.load(), DirectorySettings.load(), metrics, stop, force=force)
+
+    asyncio.run(until_stopped())
+
+
+@app.command()
+def stream() -> None:
+    """Remove repeats and find each punch's employee."""
+    from attendance.settings import StreamSettings
+    from streams.app import create_app, run
+
+    common, metrics = _stage("stream")
+    run(create_app(KafkaSettings.load(), StreamSettings.load(), Registry(common.punchstream_devices), metrics))
+
+
+@app.command()
+def sink() -> None:
+    """Write check-ins to the target."""
+    from attendance.settings import SinkSettings
+    from sinks import create_target
+    from sinks.runner import run
+
+    _, metrics = _stage("sink")
+    settings = SinkSettings.load()
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        _until_signalled(stop)
+        await run(KafkaSettings.load(), settings, create_target(settings), metrics, stop)
+
+    asyncio.run(until_stopped())
+
+
+@topics_app.command("create")
+def topics_create() -> None:
+    """Create the topics that are missing."""
+    from attendance.kafka import create_topics
+
+    created = asyncio.run(create_topics(KafkaSettings.load()))
+    for name, is_new in created.items():
+        typer.echo(f"{name}: {'created' if is_new else 'was there'}")
+
+
+@topics_app.command("describe")
+def topics_describe(*, as_json: AsJson = False) -> None:
+    """Show the topics with their partitions, retention and what they hold. Exit status 1 when one is missing."""
+    from attendance.kafka import describe_topics
+
+    rows = asyncio.run(describe_topics(KafkaSettings.load()))
+    show(rows, as_json=as_json)
+    if any(row["partitions"] == 0 for row in rows):
+        raise typer.Exit(1)
+
+
+@devices_app.command("list")
+def devices_list(*, as_json: AsJson = False) -> None:
+    """Show the registry file as it is understood."""
+    fleet = Registry(CommonSettings.load().punchstream_devices)
+    shown = ("device_id", "name", "site", "timezone", "mode", "adapter", "direction", "checkin_time", "disabled")
+    show([{name: getattr(device, name) for name in shown} for device in fleet], as_json=as_json)
+
+
+@devices_app.command("token")
+def devices_token() -> None:
+    """Make a token for a device: the terminal gets the token, the registry file its hash."""
+    token = secrets.token_urlsafe(24)
+    typer.echo(f"token         {token}")
+    typer.echo(f"token_sha256  {hash_token(token)}")
+
+
+@app.command()
+def settings(
+    *,
+    as_json: AsJson = False,
+    style: Annotated[Literal["table", "markdown"], typer.Option("--format", help="How to print it.")] = "table",
+) -> None:
+    """Show every setting: its value (secrets masked), where it came from, what it means."""
+    from punchstream.settings import describe, markdown
+
+    if style == "markdown":
+        typer.echo(markdown(GROUPS), nl=False)
+    else:
+        show(describe(GROUPS, Path(".env")), as_json=as_json)

@@ -1,0 +1,181 @@
+"""`punchstream demo`: a simulated fleet through the whole pipeline, and at the end the account of every punch."""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from attendance import logs
+from attendance.kafka import create_topics
+from attendance.settings import ErpnextSettings, KafkaSettings
+from attendance.times import now
+from punchstream.audit import Report, audit, show
+from punchstream.stages import Stages
+from punchstream.up import sandbox_broker, sandbox_erpnext
+from sandbox.broker import BrokerKind
+from sandbox.erpnext.server import ErpnextStandIn
+from sandbox.fleet.compare import compare
+from sandbox.fleet.model import FleetPlan
+from sandbox.fleet.plan import plan as make_plan
+from sandbox.fleet.registry import employees, registry_yaml
+from sandbox.fleet.send import Tally, send
+
+ERPNEXT_ZONE: Final = "Asia/Riyadh"
+DRAIN_SECONDS: Final = 60
+LATENCY_MS: Final = 20  # what one request to ERPNext costs at least
+
+
+def run(broker: BrokerKind, *, seed: int, seconds: float, keep: Path | None, console: Console) -> int:
+    """Run the demo and return its exit status: 0 only when every punch is accounted for.
+
+    Args:
+        broker: Which broker to run on.
+        seed: Which fleet and which punches.
+        seconds: Over how long the fleet sends.
+        keep: Where to keep the logs; None keeps them only where the demo fails.
+        console: Where to draw.
+    """
+    started = time.monotonic()
+    plan = make_plan(seed, now())
+    with working_directory(keep) as directory, ExitStack() as stack:
+        logs.configure("WARNING", "text")
+        console.print(f"Starting: broker ({broker}), ERPNext stand-in, directory, stream, sink, push.")
+        stack.enter_context(sandbox_broker(broker, directory))
+        stand_in = stack.enter_context(sandbox_erpnext(directory, time_zone=ERPNEXT_ZONE, latency_ms=LATENCY_MS))
+        stand_in.employees(employees(plan))
+        registry = directory / "devices.yaml"
+        registry.write_text(registry_yaml(plan))
+        os.environ.update(PUNCHSTREAM_DEVICES=str(registry), PUSH_PORT="0")
+        kafka = KafkaSettings.load()
+        asyncio.run(create_topics(kafka))
+        stages = stack.enter_context(Stages(directory))
+        tally, report = asyncio.run(_play(Scene(plan, stages, stand_in), kafka, seconds, console))
+        differences = compare(plan, tally, stand_in.checkins(), ERPNEXT_ZONE)
+        balanced = _account(plan, tally, report, differences, console)
+        console.print(f"{time.monotonic() - started:.0f} s in all.")
+    if not balanced:
+        console.print(f"Logs: {directory}")
+    return 0 if balanced else 1
+
+
+@contextmanager
+def working_directory(keep: Path | None) -> Iterator[Path]:
+    """The directory for logs and data: the one to keep, else a temporary one, which is not removed after a failure."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="punchstream-demo-") as directory:
+        yield Path(directory)
+
+
+@dataclass(slots=True)
+class Scene:
+    """What the live picture is drawn from."""
+
+    plan: FleetPlan
+    stages: Stages
+    stand_in: ErpnextStandIn
+    tally: Tally | None = None
+    counts: dict[str, float] | None = None
+
+    def look(self) -> None:
+        """Ask every stage for its counts, and start again any that ended."""
+        self.stages.check()
+        self.counts = {}
+        for stage in ("directory", "push", "stream", "sink"):
+            self.counts |= self.stages.counts(stage)
+
+    def __rich__(self) -> Group:
+        expected = self.plan.expectation.totals()
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in ("stage", "", "events", "of"):
+            table.add_column(column, justify="right" if column in {"events", "of"} else "left")
+        sent = self.tally.acknowledged_events if self.tally else 0
+        rows = (
+            ("terminals", "acknowledged", sent, expected.raw),
+            ("push", "attendance.raw.v1", self._sum("punchstream_events_received_total"), expected.raw),
+            ("stream", "check-ins", self._sum("punchstream_outcomes_total checkin"), expected.delivered),
+            ("", "duplicates", self._sum("punchstream_outcomes_total duplicate"), expected.duplicates),
+            ("", "repeats", self._sum("punchstream_outcomes_total repeat"), expected.repeats),
+            (
+                "",
+                "waiting",
+                self._sum("punchstream_outcomes_total unmapped_user", "punchstream_outcomes_total employee_inactive"),
+                sum(expected.waiting.values()),
+            ),
+            (
+                "",
+                "dead letters",
+                self._sum("punchstream_outcomes_total dead_letter"),
+                sum(expected.dead_letters.values()),
+            ),
+            ("sink", "ERPNext", self._sum("punchstream_deliveries_total"), expected.delivered),
+        )
+        for stage, what, count, of in rows:
+            table.add_row(stage, what, f"{count:,}", f"{of:,}")
+        delivered = self._sum("punchstream_deliveries_total")
+        return Group(table, ProgressBar(total=expected.delivered, completed=delivered, width=50))
+
+    def _sum(self, *prefixes: str) -> int:
+        return round(sum(n for name, n in (self.counts or {}).items() if name.startswith(prefixes)))
+
+
+async def _play(scene: Scene, kafka: KafkaSettings, seconds: float, console: Console) -> tuple[Tally, Report]:
+    """Send everything, then wait until the pipeline has drained, drawing all the while."""
+
+    def progress(tally: Tally) -> None:
+        scene.tally = tally
+
+    with Live(scene, console=console, refresh_per_second=4):
+        fleet = asyncio.create_task(send(scene.plan, scene.stages.url, duration=seconds, on_progress=progress))
+        while not fleet.done():
+            await asyncio.to_thread(scene.look)
+            await asyncio.wait({fleet}, timeout=0.5)
+        tally = await fleet
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while True:
+            await asyncio.to_thread(scene.look)
+            report = await audit(kafka, erpnext=ErpnextSettings.load())
+            if report.balanced or time.monotonic() > deadline:
+                await asyncio.to_thread(scene.look)
+                return tally, report
+            await asyncio.sleep(1)
+
+
+def _account(plan: FleetPlan, tally: Tally, report: Report, differences: list[str], console: Console) -> bool:
+    """Print the account, and say whether it balances: the topics in themselves, with the fleet, and with ERPNext."""
+    show(report, console)
+    expected = plan.expectation.totals()
+    problems = [*tally.contradictions, *differences]
+    if not tally.acknowledged_events <= report.raw <= tally.attempted_events:
+        problems.append(f"raw events: {report.raw}, but the terminals had {tally.acknowledged_events} acknowledged")
+    if report.refused < expected.rejected + expected.unreadable_bodies:
+        problems.append(f"dead letters of what could not be read: {report.refused}, which is too few")
+    outcomes = {
+        "waiting": (report.waiting, sum(expected.waiting.values())),
+        "dead-lettered": (report.dead_lettered, sum(expected.dead_letters.values())),
+    }
+    problems += [f"{name}: {found}, expected {wanted}" for name, (found, wanted) in outcomes.items() if found < wanted]
+    for problem in problems[:20]:
+        console.print(problem, style="red", markup=False)
+    if report.balanced and not problems:
+        console.print(
+            f"The terminals sent {tally.acknowledged_events} events in {tally.transmissions} requests"
+            f" ({tally.retries} sent again); ERPNext holds {expected.delivered} check-ins, each once,"
+            " with the right employee, time and direction.",
+            style="green",
+        )
+        return True
+    console.print(f"{len(problems)} differences between the terminals, Kafka and ERPNext.", style="red")
+    return False

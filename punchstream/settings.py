@@ -1,0 +1,91 @@
+"""What the settings are and where each value comes from; also the generated table of `docs/settings.md`."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
+
+from attendance.errors import ConfigurationError
+from attendance.logs import MASK
+
+HEADER = """# Settings
+
+Settings come from the environment and from a file `.env` in the working directory; the environment wins. Durations take
+a unit: `90s`, `5m`, `12h`, `90d`; a bare number is seconds. `punchstream settings` shows the values in force.
+
+This page is generated: `punchstream settings --format markdown > docs/settings.md`.
+"""
+
+
+def is_set(name: str, env_file: Path = Path(".env")) -> bool:
+    """Whether somebody set this setting, in the environment or in the file."""
+    return name in os.environ or (env_file.exists() and name in dotenv_values(env_file))
+
+
+def describe(groups: Sequence[type[BaseSettings]], env_file: Path) -> list[dict[str, Any]]:
+    """Each setting with name, value (secrets masked), source (`environment`, the file, `default`) and meaning."""
+    in_file = {name.upper() for name in dotenv_values(env_file)} if env_file.exists() else set()
+    in_environment = {name.upper() for name in os.environ}
+    rows = []
+    for group in groups:
+        try:
+            loaded = group.load()  # type: ignore[attr-defined]
+            problem = None
+        except ConfigurationError as error:
+            loaded, problem = None, str(error)
+        for name, field_name, field in _fields(group):
+            if name in in_environment:
+                source = "environment"
+            elif name in in_file:
+                source = str(env_file)
+            else:
+                source = "unset" if field.is_required() else "default"
+            if loaded is None:
+                value = problem if problem and problem.startswith(f"{name}:") and source != "unset" else ""
+            else:
+                value = _shown(getattr(loaded, field_name))
+            rows.append({"setting": name, "value": value, "source": source, "meaning": field.description})
+    return rows
+
+
+def markdown(groups: Iterable[type[BaseSettings]]) -> str:
+    """The page `docs/settings.md`."""
+    lines = [HEADER]
+    for group in groups:
+        lines += [f"## {(group.__doc__ or '').strip()}", "", "| setting | default | meaning |", "|---|---|---|"]
+        lines += [f"| `{name}` | {_default(field)} | {field.description} |" for name, _, field in _fields(group)]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _fields(group: type[BaseSettings]) -> Iterator[tuple[str, str, FieldInfo]]:
+    prefix = group.model_config.get("env_prefix", "")
+    for field_name, field in group.model_fields.items():
+        yield f"{prefix}{field_name}".upper(), field_name, field
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.get_default()
+    if default is PydanticUndefined:
+        return "required"
+    return "" if default is None else f"`{_shown(default)}`"
+
+
+def _shown(value: object) -> str:
+    match value:
+        case SecretStr():
+            return MASK
+        case None:
+            return ""
+        case tuple():
+            return ", ".join(map(str, value))
+        case float() if value.is_integer():
+            return str(int(value))
+        case _:
+            return str(value)

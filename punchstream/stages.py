@@ -1,0 +1,114 @@
+"""The stages of one machine: each its own process, started again when it ends."""
+
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import requests
+import structlog
+from prometheus_client.parser import text_string_to_metric_families
+
+from attendance.settings import PushSettings
+from sandbox.ports import free_port, free_ports
+from sandbox.process import ChildProcess
+
+log = structlog.get_logger(__name__)
+
+# In this order a fresh start has least to wait for; they are stopped from the way in to the way out.
+STAGES: Final = ("directory", "stream", "sink", "push")
+
+READY_SECONDS: Final = 60
+RESTART_SECONDS: Final = 2.0
+STOP_SECONDS: Final = 30
+
+
+class Stages:
+    """Runs every stage. `check`, called now and then, starts again what has ended."""
+
+    def __init__(self, directory: Path) -> None:
+        """Nothing is started yet. Each stage has this process's settings, and its log in the directory."""
+        push = PushSettings.load()
+        port = push.port or free_port()
+        ports = dict(zip(STAGES, free_ports(len(STAGES)), strict=True))
+        self._metrics = {stage: f"http://127.0.0.1:{port}/metrics" for stage, port in ports.items()}
+        self.url = f"http://{push.host}:{port}"
+        self._processes = {
+            stage: ChildProcess(
+                [sys.executable, "-m", "punchstream", stage],
+                log_file=directory / f"{stage}.log",
+                env=os.environ
+                | {"PUSH_PORT": str(port), "METRICS_HOST": "127.0.0.1", "METRICS_PORT": str(metrics_port)},
+                stop_seconds=STOP_SECONDS,
+            )
+            for stage, metrics_port in ports.items()
+        }
+        self._ended_at: dict[str, float] = {}
+        self.restarts = dict.fromkeys(STAGES, 0)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start every stage and return when punches can be posted.
+
+        Raises:
+            ProcessFailed: push ended, or was not ready within a minute.
+        """
+        for process in self._processes.values():
+            process.start()
+        self._processes["push"].wait_until_ready(self._push_is_ready, timeout=READY_SECONDS)
+
+    def stop(self) -> None:
+        """Stop every stage, the way in first. Each finishes what it has in hand."""
+        order = list(reversed(self._processes.values()))
+        for process in order:
+            process.terminate()
+        for process in order:
+            process.stop()
+
+    def check(self) -> None:
+        """Start again the stages that ended, each at least two seconds after its end."""
+        for stage, process in self._processes.items():
+            if process.running:
+                self._ended_at.pop(stage, None)
+                continue
+            ended = self._ended_at.setdefault(stage, time.monotonic())
+            if time.monotonic() - ended >= RESTART_SECONDS:
+                log.warning("A stage ended and is started again.", stage=stage, log_file=str(process.log_file))
+                self.restarts[stage] += 1
+                process.start()
+
+    def running(self, stage: str) -> bool:
+        """Whether the stage's process exists."""
+        return self._processes[stage].running
+
+    def counts(self, stage: str) -> dict[str, float]:
+        """The stage's counters and gauges: `name{labels' values}` to value. Empty where it does not answer."""
+        try:
+            text = requests.get(self._metrics[stage], timeout=2).text
+        except requests.RequestException:
+            return {}
+        return {
+            sample.name + "".join(f" {value}" for value in sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def _push_is_ready(self) -> bool:
+        with suppress(requests.RequestException):
+            return bool(requests.get(f"{self.url}/readyz", timeout=1).ok)
+        return False

@@ -1,0 +1,1 @@
+"""What a laptop lacks: brokers, an ERPNext stand-in, simulated terminals."""

@@ -1,0 +1,302 @@
+"""Employee Checkin: what hrms makes of a document, and the transaction in which documents are stored."""
+
+import html
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sandbox.erpnext import errors
+from sandbox.erpnext.errors import FrappeError
+from sandbox.erpnext.query import Row, Value, collate
+from sandbox.erpnext.tables import Change
+
+if TYPE_CHECKING:
+    from sandbox.erpnext.site import Site, User
+
+CHECKIN: Final = "Employee Checkin"
+FIELDS: Final = (
+    *("name", "owner", "creation", "modified", "modified_by", "docstatus", "idx"),
+    *("employee", "employee_name", "log_type", "shift", "time", "device_id", "skip_auto_attendance", "attendance"),
+    *("latitude", "longitude", "geolocation"),
+    *("shift_start", "shift_end", "offshift", "shift_actual_start", "shift_actual_end"),
+)
+LOG_TYPES: Final = ("", "IN", "OUT")
+MAX_DATA: Final = 140  # characters of a Data field, and of a name
+
+_HRMS: Final = "hrms (app)"
+_CUSTOM_AFTER: Final = "device_id"
+# In dateutil's order of preference; all the forms of ISO 8601 come before them.
+_TIME_FORMATS: Final = ("%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y", "%d/%m/%Y")
+_DAYTIME_FORMATS: Final = ("%H:%M", "%H:%M:%S")
+
+
+def punch_key(row: Row) -> tuple[Any, str, str]:
+    """What hrms compares to find a duplicate. The device plays no part."""
+    return collate(row["employee"]), row["time"], row["log_type"]
+
+
+def fields_with(custom: Mapping[str, Row]) -> list[str]:
+    """The doctype's fields, custom ones in their place."""
+    after = FIELDS.index(_CUSTOM_AFTER) + 1
+    return [*FIELDS[:after], *custom, *FIELDS[after:]]
+
+
+def read_time(value: Value, now: datetime) -> datetime:
+    """The time that ERPNext takes a value for, whole seconds: null is now, and part of a time is completed.
+
+    Raises:
+        FrappeError: hrms or dateutil fails on it.
+    """
+    if value is None:
+        return now.replace(microsecond=0)
+    if not isinstance(value, str) or not value or value.startswith("0001-01-01"):
+        raise errors.failed("AttributeError", "'NoneType' object has no attribute 'replace'", source=_HRMS)
+    try:
+        return datetime.fromisoformat(value).replace(microsecond=0)
+    except ValueError:
+        pass
+    for pattern in (*_TIME_FORMATS, *_DAYTIME_FORMATS):
+        try:
+            moment = datetime.strptime(value, pattern)  # noqa: DTZ007 - ERPNext keeps naive times
+        except ValueError:
+            continue
+        return datetime.combine(now.date(), moment.time()) if pattern in _DAYTIME_FORMATS else moment
+    raise errors.failed("dateutil.parser._parser.ParserError", f"Unknown string format: {value}", source=_HRMS)
+
+
+class Transaction:
+    """Check-ins that are stored together or not at all.
+
+    As in ERPNext, `insert` looks for a duplicate among what is committed and what is in this transaction. What other
+    transactions commit between that and `commit` only a unique field keeps out.
+    """
+
+    def __init__(self, site: "Site", user: "User") -> None:
+        self._site = site
+        self._user = user
+        self._rows: list[Row] = []
+        self._numbered = 0
+        self._punches: dict[Any, str] = {}
+        self._unique: set[tuple[str, Any]] = set()
+
+    def insert(self, document: Mapping[str, Any], *, keep_name: bool = False) -> None:
+        """Take one document in.
+
+        Args:
+            document: Its fields; unknown ones are ignored.
+            keep_name: Whether a `name` it has becomes its name.
+
+        Raises:
+            FrappeError: ERPNext would refuse it, or fail on it. The transaction is good for nothing then.
+        """
+        site = self._site
+        if document.get("docstatus"):
+            raise errors.not_submittable(CHECKIN)
+        _check_links(site, document)
+        site.check_permission(self._user, CHECKIN)
+        given = document.get("name")
+        chosen = given if keep_name and isinstance(given, str) and given else None
+        name = chosen or site.checkin_name(self._numbered)
+        row = build(site, document, name, own=self._punches)
+        if chosen:
+            if len(chosen) > MAX_DATA:
+                raise errors.failed("pymysql.err.DataError", "(1406, \"Data too long for column 'name' at row 1\")")
+            if chosen in site.checkins.rows:
+                raise errors.name_taken(CHECKIN, chosen)
+            row["name"] = chosen
+        else:
+            self._numbered += 1
+        for field, key in _unique_values(site, row):
+            if (field, key) in self._unique:
+                raise _not_unique(site, name, field, row)
+            self._unique.add((field, key))
+        check_unique(site, row, name)
+        self._punches[punch_key(row)] = name
+        self._rows.append(row)
+
+    def commit(self) -> list[Row]:
+        """Store all, and return the rows in order.
+
+        Raises:
+            FrappeError: another transaction has stored a name or a unique value in the meantime.
+        """
+        site = self._site
+        now = site.stamp()
+        stored: list[Row] = []
+        changes: list[Change] = []
+        number = 0
+        for values in self._rows:
+            name = values.get("name")
+            if name is None:
+                name, number = site.checkin_name(number), number + 1
+            elif name in site.checkins.rows:
+                raise errors.name_taken(CHECKIN, name)
+            check_unique(site, values, name)
+            stamps = {"owner": self._user.name, "creation": now, "modified": now, "modified_by": self._user.name}
+            row = {"name": name, **stamps, "docstatus": 0, "idx": 0, **values}
+            stored.append(row)
+            changes.append((CHECKIN, name, row))
+        site.commit(changes)
+        return stored
+
+
+def build(site: "Site", document: Mapping[str, Any], name: str, *, own: Mapping[Any, str] | None = None) -> Row:
+    """The checked values of a document, without name and stamps, in the order in which ERPNext checks them.
+
+    Args:
+        site: The site.
+        document: Its fields.
+        name: By which messages call it, and which is no duplicate of itself.
+        own: Punches of the same transaction, with their names.
+
+    Raises:
+        FrappeError: ERPNext would refuse it, or fail on it.
+    """
+    time = read_time(document.get("time"), site.now())
+    employee = site.employee(document.get("employee"))
+    if employee and employee["status"] == "Inactive":
+        raise _inactive(site.url, employee["name"])
+    log_type = str(document.get("log_type") or "")
+    row: Row = {
+        # A link gets the spelling of the document it leads to; where there is none, nobody minds.
+        "employee": employee["name"] if employee else document.get("employee") or None,
+        "employee_name": employee["employee_name"] if employee else None,
+        "log_type": log_type,
+        "shift": None,
+        "time": str(time),
+        "device_id": document.get("device_id"),
+        **{field: document.get(field) or None for field in site.custom_fields},
+        "skip_auto_attendance": int(bool(document.get("skip_auto_attendance"))),
+        "attendance": None,
+        "latitude": _float(document.get("latitude")),
+        "longitude": _float(document.get("longitude")),
+        "geolocation": None,
+        **_shift_times(site, employee, time),
+    }
+    _check_duplicate(site, row, name, own or {})
+    if not row["employee"]:
+        raise errors.mandatory(CHECKIN, name, "employee")
+    if log_type not in LOG_TYPES:
+        options = ", ".join(f'"{each}"' for each in LOG_TYPES)
+        raise errors.thrown("ValidationError", f' Log Type cannot be "{log_type}". It should be one of {options}')
+    for field, label in site.data_fields():
+        row[field] = _data(row[field], label, name)
+    if time.tzinfo is not None:
+        text = f"(1292, \"Incorrect datetime value: '{time}' for column `tabEmployee Checkin`.`time` at row 1\")"
+        raise errors.failed("pymysql.err.OperationalError", text)
+    return row
+
+
+def _check_links(site: "Site", document: Mapping[str, Any]) -> None:
+    missing = []
+    if document.get("shift") and document["shift"] not in site.shift_types.rows:
+        missing.append(f"Shift: {document['shift']}")
+    if document.get("attendance"):
+        missing.append(f"Attendance Marked: {document['attendance']}")
+    if missing:
+        raise errors.thrown("LinkValidationError", f"Could not find {', '.join(missing)}")
+
+
+def _check_duplicate(site: "Site", row: Row, name: str, own: Mapping[Any, str]) -> None:
+    key = punch_key(row)
+    others = [each for each in site.checkins.find("punch", key) if each != name]
+    if own.get(key):
+        others.append(own[key])
+    if others:
+        link = (
+            f'<Br><a href="/app/Form/{CHECKIN}/{others[0]}" style="font-weight: bold;">'
+            f"{{doctype}} {row['employee_name'] or row['employee']}</a>"
+        )
+        raise errors.thrown(
+            "ValidationError",
+            "This employee already has a log with the same timestamp." + link.format(doctype=CHECKIN),
+            german="Dieser Mitarbeiter hat bereits ein Protokoll mit demselben Zeitstempel. "
+            + link.format(doctype=errors.GERMAN[CHECKIN]),
+            source=_HRMS,
+        )
+
+
+def _inactive(url: str, employee: str) -> FrappeError:
+    link = f'<a href="{url}/app/employee/{employee}">{employee}</a>'
+    return errors.thrown(
+        "InactiveEmployeeStatusError",
+        f"Transactions cannot be created for an Inactive Employee {link}.",
+        module="erpnext.setup.doctype.employee.employee",
+        source=_HRMS,
+    )
+
+
+def _shift_times(site: "Site", employee: Row | None, time: datetime) -> Row:
+    """The employee's default shift and its times on that day, if the time lies inside."""
+    shift = site.shift_types.rows.get(employee["default_shift"]) if employee and employee["default_shift"] else None
+    outside: Row = {
+        "shift_start": None,
+        "shift_end": None,
+        "offshift": 1,
+        "shift_actual_start": None,
+        "shift_actual_end": None,
+    }
+    if shift is None:
+        return outside
+    if time.tzinfo is not None:
+        raise errors.failed("TypeError", "can't compare offset-naive and offset-aware datetimes", source=_HRMS)
+    midnight = time.replace(hour=0, minute=0, second=0)
+    start, end = (midnight + _duration(shift[field]) for field in ("start_time", "end_time"))
+    opens = start - timedelta(minutes=shift["begin_check_in_before_shift_start_time"])
+    closes = end + timedelta(minutes=shift["allow_check_out_after_shift_end_time"])
+    if not opens <= time <= closes:
+        return outside
+    return {
+        "shift": shift["name"],
+        "shift_start": str(start),
+        "shift_end": str(end),
+        "offshift": 0,
+        "shift_actual_start": str(opens),
+        "shift_actual_end": str(closes),
+    }
+
+
+def _duration(clock: str) -> timedelta:
+    hours, minutes, seconds = (int(part) for part in clock.split(":"))
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+def _float(value: Value) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _data(value: Value, label: str, name: str) -> str | None:
+    """A Data field as it is stored: text, bounded, and harmless as HTML."""
+    if value is None:
+        return None
+    text = str(value)
+    if len(text) > MAX_DATA:
+        raise errors.thrown(
+            "CharacterLengthExceededError",
+            f"{CHECKIN} {name}: '<strong>{label}</strong>' ({text}) will get truncated, "
+            f"as max characters allowed is {MAX_DATA}",
+            title="Value too big",
+        )
+    return html.escape(text, quote=False) if "<" in text or ">" in text else text
+
+
+def _unique_values(site: "Site", row: Row) -> list[tuple[str, Any]]:
+    return [(field, collate(row[field])) for field in site.unique_fields() if row[field] is not None]
+
+
+def check_unique(site: "Site", row: Row, name: str) -> None:
+    """Return if no other check-in has one of the row's unique values.
+
+    Raises:
+        FrappeError: one has.
+    """
+    for field, key in _unique_values(site, row):
+        if any(other != name for other in site.checkins.find(field, key)):
+            raise _not_unique(site, name, field, row)
+
+
+def _not_unique(site: "Site", name: str, field: str, row: Row) -> FrappeError:
+    return errors.not_unique(CHECKIN, name, field, site.custom_fields[field]["label"], row[field])

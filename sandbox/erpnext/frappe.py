@@ -1,0 +1,246 @@
+"""Frappe's REST interface to a site: one request, from its arrival to its answer."""
+
+import asyncio
+import base64
+import binascii
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import orjson
+from fastapi import Request, Response
+
+from sandbox.erpnext import errors
+from sandbox.erpnext.checkins import CHECKIN, Transaction
+from sandbox.erpnext.errors import FrappeError, Language, html_page
+from sandbox.erpnext.knobs import Control, WorkerFailed
+from sandbox.erpnext.query import Row, Value, parse_json
+from sandbox.erpnext.site import GUEST, MAX_INSERT_MANY, Site, User
+
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_FOR_GUESTS: Final = frozenset({"ping", "frappe.client.get_time_zone"})
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a request asks: who sends it, and its arguments from the query, the form or the JSON body."""
+
+    user: User
+    arguments: Mapping[str, Any]
+
+    def document(self) -> Mapping[str, Any]:
+        """The document of a create or an update: the arguments themselves, or what `data` among them holds."""
+        data = parse_json(self.arguments.get("data"))
+        return data if isinstance(data, Mapping) else self.arguments
+
+
+class Stats:
+    """What was asked, and what came of it."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Count from nothing."""
+        self._requests: Counter[tuple[str, str]] = Counter()
+        self.documents_inserted = 0
+
+    def count(self, method: str, path: str, outcome: str) -> None:
+        """One more request to that path; the name of a document in it does not count."""
+        endpoint = "/".join(path.split("/")[:4])
+        self._requests[f"{method} {endpoint}", outcome] += 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """`{"requests": {endpoint: {outcome: count}}, "documents_inserted": count}`."""
+        requests: dict[str, dict[str, int]] = {}
+        for (endpoint, outcome), count in sorted(self._requests.items()):
+            requests.setdefault(endpoint, {})[outcome] = count
+        return {"requests": requests, "documents_inserted": self.documents_inserted}
+
+
+class Frappe:
+    """The framework around a site."""
+
+    def __init__(self, site: Site, control: Control, stats: Stats) -> None:
+        self._site = site
+        self._control = control
+        self._stats = stats
+        self._methods: dict[str, Callable[[Call], Awaitable[Any]]] = {
+            "ping": self._ping,
+            "frappe.auth.get_logged_user": self._get_logged_user,
+            "frappe.client.get_time_zone": self._get_time_zone,
+            "frappe.client.get_list": self._get_list,
+            "frappe.client.get_count": self._get_count,
+            "frappe.client.get_value": self._get_value,
+            "frappe.client.insert": self._insert,
+            "frappe.client.insert_many": self._insert_many,
+        }
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to a request for a path at or below `/api`."""
+        headers: dict[str, str] = {}
+        try:
+            # The order in which Frappe does it: a site in maintenance answers 503 to a wrong key, too.
+            self._control.check_available(reading=request.method in _READING)
+            arguments = await _arguments(request)
+            headers = self._control.rate_headers()
+            call = Call(_authenticate(self._site, request.headers.get("authorization", "")), arguments)
+            status, content = await self._dispatch(request.method, request.url.path, call)
+        except WorkerFailed:
+            return html_answer(500)
+        except FrappeError as error:
+            return self.refusal(error, request.headers.get("accept-language", ""), headers)
+        return Response(orjson.dumps(content), status, headers, media_type="application/json")
+
+    def refusal(
+        self, error: FrappeError, accept_language: str = "", headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """The answer that is this error, in the language asked for or else the site's."""
+        knobs = self._control.knobs
+        asked = accept_language[:2].lower()
+        language: Language = "de" if asked == "de" else "en" if asked == "en" else knobs.language
+        body = error.body(language, traceback=knobs.allow_error_traceback)
+        return Response(body, error.status, {**(headers or {}), **error.headers}, media_type="application/json")
+
+    async def _dispatch(self, verb: str, path: str, call: Call) -> tuple[int, Any]:
+        api, *parts = path.strip("/").split("/")
+        if parts[:1] == ["v1"]:
+            parts = parts[1:]
+        match (api, *parts):
+            case "api", "method", method:
+                return 200, {"message": await self._call_method(method, call)}
+            case "api", "resource", doctype:
+                if verb == "POST":
+                    row = await self._create(call.user, doctype, call.document(), keep_name=True)
+                    return 200, {"data": self._site.shown(doctype, row)}
+                return 200, {"data": self._site.list_rows(call.user, doctype, call.arguments)}
+            case "api", "resource", doctype, name:
+                return self._on_document(verb, doctype, name, call)
+        raise errors.not_found()
+
+    async def _call_method(self, method: str, call: Call) -> Value:
+        function = self._methods.get(method)
+        if function is None:
+            raise errors.unknown_method(method)
+        if call.user is GUEST and method not in _FOR_GUESTS:
+            raise errors.login_required(method)
+        return await function(call)
+
+    def _on_document(self, verb: str, doctype: str, name: str, call: Call) -> tuple[int, Any]:
+        if verb == "PUT":
+            self._control.check_writable()
+            row = self._site.update(call.user, doctype, name, call.document())
+            return 200, {"data": self._site.shown(doctype, row)}
+        if verb == "DELETE":
+            self._control.check_writable()
+            self._site.delete(call.user, doctype, name)
+            return 202, {"data": "ok"}
+        return 200, {"data": self._site.document(call.user, doctype, name)}
+
+    async def _create(self, user: User, doctype: str, document: Mapping[str, Any], *, keep_name: bool) -> Row:
+        self._control.check_writable()
+        if doctype != CHECKIN:
+            return self._site.insert(user, doctype, document)
+        transaction = self._site.begin(user)
+        transaction.insert(document, keep_name=keep_name)
+        [row] = await self._commit(transaction, 1)
+        return row
+
+    async def _commit(self, transaction: Transaction, documents: int) -> list[Row]:
+        knobs = self._control.knobs
+        await sleep(knobs.race_window_ms + knobs.latency_per_document_ms * documents)
+        rows = transaction.commit()
+        self._stats.documents_inserted += len(rows)
+        return rows
+
+    async def _ping(self, call: Call) -> str:  # noqa: ARG002 - as all methods
+        return "pong"
+
+    async def _get_logged_user(self, call: Call) -> str:
+        return call.user.name
+
+    async def _get_time_zone(self, call: Call) -> Row:  # noqa: ARG002 - as all methods
+        return {"time_zone": self._site.time_zone}
+
+    async def _get_list(self, call: Call) -> list[Row]:
+        return self._site.list_rows(call.user, _doctype(call), call.arguments)
+
+    async def _get_count(self, call: Call) -> int:
+        return self._site.count(call.user, _doctype(call), call.arguments.get("filters"))
+
+    async def _get_value(self, call: Call) -> Row:
+        fields = call.arguments.get("fieldname") or "name"
+        if isinstance(fields, str) and not fields.startswith("["):
+            fields = [fields]
+        return self._site.value(call.user, _doctype(call), fields, call.arguments.get("filters"))
+
+    async def _insert(self, call: Call) -> Row:
+        document = parse_json(call.arguments.get("doc")) or {}
+        doctype = _doctype_of(document)
+        # Unlike `/api/resource`, it chooses the name itself and shows empty fields, too.
+        return await self._create(call.user, doctype, document, keep_name=False) | {"doctype": doctype}
+
+    async def _insert_many(self, call: Call) -> list[str]:
+        self._control.check_writable()
+        documents = parse_json(call.arguments.get("docs"))
+        if documents is None:
+            raise errors.failed("TypeError", "object of type 'NoneType' has no len()")
+        if len(documents) > MAX_INSERT_MANY:
+            raise errors.thrown("ValidationError", f"Only {MAX_INSERT_MANY} inserts allowed in one request")
+        transaction = self._site.begin(call.user)
+        for document in documents:
+            doctype = _doctype_of(document)
+            if doctype != CHECKIN:
+                raise errors.unknown_doctype(doctype)
+            transaction.insert(document)
+        return [row["name"] for row in await self._commit(transaction, len(documents))]
+
+
+def html_answer(status: int, text: str = "") -> Response:
+    """What a server in front of Frappe answers."""
+    # A header rather than the media type, to which the framework would add the character set.
+    return Response(html_page(status, text), status, {"content-type": "text/html"})
+
+
+async def sleep(milliseconds: float) -> None:
+    """Let that time pass; none at all takes none, not even a turn of the event loop."""
+    if milliseconds:
+        await asyncio.sleep(milliseconds / 1000)
+
+
+async def _arguments(request: Request) -> dict[str, Any]:
+    body = await request.body()
+    arguments: dict[str, Any] = dict(request.query_params)
+    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        return arguments | dict(parse_qsl(body.decode(), keep_blank_values=True))
+    given = parse_json(body.decode(errors="replace")) if body else {}
+    return arguments | given if isinstance(given, dict) else arguments
+
+
+def _authenticate(site: Site, header: str) -> User:
+    """The user of an `Authorization` header, which is Frappe's own or Basic; a guest without one."""
+    scheme, _, value = header.partition(" ")
+    if not value:
+        return GUEST
+    scheme = scheme.lower()
+    if scheme == "basic":
+        try:
+            value = base64.b64decode(value, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise errors.authentication() from error
+    if scheme not in {"basic", "token"}:
+        raise errors.authentication()
+    key, _, secret = value.partition(":")
+    return site.user(key, secret)
+
+
+def _doctype(call: Call) -> str:
+    return str(call.arguments.get("doctype") or "")
+
+
+def _doctype_of(document: Mapping[str, Any]) -> str:
+    if not document.get("doctype"):
+        raise errors.failed("ValueError", '"doctype" is a required key')
+    return str(document["doctype"])

@@ -1,0 +1,329 @@
+"""Deliverer: takes check-ins from fetched to settled: asks the target, retries, dead-letters. Knows no consumer."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from math import inf, isinf
+from typing import Final
+
+import structlog
+
+from attendance.dead_letter import DeadLetter, Record
+from attendance.errors import InvalidRecord, Reason, TargetFault, TargetRefused, TargetUnavailable
+from attendance.kafka import MAX_RECORD_BYTES, OutRecord
+from attendance.metrics import Metrics
+from attendance.outcomes import Delivery
+from attendance.settings import SinkSettings
+from attendance.times import now
+from attendance.topics import Topics
+from sinks.base import Delivered, Result, Target
+from sinks.gate import Gate, full_jitter
+from sinks.lanes import Entry, Lanes
+
+log = structlog.get_logger(__name__)
+
+STAGE: Final = "sink"
+HEADER_BYTES: Final = 64 * 1024  # what a dead letter adds to its record, and more
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long things are waited for, in seconds."""
+
+    recheck: float = 30
+    """Before a target that refused us is asked again."""
+    unknown: float = 5
+    """For the user map to learn of an employee: it may be a little behind the stream, which already knows them."""
+    commit: float = 1
+    """Between two commits."""
+    stop: float = 20
+    """For the requests that are under way when the process is to stop."""
+
+
+class Deliverer:
+    """Delivers what is added to it. Several tasks may `work` at once.
+
+    One record never holds up those of other employees, and what the target cannot take now is tried for as long as it
+    takes; only what the target itself finds wrong becomes a dead letter.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        settings: SinkSettings,
+        topics: Topics,
+        metrics: Metrics,
+        *,
+        knows: Callable[[str], bool | None],
+        settle: Callable[[Sequence[tuple[Record, OutRecord]]], Awaitable[None]],
+        patience: Patience | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is asked of the target yet.
+
+        Args:
+            target: Where to.
+            settings: Batch size, pauses, tries.
+            topics: Where outcomes go.
+            metrics: What is counted.
+            knows: Whether the directory knows an employee; None while the directory itself is not known. ERPNext would
+                store the check-ins of an employee that does not exist.
+            settle: Makes the outcome of each record durable, and returns when they all are.
+            patience: How long things are waited for.
+            clock: Seconds, monotonic.
+        """
+        self._target = target
+        self._settings = settings
+        self._topics = topics
+        self._metrics = metrics
+        self._knows = knows
+        self._settle = settle
+        self._patience = patience or Patience()
+        self._gate = Gate(settings.retry_max, clock=clock)
+        self._clock = clock
+        self._lanes = Lanes()
+        self._suspects: set[Entry] = set()
+        self._changed = asyncio.Event()
+        self._opened = False
+        self._served = 0
+        self._epoch = 0
+        metrics.gauge("punchstream_target_available", 0)
+
+    def __len__(self) -> int:
+        """Check-ins that are queued or in flight."""
+        return len(self._lanes)
+
+    def add(self, entry: Entry) -> None:
+        """Deliver this, after what was added before for the same employee."""
+        entry.epoch = self._epoch
+        self._lanes.add(entry)
+        self._announce()
+
+    def forget(self) -> None:
+        """Drop what is queued: its partitions are taken away. What is in flight is finished, but not tried again."""
+        self._epoch += 1
+        self._lanes.clear()
+        self._suspects.clear()
+        self._announce()
+
+    async def idle(self) -> None:
+        """Return when nothing is in flight."""
+        while self._lanes.in_flight:
+            await self._change(inf)
+
+    def wake(self) -> None:
+        """Let workers see that they are to stop."""
+        self._changed.set()
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Deliver until `stop` is set (and `wake` was called); the request under way then is finished."""
+        while not stop.is_set():
+            wait = await self.step()
+            if wait:
+                await self._change(wait)
+
+    async def step(self) -> float:
+        """Send at most one request. Returns how many seconds there is nothing to do; infinity: until something changes.
+
+        Raises:
+            ConfigurationError: what `Target.open` raises.
+        """
+        wait = self._gate.delay()
+        if wait:
+            return wait
+        if not self._opened:
+            await self._open()
+            return 0.0
+        batch = self._lanes.take(min(self._settings.batch, self._target.max_batch), self._clock())
+        if not batch:
+            return self._lanes.next_due() - self._clock()
+        await self._deliver(batch)
+        return 0.0
+
+    async def _open(self) -> None:
+        ticket = self._gate.enter()
+        trouble: TargetUnavailable | TargetRefused | None = None
+        try:
+            await self._target.open()
+            self._opened = True
+        except (TargetUnavailable, TargetRefused) as error:
+            trouble = error
+        self._judge(ticket, trouble, served=trouble is None)
+
+    async def _deliver(self, batch: list[Entry]) -> None:
+        again: dict[Entry, float] = {}
+        settled: list[tuple[Entry, Delivered | InvalidRecord]] = []
+        known: list[Entry] = []
+        for entry in batch:
+            exists = self._knows(entry.checkin.employee)
+            if exists:
+                known.append(entry)
+            elif entry.unknown and exists is not None:
+                message = f"the directory knows no employee {entry.checkin.employee!r}"
+                settled.append((entry, InvalidRecord(Reason.UNKNOWN_EMPLOYEE, message)))
+            else:
+                entry.unknown = exists is not None
+                again[entry] = self._clock() + self._patience.unknown
+        if known:
+            await self._ask(known, settled, again)
+        await self._record(settled)
+        self._lanes.settle(batch, {entry: due for entry, due in again.items() if entry.epoch == self._epoch})
+        self._announce()
+
+    async def _ask(
+        self,
+        entries: list[Entry],
+        settled: list[tuple[Entry, Delivered | InvalidRecord]],
+        again: dict[Entry, float],
+    ) -> None:
+        """One call of the target; each entry goes to one of the two."""
+        was_open = self._gate.is_open
+        served_before = self._served
+        ticket = self._gate.enter()
+        results = await self._call(entries)
+        self._served += sum(isinstance(result, Delivered) and result.status == "created" for result in results)
+        trouble: TargetUnavailable | TargetRefused | None = None
+        faults: list[tuple[Entry, TargetFault]] = []
+        for entry, result in zip(entries, results, strict=True):
+            match result:
+                case Delivered() | InvalidRecord():
+                    entry.attempts += 1
+                    settled.append((entry, result))
+                case TargetFault():
+                    entry.attempts += 1
+                    faults.append((entry, result))
+                case TargetUnavailable() | TargetRefused():
+                    entry.attempts += 1
+                    trouble = result
+                    again[entry] = -inf
+                case None:
+                    again[entry] = -inf
+        # Before any await: the others must not go on asking a target that just failed.
+        self._judge(ticket, trouble, served=any(isinstance(result, Delivered | InvalidRecord) for result in results))
+        for entry, fault in faults:
+            if not entry.alone:
+                entry.served = served_before
+            if await self._is_to_blame(entry, well=was_open and self._gate.is_open):
+                message = f"the target fails whenever it gets this check-in: {fault}"
+                settled.append((entry, InvalidRecord(Reason.TARGET_ERROR, message)))
+            else:
+                again[entry] = self._clock() + full_jitter(entry.attempts, self._settings.retry_max)
+
+    async def _call(self, entries: list[Entry]) -> Sequence[Result]:
+        started = self._clock()
+        try:
+            return await self._target.deliver([entry.checkin for entry in entries])
+        except (TargetUnavailable, TargetRefused) as error:
+            return [error] * len(entries)
+        finally:
+            self._metrics.observe("punchstream_delivery_seconds", self._clock() - started)
+
+    def _judge(self, ticket: int, trouble: TargetUnavailable | TargetRefused | None, *, served: bool) -> None:
+        """Open or shut the gate by what a request showed."""
+        was_open = self._gate.is_open
+        match trouble:
+            case TargetRefused():
+                log.error(
+                    "The target refuses us; nothing is delivered until this is repaired.",
+                    target=self._target.name,
+                    error=str(trouble),
+                    recheck_seconds=self._patience.recheck,
+                )
+                self._metrics.count("punchstream_target_errors_total", kind="refused")
+                self._opened = False
+                self._gate.failed(ticket, self._patience.recheck)
+            case TargetUnavailable():
+                log.warning("The target is waited for.", target=self._target.name, error=str(trouble))
+                self._metrics.count("punchstream_target_errors_total", kind="unavailable")
+                self._gate.failed(ticket, trouble.retry_after or 0.0)
+            case None if served:
+                self._gate.succeeded(ticket)
+            case None:
+                self._gate.left(ticket)
+        if self._gate.is_open and not was_open:
+            log.info("The target serves.", target=self._target.name)
+        self._metrics.gauge("punchstream_target_available", float(self._gate.is_open))
+        self._announce()
+
+    async def _is_to_blame(self, entry: Entry, *, well: bool) -> bool:
+        """Whether the target has now failed on this entry so often, while it was well, that the entry is the cause.
+
+        It was well if it stored something else since it last failed on this one. Where nothing else comes, that it
+        opens has to do; but then only for an entry that once failed while others were stored, or that is the only one
+        it fails on: a target that answers and cannot store anything fails on several, and none of them is to blame.
+        """
+        self._metrics.count("punchstream_target_errors_total", kind="fault")
+        entry.alone = True
+        if entry.epoch == self._epoch:
+            self._suspects.add(entry)
+        counts = self._served > entry.served
+        entry.served = self._served
+        entry.others_served |= counts
+        if not counts and well and (entry.others_served or self._suspects == {entry}):
+            counts = await self._opens()
+        entry.faults += counts
+        return entry.faults >= self._settings.error_attempts
+
+    async def _opens(self) -> bool:
+        try:
+            await self._target.open()
+        except (TargetUnavailable, TargetRefused):
+            return False
+        return True
+
+    async def _record(self, settled: Sequence[tuple[Entry, Delivered | InvalidRecord]]) -> None:
+        """Make outcomes durable; only then are their records done."""
+        if not settled:
+            return
+        await self._settle([(entry.record, self._to_record(entry, result)) for entry, result in settled])
+        for entry, result in settled:
+            self._suspects.discard(entry)
+            if isinstance(result, Delivered):
+                self._metrics.count("punchstream_deliveries_total", status=result.status)
+            else:
+                self._metrics.count("punchstream_dead_letters_total", stage=STAGE, reason=result.reason)
+
+    def _to_record(self, entry: Entry, result: Delivered | InvalidRecord) -> OutRecord:
+        checkin = entry.checkin
+        if isinstance(result, InvalidRecord):
+            log.warning(
+                "A check-in is dead-lettered.", event_id=checkin.event_id, reason=result.reason, error=result.message
+            )
+            return dead_letter(
+                self._topics, entry.record, result, attempts=max(entry.attempts, 1), event_id=checkin.event_id
+            )
+        delivery = Delivery(
+            event_id=checkin.event_id,
+            employee=checkin.employee,
+            document=result.document,
+            status=result.status,
+            target=self._target.name,
+            delivered_at=now(),
+            attempts=entry.attempts,
+        )
+        return OutRecord(self._topics["deliveries"], delivery.key, delivery.encode())
+
+    def _announce(self) -> None:
+        self._metrics.gauge("punchstream_sink_in_flight", len(self._lanes))
+        self._changed.set()
+
+    async def _change(self, seconds: float) -> None:
+        """Return after so many seconds, or when something has changed."""
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(None if isinf(seconds) else seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+
+def dead_letter(
+    topics: Topics, record: Record, error: InvalidRecord, *, attempts: int = 1, event_id: str | None = None
+) -> OutRecord:
+    """The dead letter of a consumed record, ready to send."""
+    letter = DeadLetter.of(record, STAGE, error, now(), attempts=attempts, event_id=event_id)
+    if len(letter.value or b"") > MAX_RECORD_BYTES - HEADER_BYTES:
+        # It would be refused for its size again and again. It stays on its topic, where the headers say.
+        letter = replace(letter, value=None, message=f"{letter.message} (value too large to keep here)")
+    return OutRecord(topics["dead_letters"], letter.key, letter.value, letter.encode_headers())

@@ -1,0 +1,55 @@
+"""OffsetTracker: how far each partition may be committed when its records are done out of order."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class _Partition:
+    pending: deque[int] = field(default_factory=deque)  # from the first that is not done, in order
+    done: set[int] = field(default_factory=set)  # of the pending ones
+    position: int | None = None  # the offset after the contiguous prefix
+    committed: int | None = None
+
+
+class OffsetTracker:
+    """Knows which records of a partition are done. Pure: no Kafka, no clock.
+
+    Offsets need not be consecutive: a compacted or transactional log has gaps.
+    """
+
+    def __init__(self) -> None:
+        self._partitions: dict[int, _Partition] = {}
+
+    def add(self, partition: int, offset: int) -> None:
+        """A record was fetched. Records of one partition are added in the order of their offsets."""
+        self._partitions.setdefault(partition, _Partition()).pending.append(offset)
+
+    def done(self, partition: int, offset: int) -> None:
+        """A record's outcome is durable. One that is not tracked (any more) is ignored."""
+        state = self._partitions.get(partition)
+        if state is None or not state.pending or offset < state.pending[0]:
+            return
+        state.done.add(offset)
+        while state.pending and state.pending[0] in state.done:
+            first = state.pending.popleft()
+            state.done.remove(first)
+            state.position = first + 1
+
+    def committable(self) -> dict[int, int]:
+        """For each partition that got further since `committed`: the offset after its contiguous prefix."""
+        return {
+            partition: state.position
+            for partition, state in self._partitions.items()
+            if state.position is not None and state.position != state.committed
+        }
+
+    def committed(self, positions: dict[int, int]) -> None:
+        """Kafka holds these positions."""
+        for partition, position in positions.items():
+            if partition in self._partitions:
+                self._partitions[partition].committed = position
+
+    def clear(self) -> None:
+        """Forget every partition: they may belong to another consumer now."""
+        self._partitions.clear()

@@ -1,0 +1,47 @@
+"""Fixtures that tests of every level share."""
+
+import os
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+
+from sandbox.broker import Broker, BrokerKind, create_broker, unavailable_reason
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> None:
+    """Apache Kafka can be run here. Where it has to be (PUNCHSTREAM_REQUIRE_KAFKA=1) its absence is a failure."""
+    reason = unavailable_reason("kafka")
+    if reason is not None:
+        if os.environ.get("PUNCHSTREAM_REQUIRE_KAFKA") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Apache Kafka, shared by all tests: each makes its own topics and groups, and leaves the broker running."""
+    with create_broker("kafka", tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The embedded broker, shared by all tests: each makes its own topics and groups, and leaves it running."""
+    with create_broker("embedded", tmp_path_factory.mktemp("embedded")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session", params=["embedded", "kafka"])
+def broker_kind(request: pytest.FixtureRequest) -> BrokerKind:
+    """Each kind of broker that can be run here."""
+    if request.param == "kafka":
+        request.getfixturevalue("kafka_jars")
+    return cast("BrokerKind", request.param)
+
+
+@pytest.fixture(scope="session")
+def broker(broker_kind: BrokerKind, request: pytest.FixtureRequest) -> Broker:
+    """Each broker in turn, shared by all tests."""
+    return cast("Broker", request.getfixturevalue(f"{broker_kind}_broker"))

@@ -1,0 +1,425 @@
+"""The client against what a real ERPNext answered: each recording is served as it was, and told apart."""
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attendance.erpnext import CHECKIN, ErpnextClient
+from attendance.errors import (
+    PunchstreamError,
+    RetriableError,
+    TargetFault,
+    TargetRefused,
+    TargetRejected,
+    TargetUnavailable,
+)
+from attendance.settings import ErpnextSettings
+
+RECORDINGS = Path(__file__).parent / "erpnext_recordings"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server sends; `cut` leaves out so many bytes at the end and closes the connection."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Server:
+    """A site on 127.0.0.1 that gives the answers it was told to, in order, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer | None] = []
+        self.requests: list[Request] = []
+        self.closing = threading.Event()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                server.requests.append(Request(self.command, self.path, headers, self.rfile.read(length)))
+                answer = server.answers.pop(0)
+                if answer is None:
+                    server.closing.wait(30)
+                    return
+                if answer.status == 0:
+                    return
+                self.send_response(answer.status)
+                for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer.body)))
+                self.end_headers()
+                self.wfile.write(answer.body[: len(answer.body) - answer.cut])
+
+            do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - http.server looks for these names
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        self._thread = threading.Thread(target=lambda: self._http.serve_forever(poll_interval=0.01))
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.closing.set()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.stop()
+
+
+def connect(url: str, timeout: float = 10) -> ErpnextClient:
+    return ErpnextClient(ErpnextSettings.load(url=url, api_key="key", api_secret="secret", timeout=timeout))
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[ErpnextClient]:
+    client = connect(server.url)
+    yield client
+    client.close()
+
+
+def recorded(name: str) -> dict[str, Any]:
+    recording: dict[str, Any] = json.loads((RECORDINGS / f"{name}.json").read_text(encoding="utf-8"))
+    return recording
+
+
+def answer_of(recording: dict[str, Any]) -> Answer:
+    response = recording["response"]
+    body = response["text"] if response["body"] is None else json.dumps(response["body"])
+    kept = ("content-type", "retry-after")
+    headers = {name: value for name, value in response["headers"].items() if name in kept}
+    return Answer(response["status"], (body or "").encode(), headers)
+
+
+def ask(client: ErpnextClient, server: Server, name: str) -> dict[str, Any]:
+    """Send what was sent then, and have it answered as it was then."""
+    recording = recorded(name)
+    server.answers = [answer_of(recording)]
+    request = recording["request"]
+    return client.call(request.get("method", "POST"), request.get("path", "/"), request.get("json"))
+
+
+def error_of(call: Callable[[], object]) -> PunchstreamError:
+    with pytest.raises(PunchstreamError) as caught:
+        call()
+    return caught.value
+
+
+def answered() -> list[str]:
+    """The recordings that hold a whole answer."""
+    return sorted(
+        path.stem
+        for path in RECORDINGS.glob("*.json")
+        if isinstance(recorded(path.stem).get("response", {}).get("body"), dict)
+    )
+
+
+def exception_type(name: str) -> str | None:
+    """What a recorded error calls itself, in the interface that is used (v2 has another form)."""
+    kind: str | None = recorded(name)["response"]["body"].get("exc_type")
+    return kind
+
+
+def test_the_recordings_are_there() -> None:
+    assert len(answered()) > 150
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "auth_unknown_key",
+        "auth_bad_secret",
+        "auth_malformed",
+        "auth_none",
+        "no_traceback_auth_bad",
+        "checkin_no_token",
+        "checkin_no_permission",
+        "insertmany_no_permission",
+        "employee_list_no_permission",
+        "employee_list_guest",
+        "wrong_host",
+    ],
+)
+def test_what_a_person_has_to_mend_is_refused(client: ErpnextClient, server: Server, name: str) -> None:
+    assert type(error_of(lambda: ask(client, server, name))) is TargetRefused
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "kind"),
+    [
+        ("checkin_get_missing", 404, "DoesNotExistError"),
+        ("path_unknown", 404, "DoesNotExistError"),
+        ("checkin_client_name_dup", 409, "DuplicateEntryError"),
+        ("checkin_missing_employee", 417, "MandatoryError"),
+        ("no_traceback_missing_employee", 417, "MandatoryError"),
+        ("checkin_missing_employee_lang_ar", 417, "MandatoryError"),
+        ("checkin_missing_employee_site_language_de", 417, "MandatoryError"),
+        ("checkin_duplicate_exact", 417, "ValidationError"),
+        ("checkin_duplicate_lang_ar", 417, "ValidationError"),
+        ("checkin_duplicate_lang_fr", 417, "ValidationError"),
+        ("no_traceback_duplicate", 417, "ValidationError"),
+        ("checkin_bad_log_type", 417, "ValidationError"),
+        ("checkin_inactive_employee", 417, "InactiveEmployeeStatusError"),
+        ("checkin_device_id_141", 417, "CharacterLengthExceededError"),
+        ("event_id_single_same_id_other_time", 417, "UniqueValidationError"),
+        ("event_id_many_one_known", 417, "UniqueValidationError"),
+        ("event_id_field_again", 417, "ValidationError"),
+        ("employee_list_bad_field", 417, "DataError"),
+        ("insertmany_bad_middle", 417, "ValidationError"),
+        ("insertmany_201", 417, "ValidationError"),
+    ],
+)
+def test_what_erpnext_will_never_take_is_rejected_by_its_kind(
+    client: ErpnextClient, server: Server, name: str, status: int, kind: str
+) -> None:
+    error = error_of(lambda: ask(client, server, name))
+    assert type(error) is TargetRejected
+    assert (error.status, error.kind) == (status, kind)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "maintenance_get",
+        "maintenance_post",
+        "maintenance_bad_token",
+        "maintenance_reads_allowed_post",
+        "mariadb_down_get",
+        "mariadb_down_post",
+        "lock_wait_timeout_post",
+        "checkin_put_stale",
+    ],
+)
+def test_what_passes_by_itself_is_unavailable(client: ErpnextClient, server: Server, name: str) -> None:
+    assert type(error_of(lambda: ask(client, server, name))) is TargetUnavailable
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkin_bad_time_text",
+        "checkin_empty_time",
+        "checkin_tz_Z",
+        "no_traceback_bad_time",
+        "insertmany_missing_docs",
+    ],
+)
+def test_a_fault_inside_says_that_the_request_may_be_the_cause(
+    client: ErpnextClient, server: Server, name: str
+) -> None:
+    assert type(error_of(lambda: ask(client, server, name))) is TargetFault
+
+
+@pytest.mark.parametrize("name", ["rate_limit_hit", "rate_limit_hit_post"])
+def test_the_pause_that_a_rate_limit_names_is_kept(client: ErpnextClient, server: Server, name: str) -> None:
+    error = error_of(lambda: ask(client, server, name))
+    assert type(error) is TargetUnavailable
+    assert error.retry_after == 57
+
+
+@pytest.mark.parametrize("name", answered())
+def test_success_is_told_from_error_by_the_status_whatever_the_body_has(
+    client: ErpnextClient, server: Server, name: str
+) -> None:
+    response = recorded(name)["response"]
+    if response["status"] < 300:
+        assert ask(client, server, name) == response["body"]
+    else:
+        error = error_of(lambda: ask(client, server, name))
+        assert isinstance(error, RetriableError) == (
+            response["status"] >= 500 or response["status"] == 429 or name == "checkin_put_stale"
+        )
+
+
+@pytest.mark.parametrize("name", [name for name in answered() if exception_type(name)])
+def test_an_error_means_the_same_without_texts_and_tracebacks(client: ErpnextClient, server: Server, name: str) -> None:
+    whole = answer_of(recorded(name))
+    server.answers = [whole, Answer(whole.status, json.dumps({"exc_type": exception_type(name)}).encode())]
+    assert type(error_of(lambda: client.call("GET", "/"))) is type(error_of(lambda: client.call("GET", "/")))
+
+
+def test_a_message_is_for_people_without_tags(client: ErpnextClient, server: Server) -> None:
+    message = str(error_of(lambda: ask(client, server, "checkin_duplicate_exact")))
+    assert "already has a log with the same timestamp" in message
+    assert "<" not in message
+
+
+def test_an_error_inside_a_success_is_a_fault(client: ErpnextClient, server: Server) -> None:
+    server.answers = [Answer(200, b'{"exc": "[\\"Traceback\\"]", "exc_type": "ValueError"}')]
+    assert type(error_of(lambda: client.call("POST", "/"))) is TargetFault
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Answer(0, b""), id="closed without a word"),
+        pytest.param(Answer(200, b""), id="empty"),
+        pytest.param(Answer(200, b'{"message": [', cut=0), id="half an object"),
+        pytest.param(Answer(200, b'{"message": []}', cut=5), id="closed midway"),
+        pytest.param(Answer(200, b"[]"), id="no object"),
+        pytest.param(Answer(200, b"<html>Sign in to the network</html>"), id="somebody else's page"),
+        pytest.param(Answer(200, b'{"status": "ok"}'), id="somebody else's object"),
+        pytest.param(Answer(200, b'{"message": null}'), id="nothing in it"),
+        pytest.param(Answer(502, b"<html>Bad Gateway</html>"), id="bad gateway"),
+        pytest.param(Answer(504, b""), id="gateway timeout"),
+        pytest.param(Answer(500, b"<h1>Internal Server Error</h1>"), id="error page"),
+        pytest.param(Answer(429, b""), id="rate limit of a proxy"),
+    ],
+)
+def test_an_answer_that_is_none_is_unavailable_and_never_success(
+    client: ErpnextClient, server: Server, answer: Answer
+) -> None:
+    server.answers = [answer]
+    assert type(error_of(lambda: client.get_list("Employee", ["name"]))) is TargetUnavailable
+
+
+def test_a_proxy_may_name_the_pause_too(client: ErpnextClient, server: Server) -> None:
+    server.answers = [
+        Answer(503, b"", {"Retry-After": "7"}),
+        Answer(503, b"", {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}),
+    ]
+    errors = [error_of(client.logged_user) for _ in range(2)]
+    assert [error.retry_after for error in errors if isinstance(error, TargetUnavailable)] == [7, None]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed_and_named(client: ErpnextClient, server: Server, status: int) -> None:
+    server.answers = [Answer(status, b"", {"Location": "https://erp.example.com/"})]
+    error = error_of(lambda: client.insert({"doctype": CHECKIN}))
+    assert type(error) is TargetRefused
+    assert "https://erp.example.com/" in str(error)
+    assert len(server.requests) == 1
+
+
+def test_a_body_that_a_proxy_finds_too_large_is_rejected(client: ErpnextClient, server: Server) -> None:
+    server.answers = [Answer(413, b"<html>Request Entity Too Large</html>")]
+    error = error_of(lambda: client.insert_many([{"doctype": CHECKIN}]))
+    assert type(error) is TargetRejected
+    assert error.status == 413
+
+
+def test_a_site_that_does_not_answer_in_time_is_unavailable(server: Server) -> None:
+    client = connect(server.url, timeout=0.1)
+    server.answers = [None]
+    assert type(error_of(client.logged_user)) is TargetUnavailable
+    client.close()
+
+
+def test_a_site_that_is_down_is_unavailable(server: Server) -> None:
+    client = connect(server.url)
+    server.stop()
+    assert type(error_of(client.logged_user)) is TargetUnavailable
+    client.close()
+
+
+def test_an_error_never_tells_the_credentials(client: ErpnextClient, server: Server) -> None:
+    server.answers = [Answer(0, b""), Answer(401, b"{}"), Answer(500, b"{}")]
+    for _ in range(3):
+        message = str(error_of(client.logged_user))
+        assert "secret" not in message
+
+
+def test_requests_carry_the_credentials_and_json(client: ErpnextClient, server: Server) -> None:
+    server.answers = [Answer(200, b'{"data": {"name": "CKIN-1"}}')]
+    document = {"doctype": CHECKIN, "employee": "HR-EMP-00001", "time": "2026-03-01 08:00:00"}
+    assert client.insert(document) == "CKIN-1"
+    (request,) = server.requests
+    assert (request.method, request.path) == ("POST", "/api/resource/Employee%20Checkin")
+    assert request.headers["authorization"] == "Basic " + base64.b64encode(b"key:secret").decode()
+    assert request.headers["content-type"] == "application/json"
+    assert json.loads(request.body) == document
+
+
+def test_a_list_is_asked_for_in_the_body_so_that_it_may_be_long(client: ErpnextClient, server: Server) -> None:
+    server.answers = [answer_of(recorded("get_list_method_post"))]
+    wanted = [f"{number}" for number in range(1000)]
+    rows = client.get_list(
+        "Employee",
+        ["name", "attendance_device_id"],
+        [("attendance_device_id", "in", wanted)],
+        order_by="modified asc, name asc",
+        start=500,
+        limit=500,
+    )
+    assert [row["name"] for row in rows] == ["HR-EMP-00001", "HR-EMP-00002"]
+    (request,) = server.requests
+    assert request.path == "/api/method/frappe.client.get_list"
+    assert json.loads(request.body) == {
+        "doctype": "Employee",
+        "fields": ["name", "attendance_device_id"],
+        "filters": [["attendance_device_id", "in", wanted]],
+        "order_by": "modified asc, name asc",
+        "limit_start": 500,
+        "limit_page_length": 500,
+    }
+
+
+def test_many_documents_return_their_names_in_order(client: ErpnextClient, server: Server) -> None:
+    recording = recorded("insertmany_3_valid")
+    server.answers = [answer_of(recording)]
+    documents = recording["request"]["json"]["docs"]
+    assert client.insert_many(documents) == recording["response"]["body"]["message"]
+    assert json.loads(server.requests[0].body) == {"docs": documents}
+
+
+def test_who_is_logged_in_and_the_zone_are_read(client: ErpnextClient, server: Server) -> None:
+    server.answers = [answer_of(recorded("auth_good")), answer_of(recorded("system_settings_time_zone"))]
+    assert client.logged_user() == "checkin-api@example.com"
+    assert client.time_zone() == "Asia/Riyadh"
+    assert server.requests[1].path == recorded("system_settings_time_zone")["request"]["path"]
+
+
+def give(server: Server, *answers: str | dict[str, Any]) -> None:
+    """Answer as in the recordings of these names, or with these objects."""
+    server.answers = [
+        answer_of(recorded(each)) if isinstance(each, str) else Answer(200, json.dumps(each).encode())
+        for each in answers
+    ]
+
+
+def test_a_system_manager_sees_whether_the_event_id_field_is_there(client: ErpnextClient, server: Server) -> None:
+    give(server, {"message": [{"name": "Employee Checkin-event_id"}]}, {"message": []})
+    assert client.has_event_id_field()
+    assert not client.has_event_id_field()
+    assert ["unique", "=", 1] in json.loads(server.requests[0].body)["filters"]
+
+
+def test_anybody_else_finds_the_event_id_field_by_using_it(client: ErpnextClient, server: Server) -> None:
+    give(server, "employee_list_no_permission", "event_id_lookup_post")
+    assert client.has_event_id_field()
+    give(server, "employee_list_no_permission", "employee_list_bad_field")
+    assert not client.has_event_id_field()
+    assert server.answers == []
+
+
+def test_the_zone_is_found_by_those_who_may_not_read_system_settings(client: ErpnextClient, server: Server) -> None:
+    give(server, "employee_list_no_permission", "server_time")
+    assert client.time_zone() == "Asia/Riyadh"
+    assert server.requests[1].path == recorded("server_time")["request"]["path"]

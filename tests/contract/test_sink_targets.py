@@ -1,0 +1,329 @@
+"""What every target promises to the runner, asked of each of them."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from attendance.checkin import Checkin
+from attendance.erpnext import ErpnextClient
+from attendance.errors import TargetUnavailable
+from attendance.settings import ErpnextSettings
+from sandbox.erpnext.server import ErpnextStandIn
+from sinks.base import Delivered, InvalidRecord, Result, Target
+from sinks.erpnext import ErpnextTarget
+from sinks.jsonl import JsonlTarget
+
+FIELD = {
+    "dt": "Employee Checkin",
+    "fieldname": "event_id",
+    "label": "Event ID",
+    "fieldtype": "Data",
+    "unique": 1,
+    "read_only": 1,
+    "no_copy": 1,
+    "insert_after": "device_id",
+}
+
+
+class Subject(ABC):
+    """A place to deliver to: `create` makes a target as a new process does, `stored` is what the place holds."""
+
+    @abstractmethod
+    def create(self) -> Target: ...
+
+    @abstractmethod
+    def stored(self) -> list[dict[str, Any]]:
+        """Employee, direction and device of each row, in the order in which they were stored."""
+
+
+class Jsonl(Subject):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def create(self) -> Target:
+        return JsonlTarget(self.path)
+
+    def stored(self) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in self.path.read_bytes().splitlines()]
+
+
+class Erpnext(Subject):
+    def __init__(self, site: ErpnextStandIn, *, unique: bool) -> None:
+        self.site = site
+        self.settings = ErpnextSettings(
+            url=site.url, api_key=site.api_key, api_secret=site.api_secret, timeout=5, _env_file=None
+        )
+        site.reset()
+        site.employees([{"name": f"HR-EMP-{number:05}"} for number in range(1, 60)])
+        if unique:
+            client = ErpnextClient(self.settings)
+            client.call("POST", "/api/resource/Custom Field", FIELD)
+            client.close()
+
+    def create(self) -> Target:
+        return ErpnextTarget(lambda: ErpnextClient(self.settings), concurrency=4, batch=50)
+
+    def stored(self) -> list[dict[str, Any]]:
+        return self.site.checkins()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ErpnextStandIn]:
+    with ErpnextStandIn(log_file=tmp_path_factory.mktemp("erpnext") / "stand-in.log") as stand_in:
+        yield stand_in
+
+
+@pytest.fixture(params=["jsonl", "erpnext", "erpnext without the field"])
+def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
+    if request.param == "jsonl":
+        return Jsonl(tmp_path / "checkins.jsonl")
+    return Erpnext(request.getfixturevalue("site"), unique=request.param == "erpnext")
+
+
+@pytest.fixture(params=["erpnext", "erpnext without the field"])
+def erpnext(request: pytest.FixtureRequest, site: ErpnextStandIn) -> Erpnext:
+    return Erpnext(site, unique=request.param == "erpnext")
+
+
+def checkin(number: int, employee: int | str | None = None, **changes: Any) -> Checkin:
+    fields: dict[str, Any] = {
+        "event_id": f"{number:032x}",
+        "employee": employee if isinstance(employee, str) else f"HR-EMP-{employee or number:05}",
+        "event_time": datetime(2026, 1, 1, 5, tzinfo=UTC) + timedelta(minutes=number),
+        "log_type": "IN",
+        "device_id": "D1",
+        "device_user_id": str(number),
+        "site": "HQ",
+        "device_timezone": "Asia/Riyadh",
+    }
+    return Checkin(**fields | changes)
+
+
+def deliver(subject: Subject, *calls: Sequence[Checkin]) -> list[list[Result]]:
+    """The results of calls to one target, one after the other."""
+
+    async def run() -> list[list[Result]]:
+        target = subject.create()
+        try:
+            await target.open()
+            assert all(len(call) <= target.max_batch for call in calls)
+            return [await target.deliver(call) for call in calls]
+        finally:
+            await target.close()
+
+    return asyncio.run(run())
+
+
+def statuses(results: Sequence[Result]) -> list[str]:
+    return [result.status if isinstance(result, Delivered) else type(result).__name__ for result in results]
+
+
+def test_each_check_in_is_stored_once_and_its_document_is_named(subject: Subject) -> None:
+    [results] = deliver(subject, [checkin(number) for number in range(1, 21)])
+    assert statuses(results) == ["created"] * 20
+    assert len({result.document for result in results if isinstance(result, Delivered)}) == 20
+    assert len(subject.stored()) == 20
+
+
+def test_a_batch_of_one_is_stored(subject: Subject) -> None:
+    [[result]] = deliver(subject, [checkin(1)])
+    assert isinstance(result, Delivered)
+    assert len(subject.stored()) == 1
+
+
+def test_the_same_check_in_again_is_already_there_under_the_same_name(subject: Subject) -> None:
+    first, second = deliver(subject, [checkin(1)], [checkin(1)])
+    assert statuses(first + second) == ["created", "already_there"]
+    assert first[0].document == second[0].document
+    assert len(subject.stored()) == 1
+
+
+def test_a_later_process_knows_what_an_earlier_one_stored(subject: Subject) -> None:
+    deliver(subject, [checkin(1), checkin(2)])
+    [results] = deliver(subject, [checkin(1), checkin(2), checkin(3)])
+    assert statuses(results) == ["already_there", "already_there", "created"]
+    assert len(subject.stored()) == 3
+
+
+def test_the_same_check_in_twice_in_a_batch_is_one_row(subject: Subject) -> None:
+    [results] = deliver(subject, [checkin(1), checkin(2), checkin(1)])
+    assert statuses(results) == ["created", "created", "already_there"]
+    assert len(subject.stored()) == 2
+
+
+def test_some_that_are_there_and_some_that_are_new_get_each_their_own_answer(subject: Subject) -> None:
+    _, results = deliver(
+        subject,
+        [checkin(number) for number in (2, 4, 6)],
+        [checkin(number) for number in range(1, 8)],
+    )
+    assert statuses(results) == [
+        "created",
+        "already_there",
+        "created",
+        "already_there",
+        "created",
+        "already_there",
+        "created",
+    ]
+    assert len(subject.stored()) == 7
+
+
+def test_the_check_ins_of_an_employee_are_stored_in_their_order(subject: Subject) -> None:
+    numbers = [5, 3, 9, 1, 7]
+    deliver(subject, [checkin(number, employee=1) for number in numbers[:3]], [checkin(number, 1) for number in (1, 7)])
+    devices = [row["time"] if "time" in row else row["event_time"] for row in subject.stored()]
+    assert [int(time[14:16]) for time in devices] == numbers
+
+
+def test_in_out_and_no_direction_at_the_same_second_are_three(subject: Subject) -> None:
+    time = datetime(2026, 1, 1, 5, tzinfo=UTC)
+    batch = [
+        checkin(number, employee=1, event_time=time, log_type=log_type)
+        for number, log_type in enumerate(("IN", "OUT", ""))
+    ]
+    deliver(subject, batch, batch)
+    assert [row.get("log_type") or "" for row in subject.stored()] == ["IN", "OUT", ""]
+
+
+def test_letters_of_every_script_come_through(subject: Subject) -> None:
+    device = "بوابة-٣ · Tür “Süd” 🚪 'a' \\ \"b\""
+    [results] = deliver(subject, [checkin(1, device_id=device)])
+    assert statuses(results) == ["created"]
+    assert [row["device_id"] for row in subject.stored()] == [device]
+
+
+def test_calls_for_different_employees_may_run_at_the_same_time(subject: Subject) -> None:
+    async def run() -> list[list[Result]]:
+        target = subject.create()
+        try:
+            await target.open()
+            calls = [[checkin(10 * call + number) for number in range(1, 6)] for call in range(4)]
+            return await asyncio.gather(*(target.deliver(call) for call in calls), target.deliver([checkin(50)]))
+        finally:
+            await target.close()
+
+    results = asyncio.run(run())
+    assert [statuses(each) for each in results] == [["created"] * 5] * 4 + [["created"]]
+    assert len(subject.stored()) == 21
+
+
+def test_opening_again_while_it_is_in_use_changes_nothing(subject: Subject) -> None:
+    async def run() -> None:
+        target = subject.create()
+        try:
+            await target.open()
+            await asyncio.gather(target.deliver([checkin(1), checkin(2)]), target.open())
+            await target.open()
+            assert statuses(await target.deliver([checkin(1)])) == ["already_there"]
+        finally:
+            await target.close()
+
+    asyncio.run(run())
+    assert len(subject.stored()) == 2
+
+
+def test_nothing_is_stored_before_it_is_opened_and_closing_does_not_need_it(subject: Subject) -> None:
+    async def run() -> None:
+        target = subject.create()
+        with pytest.raises(TargetUnavailable):
+            await target.deliver([checkin(1)])
+        await target.close()
+
+    asyncio.run(run())
+
+
+def test_erpnext_stores_the_neighbours_of_a_bad_document(erpnext: Erpnext) -> None:
+    erpnext.site.employees([{"name": "HR-EMP-00007", "status": "Inactive"}])
+    [results] = deliver(erpnext, [checkin(number) for number in range(1, 16)])
+    assert isinstance(results[6], InvalidRecord)
+    assert statuses(results[:6] + results[7:]) == ["created"] * 14
+    assert len(erpnext.site.checkins()) == 14
+
+
+def test_erpnext_is_not_asked_for_a_second_row_after_an_answer_that_was_cut_off(erpnext: Erpnext) -> None:
+    async def run() -> tuple[list[Result], list[Result]]:
+        target = erpnext.create()
+        try:
+            await target.open()
+            erpnext.site.knobs(faults=[{"match": "POST /api/resource", "action": "close_after_write"}])
+            first = await target.deliver([checkin(1)])
+            return first, await target.deliver([checkin(1)])
+        finally:
+            await target.close()
+
+    first, second = asyncio.run(run())
+    assert statuses(first + second) == ["TargetUnavailable", "already_there"]
+    assert len(erpnext.site.checkins()) == 1
+
+
+@pytest.mark.parametrize("traceback", [True, False])
+def test_erpnext_is_understood_with_and_without_tracebacks_and_in_another_language(
+    erpnext: Erpnext, *, traceback: bool
+) -> None:
+    erpnext.site.knobs(allow_error_traceback=traceback, language="de")
+    deliver(erpnext, [checkin(1), checkin(2)])
+    [results] = deliver(erpnext, [checkin(1), checkin(2), checkin(3, device_id="D" * 141)])
+    assert statuses(results) == ["already_there", "already_there", "InvalidRecord"]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"maintenance": "on"},
+        {"maintenance": "read_only"},
+        {"database_down": True},
+        {"rate_limit": {"remaining": 0, "retry_after": 60}},
+        {"faults": [{"action": "html_502", "times": None}]},
+        {"faults": [{"action": "close_before", "times": None}]},
+        {"faults": [{"action": "empty", "times": None}]},
+    ],
+    ids=["maintenance", "read only", "no database", "rate limit", "bad gateway", "cut off", "empty answers"],
+)
+def test_erpnext_in_trouble_leaves_everything_to_be_tried_again(erpnext: Erpnext, knobs: dict[str, Any]) -> None:
+    async def run() -> tuple[list[Result], list[Result]]:
+        target = erpnext.create()
+        batch = [checkin(number) for number in range(1, 6)]
+        try:
+            await target.open()
+            erpnext.site.knobs(**knobs)
+            in_trouble = await target.deliver(batch)
+            erpnext.site.knobs(maintenance="off", database_down=False, rate_limit=None, faults=[])
+            return in_trouble, await target.deliver(batch)
+        finally:
+            await target.close()
+
+    in_trouble, afterwards = asyncio.run(run())
+    assert statuses(in_trouble) == ["TargetUnavailable"] * 5
+    assert all(isinstance(result, Delivered) for result in afterwards)
+    assert len(erpnext.site.checkins()) == 5
+
+
+def test_erpnext_stores_a_batch_once_that_is_sent_again_while_it_still_works_on_it(site: ErpnextStandIn) -> None:
+    subject = Erpnext(site, unique=True)
+    subject.settings = subject.settings.model_copy(update={"timeout": 0.3})
+
+    async def run() -> list[Result]:
+        target = subject.create()
+        batch = [checkin(number) for number in range(1, 21)]
+        try:
+            await target.open()
+            site.knobs(latency_per_document_ms=20)
+            assert statuses(await target.deliver(batch)) == ["TargetUnavailable"] * 20
+            await target.deliver(batch)
+            site.knobs(latency_per_document_ms=0)
+            results: list[Result] = []
+            while not results or not all(isinstance(result, Delivered) for result in results):
+                results = await target.deliver(batch)
+            return results
+        finally:
+            await target.close()
+
+    assert statuses(asyncio.run(run())) == ["already_there"] * 20
+    assert len(site.checkins()) == 20

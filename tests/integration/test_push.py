@@ -1,0 +1,292 @@
+"""Push as its own process, on real brokers and real sockets."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+import yaml
+
+from attendance.dead_letter import DeadLetter
+from attendance.errors import Reason
+from attendance.event import RawEvent
+from attendance.kafka import snapshot
+from attendance.registry import hash_token
+from attendance.settings import KafkaSettings
+from attendance.topics import Name
+from sandbox.broker import Broker
+
+pytestmark = pytest.mark.broker
+
+DEADLINE = 30
+TOKEN = "gate-token-7f3a"
+DEVICE = {"device_id": "GATE-1", "site": "riyadh", "timezone": "Asia/Riyadh", "token_sha256": hash_token(TOKEN)}
+
+
+def until(condition: Callable[[], Any], log: Path) -> Any:
+    deadline = time.monotonic() + DEADLINE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, log.read_text()[-5000:]
+        time.sleep(0.1)
+    return found
+
+
+class Push:
+    """The push process and its topics."""
+
+    def __init__(self, kafka: KafkaSettings, directory: Path) -> None:
+        self.kafka = kafka
+        self.registry = directory / "devices.yaml"
+        self.write(DEVICE)
+        self.log = directory / "push.log"
+        env = os.environ | {
+            "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+            "KAFKA_ENABLE_IDEMPOTENCE": str(kafka.enable_idempotence),
+            "KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
+            "KAFKA_REQUEST_TIMEOUT": "3",
+            "PUNCHSTREAM_DEVICES": str(self.registry),
+            "PUSH_HOST": "127.0.0.1",
+            "PUSH_PORT": "0",
+            "PUSH_MAX_BODY": "100000",
+            "PUSH_BODY_TIMEOUT": "1",
+        }
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "punchstream", "push"], env=env, cwd=directory, stdout=log, stderr=log
+            )
+        self.port: int = until(self._port, self.log)
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", headers={"X-Device-Token": TOKEN}, timeout=DEADLINE
+        )
+        until(lambda: self.client.get("/readyz").status_code == 200, self.log)
+
+    def write(self, *devices: dict[str, Any]) -> None:
+        new = self.registry.with_suffix(".new")
+        new.write_text(yaml.safe_dump(list(devices)))
+        new.replace(self.registry)
+
+    def _port(self) -> int | None:
+        return next((entry["port"] for entry in self.logged() if entry["event"] == "Listening."), None)
+
+    def logged(self) -> list[dict[str, Any]]:
+        """Every complete line of the log; whatever is not one of ours would fail here."""
+        return [orjson.loads(line) for line in self.log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+    def post(self, *users: str | None) -> httpx.Response:
+        return self.client.post("/v1/events", content=batch(*users))
+
+    def records(self, topic: Name) -> list[Any]:
+        return asyncio.run(snapshot(self.kafka, self.kafka.topics[topic], "test"))
+
+    def events(self) -> list[RawEvent]:
+        return [RawEvent.decode(record.value) for record in self.records("raw")]
+
+    def users(self) -> list[str]:
+        return [event.device_user_id for event in self.events()]
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(DEADLINE)
+
+
+def batch(*users: str | None) -> bytes:
+    events = [{"user_id": user, "time": "2026-03-02 08:00:00", "type": "IN"} for user in users]
+    return orjson.dumps({"device_id": "GATE-1", "events": events})
+
+
+@pytest.fixture
+def push(kafka: KafkaSettings, tmp_path: Path) -> Iterator[Push]:
+    push = Push(kafka, tmp_path)
+    yield push
+    push.client.close()
+    push.process.kill()
+    push.process.wait()
+
+
+@contextmanager
+def paused(broker: Broker) -> Iterator[None]:
+    broker.pause()
+    try:
+        yield
+    finally:
+        broker.resume()
+
+
+def head(*more: str) -> bytes:
+    lines = ["POST /v1/events HTTP/1.1", "Host: push", f"X-Device-Token: {TOKEN}", *more, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def status_of(connection: socket.socket) -> bytes:
+    with connection.makefile("rb") as answer:
+        return answer.readline().split(b" ")[1]
+
+
+def test_what_was_answered_ok_is_on_the_raw_topic_in_order(push: Push) -> None:
+    users = [str(number) for number in range(200)]
+    for start in range(0, 200, 50):
+        response = push.post(*users[start : start + 50])
+        assert (response.status_code, response.json()) == (200, {"ok": True, "inserted": 50, "rejected": []})
+    assert push.users() == users
+    assert {record.key for record in push.records("raw")} == {b"GATE-1"}
+
+
+def test_what_cannot_become_an_event_is_a_dead_letter(push: Push) -> None:
+    assert push.post("1", None, "3").json() == {
+        "ok": True,
+        "inserted": 2,
+        "rejected": [{"index": 1, "reason": "invalid_event"}],
+    }
+    unreadable = batch("4")[:-9]
+    assert push.client.post("/v1/events", content=unreadable).status_code == 400
+    letters = [DeadLetter.decode(each.key, each.value, each.headers) for each in push.records("dead_letters")]
+    assert {letter.reason for letter in letters} == {Reason.INVALID_EVENT, Reason.UNREADABLE_BODY}
+    assert unreadable in {letter.value for letter in letters}
+    assert push.users() == ["1", "3"]
+
+
+def test_while_the_broker_hangs_nothing_is_acknowledged_and_a_retry_is_the_same_event(
+    push: Push, broker: Broker
+) -> None:
+    assert push.post("1").status_code == 200
+    with paused(broker):
+        started = time.monotonic()
+        response = push.post("2")
+        assert (response.status_code, response.json()) == (503, {"ok": False, "error": "kafka_unavailable"})
+        assert int(response.headers["Retry-After"]) > 0
+        assert time.monotonic() - started < 10
+        assert push.client.get("/readyz").status_code == 503
+        assert push.client.get("/healthz").status_code == 200
+    until(lambda: push.post("2").status_code == 200, push.log)
+    until(lambda: push.client.get("/readyz").status_code == 200, push.log)
+    # The first try may have arrived after all: then the same event is there twice, under one id.
+    ids = {event.event_id for event in push.events() if event.device_user_id == "2"}
+    assert len(ids) == 1
+    assert set(push.users()) == {"1", "2"}
+
+
+def test_sigterm_finishes_the_request_at_hand_and_takes_no_other(push: Push, broker: Broker) -> None:
+    with ThreadPoolExecutor() as threads:
+        with paused(broker):
+            posting = threads.submit(push.post, "1")
+            until(lambda: b"punchstream_in_flight_bytes 0.0" not in push.client.get("/metrics").content, push.log)
+            push.process.send_signal(signal.SIGTERM)
+            until(lambda: refuses(push.port), push.log)
+            assert push.process.poll() is None
+        assert posting.result().status_code == 200
+    assert push.process.wait(DEADLINE) == 0
+    assert push.users() == ["1"]
+
+
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_sigint_ends_it_in_good_order_too(push: Push) -> None:
+    assert push.end(signal.SIGINT) == 0
+    assert not [entry for entry in push.logged() if entry["level"] in {"error", "critical"}]
+
+
+def test_bodies_that_are_too_large_or_drip_or_break_off_are_not_stored(push: Push) -> None:
+    whole = batch("1")
+
+    def stream() -> Iterator[bytes]:
+        for _ in range(20):
+            yield b" " * 10_000
+
+    assert push.client.post("/v1/events", content=stream()).status_code == 413
+    assert push.client.post("/v1/events", content=b" " * 5_000_000).status_code == 413
+
+    with push.connect() as dripping:
+        dripping.sendall(head(f"Content-Length: {len(whole)}") + whole[:10])
+        assert status_of(dripping) == b"408"
+
+    for _ in range(20):
+        with push.connect() as broken:
+            broken.sendall(head(f"Content-Length: {len(whole)}") + whole[:-1])
+    with push.connect() as broken:
+        broken.sendall(head("Transfer-Encoding: chunked") + b"%x\r\n%b\r\n" % (len(whole), whole))
+
+    with push.connect() as chunked:
+        chunked.sendall(head("Transfer-Encoding: chunked") + b"%x\r\n%b\r\n0\r\n\r\n" % (len(whole), whole))
+        assert status_of(chunked) == b"200"
+
+    assert push.users() == ["1"]
+    assert not push.records("dead_letters")
+    assert not [entry for entry in push.logged() if entry["level"] in {"warning", "error", "critical"}]
+
+
+def test_a_stranger_is_answered_before_its_body_is_asked_for(push: Push) -> None:
+    with push.connect() as stranger:
+        request = head("Content-Length: 50", "Expect: 100-continue").replace(TOKEN.encode(), b"wrong")
+        stranger.sendall(request)
+        assert status_of(stranger) == b"401"
+
+
+def test_a_device_that_is_added_to_the_registry_file_can_push_soon(push: Push) -> None:
+    push.client.headers["X-Device-Token"] = "new-token"
+    assert push.post("1").status_code == 401
+    push.write(DEVICE | {"token_sha256": hash_token("new-token")})
+    until(lambda: push.post("1").status_code == 200, push.log)
+
+
+def test_many_terminals_at_once_are_all_served(push: Push) -> None:
+    start = threading.Barrier(20)
+
+    def terminal(number: int) -> list[int]:
+        start.wait(DEADLINE)
+        return [push.post(f"{number}-{turn}").status_code for turn in range(10)]
+
+    with ThreadPoolExecutor(20) as threads:
+        answers = [status for statuses in threads.map(terminal, range(20)) for status in statuses]
+    assert set(answers) == {200}
+    assert sorted(push.users()) == sorted(f"{number}-{turn}" for number in range(20) for turn in range(10))
+
+
+def test_no_token_is_in_the_log(push: Push) -> None:
+    push.post("1", None)
+    push.client.post("/v1/events", content=b"{", headers={"X-Device-Token": "wrong-token"})
+    push.end()
+    log = push.log.read_text()
+    assert "Events of a device are rejected." in log
+    assert TOKEN not in log
+    assert "wrong-token" not in log
+
+
+def test_an_address_that_is_taken_stops_the_start_with_one_line(push: Push, tmp_path: Path) -> None:
+    env = os.environ | {
+        "KAFKA_BOOTSTRAP_SERVERS": push.kafka.bootstrap_servers,
+        "PUNCHSTREAM_DEVICES": str(push.registry),
+        "PUSH_HOST": "127.0.0.1",
+        "PUSH_PORT": str(push.port),
+    }
+    second = subprocess.run(
+        [sys.executable, "-m", "punchstream", "push"],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert b"PUSH_PORT" in second.stderr
+    assert b"Traceback" not in second.stderr

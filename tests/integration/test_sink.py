@@ -1,0 +1,300 @@
+"""The sink between a real broker and the ERPNext stand-in."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from attendance.checkin import Checkin
+from attendance.dead_letter import DeadLetter
+from attendance.erpnext import ErpnextClient
+from attendance.errors import Reason
+from attendance.kafka import OutRecord, Producer, snapshot
+from attendance.metrics import Metrics
+from attendance.outcomes import Delivery
+from attendance.settings import ErpnextSettings, KafkaSettings, SinkSettings
+from attendance.user_map import Employee
+from sandbox.erpnext.server import ErpnextStandIn
+from sinks.base import Result, Target
+from sinks.delivery import Patience
+from sinks.erpnext import ErpnextTarget
+from sinks.runner import run
+
+pytestmark = pytest.mark.broker
+
+EMPLOYEES = [f"HR-EMP-{number:05}" for number in range(1, 41)]
+SETTINGS = SinkSettings(batch=20, retry_max=0.5, max_in_flight=50, _env_file=None)
+PATIENCE = Patience(recheck=0.5, unknown=0.5, commit=0.2, stop=10)
+FIELD = {"dt": "Employee Checkin", "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ErpnextStandIn]:
+    with ErpnextStandIn(log_file=tmp_path_factory.mktemp("erpnext") / "stand-in.log") as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def site(server: ErpnextStandIn) -> ErpnextStandIn:
+    """The stand-in with its employees and the unique field, and nothing else."""
+    server.reset()
+    server.employees([{"name": name} for name in EMPLOYEES])
+    client = ErpnextClient(settings_of(server))
+    client.call("POST", "/api/resource/Custom Field", FIELD)
+    client.close()
+    return server
+
+
+def settings_of(site: ErpnextStandIn) -> ErpnextSettings:
+    return ErpnextSettings(url=site.url, api_key=site.api_key, api_secret=site.api_secret, timeout=5, _env_file=None)
+
+
+def target_of(site: ErpnextStandIn) -> ErpnextTarget:
+    return ErpnextTarget(lambda: ErpnextClient(settings_of(site)), SETTINGS.concurrency, SETTINGS.batch)
+
+
+def checkins(count: int, *, first: int = 0) -> list[Checkin]:
+    """Check-ins of all employees in turn, a minute apart."""
+    return [
+        Checkin(
+            event_id=f"{number:032x}",
+            employee=EMPLOYEES[number % len(EMPLOYEES)],
+            event_time=datetime(2026, 1, 1, 5, tzinfo=UTC) + timedelta(minutes=number),
+            log_type="IN",
+            device_id="D1",
+            device_user_id="7",
+            site="HQ",
+            device_timezone="Asia/Riyadh",
+        )
+        for number in range(first, first + count)
+    ]
+
+
+class Sinks:
+    """Sinks that run here, and what goes into and comes out of the topics."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self.kafka = kafka
+        self.metrics = Metrics()
+
+    async def produce(self, records: Sequence[Checkin | bytes], *, directory: bool = True) -> None:
+        producer = Producer(self.kafka, "test")
+        if directory:
+            employees = [Employee(name, "Active") for name in EMPLOYEES]
+            await producer.send(
+                *(OutRecord(self.kafka.topics["user_map"], each.key, each.encode()) for each in employees)
+            )
+        topic = self.kafka.topics["checkins"]
+        await producer.send(
+            *(
+                OutRecord(topic, b"?", each) if isinstance(each, bytes) else OutRecord(topic, each.key, each.encode())
+                for each in records
+            )
+        )
+        await producer.stop()
+
+    @asynccontextmanager
+    async def running(self, target: Target, settings: SinkSettings = SETTINGS) -> AsyncIterator[None]:
+        stop = asyncio.Event()
+        sink = asyncio.create_task(run(self.kafka, settings, target, self.metrics, stop, patience=PATIENCE))
+        try:
+            yield
+        finally:
+            stop.set()
+            await sink
+
+    async def deliveries(self) -> list[Delivery]:
+        return [Delivery.decode(each.value) for each in await self._read("deliveries")]
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        return [DeadLetter.decode(each.key, each.value, each.headers) for each in await self._read("dead_letters")]
+
+    async def _read(self, name: Any) -> list[Any]:
+        return await snapshot(self.kafka, self.kafka.topics[name], "test")
+
+    async def until(self, outcomes: int) -> None:
+        """Return when so many check-ins have a delivery or a dead letter in Kafka."""
+        async with asyncio.timeout(20):
+            while True:
+                delivered = {each.event_id for each in await self.deliveries()}
+                if len(delivered) + len(await self.dead_letters()) >= outcomes:
+                    return
+                await asyncio.sleep(0.1)
+
+
+def play(kafka: KafkaSettings, scene: Callable[[Sinks], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(scene(Sinks(kafka)))
+
+
+def event_ids(site: ErpnextStandIn) -> list[str]:
+    return sorted(row["event_id"] for row in site.checkins())
+
+
+def test_every_check_in_becomes_one_row_and_one_delivery(kafka: KafkaSettings, site: ErpnextStandIn) -> None:
+    async def scene(sinks: Sinks) -> None:
+        sent = checkins(200)
+        await sinks.produce(sent)
+        async with sinks.running(target_of(site)):
+            await sinks.until(200)
+        assert event_ids(site) == [each.event_id for each in sent]
+        deliveries = {each.event_id: each for each in await sinks.deliveries()}
+        documents = {row["event_id"]: row["name"] for row in site.checkins()}
+        assert {event_id: each.document for event_id, each in deliveries.items()} == documents
+        assert {each.status for each in deliveries.values()} == {"created"}
+        times = {row["event_id"]: row["time"] for row in site.checkins()}
+        assert times[sent[0].event_id] == "2026-01-01 08:00:00"
+
+    play(kafka, scene)
+
+
+def test_a_sink_that_was_stopped_has_committed_and_its_successor_goes_on_from_there(
+    kafka: KafkaSettings, site: ErpnextStandIn
+) -> None:
+    async def scene(sinks: Sinks) -> None:
+        await sinks.produce(checkins(40))
+        async with sinks.running(target_of(site)):
+            await sinks.until(40)
+        await sinks.produce(checkins(10, first=40))
+        async with sinks.running(target_of(site)):
+            await sinks.until(50)
+        assert Counter(each.status for each in await sinks.deliveries()) == {"created": 50}
+
+    play(kafka, scene)
+
+
+class PowerCut(ErpnextTarget):
+    """Stores its first batch, and the process ends before it can say so."""
+
+    async def deliver(self, checkins: Sequence[Checkin]) -> list[Result]:
+        await super().deliver(checkins)
+        raise RuntimeError("power cut")
+
+
+def test_a_sink_that_dies_between_delivery_and_commit_leads_to_no_second_row(
+    kafka: KafkaSettings, site: ErpnextStandIn
+) -> None:
+    async def scene(sinks: Sinks) -> None:
+        sent = checkins(60)
+        await sinks.produce(sent)
+        cut = PowerCut(lambda: ErpnextClient(settings_of(site)), SETTINGS.concurrency, SETTINGS.batch)
+        with pytest.raises(RuntimeError, match="power cut"):
+            await run(sinks.kafka, SETTINGS, cut, sinks.metrics, asyncio.Event(), patience=PATIENCE)
+        assert site.checkins()
+        assert await sinks.deliveries() == []
+        async with sinks.running(target_of(site)):
+            await sinks.until(60)
+        assert event_ids(site) == [each.event_id for each in sent]
+        assert {each.status for each in await sinks.deliveries()} == {"created", "already_there"}
+
+    play(kafka, scene)
+
+
+def test_what_cannot_be_delivered_is_dead_lettered_each_with_its_reason_and_the_others_are_delivered(
+    kafka: KafkaSettings, site: ErpnextStandIn
+) -> None:
+    async def scene(sinks: Sinks) -> None:
+        site.employees([{"name": EMPLOYEES[7], "status": "Inactive"}])
+        sent = checkins(40)
+        stranger = Checkin.decode(
+            sent[0].encode().replace(EMPLOYEES[0].encode(), b"NOBODY").replace(b"00000", b"fffff")
+        )
+        await sinks.produce([*sent, stranger, b"\xffnot a check-in"])
+        async with sinks.running(target_of(site)):
+            await sinks.until(42)
+        assert len(site.checkins()) == 39
+        letters = {each.reason: each for each in await sinks.dead_letters()}
+        assert set(letters) == {Reason.EMPLOYEE_INACTIVE, Reason.UNKNOWN_EMPLOYEE, Reason.UNDECODABLE_RECORD}
+        assert letters[Reason.EMPLOYEE_INACTIVE].event_id == sent[7].event_id
+        assert letters[Reason.EMPLOYEE_INACTIVE].value == sent[7].encode()
+        assert letters[Reason.UNKNOWN_EMPLOYEE].event_id == stranger.event_id
+        assert letters[Reason.UNDECODABLE_RECORD].value == b"\xffnot a check-in"
+        assert letters[Reason.UNDECODABLE_RECORD].topic == kafka.topics["checkins"]
+
+    play(kafka, scene)
+
+
+def test_an_outage_delays_check_ins_and_dead_letters_none(kafka: KafkaSettings, site: ErpnextStandIn) -> None:
+    async def scene(sinks: Sinks) -> None:
+        site.knobs(maintenance="on")
+        sent = checkins(120)
+        await sinks.produce(sent)
+        async with sinks.running(target_of(site)):
+            await asyncio.sleep(2)
+            assert b"punchstream_target_available 0.0" in sinks.metrics.exposition()
+            site.knobs(maintenance="off")
+            await sinks.until(60)
+            site.knobs(faults=[{"match": "insert_many", "action": "html_502", "times": 3}])
+            await sinks.until(120)
+            assert b"punchstream_target_available 1.0" in sinks.metrics.exposition()
+        assert event_ids(site) == [each.event_id for each in sent]
+        assert await sinks.dead_letters() == []
+
+    play(kafka, scene)
+
+
+def test_a_sink_that_is_not_let_in_goes_on_when_it_is(kafka: KafkaSettings, site: ErpnextStandIn) -> None:
+    async def scene(sinks: Sinks) -> None:
+        refused = {"action": "status", "status": 403, "exc_type": "PermissionError", "times": None}
+        site.knobs(faults=[{**refused, "match": "insert_many"}, {**refused, "match": "/api/resource"}])
+        await sinks.produce(checkins(40))
+        async with sinks.running(target_of(site)):
+            await asyncio.sleep(2)
+            assert site.checkins() == []
+            site.knobs(faults=[])
+            await sinks.until(40)
+        assert len(site.checkins()) == 40
+        assert await sinks.dead_letters() == []
+
+    play(kafka, scene)
+
+
+def test_where_the_directory_never_ran_check_ins_wait_for_it(kafka: KafkaSettings, site: ErpnextStandIn) -> None:
+    async def scene(sinks: Sinks) -> None:
+        await sinks.produce(checkins(20), directory=False)
+        async with sinks.running(target_of(site)):
+            await asyncio.sleep(3)
+            assert site.checkins() == []
+            await sinks.produce([])
+            await sinks.until(20)
+        assert len(site.checkins()) == 20
+        assert await sinks.dead_letters() == []
+
+    play(kafka, scene)
+
+
+def test_two_sinks_share_the_work_and_one_takes_over_what_the_other_leaves(
+    kafka: KafkaSettings, site: ErpnextStandIn
+) -> None:
+    async def scene(sinks: Sinks) -> None:
+        site.knobs(latency_per_document_ms=5)
+        sent = checkins(400)
+        await sinks.produce(sent[:200])
+        async with sinks.running(target_of(site)):
+            async with sinks.running(target_of(site)):
+                await sinks.until(100)
+                await sinks.produce(sent[200:])
+            await sinks.until(400)
+        assert event_ids(site) == [each.event_id for each in sent]
+        assert await sinks.dead_letters() == []
+
+    play(kafka, scene)
+
+
+def test_each_employees_check_ins_arrive_in_the_order_of_their_records(
+    kafka: KafkaSettings, site: ErpnextStandIn
+) -> None:
+    async def scene(sinks: Sinks) -> None:
+        site.knobs(faults=[{"match": "insert_many", "action": "close_before", "probability": 0.3, "times": None}])
+        sent = checkins(400)
+        await sinks.produce(sent)
+        async with sinks.running(target_of(site), SETTINGS.model_copy(update={"batch": 7})):
+            await sinks.until(400)
+        for employee in EMPLOYEES:
+            stored = [row["event_id"] for row in site.checkins() if row["employee"] == employee]
+            assert stored == [each.event_id for each in sent if each.employee == employee]
+
+    play(kafka, scene)

@@ -1,0 +1,149 @@
+"""The registry file: the fleet as every stage reads it."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from attendance.errors import ConfigurationError
+from attendance.registry import Device, Registry, hash_token, load
+
+TOKEN = "a token of some length"
+
+ENTRY = {"device_id": "riyadh-01", "site": "riyadh", "timezone": "Asia/Riyadh", "token_sha256": hash_token(TOKEN)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "devices.yaml"
+
+
+def write(path: Path, *entries: object) -> Path:
+    path.write_text(yaml.safe_dump(list(entries)))
+    return path
+
+
+def test_an_entry_with_no_more_than_it_needs_has_the_documented_defaults(path: Path) -> None:
+    device = load(write(path, ENTRY))["riyadh-01"]
+    assert (device.mode, device.adapter, device.direction, device.checkin_time) == (
+        "push",
+        "json",
+        "from_device",
+        "erpnext_zone",
+    )
+    assert (device.installed_on, device.disabled) == (None, False)
+
+
+def test_every_field_is_read(path: Path) -> None:
+    entry = ENTRY | {
+        "name": "Main gate",
+        "mode": "pull",
+        "adapter": "zk",
+        "host": "10.0.0.7",
+        "port": 4370,
+        "credentials": {"password": "ZK_PASSWORD"},
+        "direction": "in",
+        "checkin_time": "device_local",
+        "installed_on": date(2025, 5, 1),
+        "disabled": True,
+    }
+    assert load(write(path, entry)) == {"riyadh-01": Device.model_validate(entry)}
+
+
+def test_the_list_may_stand_under_the_word_devices(path: Path) -> None:
+    path.write_text(yaml.safe_dump({"devices": [ENTRY]}))
+    assert list(load(path)) == ["riyadh-01"]
+
+
+def test_only_the_token_of_the_device_is_accepted() -> None:
+    device = Device.model_validate(ENTRY)
+    assert device.accepts(TOKEN)
+    assert not device.accepts(TOKEN + " ")
+    assert not device.accepts("")
+    assert not device.accepts("ключ")
+
+
+def test_a_device_without_a_token_accepts_none() -> None:
+    assert not Device.model_validate(ENTRY | {"token_sha256": None}).accepts("")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"device_id": "with a space"}, "device_id"),
+        ({"device_id": "x" * 101}, "device_id"),
+        ({"device_id": "a|b"}, "device_id"),
+        ({"device_id": 1042}, "device_id"),
+        ({"site": ""}, "site"),
+        ({"timezone": "Riyadh"}, "timezone"),
+        ({"mode": "carrier pigeon"}, "mode"),
+        ({"port": 0}, "port"),
+        ({"token_sha256": TOKEN}, "token_sha256"),
+        ({"token_sha256": None}, "token_sha256"),
+        ({"direction": "sideways"}, "direction"),
+        ({"checkin_time": "utc"}, "checkin_time"),
+        ({"installed_on": "once"}, "installed_on"),
+        ({"token": TOKEN}, "token"),
+    ],
+)
+def test_a_wrong_entry_is_named_by_file_number_and_field(path: Path, change: dict[str, object], named: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(write(path, ENTRY | {"device_id": "other"}, ENTRY | change))
+    assert f"{path}: device 2: " in str(caught.value)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_device_that_is_there_twice_is_refused(path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="device 2: riyadh-01 is there twice"):
+        load(write(path, ENTRY, ENTRY))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"devices:", b"a: b", b"- [", b"'text'", b"\xff\xfe\x00", b"- installed_on: 2026-02-30", b"- a\n- b"],
+)
+def test_a_file_that_is_no_list_of_devices_is_refused_in_one_line_that_names_it(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_missing_is_refused_by_the_name_of_the_setting(path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="PUNCHSTREAM_DEVICES"):
+        Registry(path)
+
+
+def test_a_changed_file_is_taken_up(path: Path) -> None:
+    registry = Registry(write(path, ENTRY))
+    assert not registry.refresh()
+    write(path, ENTRY, ENTRY | {"device_id": "riyadh-02"})
+    assert registry.refresh()
+    assert [device.device_id for device in registry] == ["riyadh-01", "riyadh-02"]
+    assert len(registry) == 2
+    assert registry.get("riyadh-02") is not None
+    assert registry.get("riyadh-03") is None
+
+
+@pytest.mark.parametrize("content", ["- [", "- {}", "", "- installed_on: 2026-02-30"])
+def test_while_the_file_is_wrong_the_last_good_fleet_stays(path: Path, content: str) -> None:
+    registry = Registry(write(path, ENTRY))
+    path.write_text(content)
+    assert not registry.refresh()
+    assert registry.get("riyadh-01") is not None
+    write(path, ENTRY | {"device_id": "riyadh-02"})
+    assert registry.refresh()
+    assert [device.device_id for device in registry] == ["riyadh-02"]
+
+
+def test_while_the_file_is_gone_the_last_good_fleet_stays(path: Path) -> None:
+    registry = Registry(write(path, ENTRY))
+    path.unlink()
+    assert not registry.refresh()
+    assert len(registry) == 1
+    write(path, ENTRY)
+    assert registry.refresh()
