@@ -7,13 +7,11 @@ Key, value and headers are the original's own bytes; what was added stands in fu
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.kafka import OutRecord
 from attendance.times import format_milliseconds, parse_utc
-
-if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -117,6 +115,10 @@ class DeadLetter:
             *((name, str(value).encode()) for name, value in ours.items() if value is not None),
         ]
 
+    def to_record(self, topic: str) -> OutRecord:
+        """The record to send. Until Kafka has it, the record that it came from must not count as done."""
+        return OutRecord(topic, self.key, self.value, self.encode_headers())
+
     @classmethod
     def decode(cls, key: bytes | None, value: bytes | None, headers: Headers) -> "DeadLetter":
         """The dead letter that a record of the dead-letter topic holds.
@@ -148,12 +150,3 @@ class DeadLetter:
             )
         except (KeyError, ValueError) as error:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a dead letter: {error!r}") from error
-
-
-async def report(producer: "AIOKafkaProducer", topic: str, letter: DeadLetter) -> None:
-    """Return when Kafka has the dead letter. Until then the record it came from must not count as done.
-
-    Raises:
-        aiokafka.errors.KafkaError: Kafka did not acknowledge.
-    """
-    await producer.send_and_wait(topic, key=letter.key, value=letter.value, headers=letter.encode_headers())

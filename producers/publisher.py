@@ -86,7 +86,7 @@ class Publisher:
         raw, dead = self._topics["raw"], self._topics["dead_letters"]
         records = [
             *(OutRecord(raw, event.key, event.encode(), event.headers()) for event in events),
-            *(OutRecord(dead, letter.key, letter.value, letter.encode_headers()) for letter in letters),
+            *(letter.to_record(dead) for letter in letters),
         ]
         if not records:
             return

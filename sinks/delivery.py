@@ -326,4 +326,4 @@ def dead_letter(
     if len(letter.value or b"") > MAX_RECORD_BYTES - HEADER_BYTES:
         # It would be refused for its size again and again. It stays on its topic, where the headers say.
         letter = replace(letter, value=None, message=f"{letter.message} (value too large to keep here)")
-    return OutRecord(topics["dead_letters"], letter.key, letter.value, letter.encode_headers())
+    return letter.to_record(topics["dead_letters"])

@@ -69,7 +69,7 @@ def to_record(outcome: Outcome, topics: Topics) -> OutRecord:
         case Waiting():
             return OutRecord(topics["unmapped"], outcome.key, outcome.encode())
         case DeadLetter():
-            return OutRecord(topics["dead_letters"], outcome.key, outcome.value, outcome.encode_headers())
+            return outcome.to_record(topics["dead_letters"])
 
 
 def count(decisions: Decisions, metrics: Metrics) -> None:

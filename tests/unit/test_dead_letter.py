@@ -1,6 +1,5 @@
 """The dead-letter envelope: what failed comes back as it was."""
 
-import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attendance.dead_letter import MAX_MESSAGE, DeadLetter, Headers, report
+from attendance.dead_letter import MAX_MESSAGE, DeadLetter, Headers
 from attendance.errors import InvalidRecord, Reason
 
 AT = datetime(2026, 1, 1, 5, 0, 2, 345_000, tzinfo=UTC)
@@ -25,18 +24,6 @@ class ConsumedRecord:
     key: bytes | None = b"riyadh-01"
     value: bytes | None = b"\x00not json"
     headers: Headers = (("ce_id", b"abc"), ("ce_id", b"twice"))
-
-
-class Kafka:
-    """Keeps what is sent, as a producer's `send_and_wait`."""
-
-    def __init__(self) -> None:
-        self.records: list[tuple[str, bytes | None, bytes | None, Headers]] = []
-
-    async def send_and_wait(
-        self, topic: str, *, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
-    ) -> None:
-        self.records.append((topic, key, value, headers))
 
 
 def a_letter(record: ConsumedRecord | None = None) -> DeadLetter:
@@ -144,9 +131,10 @@ def test_a_record_that_is_no_dead_letter_is_refused(headers: Headers) -> None:
     assert caught.value.reason is Reason.UNDECODABLE_RECORD
 
 
-def test_reporting_sends_the_original_bytes_under_the_original_key() -> None:
-    kafka, letter = Kafka(), a_letter()
-    asyncio.run(report(kafka, "attendance.dead-letters.v1", letter))
-    ((topic, key, value, headers),) = kafka.records
-    assert (topic, key, value) == ("attendance.dead-letters.v1", b"riyadh-01", b"\x00not json")
-    assert DeadLetter.decode(key, value, headers) == replace(letter, headers=list(letter.headers))
+def test_the_record_to_send_has_the_original_bytes_under_the_original_key() -> None:
+    letter = a_letter()
+
+    record = letter.to_record("attendance.dead-letters.v1")
+
+    assert (record.topic, record.key, record.value) == ("attendance.dead-letters.v1", b"riyadh-01", b"\x00not json")
+    assert list(record.headers) == letter.encode_headers()
