@@ -24,7 +24,8 @@ CHECKIN: Final = "Employee Checkin"
 EVENT_ID_FIELD: Final = "event_id"
 
 _BUSY: Final = frozenset({408, 429, 502, 503, 504})
-_PASSING: Final = frozenset({"OperationalError", "QueryTimeoutError", "QueryDeadlockError", "TimestampMismatchError"})
+# Not OperationalError: the database says that of an outage, and of a value that it will not take.
+_PASSING: Final = frozenset({"QueryTimeoutError", "QueryDeadlockError", "TimestampMismatchError"})
 _TAGS: Final = re.compile(r"<[^>]+>")
 
 

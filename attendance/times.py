@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo
 
 from attendance.errors import ConfigurationError
 
-EPOCH_MILLISECONDS_FROM = 100_000_000_000  # as seconds this is the year 5138, as milliseconds 1973
+# Of the digits in an epoch time; fourteen would be a date and time run together.
+_SECONDS_DIGITS = range(9, 11)
+_MILLISECONDS_DIGITS = range(12, 14)
 
 
 @lru_cache(maxsize=1024)
@@ -47,15 +49,15 @@ def read_device_time(text: str, zone_name: str) -> datetime | None:
     """The UTC instant, whole seconds, of what a device wrote; None when it cannot be derived.
 
     Understood are ISO 8601 with or without an offset (`2026-01-01T08:00:00+03:00`, `2026-01-01 08:00:00`,
-    `2026/01/01 08:00:00`), and the Unix epoch in seconds or milliseconds. A date without a time of day is refused,
-    as is any form in which day and month could be exchanged.
+    `2026/01/01 08:00:00`), and the Unix epoch in seconds (9 or 10 digits) or milliseconds (12 or 13). A date without a
+    time of day is refused, as is any form in which day and month could be exchanged.
     """
     text = text.strip()
     try:
-        if text.isdecimal():
-            number = int(text)
-            seconds = number / 1000 if number >= EPOCH_MILLISECONDS_FROM else number
-            return datetime.fromtimestamp(seconds, UTC).replace(microsecond=0)
+        if text.isascii() and text.isdecimal():
+            if len(text) in _MILLISECONDS_DIGITS:
+                return datetime.fromtimestamp(int(text) // 1000, UTC)
+            return datetime.fromtimestamp(int(text), UTC) if len(text) in _SECONDS_DIGITS else None
         if len(text) < len("2026-01-01T08:00"):
             return None
         if text[4] == "/" and text[7] == "/":
