@@ -195,3 +195,25 @@ def test_a_stream_that_is_stopped_and_started_again_remembers_what_it_kept(strea
     stream.until(lambda: len(stream.values("dropped")) >= 10)
 
     assert len(stream.checkins()) == 10
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_when_one_of_two_workers_ends_the_other_takes_over_and_nothing_is_lost(
+    stream: Stream, end: signal.Signals
+) -> None:
+    events = [punch(n) for n in range(120)]
+    first, _ = stream.start(), stream.start()
+    stream.until(lambda: stream.log.read_text().count("[^Worker]: Ready") == 2)
+    stream.punches(*events[:40])
+    stream.until(lambda: len({c.event_id for c in stream.checkins()}) == 40)
+
+    stream.punches(*events[40:80])
+    first.send_signal(end)
+    stream.punches(*events[80:])
+    stream.until(lambda: {c.event_id for c in stream.checkins()} == {event.event_id for event in events})
+
+    assert stream.values("dropped") == []
+    # The other worker recovered the memory of the partitions that it took over.
+    stream.punches(*events)
+    stream.until(lambda: len(stream.values("dropped")) >= 120)
+    assert len({c.event_id for c in stream.checkins()}) == 120
