@@ -3,7 +3,8 @@
 import logging
 import re
 import sys
-from typing import Literal
+from math import inf
+from typing import Final, Literal
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -23,6 +24,27 @@ def _masked(name: str, value: object) -> object:
     if isinstance(value, list | tuple):
         return [_masked(name, each) for each in value]
     return MASK if _SECRET.search(name) and value else value
+
+
+class QuietRepeats(logging.Filter):
+    """Lets a library say the same thing once in ten seconds. In an outage aiokafka does so ten times a second."""
+
+    SECONDS: Final = 10.0
+
+    def __init__(self, library: str) -> None:
+        super().__init__()
+        self._library = library
+        self._said: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is logged."""
+        if not record.name.startswith(self._library):
+            return True
+        key = (record.name, str(record.msg))
+        if record.created - self._said.get(key, -inf) < self.SECONDS:
+            return False
+        self._said[key] = record.created
+        return True
 
 
 def configure(level: str = "INFO", style: Literal["json", "text"] = "json", **bound: str) -> None:
@@ -51,6 +73,7 @@ def configure(level: str = "INFO", style: Literal["json", "text"] = "json", **bo
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    handler.addFilter(QuietRepeats("aiokafka"))
     # Both report every request or every fetch at INFO, which drowns what an operator looks for.
     for noisy in ("uvicorn.access", "httpx", "aiokafka", "kafka"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

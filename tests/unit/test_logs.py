@@ -126,3 +126,24 @@ def test_that_there_is_no_secret_is_no_secret() -> None:
 def test_other_keys_are_left_alone() -> None:
     event = {"event": "Started.", "key": b"riyadh-01", "devices": 3, "offsets": [1, 2]}
     assert mask_secrets(None, "info", event) == event
+
+
+def test_what_the_kafka_client_repeats_is_logged_once_in_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    client = logging.getLogger("aiokafka.consumer.fetcher")
+    for node in (1, 2, 3):
+        client.error("Failed fetch messages from %s", node)
+    client.error("Another trouble")
+    later = client.makeRecord(client.name, logging.ERROR, "", 0, "Failed fetch messages from %s", (4,), None)
+    later.created += 10.1
+    client.handle(later)
+    logging.getLogger("producers.push").error("Ours")
+    logging.getLogger("producers.push").error("Ours")
+
+    assert [line["event"] for line in lines(capsys)] == [
+        "Failed fetch messages from 1",
+        "Another trouble",
+        "Failed fetch messages from 4",
+        "Ours",
+        "Ours",
+    ]
