@@ -3,11 +3,9 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
@@ -20,6 +18,7 @@ from attendance.errors import (
 )
 from attendance.settings import ErpnextSettings
 from attendance.times import zone
+from punchstream.output import AsJson, print_json, print_table
 
 app = typer.Typer(help="The ERPNext site: make it ready, and check it.", no_args_is_help=True)
 
@@ -165,7 +164,7 @@ def setup() -> None:
 
 
 @app.command()
-def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def check(*, as_json: AsJson = False) -> None:
     """Check what deliveries need, without writing anything. Exit code 1 when something is not right."""
     client = ErpnextClient(ErpnextSettings.load())
     try:
@@ -173,11 +172,11 @@ def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
     finally:
         client.close()
     if as_json:
-        typer.echo(orjson.dumps([asdict(each) for each in found], option=orjson.OPT_INDENT_2).decode())
+        print_json([asdict(each) for each in found])
     else:
         table = Table("Check", "Result", "Detail", "Remedy")
         for each in found:
             table.add_row(each.name, each.state, each.detail, each.remedy)
-        Console(markup=False, emoji=False).print(table)
+        print_table(table)
     if any(each.state != "ok" for each in found):
         raise typer.Exit(code=1)

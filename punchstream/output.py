@@ -1,9 +1,9 @@
 """What the commands print: a table for people, JSON for programs."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
+import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -12,13 +12,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def show(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
-    """Print rows that have the same columns. JSON is a list of objects."""
+    """Print rows that have the same columns."""
     if as_json:
-        typer.echo(json.dumps(rows, indent=2, default=str))
+        print_json(rows)
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold")
+    table = Table(*(rows[0] if rows else ()))
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+    print_table(table)
+
+
+def print_json(rows: Sequence[Mapping[str, object]]) -> None:
+    """Print a list of objects."""
+    typer.echo(orjson.dumps(rows, default=str, option=orjson.OPT_INDENT_2).decode())
+
+
+def print_table(table: Table) -> None:
+    """Print a table. Nothing in it is taken for markup: device users and file names may look like it."""
+    Console(markup=False, emoji=False).print(table)

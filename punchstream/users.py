@@ -8,10 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
 
-import orjson
 import structlog
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from attendance.errors import InvalidRecord, Reason
@@ -20,12 +18,12 @@ from attendance.outcomes import Waiting
 from attendance.settings import KafkaSettings
 from attendance.times import format_seconds
 from attendance.user_map import MapRecord, UserMap
+from punchstream.output import AsJson, print_json, print_table
 
 log = structlog.get_logger(__name__)
 
 app = typer.Typer(help="The user map, and who is waiting for it.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _SHOWN_PROBLEMS: Final = 20
 
@@ -119,14 +117,14 @@ def list_users(*, as_json: AsJson = False) -> None:
 
     rows = user_rows(asyncio.run(read_map(KafkaSettings.load())))
     if as_json:
-        _print_json([asdict(row) for row in rows])
+        print_json([asdict(row) for row in rows])
         return
     table = Table("Device user", "Scope", "Employee", "Status", "Relieved", "Source")
     for row in rows:
         source = f"{row.source} (overridden)" if row.overridden else row.source
         status = row.status or "not in the directory"
         table.add_row(row.device_user_id, row.scope, row.employee, status, row.relieving_date, source)
-    Console(markup=False, emoji=False).print(table)
+    print_table(table)
     typer.echo(f"{len(rows)} mappings")
 
 
@@ -159,7 +157,7 @@ def unmapped(*, as_json: AsJson = False) -> None:
     records = asyncio.run(snapshot(kafka, kafka.topics["unmapped"], f"{kafka.topic_prefix}-users"))
     rows = by_user(waiting_now(records))
     if as_json:
-        _print_json([asdict(row) | {"since": format_seconds(row.since)} for row in rows])
+        print_json([asdict(row) | {"since": format_seconds(row.since)} for row in rows])
         return
     table = Table("Site", "Device user", "Reason", "Employee", "Punches", "Since (UTC)", "Devices")
     for row in rows:
@@ -172,9 +170,5 @@ def unmapped(*, as_json: AsJson = False) -> None:
             format_seconds(row.since),
             ", ".join(row.devices),
         )
-    Console(markup=False, emoji=False).print(table)
+    print_table(table)
     typer.echo(f"{sum(row.punches for row in rows)} punches of {len(rows)} users wait")
-
-
-def _print_json(rows: list[dict[str, object]]) -> None:
-    typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
