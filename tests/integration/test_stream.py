@@ -22,6 +22,7 @@ from attendance.outcomes import Dropped, Waiting
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
 from attendance.user_map import Employee, UserMapping
+from streams.app import EXIT_FAULT
 
 pytestmark = pytest.mark.broker
 
@@ -42,6 +43,21 @@ async def send_then_die(self, *records):
     if left <= 0:
         os.kill(os.getpid(), signal.SIGKILL)
 kafka.Producer.send = send_then_die
+sys.argv = ["punchstream", "stream"]
+main()
+"""
+
+
+# A fault of ours in the middle of a step, which Faust by itself would acknowledge the records of.
+FAULTY = """
+import sys
+from punchstream.cli import main
+from streams.step import Step
+step = Step.__call__
+async def fail(self, partition, records):
+    await step(self, partition, records[:1])
+    raise RuntimeError("a fault in a step")
+Step.__call__ = fail
 sys.argv = ["punchstream", "stream"]
 main()
 """
@@ -179,6 +195,17 @@ def test_killed_between_output_and_commit_nothing_is_lost_and_no_punch_is_taken_
 
     # What was sent twice has the same id and the same content, so the sink can tell.
     assert len(set(stream.checkins())) == 60
+    assert stream.values("dropped") == []
+
+
+def test_a_fault_in_a_step_ends_the_process_and_its_records_come_again(stream: Stream) -> None:
+    kept = [punch(n) for n in range(30)]
+    stream.punches(*kept)
+    assert stream.start("-c", FAULTY).wait(DEADLINE) == EXIT_FAULT
+
+    stream.start()
+    stream.until(lambda: {c.event_id for c in stream.checkins()} == {p.event_id for p in kept})
+
     assert stream.values("dropped") == []
 
 
