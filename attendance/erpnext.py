@@ -129,7 +129,7 @@ class ErpnextClient:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise TargetUnavailable(f"{method} {path}: {type(error).__name__}") from error
+            raise TargetUnavailable(f"{self._client.url}: {method} {path}: {type(error).__name__}") from error
         return _read(response)
 
 

@@ -11,7 +11,6 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
-    IllegalStateError,
     KafkaError,
     MessageSizeTooLargeError,
     TopicAlreadyExistsError,
@@ -78,6 +77,10 @@ def _connection(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
             "sasl_plain_password": settings.sasl_password.get_secret_value(),
         }
     return options
+
+
+def _unavailable(settings: KafkaSettings, error: KafkaError) -> KafkaUnavailable:
+    return KafkaUnavailable(f"{settings.bootstrap_servers}: {error}")
 
 
 def create_producer(settings: KafkaSettings, client_id: str) -> AIOKafkaProducer:
@@ -190,9 +193,9 @@ class Producer:
                     raise result
         except MessageSizeTooLargeError as error:
             raise InvalidRecord(Reason.INVALID_EVENT, f"larger than {MAX_RECORD_BYTES} bytes") from error
-        except (KafkaError, IllegalStateError) as error:
+        except KafkaError as error:
             await self._discard(producer, error)
-            raise KafkaUnavailable(f"{type(error).__name__}: {error}") from error
+            raise _unavailable(self._settings, error) from error
 
     async def _started(self) -> AIOKafkaProducer:
         async with self._lock:
@@ -202,7 +205,7 @@ class Producer:
                     await producer.start()
                 except KafkaError as error:
                     await producer.stop()
-                    raise KafkaUnavailable(f"{type(error).__name__}: {error}") from error
+                    raise _unavailable(self._settings, error) from error
                 self._producer = producer
             return self._producer
 
@@ -295,7 +298,7 @@ async def read(
             for batch in (await consumer.getmany(timeout_ms=500)).values():
                 yield batch
     except KafkaError as error:
-        raise KafkaUnavailable(f"{type(error).__name__}: {error}") from error
+        raise _unavailable(settings, error) from error
     finally:
         await consumer.stop()
 
@@ -346,7 +349,7 @@ async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
                     raise KafkaUnavailable(f"topic {name}: {error.__name__}")
         return {name: name in created for name in wanted}
     except KafkaError as error:
-        raise KafkaUnavailable(f"{settings.bootstrap_servers}: {type(error).__name__}: {error}") from error
+        raise _unavailable(settings, error) from error
     finally:
         await admin.close()
 
@@ -387,7 +390,7 @@ async def describe_topics(settings: KafkaSettings) -> list[dict[str, Any]]:
             )
         return rows
     except KafkaError as error:
-        raise KafkaUnavailable(f"{settings.bootstrap_servers}: {type(error).__name__}: {error}") from error
+        raise _unavailable(settings, error) from error
     finally:
         await consumer.stop()
         await admin.close()

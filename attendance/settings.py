@@ -23,6 +23,14 @@ def _duration(value: object) -> object:
     return value
 
 
+def _servers(value: object) -> object:
+    # The clients raise a bare ValueError, and only once they connect.
+    server = r"([^\s,:\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?"
+    if isinstance(value, str) and not re.fullmatch(rf"\s*{server}(\s*,\s*{server})*\s*", value):
+        raise ValueError("host:port, separated by commas")
+    return value
+
+
 def _json(value: object) -> object:
     return orjson.loads(value) if isinstance(value, str) else value
 
@@ -45,7 +53,7 @@ class _Group(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = f"{cls.model_config.get('env_prefix', '')}{first['loc'][0]}" if first["loc"] else cls.__name__
-            raise ConfigurationError(f"{name.upper()}: {first['msg']}") from error
+            raise ConfigurationError(f"{name.upper()}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 class KafkaSettings(_Group):
@@ -53,7 +61,9 @@ class KafkaSettings(_Group):
 
     model_config = SettingsConfigDict(env_prefix="KAFKA_")
 
-    bootstrap_servers: str = Field("localhost:9092", description="Brokers, `host:port`, separated by commas.")
+    bootstrap_servers: Annotated[str, BeforeValidator(_servers)] = Field(
+        "localhost:9092", description="Brokers, `host:port`, separated by commas."
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the brokers."
     )

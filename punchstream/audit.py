@@ -236,14 +236,14 @@ async def audit(
 def show(report: Report, console: Console) -> None:
     """Print a report for people."""
     line = (
-        f"{report.raw} raw = {report.delivered} delivered + {report.dropped} dropped + {report.waiting} waiting"
-        f" + {report.dead_lettered} dead-lettered"
+        f"{report.raw:,} raw = {report.delivered:,} delivered + {report.dropped:,} dropped"
+        f" + {report.waiting:,} waiting + {report.dead_lettered:,} dead-lettered"
     )
     if report.undelivered or report.undecided:
-        line += f" + {report.undelivered} not delivered yet + {report.undecided} without any outcome"
+        line += f" + {report.undelivered:,} not delivered yet + {report.undecided:,} without any outcome"
     console.print(line)
     if report.refused:
-        console.print(f"{report.refused} more dead letters of what never became a raw event")
+        console.print(f"{report.refused:,} more dead letters of what never became a raw event")
     problems = {
         "Without an outcome": report.without_outcome,
         "Delivered as two documents": report.delivered_twice,

@@ -1,6 +1,7 @@
 """The command line. A subcommand imports its stage when it runs, so that each process loads only its own."""
 
 import asyncio
+import logging
 import secrets
 import signal
 import sys
@@ -37,8 +38,16 @@ def main() -> None:
     try:
         app()
     except PunchstreamError as error:
-        Console(stderr=True).print(f"punchstream: {error}", style="red", highlight=False, markup=False)
+        Console(stderr=True).print(f"punchstream: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
+
+
+@app.callback()
+def prepare() -> None:
+    """Logs for people, until a stage configures its own."""
+    logs.configure("WARNING", "text")
+    # What the library would log of a failed connection, the command says in its own one line.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 def _stage(name: str) -> tuple[CommonSettings, Metrics]:
@@ -78,8 +87,6 @@ def up(
     """Run every stage on this machine, until Ctrl-C. Missing parts come from the sandbox."""
     from punchstream.up import run
 
-    common = CommonSettings.load()
-    logs.configure(common.log_level, "text")
     run(directory, Console(highlight=False))
 
 

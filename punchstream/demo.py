@@ -2,27 +2,26 @@
 
 import asyncio
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from attendance import logs
 from attendance.kafka import create_topics
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import now
 from punchstream.audit import Report, audit, show
-from punchstream.stages import Stages
-from punchstream.up import sandbox_broker, sandbox_erpnext
-from sandbox.broker import BrokerKind
+from punchstream.stages import STAGES, Stages
+from punchstream.up import sandbox_broker, sandbox_erpnext, sigterm_interrupts
+from sandbox.broker import BrokerFailed, BrokerKind, unavailable_reason
 from sandbox.erpnext.server import ErpnextStandIn
 from sandbox.fleet.compare import compare
 from sandbox.fleet.model import FleetPlan
@@ -33,6 +32,12 @@ from sandbox.fleet.send import Tally, send
 ERPNEXT_ZONE: Final = "Asia/Riyadh"
 DRAIN_SECONDS: Final = 60
 LATENCY_MS: Final = 20  # what one request to ERPNext costs at least
+SCENE_COLUMNS: Final[dict[str, Literal["left", "right"]]] = {
+    "stage": "left",
+    "": "left",
+    "so far": "right",
+    "expected": "right",
+}
 
 
 def run(broker: BrokerKind, *, seed: int, seconds: float, keep: Path | None, console: Console) -> int:
@@ -44,39 +49,53 @@ def run(broker: BrokerKind, *, seed: int, seconds: float, keep: Path | None, con
         seconds: Over how long the fleet sends.
         keep: Where to keep the logs; None keeps them only where the demo fails.
         console: Where to draw.
+
+    Raises:
+        BrokerFailed, ProcessFailed: a part cannot be run here, or did not start.
     """
-    started = time.monotonic()
-    plan = make_plan(seed, now())
-    with working_directory(keep) as directory, ExitStack() as stack:
-        logs.configure("WARNING", "text")
-        console.print(f"Starting: broker ({broker}), ERPNext stand-in, directory, stream, sink, push.")
-        stack.enter_context(sandbox_broker(broker, directory))
-        stand_in = stack.enter_context(sandbox_erpnext(directory, time_zone=ERPNEXT_ZONE, latency_ms=LATENCY_MS))
-        stand_in.employees(employees(plan))
-        registry = directory / "devices.yaml"
-        registry.write_text(registry_yaml(plan))
-        os.environ.update(PUNCHSTREAM_DEVICES=str(registry), PUSH_PORT="0")
-        kafka = KafkaSettings.load()
-        asyncio.run(create_topics(kafka))
-        stages = stack.enter_context(Stages(directory))
-        tally, report = asyncio.run(_play(Scene(plan, stages, stand_in), kafka, seconds, console))
-        differences = compare(plan, tally, stand_in.checkins(), ERPNEXT_ZONE)
-        balanced = _account(plan, tally, report, differences, console)
-        console.print(f"{time.monotonic() - started:.0f} s in all.")
-    if not balanced:
-        console.print(f"Logs: {directory}")
+    if reason := unavailable_reason(broker):
+        raise BrokerFailed(reason)
+    sigterm_interrupts()
+    directory = Path(tempfile.mkdtemp(prefix="punchstream-demo-")) if keep is None else keep
+    directory.mkdir(parents=True, exist_ok=True)
+    balanced = False
+    try:
+        balanced = _perform(broker, seed, seconds, directory, console)
+    finally:
+        if balanced and keep is None:
+            shutil.rmtree(directory)
+        else:
+            console.print(f"Logs: {directory}", soft_wrap=True)
     return 0 if balanced else 1
 
 
-@contextmanager
-def working_directory(keep: Path | None) -> Iterator[Path]:
-    """The directory for logs and data: the one to keep, else a temporary one, which is not removed after a failure."""
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        yield keep
-        return
-    with tempfile.TemporaryDirectory(prefix="punchstream-demo-") as directory:
-        yield Path(directory)
+def _perform(broker: BrokerKind, seed: int, seconds: float, directory: Path, console: Console) -> bool:
+    """Start everything, run the fleet, print the account, stop everything. True when the account balances."""
+    started = time.monotonic()
+    plan = make_plan(seed, now())
+    with ExitStack() as stack:
+        try:
+            console.print(f"Kafka: {'the embedded broker' if broker == 'embedded' else 'Apache Kafka'}.")
+            stack.enter_context(sandbox_broker(broker, directory))
+            console.print(f"ERPNext: a stand-in that takes {LATENCY_MS} ms or more for each request.")
+            stand_in = stack.enter_context(sandbox_erpnext(directory, time_zone=ERPNEXT_ZONE, latency_ms=LATENCY_MS))
+            stand_in.employees(employees(plan))
+            registry = directory / "devices.yaml"
+            registry.write_text(registry_yaml(plan))
+            os.environ.update(PUNCHSTREAM_DEVICES=str(registry), PUSH_PORT="0")
+            kafka = KafkaSettings.load()
+            asyncio.run(create_topics(kafka))
+            console.print(f"Stages: {', '.join(STAGES)}, each its own process.")
+            stages = stack.enter_context(Stages(directory))
+            console.print(f"Fleet: {len(plan.terminals)} terminals, which now send.\n")
+            tally, report = asyncio.run(_play(Scene(plan, stages, stand_in), kafka, seconds, console))
+        except KeyboardInterrupt:
+            console.print("Stopping.")
+            raise
+        differences = compare(plan, tally, stand_in.checkins(), ERPNEXT_ZONE)
+        balanced = _account(plan, tally, report, differences, console)
+        console.print(f"{time.monotonic() - started:.0f} s in all.")
+    return balanced
 
 
 @dataclass(slots=True)
@@ -99,8 +118,8 @@ class Scene:
     def __rich__(self) -> Group:
         expected = self.plan.expectation.totals()
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in ("stage", "", "events", "of"):
-            table.add_column(column, justify="right" if column in {"events", "of"} else "left")
+        for column, justify in SCENE_COLUMNS.items():
+            table.add_column(column, justify=justify)
         sent = self.tally.acknowledged_events if self.tally else 0
         rows = (
             ("terminals", "acknowledged", sent, expected.raw),
@@ -149,8 +168,12 @@ async def _play(scene: Scene, kafka: KafkaSettings, seconds: float, console: Con
             report = await audit(kafka, erpnext=ErpnextSettings.load())
             if report.balanced or time.monotonic() > deadline:
                 await asyncio.to_thread(scene.look)
-                return tally, report
+                break
             await asyncio.sleep(1)
+    if not console.is_terminal:
+        console.line()  # the end of the last line, which only a terminal gets from Live
+    console.line()
+    return tally, report
 
 
 def _account(plan: FleetPlan, tally: Tally, report: Report, differences: list[str], console: Console) -> bool:
@@ -159,7 +182,7 @@ def _account(plan: FleetPlan, tally: Tally, report: Report, differences: list[st
     expected = plan.expectation.totals()
     problems = [*tally.contradictions, *differences]
     if not tally.acknowledged_events <= report.raw <= tally.attempted_events:
-        problems.append(f"raw events: {report.raw}, but the terminals had {tally.acknowledged_events} acknowledged")
+        problems.append(f"raw events: {report.raw:,}, but the terminals had {tally.acknowledged_events:,} acknowledged")
     if report.refused < expected.rejected + expected.unreadable_bodies:
         problems.append(f"dead letters of what could not be read: {report.refused}, which is too few")
     outcomes = {
@@ -171,8 +194,8 @@ def _account(plan: FleetPlan, tally: Tally, report: Report, differences: list[st
         console.print(problem, style="red", markup=False)
     if report.balanced and not problems:
         console.print(
-            f"The terminals sent {tally.acknowledged_events} events in {tally.transmissions} requests"
-            f" ({tally.retries} sent again); ERPNext holds {expected.delivered} check-ins, each once,"
+            f"The terminals sent {tally.acknowledged_events:,} events in {tally.transmissions:,} requests"
+            f" ({tally.retries:,} sent again); ERPNext holds {expected.delivered:,} check-ins, each once,"
             " with the right employee, time and direction.",
             style="green",
         )

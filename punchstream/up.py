@@ -4,9 +4,10 @@ import asyncio
 import json
 import os
 import secrets
+import shlex
 import signal
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from attendance.kafka import create_topics
 from attendance.registry import hash_token
-from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
+from attendance.settings import GROUPS, CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import format_seconds, now
 from punchstream.erpnext import ensure_event_id_field
 from punchstream.settings import is_set
@@ -28,33 +29,61 @@ SAMPLE_EMPLOYEE: Final = {"name": "HR-EMP-00001", "attendance_device_id": "1001"
 
 
 def run(directory: Path, console: Console) -> None:
-    """Run until SIGTERM or SIGINT, with logs and data in the directory, which is made."""
+    """Run until SIGTERM or SIGINT, with logs and data in the directory, which is made.
+
+    Raises:
+        ConfigurationError: a setting is wrong or missing.
+        KafkaUnavailable: Kafka does not answer.
+        BrokerFailed, ProcessFailed: a part cannot be run here, or did not start.
+    """
+    sigterm_interrupts()
+    with ExitStack() as stack:
+        try:
+            stages = _start(directory, console, stack)
+            while True:
+                time.sleep(1)
+                stages.check()
+        except KeyboardInterrupt:
+            console.print("Stopping.")
+
+
+def sigterm_interrupts() -> None:
+    """From now on SIGTERM ends what is going on as Ctrl-C does, by KeyboardInterrupt."""
+    # A shell starts what it puts into the background with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # By way of SIGINT, because asyncio handles that one in its own way while it runs.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
+    """Start everything, and tell the user what it is and how to use it."""
     common = CommonSettings.load()
     directory.mkdir(parents=True, exist_ok=True)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    with ExitStack() as stack:
-        token = None
-        if not is_set("KAFKA_BOOTSTRAP_SERVERS"):
-            stack.enter_context(sandbox_broker("embedded", directory))
-            console.print("Kafka: the embedded broker, in memory: what it holds is gone at the end.", style="yellow")
-        if not is_set("ERPNEXT_URL"):
-            stand_in = stack.enter_context(sandbox_erpnext(directory))
-            stand_in.employees([SAMPLE_EMPLOYEE])
-            console.print(f"ERPNext: a stand-in at {stand_in.url}, in memory.", style="yellow")
-        if not common.punchstream_devices.exists():
-            token = sample_registry(directory / "devices.yaml")
-            console.print(f"Fleet: one sample device, in {directory / 'devices.yaml'}.", style="yellow")
-        asyncio.run(create_topics(KafkaSettings.load()))
-        stages = stack.enter_context(Stages(directory))
-        console.print(f"Running {', '.join(STAGES)}; their logs are in {directory}/.")
-        console.print(f"Punches: POST {stages.url}/v1/events")
-        if token:
-            console.print(f"Try it:\n{example(stages.url, token)}", markup=False, soft_wrap=True)
-        while not stop.wait(1):
-            stages.check()
-        console.print("Stopping.")
+    settings = dict(os.environ)
+    token = None
+    if not is_set("KAFKA_BOOTSTRAP_SERVERS"):
+        stack.enter_context(sandbox_broker("embedded", directory))
+        console.print("Kafka: the embedded broker, in memory: what it holds is gone at the end.", style="yellow")
+    if not is_set("ERPNEXT_URL"):
+        stand_in = stack.enter_context(sandbox_erpnext(directory))
+        stand_in.employees([SAMPLE_EMPLOYEE])
+        console.print(f"ERPNext: a stand-in at {stand_in.url}, in memory.", style="yellow")
+    if not common.punchstream_devices.exists():
+        token = sample_registry(directory / "devices.yaml")
+        console.print(f"Fleet: one sample device, in {directory / 'devices.yaml'}.", style="yellow")
+    for group in GROUPS:
+        group.load()  # so that a wrong setting ends the start in one line, not each stage in its own log
+    asyncio.run(create_topics(KafkaSettings.load()))
+    stages = stack.enter_context(Stages(directory))
+    console.print(f"Running {', '.join(STAGES)}; their logs are in {directory}/.")
+    console.print(f"Punches: POST {stages.url}/v1/events")
+    if token:
+        console.print(f"Try it:\n{example(stages.url, token)}", markup=False, soft_wrap=True)
+    if added := {name: value for name, value in os.environ.items() if settings.get(name) != value}:
+        stack.enter_context(environment_file(directory / "env", added))
+        console.print("The other commands, in another terminal:", end=" ")
+        console.print(f"set -a; . {shlex.quote(str(directory / 'env'))}; punchstream audit", soft_wrap=True)
+    return stages
 
 
 @contextmanager
@@ -81,12 +110,23 @@ def sandbox_erpnext(directory: Path, *, time_zone: str = "UTC", latency_ms: int 
         yield stand_in
 
 
+@contextmanager
+def environment_file(path: Path, settings: Mapping[str, str]) -> Iterator[None]:
+    """A file for a shell's `.` that leads the other commands to what was started here, while the context lasts."""
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def sample_registry(path: Path) -> str:
     """Write a registry file of one device, lead this process's environment to it, and return the device's token."""
     token = secrets.token_urlsafe(24)
     device = {"device_id": "sample", "site": "sample", "timezone": "UTC", "token_sha256": hash_token(token)}
     path.write_text(yaml.safe_dump([device]))
-    os.environ["PUNCHSTREAM_DEVICES"] = str(path)
+    os.environ["PUNCHSTREAM_DEVICES"] = str(path.resolve())
     return token
 
 

@@ -14,6 +14,8 @@ from typing import Self
 
 import structlog
 
+from attendance.errors import PunchstreamError
+
 log = structlog.get_logger(__name__)
 
 # A launcher rather than `preexec_fn`, which is unsafe and deprecated in a process that has threads. The parent may
@@ -31,7 +33,7 @@ os.execvp(command[0], command)
 _POLL_SECONDS = 0.02
 
 
-class ProcessFailed(RuntimeError):
+class ProcessFailed(PunchstreamError):
     """A child process ended, or did not become ready in time; the message carries the tail of its log."""
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 
 import structlog
 
+from attendance.errors import PunchstreamError
 from sandbox.process import ChildProcess, ProcessFailed
 
 log = structlog.get_logger(__name__)
@@ -17,7 +18,7 @@ log = structlog.get_logger(__name__)
 _ANSWER_SECONDS = 1.0
 
 
-class BrokerFailed(RuntimeError):
+class BrokerFailed(PunchstreamError):
     """A broker cannot be run here, or did not start; the message says why."""
 
 

@@ -1,0 +1,98 @@
+import json
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+COMMANDS = (
+    "demo",
+    "up",
+    "audit",
+    "push",
+    "directory",
+    "stream",
+    "sink",
+    "topics create",
+    "topics describe",
+    "devices list",
+    "devices token",
+    "users list",
+    "users import",
+    "users unmapped",
+    "erpnext setup",
+    "erpnext check",
+    "settings",
+)
+ERPNEXT = {"ERPNEXT_URL": "http://127.0.0.1:1", "ERPNEXT_API_KEY": "key", "ERPNEXT_API_SECRET": "no-joy"}
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and never answers, as a broker does whose host hangs."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def refused_in_one_line(answer: "subprocess.CompletedProcess[str]", named: str) -> None:
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("punchstream: ")
+    assert answer.stderr.count("\n") == 1
+    assert named in answer.stderr
+
+
+def test_the_help_shows_every_command_and_each_has_its_own(punchstream: Run) -> None:
+    overview = punchstream("--help").stdout
+    for command in COMMANDS:
+        answer = punchstream(*command.split(), "--help")
+        assert answer.returncode == 0, command
+        assert f"punchstream {command}" in answer.stdout
+        assert command.split()[0] in overview
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "named"),
+    [
+        ("push", {"PUNCHSTREAM_DEVICES": "missing.yaml"}, "PUNCHSTREAM_DEVICES: missing.yaml"),
+        ("stream", {"PUNCHSTREAM_DEVICES": "missing.yaml"}, "PUNCHSTREAM_DEVICES: missing.yaml"),
+        ("sink", {}, "ERPNEXT_URL"),
+        ("directory", {"ERPNEXT_URL": "http://127.0.0.1:1", "ERPNEXT_API_KEY": "key"}, "ERPNEXT_API_SECRET"),
+        ("topics create", {"KAFKA_PARTITIONS": "x"}, "KAFKA_PARTITIONS"),
+        ("topics create", {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "KAFKA_SASL_USERNAME"),
+        ("topics create", {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, "127.0.0.1:1"),
+        ("audit", {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, "127.0.0.1:1"),
+        ("users list", {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, "127.0.0.1:1"),
+        ("users import missing.csv", {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, "missing.csv"),
+        ("erpnext setup", ERPNEXT, "http://127.0.0.1:1"),
+        ("up", {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"} | ERPNEXT, "127.0.0.1:1"),
+        ("up", {"SINK_BATCH": "0"}, "SINK_BATCH"),
+        ("demo --broker kafka", {"PUNCHSTREAM_KAFKA_JARS": "/nowhere"}, "/nowhere"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(
+    command: str, settings: dict[str, str], named: str, punchstream: Run
+) -> None:
+    refused_in_one_line(punchstream(*command.split(), **settings), named)
+
+
+def test_a_kafka_that_takes_connections_and_never_answers_is_not_waited_for(punchstream: Run, silent_port: int) -> None:
+    address = f"127.0.0.1:{silent_port}"
+    refused_in_one_line(
+        punchstream("topics", "create", KAFKA_BOOTSTRAP_SERVERS=address, KAFKA_REQUEST_TIMEOUT="2s"), address
+    )
+
+
+def test_the_settings_are_shown_with_their_sources_and_without_the_secrets(punchstream: Run, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KAFKA_SASL_PASSWORD=from-the-file\nPUNCH_WINDOW=90s\n")
+    answer = punchstream("settings", "--json", **ERPNEXT)
+    assert answer.returncode == 0
+    assert "no-joy" not in answer.stdout
+    assert "from-the-file" not in answer.stdout
+    shown = {row["setting"]: (row["value"], row["source"]) for row in json.loads(answer.stdout)}
+    assert shown["ERPNEXT_API_SECRET"] == ("***", "environment")
+    assert shown["KAFKA_SASL_PASSWORD"] == ("***", ".env")
+    assert shown["PUNCH_WINDOW"] == ("90", ".env")
+    assert shown["PUSH_PORT"] == ("8080", "default")
