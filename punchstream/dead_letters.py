@@ -308,8 +308,8 @@ async def find(kafka: KafkaSettings, id_: LetterId) -> Letter | None:
     """The letter of that id, if there is one. Raises what `read_letters` raises."""
     async with aclosing(read_letters(kafka, begin_at([id_]))) as letters:
         async for letter in letters:
-            if letter.id.offset >= id_.offset:
-                return letter if letter.id == id_ else None
+            if letter.id == id_:
+                return letter
     return None
 
 
@@ -358,15 +358,22 @@ async def replay(
                 if letter.id not in remaining:
                     continue
                 await asyncio.sleep(pace.delay())
-                report(letter.id, await _replay_one(kafka, producer, letter, by))
+                report(letter.id, await replay_one(letter, producer, kafka.topics, by))
                 remaining.discard(letter.id)
                 if not remaining:
                     break
+        for id_ in sorted(remaining):
+            report(id_, "is not there any more")
     finally:
         await producer.stop()
 
 
-async def _replay_one(kafka: KafkaSettings, producer: Producer, letter: Letter, by: str) -> str | None:
+async def replay_one(letter: Letter, producer: Producer, topics: Topics, by: str) -> str | None:
+    """Send a letter's record back and then record that. Returns why Kafka will not take it, None where it did.
+
+    Raises:
+        KafkaUnavailable: the record may be there or not; that it was sent is not recorded.
+    """
     try:
         await producer.send(letter.content.to_replay())
     except InvalidRecord as error:
@@ -374,7 +381,7 @@ async def _replay_one(kafka: KafkaSettings, producer: Producer, letter: Letter, 
     # Whoever ends here has replayed a letter that still looks open. Replayed once more, it does no harm: the stream
     # drops the punch as a duplicate, and the sink finds the check-in in the target.
     count = letter.content.replay_count + 1
-    await producer.send(_record(kafka, Action(letter.id, "replayed", now(), by, replay_count=count)))
+    await producer.send(_record(topics, Action(letter.id, "replayed", now(), by, replay_count=count)))
     return None
 
 
@@ -388,13 +395,15 @@ async def discard(kafka: KafkaSettings, ids: Sequence[LetterId], *, note: str, b
     try:
         for start in range(0, len(ids), AT_ONCE):
             part = ids[start : start + AT_ONCE]
-            await producer.send(*(_record(kafka, Action(id_, "discarded", now(), by, note=note)) for id_ in part))
+            await producer.send(
+                *(_record(kafka.topics, Action(id_, "discarded", now(), by, note=note)) for id_ in part)
+            )
     finally:
         await producer.stop()
 
 
-def _record(kafka: KafkaSettings, action: Action) -> OutRecord:
-    return OutRecord(kafka.topics["dead_letter_actions"], action.key, action.encode())
+def _record(topics: Topics, action: Action) -> OutRecord:
+    return OutRecord(topics["dead_letter_actions"], action.key, action.encode())
 
 
 def _client(kafka: KafkaSettings) -> str:
@@ -603,7 +612,7 @@ def replay_letters(
                 asyncio.run(replay(kafka, plan.ids, per_second=rate, by=_user(), report=report))
         except BaseException:
             progress.stop()
-            typer.echo(f"{replayed} of {len(plan.ids)} were replayed; the others are as they were", err=True)
+            typer.echo(f"{replayed} of {len(plan.ids)} replayed; one more may have been sent", err=True)
             raise
     _finish(plan, f"{replayed} replayed")
 
