@@ -482,7 +482,7 @@ def _row(letter: Letter, topics: Topics) -> dict[str, object]:
 
 
 def _print_rows(rows: Iterable[Mapping[str, object]]) -> None:
-    table = Table("Id", "State", "Stage, reason", "At (UTC)", "Device", "Message")
+    table = _table("Id", "State", "Stage, reason", "At (UTC)", "Device", "Message")
     for row in rows:
         table.add_row(
             str(row["id"]),
@@ -495,8 +495,17 @@ def _print_rows(rows: Iterable[Mapping[str, object]]) -> None:
     _console().print(table)
 
 
+def _table(*names: str) -> Table:
+    """A table whose last column gives way: the others are typed into the next command."""
+    table = Table(box=None, pad_edge=False)
+    for name in names[:-1]:
+        table.add_column(name, no_wrap=True)
+    table.add_column(names[-1], overflow="fold")
+    return table
+
+
 def _print_groups(groups: Iterable[Group]) -> None:
-    table = Table("Stage, reason", "Letters", "First, last (UTC)", "Sample")
+    table = _table("Stage, reason", "Letters", "First, last (UTC)", "Id", "Sample")
     total: Counter[State] = Counter()
     for group in groups:
         total += group.states
@@ -504,8 +513,8 @@ def _print_groups(groups: Iterable[Group]) -> None:
             f"{group.stage}\n{group.reason}",
             _counts(group.states, "\n"),
             f"{_seconds(group.first)}\n{_seconds(group.last)}",
-            f"{group.sample}\n{safe(cut(group.message, SHOWN_MESSAGE))}",
-            end_section=True,
+            str(group.sample),
+            safe(cut(group.message, SHOWN_MESSAGE)),
         )
     _console().print(table)
     typer.echo(f"{total.total()} dead letters{': ' if total else ''}{_counts(total, ', ')}")
