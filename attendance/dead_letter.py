@@ -4,6 +4,7 @@ Key, value and headers are the original's own bytes; what was added stands in fu
 `x-original-` and `x-dead-letter-`, so that the usual Kafka tools can show a dead letter and send it back.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,8 @@ Headers = Sequence[tuple[str, bytes]]
 
 MAX_MESSAGE: Final = 1000
 _OURS: Final = ("x-original-", "x-dead-letter-")
+# None of the above: it stays on the record when that fails again, so that the count goes on.
+REPLAY_COUNT: Final = "x-replay-count"
 
 
 class Record(Protocol):
@@ -118,6 +121,24 @@ class DeadLetter:
     def to_record(self, topic: str) -> OutRecord:
         """The record to send. Until Kafka has it, the record that it came from must not count as done."""
         return OutRecord(topic, self.key, self.value, self.encode_headers())
+
+    @property
+    def replay_count(self) -> int:
+        """How often the record had been replayed when it failed. What is no count counts as none."""
+        # A record may come from anybody who may write to its topic.
+        counts = [int(data) for name, data in self.headers if name == REPLAY_COUNT and re.fullmatch(rb"\d{1,9}", data)]
+        return max(counts, default=0)
+
+    def to_replay(self) -> OutRecord:
+        """The original record, for its topic, where its key leads it to its partition; its replay count is one more.
+
+        Assumes a letter with a topic.
+        """
+        assert self.topic is not None
+        headers = [(name, data) for name, data in self.headers if name != REPLAY_COUNT]
+        return OutRecord(
+            self.topic, self.key, self.value, [*headers, (REPLAY_COUNT, str(self.replay_count + 1).encode())]
+        )
 
     @classmethod
     def decode(cls, key: bytes | None, value: bytes | None, headers: Headers) -> "DeadLetter":

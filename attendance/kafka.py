@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -274,11 +274,16 @@ async def follow(
 
 
 async def read(
-    settings: KafkaSettings, topic: str, client_id: str, since: datetime | None = None
-) -> AsyncIterator[list[ConsumerRecord]]:
+    settings: KafkaSettings,
+    topic: str,
+    client_id: str,
+    since: datetime | None = None,
+    begin: Mapping[int, int] | None = None,
+) -> AsyncGenerator[list[ConsumerRecord], None]:
     """Every record that a topic holds now, in batches, in offset order within a partition.
 
-    With `since`, from the first record of that time on.
+    With `since`, from the first record of that time on. With `begin`, only the partitions that it names, each from the
+    offset given there. Records that arrive meanwhile may be among them.
 
     Raises:
         KafkaUnavailable: Kafka does not answer, or there is no such topic.
@@ -294,6 +299,10 @@ async def read(
             times = dict.fromkeys(partitions, int(since.timestamp() * 1000))
             for tp, found in (await consumer.offsets_for_times(times)).items():
                 consumer.seek(tp, ends[tp] if found is None else found.offset)
+        if begin is not None:
+            for tp, end in ends.items():
+                # Never beyond the end: from there a consumer goes back to the earliest record.
+                consumer.seek(tp, min(begin.get(tp.partition, end), end))
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):
             for batch in (await consumer.getmany(timeout_ms=500)).values():
                 yield batch

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Name = Literal[
-    "raw", "user_map", "checkins", "dropped", "unmapped", "dead_letters", "deliveries", "dedup_state", "probe"
+    "raw",
+    "user_map",
+    "checkins",
+    "dropped",
+    "unmapped",
+    "dead_letters",
+    "dead_letter_actions",
+    "deliveries",
+    "dedup_state",
+    "probe",
 ]
 
 HOUR_MS: Final = 60 * 60 * 1000
@@ -42,6 +51,14 @@ TABLE: Final[Mapping[Name, Topic]] = {
     "dropped": Topic("dropped.v1", "device_id", "repeats, each naming the punch that was kept"),
     "unmapped": Topic("unmapped.v1", "event_id", "punches that wait for a mapping", "compact"),
     "dead_letters": Topic("dead-letters.v1", "that of the record", "what failed, and why", keeps_forever=True),
+    # One partition keeps the actions in the order in which they were taken.
+    "dead_letter_actions": Topic(
+        "dead-letter-actions.v1",
+        "partition:offset of the dead letter",
+        "replays and discards of dead letters",
+        keeps_forever=True,
+        partitions=1,
+    ),
     "deliveries": Topic("deliveries.v1", "event_id", "what the target answered"),
     # Read by partition beside the raw topic, so both must have the same number of partitions.
     "dedup_state": Topic("dedup-state.v1", "device_id, device_user_id", "the stream's memory", "compact"),

@@ -16,7 +16,7 @@ from attendance.errors import PunchstreamError
 from attendance.metrics import Metrics
 from attendance.registry import Registry, hash_token
 from attendance.settings import GROUPS, CommonSettings, KafkaSettings
-from punchstream import erpnext, users
+from punchstream import dead_letters, erpnext, users
 from punchstream.output import AsJson, show
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(devices_app, name="devices")
 app.add_typer(users.app, name="users")
 app.add_typer(erpnext.app, name="erpnext")
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -150,13 +151,25 @@ class Scene:
         return round(sum(n for name, n in (self.counts or {}).items() if name.startswith(prefixes)))
 
 
+@contextmanager
+def drawn(scene: Scene, console: Console) -> Iterator[None]:
+    """Draw the scene while the context lasts; what is printed afterwards stands below it."""
+    try:
+        with Live(scene, console=console, refresh_per_second=4):
+            yield
+    finally:
+        if not console.is_terminal:
+            console.line()  # Live ends its last line only on a terminal
+        console.line()
+
+
 async def _play(scene: Scene, kafka: KafkaSettings, seconds: float, console: Console) -> tuple[Tally, Report]:
     """Send everything, then wait until the pipeline has drained, drawing all the while."""
 
     def progress(tally: Tally) -> None:
         scene.tally = tally
 
-    with Live(scene, console=console, refresh_per_second=4):
+    with drawn(scene, console):
         fleet = asyncio.create_task(send(scene.plan, scene.stages.url, duration=seconds, on_progress=progress))
         while not fleet.done():
             await asyncio.to_thread(scene.look)
@@ -170,9 +183,6 @@ async def _play(scene: Scene, kafka: KafkaSettings, seconds: float, console: Con
                 await asyncio.to_thread(scene.look)
                 break
             await asyncio.sleep(1)
-    if not console.is_terminal:
-        console.line()  # the end of the last line, which only a terminal gets from Live
-    console.line()
     return tally, report
 
 

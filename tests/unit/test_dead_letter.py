@@ -113,6 +113,31 @@ def test_a_long_message_is_cut_so_that_the_record_stays_small() -> None:
     assert again(letter).message == "✗" * MAX_MESSAGE
 
 
+def test_a_replay_is_the_original_record_and_counts_itself() -> None:
+    record = ConsumedRecord()
+
+    first = again(a_letter(record)).to_replay()
+
+    assert (first.topic, first.key, first.value, first.partition) == (record.topic, record.key, record.value, None)
+    assert list(first.headers) == [*record.headers, ("x-replay-count", b"1")]
+
+
+def test_a_replay_that_fails_again_makes_a_letter_that_knows_how_often_it_was_replayed() -> None:
+    letter = a_letter()
+    for replays in (1, 2, 3):
+        replayed = ConsumedRecord(headers=letter.to_replay().headers, offset=77 + replays)
+        letter = again(a_letter(replayed))
+        assert letter.replay_count == replays
+        assert [name for name, _ in letter.headers] == ["ce_id", "ce_id", "x-replay-count"]
+
+
+@pytest.mark.parametrize("count", [b"", b"many", b"-1", b"1.5", b"\xff", b"9" * 5000])
+def test_a_replay_count_that_is_none_counts_as_none(count: bytes) -> None:
+    letter = a_letter(ConsumedRecord(headers=[("x-replay-count", count)]))
+    assert letter.replay_count == 0
+    assert list(letter.to_replay().headers) == [("x-replay-count", b"1")]
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -305,3 +305,24 @@ def test_records_that_come_again_after_a_crash_get_the_same_outcomes(values: lis
             assert type(after) is type(before)
             if not isinstance(before, Dropped):
                 assert after == before
+
+
+def test_a_dead_lettered_event_is_not_remembered_so_its_replay_is_no_duplicate_of_itself() -> None:
+    fleet = {"D1": device(installed_on=date(2026, 4, 1))}
+    pipeline = Pipeline(RULES, known(), fleet.get)
+    failed = pipeline.decide([Record(EVENT.encode(), 0)], {}, NOW)
+    assert isinstance(failed.outcomes[0], DeadLetter)
+    assert failed.state == {}
+
+    fleet["D1"] = device(installed_on=date(2026, 1, 1))
+    again = Record(EVENT.encode(), 7, headers=[("x-replay-count", b"1")])
+    (outcome,) = pipeline.decide([again], failed.state, NOW).outcomes
+
+    assert isinstance(outcome, Checkin)
+
+
+def test_the_replay_count_of_a_record_is_in_the_dead_letter_of_its_next_failure() -> None:
+    pipeline = Pipeline(RULES, known(), lambda _: None)
+    (letter,) = pipeline.decide([Record(b"poison", 7, headers=[("x-replay-count", b"2")])], {}, NOW).outcomes
+    assert isinstance(letter, DeadLetter)
+    assert letter.replay_count == 2
