@@ -160,10 +160,16 @@ class Ledger:
 
     def look_up(self, client: ErpnextClient) -> None:
         """Ask ERPNext which of the delivered events it holds. Raises what `ErpnextClient.call` raises."""
-        cursor = self._db.execute("select distinct event_id from delivered")
-        while ids := [row[0] for row in cursor.fetchmany(LOOK_UP)]:
-            rows = client.get_list(CHECKIN, [EVENT_ID_FIELD], [(EVENT_ID_FIELD, "in", ids)])
-            self._many("insert or ignore into in_target values (?)", ((row[EVENT_ID_FIELD],) for row in rows))
+        cursor = self._db.execute("select event_id, document from delivered")
+        while batch := dict(cursor.fetchmany(LOOK_UP)):
+            rows = client.get_list(CHECKIN, [EVENT_ID_FIELD], [(EVENT_ID_FIELD, "in", list(batch))])
+            found = {row[EVENT_ID_FIELD] for row in rows}
+            # A check-in that was there before us has no event_id, or that of another punch of the same second.
+            others = {document: event_id for event_id, document in batch.items() if event_id not in found}
+            if others:
+                rows = client.get_list(CHECKIN, ["name"], [("name", "in", list(others))])
+                found |= {others[row["name"]] for row in rows}
+            self._many("insert or ignore into in_target values (?)", ((event_id,) for event_id in found))
 
     def report(self, *, whole: bool = True, target_was_asked: bool = False) -> Report:
         """What the contents come to. Unless `whole`, a copy may well repeat a punch from before."""

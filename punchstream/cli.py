@@ -5,6 +5,8 @@ import logging
 import secrets
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +14,7 @@ import typer
 from rich.console import Console
 
 from attendance import logs
-from attendance.errors import PunchstreamError
+from attendance.errors import ConfigurationError, PunchstreamError
 from attendance.metrics import Metrics
 from attendance.registry import Registry, hash_token
 from attendance.settings import GROUPS, CommonSettings, KafkaSettings
@@ -65,6 +67,17 @@ def _until_signalled(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
+@contextmanager
+def _needs_the_sandbox() -> Iterator[None]:
+    """What is imported here needs what the extra `embedded` installs."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed; it comes with the extra punchstream[embedded]"
+        ) from error
+
+
 @app.command()
 def demo(
     *,
@@ -76,7 +89,8 @@ def demo(
     keep: Annotated[Path | None, typer.Option(help="A directory that keeps the logs.")] = None,
 ) -> None:
     """Run a simulated fleet through the whole pipeline, then the audit. Exit status 0 only when it balances."""
-    from punchstream.demo import run
+    with _needs_the_sandbox():
+        from punchstream.demo import run
 
     raise typer.Exit(run(broker, seed=seed, seconds=seconds, keep=keep, console=Console(highlight=False)))
 
@@ -86,7 +100,8 @@ def up(
     *, directory: Annotated[Path, typer.Option(help="For logs and the sandbox's data.")] = Path(".punchstream")
 ) -> None:
     """Run every stage on this machine, until Ctrl-C. Missing parts come from the sandbox."""
-    from punchstream.up import run
+    with _needs_the_sandbox():
+        from punchstream.up import run
 
     run(directory, Console(highlight=False))
 
