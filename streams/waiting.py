@@ -172,7 +172,6 @@ class Release:
         if held is None:
             return
         self._counts[held.reason] -= 1
-        self._unjudged.discard(key)
         keys = self._by_user[held.device_user_id]
         keys.discard(key)
         if not keys:
