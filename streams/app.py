@@ -171,7 +171,7 @@ async def end_process_on_fault(work: Awaitable[None], on_fault: Callable[[], Non
     except asyncio.CancelledError:
         raise
     except BaseException:
-        log.critical("The stream ends after a fault of its own; what was in hand comes again.", exc_info=True)
+        log.critical("The stream ends, because a step failed; its records come again.", exc_info=True)
         on_fault()
 
 
