@@ -5,17 +5,19 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
+    IllegalStateError,
     KafkaError,
     MessageSizeTooLargeError,
     TopicAlreadyExistsError,
     for_code,
 )
+from aiokafka.partitioner import DefaultPartitioner
 
 from attendance.errors import ConfigurationError, InvalidRecord, KafkaUnavailable, Reason
 from attendance.settings import KafkaSettings
@@ -29,13 +31,14 @@ WANTED_REPLICAS = 3
 
 @dataclass(frozen=True, slots=True)
 class OutRecord:
-    """A record to be sent. `partition` None leaves the choice to the key."""
+    """A record to be sent. `partition` None leaves the choice to `partition_key`, and that None to the key."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
     partition: int | None = None
+    partition_key: bytes | None = None
 
     @property
     def size(self) -> int:
@@ -181,7 +184,7 @@ class Producer:
                     record.topic,
                     value=record.value,
                     key=record.key,
-                    partition=record.partition,
+                    partition=await _partition(producer, record),
                     headers=list(record.headers),
                 )
                 for record in records
@@ -230,6 +233,14 @@ class Producer:
             task.cancel()
 
 
+async def _partition(producer: AIOKafkaProducer, record: OutRecord) -> int | None:
+    if record.partition is not None or record.partition_key is None:
+        return record.partition
+    partitions = sorted(await producer.partitions_for(record.topic))
+    chosen: int = DefaultPartitioner()(record.partition_key, partitions, partitions)
+    return chosen
+
+
 async def _stop_quietly(producer: AIOKafkaProducer) -> None:
     try:
         # stop() flushes, and a flush that cannot succeed never ends.
@@ -238,10 +249,27 @@ async def _stop_quietly(producer: AIOKafkaProducer) -> None:
         log.info("Kafka producer did not stop cleanly.", error=repr(error))
 
 
+async def until_there(settings: KafkaSettings, topic: str, client_id: str) -> None:
+    """Return when Kafka answers and has the topic."""
+    while True:
+        consumer = create_consumer(settings, topic, client_id=client_id)
+        try:
+            await consumer.start()
+            if consumer.assignment():
+                return
+            reason = f"topic {topic} does not exist; `punchstream topics create` makes it"
+        except KafkaError as error:
+            reason = str(error)
+        finally:
+            await consumer.stop()
+        log.warning("Kafka is waited for.", topic=topic, error=reason)
+        await asyncio.sleep(1)
+
+
 async def follow(
     settings: KafkaSettings,
     topic: str,
-    apply: Callable[[ConsumerRecord], None],
+    apply: Callable[[ConsumerRecord], object],
     *,
     client_id: str,
     caught_up: asyncio.Event | None = None,
@@ -268,6 +296,68 @@ async def follow(
                         apply(record)
         except (KafkaError, KafkaUnavailable) as error:
             log.warning("Kafka is waited for.", topic=topic, error=str(error))
+            await asyncio.sleep(1)
+        finally:
+            await consumer.stop()
+
+
+class Share(Protocol):
+    """What one member of a consumer group holds of a compacted topic: the records of its share of the partitions."""
+
+    def lost(self) -> None:
+        """Forget every record: other members may have the partitions from now on."""
+
+    def take(self, record: ConsumerRecord) -> None:
+        """Take in one record."""
+
+    async def caught_up(self) -> None:
+        """Act on what is held. Called between reads, once all that was there at the assignment has been taken in."""
+
+
+class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells a share that its partitions are gone, and notes that it has others."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self.is_new = False
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - always all of them
+        self._share.lost()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # noqa: ARG002 - see assignment()
+        self.is_new = True
+
+
+async def follow_share(settings: KafkaSettings, topic: str, group: str, share: Share, *, client_id: str) -> None:
+    """Keep `share` fed with the partitions of a compacted topic that this member of the group has, for ever.
+
+    No offset is ever committed, so each assignment begins at the first record of each partition. `caught_up` is called
+    about twice a second, or after each batch of records; no record is taken in while it runs, but `lost` may be called.
+    Where Kafka is not there it is waited for.
+    """
+    while True:
+        consumer = create_consumer(settings, client_id=client_id, group=group)
+        rebalance = _Rebalance(share)
+        missing: dict[TopicPartition, int] = {}
+        try:
+            await consumer.start()
+            consumer.subscribe([topic], listener=rebalance)
+            while True:
+                for records in (await consumer.getmany(timeout_ms=500)).values():
+                    for record in records:
+                        share.take(record)
+                try:
+                    if rebalance.is_new:
+                        rebalance.is_new = False
+                        missing = dict(await consumer.end_offsets(list(consumer.assignment())))
+                    missing = {tp: end for tp, end in missing.items() if await consumer.position(tp) < end}
+                except IllegalStateError:  # not ours any more: a rebalance is under way
+                    continue
+                if not missing and not rebalance.is_new:
+                    await share.caught_up()
+        except (KafkaError, KafkaUnavailable) as error:
+            log.warning("Kafka is waited for.", topic=topic, error=str(error))
+            share.lost()
             await asyncio.sleep(1)
         finally:
             await consumer.stop()

@@ -12,6 +12,7 @@ Name = Literal[
     "punchstream_request_seconds",
     "punchstream_in_flight_bytes",
     "punchstream_outcomes_total",
+    "punchstream_waiting",
     "punchstream_dead_letters_total",
     "punchstream_user_map_entries",
     "punchstream_directory_syncs_total",
@@ -41,7 +42,12 @@ TABLE: Final[Mapping[Name, _Metric]] = {
     "punchstream_requests_refused_total": _Metric(Counter, "Requests that were answered other than 200.", ("reason",)),
     "punchstream_request_seconds": _Metric(Histogram, "From a request's first byte to its answer."),
     "punchstream_in_flight_bytes": _Metric(Gauge, "Bytes that wait for Kafka's acknowledgement."),
-    "punchstream_outcomes_total": _Metric(Counter, "Decisions of the stream.", ("outcome",)),
+    "punchstream_outcomes_total": _Metric(
+        Counter, "Decisions of the stream; `released` ones were counted as waiting before.", ("outcome",)
+    ),
+    "punchstream_waiting": _Metric(
+        Gauge, "Punches that wait for a mapping or an active employee, in this process's share.", ("reason",)
+    ),
     "punchstream_dead_letters_total": _Metric(Counter, "Dead letters that Kafka acknowledged.", ("stage", "reason")),
     "punchstream_user_map_entries": _Metric(Gauge, "Entries of the user map in memory.", ("kind",)),
     "punchstream_directory_syncs_total": _Metric(Counter, "Looks at the directory.", ("result",)),

@@ -49,6 +49,7 @@ TABLE: Final[Mapping[Name, Topic]] = {
     ),
     "checkins": Topic("checkins.v1", "employee", "punches whose employee is known"),
     "dropped": Topic("dropped.v1", "device_id", "repeats, each naming the punch that was kept"),
+    # Partitioned by device user, so that one stream worker holds all that waits for the same mapping.
     "unmapped": Topic("unmapped.v1", "event_id", "punches that wait for a mapping", "compact"),
     "dead_letters": Topic("dead-letters.v1", "that of the record", "what failed, and why", keeps_forever=True),
     # One partition keeps the actions in the order in which they were taken.

@@ -124,24 +124,28 @@ class UserMap:
     def __init__(self) -> None:
         self._entries: dict[bytes, UserMapping | Employee] = {}
 
-    def apply(self, key: bytes | None, value: bytes | None) -> None:
+    def apply(self, key: bytes | None, value: bytes | None) -> UserMapping | Employee | None:
         """Take in one record of the topic; a record without a value removes its key.
+
+        Returns:
+            The entry that is new, changed or removed; None where the record says nothing new.
 
         Raises:
             InvalidRecord: the record is neither kind; the map is unchanged.
         """
         if value is None:
-            self._entries.pop(key or b"", None)
-        else:
-            entry = decode(key, value)
-            self._entries[entry.key] = entry
+            return self._entries.pop(key or b"", None)
+        entry = decode(key, value)
+        known, self._entries[entry.key] = self._entries.get(entry.key), entry
+        return None if entry == known else entry
 
-    def learn(self, record: MapRecord) -> None:
-        """Take in one record; one that is neither kind is logged and ignored."""
+    def learn(self, record: MapRecord) -> UserMapping | Employee | None:
+        """Take in one record, as `apply` does; one that is neither kind is logged and ignored."""
         try:
-            self.apply(record.key, record.value)
+            return self.apply(record.key, record.value)
         except InvalidRecord as error:
             log.error("A user map entry is ignored.", key=record.key, error=error.message)
+            return None
 
     def mapping(self, site: str, device_id: str, device_user_id: str) -> UserMapping | None:
         """Who this user of this device is: the device's own mapping before the site's before the general one."""

@@ -166,7 +166,8 @@ def stream() -> None:
     from streams.app import create_app, run
 
     common, metrics = _stage("stream")
-    run(create_app(KafkaSettings.load(), StreamSettings.load(), Registry(common.punchstream_devices), metrics))
+    kafka = KafkaSettings.load()
+    run(create_app(kafka, StreamSettings.load(), Registry(common.punchstream_devices), metrics), kafka)
 
 
 @app.command()

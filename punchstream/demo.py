@@ -125,15 +125,15 @@ class Scene:
         rows = (
             ("terminals", "acknowledged", sent, expected.raw),
             ("push", "attendance.raw.v1", self._sum("punchstream_events_received_total"), expected.raw),
-            ("stream", "check-ins", self._sum("punchstream_outcomes_total checkin"), expected.delivered),
+            (
+                "stream",
+                "check-ins",
+                self._sum("punchstream_outcomes_total checkin", "punchstream_outcomes_total released"),
+                expected.delivered,
+            ),
             ("", "duplicates", self._sum("punchstream_outcomes_total duplicate"), expected.duplicates),
             ("", "repeats", self._sum("punchstream_outcomes_total repeat"), expected.repeats),
-            (
-                "",
-                "waiting",
-                self._sum("punchstream_outcomes_total unmapped_user", "punchstream_outcomes_total employee_inactive"),
-                sum(expected.waiting.values()),
-            ),
+            ("", "waiting", self._sum("punchstream_waiting"), sum(expected.waiting.values())),
             (
                 "",
                 "dead letters",

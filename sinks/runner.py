@@ -133,7 +133,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         try:
             await self._fetch(consumer, stop)
         except KafkaError as error:
-            raise KafkaUnavailable(f"the consumer failed: {type(error).__name__}: {error}") from error
+            raise KafkaUnavailable(f"the consumer failed: {error}") from error
 
     async def _join(self) -> AIOKafkaConsumer:
         while True:

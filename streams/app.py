@@ -1,4 +1,4 @@
-"""create_app: the Faust application. Topics, the table and the one agent; wiring only.
+"""create_app: the Faust application. Topics, the table, the one agent and the release of what waits; wiring only.
 
 Faust keeps the consumer group, the table and its recovery. What it would lose records with is not used:
 
@@ -34,6 +34,7 @@ from attendance.user_map import UserMap
 from streams.pipeline import Pipeline, Rules
 from streams.step import Step
 from streams.transport import Transport
+from streams.waiting import Release
 
 log = structlog.get_logger(__name__)
 
@@ -57,31 +58,27 @@ def create_app(
 
     Assumes that the topics exist (`punchstream topics create`) and that the raw topic and the state topic have the
     same number of partitions.
+
+    Raises:
+        ConfigurationError: a setting of Kafka is wrong or missing.
     """
+    producer = Producer(kafka, f"{kafka.topic_prefix}-stream")
     app = faust.App(**faust_settings(kafka))
     app.transport = Transport(app.conf.broker_consumer, app)
     raw = app.topic(kafka.topics["raw"], **_BYTES)
     memory = app.Table(
         "punches",
+        help="The punches kept of each device user.",
         partitions=kafka.partitions,
         changelog_topic=app.topic(kafka.topics["dedup_state"], partitions=kafka.partitions, **_BYTES),
         key_type=bytes,
         value_type=bytes,
     )
     users = UserMap()
-    users_known = asyncio.Event()
     rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance)
-    producer = Producer(kafka, f"{kafka.topic_prefix}-stream")
     step = Step(Pipeline(rules, users, registry.get), memory.data, producer, kafka.topics, metrics)
-
-    async def follow_users() -> None:
-        await clients.follow(
-            kafka,
-            kafka.topics["user_map"],
-            users.learn,
-            client_id=f"{kafka.topic_prefix}-stream-users",
-            caught_up=users_known,
-        )
+    release = Release(users, registry.get, producer, kafka.topics, metrics)
+    users_known = follow_beside(app, kafka, release, on_fault)
 
     async def refresh_registry() -> None:
         await asyncio.to_thread(registry.refresh)
@@ -108,11 +105,41 @@ def create_app(
         finally:
             steps.cancel()
 
-    app.task(follow_users)
     app.timer(interval=1.0)(refresh_registry)
     app.on_before_shutdown.connect(disconnect)
     app.agent(raw, name="decide", concurrency=1)(decide)
     return app
+
+
+def follow_beside(
+    app: faust.App, kafka: KafkaSettings, release: Release, on_fault: Callable[[], None]
+) -> asyncio.Event:
+    """Have the user map followed, and what waits released, beside the agent. The event is set once the map is known."""
+    users_known = asyncio.Event()
+
+    async def follow_users() -> None:
+        await clients.follow(
+            kafka,
+            kafka.topics["user_map"],
+            release.learn,
+            client_id=f"{kafka.topic_prefix}-stream-users",
+            caught_up=users_known,
+        )
+
+    async def release_waiting() -> None:
+        await users_known.wait()
+        share = clients.follow_share(
+            kafka,
+            kafka.topics["unmapped"],
+            kafka.group("waiting"),
+            release,
+            client_id=f"{kafka.topic_prefix}-stream-waiting",
+        )
+        await end_process_on_fault(share, on_fault)
+
+    app.task(follow_users)
+    app.task(release_waiting)
+    return users_known
 
 
 class Consumed(NamedTuple):
@@ -141,10 +168,10 @@ class Consumed(NamedTuple):
         )
 
 
-async def end_process_on_fault(steps: Awaitable[None], on_fault: Callable[[], None]) -> None:
-    """Await the steps; an exception that leaves them ends the process."""
+async def end_process_on_fault(work: Awaitable[None], on_fault: Callable[[], None]) -> None:
+    """Await the work; an exception that leaves it ends the process."""
     try:
-        await steps
+        await work
     except asyncio.CancelledError:
         raise
     except BaseException:
@@ -213,13 +240,15 @@ def faust_settings(kafka: KafkaSettings) -> dict[str, Any]:
     return settings
 
 
-def run(app: faust.App) -> NoReturn:
-    """Run a worker until SIGTERM or SIGINT; then finish the step in hand, commit, and exit.
+def run(app: faust.App, kafka: KafkaSettings) -> NoReturn:
+    """Run a worker until SIGTERM or SIGINT; then finish the step in hand, commit, and exit. Kafka is waited for.
 
     Raises:
         SystemExit: always, with the exit status.
     """
     uvloop.install()
+    # Faust ends where it does not find Kafka at the start.
+    asyncio.run(clients.until_there(kafka, kafka.topics["raw"], f"{kafka.topic_prefix}-stream"))
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False)
     worker.spinner = None  # it draws on standard output
     worker.execute_from_commandline()

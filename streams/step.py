@@ -42,21 +42,26 @@ class Step:
         itself and lose it; memory behind it only has the record decided again, with the same result.
         """
         decisions = self._pipeline.decide(records, self._memory, now())
-        await self._until_acknowledged([to_record(outcome, self._topics) for outcome in decisions.outcomes])
+        await send_until_acknowledged(
+            self._producer, [to_record(outcome, self._topics) for outcome in decisions.outcomes]
+        )
         changelog = self._topics["dedup_state"]
-        await self._until_acknowledged(
-            [OutRecord(changelog, key, value, partition=partition) for key, value in decisions.state.items()]
+        await send_until_acknowledged(
+            self._producer,
+            [OutRecord(changelog, key, value, partition=partition) for key, value in decisions.state.items()],
         )
         self._memory.update(decisions.state)
         count(decisions, self._metrics)
 
-    async def _until_acknowledged(self, records: Sequence[OutRecord]) -> None:
-        while True:
-            try:
-                return await self._producer.send(*records)
-            except KafkaUnavailable as error:
-                log.warning("Kafka is waited for.", error=str(error))
-                await asyncio.sleep(1)
+
+async def send_until_acknowledged(producer: Producer, records: Sequence[OutRecord]) -> None:
+    """Send records, as often as it takes until Kafka has all of them."""
+    while True:
+        try:
+            return await producer.send(*records)
+        except KafkaUnavailable as error:
+            log.warning("Kafka is waited for.", error=str(error))
+            await asyncio.sleep(1)
 
 
 def to_record(outcome: Outcome, topics: Topics) -> OutRecord:
@@ -67,7 +72,8 @@ def to_record(outcome: Outcome, topics: Topics) -> OutRecord:
         case Dropped():
             return OutRecord(topics["dropped"], outcome.key, outcome.encode())
         case Waiting():
-            return OutRecord(topics["unmapped"], outcome.key, outcome.encode())
+            user = outcome.event.device_user_id.encode()
+            return OutRecord(topics["unmapped"], outcome.key, outcome.encode(), partition_key=user)
         case DeadLetter():
             return outcome.to_record(topics["dead_letters"])
 

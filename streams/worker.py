@@ -1,4 +1,7 @@
-"""The one import-time singleton, for `faust -A streams.worker worker` and Faust's other commands."""
+"""The one import-time singleton, for `faust -A streams.worker worker --without-web` and Faust's other commands.
+
+Without that option Faust's worker command serves its own web pages on every address, whatever the settings say.
+"""
 
 from attendance.metrics import Metrics
 from attendance.registry import Registry

@@ -25,6 +25,10 @@ COMMANDS = (
     "users unmapped",
     "erpnext setup",
     "erpnext check",
+    "dead-letters list",
+    "dead-letters show",
+    "dead-letters replay",
+    "dead-letters discard",
     "settings",
 )
 ERPNEXT = {"ERPNEXT_URL": "http://127.0.0.1:1", "ERPNEXT_API_KEY": "key", "ERPNEXT_API_SECRET": "no-joy"}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -70,6 +70,17 @@ def test_outcomes_are_sent_before_the_memory() -> None:
     topics = [[(record.topic, record.partition) for record in batch] for batch in producer.sent]
     assert topics == [[(TOPICS["unmapped"], None)], [(TOPICS["dedup_state"], 2)]]
     assert memory == {record.key: record.value for record in producer.sent[1]}
+
+
+def test_what_waits_for_one_mapping_goes_to_one_partition_whatever_its_key() -> None:
+    producer = FakeProducer()
+    other = replace(EVENT, device_id="D2")
+
+    asyncio.run(make(producer, {})(2, [Record(), Record(other.encode(), offset=1)]))
+
+    waiting = producer.sent[0]
+    assert [record.key for record in waiting] == [EVENT.event_id.encode(), other.event_id.encode()]
+    assert [record.partition_key for record in waiting] == [b"1", b"1"]
 
 
 def test_the_memory_does_not_hold_a_punch_whose_outcome_is_not_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,3 +148,14 @@ def test_the_record_format_stays_as_consumers_know_it() -> None:
 def test_a_field_of_a_later_version_is_ignored() -> None:
     value = b'{"status":"Active","relieving_date":null,"company":null,"branch":null,"grade":"B"}'
     assert decode(b'["employee","E1"]', value) == Employee("E1", "Active")
+
+
+def test_a_record_that_says_something_new_is_told_from_one_that_does_not() -> None:
+    users, mapping = UserMap(), UserMapping(EVERYWHERE, "7", "E1", "csv")
+    other = UserMapping(EVERYWHERE, "7", "E2", "csv")
+    assert users.apply(mapping.key, mapping.encode()) == mapping
+    assert users.apply(mapping.key, mapping.encode()) is None
+    assert users.apply(other.key, other.encode()) == other
+    assert users.apply(other.key, None) == other
+    assert users.apply(other.key, None) is None
+    assert users.learn(Record(b"x", b"{}")) is None
