@@ -16,7 +16,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final
 
-import orjson
 import typer
 from rich.console import Console
 from rich.progress import Progress
@@ -30,7 +29,7 @@ from attendance.kafka import OutRecord, Producer, read, snapshot
 from attendance.settings import KafkaSettings
 from attendance.times import format_milliseconds, format_seconds, now
 from attendance.topics import Topics
-from punchstream.output import AsJson
+from punchstream.output import AsJson, print_json, print_table
 
 MAX_REPLAYS: Final = 3
 REPLAYS_PER_SECOND: Final = 100.0
@@ -460,7 +459,7 @@ def list_letters(
 
     asyncio.run(gather())
     if as_json:
-        _print_json(rows if each else [group.to_json() for group in groups.sorted()])
+        print_json(rows if each else [group.to_json() for group in groups.sorted()])
     elif each:
         _print_rows(rows)
     else:
@@ -492,7 +491,7 @@ def _print_rows(rows: Iterable[Mapping[str, object]]) -> None:
             safe(str(row["device"] or "")),
             safe(cut(str(row["message"]), SHOWN_MESSAGE)),
         )
-    _console().print(table)
+    print_table(table)
 
 
 def _table(*names: str) -> Table:
@@ -516,7 +515,7 @@ def _print_groups(groups: Iterable[Group]) -> None:
             str(group.sample),
             safe(cut(group.message, SHOWN_MESSAGE)),
         )
-    _console().print(table)
+    print_table(table)
     typer.echo(f"{total.total()} dead letters{': ' if total else ''}{_counts(total, ', ')}")
 
 
@@ -535,9 +534,8 @@ def show_letter(
     if letter is None:
         typer.echo(f"{id_}: no such dead letter", err=True)
         raise typer.Exit(1)
-    described = describe(letter)
     if as_json:
-        _print_json(described)
+        print_json(describe(letter))
     else:
         _print_letter(letter)
 
@@ -566,7 +564,7 @@ def _print_letter(letter: Letter) -> None:
     for action in letter.history:
         note = f": {action.note}" if action.note else ""
         table.add_row(action.action, safe(f"{format_milliseconds(action.at)} by {action.by}{note}"))
-    _console().print(table)
+    print_table(table)
 
 
 def _shown(data: bytes | None) -> str:
@@ -668,11 +666,3 @@ def _finish(plan: Plan, done: str) -> None:
     typer.echo(f"{done}, {len(plan.refused)} refused")
     if plan.refused:
         raise typer.Exit(1)
-
-
-def _console() -> Console:
-    return Console(markup=False, emoji=False, highlight=False)
-
-
-def _print_json(data: object) -> None:
-    typer.echo(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())

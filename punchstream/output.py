@@ -22,11 +22,11 @@ def show(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
     print_table(table)
 
 
-def print_json(rows: Sequence[Mapping[str, object]]) -> None:
-    """Print a list of objects."""
-    typer.echo(orjson.dumps(rows, default=str, option=orjson.OPT_INDENT_2).decode())
+def print_json(data: object) -> None:
+    """Print an object, or a list of them."""
+    typer.echo(orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2).decode())
 
 
 def print_table(table: Table) -> None:
     """Print a table. Nothing in it is taken for markup: device users and file names may look like it."""
-    Console(markup=False, emoji=False).print(table)
+    Console(markup=False, emoji=False, highlight=False).print(table)
