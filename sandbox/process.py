@@ -165,12 +165,15 @@ class ChildProcess:
             self._popen = None
 
     def pause(self) -> None:
-        """Stop the process in its tracks (SIGSTOP): its sockets stay open and answer nothing.
+        """Stop the process in its tracks (SIGSTOP): its sockets stay open and answer nothing. Needs Linux.
 
         Raises:
             ProcessFailed: It was not started, or was stopped.
         """
         self._signal(signal.SIGSTOP)
+        # The signal is only sent by now; a process of many threads may answer a little longer. The parent is told when
+        # the last of them has stopped. WNOWAIT leaves an end for Popen to find.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a paused process go on (SIGCONT).

@@ -102,6 +102,22 @@ def test_stopping_what_does_not_run_does_nothing(log_file: Path) -> None:
         _ = process.pid
 
 
+def test_when_pause_returns_the_process_has_stopped_each_time(child: ChildProcess) -> None:
+    started = psutil.Process(child.pid)
+    for _ in range(20):
+        child.pause()
+        assert started.status() == psutil.STATUS_STOPPED
+        child.resume()
+
+
+def test_a_process_that_has_ended_can_be_paused_without_waiting_for_ever(child: ChildProcess) -> None:
+    os.kill(child.pid, signal.SIGKILL)
+
+    child.pause()
+
+    assert not child.running
+
+
 def test_a_paused_process_stops_at_once(child: ChildProcess) -> None:
     started = psutil.Process(child.pid)
     child.pause()
