@@ -249,21 +249,42 @@ async def _stop_quietly(producer: AIOKafkaProducer) -> None:
         log.info("Kafka producer did not stop cleanly.", error=repr(error))
 
 
+async def send_until_acknowledged(producer: Producer, records: Sequence[OutRecord]) -> None:
+    """Send records, as often as it takes until Kafka has all of them."""
+    while True:
+        try:
+            return await producer.send(*records)
+        except KafkaUnavailable as error:
+            log.warning("Kafka is waited for.", error=str(error))
+            await asyncio.sleep(1)
+
+
+async def _begin(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    """Start a consumer without a group, and return its partitions.
+
+    Raises:
+        KafkaError: Kafka does not answer.
+        KafkaUnavailable: there is no such topic.
+    """
+    await consumer.start()
+    partitions = list(consumer.assignment())
+    if not partitions:
+        raise KafkaUnavailable(f"topic {topic} does not exist; `punchstream topics create` makes it")
+    return partitions
+
+
 async def until_there(settings: KafkaSettings, topic: str, client_id: str) -> None:
     """Return when Kafka answers and has the topic."""
     while True:
         consumer = create_consumer(settings, topic, client_id=client_id)
         try:
-            await consumer.start()
-            if consumer.assignment():
-                return
-            reason = f"topic {topic} does not exist; `punchstream topics create` makes it"
-        except KafkaError as error:
-            reason = str(error)
+            await _begin(consumer, topic)
+            return
+        except (KafkaError, KafkaUnavailable) as error:
+            log.warning("Kafka is waited for.", topic=topic, error=str(error))
+            await asyncio.sleep(1)
         finally:
             await consumer.stop()
-        log.warning("Kafka is waited for.", topic=topic, error=reason)
-        await asyncio.sleep(1)
 
 
 async def follow(
@@ -282,10 +303,7 @@ async def follow(
     while True:
         consumer = create_consumer(settings, topic, client_id=client_id)
         try:
-            await consumer.start()
-            if not consumer.assignment():
-                raise KafkaUnavailable(f"topic {topic} does not exist; `punchstream topics create` makes it")
-            missing = dict(await consumer.end_offsets(list(consumer.assignment())))
+            missing = dict(await consumer.end_offsets(await _begin(consumer, topic)))
             while True:
                 if caught_up is not None and not caught_up.is_set():
                     missing = {tp: end for tp, end in missing.items() if await consumer.position(tp) < end}
@@ -380,10 +398,7 @@ async def read(
     """
     consumer = create_consumer(settings, topic, client_id=client_id)
     try:
-        await consumer.start()
-        partitions = list(consumer.assignment())
-        if not partitions:
-            raise KafkaUnavailable(f"topic {topic} does not exist; `punchstream topics create` makes it")
+        partitions = await _begin(consumer, topic)
         ends = await consumer.end_offsets(partitions)
         if since is not None:
             times = dict.fromkeys(partitions, int(since.timestamp() * 1000))

@@ -23,7 +23,6 @@ from punchstream.audit import Report, audit, show
 from punchstream.stages import STAGES, Stages
 from punchstream.up import sandbox_broker, sandbox_erpnext, sigterm_interrupts
 from sandbox.broker import BrokerFailed, BrokerKind, unavailable_reason
-from sandbox.erpnext.server import ErpnextStandIn
 from sandbox.fleet.compare import compare
 from sandbox.fleet.model import FleetPlan
 from sandbox.fleet.plan import plan as make_plan
@@ -89,7 +88,7 @@ def _perform(broker: BrokerKind, seed: int, seconds: float, directory: Path, con
             console.print(f"Stages: {', '.join(STAGES)}, each its own process.")
             stages = stack.enter_context(Stages(directory))
             console.print(f"Fleet: {len(plan.terminals)} terminals, which now send.\n")
-            tally, report = asyncio.run(_play(Scene(plan, stages, stand_in), kafka, seconds, console))
+            tally, report = asyncio.run(_play(Scene(plan, stages), kafka, seconds, console))
         except KeyboardInterrupt:
             console.print("Stopping.")
             raise
@@ -105,7 +104,6 @@ class Scene:
 
     plan: FleetPlan
     stages: Stages
-    stand_in: ErpnextStandIn
     tally: Tally | None = None
     counts: dict[str, float] | None = None
 
@@ -113,7 +111,7 @@ class Scene:
         """Ask every stage for its counts, and start again any that ended."""
         self.stages.check()
         self.counts = {}
-        for stage in ("directory", "push", "stream", "sink"):
+        for stage in STAGES:
             self.counts |= self.stages.counts(stage)
 
     def __rich__(self) -> Group:

@@ -34,7 +34,7 @@ class Stages:
         push = PushSettings.load()
         port = push.port or free_port()
         ports = dict(zip(STAGES, free_ports(len(STAGES)), strict=True))
-        self._metrics = {stage: f"http://127.0.0.1:{port}/metrics" for stage, port in ports.items()}
+        self._metrics = {stage: f"http://127.0.0.1:{metrics_port}/metrics" for stage, metrics_port in ports.items()}
         self.url = f"http://{push.host}:{port}"
         self._processes = {
             stage: ChildProcess(
@@ -47,7 +47,6 @@ class Stages:
             for stage, metrics_port in ports.items()
         }
         self._ended_at: dict[str, float] = {}
-        self.restarts = dict.fromkeys(STAGES, 0)
 
     def __enter__(self) -> Self:
         try:
@@ -89,12 +88,7 @@ class Stages:
             ended = self._ended_at.setdefault(stage, time.monotonic())
             if time.monotonic() - ended >= RESTART_SECONDS:
                 log.warning("A stage ended and is started again.", stage=stage, log_file=str(process.log_file))
-                self.restarts[stage] += 1
                 process.start()
-
-    def running(self, stage: str) -> bool:
-        """Whether the stage's process exists."""
-        return self._processes[stage].running
 
     def counts(self, stage: str) -> dict[str, float]:
         """The stage's counters and gauges: `name{labels' values}` to value. Empty where it does not answer."""

@@ -11,7 +11,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from attendance.checkin import Checkin
 from attendance.dead_letter import Record
 from attendance.errors import InvalidRecord, KafkaUnavailable
-from attendance.kafka import OutRecord, Producer, create_consumer, follow
+from attendance.kafka import OutRecord, Producer, create_consumer, follow, send_until_acknowledged
 from attendance.metrics import Metrics
 from attendance.settings import KafkaSettings, SinkSettings
 from attendance.user_map import UserMap
@@ -189,13 +189,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
 
     async def _settle(self, outcomes: Sequence[tuple[Record, OutRecord]]) -> None:
         """Return when Kafka has the outcomes; only then may their records be committed."""
-        while True:
-            try:
-                await self._producer.send(*(outcome for _, outcome in outcomes))
-                break
-            except KafkaUnavailable as error:
-                log.warning("Kafka is waited for.", error=str(error))
-                await asyncio.sleep(1)
+        await send_until_acknowledged(self._producer, [outcome for _, outcome in outcomes])
         for record, _ in outcomes:
             self._offsets.done(record.partition, record.offset)
 

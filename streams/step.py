@@ -1,21 +1,15 @@
 """One step: decide the records of a partition, make the outcomes durable, then the memory. Knows no Faust."""
 
-import asyncio
 from collections.abc import MutableMapping, Sequence
-
-import structlog
 
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter, Record
-from attendance.errors import KafkaUnavailable
-from attendance.kafka import OutRecord, Producer
+from attendance.kafka import OutRecord, Producer, send_until_acknowledged
 from attendance.metrics import Metrics
 from attendance.outcomes import Dropped, Waiting
 from attendance.times import now
 from attendance.topics import Topics
 from streams.pipeline import Decisions, Outcome, Pipeline
-
-log = structlog.get_logger(__name__)
 
 
 class Step:
@@ -52,16 +46,6 @@ class Step:
         )
         self._memory.update(decisions.state)
         count(decisions, self._metrics)
-
-
-async def send_until_acknowledged(producer: Producer, records: Sequence[OutRecord]) -> None:
-    """Send records, as often as it takes until Kafka has all of them."""
-    while True:
-        try:
-            return await producer.send(*records)
-        except KafkaUnavailable as error:
-            log.warning("Kafka is waited for.", error=str(error))
-            await asyncio.sleep(1)
 
 
 def to_record(outcome: Outcome, topics: Topics) -> OutRecord:

@@ -16,14 +16,14 @@ import structlog
 from attendance.checkin import Checkin
 from attendance.dead_letter import Record
 from attendance.errors import InvalidRecord, Reason
-from attendance.kafka import OutRecord, Producer
+from attendance.kafka import OutRecord, Producer, send_until_acknowledged
 from attendance.metrics import Metrics
 from attendance.outcomes import Waiting
 from attendance.registry import Device
 from attendance.topics import Topics
 from attendance.user_map import Employee, MapRecord, UserMap, UserMapping
 from streams.mapping import assign
-from streams.step import send_until_acknowledged, to_record
+from streams.step import to_record
 
 log = structlog.get_logger(__name__)
 

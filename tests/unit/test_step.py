@@ -8,13 +8,13 @@ from typing import cast
 
 import pytest
 
+from attendance import kafka as kafka_module
 from attendance.errors import KafkaUnavailable
 from attendance.event import RawEvent, Source
 from attendance.kafka import OutRecord, Producer
 from attendance.metrics import Metrics
 from attendance.topics import Topics
 from attendance.user_map import UserMap
-from streams import step as step_module
 from streams.pipeline import Pipeline, Rules
 from streams.step import Step
 
@@ -90,7 +90,7 @@ def test_the_memory_does_not_hold_a_punch_whose_outcome_is_not_acknowledged(monk
     async def look(_: float) -> None:
         seen.append(dict(memory))
 
-    monkeypatch.setattr(step_module.asyncio, "sleep", look)
+    monkeypatch.setattr(kafka_module.asyncio, "sleep", look)
     asyncio.run(make(producer, memory)(2, [Record()]))
 
     assert seen == [{}]
@@ -102,7 +102,7 @@ def test_while_kafka_is_away_a_step_waits_and_then_sends_everything(monkeypatch:
     async def wait(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(step_module.asyncio, "sleep", wait)
+    monkeypatch.setattr(kafka_module.asyncio, "sleep", wait)
     asyncio.run(make(producer, {})(2, [Record()]))
 
     assert len(waits) == 3

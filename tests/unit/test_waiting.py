@@ -11,6 +11,7 @@ import structlog
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from attendance import kafka as kafka_module
 from attendance.checkin import Checkin
 from attendance.errors import KafkaUnavailable, Reason
 from attendance.event import RawEvent, Source
@@ -19,7 +20,6 @@ from attendance.metrics import Metrics
 from attendance.outcomes import Waiting
 from attendance.topics import Topics
 from attendance.user_map import Employee, UserMap, UserMapping
-from streams import step as step_module
 from streams import waiting as waiting_module
 from streams.mapping import assign
 from streams.waiting import REASONS, Release
@@ -238,7 +238,7 @@ def test_while_kafka_is_away_nothing_is_forgotten(world: World, monkeypatch: pyt
         if failures:
             raise failures.pop()
 
-    monkeypatch.setattr(step_module.asyncio, "sleep", wait)
+    monkeypatch.setattr(kafka_module.asyncio, "sleep", wait)
     world.know(ACTIVE, MAPPED)
     world.wait(punch())
     world.meanwhile = fail
