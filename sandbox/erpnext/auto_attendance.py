@@ -68,7 +68,7 @@ def cancel(site: "Site", row: Row, user: str) -> Row:
     if row["docstatus"] == CANCELLED:
         raise errors.thrown("ValidationError", "Cannot edit cancelled document")
     cancelled = row | {"docstatus": CANCELLED, "modified": site.stamp(), "modified_by": user}
-    linked = [site.checkins.rows[name] for name in site.checkins.find("attendance", row["name"])]
+    linked = [site.checkins.rows[name] for name in site.checkins.find("linked", row["name"])]
     unlinked: list[Change] = [(CHECKIN, each["name"], each | {"attendance": ""}) for each in linked]
     site.commit([(ATTENDANCE, row["name"], cancelled), *unlinked])
     return cancelled

@@ -143,7 +143,7 @@ class Site:
             {
                 "punch": punch_key,
                 "employee": _field_key("employee"),
-                "attendance": lambda row: row["attendance"] or None,
+                "linked": lambda row: row["attendance"] or None,
                 "pending": auto_attendance.pending_key,
             },
         )

@@ -184,6 +184,14 @@ def test_a_check_in_after_its_day_was_marked_present_adds_no_hours_until_that_is
     assert marked(site) == [(TUESDAY, "Present", 9.0)]
 
 
+@pytest.mark.parametrize("condition", [["attendance", "=", ""], ["attendance", "is", "not set"]])
+def test_the_check_ins_of_no_attendance_are_found(site: Site, condition: list[str]) -> None:
+    [linked, early] = store(site, f"{TUESDAY} 08:00:00", f"{TUESDAY} 05:00:00")
+    sync(site, "2026-11-18 12:00:00")
+    assert flags(site, [linked]) != [(None, 0)]
+    assert site.list_rows(ADMIN, CHECKIN, {"filters": [condition]}) == [{"name": early}]
+
+
 def test_a_change_of_a_check_in_keeps_its_attendance(site: Site) -> None:
     [name] = store(site, f"{TUESDAY} 08:00:00")
     sync(site, "2026-11-18 12:00:00")
