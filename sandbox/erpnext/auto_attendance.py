@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sandbox.erpnext import errors, shifts
 from sandbox.erpnext.checkins import CHECKIN
 from sandbox.erpnext.query import Row, collate
-from sandbox.erpnext.shifts import LAST_SYNC
+from sandbox.erpnext.shifts import LAST_SYNC, ShiftDay
 from sandbox.erpnext.tables import Change
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def day_key(row: Row) -> tuple[Any, str]:
 
 def pending_key(checkin: Row) -> str | None:
     """The shift whose auto attendance has yet to look at a check-in."""
-    done = checkin["skip_auto_attendance"] or checkin["attendance"] or checkin["offshift"]
-    return None if done else checkin["shift"]
+    return None if checkin["skip_auto_attendance"] or checkin["attendance"] else checkin["shift"]
 
 
 def process(site: "Site", shift: Row, owner: str) -> None:
@@ -136,9 +135,11 @@ def _refused(site: "Site", employee: Row, day: date, shift: Row) -> bool:
 
 
 def _is_marked(site: "Site", employee: Row, day: date, shift: Row) -> bool:
+    """Whether that day has an Attendance, be it of another shift with hours in common."""
     key = day_key({"employee": employee["name"], "attendance_date": str(day)})
     rows = (site.attendances.rows[name] for name in site.attendances.find("day", key))
-    return any(row["docstatus"] != CANCELLED and row["shift"] == shift["name"] for row in rows)
+    marked_for = (site.shift_types.rows[row["shift"]] for row in rows if row["docstatus"] != CANCELLED)
+    return any(ShiftDay.of(other, day).overlaps(ShiftDay.of(shift, day)) for other in marked_for)
 
 
 def _working_time(shift: Row, logs: Sequence[Row]) -> Row:
