@@ -46,8 +46,9 @@ def process(site: "Site", shift: Row, owner: str) -> None:
     """Do what `process_auto_attendance` of a Shift Type does, as that user.
 
     Check-ins of days that closed before `last_sync_of_checkin` make their employee Present, and are linked to that
-    Attendance. Where the day has one already they are skipped from then on. Everyone else on the shift is Absent on
-    each day that is over. Neither link nor skip changes when a check-in was modified.
+    Attendance. Where the day has one already, they came late and are skipped from then on; only here, not when they
+    are inserted. Everyone else on the shift is Absent on each day that is over. Neither link nor skip changes when a
+    check-in was modified.
 
     Raises:
         FrappeError: a day to come would be over. Check-ins are processed by then, and nobody is Absent.
@@ -98,10 +99,9 @@ def _pending(site: "Site", shift: Row) -> list[Row]:
 
 def _mark_absent(site: "Site", shift: Row, owner: str) -> None:
     last, today = shifts.last_day_for_absence(shift), site.now().date()
-    employees = [row for row in site.employees.rows.values() if row["default_shift"] == shift["name"]]
     changes: list[Change] = []
-    for employee in employees:
-        if employee["status"] == "Inactive":
+    for employee in site.employees.rows.values():
+        if employee["default_shift"] != shift["name"] or employee["status"] == "Inactive":
             continue
         for day in _days(shift, employee, last):
             if _is_marked(site, employee, day, shift):
@@ -114,7 +114,10 @@ def _mark_absent(site: "Site", shift: Row, owner: str) -> None:
 
 
 def _days(shift: Row, employee: Row, last: date) -> Iterator[date]:
-    """The days, up to the last, on which the employee should have come; one who never joined did so when created."""
+    """The days, up to the last, on which the employee should have come.
+
+    Without a date of joining that begins on the day on which the employee was created.
+    """
     joined = employee["date_of_joining"] or employee["creation"]
     day = max(_date(shift["process_attendance_after"]), _date(joined))
     if employee["relieving_date"]:
