@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 ONE_BY_ONE: Final = 20  # documents in one call of `deliver` where each is a request of its own
 FAULTS_IN_A_ROW: Final = 2  # different documents that fail or are forbidden, each alone: it is the site
+REQUEST_TOO_LARGE: Final = 413  # an answer of what stands in front of ERPNext, which has not seen the request
 _LOOK_AGAIN: Final = frozenset({"ValidationError", "DuplicateEntryError", "UniqueValidationError"})
 
 _T = TypeVar("_T")
@@ -179,7 +180,7 @@ class _Attempt:
         self._client = client
         self._documents = documents
         self._results = results
-        self._looked_up = False
+        self._looked_up: set[int] = set()
         self._faults_in_a_row = 0
         self._created_any = False
         self.held: set[int] = set()
@@ -200,7 +201,7 @@ class _Attempt:
             else:
                 names = self._client.insert_many([self._documents[index] for index in wanted])
         except TargetRejected as error:
-            if not self._looked_up:
+            if error.status != REQUEST_TOO_LARGE and not self._looked_up.issuperset(wanted):
                 # Most often the batch was stored by an earlier try, or by the tool used before: two look-ups settle
                 # that for the whole batch.
                 self._look_up(wanted)
@@ -269,8 +270,8 @@ class _Attempt:
 
     def _look_up(self, indexes: Iterable[int]) -> None:
         """Find out which of these ERPNext holds, by event_id and by what it takes for a double, in two requests."""
-        self._looked_up = True
         wanted = {index: self._documents[index] for index in indexes}
+        self._looked_up |= wanted.keys()
         if any(EVENT_ID_FIELD in document for document in wanted.values()):
             ids = sorted({document[EVENT_ID_FIELD] for document in wanted.values()})
             rows = self._client.get_list(CHECKIN, ["name", EVENT_ID_FIELD], [(EVENT_ID_FIELD, "in", ids)])
