@@ -212,15 +212,12 @@ class Deliverer:
                 case Delivered() | InvalidRecord():
                     settled.append((entry, result))
                 case TargetFault() | TargetForbidden():
-                    suspects.append((entry, result))
+                    if entry.epoch == self._epoch:  # otherwise it is the next owner's
+                        suspects.append((entry, result))
                 case TargetUnavailable() | TargetRefused():
                     trouble = result
                     again[entry] = -inf
-        for entry, error in suspects:
-            self._metrics.count("punchstream_target_errors_total", kind="fault")
-            self._blame.accuse(entry, stored_before)
-            if isinstance(error, TargetForbidden) and not self._blame.others_stored(entry):
-                trouble = error
+        trouble = self._accuse(suspects, stored_before) or trouble
         # Before any await: the others must not go on asking a target that just failed.
         self._judge(ticket, trouble, served=any(self._is_service(result) for result in results))
         well = was_open and self._gate.is_open
@@ -229,6 +226,20 @@ class Deliverer:
                 settled.append((entry, _conviction(error)))
             else:
                 again[entry] = self._clock() + full_jitter(entry.attempts, self._settings.retry_max)
+
+    def _accuse(
+        self, suspects: Sequence[tuple[Entry, TargetFault | TargetForbidden]], stored_before: int
+    ) -> TargetForbidden | None:
+        """Returns what has to be taken for a refusal of everything, because nothing else was stored either."""
+        refusal: TargetForbidden | None = None
+        for entry, error in suspects:
+            self._blame.accuse(entry, stored_before)
+            if isinstance(error, TargetFault):
+                self._metrics.count("punchstream_target_errors_total", kind="fault")
+            else:
+                self._metrics.count("punchstream_target_errors_total", kind="forbidden")
+                refusal = refusal if self._blame.others_stored(entry) else error
+        return refusal
 
     async def _call(self, entries: list[Entry]) -> Sequence[Result]:
         request = self._concurrency.begin(self._clock())
@@ -287,32 +298,22 @@ class Deliverer:
         self, settled: Sequence[tuple[Entry, Delivered | InvalidRecord]], again: dict[Entry, float]
     ) -> list[tuple[Entry, Delivered | InvalidRecord]]:
         """What may be recorded; a dead letter beyond the limit goes to the other, and the target is left alone."""
-        for _ in (result for _, result in settled if isinstance(result, Delivered)):
-            self._limit.delivered()
-        within = [each for each in settled if isinstance(each[1], Delivered) or self._admits(each[1])]
-        withheld = {entry for entry, _ in settled} - {entry for entry, _ in within}
-        if withheld:
-            again |= dict.fromkeys(withheld, self._clock() + self._patience.recheck)
+        for _, result in settled:
+            if isinstance(result, Delivered):
+                self._limit.delivered()
+        within: list[tuple[Entry, Delivered | InvalidRecord]] = []
+        for entry, result in settled:
+            if isinstance(result, Delivered) or self._limit.admit(result):
+                within.append((entry, result))
+            else:
+                again[entry] = self._clock() + self._patience.recheck
+        if len(within) < len(settled):
             self._gate.failed(self._gate.enter(), self._patience.recheck)
         return within
 
-    def _admits(self, problem: InvalidRecord) -> bool:
-        """Count a dead letter, if it may be written."""
-        admitted = self._limit.admit()
-        if admitted and self._limit.reached:
-            log.error(
-                "Too much fails; nothing is dead-lettered any more, and one check-in at a time is tried until one is "
-                "delivered.",
-                target=self._target.name,
-                reason=problem.reason,
-                error=problem.message,
-                recheck_seconds=self._patience.recheck,
-            )
-        return admitted
-
     async def _dead_letter_undecodable(self) -> None:
         admitted: list[tuple[Record, InvalidRecord]] = []
-        while self._undecodable and self._admits(self._undecodable[0][1]):
+        while self._undecodable and self._limit.admit(self._undecodable[0][1]):
             admitted.append(self._undecodable.popleft())
         if admitted:
             await self._settle([(record, dead_letter(self._topics, record, problem)) for record, problem in admitted])
