@@ -224,6 +224,8 @@ class Deliverer:
         for entry, error in suspects:
             if await self._blame.falls_on(entry, error, well=well):
                 settled.append((entry, _conviction(error)))
+            elif isinstance(trouble, TargetRefused):
+                again[entry] = self._clock() + self._patience.recheck  # after those that came in the meantime
             else:
                 again[entry] = self._clock() + full_jitter(entry.attempts, self._settings.retry_max)
 
