@@ -80,8 +80,7 @@ class Concurrency:
         size_class = round(3 * log2(size))
         usual = self._usual.setdefault(size_class, latency)
         if alone:
-            # Bounded, so that a single slow answer moves it little.
-            self._usual[size_class] += WEIGHT * (min(latency, SLOWS * usual) - usual)
+            self._usual[size_class] += WEIGHT * (latency - usual)
         return latency / usual if usual > 0 else 1.0
 
     def _decide(self, ratio: float) -> None:

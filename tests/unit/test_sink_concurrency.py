@@ -95,6 +95,22 @@ def test_the_size_of_a_request_is_not_taken_for_load() -> None:
     assert 6 <= mean(server.run(2000)) <= 17
 
 
+def test_a_backlog_after_quiet_times_is_not_taken_for_load() -> None:
+    server = Server(8, Concurrency(CEILING))
+    server.sizes = lambda: 1
+    server.run(300)
+    server.sizes = lambda: 200
+    assert min(server.run(300)) >= 8
+
+
+def test_one_slow_answer_of_three_does_not_count() -> None:
+    limit = grown_to(3)
+    together = [limit.begin(0.0) for _ in range(3)]
+    for request, latency in zip(together, (1.0, 50.0, 1.0), strict=True):
+        limit.served(request, latency, 100)
+    assert limit.limit == 4
+
+
 def test_one_slow_answer_changes_nothing() -> None:
     server = Server(8, Concurrency(CEILING))
     before = server.run(500)[-50:]

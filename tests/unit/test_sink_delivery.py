@@ -7,6 +7,7 @@ from math import isinf
 from typing import Any
 
 import pytest
+import structlog
 
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter, Record
@@ -458,7 +459,9 @@ def test_where_nearly_everything_fails_no_more_is_dead_lettered_and_nothing_is_d
     async def play(house: House) -> None:
         house.target.rejects["every one"] = InvalidRecord(Reason.TARGET_REJECTED, "417")
         house.add(*(f"{employee}{number}" for number, employee in enumerate("ABCDEFGHIJ", 1)))
-        await house.until_idle(seconds=3600)
+        with structlog.testing.capture_logs() as logs:
+            await house.until_idle(seconds=3600)
+        assert [entry["log_level"] for entry in logs if "serves" in entry["event"]] == ["info"]
         assert len(house.deliverer) == 6
         assert house.count("punchstream_sink_stopped") == 1
         assert house.count("punchstream_target_available") == 0
@@ -567,6 +570,34 @@ def test_a_check_in_that_alone_is_forbidden_is_dead_lettered_after_its_tries_and
     assert house.count("punchstream_target_errors_total", kind="refused") == 0
 
 
+def test_that_the_target_opens_is_no_evidence_against_a_forbidden_check_in() -> None:
+    async def play(house: House) -> None:
+        house.target.forbids = {"B"}
+        house.add("A1", "B2", "C3")
+        await house.until_idle(seconds=36_000)
+
+    house = scenario(play)
+    assert house.target.rows == ["A1", "C3"]
+    assert house.dead_letters == []
+
+
+def test_a_failure_of_a_record_that_was_taken_away_says_nothing_about_the_next() -> None:
+    async def play(house: House) -> None:
+        await house.until_idle()
+        house.target.broken_by = {"A1", "B2"}
+        house.target.release = asyncio.Event()
+        house.add("A1")
+        request = asyncio.create_task(house.deliverer.step())
+        await asyncio.sleep(0)
+        house.deliverer.forget()
+        house.target.release.set()
+        await request
+        house.add("B2")
+        await house.until_idle()
+
+    assert [letter.event_id for letter in scenario(play).dead_letters] == ["B2"]
+
+
 def test_where_nothing_else_comes_a_forbidden_check_in_stops_the_sink_and_is_delivered_when_permitted() -> None:
     async def play(house: House) -> None:
         house.target.forbids = {"B"}
@@ -588,7 +619,7 @@ def test_others_that_come_while_a_forbidden_check_in_stops_the_sink_are_delivere
         house.add("B2")
         await house.until_idle(seconds=100)
         house.add("A3", "C4")
-        await house.until_idle(seconds=2 * PATIENCE.recheck)
+        await house.until_idle(seconds=PATIENCE.recheck)
         assert house.target.rows == ["A3", "C4"]
         assert house.count("punchstream_target_available") == 1
 
@@ -609,6 +640,21 @@ def test_where_everything_is_forbidden_the_sink_stops_and_dead_letters_nothing()
     house = scenario(play)
     assert sorted(house.target.rows) == ["A1", "B2", "C3", "D4", "E5"]
     assert house.dead_letters == []
+
+
+def test_to_begin_with_one_request_is_under_way_however_many_workers_there_are() -> None:
+    async def play(house: House) -> None:
+        await house.until_idle()
+        house.add("A1", "B2")
+        house.target.release = asyncio.Event()
+        request = asyncio.create_task(house.deliverer.step())
+        await asyncio.sleep(0)
+        assert isinf(await house.deliverer.step())
+        house.target.release.set()
+        await request
+        assert house.target.rows == ["A1"]
+
+    scenario(play, batch=1)
 
 
 def test_more_requests_are_under_way_together_as_long_as_answers_take_no_longer() -> None:
