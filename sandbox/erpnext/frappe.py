@@ -159,6 +159,7 @@ class Frappe:
         self._control.check_writable()
         if doctype != CHECKIN:
             return self._site.insert(user, doctype, document)
+        self._control.check_document(document)
         transaction = self._site.begin(user)
         transaction.insert(document, keep_name=keep_name)
         [row] = await self._commit(transaction, 1)
@@ -210,6 +211,7 @@ class Frappe:
             doctype = _doctype_of(document)
             if doctype != CHECKIN:
                 raise errors.unknown_doctype(doctype)
+            self._control.check_document(document)
             transaction.insert(document)
         return [row["name"] for row in await self._commit(transaction, len(documents))]
 

@@ -187,6 +187,37 @@ def test_a_closed_connection_tells_nothing_about_the_write(action: str, rows: in
     assert api.request("GET", "/sandbox/stats").json()["requests"] == {f"POST {CHECKINS}": {"closed": 1}}
 
 
+def test_a_refusal_may_name_a_time_to_come_back() -> None:
+    fault = {"action": "status", "status": 429, "exc_type": "TooManyRequestsError"}
+    api = Api(faults=[{**fault, "retry_after": "Wed, 21 Oct 2026 07:28:00 GMT"}, fault])
+    answers = [api.request("GET", "/api/method/ping") for _ in range(2)]
+    assert [answer.headers.get("retry-after") for answer in answers] == ["Wed, 21 Oct 2026 07:28:00 GMT", None]
+
+
+def test_a_body_beyond_the_limit_is_refused_by_what_stands_in_front() -> None:
+    api = Api(max_body=150)
+    assert api.request("POST", CHECKINS, json=PUNCH).status_code == 200
+    answer = api.request("POST", CHECKINS, json=PUNCH | {"log_type": "OUT", "device_id": "D" * 100})
+    assert (answer.status_code, answer.headers["content-type"], api.rows) == (413, "text/html", 1)
+
+
+@pytest.mark.parametrize(("status", "traceback"), [(500, True), (403, False)])
+def test_the_check_ins_of_some_employees_fail_and_their_batch_with_them(status: int, *, traceback: bool) -> None:
+    api = Api(failing_employees={"HR-EMP-00002": {"status": status, "exc_type": "Whatever"}})
+    bad = PUNCH | {"employee": "HR-EMP-00002"}
+    for answer in (
+        api.request("POST", CHECKINS, json=bad),
+        api.request("POST", INSERT_MANY, json={"docs": [PUNCH, bad]}),
+    ):
+        assert (answer.status_code, answer.json()["exc_type"], "exc" in answer.json()) == (
+            status,
+            "Whatever",
+            traceback,
+        )
+    assert api.rows == 0
+    assert api.request("POST", CHECKINS, json=PUNCH).status_code == 200
+
+
 def test_faults_happen_one_after_the_other_and_then_for_ever() -> None:
     control = Control(
         Knobs.model_validate(
