@@ -62,7 +62,7 @@ TABLE: Final[Mapping[Name, Topic]] = {
     ),
     "deliveries": Topic("deliveries.v1", "event_id", "what the target answered"),
     # Read by partition beside the raw topic, so both must have the same number of partitions.
-    "dedup_state": Topic("dedup-state.v1", "device_id, device_user_id", "the stream's memory", "compact"),
+    "dedup_state": Topic("dedup-state.v1", "none", "the punches that were kept: the stream's memory"),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
     "probe": Topic("probe.v1", "none", "what readiness checks wrote", partitions=1, retention_ms=HOUR_MS),
 }

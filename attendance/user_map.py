@@ -123,6 +123,7 @@ class UserMap:
 
     def __init__(self) -> None:
         self._entries: dict[bytes, UserMapping | Employee] = {}
+        self._found: dict[tuple[str, str, str], UserMapping | None] = {}
 
     def apply(self, key: bytes | None, value: bytes | None) -> UserMapping | Employee | None:
         """Take in one record of the topic; a record without a value removes its key.
@@ -133,6 +134,7 @@ class UserMap:
         Raises:
             InvalidRecord: the record is neither kind; the map is unchanged.
         """
+        self._found.clear()
         if value is None:
             return self._entries.pop(key or b"", None)
         entry = decode(key, value)
@@ -149,6 +151,12 @@ class UserMap:
 
     def mapping(self, site: str, device_id: str, device_user_id: str) -> UserMapping | None:
         """Who this user of this device is: the device's own mapping before the site's before the general one."""
+        asked = (site, device_id, device_user_id)
+        if asked not in self._found:
+            self._found[asked] = self._mapping(*asked)
+        return self._found[asked]
+
+    def _mapping(self, site: str, device_id: str, device_user_id: str) -> UserMapping | None:
         scopes = (device_scope(device_id), site_scope(site), EVERYWHERE)
         return next(filter(None, (self.in_scope(scope, device_user_id) for scope in scopes)), None)
 
