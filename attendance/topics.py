@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Literal
 
 Name = Literal[
@@ -76,7 +77,12 @@ class Topics:
 
     def __getitem__(self, name: Name) -> str:
         """The full name of a topic."""
-        return f"{self.prefix}.{TABLE[name].suffix}"
+        return _full_name(self.prefix, name)
+
+
+@cache
+def _full_name(prefix: str, name: Name) -> str:
+    return f"{prefix}.{TABLE[name].suffix}"
 
 
 def topic_configs(topic: Topic, retention_days: int) -> dict[str, str]:
