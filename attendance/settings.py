@@ -159,7 +159,9 @@ class StreamSettings(_Group):
         90 * 86400, description="How far back duplicates are known. Longer than any terminal is offline."
     )
     future_tolerance: Seconds = Field(300, description="A punch dated further ahead of its arrival is implausible.")
-    stream_batch: int = Field(500, ge=1, description="Most records decided in one step.")
+    stream_batch: int = Field(
+        2000, ge=1, description="Records of one fetch, at most; a step decides up to twice as many."
+    )
 
 
 class ErpnextSettings(_Group):

@@ -70,7 +70,7 @@ def test_one_poison_record_in_a_thousand_leaves_999_checkins_and_one_dead_letter
     assert [letter.value for letter in stream.dead_letters()] == [b"\x00poison"]
 
 
-@pytest.mark.parametrize(("topic", "records"), [("checkins.v1", 15), ("dedup-state.v1", 8)])
+@pytest.mark.parametrize(("topic", "records"), [("checkins.v1", 15), ("dedup-state.v1", 1)])
 def test_killed_between_output_and_commit_nothing_is_lost_and_no_punch_is_taken_for_its_own_duplicate(
     stream: Stream, topic: str, records: int
 ) -> None:
@@ -104,7 +104,7 @@ def test_a_stream_that_is_stopped_and_started_again_remembers_what_it_kept(strea
     kept = [punch(n) for n in range(10)]
     stream.punches(*kept)
     first = stream.start()
-    stream.until(lambda: len(stream.checkins()) >= 10 and len(stream.values("dedup_state")) >= 5)
+    stream.until(lambda: len(stream.checkins()) >= 10 and len(stream.values("dedup_state")) >= 1)
     first.terminate()
     assert first.wait(30) == 0
 
