@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient
 
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter
@@ -41,6 +44,24 @@ sys.argv = ["punchstream", "stream"]
 main()
 """
 
+# Has no record of the stream arrive at a topic of the given suffix, and no acknowledgement come, for ever. Says so every
+# half second: whoever counts that knows how long the process went on beside it.
+HANGER = """
+import asyncio, sys
+from attendance import kafka
+from punchstream.cli import main
+suffix = sys.argv[1]
+send = kafka.Producer.send
+async def send_or_hang(self, *records):
+    while any(record.topic.endswith(suffix) for record in records):
+        print("No acknowledgement.", flush=True)
+        await asyncio.sleep(0.5)
+    await send(self, *records)
+kafka.Producer.send = send_or_hang
+sys.argv = ["punchstream", "stream"]
+main()
+"""
+
 
 def punch(n: int, user: str = "1", **changes: object) -> RawEvent:
     event = RawEvent(
@@ -55,6 +76,16 @@ def punch(n: int, user: str = "1", **changes: object) -> RawEvent:
         source=Source("push", "json"),
     )
     return replace(event, **changes)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def administrator(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
 
 
 class Stream:
@@ -76,10 +107,10 @@ class Stream:
         }
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *argv: str) -> subprocess.Popen[bytes]:
+    def start(self, *argv: str, **settings: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             command = [sys.executable, *(argv or ("-m", "punchstream", "stream"))]
-            process = subprocess.Popen(command, env=self._env, stdout=log, stderr=log)
+            process = subprocess.Popen(command, env=self._env | settings, stdout=log, stderr=log)
         self._processes.append(process)
         return process
 
@@ -88,7 +119,7 @@ class Stream:
             process.kill()
             process.wait()
 
-    def send(self, topic: Name, *records: tuple[bytes, bytes]) -> None:
+    def send(self, topic: Name, *records: tuple[bytes | None, bytes | None]) -> None:
         async def send() -> None:
             producer = Producer(self.kafka, "test")
             await producer.send(*(OutRecord(self.kafka.topics[topic], key, value) for key, value in records))
@@ -105,6 +136,22 @@ class Stream:
     def values(self, topic: Name) -> list[bytes]:
         records = asyncio.run(snapshot(self.kafka, self.kafka.topics[topic], "test"))
         return [record.value for record in records]
+
+    def committed(self) -> list[bytes | None]:
+        """The values of the raw records that the group's committed offsets have left behind."""
+
+        async def committed() -> list[bytes | None]:
+            async with administrator(self.kafka) as admin:
+                offsets = await admin.list_consumer_group_offsets(self.kafka.group("stream"))
+            ends = {(tp.topic, tp.partition): at.offset for tp, at in offsets.items()}
+            records = await snapshot(self.kafka, self.kafka.topics["raw"], "test")
+            return [record.value for record in records if record.offset < ends.get((record.topic, record.partition), 0)]
+
+        return asyncio.run(committed())
+
+    def says(self, line: str) -> int:
+        """How often the processes have logged it."""
+        return self.log.read_text().count(line)
 
     def checkins(self) -> list[Checkin]:
         return [Checkin.decode(value) for value in self.values("checkins")]
