@@ -29,8 +29,8 @@ from streams.app import EXIT_FAULT
 
 pytestmark = pytest.mark.broker
 
-UNACKNOWLEDGED = "Kafka is waited for."  # logged each time that a send was given up, to be tried again
-SOON = "2s"  # given up after so long: more than one of Faust's commit intervals
+UNACKNOWLEDGED = "Kafka is waited for."  # logged each time that a send is given up
+SOON = "1s"  # given up after so long, and tried again a second later
 HUNG = "No acknowledgement."  # the hanger, every half second
 COMMIT_INTERVALS = 6  # half seconds: three intervals
 

@@ -11,7 +11,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.structs import OffsetAndMetadata
 
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter
@@ -88,6 +91,14 @@ async def administrator(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClie
         await admin.close()
 
 
+async def group_offsets(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
+    while True:
+        try:
+            return dict(await admin.list_consumer_group_offsets(group))
+        except GroupCoordinatorNotAvailableError:  # a broker's first group: its topic of offsets is being made
+            await asyncio.sleep(0.1)
+
+
 class Stream:
     """The stream's topics, and its processes."""
 
@@ -142,7 +153,7 @@ class Stream:
 
         async def committed() -> list[bytes | None]:
             async with administrator(self.kafka) as admin:
-                offsets = await admin.list_consumer_group_offsets(self.kafka.group("stream"))
+                offsets = await group_offsets(admin, self.kafka.group("stream"))
             ends = {(tp.topic, tp.partition): at.offset for tp, at in offsets.items()}
             records = await snapshot(self.kafka, self.kafka.topics["raw"], "test")
             return [record.value for record in records if record.offset < ends.get((record.topic, record.partition), 0)]
