@@ -47,8 +47,8 @@ sys.argv = ["punchstream", "stream"]
 main()
 """
 
-# Has no record of the stream arrive at a topic of the given suffix, and no acknowledgement come, for ever. Says so every
-# half second: whoever counts that knows how long the process went on beside it.
+# Has no record of the stream arrive at a topic of the given suffix, and no acknowledgement come, for ever. Says so
+# every half second: whoever counts that knows how long the process went on beside it.
 HANGER = """
 import asyncio, sys
 from attendance import kafka
