@@ -47,8 +47,8 @@ sys.argv = ["punchstream", "stream"]
 main()
 """
 
-# Has no record of the stream arrive at a topic of the given suffix, and no acknowledgement come, for ever. Says so
-# every half second: whoever counts that knows how long the process went on beside it.
+# Has no record of the stream arrive at a topic of the given suffix, and no acknowledgement come, for ever. Says every
+# second for how long, by which one knows that the process went on beside it.
 HANGER = """
 import asyncio, sys
 from attendance import kafka
@@ -56,9 +56,11 @@ from punchstream.cli import main
 suffix = sys.argv[1]
 send = kafka.Producer.send
 async def send_or_hang(self, *records):
+    seconds = 0
     while any(record.topic.endswith(suffix) for record in records):
-        print("No acknowledgement.", flush=True)
-        await asyncio.sleep(0.5)
+        print(f"No acknowledgement for {seconds} s.", flush=True)
+        await asyncio.sleep(1)
+        seconds += 1
     await send(self, *records)
 kafka.Producer.send = send_or_hang
 sys.argv = ["punchstream", "stream"]
