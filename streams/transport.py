@@ -4,6 +4,8 @@ After recovery Faust resumes the stream's partitions, seeks, and then resumes th
 queues: records that arrive in between are thrown away. And it hands the fetcher its live set of active partitions:
 while that is empty, aiokafka takes it for "all", and Faust throws away what it did not ask for. A partition without a
 committed offset is not sought back in either case, and the next commit passes over the records.
+
+And one bound is corrected: a gap in the offsets ends before the record behind it.
 """
 
 from collections.abc import Iterable, Mapping
