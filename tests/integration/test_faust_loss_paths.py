@@ -26,9 +26,9 @@ from attendance.settings import KafkaSettings
 from attendance.user_map import Employee, UserMapping
 from sandbox.broker import Broker
 from stream_process import DEADLINE, HANGER, Stream, administrator, punch
+from streams.app import EXIT_FAULT
 from streams.dedup import Kept
 from streams.memory import decode
-from streams.app import EXIT_FAULT
 
 pytestmark = pytest.mark.broker
 
