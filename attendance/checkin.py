@@ -24,6 +24,9 @@ class Checkin:
     `event_id` is that of the raw event and the idempotency key at the target. `event_time` is UTC, whole seconds;
     `checkin_time` says in whose wall clock the target gets it, `device_timezone` being the device's. `log_type` is
     empty where the direction is left to the shift's own rule.
+
+    `supersedes` is the `event_id` of a check-in that was wrong: what the target stored for it, under the name
+    `superseded_document`, becomes this one.
     """
 
     event_id: str
@@ -35,6 +38,8 @@ class Checkin:
     site: str
     device_timezone: str
     checkin_time: CheckinTime = "erpnext_zone"
+    supersedes: str | None = None
+    superseded_document: str | None = None
 
     @property
     def key(self) -> bytes:
@@ -48,19 +53,20 @@ class Checkin:
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
-        return orjson.dumps(
-            {
-                "event_id": self.event_id,
-                "employee": self.employee,
-                "event_time": format_seconds(self.event_time),
-                "log_type": self.log_type,
-                "device_id": self.device_id,
-                "device_user_id": self.device_user_id,
-                "site": self.site,
-                "device_timezone": self.device_timezone,
-                "checkin_time": self.checkin_time,
-            }
-        )
+        data: dict[str, str | None] = {
+            "event_id": self.event_id,
+            "employee": self.employee,
+            "event_time": format_seconds(self.event_time),
+            "log_type": self.log_type,
+            "device_id": self.device_id,
+            "device_user_id": self.device_user_id,
+            "site": self.site,
+            "device_timezone": self.device_timezone,
+            "checkin_time": self.checkin_time,
+        }
+        if self.supersedes is not None:
+            data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
+        return orjson.dumps(data)
 
     @classmethod
     def decode(cls, value: bytes | None) -> "Checkin":
@@ -81,6 +87,8 @@ class Checkin:
                 site=text(data, "site"),
                 device_timezone=text(data, "device_timezone"),
                 checkin_time=data.get("checkin_time", "erpnext_zone"),
+                supersedes=None if data.get("supersedes") is None else text(data, "supersedes"),
+                superseded_document=data.get("superseded_document"),
             )
             if checkin.log_type not in LOG_TYPES or checkin.checkin_time not in CHECKIN_TIMES:
                 raise ValueError(f"log_type {checkin.log_type!r}, checkin_time {checkin.checkin_time!r}")

@@ -98,6 +98,14 @@ class ErpnextClient:
         answer = self.call("POST", "/api/method/frappe.client.insert_many", {"docs": list(documents)})
         return [str(name) for name in _part(answer, "message")]
 
+    def update(self, doctype: str, name: str, values: Mapping[str, Any]) -> None:
+        """Change fields of one document, with `modified` only if it is still that. Raises what `call` raises."""
+        self.call("PUT", f"/api/resource/{quote(doctype)}/{quote(name, safe='')}", values)
+
+    def delete(self, doctype: str, name: str) -> None:
+        """Remove one document; ERPNext keeps it as a Deleted Document. Raises what `call` raises."""
+        self.call("DELETE", f"/api/resource/{quote(doctype)}/{quote(name, safe='')}")
+
     def has_event_id_field(self) -> bool:
         """Whether Employee Checkin has the unique field `event_id`, which makes retries safe at the database.
 

@@ -54,6 +54,7 @@ class Reason(StrEnum):
     TARGET_REJECTED = "target_rejected"
     TARGET_ERROR = "target_error"
     TARGET_FORBIDDEN = "target_forbidden"
+    ATTENDANCE_MARKED = "attendance_marked"
 
 
 class PunchstreamError(Exception):

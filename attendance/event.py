@@ -26,6 +26,9 @@ Text = Annotated[str, Meta(min_length=1)]
 EVENT_TYPES: Final = frozenset(get_args(EventType))
 TRANSPORTS: Final = frozenset(get_args(Transport))
 
+REPLAY_OF: Final = "x-replay-of"
+"""The header of a raw record that `punchstream replay` sent again: `partition:offset` of the one it is a copy of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -45,6 +48,10 @@ class RawEvent:
     `device_user_id` is exactly what the device has, leading zeros and letters kept. `event_time` is UTC in whole
     seconds, or None where it could not be derived from `device_time`. `payload` holds the vendor's own fields, already
     reduced to the allowed ones: no photograph, no template, no name.
+
+    `supersedes` is the `event_id` of an event that was wrong and that this one takes the place of: its own where only
+    the employee was wrong. `superseded_document` is the target's name of what it holds for that one, by which a later
+    document of the same `event_id` is told from it. No terminal's event has them.
     """
 
     device_id: Text
@@ -59,6 +66,8 @@ class RawEvent:
     sequence: int | None = None
     replayed: bool = False
     payload: Mapping[str, Scalar] = field(default_factory=dict)
+    supersedes: Text | None = None
+    superseded_document: Text | None = None
 
     @property
     def event_id(self) -> str:
@@ -82,23 +91,24 @@ class RawEvent:
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
-        return orjson.dumps(
-            {
-                "event_id": self.event_id,
-                "device_id": self.device_id,
-                "site": self.site,
-                "device_user_id": self.device_user_id,
-                "event_type": self.event_type,
-                "event_time": None if self.event_time is None else format_seconds(self.event_time),
-                "device_time": self.device_time,
-                "device_timezone": self.device_timezone,
-                "received_at": format_milliseconds(self.received_at),
-                "sequence": self.sequence,
-                "source": self.source,
-                "replayed": self.replayed,
-                "payload": self.payload,
-            }
-        )
+        data = {
+            "event_id": self.event_id,
+            "device_id": self.device_id,
+            "site": self.site,
+            "device_user_id": self.device_user_id,
+            "event_type": self.event_type,
+            "event_time": None if self.event_time is None else format_seconds(self.event_time),
+            "device_time": self.device_time,
+            "device_timezone": self.device_timezone,
+            "received_at": format_milliseconds(self.received_at),
+            "sequence": self.sequence,
+            "source": self.source,
+            "replayed": self.replayed,
+            "payload": self.payload,
+        }
+        if self.supersedes is not None:
+            data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
+        return orjson.dumps(data)
 
     @classmethod
     def decode(cls, value: bytes | None) -> "RawEvent":

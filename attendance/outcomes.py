@@ -14,7 +14,7 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.event import RawEvent, decode_object, text
 from attendance.times import format_milliseconds, format_seconds, parse_utc
 
-DeliveryStatus = Literal["created", "already_there"]
+DeliveryStatus = Literal["created", "already_there", "replaced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,8 @@ class Delivery:
     """What the target answered for one check-in.
 
     `document` is the target's own name of what it holds. `already_there` means that the target had this punch before:
-    from an earlier try, or because the employee already has a check-in of that time and direction.
+    from an earlier try, or because the employee already has a check-in of that time and direction. `supersedes` is that
+    of the check-in; `replaced` means that the document held what was superseded and now holds this.
     """
 
     event_id: str
@@ -128,6 +129,7 @@ class Delivery:
     target: str
     delivered_at: datetime
     attempts: int = 1
+    supersedes: str | None = None
 
     @property
     def key(self) -> bytes:
@@ -145,6 +147,7 @@ class Delivery:
                 "target": self.target,
                 "delivered_at": format_milliseconds(self.delivered_at),
                 "attempts": self.attempts,
+                "supersedes": self.supersedes,
             }
         )
 
@@ -165,6 +168,7 @@ class Delivery:
                 target=text(data, "target"),
                 delivered_at=parse_utc(data["delivered_at"]),
                 attempts=int(data.get("attempts", 1)),
+                supersedes=data.get("supersedes"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a delivery: {error!r}") from error

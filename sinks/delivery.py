@@ -352,6 +352,7 @@ class Deliverer:
             target=self._target.name,
             delivered_at=now(),
             attempts=entry.attempts,
+            supersedes=checkin.supersedes,
         )
         return OutRecord(self._topics["deliveries"], delivery.key, delivery.encode())
 

@@ -7,9 +7,10 @@ after a look at what is there.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import groupby
 from typing import Final, TypeVar
 
 import structlog
@@ -34,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 ONE_BY_ONE: Final = 20  # documents in one call of `deliver` where each is a request of its own
 FAULTS_IN_A_ROW: Final = 2  # different documents that fail or are forbidden, each alone: it is the site
+GONE: Final = "DoesNotExistError"  # the document
 REQUEST_TOO_LARGE: Final = 413  # an answer of what stands in front of ERPNext, which has not seen the request
 _LOOK_AGAIN: Final = frozenset({"ValidationError", "DuplicateEntryError", "UniqueValidationError"})
 
@@ -122,6 +124,8 @@ class ErpnextTarget:
         results: dict[int, Result] = {}
         for index, checkin in enumerate(checkins):
             try:
+                if checkin.supersedes is not None and not self._unique:
+                    raise InvalidRecord(Reason.TARGET_REJECTED, "what it supersedes has no event_id to be found by")
                 documents[index] = to_document(checkin, self._site_zone, event_id=self._unique)
             except InvalidRecord as error:
                 results[index] = error
@@ -129,7 +133,7 @@ class ErpnextTarget:
         otherwise: Result = None
         try:
             if self._unique:
-                attempt.send(documents)
+                attempt.send_in_order({i: each for i, each in enumerate(checkins) if each.supersedes})
             else:
                 attempt.send_one_by_one()
         except TargetFault as error:
@@ -185,6 +189,15 @@ class _Attempt:
         self._created_any = False
         self.held: set[int] = set()
         """Not tried, because the site failed on an earlier document of the same employee."""
+
+    def send_in_order(self, corrections: Mapping[int, Checkin]) -> None:
+        """Store all; the corrections among them replace what they supersede. Needs the unique field."""
+        for corrects, indexes in groupby(self._documents, key=corrections.__contains__):
+            if corrects:
+                for index in indexes:
+                    self._correct(index, corrections[index])
+            else:
+                self.send(indexes)
 
     def send(self, indexes: Iterable[int]) -> None:
         """Store these in one request; what is refused as a whole is narrowed down to the documents that are to blame.
@@ -242,6 +255,57 @@ class _Attempt:
             else:
                 self._created([index], [name])
 
+    def _correct(self, index: int, correction: Checkin) -> None:
+        if index in self.held:
+            return
+        try:
+            self._results[index] = self._replace(self._documents[index], correction)
+        except InvalidRecord as error:
+            self._results[index] = error
+        except TargetRejected as error:
+            if error.kind == GONE:
+                raise TargetUnavailable(
+                    f"somebody else removed a document that was to be corrected: {error}"
+                ) from error
+            self._results[index] = _refusal(error)
+        except (TargetFault, TargetForbidden) as error:
+            self._failed(index, error)
+        else:
+            self._faults_in_a_row = 0
+
+    def _replace(self, document: Document, correction: Checkin) -> Delivered:
+        """Have the document of what is superseded become this one, in one request.
+
+        So there is always either the old one or the new one, wherever this is interrupted, and a look tells which.
+        Where the new one came by another way too, the old one is removed.
+        """
+        event_id, superseded = correction.event_id, correction.supersedes
+        fields = ["name", EVENT_ID_FIELD, "employee", "time", "log_type", "attendance", "modified"]
+        rows = self._client.get_list(CHECKIN, fields, [(EVENT_ID_FIELD, "in", [superseded, event_id])])
+        found = {row[EVENT_ID_FIELD]: row for row in rows}
+        old, new = found.get(superseded), found.get(event_id)
+        if old and old is not new and correction.superseded_document not in (None, old["name"]):
+            # The wrong time was the right one of another punch, which has the event_id by now.
+            old = None
+        if old is None:
+            return (
+                Delivered(new["name"], "already_there") if new else Delivered(self._client.insert(document), "created")
+            )
+        if old is new and _same_punch(old) == _same_punch(document):
+            return Delivered(old["name"], "already_there")
+        if old["attendance"]:
+            message = (
+                f"{old['name']}, which it supersedes, is linked to {old['attendance']}: cancel that and send this again"
+            )
+            raise InvalidRecord(Reason.ATTENDANCE_MARKED, message)
+        if new is None or new is old:
+            # Whether auto attendance is to look at it was decided for the old one.
+            values = {"log_type": "", **document, "skip_auto_attendance": 0, "modified": old["modified"]}
+            self._client.update(CHECKIN, old["name"], values)
+            return Delivered(old["name"], "replaced")
+        self._client.delete(CHECKIN, old["name"])
+        return Delivered(new["name"], "replaced")
+
     def _created(self, indexes: Sequence[int], names: Sequence[str]) -> None:
         self._faults_in_a_row = 0
         self._created_any = True
@@ -253,8 +317,7 @@ class _Attempt:
         if error.kind in _LOOK_AGAIN:
             self._look_up([index])
         if index not in self._results:
-            reason = Reason.EMPLOYEE_INACTIVE if error.kind == "InactiveEmployeeStatusError" else Reason.TARGET_REJECTED
-            self._results[index] = InvalidRecord(reason, str(error))
+            self._results[index] = _refusal(error)
 
     def _failed(self, index: int, error: TargetFault | TargetForbidden) -> None:
         self._results[index] = error
@@ -292,6 +355,11 @@ class _Attempt:
         for index, document in wanted.items():
             if key(document) in names:
                 self._results[index] = Delivered(names[key(document)], "already_there")
+
+
+def _refusal(error: TargetRejected) -> InvalidRecord:
+    inactive = error.kind == "InactiveEmployeeStatusError"
+    return InvalidRecord(Reason.EMPLOYEE_INACTIVE if inactive else Reason.TARGET_REJECTED, str(error))
 
 
 def _same_punch(document: Document) -> tuple[str, str, str]:

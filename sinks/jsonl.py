@@ -23,8 +23,8 @@ def create(settings: SinkSettings) -> "JsonlTarget":
 class JsonlTarget:
     """A `sinks.base.Target`: a file to which one process at a time appends.
 
-    A line is the check-in as it stands on the checkins topic. When `deliver` returns, the disk has it. The ids of all
-    lines are kept in memory, so this is not for years of check-ins.
+    A line is the check-in as it stands on the checkins topic; one that supersedes another follows it. When `deliver`
+    returns, the disk has it. The ids of all lines are kept in memory, so this is not for years of check-ins.
     """
 
     name = "jsonl"
@@ -34,7 +34,8 @@ class JsonlTarget:
         self._path = path
         self._file: int | None = None
         self._end = 0  # bytes of the file that are whole lines
-        self._lines: dict[str, int] = {}  # line numbers, from 1, by event_id
+        # By event_id the number, from 1, of its newest line, and the line itself where it supersedes another.
+        self._lines: dict[str, tuple[int, bytes | None]] = {}
         self._count = 0
         self._lock = asyncio.Lock()
 
@@ -87,7 +88,8 @@ class JsonlTarget:
         for line in whole:
             self._count += 1
             try:
-                self._lines[Checkin.decode(line).event_id] = self._count
+                checkin = Checkin.decode(line)
+                self._lines[checkin.event_id] = self._count, line if checkin.supersedes else None
             except InvalidRecord as error:
                 raise ConfigurationError(
                     f"SINK_JSONL_PATH: {self._path}: line {self._count} is no check-in: {error}"
@@ -100,17 +102,19 @@ class JsonlTarget:
     def _append(self, checkins: Sequence[Checkin]) -> list[Result]:
         if self._file is None:
             raise TargetUnavailable(f"{self._path} is not open")
-        new: dict[str, int] = {}
+        new: dict[str, tuple[int, bytes | None]] = {}
         lines: list[bytes] = []
         results: list[Result] = []
         for checkin in checkins:
-            known = self._lines.get(checkin.event_id) or new.get(checkin.event_id)
-            if known is None:
-                lines.append(checkin.encode() + b"\n")
-                known = new[checkin.event_id] = self._count + len(lines)
-                results.append(Delivered(f"line {known}", "created"))
+            line = checkin.encode()
+            correction = line if checkin.supersedes else None
+            known = new.get(checkin.event_id) or self._lines.get(checkin.event_id)
+            if known is None or (correction is not None and correction != known[1]):
+                lines.append(line + b"\n")
+                known = new[checkin.event_id] = self._count + len(lines), correction
+                results.append(Delivered(f"line {known[0]}", "created"))
             else:
-                results.append(Delivered(f"line {known}", "already_there"))
+                results.append(Delivered(f"line {known[0]}", "already_there"))
         content = b"".join(lines)
         try:
             os.ftruncate(self._file, self._end)  # an earlier write may have failed midway

@@ -5,6 +5,10 @@ the horizon before the newest. A punch needs no stored id: device, user, time an
 of. Each entry keeps the offset of the record it came from, so that a redelivered record is told from a duplicate: it
 must be emitted again, because nobody knows whether its first output got through. A device user's records are all in one
 partition of the raw topic, so the offset is enough.
+
+What is kept may turn out to be wrong, and another punch to supersede it. Then a mark takes its place: the same time and
+offset, with a code that no punch has. Nothing is a repeat of a mark. It wins over the entry it stands for whichever
+comes first, so that a log of both can be read in any order.
 """
 
 from bisect import bisect_left
@@ -21,8 +25,10 @@ _ENTRY: Final = Struct(">IBQ")
 _TYPES: Final[tuple[EventType, ...]] = ("UNKNOWN", "IN", "OUT")
 _CODES: Final = {event_type: code for code, event_type in enumerate(_TYPES)}
 _UNKNOWN: Final = _CODES["UNKNOWN"]
+_MARK: Final = 0x80  # added to the code of a punch that is superseded
 
 PUNCH_BYTES: Final = _ENTRY.size
+_CODE_AT: Final = 4
 
 
 class Punch(NamedTuple):
@@ -47,6 +53,15 @@ class Punch(NamedTuple):
         """The event type."""
         return _TYPES[self.code]
 
+    @property
+    def is_mark(self) -> bool:
+        """Whether it is no punch, but stands for one that is superseded."""
+        return self.code >= _MARK
+
+    def mark(self) -> "Punch":
+        """What takes its place when it is superseded."""
+        return self._replace(code=self.code | _MARK)
+
     def pack(self) -> bytes:
         """The punch in `PUNCH_BYTES` bytes, which sort as punches do."""
         return _ENTRY.pack(*self)
@@ -66,11 +81,13 @@ class Verdict(Enum):
     REDELIVERY = auto()
     DUPLICATE = auto()
     REPEAT = auto()
+    SUPERSEDED = auto()
+    """A record whose punch was kept, and superseded since."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict; `kept` is the punch that a duplicate or a repeat repeats."""
+    """A verdict; `kept` is the punch that a duplicate or a repeat repeats, and a superseded one itself."""
 
     verdict: Verdict
     kept: Punch | None = None
@@ -98,6 +115,10 @@ def judge(kept: bytes, punch: Punch, window: float) -> Judgement:
         other = Punch(*_ENTRY.unpack_from(kept, index * PUNCH_BYTES))
         if other.seconds > punch.seconds + window:
             break
+        if other.is_mark:
+            if other == punch.mark():
+                return Judgement(Verdict.SUPERSEDED, punch)
+            continue
         if (other.seconds, other.code) == (punch.seconds, punch.code):
             return Judgement(Verdict.REDELIVERY if other.offset == punch.offset else Verdict.DUPLICATE, other)
         same_kind = other.code == punch.code or _UNKNOWN in (other.code, punch.code)
@@ -107,25 +128,39 @@ def judge(kept: bytes, punch: Punch, window: float) -> Judgement:
 
 
 def remember(kept: bytes, entry: bytes, horizon: float) -> bytes:
-    """The packed list with one more punch in it, which is not added twice.
+    """The packed list with one more punch or mark in it, which is not added twice.
 
     What lies further back than `horizon` seconds before the newest is left out.
     """
+    if entry[_CODE_AT] & _MARK:
+        superseded = _with_code(entry, entry[_CODE_AT] ^ _MARK)
+        at = _place(kept, superseded)
+        if kept.startswith(superseded, at):
+            kept = kept[:at] + kept[at + PUNCH_BYTES :]
     if entry > kept[-PUNCH_BYTES:]:
         kept += entry
     else:
-        at = PUNCH_BYTES * bisect_left(
-            range(len(kept) // PUNCH_BYTES),
-            entry,
-            key=lambda index: kept[index * PUNCH_BYTES : (index + 1) * PUNCH_BYTES],
-        )
-        if kept.startswith(entry, at):
+        at, mark = _place(kept, entry), _with_code(entry, entry[_CODE_AT] | _MARK)
+        if kept.startswith(entry, at) or kept.startswith(mark, _place(kept, mark)):
             return kept
         kept = kept[:at] + entry + kept[at:]
     oldest = _seconds(kept, -PUNCH_BYTES) - horizon
     if _seconds(kept, 0) < oldest:
         kept = kept[PUNCH_BYTES * _first_from(kept, oldest) :]
     return kept
+
+
+def _place(kept: bytes, entry: bytes) -> int:
+    """Where an entry stands in a packed list, or would stand."""
+    return PUNCH_BYTES * bisect_left(
+        range(len(kept) // PUNCH_BYTES),
+        entry,
+        key=lambda index: kept[index * PUNCH_BYTES : (index + 1) * PUNCH_BYTES],
+    )
+
+
+def _with_code(entry: bytes, code: int) -> bytes:
+    return entry[:_CODE_AT] + bytes((code,)) + entry[_CODE_AT + 1 :]
 
 
 def _first_from(kept: bytes, seconds: float) -> int:

@@ -38,6 +38,8 @@ def assign(event: RawEvent, users: UserMap, device: Device | None) -> Checkin | 
         site=event.site,
         device_timezone=event.device_timezone,
         checkin_time=checkin_time,
+        supersedes=event.supersedes,
+        superseded_document=event.superseded_document,
     )
 
 

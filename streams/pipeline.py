@@ -11,7 +11,7 @@ import structlog
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter, Record
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import RawEvent, event_id
+from attendance.event import REPLAY_OF, RawEvent, event_id
 from attendance.outcomes import Dropped, Waiting
 from attendance.registry import Device
 from attendance.times import format_seconds, to_wall_clock, zone
@@ -85,13 +85,19 @@ class Pipeline:
         punch = Punch.of(event_time, event.event_type, record.offset)
         judgement = dedup.judge(known, punch, self.rules.window)
         if judgement.kept is not None and judgement.verdict is not Verdict.REDELIVERY:
-            return _dropped(event, event_time, record, judgement.verdict, judgement.kept)
+            # A correction stands for a punch that was kept, and a replay of one is there to have its outcome again.
+            passes = event.supersedes is not None or (judgement.verdict is Verdict.DUPLICATE and _is_replay(record))
+            if judgement.verdict is Verdict.SUPERSEDED or not passes:
+                return _dropped(event, event_time, record, judgement.verdict, judgement.kept)
         # The outcome first: should it fail, the punch must not be remembered.
         outcome = mapping.assign(event, self.users, device)
-        if judgement.verdict is Verdict.NEW:
-            entry = punch.pack()
+        entries = [punch.pack()] if judgement.verdict in (Verdict.NEW, Verdict.REPEAT) else []
+        if event.supersedes is not None and judgement.verdict is not Verdict.REDELIVERY and not _is_replay(record):
+            # Only the first time: later another punch may stand where the wrong one stood.
+            entries += _marks(event, known)
+        for entry in entries:
             decisions.kept.append(Kept(key, entry))
-            decisions.lists[key] = dedup.remember(known, entry, self.rules.horizon)
+            known = decisions.lists[key] = dedup.remember(known, entry, self.rules.horizon)
         return outcome
 
     def _plausible_time(self, event: RawEvent, device: Device | None) -> datetime:
@@ -123,6 +129,23 @@ def user_key(event: RawEvent) -> bytes:
     return orjson.dumps([event.device_id, event.device_user_id])
 
 
+def _is_replay(record: Record) -> bool:
+    return any(name == REPLAY_OF for name, _ in record.headers or ())
+
+
+def _marks(event: RawEvent, known: bytes) -> list[bytes]:
+    """The mark for the kept punch that an event supersedes; none where that is forgotten, or the event's own punch."""
+    if event.supersedes == event.event_id:
+        return []
+    return [
+        kept.mark().pack()
+        for kept in dedup.unpack(known)
+        if not kept.is_mark
+        and event.supersedes
+        == event_id(event.device_id, event.device_user_id, format_seconds(kept.time), kept.event_type)
+    ]
+
+
 def _event_id(record: Record) -> str | None:
     try:
         return RawEvent.decode(record.value).event_id
@@ -132,7 +155,7 @@ def _event_id(record: Record) -> str | None:
 
 def _dropped(event: RawEvent, event_time: datetime, record: Record, verdict: Verdict, kept: Punch) -> Dropped:
     id_ = event.event_id
-    is_duplicate = verdict is Verdict.DUPLICATE  # it has the id of what it repeats
+    is_duplicate = verdict is not Verdict.REPEAT  # it has the id of what it repeats
     when, type_ = format_seconds(kept.time), kept.event_type
     return Dropped(
         event_id=id_,

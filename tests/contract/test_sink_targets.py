@@ -3,6 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,64 @@ def test_erpnext_in_trouble_leaves_everything_to_be_tried_again(erpnext: Erpnext
     assert statuses(in_trouble) == ["TargetUnavailable"] * 5
     assert all(isinstance(result, Delivered) for result in afterwards)
     assert len(erpnext.site.checkins()) == 5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"employee": "HR-EMP-00002"}, {"event_id": "f" * 32, "event_time": datetime(2026, 1, 1, 2, 1, tzinfo=UTC)}],
+    ids=["another employee", "another time"],
+)
+def test_erpnext_has_the_document_of_a_superseded_check_in_become_the_new_one(
+    site: ErpnextStandIn, changes: dict[str, Any]
+) -> None:
+    subject = Erpnext(site, unique=True)
+    correction = checkin(1, supersedes=checkin(1).event_id, **changes)
+    first, second, again = deliver(subject, [checkin(1)], [correction, checkin(7)], [correction])
+    assert statuses(first + second + again) == ["created", "replaced", "created", "already_there"]
+    assert first[0] == replace(second[0], status="created")  # type: ignore[type-var]
+    row = site.checkins()[0]
+    assert (row["event_id"], row["employee"]) == (correction.event_id, correction.employee)
+    assert row["time"] == str(correction.event_time.replace(tzinfo=None) + timedelta(hours=3))
+
+
+@pytest.mark.parametrize("action", ["close_before", "close_after_write"])
+def test_erpnext_has_the_old_or_the_new_document_when_it_is_cut_off(site: ErpnextStandIn, action: str) -> None:
+    correction = checkin(1, supersedes=checkin(1).event_id, event_id="f" * 32, employee="HR-EMP-00002")
+
+    async def run() -> list[list[Result]]:
+        target = Erpnext(site, unique=True).create()
+        try:
+            await target.open()
+            await target.deliver([checkin(1)])
+            site.knobs(faults=[{"match": "PUT /api/resource", "action": action}])
+            first = await target.deliver([correction])
+            [row] = site.checkins()
+            assert row["event_id"] in (checkin(1).event_id, correction.event_id)
+            return [first, await target.deliver([correction])]
+        finally:
+            await target.close()
+
+    first, second = asyncio.run(run())
+    assert statuses(first) == ["TargetUnavailable"]
+    assert all(isinstance(result, Delivered) for result in second)
+    assert [row["event_id"] for row in site.checkins()] == [correction.event_id]
+
+
+def test_erpnext_keeps_one_document_where_the_new_check_in_came_by_another_way_too(site: ErpnextStandIn) -> None:
+    right = checkin(1, event_id="f" * 32, event_time=datetime(2026, 1, 1, 2, tzinfo=UTC))
+    correction = replace(right, supersedes=checkin(1).event_id)
+    _, [result] = deliver(Erpnext(site, unique=True), [checkin(1), right], [correction])
+    assert statuses([result]) == ["replaced"]
+    assert [row["event_id"] for row in site.checkins()] == [right.event_id]
+
+
+def test_a_file_has_the_correction_after_what_it_supersedes_once(tmp_path: Path) -> None:
+    subject = Jsonl(tmp_path / "checkins.jsonl")
+    correction = checkin(1, employee=2, supersedes=checkin(1).event_id)
+    *_, results = deliver(subject, [checkin(1), correction, correction], [correction])
+    assert statuses(results) == ["already_there"]
+    assert deliver(subject, [correction, checkin(1)]) == [[Delivered("line 2", "already_there")] * 2]
+    assert [row["employee"] for row in subject.stored()] == ["HR-EMP-00001", "HR-EMP-00002"]
 
 
 def test_erpnext_stores_a_batch_once_that_is_sent_again_while_it_still_works_on_it(site: ErpnextStandIn) -> None:

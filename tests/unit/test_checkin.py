@@ -1,5 +1,6 @@
 """The check-in's wire format."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from attendance.checkin import CHECKIN_TIMES, LOG_TYPES, Checkin
 from attendance.errors import InvalidRecord, Reason
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkin-v1.json"
+CORRECTION = GOLDEN.with_name("checkin-v1-correction.json")
 
 words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 checkins = st.builds(
@@ -101,3 +103,9 @@ def test_the_headers_are_cloudevents_in_binary_mode() -> None:
     assert headers["ce_id"] == a_checkin().event_id.encode()
     assert headers["ce_type"] == b"punchstream.attendance.checkin.v1"
     assert headers["ce_source"] == b"/sites/riyadh/devices/riyadh-01"
+
+
+def test_a_correction_is_read_and_written_with_what_it_supersedes() -> None:
+    correction = replace(a_checkin(), supersedes="0f" * 16, superseded_document="EMP-CKIN-03-2026-000017")
+    assert Checkin.decode(CORRECTION.read_bytes()) == correction
+    assert orjson.loads(correction.encode()) == orjson.loads(CORRECTION.read_bytes())

@@ -1,6 +1,7 @@
 """Repeat removal decides by event time, whatever the order of arrival."""
 
 from datetime import UTC, datetime
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,3 +162,32 @@ def test_the_size_of_the_memory_is_bounded_by_window_and_horizon(arrivals: list[
 
     # Of one kind at most one punch in each stretch of a window; two kinds, IN and OUT, may stand side by side.
     assert len(kept) <= 2 * (horizon // WINDOW + 1)
+
+
+marked = st.lists(st.tuples(punches, st.booleans()), max_size=12)
+
+
+@given(marked, st.randoms())
+def test_a_mark_wins_over_the_punch_it_stands_for_in_whichever_order_the_log_is_read(
+    log: list[tuple[Punch, bool]], random: Random
+) -> None:
+    entries = [punch.pack() for punch, _ in log] + [punch.mark().pack() for punch, is_marked in log if is_marked]
+    marks = {punch for punch, is_marked in log if is_marked}
+    random.shuffle(entries)
+
+    kept = b""
+    for entry in entries:
+        kept = remember(kept, entry, HORIZON)
+
+    assert {punch for punch in unpack(kept) if not punch.is_mark} == {punch for punch, _ in log} - marks
+    assert {punch for punch in unpack(kept) if punch.is_mark} == {punch.mark() for punch in marks}
+    assert unpack(kept) == sorted(unpack(kept))
+
+
+def test_nothing_is_a_repeat_of_a_mark_and_only_the_superseded_record_itself_is_known_by_it() -> None:
+    superseded = Punch(T, IN, 7)
+    kept = remember(superseded.pack(), superseded.mark().pack(), HORIZON)
+
+    assert judge(kept, Punch(T, IN, 8), WINDOW) == Judgement(Verdict.NEW)
+    assert judge(kept, Punch(T + 9, UNKNOWN, 9), WINDOW) == Judgement(Verdict.NEW)
+    assert judge(kept, superseded, WINDOW) == Judgement(Verdict.SUPERSEDED, superseded)

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.event import EVENT_TYPES, TRANSPORTS, RawEvent, Source, decode_object, event_id
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "raw-event-v1.json"
+CORRECTION = GOLDEN.with_name("raw-event-v1-correction.json")
 
 AN_EVENT = RawEvent(
     device_id="riyadh-01",
@@ -215,3 +217,9 @@ def test_a_number_that_json_cannot_hold_becomes_null() -> None:
     event = RawEvent.decode(AN_EVENT.encode())
     encoded = RawEvent(**{**{name: getattr(event, name) for name in event.__slots__}, "payload": {"heat": math.nan}})
     assert orjson.loads(encoded.encode())["payload"] == {"heat": None}
+
+
+def test_a_correction_is_read_and_written_with_what_it_supersedes() -> None:
+    correction = replace(AN_EVENT, supersedes="0f" * 16, superseded_document="EMP-CKIN-03-2026-000017")
+    assert RawEvent.decode(CORRECTION.read_bytes()) == correction
+    assert orjson.loads(correction.encode()) == orjson.loads(CORRECTION.read_bytes())

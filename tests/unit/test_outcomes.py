@@ -66,6 +66,7 @@ def test_a_delivery_says_what_the_target_holds() -> None:
         "target": "erpnext",
         "delivered_at": "2026-01-01T05:00:00.000Z",
         "attempts": 2,
+        "supersedes": None,
     }
 
 

@@ -338,3 +338,86 @@ def test_the_replay_count_of_a_record_is_in_the_dead_letter_of_its_next_failure(
     (letter,) = pipeline.decide([Record(b"poison", 7, headers=[("x-replay-count", b"2")])], {}, NOW).outcomes
     assert isinstance(letter, DeadLetter)
     assert letter.replay_count == 2
+
+
+REPLAY = [("x-replay-of", b"0:0")]
+
+
+def in_turn(*records: tuple[RawEvent, int, list[tuple[str, bytes]]]) -> list[Outcome]:
+    """The outcomes of records with these offsets and headers, each a step of its own."""
+    pipeline, memory, outcomes = Pipeline(RULES, known(), lambda _: None), dict[bytes, bytes](), []
+    for event, offset, headers in records:
+        decisions = pipeline.decide([Record(event.encode(), offset, headers=headers)], memory, NOW)
+        memory |= decisions.lists
+        outcomes += decisions.outcomes
+    return outcomes
+
+
+def test_a_replayed_punch_gets_its_outcome_again_and_a_replayed_copy_of_another_stays_a_repeat() -> None:
+    tap = replace(EVENT, event_time=TIME + timedelta(seconds=20))
+
+    kept, _, again, tap_again = in_turn((EVENT, 0, []), (tap, 1, []), (EVENT, 2, REPLAY), (tap, 3, REPLAY))
+
+    assert again == kept
+    assert isinstance(tap_again, Dropped)
+    assert (tap_again.reason, tap_again.offset) == (Reason.REPEAT, 3)
+
+
+def test_a_correction_passes_where_its_predecessor_did_and_says_what_it_supersedes() -> None:
+    corrected = replace(EVENT, event_time=TIME - timedelta(seconds=30), supersedes=EVENT.event_id)
+    reassigned = replace(EVENT, supersedes=EVENT.event_id)
+
+    for correction in (corrected, reassigned):
+        _, outcome, again = in_turn((EVENT, 0, []), (correction, 1, []), (correction, 1, []))
+        assert isinstance(outcome, Checkin)
+        assert (outcome.event_id, outcome.supersedes) == (correction.event_id, EVENT.event_id)
+        assert again == outcome
+
+
+def test_where_a_wrong_time_was_corrected_a_genuine_punch_of_that_time_is_kept() -> None:
+    corrected = replace(EVENT, event_time=TIME - timedelta(hours=3), supersedes=EVENT.event_id)
+
+    for genuine in (EVENT, replace(EVENT, event_time=TIME + timedelta(seconds=30))):
+        outcomes = in_turn((EVENT, 0, []), (corrected, 1, []), (genuine, 2, []))
+        assert [type(outcome) for outcome in outcomes] == [Checkin, Checkin, Checkin]
+
+
+def test_a_superseded_record_that_is_read_again_does_not_come_back() -> None:
+    corrected = replace(EVENT, event_time=TIME - timedelta(hours=3), supersedes=EVENT.event_id)
+
+    _, outcome, old, new = in_turn((EVENT, 0, []), (corrected, 1, []), (EVENT, 0, []), (corrected, 1, []))
+
+    assert isinstance(old, Dropped)
+    assert (old.reason, old.kept_event_id) == (Reason.DUPLICATE, EVENT.event_id)
+    assert new == outcome
+
+
+def test_a_copy_of_the_corrected_punch_is_a_duplicate() -> None:
+    corrected = replace(EVENT, event_time=TIME - timedelta(hours=3), supersedes=EVENT.event_id)
+
+    *_, copy = in_turn((EVENT, 0, []), (corrected, 1, []), (replace(corrected, supersedes=None), 2, []))
+
+    assert isinstance(copy, Dropped)
+    assert copy.reason is Reason.DUPLICATE
+
+
+def test_a_correction_that_comes_again_leaves_the_punch_alone_that_stands_where_the_wrong_one_stood() -> None:
+    late = replace(EVENT, event_time=TIME + timedelta(hours=3))
+    first = replace(EVENT, event_time=TIME - timedelta(hours=3), supersedes=EVENT.event_id)
+    second = replace(EVENT, event_time=TIME, supersedes=late.event_id)
+    tap = replace(EVENT, event_time=TIME + timedelta(seconds=20))
+
+    *_, outcome = in_turn(
+        (EVENT, 0, []), (late, 1, []), (first, 2, []), (second, 3, []), (first, 2, []), (first, 4, REPLAY), (tap, 5, [])
+    )
+
+    assert isinstance(outcome, Dropped)
+
+
+def test_a_correction_that_was_corrected_itself_does_not_come_back() -> None:
+    first = replace(EVENT, event_time=TIME - timedelta(hours=3), supersedes=EVENT.event_id)
+    second = replace(EVENT, event_time=TIME - timedelta(hours=4), supersedes=first.event_id)
+
+    *_, outcome = in_turn((EVENT, 0, []), (first, 1, []), (second, 2, []), (first, 1, []))
+
+    assert isinstance(outcome, Dropped)
