@@ -4,10 +4,11 @@ Memory is bounded: what the topics say goes into a temporary SQLite file, and th
 """
 
 import json
+import re
 import sqlite3
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
@@ -19,8 +20,8 @@ from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, ErpnextClient
 from attendance.errors import ConfigurationError, InvalidRecord
-from attendance.event import RawEvent
-from attendance.kafka import read
+from attendance.event import REPLAY_OF, RawEvent
+from attendance.kafka import OutRecord, Producer, read
 from attendance.outcomes import Delivery, Dropped
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import parse_utc
@@ -36,7 +37,19 @@ create table dead (event_id primary key) without rowid;
 create table waiting (event_id primary key) without rowid;
 create table checkin (event_id primary key) without rowid;
 create table delivered (event_id, document, primary key (event_id, document)) without rowid;
+create table superseded (event_id, document, primary key (event_id, document)) without rowid;
+create table sent_again (event_id primary key) without rowid;
+create table copy (of_partition, of_offset, partition, offset, primary key (of_partition, of_offset, partition, offset))
+without rowid;
 create table in_target (event_id primary key) without rowid;
+create table document_in_target (document primary key) without rowid;
+-- What a correction has left of the deliveries. It took over the document, or removed another one.
+create view standing as
+select * from delivered d where not exists (
+    select 1 from superseded s where s.event_id = d.event_id and (s.document = d.document or not exists (
+        select 1 from delivered x where (x.event_id, x.document) = (s.event_id, s.document)
+    ))
+);
 create view outcome as
 select raw.*, case
     when exists (select 1 from dropped d where (d.partition, d.offset) = (raw.partition, raw.offset)) then 'dropped'
@@ -44,10 +57,17 @@ select raw.*, case
     when exists (select 1 from dead_record d where (d.partition, d.offset) = (raw.partition, raw.offset))
       or exists (select 1 from dead d where d.event_id = raw.event_id) then 'dead_lettered'
     when exists (select 1 from waiting w where w.event_id = raw.event_id) then 'waiting'
+    when exists (select 1 from copy c join dropped d on (d.partition, d.offset) = (c.partition, c.offset)
+        where (c.of_partition, c.of_offset) = (raw.partition, raw.offset)) then 'dropped'
+    when exists (select 1 from copy c join dead_record d on (d.partition, d.offset) = (c.partition, c.offset)
+        where (c.of_partition, c.of_offset) = (raw.partition, raw.offset)) then 'dead_lettered'
     when exists (select 1 from checkin c where c.event_id = raw.event_id) then 'undelivered'
     else 'undecided' end as what
 from raw
 """
+
+
+_MISSING: Final = "select distinct event_id from standing where event_id not in (select event_id from in_target)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +76,8 @@ class Report:
 
     `raw` = `delivered` + `dropped` + `waiting` + `dead_lettered` + `undelivered` + `undecided`; the last two have no
     outcome yet. `refused` counts dead letters of what never became a raw event. The lists name the first few
-    `event_id`s, or `partition:offset` where a record has none.
+    `event_id`s, or all, or `partition:offset` where a record has none. `sent_again` counts, by topic, the records that
+    were to repair this; what became of them is not in this report.
     """
 
     raw: int = 0
@@ -71,6 +92,7 @@ class Report:
     delivered_twice: list[str] = field(default_factory=list)
     dropped_for_nothing: list[str] = field(default_factory=list)
     missing_in_target: list[str] | None = None
+    sent_again: dict[str, int] | None = None
 
     @property
     def balanced(self) -> bool:
@@ -91,6 +113,8 @@ class Ledger:
         # The file is thrown away afterwards, so nothing needs to survive a crash.
         self._db.executescript("pragma journal_mode = off; pragma synchronous = off;" + _SCHEMA)
         self._refused = 0
+        self._target_was_asked = False
+        self._name_at_most = NAMED
 
     def __enter__(self) -> Self:
         return self
@@ -113,12 +137,16 @@ class Ledger:
         async for batch in read(kafka, topics["unmapped"], client):
             self._waiting(batch)
         async for batch in read(kafka, topics["checkins"], client, since):
-            self._many("insert or ignore into checkin values (?)", ((c.event_id,) for c in _checkins(batch)))
+            self._many("insert or ignore into checkin values (?)", ((c.event_id,) for _, c in _checkins(batch)))
+            again = ((c.event_id,) for record, c in _checkins(batch) if _original(record))
+            self._many("insert or ignore into sent_again values (?)", again)
         async for batch in read(kafka, topics["dead_letters"], client, since):
             self._dead_letters(batch, topics["raw"])
         async for batch in read(kafka, topics["deliveries"], client, since):
-            decoded = (Delivery.decode(record.value) for record in batch)
+            decoded = [Delivery.decode(record.value) for record in batch]
             self._many("insert or ignore into delivered values (?, ?)", ((d.event_id, d.document) for d in decoded))
+            superseded = ((d.supersedes, d.document) for d in decoded if d.supersedes not in (None, d.event_id))
+            self._many("insert or ignore into superseded values (?, ?)", superseded)
 
     def _raw(self, batch: Iterable[ConsumerRecord], device: str | None) -> None:
         rows: list[tuple[int, int, str | None, str]] = []
@@ -131,7 +159,15 @@ class Ledger:
                 row = (record.partition, record.offset, None, (record.key or b"").decode(errors="replace"))
             if device is None or row[3] == device:
                 rows.append(row)
+                self._note_copy(record, row[2])
         self._many("insert into raw values (?, ?, ?, ?)", rows)
+
+    def _note_copy(self, record: ConsumerRecord, event_id: str | None) -> None:
+        original = _original(record)
+        if original is not None:
+            position = (*original, record.partition, record.offset)
+            self._db.execute("insert or ignore into copy values (?, ?, ?, ?)", position)
+            self._db.execute("insert or ignore into sent_again values (?)", (event_id,))
 
     def _dropped(self, batch: Iterable[ConsumerRecord]) -> None:
         decoded = (Dropped.decode(record.value) for record in batch)
@@ -160,7 +196,15 @@ class Ledger:
 
     def look_up(self, client: ErpnextClient) -> None:
         """Ask ERPNext which of the delivered events it holds. Raises what `ErpnextClient.call` raises."""
-        cursor = self._db.execute("select event_id, document from delivered")
+        self._target_was_asked = True
+        cursor = self._db.execute(
+            "select document from standing where event_id in"
+            " (select event_id from standing group by event_id having count(*) > 1)"
+        )
+        while names := [row[0] for row in cursor.fetchmany(LOOK_UP)]:
+            rows = client.get_list(CHECKIN, ["name"], [("name", "in", names)])
+            self._many("insert or ignore into document_in_target values (?)", ((row["name"],) for row in rows))
+        cursor = self._db.execute("select event_id, document from standing")
         while batch := dict(cursor.fetchmany(LOOK_UP)):
             rows = client.get_list(CHECKIN, [EVENT_ID_FIELD], [(EVENT_ID_FIELD, "in", list(batch))])
             found = {row[EVENT_ID_FIELD] for row in rows}
@@ -171,8 +215,16 @@ class Ledger:
                 found |= {others[row["name"]] for row in rows}
             self._many("insert or ignore into in_target values (?)", ((event_id,) for event_id in found))
 
-    def report(self, *, whole: bool = True, target_was_asked: bool = False) -> Report:
-        """What the contents come to. Unless `whole`, a copy may well repeat a punch from before."""
+    def report(self, *, whole: bool = True, named: int = NAMED) -> Report:
+        """What the contents come to. Unless `whole`, a copy may well repeat a punch from before.
+
+        At most `named` ids of each problem are listed; -1: all.
+        """
+        self._name_at_most = named
+        # What the target lost is stored under another name when it is sent again.
+        not_again = "select event_id from standing where event_id not in (select event_id from sent_again)"
+        there = "select event_id from standing where document in (select document from document_in_target)"
+        twice = f"{there if self._target_was_asked else not_again} group by event_id having count(*) > 1"
         counts = dict(self._db.execute("select what, count(*) from outcome group by what"))
         # A copy names the event that was kept. Where none of that id was kept, a punch was lost.
         nothing_kept = """
@@ -189,27 +241,77 @@ class Ledger:
                 "select coalesce(event_id, partition || ':' || offset) from outcome"
                 " where what in ('undelivered', 'undecided')"
             ),
-            delivered_twice=self._named("select event_id from delivered group by event_id having count(*) > 1"),
+            delivered_twice=self._named(twice),
             dropped_for_nothing=self._named(nothing_kept) if whole else [],
-            missing_in_target=self._named(
-                "select distinct event_id from delivered where event_id not in (select event_id from in_target)"
-            )
-            if target_was_asked
-            else None,
+            missing_in_target=self._named(_MISSING) if self._target_was_asked else None,
             **counts,
         )
 
     def _named(self, query: str) -> list[str]:
-        return [row[0] for row in self._db.execute(f"{query} limit {NAMED}")]
+        return [row[0] for row in self._db.execute(f"{query} limit {self._name_at_most}")]
+
+    async def repair(self, kafka: KafkaSettings, since: datetime | None) -> dict[str, int]:
+        """Send again what has no outcome: raw records to the stream, check-ins to the sink. Both know what they have.
+
+        Check-ins of deliveries that the target was asked for and does not hold are among them, if it was asked.
+
+        Returns:
+            How many records went to each topic.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer; some may have been sent, and may be again.
+        """
+        self._db.executescript(
+            "create table lost_record as select partition, offset from outcome where what = 'undecided';"
+            "create index lost_records on lost_record (partition, offset);"
+            "create table lost_checkin as select event_id from outcome where what = 'undelivered';"
+            "create index lost_checkins on lost_checkin (event_id);"
+        )
+        if self._target_was_asked:
+            self._db.execute(f"insert into lost_checkin {_MISSING}")
+
+        def lost_record(record: ConsumerRecord) -> bool:
+            query = "select 1 from lost_record where partition = ? and offset = ?"
+            return bool(self._db.execute(query, (record.partition, record.offset)).fetchone())
+
+        def lost_checkin(record: ConsumerRecord) -> bool:
+            query = "select 1 from lost_checkin where event_id = ?"
+            return any(self._db.execute(query, (c.event_id,)).fetchone() for _, c in _checkins([record]))
+
+        producer = Producer(kafka, f"{kafka.topic_prefix}-audit")
+        sent: dict[str, int] = {}
+        try:
+            for topic, is_lost in ((kafka.topics["raw"], lost_record), (kafka.topics["checkins"], lost_checkin)):
+                sent[topic] = 0
+                async for batch in read(kafka, topic, f"{kafka.topic_prefix}-audit", since):
+                    copies = [copy_of(record) for record in batch if is_lost(record)]
+                    await producer.send(*copies)
+                    sent[topic] += len(copies)
+        finally:
+            await producer.stop()
+        return sent
 
     def _many(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
         self._db.executemany(statement, rows)
 
 
-def _checkins(batch: Iterable[ConsumerRecord]) -> Iterable[Checkin]:
+def copy_of(record: ConsumerRecord) -> OutRecord:
+    """A record for the topic that it stands on, which names the one that it is a copy of."""
+    partition, offset = _original(record) or (record.partition, record.offset)
+    headers = [(name, data) for name, data in record.headers if name != REPLAY_OF]
+    return OutRecord(record.topic, record.key, record.value, [*headers, (REPLAY_OF, f"{partition}:{offset}".encode())])
+
+
+def _original(record: ConsumerRecord) -> tuple[int, int] | None:
+    """Partition and offset of the record that this one is a copy of, if it is one."""
+    matches = (re.fullmatch(rb"(\d{1,9}):(\d{1,18})", data) for name, data in record.headers if name == REPLAY_OF)
+    return next(((int(match[1]), int(match[2])) for match in matches if match), None)
+
+
+def _checkins(batch: Iterable[ConsumerRecord]) -> Iterable[tuple[ConsumerRecord, Checkin]]:
     for record in batch:
         try:
-            yield Checkin.decode(record.value)
+            yield record, Checkin.decode(record.value)
         except InvalidRecord:
             continue  # the sink makes a dead letter of it
 
@@ -220,8 +322,12 @@ async def audit(
     since: datetime | None = None,
     device: str | None = None,
     erpnext: ErpnextSettings | None = None,
+    repair: bool = False,
+    named: int = NAMED,
 ) -> Report:
     """Compare the raw topic with its outcomes and, where `erpnext` is given, the deliveries with ERPNext.
+
+    With `repair` what is missing is sent again. At most `named` ids of each problem are listed; -1: all.
 
     Raises:
         KafkaUnavailable: Kafka does not answer, or a topic is missing.
@@ -236,7 +342,8 @@ async def audit(
                 ledger.look_up(client)
             finally:
                 client.close()
-        return ledger.report(whole=since is None, target_was_asked=erpnext is not None)
+        report = ledger.report(whole=since is None, named=named)
+        return replace(report, sent_again=await ledger.repair(kafka, since)) if repair else report
 
 
 def show(report: Report, console: Console) -> None:
@@ -259,11 +366,13 @@ def show(report: Report, console: Console) -> None:
     for problem, ids in problems.items():
         if ids:
             console.print(f"{problem}: {', '.join(ids)}{' …' if len(ids) == NAMED else ''}", style="red")
+    for topic, count in (report.sent_again or {}).items():
+        console.print(f"{count:,} records sent again to {topic}")
     console.print("Balanced." if report.balanced else "NOT balanced.", style="green" if report.balanced else "red")
 
 
-def instant(text: str | None) -> datetime | None:
-    """The instant that a date, or a time with an offset, names.
+def instant(text: str | None, option: str = "--since") -> datetime | None:
+    """The instant that a date, or a time with an offset, names; `option` is where it was given.
 
     Raises:
         ConfigurationError: it names none.
@@ -273,4 +382,4 @@ def instant(text: str | None) -> datetime | None:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=UTC) if len(text) == len("2026-01-01") else parse_utc(text)
     except ValueError as error:
-        raise ConfigurationError(f"--since: {error}") from error
+        raise ConfigurationError(f"{option}: {error}") from error

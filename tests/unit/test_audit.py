@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from attendance.dead_letter import DeadLetter, Headers
 from attendance.erpnext import ErpnextClient
 from attendance.errors import ConfigurationError, InvalidRecord, Reason
 from attendance.event import RawEvent, Source
+from attendance.kafka import OutRecord
 from attendance.outcomes import Delivery, Dropped, Waiting
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
@@ -60,7 +61,7 @@ class Topics:
         return self.add("checkins", checkin.key, checkin.encode())
 
     def delivery(self, event: RawEvent, document: str = "EMP-1") -> None:
-        delivery = Delivery(event.event_id, "E1", document, "created", "erpnext", NOW)
+        delivery = Delivery(event.event_id, "E1", document, "created", "erpnext", NOW, supersedes=event.supersedes)
         self.add("deliveries", delivery.key, delivery.encode())
 
     def dropped(self, record: Record, event: RawEvent, kept: str) -> None:
@@ -90,7 +91,7 @@ def report(tmp_path: Path, device: str | None = None, site: "Site | None" = None
         asyncio.run(ledger.fill(KAFKA, None, device))
         if site is not None:
             ledger.look_up(cast("ErpnextClient", site))
-        return ledger.report(target_was_asked=site is not None)
+        return ledger.report()
 
 
 class Site:
@@ -232,3 +233,128 @@ def test_a_date_is_midnight_utc_and_a_time_needs_an_offset() -> None:
         instant("2026-03-02T08:00:00")
     with pytest.raises(ConfigurationError, match="--since"):
         instant("yesterday")
+
+
+def replayed(topics: Topics, record: Record) -> Record:
+    assert record.topic == KAFKA.topics["raw"]
+    return topics.add("raw", record.key, record.value, [("x-replay-of", f"0:{record.offset}".encode())])
+
+
+def corrected(topics: Topics, event: RawEvent, **changes: Any) -> RawEvent:
+    correction = replace(event, supersedes=event.event_id, **changes)
+    topics.add("raw", correction.key, correction.encode())
+    return correction
+
+
+def test_what_a_correction_took_the_place_of_is_not_missing_and_the_correction_is_where_it_is(
+    topics: Topics, tmp_path: Path
+) -> None:
+    wrong, _ = topics.punch()
+    topics.delivery(wrong, "A")
+    right = corrected(topics, wrong, event_time=NOW - timedelta(hours=3))
+    topics.delivery(right, "A")
+
+    assert report(tmp_path, site=Site(A=right.event_id)) == Report(raw=2, delivered=2, missing_in_target=[])
+    (tmp_path / "audit.sqlite").unlink()
+    assert report(tmp_path, site=Site()).missing_in_target == [right.event_id]
+
+
+def test_a_document_that_a_correction_removed_is_not_missing(topics: Topics, tmp_path: Path) -> None:
+    wrong, _ = topics.punch()
+    topics.delivery(wrong, "A")
+    right = corrected(topics, wrong, event_time=NOW - timedelta(hours=3))
+    topics.delivery(right, "B")
+
+    assert report(tmp_path, site=Site(B=right.event_id)).balanced
+
+
+def test_a_corrected_punch_that_stands_where_a_wrong_one_stood_is_not_delivered_twice(
+    topics: Topics, tmp_path: Path
+) -> None:
+    early, _ = topics.punch()
+    late = replace(early, event_time=NOW + timedelta(hours=3))
+    topics.add("raw", late.key, late.encode())
+    topics.delivery(early, "A")
+    topics.delivery(late, "B")
+    first = corrected(topics, early, event_time=NOW - timedelta(hours=3))
+    second = corrected(topics, late, event_time=NOW)
+    topics.delivery(first, "A")
+    topics.delivery(second, "B")
+    assert second.event_id == early.event_id
+
+    assert report(tmp_path, site=Site(A=first.event_id, B=second.event_id)).balanced
+
+
+def test_what_was_lost_and_sent_again_is_delivered_once_under_its_new_name(topics: Topics, tmp_path: Path) -> None:
+    event, record = topics.punch()
+    topics.delivery(event, "A")
+    replayed(topics, record)
+    topics.delivery(event, "B")
+
+    assert report(tmp_path).balanced
+    (tmp_path / "audit.sqlite").unlink()
+    assert report(tmp_path, site=Site(B=event.event_id)).balanced
+    (tmp_path / "audit.sqlite").unlink()
+    assert report(tmp_path, site=Site(A=event.event_id, B=event.event_id)).delivered_twice == [event.event_id]
+
+
+def test_a_record_without_an_outcome_has_that_of_its_copy(topics: Topics, tmp_path: Path) -> None:
+    kept, _ = topics.punch()
+    topics.delivery(kept)
+    tap = replace(kept, event_time=NOW + timedelta(seconds=9))
+    lost = topics.add("raw", tap.key, tap.encode())
+    poison = topics.add("raw", b"D1", b"poison")
+    assert report(tmp_path).undecided == 2
+
+    topics.dropped(replayed(topics, lost), tap, kept.event_id)
+    topics.dead_letter(replayed(topics, poison))
+
+    (tmp_path / "audit.sqlite").unlink()
+    assert report(tmp_path) == Report(raw=5, delivered=1, dropped=2, dead_lettered=2)
+
+
+class Sent:
+    def __init__(self) -> None:
+        self.records: list[OutRecord] = []
+
+    async def send(self, *records: OutRecord) -> None:
+        self.records += records
+
+    async def stop(self) -> None:
+        pass
+
+
+def test_a_repair_sends_what_is_missing_and_nothing_else(
+    topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = Sent()
+    monkeypatch.setattr(audit, "Producer", lambda *_: sent)
+    undecided, _ = topics.punch("1")
+    undelivered, gone, there = (topics.punch(user)[0] for user in "234")
+    for each in (undelivered, gone, there):
+        topics.checkin(each)
+    topics.delivery(gone, "A")
+    topics.delivery(there, "B")
+
+    with Ledger(tmp_path / "audit.sqlite") as ledger:
+        asyncio.run(ledger.fill(KAFKA, None, None))
+        ledger.look_up(cast("ErpnextClient", Site(B=there.event_id)))
+        counts = asyncio.run(ledger.repair(KAFKA, None))
+
+    assert counts == {"t.raw.v1": 1, "t.checkins.v1": 2}
+    assert sent.records[0].value == undecided.encode()
+    assert {Checkin.decode(each.value).event_id for each in sent.records[1:]} == {
+        undelivered.event_id,
+        gone.event_id,
+    }
+    assert [dict(each.headers)["x-replay-of"] for each in sent.records] == [b"0:0", b"0:0", b"0:1"]
+
+
+def test_every_id_can_be_listed(topics: Topics, tmp_path: Path) -> None:
+    for user in range(50):
+        topics.punch(str(user))
+
+    with Ledger(tmp_path / "audit.sqlite") as ledger:
+        asyncio.run(ledger.fill(KAFKA, None, None))
+        assert len(ledger.report().without_outcome) == audit.NAMED
+        assert len(ledger.report(named=-1).without_outcome) == 50
