@@ -487,6 +487,32 @@ async def snapshot(settings: KafkaSettings, topic: str, client_id: str) -> list[
     return [record async for batch in read(settings, topic, client_id) for record in batch]
 
 
+async def until_committed(settings: KafkaSettings, topic: str, group: str) -> None:
+    """Return when a consumer group has committed all that the topic holds at this call.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or there is no such topic.
+    """
+    admin = AIOKafkaAdminClient(**_connection(settings, "punchstream-admin"))
+    consumer = create_consumer(settings, topic, client_id="punchstream-admin")
+    try:
+        await admin.start()
+        partitions = await _begin(consumer, topic)
+        first: Mapping[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+        last: Mapping[TopicPartition, int] = await consumer.end_offsets(partitions)
+        missing = {tp for tp in partitions if last[tp] > first[tp]}
+        while missing:
+            committed = await admin.list_consumer_group_offsets(group, partitions=list(missing))
+            missing = {tp for tp in missing if tp not in committed or committed[tp].offset < last[tp]}
+            if missing:
+                await asyncio.sleep(1)
+    except KafkaError as error:
+        raise _unavailable(settings, error) from error
+    finally:
+        await consumer.stop()
+        await admin.close()
+
+
 async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
     """Create the topics that are missing. Returns each name and whether it was created now.
 

@@ -112,15 +112,23 @@ def audit(
     since: Annotated[str | None, typer.Option(help="Only punches that arrived since then, as `2026-01-01`.")] = None,
     device: Annotated[str | None, typer.Option(help="Only this device's punches.")] = None,
     against_erpnext: Annotated[bool, typer.Option(help="Also look up in ERPNext what was delivered.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Send what is missing again.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Account for every raw event. Exit status 1 when one has no outcome."""
+    """Account for every raw event. Exit status 1 when one has no outcome, also where --repair sent it again."""
     from attendance.settings import ErpnextSettings
     from punchstream import audit as auditing
 
     erpnext_settings = ErpnextSettings.load() if against_erpnext else None
     report = asyncio.run(
-        auditing.audit(KafkaSettings.load(), since=auditing.instant(since), device=device, erpnext=erpnext_settings)
+        auditing.audit(
+            KafkaSettings.load(),
+            since=auditing.instant(since),
+            device=device,
+            erpnext=erpnext_settings,
+            repair=repair,
+            named=-1 if as_json else auditing.NAMED,
+        )
     )
     if as_json:
         typer.echo(report.json())
@@ -128,6 +136,45 @@ def audit(
         auditing.show(report, Console(highlight=False))
     if not report.balanced:
         raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    *,
+    since: Annotated[str, typer.Option(help="Punches that arrived since then, as `2026-01-01`.")],
+    until: Annotated[str | None, typer.Option(help="Only punches that arrived before then.")] = None,
+    device: Annotated[list[str] | None, typer.Option(help="Only this device's punches. May be given again.")] = None,
+    against_erpnext: Annotated[
+        bool, typer.Option(help="First show what ERPNext holds that would now be different.")
+    ] = False,
+    correct: Annotated[
+        bool, typer.Option("--correct", help="Replace what is different in ERPNext, and replay nothing else.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing.")] = False,
+    rate: Annotated[float, typer.Option(min=0.01, help="At most so many records in a second.")] = 500.0,
+    as_json: AsJson = False,
+) -> None:
+    """Send raw events through the stream again: harmless, and what ERPNext lost comes back.
+
+    A wrong user map or zone is repaired first, and its past with --correct. What waits, was dropped or was
+    dead-lettered has nothing in ERPNext and is not corrected. A document that an Attendance was made from is not
+    replaced; cancel that first.
+    """
+    from attendance.settings import ErpnextSettings
+    from punchstream.audit import instant
+    from punchstream.replay import Range, run
+
+    begin = instant(since)
+    assert begin is not None
+    run(
+        KafkaSettings.load(),
+        Range(begin, instant(until, "--until"), frozenset(device or ())),
+        ErpnextSettings.load() if against_erpnext or correct else None,
+        correcting=correct,
+        dry_run=dry_run,
+        per_second=rate,
+        as_json=as_json,
+    )
 
 
 @app.command()
