@@ -64,6 +64,7 @@ class ErpnextTarget:
         self._clients: list[ErpnextClient] = []
         self._site_zone = ""
         self._unique: bool | None = None
+        self._stores = False  # whether it has stored a document since it was opened
 
     @property
     def max_batch(self) -> int:
@@ -113,7 +114,7 @@ class ErpnextTarget:
                     "Employee Checkin has no unique field event_id, so a punch may be stored twice when a request is "
                     "cut off while ERPNext still works on it. `punchstream erpnext setup` makes the field."
                 )
-        self._site_zone, self._unique = site_zone, unique
+        self._site_zone, self._unique, self._stores = site_zone, unique, False
 
     def _deliver(self, client: ErpnextClient, checkins: Sequence[Checkin]) -> list[Result]:
         if self._unique is None:
@@ -125,7 +126,7 @@ class ErpnextTarget:
                 documents[index] = to_document(checkin, self._site_zone, event_id=self._unique)
             except InvalidRecord as error:
                 results[index] = error
-        attempt = _Attempt(client, documents, results)
+        attempt = _Attempt(client, documents, results, stores=self._stores)
         otherwise: Result = None
         try:
             if self._unique:
@@ -141,6 +142,7 @@ class ErpnextTarget:
             otherwise = error
         except TargetRejected as error:
             otherwise = TargetRefused(f"Employee Checkin cannot be looked up: {error}")
+        self._stores |= attempt.stores
         return [results.get(index, otherwise if index not in attempt.held else None) for index in range(len(checkins))]
 
 
@@ -176,13 +178,16 @@ class _Attempt:
     Raises out of its methods what concerns the site and not a document; the results so far are kept.
     """
 
-    def __init__(self, client: ErpnextClient, documents: dict[int, Document], results: dict[int, Result]) -> None:
+    def __init__(
+        self, client: ErpnextClient, documents: dict[int, Document], results: dict[int, Result], *, stores: bool
+    ) -> None:
         self._client = client
         self._documents = documents
         self._results = results
         self._looked_up: set[int] = set()
         self._faults_in_a_row = 0
-        self._created_any = False
+        self.stores = stores
+        """Whether ERPNext has stored a document of ours, so that a 403 is not for lack of the role."""
         self.held: set[int] = set()
         """Not tried, because the site failed on an earlier document of the same employee."""
 
@@ -244,7 +249,7 @@ class _Attempt:
 
     def _created(self, indexes: Sequence[int], names: Sequence[str]) -> None:
         self._faults_in_a_row = 0
-        self._created_any = True
+        self.stores = True
         for index, name in zip(indexes, names, strict=True):
             self._results[index] = Delivered(name, "created")
 
@@ -262,8 +267,8 @@ class _Attempt:
         self.held |= {later for later, document in self._documents.items() if document["employee"] == employee}
         self._faults_in_a_row += 1
         if isinstance(error, TargetForbidden):
-            # A site's employees may all be hidden from us. Where one document was stored, it is not the role.
-            if not self._created_any and self._faults_in_a_row >= FAULTS_IN_A_ROW:
+            # Those of a whole site may be hidden from us, one after the other.
+            if not self.stores and self._faults_in_a_row >= FAULTS_IN_A_ROW:
                 raise TargetRefused(f"ERPNext forbids one document after the other: {error}")
         elif self._faults_in_a_row >= FAULTS_IN_A_ROW:
             raise TargetUnavailable(f"ERPNext fails on one document after the other: {error}")

@@ -251,6 +251,26 @@ def test_many_documents_that_are_forbidden_do_not_keep_the_others_of_their_batch
     assert all(isinstance(result, Delivered) for result in results[:40] + results[50:])
 
 
+def test_forbidden_documents_at_the_head_of_a_batch_do_not_stop_a_sink_that_has_stored_others(
+    site: ErpnextStandIn,
+) -> None:
+    hidden = {name: {"status": 403, "exc_type": "PermissionError"} for name in EMPLOYEES[:10]}
+
+    async def run() -> list[Result]:
+        target = ErpnextTarget(lambda: ErpnextClient(settings_of(site)), concurrency=2, batch=200)
+        try:
+            await target.open()
+            site.knobs(failing_employees=hidden)
+            await target.deliver(checkins(100)[90:])
+            return await target.deliver(checkins(90))
+        finally:
+            await target.close()
+
+    results = asyncio.run(run())
+    assert [type(result) for result in results[:10]] == [TargetForbidden] * 10
+    assert all(isinstance(result, Delivered) for result in results[10:])
+
+
 def test_where_nothing_may_be_stored_few_requests_find_out(site: ErpnextStandIn) -> None:
     asked: list[int] = []
 
