@@ -30,6 +30,8 @@ from attendance.topics import TABLE, topic_configs
 log = structlog.get_logger(__name__)
 
 MAX_RECORD_BYTES: Final = 2 * 1024 * 1024  # a dead letter holds a whole request body
+# A value up to here has room for the headers of a dead letter, and for what an outcome wraps around it.
+MAX_VALUE_BYTES: Final = MAX_RECORD_BYTES - 64 * 1024
 HEADER_BYTES: Final = 64  # what a header takes, about
 RECORD_OVERHEAD: Final = 256  # what the wire adds to a record that travels alone, and more
 WANTED_REPLICAS: Final = 3
