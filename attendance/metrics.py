@@ -22,6 +22,9 @@ Name = Literal[
     "punchstream_target_errors_total",
     "punchstream_target_available",
     "punchstream_sink_in_flight",
+    "punchstream_late_deliveries_total",
+    "punchstream_shift_complete_timestamp_seconds",
+    "punchstream_device_complete_timestamp_seconds",
 ]
 
 
@@ -59,6 +62,17 @@ TABLE: Final[Mapping[Name, _Metric]] = {
     "punchstream_target_errors_total": _Metric(Counter, "Requests that the target did not accept.", ("kind",)),
     "punchstream_target_available": _Metric(Gauge, "1 while the target answers and lets us in."),
     "punchstream_sink_in_flight": _Metric(Gauge, "Check-ins fetched and not yet delivered."),
+    "punchstream_late_deliveries_total": _Metric(
+        Counter, "Deliveries that may have come after their shift's day was closed.", ("shift_type",)
+    ),
+    "punchstream_shift_complete_timestamp_seconds": _Metric(
+        Gauge, "Up to when every device of a shift is complete, seconds since the epoch; 0 is never.", ("shift_type",)
+    ),
+    "punchstream_device_complete_timestamp_seconds": _Metric(
+        Gauge,
+        "Up to when a device that a shift lists is complete, seconds since the epoch; 0 is never.",
+        ("device_id",),
+    ),
 }
 
 
