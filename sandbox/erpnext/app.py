@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, HTTPException, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
+from sandbox.erpnext.auto_attendance import ATTENDANCE
 from sandbox.erpnext.checkins import CHECKIN
 from sandbox.erpnext.frappe import Frappe, Stats, html_answer, sleep
 from sandbox.erpnext.knobs import Control, Fault, Knobs, fault_error
@@ -187,6 +188,16 @@ def _sandbox_routes(stand_in: StandIn) -> APIRouter:
     async def post_employees(employees: list[Row]) -> list[str]:
         """Create or replace employees, and answer with their names."""
         return stand_in.site.put_employees(employees)
+
+    @routes.post("/shift_types")
+    async def post_shift_types(shift_types: list[Row]) -> list[str]:
+        """Create or replace shift types, and answer with their names."""
+        return stand_in.site.put_shift_types(shift_types)
+
+    @routes.get("/attendance")
+    async def get_attendance() -> StreamingResponse:
+        """All Attendance, cancelled ones too, one JSON object a line, as it was made."""
+        return StreamingResponse(_lines(list(stand_in.site.rows(ATTENDANCE))), media_type="application/x-ndjson")
 
     @routes.post("/reset")
     async def reset() -> dict[str, Any]:

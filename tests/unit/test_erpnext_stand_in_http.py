@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,6 +14,9 @@ from sandbox.erpnext.site import ADMIN, CUSTOM_FIELD, Site
 
 CHECKINS = "/api/resource/Employee Checkin"
 INSERT_MANY = "/api/method/frappe.client.insert_many"
+RUN_DOC_METHOD = "/api/method/run_doc_method"
+CANCEL = "/api/method/frappe.client.cancel"
+PROCESS = {"dt": "Shift Type", "dn": "Day Shift", "method": "process_auto_attendance"}
 PUNCH = {"doctype": "Employee Checkin", "employee": "HR-EMP-00001", "time": "2026-11-01 08:00:00", "log_type": "IN"}
 EVENT_ID_FIELD = {
     "dt": "Employee Checkin",
@@ -260,3 +264,46 @@ def test_employees_are_created_and_replaced(api: Api) -> None:
         {"name": "HR-EMP-00001", "status": "Left", "attendance_device_id": None},
         {"name": "HR-EMP-00003", "status": "Active", "attendance_device_id": "1002"},
     ]
+
+
+def test_shift_types_are_created_and_what_they_mark_can_be_read(api: Api) -> None:
+    night = {"name": "Night Shift", "start_time": "22:00:00", "end_time": "6:00:00"}
+    employee = {"name": "HR-EMP-00001", "default_shift": "Night Shift", "date_of_joining": "2026-11-01"}
+    assert api.request("POST", "/sandbox/shift_types", json=[night]).json() == ["Night Shift"]
+    api.request("POST", "/sandbox/employees", json=[employee])
+    api.request("POST", CHECKINS, json=PUNCH | {"time": "2026-11-01 22:00:00"})
+    api.request("PUT", "/api/resource/Shift Type/Night Shift", json={"last_sync_of_checkin": "2026-11-02 12:00:00"})
+    [row] = (json.loads(line) for line in api.request("GET", "/sandbox/attendance").text.splitlines())
+    assert (row["attendance_date"], row["status"], row["owner"]) == ("2026-11-01", "Present", "Administrator")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        ({"dt": "Shift Type", "dn": "Late Shift", "method": "process_auto_attendance"}, (404, "DoesNotExistError")),
+        ({"dt": "Shift Type", "dn": "Day Shift", "method": "process"}, (500, "AttributeError")),
+        ({"dt": "Employee", "dn": "HR-EMP-00001", "method": "process_auto_attendance"}, (500, "AttributeError")),
+    ],
+)
+def test_a_method_that_is_not_there_cannot_be_run(api: Api, arguments: Any, answer: tuple[int, str]) -> None:
+    response = api.request("POST", RUN_DOC_METHOD, json=arguments)
+    assert (response.status_code, response.json()["exc_type"]) == answer
+
+
+def test_a_guest_runs_no_method(api: Api) -> None:
+    response = api.request("POST", RUN_DOC_METHOD, json=PROCESS, headers={"Authorization": ""})
+    assert (response.status_code, response.json()["exc_type"]) == (403, "PermissionError")
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments"),
+    [(RUN_DOC_METHOD, PROCESS), (CANCEL, {"doctype": "Attendance", "name": "HR-ATT-2026-00001"})],
+)
+def test_attendance_is_not_written_during_maintenance(path: str, arguments: Any) -> None:
+    assert Api(maintenance="read_only").request("POST", path, json=arguments).status_code == 503
+
+
+def test_only_attendance_is_cancelled(api: Api) -> None:
+    name = api.request("POST", CHECKINS, json=PUNCH).json()["data"]["name"]
+    response = api.request("POST", CANCEL, json={"doctype": "Employee Checkin", "name": name})
+    assert (response.status_code, api.site.checkins.rows[name]["docstatus"]) == (403, 0)
