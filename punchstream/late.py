@@ -1,7 +1,7 @@
 """Late deliveries: whom they concern, what ERPNext has of the day, and how such a day is put right.
 
-A day is put right in steps that may be interrupted anywhere and taken again: its Absent is cancelled, its check-ins are
-let in again, auto attendance runs once more, and what came of it is looked at.
+A day is put right in steps that may be interrupted anywhere and taken again: its check-ins are let in, its Absent is
+cancelled, auto attendance runs once more, and what came of it is looked at.
 """
 
 import asyncio
@@ -180,15 +180,7 @@ def repair(client: ErpnextClient, deliveries: Iterable[LateDelivery]) -> Iterato
 def _open(client: ErpnextClient, day: Day, machines: set[str], synced: Mapping[str, datetime]) -> Repair | None:
     """Make the day one that auto attendance has not looked at. What is in the way of that is returned."""
     try:
-        checkins = client.get_list(
-            CHECKIN,
-            ["name", "skip_auto_attendance", "shift_actual_end", "attendance"],
-            [
-                ("employee", "=", day.employee),
-                ("shift", "=", day.shift_type),
-                ("shift_start", "between", [f"{day.attendance_date} 00:00:00", f"{day.attendance_date} 23:59:59"]),
-            ],
-        )
+        checkins = _checkins(client, day)
         if not checkins:
             return Repair(day, "left alone", "ERPNext has no check-in of that day")
         end = max(datetime.fromisoformat(row["shift_actual_end"]) for row in checkins)
@@ -202,15 +194,33 @@ def _open(client: ErpnextClient, day: Day, machines: set[str], synced: Mapping[s
         absent = to_cancel(rows, day.shift_type, machines, {row["attendance"] or None for row in checkins})
         if isinstance(absent, str):
             return Repair(day, "left alone", absent)
+        # While the Absent stands, ERPNext's own job sets all of them aside again and does no harm. Without it, the job
+        # would count those that are let in so far, and leave out the others.
+        for row in _skipped(checkins):
+            client.update(CHECKIN, row["name"], {"skip_auto_attendance": 0})
+        if _skipped(_checkins(client, day)):
+            return Repair(day, "not repaired", "ERPNext has set check-ins aside meanwhile; run this again")
         if absent is not None:
             client.cancel(ATTENDANCE, absent["name"])
-        # Not before the Absent is gone: auto attendance would set the mark again.
-        for row in checkins:
-            if row["skip_auto_attendance"]:
-                client.update(CHECKIN, row["name"], {"skip_auto_attendance": 0})
     except (TargetRejected, TargetFault) as error:
         return Repair(day, "not repaired", f"ERPNext refuses: {error}")
     return None
+
+
+def _checkins(client: ErpnextClient, day: Day) -> list[Document]:
+    return client.get_list(
+        CHECKIN,
+        ["name", "skip_auto_attendance", "shift_actual_end", "attendance"],
+        [
+            ("employee", "=", day.employee),
+            ("shift", "=", day.shift_type),
+            ("shift_start", "between", [f"{day.attendance_date} 00:00:00", f"{day.attendance_date} 23:59:59"]),
+        ],
+    )
+
+
+def _skipped(checkins: Iterable[Document]) -> list[Document]:
+    return [row for row in checkins if row["skip_auto_attendance"]]
 
 
 def to_cancel(
@@ -261,6 +271,8 @@ def _outcome(client: ErpnextClient, day: Day) -> Repair:
         return Repair(day, "not repaired", "ERPNext has not processed the day yet; run this again")
     if ABSENT in statuses:
         return Repair(day, "not repaired", "ERPNext counts the day as Absent again")
+    if _skipped(_checkins(client, day)):
+        return Repair(day, "not repaired", f"the day is {', '.join(statuses)}, but without some of its check-ins")
     return Repair(day, "repaired", f"the day is {', '.join(statuses)}")
 
 

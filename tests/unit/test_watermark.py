@@ -3,7 +3,7 @@
 import random
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attendance.device_status import DeviceStatus
@@ -99,6 +99,7 @@ def test_numbers_are_the_same_after_they_were_kept() -> None:
     assert seen(19, known=again).until == at(20)
 
 
+@settings(deadline=None)
 @given(
     punches=st.integers(2, 60),
     lost=st.sets(st.integers(2, 60)),
@@ -127,6 +128,7 @@ def test_whatever_the_order_nothing_is_claimed_before_it_is_there_and_nothing_is
     assert first_gap is None or numbers.until == at(first_gap - 1), "and all that is proven is claimed"
 
 
+@settings(deadline=None)
 @given(counts=st.lists(st.integers(1, 12), min_size=2, max_size=4), seed=st.integers(0, 2**32))
 def test_counts_that_follow_one_another_are_each_proven_to_their_end(counts: list[int], seed: int) -> None:
     numbers = Numbers()
@@ -196,6 +198,7 @@ def test_each_watermark_is_read_in_the_time_in_which_erpnext_has_the_punches_of_
     assert str(found.sync) == "2026-03-02 05:05:00", "what is 14:00 in Tokyo says nothing of 10:00 in London"
 
 
+@settings(deadline=None)
 @given(
     watermark=st.integers(0, 6 * 3600),
     later=st.integers(0, 6 * 3600),
