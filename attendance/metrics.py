@@ -24,7 +24,6 @@ Name = Literal[
     "punchstream_sink_in_flight",
     "punchstream_late_deliveries_total",
     "punchstream_shift_complete_timestamp_seconds",
-    "punchstream_device_complete_timestamp_seconds",
 ]
 
 
@@ -66,12 +65,9 @@ TABLE: Final[Mapping[Name, _Metric]] = {
         Counter, "Deliveries that may have come after their shift's day was closed.", ("shift_type",)
     ),
     "punchstream_shift_complete_timestamp_seconds": _Metric(
-        Gauge, "Up to when every device of a shift is complete, seconds since the epoch; 0 is never.", ("shift_type",)
-    ),
-    "punchstream_device_complete_timestamp_seconds": _Metric(
         Gauge,
-        "Up to when a device that a shift lists is complete, seconds since the epoch; 0 is never.",
-        ("device_id",),
+        "Up to when every device of a shift is complete, seconds since the epoch, 0 for never; and who holds it back.",
+        ("shift_type", "held_by"),
     ),
 }
 
@@ -93,6 +89,10 @@ class Metrics:
     def gauge(self, name: Name, value: float, **labels: str) -> None:
         """Set a gauge."""
         self._of(name, Gauge, labels).set(value)
+
+    def forget(self, name: Name, **labels: str) -> None:
+        """Show the metric with these labels no longer."""
+        self._metrics[name].remove(*(labels[label] for label in TABLE[name].labels))
 
     def observe(self, name: Name, seconds: float, **labels: str) -> None:
         """Add a duration to a histogram."""

@@ -238,9 +238,18 @@ def topics_describe(*, as_json: AsJson = False) -> None:
 
 
 @devices_app.command("list")
-def devices_list(*, as_json: AsJson = False) -> None:
+def devices_list(
+    *,
+    status: Annotated[bool, typer.Option("--status", help="Show what each device last said of itself.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show the registry file as it is understood."""
     fleet = Registry(CommonSettings.load().punchstream_devices)
+    if status:
+        from punchstream.devices import statuses
+
+        show(asyncio.run(statuses(KafkaSettings.load(), fleet)), as_json=as_json)
+        return
     shown = ("device_id", "name", "site", "timezone", "mode", "adapter", "direction", "checkin_time", "disabled")
     show([{name: getattr(device, name) for name in shown} for device in fleet], as_json=as_json)
 

@@ -116,7 +116,7 @@ def looked_up(client: ErpnextClient, deliveries: Sequence[LateDelivery]) -> list
     raises.
     """
     documents = _in_chunks(client, CHECKIN, ["name", "shift", "shift_start"], "name", [d.document for d in deliveries])
-    placed = {row["name"]: row for row in documents if row["shift"]}
+    placed = {row["name"]: row for row in documents if row["shift"] and row["shift_start"]}
     rows = _in_chunks(
         client,
         ATTENDANCE,

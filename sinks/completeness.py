@@ -13,7 +13,7 @@ time do no harm.
 """
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
 
@@ -38,6 +38,7 @@ STAGE: Final = "completeness"
 BEHIND: Final = timedelta(minutes=5)
 """How far `last_sync_of_checkin` stays behind the clock. The sink relies on it: a punch that is stored within less of
 its own time, by whichever clock, is on the day that is still open."""
+SERIES: Final = "punchstream_shift_complete_timestamp_seconds"
 NAMED: Final = 10  # devices in one line of the log
 
 
@@ -94,7 +95,7 @@ class Completeness:
         self._offsets: dict[int, int] = {}
         self._partition_of: dict[str, int] = {}
         self._numbers_known = False
-        self._named: dict[str, tuple[str, ...]] = {}
+        self._holding: dict[str, tuple[str, ...]] = {}
 
     async def hear(self) -> None:
         """Take in what devices say, for ever."""
@@ -124,6 +125,8 @@ class Completeness:
         """
         await asyncio.to_thread(self._registry.refresh)
         shifts = self._registry.shifts
+        for removed in self._holding.keys() - shifts.keys():
+            self._forget(removed)
         if not shifts:
             log.warning("The registry file lists no shifts; there is nothing to do.")
             return
@@ -219,27 +222,36 @@ class Completeness:
     def _report(
         self, shift_type: str, device_ids: Collection[str], watermarks: Mapping[str, datetime], found: Standing
     ) -> None:
-        for device_id in device_ids:
-            self._metrics.gauge(
-                "punchstream_device_complete_timestamp_seconds", _epoch(watermarks.get(device_id)), device_id=device_id
-            )
-        self._metrics.gauge("punchstream_shift_complete_timestamp_seconds", _epoch(found.until), shift_type=shift_type)
+        """Show how far the shift is and, where that is overdue, because of whom."""
         overdue = _epoch(now()) - self._settings.warn_after
-        holding = tuple(each for each in device_ids if _epoch(watermarks.get(each)) < overdue)
+        behind = {each: _epoch(watermarks.get(each)) for each in device_ids}
+        holding = tuple(
+            sorted((each for each in behind if behind[each] < overdue), key=lambda each: (behind[each], each))
+        )
+        before = self._forget(shift_type)
+        # One series for each shift, which names one device: thousands of devices are too many for labels.
+        self._metrics.gauge(SERIES, _epoch(found.until), shift_type=shift_type, held_by=_first(holding))
         # Once for each change, not at every look of a weekend.
-        if holding and holding != self._named.get(shift_type):
+        if holding and holding != before:
+            missing = {each: self._proof(each).numbers.missing for each in holding[:NAMED]}
             log.warning(
                 "Devices hold a shift back.",
                 shift_type=shift_type,
                 devices=len(holding),
                 first=holding[:NAMED],
-                numbers_missing={
-                    each: missing for each in holding[:NAMED] if (missing := self._proof(each).numbers.missing)
-                },
+                numbers_missing={each: number for each, number in missing.items() if number is not None},
             )
-        if self._named.get(shift_type) and not holding:
+        if before and not holding:
             log.info("No device holds the shift back any more.", shift_type=shift_type)
-        self._named[shift_type] = holding
+        self._holding[shift_type] = holding
+
+    def _forget(self, shift_type: str) -> tuple[str, ...]:
+        """Show the shift no longer. Returns who held it back."""
+        if shift_type not in self._holding:
+            return ()
+        holding = self._holding.pop(shift_type)
+        self._metrics.forget(SERIES, shift_type=shift_type, held_by=_first(holding))
+        return holding
 
     def _move(self, shift_type: str, sync: datetime) -> None:
         """Write the time into ERPNext, unless it has that one or a later one."""
@@ -267,6 +279,10 @@ class Completeness:
     @property
     def _client_id(self) -> str:
         return f"{self._kafka.topic_prefix}-{STAGE}"
+
+
+def _first(holding: Sequence[str]) -> str:
+    return holding[0] if holding else ""
 
 
 def _epoch(instant: datetime | None) -> float:

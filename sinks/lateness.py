@@ -88,7 +88,10 @@ def closed_days(
     return {
         row["name"]: (row["shift"], datetime.fromisoformat(row["shift_start"]).date())
         for row in rows
+        # One that was made by hand may name a shift and have no times.
         if row["shift"] in synced
+        and row["shift_start"]
+        and row["shift_actual_end"]
         and not row["attendance"]
         and datetime.fromisoformat(row["shift_actual_end"]) < synced[row["shift"]]
     }

@@ -121,6 +121,12 @@ class Bench:
         asyncio.run(self.stage.look())
         return self.site.written[before:]
 
+    def shown(self, shift_type: str) -> dict[str, float]:
+        """The metric's series of a shift."""
+        lines = self.metrics.exposition().decode().splitlines()
+        found = [line for line in lines if line.startswith("punchstream_shift_") and f'"{shift_type}"' in line]
+        return {line.partition("{")[2].partition(",")[0]: float(line.rpartition(" ")[2]) for line in found}
+
     def sentences(self) -> list[str]:
         return [entry["event"] for entry in self.said.entries]
 
@@ -147,9 +153,8 @@ def test_a_device_that_was_never_heard_holds_its_own_shift_back_and_no_other(ben
     assert bench.look() == [("Night", "2026-03-02 17:50:00")]
     [entry] = [entry for entry in bench.said.entries if entry["event"] == "Devices hold a shift back."]
     assert (entry["shift_type"], entry["first"]) == ("Day", ("D2",))
-    text = bench.metrics.exposition().decode()
-    assert 'punchstream_device_complete_timestamp_seconds{device_id="D2"} 0.0' in text
-    assert 'punchstream_shift_complete_timestamp_seconds{shift_type="Day"} 0.0' in text
+    assert bench.shown("Day") == {'held_by="D2"': 0.0}
+    assert bench.shown("Night") == {'held_by=""': (NOW - timedelta(minutes=10)).timestamp()}
 
 
 def test_who_holds_a_shift_back_is_said_once_and_again_when_nobody_does(bench: Bench) -> None:
@@ -161,6 +166,7 @@ def test_who_holds_a_shift_back_is_said_once_and_again_when_nobody_does(bench: B
     bench.hear("D2", 10)
     bench.look()
     assert "No device holds the shift back any more." in bench.sentences()
+    assert bench.shown("Day") == {'held_by=""': (NOW - timedelta(minutes=10)).timestamp()}, "and nobody is named"
 
 
 def test_the_last_sync_stays_behind_the_clock_whatever_devices_claim(bench: Bench) -> None:
@@ -227,9 +233,13 @@ def test_a_status_that_cannot_be_read_is_said_and_changes_nothing(bench: Bench) 
 
 
 def test_without_shifts_nothing_is_waited_for(bench: Bench) -> None:
+    bench.hear("D3", 10)
+    bench.look()
+    bench.log.waited.clear()
     bench.path.write_text("[]")
     assert not bench.look()
     assert not bench.log.waited
+    assert not bench.shown("Night"), "and what was known of them is not shown any longer"
 
 
 def test_numbers_without_a_gap_move_a_shift_on_and_a_gap_is_named(numbered: Bench) -> None:

@@ -36,6 +36,11 @@ class Site:
             "attendance": attendance,
         }
 
+    def add_by_hand(self, name: str) -> None:
+        """A check-in with a shift that somebody chose, and without its times."""
+        self.add(name, end="")
+        self.rows[name] |= {"shift_start": None, "shift_actual_end": None}
+
     def get_list(self, doctype: str, _fields: object, filters: Any, **_: object) -> list[dict[str, Any]]:
         self.asked.append(doctype)
         if self.error:
@@ -78,6 +83,12 @@ def test_what_erpnext_counts_or_will_count_is_not_late(document: Any) -> None:
     site = Site(synced="2026-03-04 06:00:00")
     site.add("C1", **document)
     assert marks(site, [Delivered("C1", "created")], checkin()) == [None]
+
+
+def test_a_document_with_a_shift_and_no_times_is_not_late() -> None:
+    site = Site(synced="2026-03-04 06:00:00")
+    site.add_by_hand("C1")
+    assert marks(site, [Delivered("C1", "already_there")], checkin()) == [None]
 
 
 def test_of_fresh_punches_and_of_what_was_not_stored_nothing_is_asked() -> None:
