@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sandbox.erpnext import errors, shifts
 from sandbox.erpnext.checkins import CHECKIN
 from sandbox.erpnext.query import Row, collate
-from sandbox.erpnext.shifts import LAST_SYNC
+from sandbox.erpnext.shifts import LAST_SYNC, ShiftDay
 from sandbox.erpnext.tables import Change
 
 if TYPE_CHECKING:
@@ -39,16 +39,16 @@ def day_key(row: Row) -> tuple[Any, str]:
 
 def pending_key(checkin: Row) -> str | None:
     """The shift whose auto attendance has yet to look at a check-in."""
-    done = checkin["skip_auto_attendance"] or checkin["attendance"] or checkin["offshift"]
-    return None if done else checkin["shift"]
+    return None if checkin["skip_auto_attendance"] or checkin["attendance"] else checkin["shift"]
 
 
 def process(site: "Site", shift: Row, owner: str) -> None:
     """Do what `process_auto_attendance` of a Shift Type does, as that user.
 
     Check-ins of days that closed before `last_sync_of_checkin` make their employee Present, and are linked to that
-    Attendance. Where the day has one already they are skipped from then on. Everyone else on the shift is Absent on
-    each day that is over. Neither link nor skip changes when a check-in was modified.
+    Attendance. Where the day has one already, they came late and are skipped from then on; only here, not when they
+    are inserted. Everyone else on the shift is Absent on each day that is over. Neither link nor skip changes when a
+    check-in was modified.
 
     Raises:
         FrappeError: a day to come would be over. Check-ins are processed by then, and nobody is Absent.
@@ -68,7 +68,7 @@ def cancel(site: "Site", row: Row, user: str) -> Row:
     if row["docstatus"] == CANCELLED:
         raise errors.thrown("ValidationError", "Cannot edit cancelled document")
     cancelled = row | {"docstatus": CANCELLED, "modified": site.stamp(), "modified_by": user}
-    linked = [site.checkins.rows[name] for name in site.checkins.find("attendance", row["name"])]
+    linked = [site.checkins.rows[name] for name in site.checkins.find("linked", row["name"])]
     unlinked: list[Change] = [(CHECKIN, each["name"], each | {"attendance": ""}) for each in linked]
     site.commit([(ATTENDANCE, row["name"], cancelled), *unlinked])
     return cancelled
@@ -99,10 +99,9 @@ def _pending(site: "Site", shift: Row) -> list[Row]:
 
 def _mark_absent(site: "Site", shift: Row, owner: str) -> None:
     last, today = shifts.last_day_for_absence(shift), site.now().date()
-    employees = [row for row in site.employees.rows.values() if row["default_shift"] == shift["name"]]
     changes: list[Change] = []
-    for employee in employees:
-        if employee["status"] == "Inactive":
+    for employee in site.employees.rows.values():
+        if employee["default_shift"] != shift["name"] or employee["status"] == "Inactive":
             continue
         for day in _days(shift, employee, last):
             if _is_marked(site, employee, day, shift):
@@ -115,7 +114,10 @@ def _mark_absent(site: "Site", shift: Row, owner: str) -> None:
 
 
 def _days(shift: Row, employee: Row, last: date) -> Iterator[date]:
-    """The days, up to the last, on which the employee should have come; one who never joined did so when created."""
+    """The days, up to the last, on which the employee should have come.
+
+    Without a date of joining that begins on the day on which the employee was created.
+    """
     joined = employee["date_of_joining"] or employee["creation"]
     day = max(_date(shift["process_attendance_after"]), _date(joined))
     if employee["relieving_date"]:
@@ -136,9 +138,11 @@ def _refused(site: "Site", employee: Row, day: date, shift: Row) -> bool:
 
 
 def _is_marked(site: "Site", employee: Row, day: date, shift: Row) -> bool:
+    """Whether that day has an Attendance, be it of another shift with hours in common."""
     key = day_key({"employee": employee["name"], "attendance_date": str(day)})
     rows = (site.attendances.rows[name] for name in site.attendances.find("day", key))
-    return any(row["docstatus"] != CANCELLED and row["shift"] == shift["name"] for row in rows)
+    marked_for = (site.shift_types.rows[row["shift"]] for row in rows if row["docstatus"] != CANCELLED)
+    return any(ShiftDay.of(other, day).overlaps(ShiftDay.of(shift, day)) for other in marked_for)
 
 
 def _working_time(shift: Row, logs: Sequence[Row]) -> Row:

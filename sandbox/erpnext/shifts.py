@@ -67,6 +67,10 @@ class ShiftDay:
             closes=end + timedelta(minutes=shift["allow_check_out_after_shift_end_time"]),
         )
 
+    def overlaps(self, other: "ShiftDay") -> bool:
+        """Whether both shifts last at some time, margins aside."""
+        return self.start < other.end and other.start < self.end
+
 
 def day_with(shift: Row, moment: datetime) -> ShiftDay | None:
     """The day of the shift to which a check-in of that time belongs.

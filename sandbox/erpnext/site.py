@@ -143,7 +143,7 @@ class Site:
             {
                 "punch": punch_key,
                 "employee": _field_key("employee"),
-                "attendance": lambda row: row["attendance"] or None,
+                "linked": lambda row: row["attendance"] or None,
                 "pending": auto_attendance.pending_key,
             },
         )
@@ -318,7 +318,7 @@ class Site:
         row |= {"modified": now, "modified_by": user.name}
         self.commit([(doctype, name, row)])
         if doctype == SHIFT_TYPE:
-            # A job that fails is no matter of the request.
+            # The scheduler's job fails by itself; the change stands.
             with suppress(FrappeError):
                 auto_attendance.process(self, row, ADMINISTRATOR)
         return row

@@ -77,6 +77,22 @@ def test_a_day_with_check_ins_is_present_from_the_first_to_the_last(site: Site) 
     assert flags(site, names) == [(row["name"], 0)] * 3
 
 
+def test_a_single_check_in_has_no_time_out(site: Site) -> None:
+    store(site, f"{TUESDAY} 08:00:00")
+    sync(site, f"{TUESDAY} 19:00:00")
+    assert [(row["in_time"], row["out_time"]) for row in site.rows(ATTENDANCE)] == [(f"{TUESDAY} 08:00:00", None)]
+
+
+def test_everyone_has_an_attendance_of_their_own_for_each_day(site: Site) -> None:
+    for employee, minute in ((FIRST, 0), (SECOND, 1)):
+        store(site, f"{TUESDAY} 08:0{minute}:00", f"{TUESDAY} 16:0{minute}:00", employee=employee)
+        store(site, f"2026-11-18 08:0{minute}:00", f"2026-11-18 15:0{minute}:00", employee=employee)
+    sync(site, "2026-11-19 00:00:00")
+    days = [(TUESDAY, "Present", 8.0), ("2026-11-18", "Present", 7.0)]
+    assert (marked(site), marked(site, SECOND)) == (days, days)
+    assert sorted(row["name"] for row in site.rows(ATTENDANCE)) == [f"HR-ATT-2026-0000{n}" for n in range(1, 5)]
+
+
 def test_a_check_in_is_not_processed_before_its_window_has_closed(site: Site) -> None:
     store(site, f"{TUESDAY} 08:00:00")
     sync(site, f"{TUESDAY} 18:00:00")
@@ -162,6 +178,51 @@ def test_the_repair_makes_the_day_present_with_its_hours(site: Site) -> None:
     assert marked(site, SECOND) == [(TUESDAY, "Absent", 0.0)]
 
 
+def test_a_skipped_check_in_stays_skipped_when_its_day_is_cancelled(site: Site) -> None:
+    sync(site, "2026-11-18 12:00:00")
+    late = store(site, f"{TUESDAY} 08:03:00")
+    site.process_auto_attendance(ADMIN, DAY)
+    site.cancel(ADMIN, ATTENDANCE, "HR-ATT-2026-00001")
+    site.process_auto_attendance(ADMIN, DAY)
+    assert (marked(site), flags(site, late)) == ([(TUESDAY, "Absent", 0.0)], [(None, 1)])
+
+
+@pytest.mark.parametrize(
+    ("change", "time"),
+    [
+        ({"status": "Inactive"}, f"{TUESDAY} 08:00:00"),
+        ({"date_of_joining": "2026-11-18"}, f"{TUESDAY} 08:00:00"),
+        ({}, "2026-11-23 08:00:00"),
+    ],
+)
+def test_a_check_in_of_a_day_on_which_nobody_may_be_marked_is_skipped(
+    site: Site, change: dict[str, Any], time: str
+) -> None:
+    [name] = store(site, time)
+    site.update(ADMIN, EMPLOYEE, FIRST, change)
+    sync(site, "2026-11-23 19:00:00")
+    assert flags(site, [name]) == [(None, 1)]
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "statuses"),
+    [
+        ("13:00:00", "21:00:00", ["Present"]),
+        ("17:00:00", "21:00:00", ["Present", "Absent"]),
+        ("3:00:00", "8:00:00", ["Present", "Absent"]),
+    ],
+)
+def test_a_day_is_marked_once_for_each_shift_that_has_no_hours_in_common(
+    site: Site, starts: str, ends: str, statuses: list[str]
+) -> None:
+    site.put_shift_types([{"name": "Other Shift", "start_time": starts, "end_time": ends}])
+    store(site, f"{TUESDAY} 08:00:00")
+    sync(site, f"{TUESDAY} 19:00:00")
+    site.update(ADMIN, EMPLOYEE, FIRST, {"default_shift": "Other Shift"})
+    sync(site, "2026-11-18 12:00:00", "Other Shift")
+    assert [status for _, status, _ in marked(site)] == statuses
+
+
 def test_a_cancelled_day_without_check_ins_is_absent_again(site: Site) -> None:
     sync(site, "2026-11-18 12:00:00")
     site.cancel(ADMIN, ATTENDANCE, "HR-ATT-2026-00001")
@@ -182,6 +243,14 @@ def test_a_check_in_after_its_day_was_marked_present_adds_no_hours_until_that_is
     site.update(ADMIN, CHECKIN, late, {"skip_auto_attendance": 0})
     site.process_auto_attendance(ADMIN, DAY)
     assert marked(site) == [(TUESDAY, "Present", 9.0)]
+
+
+@pytest.mark.parametrize("condition", [["attendance", "=", ""], ["attendance", "is", "not set"]])
+def test_the_check_ins_of_no_attendance_are_found(site: Site, condition: list[str]) -> None:
+    [linked, early] = store(site, f"{TUESDAY} 08:00:00", f"{TUESDAY} 05:00:00")
+    sync(site, "2026-11-18 12:00:00")
+    assert flags(site, [linked]) != [(None, 0)]
+    assert site.list_rows(ADMIN, CHECKIN, {"filters": [condition]}) == [{"name": early}]
 
 
 def test_a_change_of_a_check_in_keeps_its_attendance(site: Site) -> None:
@@ -227,6 +296,14 @@ def test_an_overnight_shift_is_one_day_of_work(site: Site) -> None:
     assert marked(site, SECOND) == []
     sync(site, "2026-11-18 21:00:00", NIGHT)
     assert marked(site, SECOND) == [(TUESDAY, "Absent", 0.0)]
+
+
+def test_a_window_that_opens_before_midnight_belongs_to_the_day_on_which_the_shift_starts(site: Site) -> None:
+    site.put_shift_types([{"name": "Early Shift", "start_time": "0:30:00", "end_time": "8:30:00"}])
+    site.update(ADMIN, EMPLOYEE, FIRST, {"default_shift": "Early Shift"})
+    store(site, "2026-11-16 23:45:00")
+    sync(site, f"{TUESDAY} 10:00:00", "Early Shift")
+    assert marked(site) == [(TUESDAY, "Present", 0.0)]
 
 
 @pytest.mark.parametrize(
