@@ -145,8 +145,8 @@ class Delivery:
     """What the target answered for one check-in.
 
     `document` is the target's own name of what it holds. `already_there` means that the target had this punch before:
-    from an earlier try, or because the employee already has a check-in of that time and direction. Of several
-    deliveries of one event the first says whether it was `late`.
+    from an earlier try, or because the employee already has a check-in of that time and direction. `late` says that it
+    may have come too late to be counted, None that it did not.
     """
 
     event_id: str

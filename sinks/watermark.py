@@ -59,7 +59,9 @@ class Numbers:
         return self._runs[0].last + 1 if len(self._runs) > 1 else None
 
     def add(self, number: int, event_time: datetime | None, received_at: datetime) -> None:
-        """Take in one record."""
+        """Take in one record. A number below 0 is none."""
+        if number < 0:
+            return
         dated = 0
         if event_time is not None and event_time <= received_at + AHEAD:
             dated = int(event_time.timestamp())
@@ -68,7 +70,7 @@ class Numbers:
             _insert(self._runs, run)
         elif dated > self._runs[0].dated:
             _insert(self._renewed, run)
-            if self._renewed[0].first == FIRST_NUMBER:
+            if self._renewed[0].first <= FIRST_NUMBER <= self._renewed[0].last:
                 self._runs, self._renewed = self._renewed, []
         self._until = max(self._until, self._runs[0].safe)
 

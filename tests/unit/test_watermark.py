@@ -3,7 +3,7 @@
 import random
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from attendance.device_status import DeviceStatus
@@ -62,6 +62,13 @@ def test_a_count_that_begins_again_is_survived_although_records_of_the_old_one_a
     assert (numbers.until, numbers.newest, numbers.missing) == (at(2) + later, 2, None)
     seen(4, known=numbers, shift=later)
     assert (numbers.until, numbers.missing) == (at(2) + later, 3)
+
+
+def test_a_count_may_begin_at_zero() -> None:
+    numbers = seen(-9, 17, 18)
+    later = timedelta(days=1)
+    seen(-5, 0, 1, known=numbers, shift=later)
+    assert (numbers.until, numbers.newest) == (at(1) + later, 1)
 
 
 def test_old_records_that_are_sent_once_more_are_no_new_count() -> None:
@@ -198,23 +205,29 @@ def test_each_watermark_is_read_in_the_time_in_which_erpnext_has_the_punches_of_
     assert str(found.sync) == "2026-03-02 05:05:00", "what is 14:00 in Tokyo says nothing of 10:00 in London"
 
 
+ZONES = [
+    ("Europe/London", "UTC", "erpnext_zone"),
+    ("UTC", "Europe/London", "erpnext_zone"),
+    ("Europe/London", "Europe/London", "erpnext_zone"),
+    ("Europe/London", "UTC", "device_local"),
+]
+
+
 @settings(deadline=None)
-@given(
-    watermark=st.integers(0, 6 * 3600),
-    later=st.integers(0, 6 * 3600),
-    zones=st.sampled_from([("Europe/London", "UTC"), ("UTC", "Europe/London"), ("Europe/London", "Europe/London")]),
-    written=st.sampled_from(["erpnext_zone", "device_local"]),
-)
+@given(watermark=st.integers(0, 180), later=st.integers(0, 90), zones=st.sampled_from(ZONES))
+@example(watermark=90, later=40, zones=ZONES[0])
+@example(watermark=90, later=40, zones=ZONES[1])
+@example(watermark=90, later=40, zones=ZONES[2])
+@example(watermark=90, later=40, zones=ZONES[3])
 def test_no_punch_is_written_before_the_last_sync_while_clocks_go_back(
-    watermark: int, later: int, zones: tuple[str, str], written: str
+    watermark: int, later: int, zones: tuple[str, str, str]
 ) -> None:
-    # London's clocks go back at 01:00 UTC.
-    evening = datetime(2026, 10, 24, 22, tzinfo=UTC)
-    proven = evening + timedelta(seconds=watermark)
-    terminal = device(timezone=zones[0], checkin_time=written)
-    sync = standing([terminal], {"D1": proven}, MUCH_LATER, zones[1]).sync
-    made = proven + timedelta(seconds=later)
-    read = read_device_time(str(to_wall_clock(made, zones[0])), zones[0])
+    of_device, of_site, written = zones
+    night = datetime(2026, 10, 24, 23, tzinfo=UTC)  # London's clocks go back at 01:00 UTC
+    proven = night + timedelta(minutes=watermark)
+    terminal = device(timezone=of_device, checkin_time=written)
+    sync = standing([terminal], {"D1": proven}, MUCH_LATER, of_site).sync
+    read = read_device_time(str(to_wall_clock(proven + timedelta(minutes=later), of_device)), of_device)
     assert read is not None
     assert sync is not None
-    assert to_wall_clock(read, zones[0] if written == "device_local" else zones[1]) >= sync
+    assert to_wall_clock(read, of_device if written == "device_local" else of_site) >= sync
