@@ -126,12 +126,8 @@ def looked_up(client: ErpnextClient, deliveries: Sequence[LateDelivery]) -> list
         ("docstatus", "=", SUBMITTED),
         ("attendance_date", "in", sorted({row["shift_start"][:10] for row in placed.values()})),
     )
-    # One that a person made may have no shift.
-    statuses = {
-        (row["employee"], row["attendance_date"], shift): row["status"]
-        for row in rows
-        for shift in {row["shift"], None}
-    }
+    # One that a person made may have no shift, and is then of every shift.
+    statuses = {(row["employee"], row["attendance_date"], row["shift"] or None): row["status"] for row in rows}
     found = []
     for each in deliveries:
         if (row := placed.get(each.document)) is not None:
@@ -161,12 +157,12 @@ def repair(client: ErpnextClient, deliveries: Iterable[LateDelivery]) -> Iterato
     by_shift: dict[str, list[Day]] = defaultdict(list)
     for day in days:
         by_shift[day.shift_type].append(day)
-    machines = {SCHEDULER, client.logged_user()}
+    us = client.logged_user()
     synced = synced_shifts(client)
     for shift_type, members in by_shift.items():
         opened = []
         for day in members:
-            refused = _open(client, day, machines, synced)
+            refused = _open(client, day, us, synced)
             if refused is None:
                 opened.append(day)
             else:
@@ -177,7 +173,7 @@ def repair(client: ErpnextClient, deliveries: Iterable[LateDelivery]) -> Iterato
                 yield _outcome(client, day)
 
 
-def _open(client: ErpnextClient, day: Day, machines: set[str], synced: Mapping[str, datetime]) -> Repair | None:
+def _open(client: ErpnextClient, day: Day, us: str, synced: Mapping[str, datetime]) -> Repair | None:
     """Make the day one that auto attendance has not looked at. What is in the way of that is returned."""
     try:
         checkins = _checkins(client, day)
@@ -191,7 +187,7 @@ def _open(client: ErpnextClient, day: Day, machines: set[str], synced: Mapping[s
             _FIELDS,
             [("employee", "=", day.employee), ("attendance_date", "=", str(day.attendance_date))],
         )
-        absent = to_cancel(rows, day.shift_type, machines, {row["attendance"] or None for row in checkins})
+        absent = to_cancel(rows, day.shift_type, us, {row["attendance"] or None for row in checkins})
         if isinstance(absent, str):
             return Repair(day, "left alone", absent)
         # While the Absent stands, ERPNext's own job sets all of them aside again and does no harm. Without it, the job
@@ -223,17 +219,16 @@ def _skipped(checkins: Iterable[Document]) -> list[Document]:
     return [row for row in checkins if row["skip_auto_attendance"]]
 
 
-def to_cancel(
-    rows: Sequence[Document], shift_type: str, machines: set[str], counted: set[str | None]
-) -> Document | str | None:
+def to_cancel(rows: Sequence[Document], shift_type: str, us: str, counted: set[str | None]) -> Document | str | None:
     """The Absent that stands in the way of a day; None where an earlier repair has cancelled it; or why not to touch.
 
     Args:
         rows: Every attendance of the employee and the day.
         shift_type: The shift that is to be processed again.
-        machines: The users as whom auto attendance runs.
+        us: The user as whom we cancel. Auto attendance runs as this one, when we ask for it, or as ERPNext's jobs do.
         counted: The attendances that count the day's check-ins; None is among them where one is not counted.
     """
+    machines = {SCHEDULER, us}
 
     def automatic(row: Document) -> bool:
         by_a_person = row["leave_type"] or row["leave_application"] or row["attendance_request"]
@@ -241,7 +236,7 @@ def to_cancel(
 
     standing = [row for row in rows if row["docstatus"] != CANCELLED]
     if not standing:
-        if any(automatic(row) and row["modified_by"] in machines for row in rows):
+        if any(automatic(row) and row["modified_by"] == us for row in rows):
             return None
         return "there is no attendance of that day, and none that a repair has cancelled"
     row = standing[0]
