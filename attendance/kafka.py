@@ -480,6 +480,35 @@ async def read(
         await consumer.stop()
 
 
+async def until_through(settings: KafkaSettings, topic: str, group: str, client_id: str) -> None:
+    """Return when a consumer group has committed all that the topic holds at the time of the call.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or there is no such topic.
+    """
+    consumer = create_consumer(settings, topic, client_id=client_id)
+    admin = AIOKafkaAdminClient(**_connection(settings, client_id))
+    try:
+        partitions = await _begin(consumer, topic)
+        await admin.start()
+        first: Mapping[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+        # Where nothing is held there may never have been anything to commit.
+        missing = {tp: end for tp, end in (await consumer.end_offsets(partitions)).items() if end > first[tp]}
+        while True:
+            if missing:
+                committed = await admin.list_consumer_group_offsets(group, partitions=list(missing))
+                missing = {tp: end for tp, end in missing.items() if tp not in committed or committed[tp].offset < end}
+            if not missing:
+                return
+            log.debug("A consumer group is waited for.", topic=topic, group=group, partitions=len(missing))
+            await asyncio.sleep(1)
+    except KafkaError as error:
+        raise _unavailable(settings, error) from error
+    finally:
+        await consumer.stop()
+        await admin.close()
+
+
 async def snapshot(settings: KafkaSettings, topic: str, client_id: str) -> list[ConsumerRecord]:
     """All that `read` gives, at once. For topics that are known to be small.
 

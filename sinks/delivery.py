@@ -331,6 +331,8 @@ class Deliverer:
             self._blame.acquit(entry)
             if isinstance(result, Delivered):
                 self._metrics.count("punchstream_deliveries_total", status=result.status)
+                if result.late is not None:
+                    self._metrics.count("punchstream_late_deliveries_total", shift_type=result.late.shift_type or "")
             else:
                 self._metrics.count("punchstream_dead_letters_total", stage=STAGE, reason=result.reason)
 
@@ -351,6 +353,7 @@ class Deliverer:
             target=self._target.name,
             delivered_at=now(),
             attempts=entry.attempts,
+            late=result.late,
         )
         return OutRecord(self._topics["deliveries"], delivery.key, delivery.encode())
 

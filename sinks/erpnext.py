@@ -9,7 +9,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import Final, TypeVar
 
 import structlog
@@ -27,7 +26,8 @@ from attendance.errors import (
     TargetUnavailable,
 )
 from attendance.settings import ErpnextSettings, SinkSettings
-from attendance.times import to_wall_clock, zone
+from attendance.times import now, zone
+from sinks import lateness
 from sinks.base import Delivered, Result
 
 log = structlog.get_logger(__name__)
@@ -143,7 +143,10 @@ class ErpnextTarget:
         except TargetRejected as error:
             otherwise = TargetRefused(f"Employee Checkin cannot be looked up: {error}")
         self._stores |= attempt.stores
-        return [results.get(index, otherwise if index not in attempt.held else None) for index in range(len(checkins))]
+        answers = [
+            results.get(index, otherwise if index not in attempt.held else None) for index in range(len(checkins))
+        ]
+        return lateness.mark(client, checkins, answers, self._site_zone, now())
 
 
 def to_document(checkin: Checkin, site_zone: str, *, event_id: bool) -> Document:
@@ -154,11 +157,10 @@ def to_document(checkin: Checkin, site_zone: str, *, event_id: bool) -> Document
     """
     if not checkin.employee.strip():
         raise InvalidRecord(Reason.UNKNOWN_EMPLOYEE, "a check-in without an employee")
-    zone_name = checkin.device_timezone if checkin.checkin_time == "device_local" else site_zone
     try:
-        wall_clock: datetime = to_wall_clock(checkin.event_time, zone_name)
+        wall_clock = checkin.wall_clock(site_zone)
     except (ConfigurationError, OverflowError) as error:
-        raise InvalidRecord(Reason.UNREADABLE_TIME, f"no time in {zone_name}: {error}") from error
+        raise InvalidRecord(Reason.UNREADABLE_TIME, f"no time at the site: {error}") from error
     document: Document = {
         "doctype": CHECKIN,
         "employee": checkin.employee,
