@@ -238,8 +238,9 @@ def test_a_batch_that_is_too_large_for_what_stands_in_front_is_halved_until_it_f
     assert {result.status for result in first if isinstance(result, Delivered)} == {"created"}
     assert {result.status for result in second if isinstance(result, Delivered)} == {"already_there"}
     assert len(site.checkins()) == len(first) == 200
-    assert asked[1] - asked[0] == 31  # 200, 2 of 100, 4 of 50 and 8 of 25 do not fit; 16 of 12 or 13 do
-    assert requests(site) - asked[1] == 31 + 16
+    shifts = 1  # asked for once in each call, because the punches are old
+    assert asked[1] - asked[0] == 31 + shifts  # 200, 2 of 100, 4 of 50 and 8 of 25 do not fit; 16 of 12 or 13 do
+    assert requests(site) - asked[1] == 31 + 16 + shifts
 
 
 def test_many_documents_that_are_forbidden_do_not_keep_the_others_of_their_batch_from_being_stored(
