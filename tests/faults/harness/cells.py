@@ -1,0 +1,292 @@
+"""The cells of the matrix, and how one is run: load, one fault, the verdict."""
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from attendance.errors import InvalidRecord
+from attendance.event import RawEvent
+from attendance.checkin import Checkin
+from attendance.outcomes import Delivery
+from attendance.times import now
+from harness.cluster import Cluster, Victim
+from harness.faults import FAULTS, LASTS, Fault, has_struck, strike
+from harness.load import Load
+from harness.network import Network
+from harness.oracle import problems
+from harness.pipeline import ERPNEXT_ZONE, ErpnextVictim, Member, Pipeline
+from punchstream.audit import Report, audit
+from sandbox.fleet.model import FleetPlan
+from sandbox.fleet.plan import Shape, plan as make_plan
+from sandbox.process import ProcessFailed
+
+Target = Literal["push", "stream", "sink", "broker", "leader", "erpnext"]
+
+LEAST_LOAD = 15.0  # seconds
+LOAD_AFTERWARDS = 8.0  # seconds of load after a fault that lasts
+SHAPE = Shape(
+    terminals=9,
+    people=60,
+    punches=600,
+    days=2,
+    repeats=0.15,
+    unknown_users=2,
+    inactive=2,
+    implausible=4,
+    unreadable_times=3,
+    malformed=4,
+    unreadable_bodies=2,
+)
+WITHHELD = 5
+SETTLE_SECONDS = 120.0
+POINT_SECONDS = 20.0  # a process that stopped itself is let go on after so long
+JOINERS = {"stream: during a rebalance", "stream: during recovery", "sink: during a rebalance"}
+ERPNEXT_WROTE = "after ERPNext wrote, before it answered"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One fault at one place. With a `point` the process strikes itself when it gets there."""
+
+    target: Target
+    fault: Fault
+    point: str = ""
+    lasts: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """As it is chosen by `CELLS`."""
+        return f"{self.target} {self.fault}" + (f" {self.point.removeprefix(f'{self.target}: ')}" if self.point else "")
+
+    @property
+    def alone(self) -> bool:
+        """Whether it strikes what all cells share."""
+        return self.target in {"broker", "leader"}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a cell. `delay` is the longest from a punch's first try to its row in ERPNext, in seconds."""
+
+    cell: Cell
+    victim: str
+    raw: int = 0
+    resent: int = 0
+    repeated_checkins: int = 0
+    already_there: int = 0
+    delay: float = 0.0
+    seconds: float = 0.0
+    problems: tuple[str, ...] = ()
+
+
+def matrix() -> list[Cell]:
+    """Every cell."""
+    cells = [
+        Cell(target, fault, lasts=LASTS[fault])
+        for target in ("push", "stream", "sink", "broker", "leader")
+        for fault in FAULTS
+    ]
+    points: tuple[tuple[Target, str], ...] = (
+        ("push", "after Kafka has the raw events"),
+        ("stream", "after output, before state"),
+        ("stream", "after state, before commit"),
+        ("stream", "stream: during a rebalance"),
+        ("stream", "stream: during recovery"),
+        ("sink", ERPNEXT_WROTE),
+        ("sink", "after the delivery record, before commit"),
+        ("sink", "sink: during a rebalance"),
+    )
+    cells += [Cell(target, "SIGKILL", point) for target, point in points]
+    cells += [Cell(target, "SIGSTOP", point, POINT_SECONDS) for target, point in points]
+    return [*cells, *(Cell("erpnext", fault, lasts=LASTS[fault] / 2) for fault in FAULTS if fault != "SIGTERM")]
+
+
+def run(cell: Cell, seed: int, cluster: Cluster, network: Network, directory: Path) -> Result:
+    """Run one cell. What goes wrong with the product is in the result; nothing is raised for it.
+
+    Args:
+        cell: Which.
+        seed: Of the load, the victim and the moments.
+        cluster: The brokers, whole.
+        network: Between all processes.
+        directory: Not there yet; for logs and data.
+    """
+    started = time.monotonic()
+    directory.mkdir(parents=True)
+    random_ = random.Random(f"{seed} {cell.name}")
+    plan = make_plan(random_.getrandbits(32), now(), SHAPE)
+    prefix = f"cell-{random_.getrandbits(32):08x}"
+    result = Result(cell, cell.target)
+    with Pipeline(directory, cluster, network, plan, prefix, WITHHELD) as pipeline:
+        try:
+            scene = _Scene(cell, random_, pipeline, cluster, network, plan)
+            result = scene.play(result)
+        except (AssertionError, TimeoutError, ProcessFailed) as error:
+            result = replace(result, problems=(*result.problems, f"{type(error).__name__}: {error}"))
+    if not result.problems:
+        cluster.delete_topics(prefix)
+    return replace(result, seconds=time.monotonic() - started)
+
+
+class _Scene:
+    """One run of a cell."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        random_: random.Random,
+        pipeline: Pipeline,
+        cluster: Cluster,
+        network: Network,
+        plan: FleetPlan,
+    ) -> None:
+        self._cell = cell
+        self._random = random_
+        self._pipeline = pipeline
+        self._cluster = cluster
+        self._network = network
+        self._plan = plan
+
+    def play(self, result: Result) -> Result:
+        """Start everything, send the load, strike, wait until all is settled, and judge."""
+        cell, pipeline = self._cell, self._pipeline
+        name = f"{cell.target}-{self._random.choice('12')}"
+        # The first punches are due soon, so the point is reached while others are still under way.
+        program = (points_program(), cell.point, str(self._random.randint(5, 60)), cell.fault)
+        at_work = bool(cell.point) and cell.point not in JOINERS
+        pipeline.start({name: program} if at_work else {})
+        load = Load(self._plan, pipeline.doors, max(LEAST_LOAD, 6 + cell.lasts + LOAD_AFTERWARDS))
+        load.start()
+        if at_work:
+            victim: Victim = pipeline.members[name]
+            self._await_point(pipeline.members[name])
+        elif cell.point:
+            self._pass(self._random.uniform(4, 6))
+            victim = pipeline.member(f"{cell.target}-3")
+            assert isinstance(victim, Member)
+            victim.start(program[0], cell.point, "1", cell.fault)
+            self._await_point(victim)
+        else:
+            self._pass(self._random.uniform(3, 6))
+            victim = self._victim(name)
+            strike(cell.fault, victim, self._network, self._while_it_lasts)
+        result = replace(result, victim=victim.name)
+        if cell.lasts == 0:
+            self._while_it_lasts()
+        pipeline.until(lambda: not load.running, SETTLE_SECONDS + 60)
+        if cell.alone:
+            self._cluster.wait_until_whole()
+        return self._judge(result, load)
+
+    def _victim(self, name: str) -> Victim:
+        match self._cell.target:
+            case "leader" | "broker":
+                leader = self._cluster.coordinator(self._pipeline.kafka.group("stream"))
+                others = [node for node in self._cluster.nodes if node is not leader]
+                return leader if self._cell.target == "leader" else self._random.choice(others)
+            case "erpnext":
+                return ErpnextVictim(self._pipeline.stand_in)
+            case _:
+                return self._pipeline.members[name]
+
+    def _await_point(self, victim: Member) -> None:
+        """Return when the process has struck itself and, if it only stopped, goes on."""
+        number = signal.Signals[self._cell.fault]
+        if self._cell.point == ERPNEXT_WROTE:
+            close = {"action": "close_after_write", "times": None, "probability": 0.3}
+            paths = ("insert_many", "POST /api/resource/Employee Checkin")
+            self._pipeline.stand_in.knobs(faults=[{**close, "match": path} for path in paths])
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not has_struck(victim, number):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{victim.name} never got to: {self._cell.point}")
+            time.sleep(0.05)
+        self._pipeline.stand_in.knobs(faults=[])
+        if number == signal.SIGSTOP:
+            self._while_it_lasts()
+            victim.process.resume()
+
+    def _while_it_lasts(self) -> None:
+        """The new employees come in the middle of the trouble."""
+        self._pass(self._cell.lasts * self._random.uniform(0.1, 0.6))
+        if self._cell.target != "erpnext":
+            self._pipeline.map_withheld()
+        self._pass(self._cell.lasts * 0.4)
+
+    def _pass(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        self._pipeline.until(lambda: time.monotonic() >= deadline, seconds + 30)
+
+    def _judge(self, result: Result, load: Load) -> Result:
+        pipeline, plan, tally = self._pipeline, self._plan, load.tally
+        if self._cell.target == "erpnext":
+            pipeline.map_withheld()
+        wanted = plan.expectation.totals().delivered
+        found: list[str] = []
+        report = Report()
+        rows: list[dict[str, Any]] = []
+
+        def settled() -> bool:
+            nonlocal found, report, rows
+            rows = pipeline.stand_in.checkins()
+            if len(rows) < wanted:
+                return False
+            report = asyncio.run(audit(pipeline.kafka, erpnext=pipeline.erpnext))
+            raw_ids = set(_raw_ids(pipeline.values("raw")))
+            found = problems(plan, tally, report, raw_ids, rows, pipeline.withheld, ERPNEXT_ZONE)
+            return not found
+
+        try:
+            pipeline.until(settled, SETTLE_SECONDS)
+        except TimeoutError:
+            report = asyncio.run(audit(pipeline.kafka, erpnext=pipeline.erpnext))
+            found = problems(
+                plan, tally, report, set(_raw_ids(pipeline.values("raw"))), rows, pipeline.withheld, ERPNEXT_ZONE
+            )
+        checkins = [Checkin.decode(value).event_id for value in pipeline.values("checkins") if value]
+        deliveries = [Delivery.decode(value) for value in pipeline.values("deliveries") if value]
+        return replace(
+            result,
+            raw=report.raw,
+            resent=report.raw - plan.expectation.totals().raw,
+            repeated_checkins=len(checkins) - len(set(checkins)),
+            already_there=sum(each.status == "already_there" for each in deliveries),
+            delay=_longest_delay(plan, rows, load.first_tries(), pipeline.withheld),
+            problems=tuple(found),
+        )
+
+
+def points_program() -> str:
+    """The program that strikes itself at a point."""
+    return str(Path(__file__).with_name("points.py"))
+
+
+def _raw_ids(values: list[bytes | None]) -> Iterator[str]:
+    for value in values:
+        try:
+            yield RawEvent.decode(value).event_id
+        except InvalidRecord:
+            continue
+
+
+def _longest_delay(plan: FleetPlan, rows: list[dict[str, Any]], first_tries: dict[str, float], withheld: Any) -> float:
+    """From the terminal's first try to the row, in seconds. Who was mapped late waited for that."""
+    zone = ZoneInfo(ERPNEXT_ZONE)
+    return max(
+        (
+            datetime.fromisoformat(row["creation"]).replace(tzinfo=zone).timestamp() - first_tries[row["event_id"]]
+            for row in rows
+            if row["employee"] not in withheld and row["event_id"] in first_tries
+        ),
+        default=0.0,
+    )
+
+
+Progress = Callable[[Result], None]
