@@ -28,6 +28,10 @@ log = structlog.get_logger(__name__)
 MAX_RECORD_BYTES = 2 * 1024 * 1024  # a dead letter holds a whole request body
 WANTED_REPLICAS = 3
 
+# aiokafka 0.14 does not look for a partition's new leader where the old one refuses to tell the offset to begin at. It
+# asks the same broker until its metadata are this old; by default that is five minutes.
+METADATA_MAX_AGE_MS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class OutRecord:
@@ -116,6 +120,7 @@ def create_consumer(
         auto_offset_reset="earliest",
         session_timeout_ms=session,
         heartbeat_interval_ms=session // 6,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
         # The embedded broker answers a fetch only when half of this is over.
         fetch_max_wait_ms=100,
         **options,

@@ -31,6 +31,7 @@ from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.settings import KafkaSettings, StreamSettings
 from attendance.user_map import UserMap
+from streams.memory import Table
 from streams.pipeline import Pipeline, Rules
 from streams.step import Step
 from streams.transport import Transport
@@ -63,7 +64,7 @@ def create_app(
         ConfigurationError: a setting of Kafka is wrong or missing.
     """
     producer = Producer(kafka, f"{kafka.topic_prefix}-stream")
-    app = faust.App(**faust_settings(kafka))
+    app = faust.App(**faust_settings(kafka), Table=Table)
     app.transport = Transport(app.conf.broker_consumer, app)
     raw = app.topic(kafka.topics["raw"], **_BYTES)
     memory = app.Table(
@@ -215,6 +216,7 @@ def faust_settings(kafka: KafkaSettings) -> dict[str, Any]:
         "broker_commit_interval": 1.0,
         "broker_max_poll_records": 500,
         "consumer_auto_offset_reset": "earliest",
+        "consumer_metadata_max_age_ms": clients.METADATA_MAX_AGE_MS,
         "processing_guarantee": "at_least_once",
         "stream_wait_empty": True,
         "store": "memory://",

@@ -74,6 +74,14 @@ def pack(kept: Sequence[Punch]) -> bytes:
     return b"".join(_ENTRY.pack(*punch) for punch in kept)
 
 
+def reaches(state: bytes | None) -> int:
+    """The offset of the last record that is in a packed memory, -1 for none.
+
+    A user's memory only grows by later records of the same partition, so of two the one that reaches further is newer.
+    """
+    return max((punch.offset for punch in unpack(state)), default=-1)
+
+
 def judge(kept: Sequence[Punch], punch: Punch, window: float) -> Judgement:
     """Tell a punch from those that were kept before it.
 

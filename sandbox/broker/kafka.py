@@ -83,9 +83,7 @@ class Kafka(Broker):
     supports_idempotence: ClassVar[bool] = True
     start_seconds: ClassVar[float] = 60.0
 
-    def __init__(
-        self, directory: Path, *, nodes: int = 1, advertise: Callable[[int], int] = lambda port: port
-    ) -> None:
+    def __init__(self, directory: Path, *, nodes: int = 1, advertise: Callable[[int], int] = lambda port: port) -> None:
         """Nothing is started yet.
 
         Args:

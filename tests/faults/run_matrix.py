@@ -44,10 +44,6 @@ def main() -> int:
     results = run_all(cells, arguments.seed, directory, console)
     console.print(report.table(results))
     failed = [result for result in results if result.problems]
-    for result in failed:
-        console.print(f"\n{result.cell.name}:", style="red", markup=False)
-        for problem in result.problems[:10]:
-            console.print(f"  {problem}", markup=False)
     console.print(f"\n{len(failed)} of {len(results)} failed. {(time.monotonic() - started) / 60:.1f} min.")
     if failed:
         console.print(f"Again: make faults SEED={arguments.seed}. Logs: {directory}", soft_wrap=True)
@@ -70,7 +66,9 @@ def run_all(cells: Sequence[Cell], seed: int, directory: Path, console: Console)
     def note(result: Result) -> None:
         results[result.cell] = result
         verdict = "FAILED" if result.problems else "ok"
-        console.print(f"{len(results)}/{len(cells)} {result.cell.name}: {verdict}, {result.seconds:.0f} s", markup=False)
+        console.print(
+            f"{len(results)}/{len(cells)} {result.cell.name}: {verdict}, {result.seconds:.0f} s", markup=False
+        )
 
     with Network() as network, cluster(brokers, network) as kafka:
         with ThreadPoolExecutor(ABREAST) as pool:

@@ -88,10 +88,11 @@ class Stream:
             process.kill()
             process.wait()
 
-    def send(self, topic: Name, *records: tuple[bytes, bytes]) -> None:
+    def send(self, topic: Name, *records: tuple[bytes, bytes], partition_key: bytes | None = None) -> None:
         async def send() -> None:
             producer = Producer(self.kafka, "test")
-            await producer.send(*(OutRecord(self.kafka.topics[topic], key, value) for key, value in records))
+            name = self.kafka.topics[topic]
+            await producer.send(*(OutRecord(name, key, value, partition_key=partition_key) for key, value in records))
             await producer.stop()
 
         asyncio.run(send())

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dedup import Judgement, Punch, Verdict, judge, pack, remember, unpack
+from streams.dedup import Judgement, Punch, Verdict, judge, pack, reaches, remember, unpack
 
 WINDOW = 60
 HORIZON = 90 * 86400
@@ -152,3 +152,11 @@ def test_the_size_of_the_memory_is_bounded_by_window_and_horizon(arrivals: list[
 
     # Of one kind at most one punch in each stretch of a window; two kinds, IN and OUT, may stand side by side.
     assert len(kept) <= 2 * (horizon // WINDOW + 1)
+
+
+def test_of_two_memories_the_one_that_reaches_a_later_record_is_newer() -> None:
+    first = Punch(1000, 1, partition=3, offset=7)
+    late_upload = Punch(500, 1, partition=3, offset=9)
+    older = pack(remember([], first, HORIZON))
+    newer = pack(remember([first], late_upload, HORIZON))
+    assert reaches(None) < reaches(older) < reaches(newer) == 9

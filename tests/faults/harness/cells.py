@@ -4,27 +4,31 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
+import orjson
+
+from attendance.checkin import Checkin
 from attendance.errors import InvalidRecord
 from attendance.event import RawEvent
-from attendance.checkin import Checkin
 from attendance.outcomes import Delivery
 from attendance.times import now
 from harness.cluster import Cluster, Victim
 from harness.faults import FAULTS, LASTS, Fault, has_struck, strike
 from harness.load import Load
 from harness.network import Network
-from harness.oracle import problems
+from harness.oracle import Rows, problems, together
 from harness.pipeline import ERPNEXT_ZONE, ErpnextVictim, Member, Pipeline
 from punchstream.audit import Report, audit
-from sandbox.fleet.model import FleetPlan
-from sandbox.fleet.plan import Shape, plan as make_plan
+from sandbox.fleet.model import FleetPlan, Outcome, Transmission
+from sandbox.fleet.plan import Shape
+from sandbox.fleet.plan import plan as make_plan
+from sandbox.fleet.send import Tally
 from sandbox.process import ProcessFailed
 
 Target = Literal["push", "stream", "sink", "broker", "leader", "erpnext"]
@@ -158,9 +162,10 @@ class _Scene:
         """Start everything, send the load, strike, wait until all is settled, and judge."""
         cell, pipeline = self._cell, self._pipeline
         name = f"{cell.target}-{self._random.choice('12')}"
-        # The first punches are due soon, so the point is reached while others are still under way.
-        program = (points_program(), cell.point, str(self._random.randint(5, 60)), cell.fault)
         at_work = bool(cell.point) and cell.point not in JOINERS
+        # Records come in their hundreds, so this is reached while most are still to come.
+        times = 1 if cell.point in {*JOINERS, ERPNEXT_WROTE} else self._random.randint(5, 60)
+        program = (points_program(), cell.point, str(times), cell.fault)
         pipeline.start({name: program} if at_work else {})
         load = Load(self._plan, pipeline.doors, max(LEAST_LOAD, 6 + cell.lasts + LOAD_AFTERWARDS))
         load.start()
@@ -171,7 +176,7 @@ class _Scene:
             self._pass(self._random.uniform(4, 6))
             victim = pipeline.member(f"{cell.target}-3")
             assert isinstance(victim, Member)
-            victim.start(program[0], cell.point, "1", cell.fault)
+            victim.start(*program)
             self._await_point(victim)
         else:
             self._pass(self._random.uniform(3, 6))
@@ -180,7 +185,10 @@ class _Scene:
         result = replace(result, victim=victim.name)
         if cell.lasts == 0:
             self._while_it_lasts()
-        pipeline.until(lambda: not load.running, SETTLE_SECONDS + 60)
+        if cell.target == "erpnext":
+            pipeline.until(lambda: pipeline.stand_in.process.running, SETTLE_SECONDS)
+            pipeline.map_withheld()
+        pipeline.until(lambda: not load.running, SETTLE_SECONDS)
         if cell.alone:
             self._cluster.wait_until_whole()
         return self._judge(result, load)
@@ -214,53 +222,69 @@ class _Scene:
             victim.process.resume()
 
     def _while_it_lasts(self) -> None:
-        """The new employees come in the middle of the trouble."""
-        self._pass(self._cell.lasts * self._random.uniform(0.1, 0.6))
+        """The employees that were withheld come in the middle of the trouble; an ERPNext that is away knows nobody."""
+        before = self._cell.lasts * self._random.uniform(0.1, 0.9)
+        self._pass(before)
         if self._cell.target != "erpnext":
             self._pipeline.map_withheld()
-        self._pass(self._cell.lasts * 0.4)
+        self._pass(self._cell.lasts - before)
 
     def _pass(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         self._pipeline.until(lambda: time.monotonic() >= deadline, seconds + 30)
 
     def _judge(self, result: Result, load: Load) -> Result:
-        pipeline, plan, tally = self._pipeline, self._plan, load.tally
-        if self._cell.target == "erpnext":
-            pipeline.map_withheld()
-        wanted = plan.expectation.totals().delivered
-        found: list[str] = []
-        report = Report()
-        rows: list[dict[str, Any]] = []
-
-        def settled() -> bool:
-            nonlocal found, report, rows
-            rows = pipeline.stand_in.checkins()
-            if len(rows) < wanted:
-                return False
-            report = asyncio.run(audit(pipeline.kafka, erpnext=pipeline.erpnext))
-            raw_ids = set(_raw_ids(pipeline.values("raw")))
-            found = problems(plan, tally, report, raw_ids, rows, pipeline.withheld, ERPNEXT_ZONE)
-            return not found
-
-        try:
-            pipeline.until(settled, SETTLE_SECONDS)
-        except TimeoutError:
-            report = asyncio.run(audit(pipeline.kafka, erpnext=pipeline.erpnext))
-            found = problems(
-                plan, tally, report, set(_raw_ids(pipeline.values("raw"))), rows, pipeline.withheld, ERPNEXT_ZONE
-            )
+        pipeline, plan = self._pipeline, self._plan
+        report, rows, found = settle(pipeline, plan, load.tally)
         checkins = [Checkin.decode(value).event_id for value in pipeline.values("checkins") if value]
         deliveries = [Delivery.decode(value) for value in pipeline.values("deliveries") if value]
+        if self._cell.target == "stream" and not found:
+            found = self._second_taps_again(load.tally)
         return replace(
             result,
             raw=report.raw,
             resent=report.raw - plan.expectation.totals().raw,
             repeated_checkins=len(checkins) - len(set(checkins)),
             already_there=sum(each.status == "already_there" for each in deliveries),
-            delay=_longest_delay(plan, rows, load.first_tries(), pipeline.withheld),
+            delay=_longest_delay(rows, load.first_tries(), pipeline.withheld),
             problems=tuple(found),
         )
+
+    def _second_taps_again(self, before: Tally) -> list[str]:
+        """What is wrong after both workers have read their memory back and the second taps come again, alone.
+
+        Whose memory lacks the first tap takes the second for a punch of its own.
+        """
+        for member in self._pipeline.members.values():
+            if member.stage == "stream":
+                member.process.kill()
+        load = Load(only(self._plan, "repeat"), self._pipeline.doors, 1.0)
+        load.start()
+        self._pipeline.until(lambda: not load.running, SETTLE_SECONDS)
+        return settle(self._pipeline, self._plan, before, load.tally)[-1]
+
+
+def settle(pipeline: Pipeline, plan: FleetPlan, *tallies: Tally) -> tuple[Report, Rows, list[str]]:
+    """Wait until nothing is wrong, or for long enough: the audit, ERPNext's rows, and what is wrong."""
+    wanted = plan.expectation.totals().delivered
+    look: tuple[Report, Rows, list[str]] = Report(), [], ["nothing was looked at"]
+
+    def settled(*, at_last: bool = False) -> bool:
+        nonlocal look
+        rows = pipeline.stand_in.checkins()
+        if len(rows) < wanted and not at_last:
+            return False
+        report = asyncio.run(audit(pipeline.kafka, erpnext=pipeline.erpnext))
+        raw_ids = set(_event_ids(pipeline.values("raw")))
+        found = problems(plan, together(tallies), report, raw_ids, rows, pipeline.withheld, ERPNEXT_ZONE)
+        look = report, rows, found
+        return not found
+
+    try:
+        pipeline.until(settled, SETTLE_SECONDS)
+    except TimeoutError:
+        settled(at_last=True)
+    return look
 
 
 def points_program() -> str:
@@ -268,7 +292,25 @@ def points_program() -> str:
     return str(Path(__file__).with_name("points.py"))
 
 
-def _raw_ids(values: list[bytes | None]) -> Iterator[str]:
+def only(plan: FleetPlan, outcome: Outcome) -> FleetPlan:
+    """The plan with only those transmitted events that must end so."""
+    events = plan.expectation.events
+    transmissions: dict[str, tuple[Transmission, ...]] = {}
+    for device_id, sent in plan.transmissions.items():
+        chosen = {
+            id_: event
+            for one in sent
+            if one.event_ids is not None
+            for id_, event in zip(one.event_ids, orjson.loads(one.body)["events"], strict=True)
+            if id_ is not None and events[id_].outcome == outcome
+        }
+        if chosen:
+            body = orjson.dumps({"device_id": device_id, "events": list(chosen.values())})
+            transmissions[device_id] = (Transmission(device_id, body, tuple(chosen), 0.0),)
+    return replace(plan, transmissions=transmissions)
+
+
+def _event_ids(values: list[bytes | None]) -> Iterator[str]:
     for value in values:
         try:
             yield RawEvent.decode(value).event_id
@@ -276,7 +318,7 @@ def _raw_ids(values: list[bytes | None]) -> Iterator[str]:
             continue
 
 
-def _longest_delay(plan: FleetPlan, rows: list[dict[str, Any]], first_tries: dict[str, float], withheld: Any) -> float:
+def _longest_delay(rows: Rows, first_tries: dict[str, float], withheld: Collection[str]) -> float:
     """From the terminal's first try to the row, in seconds. Who was mapped late waited for that."""
     zone = ZoneInfo(ERPNEXT_ZONE)
     return max(
@@ -287,6 +329,3 @@ def _longest_delay(plan: FleetPlan, rows: list[dict[str, Any]], first_tries: dic
         ),
         default=0.0,
     )
-
-
-Progress = Callable[[Result], None]

@@ -1,6 +1,7 @@
 """Three brokers of Apache Kafka behind the network, and who of them does what."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,12 +57,14 @@ class Cluster:
         self._kafka = kafka
         self.nodes = nodes
         self.bootstrap_servers = kafka.bootstrap_servers
+        self._supervising = threading.Lock()
 
     def supervise(self) -> None:
-        """Start again what has ended."""
-        for node in self.nodes:
-            if not node.process.running:
-                node.process.start()
+        """Start again what has ended. Cells that run abreast may all call this."""
+        with self._supervising:
+            for node in self.nodes:
+                if not node.process.running:
+                    node.process.start()
 
     def coordinator(self, group: str) -> Node:
         """The broker that coordinates a consumer group, and so leads its part of the offsets topic."""

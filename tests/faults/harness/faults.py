@@ -14,7 +14,7 @@ FAULTS: tuple[Fault, ...] = ("SIGKILL", "SIGTERM", "SIGSTOP", "cut", "latency")
 
 LATENCY_SECONDS = 2.0
 LASTS: dict[Fault, float] = {"SIGKILL": 0.0, "SIGTERM": 0.0, "SIGSTOP": 60.0, "cut": 20.0, "latency": 15.0}
-"""Seconds. The session of a consumer is over after 6: a process that sleeps or is cut off longer wakes up as a zombie."""
+"""Seconds. A consumer's session is over after 6: a process that sleeps or is cut off longer wakes up as a zombie."""
 
 
 def strike(fault: Fault, victim: Victim, network: Network, lasts: Callable[[], None]) -> None:
@@ -33,9 +33,7 @@ def strike(fault: Fault, victim: Victim, network: Network, lasts: Callable[[], N
         case "cut" | "latency":
             ports = victim.ports
             trouble = (
-                network.cut(victim.pid, *ports)
-                if fault == "cut"
-                else network.slow(LATENCY_SECONDS, victim.pid, *ports)
+                network.cut(victim.pid, *ports) if fault == "cut" else network.slow(LATENCY_SECONDS, victim.pid, *ports)
             )
             try:
                 lasts()

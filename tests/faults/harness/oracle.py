@@ -12,6 +12,19 @@ from sandbox.fleet.send import Tally
 Rows = Sequence[Mapping[str, Any]]
 
 
+def together(tallies: Sequence[Tally]) -> Tally:
+    """The tallies of several loads as that of one."""
+    return Tally(
+        acknowledged=sum((each.acknowledged for each in tallies), Counter()),
+        rejected_events=sum(each.rejected_events for each in tallies),
+        refused_bodies=sum(each.refused_bodies for each in tallies),
+        transmissions=sum(each.transmissions for each in tallies),
+        attempts=sum(each.attempts for each in tallies),
+        attempted_events=sum(each.attempted_events for each in tallies),
+        contradictions=[line for each in tallies for line in each.contradictions],
+    )
+
+
 def problems(
     plan: FleetPlan,
     tally: Tally,

@@ -25,7 +25,7 @@ from sandbox.process import ChildProcess
 
 ERPNEXT_ZONE = "Asia/Riyadh"
 PARTITIONS = 4
-READY_SECONDS = 60
+READY_SECONDS = 150
 RESTART_SECONDS = 1.0
 STAGES = ("directory", "stream-1", "stream-2", "sink-1", "sink-2", "push-1", "push-2")
 
@@ -95,7 +95,7 @@ class Pipeline:
             network: Between all processes.
             plan: Whose devices and employees it serves.
             prefix: Of the topics.
-            withheld: So many employees, the plan's choice, are not in ERPNext before `map_withheld`.
+            withheld: So many employees, as the prefix chooses, are not in ERPNext before `map_withheld`.
         """
         self._directory = directory
         self._cluster = cluster
@@ -141,7 +141,7 @@ class Pipeline:
         self.doors: list[int] = []  # where terminals reach a push process
         known = employees(plan)
         who_punch = [person.employee for person in plan.people if person.employee and person.status == "Active"]
-        self.withheld = frozenset(random.Random(plan.now.timestamp()).sample(who_punch, withheld))
+        self.withheld = frozenset(random.Random(prefix).sample(who_punch, withheld))
         self._late = [row for row in known if row["name"] in self.withheld]
         self._known = [row for row in known if row["name"] not in self.withheld]
 
@@ -181,9 +181,10 @@ class Pipeline:
         self.until(self._all_take_part, READY_SECONDS)
 
     def supervise(self) -> None:
-        """Start again what has ended."""
+        """Start again what has ended, brokers included."""
+        self._cluster.supervise()
         if not self.stand_in.process.running:
-            self.stand_in.start()
+            self.stand_in.start()  # returns when it answers
         for member in self.members.values():
             member.supervise()
 
