@@ -1,6 +1,7 @@
 """`make faults`: every cell of the fault matrix on one cluster. Exit status 0 only when none fails."""
 
 import argparse
+import logging
 import random
 import re
 import shutil
@@ -20,6 +21,7 @@ from harness.cluster import Cluster, cluster
 from harness.network import Network
 
 PAGE = Path(__file__).parents[2] / "docs" / "guarantees.md"
+WIDTH = 160  # where nobody looks at a terminal
 ABREAST = 3  # cells that strike only their own processes; most of a cell is waiting
 
 
@@ -31,13 +33,14 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="Print the names of the cells, and run none.")
     parser.add_argument("--write", action="store_true", help="Put the table into docs/guarantees.md.")
     arguments = parser.parse_args()
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     cells = [cell for cell in matrix() if re.search(arguments.cells, cell.name)]
     if arguments.list:
         for cell in cells:
             console.print(cell.name)
         return 0
     logs.configure("WARNING", "text")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says of our faults is no news
     console.print(f"{len(cells)} cells, seed {arguments.seed}.")
     directory = Path(tempfile.mkdtemp(prefix="punchstream-faults-"))
     started = time.monotonic()

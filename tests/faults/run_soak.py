@@ -1,6 +1,7 @@
 """`make soak`: steady load with random faults. Exit status 0 only when all is delivered once and nothing grows."""
 
 import argparse
+import logging
 import random
 import shutil
 import sys
@@ -23,6 +24,7 @@ from harness.soak import MOST_FILES, MOST_MEMORY, Gauges, lag, remembered
 from sandbox.fleet.plan import Shape
 from sandbox.fleet.plan import plan as make_plan
 
+WIDTH = 160  # where nobody looks at a terminal
 RATE = 12  # punches a second
 PEOPLE = 300
 PUNCHES_A_DAY = 20  # of one person
@@ -42,8 +44,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     arguments = parser.parse_args()
-    logs.configure("ERROR", "text")
-    console = Console(highlight=False)
+    logs.configure("WARNING", "text")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says of our faults is no news
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     console.print(f"{arguments.minutes:g} minutes, seed {arguments.seed}.")
     directory = Path(tempfile.mkdtemp(prefix="punchstream-soak-"))
     (directory / "brokers").mkdir()
@@ -103,6 +106,8 @@ class _Soak:
         names = MORTAL if fault in {"SIGKILL", "SIGTERM"} else MORTAL + LASTING
         victims: list[Victim] = [*(self._pipeline.members[name] for name in names), *self._cluster.nodes]
         victim = self._random.choice(victims)
+        if victim in self._cluster.nodes:
+            self._cluster.wait_until_whole()  # of three brokers one at a time
         seconds = self._random.uniform(*LASTS)
         self._struck.append(f"{fault} {victim.name}")
         self._console.print(f"{time.monotonic() - self._gauges.began:5.0f} s: {fault}, {victim.name}", markup=False)

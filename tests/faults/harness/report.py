@@ -35,7 +35,7 @@ def row(result: Result) -> tuple[str, ...]:
         str(result.repeated_checkins),
         str(result.already_there),
         f"{result.delay:.1f} s",
-        "FAILED" if result.problems else "nothing lost, nothing double",
+        "FAILED" if result.problems else "ok",
     )
 
 
@@ -43,7 +43,7 @@ def table(results: Sequence[Result]) -> Table:
     """For a terminal."""
     shown = Table(box=None, header_style="bold", pad_edge=False)
     for index, column in enumerate(COLUMNS):
-        shown.add_column(column, justify="right" if 3 <= index <= 7 else "left")
+        shown.add_column(column, justify="right" if 3 <= index <= 7 else "left", no_wrap=True)
     for result in results:
         shown.add_row(*row(result), style="red" if result.problems else None)
     return shown
