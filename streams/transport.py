@@ -1,9 +1,13 @@
-"""Faust's Kafka transport, with two losses closed. Both are races between recovery and the running fetcher.
+"""Faust's Kafka transport, with three losses closed. All are races between a rebalance and the running fetcher.
 
 After recovery Faust resumes the stream's partitions, seeks, and then resumes the flow, which empties the agents'
 queues: records that arrive in between are thrown away. And it hands the fetcher its live set of active partitions:
 while that is empty, aiokafka takes it for "all", and Faust throws away what it did not ask for. A partition without a
 committed offset is not sought back in either case, and the next commit passes over the records.
+
+A worker that keeps a partition over a rebalance may fetch from it before it hears of the new assignment. Faust throws
+that away as of an older generation, and seeks back, but not a partition without a committed offset: there the records
+are skipped until the process ends. A first commit that failed is enough for it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,6 +40,21 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         super().resume_flow()
         super().resume_partitions(self._held_back)
         self._held_back = set()
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek each partition to its committed offset, those of the stream that have none to their beginning.
+
+        Returns the committed offset of each partition, None where there is none.
+        """
+        committed: Mapping[TP, int] = await super().seek_to_committed()
+        changelogs = self.app.tables.changelog_topics
+        never = [tp for tp, offset in committed.items() if not offset and tp.topic not in changelogs]
+        if never:
+            await self.seek_wait(await self.earliest_offsets(*never))
+            for tp in never:
+                # Where a commit failed Faust still goes by it, and would not take what was before for acknowledged.
+                self._committed_offset.pop(tp, None)
+        return committed
 
     async def _getmany(
         self,
