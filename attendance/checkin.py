@@ -44,7 +44,7 @@ class Checkin:
     def headers(self) -> list[tuple[str, bytes]]:
         """CloudEvents 1.0 attributes in Kafka's binary mode."""
         source = f"/sites/{self.site}/devices/{self.device_id}"
-        return cloudevents_headers(self.event_id, "punchstream.attendance.checkin.v1", source, self.event_time)
+        return cloudevents_headers(self.event_id, b"punchstream.attendance.checkin.v1", source, self.event_time)
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""

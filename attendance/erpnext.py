@@ -6,6 +6,8 @@ session is used, and each answer is told by HTTP status and `exc_type`, never by
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -13,8 +15,9 @@ import orjson
 import requests
 from frappeclient import FrappeClient
 
-from attendance.errors import TargetFault, TargetRefused, TargetRejected, TargetUnavailable
+from attendance.errors import TargetFault, TargetForbidden, TargetRefused, TargetRejected, TargetUnavailable
 from attendance.settings import ErpnextSettings
+from attendance.times import now
 
 Filter = tuple[str, str, object]
 Document = dict[str, Any]
@@ -22,6 +25,7 @@ Document = dict[str, Any]
 MAX_INSERT_MANY: Final = 200  # Frappe refuses more in one request
 CHECKIN: Final = "Employee Checkin"
 EVENT_ID_FIELD: Final = "event_id"
+LONGEST_RETRY_AFTER: Final = 3600.0  # seconds; a wrong clock or proxy must not stop deliveries for days
 
 _BUSY: Final = frozenset({408, 429, 502, 503, 504})
 # Not OperationalError: the database says that of an outage, and of a value that it will not take.
@@ -40,9 +44,11 @@ class ErpnextClient:
             verify=settings.verify_tls,
         )
         self._timeout = settings.timeout
+        self._closed = False
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Drop the connection and send nothing more, whoever is in the middle of several requests. From any thread."""
+        self._closed = True
         self._client.session.close()
 
     def logged_user(self) -> str:
@@ -115,8 +121,11 @@ class ErpnextClient:
             TargetUnavailable: no answer, an unreadable one, or one that says "later". A write may have happened.
             TargetFault: the site failed inside on this request.
             TargetRefused: the credentials, a permission or the address is wrong.
+            TargetForbidden: the user is known and lacks the permission for this request.
             TargetRejected: the site will not take this request as it is.
         """
+        if self._closed:
+            raise TargetUnavailable(f"{self._client.url}: {method} {path}: this connection was closed")
         try:
             response = self._client.session.request(
                 method,
@@ -159,8 +168,10 @@ def _read(response: requests.Response) -> dict[str, Any]:
     message = _message(body)
     if status in _BUSY or kind in _PASSING:
         raise TargetUnavailable(f"{status} {kind}", _retry_after(response))
-    if status in {401, 403}:
+    if status == 401:
         raise TargetRefused(f"{status} {kind}: {message}")
+    if status == 403:
+        raise TargetForbidden(f"{status} {kind}: {message}")
     if status < 500:
         raise TargetRejected(status, kind, message)
     raise TargetFault(f"{status} {kind}: {message}")
@@ -181,7 +192,17 @@ def _unreadable(status: int, response: requests.Response) -> Exception:
 
 def _retry_after(response: requests.Response) -> float | None:
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdecimal() else None
+    try:
+        seconds = float(value) if value.isdecimal() else (_http_date(value) - now()).total_seconds()
+    except ValueError:
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def _http_date(value: str) -> datetime:
+    """Raises ValueError."""
+    moment = parsedate_to_datetime(value)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _message(body: Mapping[str, Any]) -> str:

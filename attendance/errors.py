@@ -12,6 +12,7 @@ The tree is grouped by what the caller must do:
     │       └── TargetFault   it failed on this very request: it may be broken, or the record may break it
     ├── TargetRejected        the target understood and will never take this; the caller finds out why
     └── TargetRefused         credentials or permission: stop, say so, wait for a person
+        └── TargetForbidden   the permission for this very request: it may be missing for one record, or for all
 """
 
 from enum import StrEnum
@@ -52,6 +53,7 @@ class Reason(StrEnum):
     UNKNOWN_EMPLOYEE = "unknown_employee"
     TARGET_REJECTED = "target_rejected"
     TARGET_ERROR = "target_error"
+    TARGET_FORBIDDEN = "target_forbidden"
 
 
 class PunchstreamError(Exception):
@@ -106,3 +108,7 @@ class TargetRejected(PunchstreamError):
 
 class TargetRefused(PunchstreamError):
     """The target refuses these credentials or lacks a permission. A person has to act."""
+
+
+class TargetForbidden(TargetRefused):
+    """The target lets us in and forbids this request. Only what it does with others tells what is not permitted."""

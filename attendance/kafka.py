@@ -1,11 +1,13 @@
 """Builds the aiokafka clients from settings, and sends records so that an acknowledgement means what it says."""
 
 import asyncio
+import random
 import ssl
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -18,6 +20,8 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 
 from attendance.errors import ConfigurationError, InvalidRecord, KafkaUnavailable, Reason
 from attendance.settings import KafkaSettings
@@ -25,16 +29,23 @@ from attendance.topics import TABLE, topic_configs
 
 log = structlog.get_logger(__name__)
 
-MAX_RECORD_BYTES = 2 * 1024 * 1024  # a dead letter holds a whole request body
-WANTED_REPLICAS = 3
+MAX_RECORD_BYTES: Final = 2 * 1024 * 1024  # a dead letter holds a whole request body
+HEADER_BYTES: Final = 64  # what a header takes, about
+RECORD_OVERHEAD: Final = 256  # what the wire adds to a record that travels alone, and more
+WANTED_REPLICAS: Final = 3
+
+# From so many records for one partition on, a batch of their own costs less than a future for each. Fewer are left to
+# the producer, which gathers them with those of other callers.
+BATCHED: Final = 16
+
+_T = TypeVar("_T")
 
 # aiokafka 0.14 does not look for a partition's new leader where the old one refuses to tell the offset to begin at. It
 # asks the same broker until its metadata are this old; by default that is five minutes.
 METADATA_MAX_AGE_MS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class OutRecord:
+class OutRecord(NamedTuple):
     """A record to be sent. `partition` None leaves the choice to `partition_key`, and that None to the key."""
 
     topic: str
@@ -47,7 +58,7 @@ class OutRecord:
     @property
     def size(self) -> int:
         """Bytes, about."""
-        return len(self.key or b"") + len(self.value or b"") + sum(len(n) + len(v) for n, v in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + HEADER_BYTES * len(self.headers)
 
 
 def ssl_context(settings: KafkaSettings) -> ssl.SSLContext | None:
@@ -151,24 +162,27 @@ class Producer:
         self._create = create
         self._producer: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[Any]] = set()
         self.in_flight_bytes = 0
 
-    async def send(self, *records: OutRecord) -> None:
+    async def send(self, *records: OutRecord) -> Mapping[tuple[str, int], int]:
         """Return when every record is acknowledged by all in-sync replicas.
+
+        Returns:
+            The offset of the first of them in each topic and partition.
 
         Raises:
             KafkaUnavailable: not within `KAFKA_REQUEST_TIMEOUT`; each record may be there or not.
             InvalidRecord: a record is larger than Kafka takes; the others may be there or not.
         """
         if not records:
-            return
+            return {}
         task = asyncio.create_task(self._send(records))
         size = sum(record.size for record in records)
         self.in_flight_bytes += size
         self._sending.add(task)
 
-        def finished(done: asyncio.Task[None]) -> None:
+        def finished(done: asyncio.Task[Mapping[tuple[str, int], int]]) -> None:
             self.in_flight_bytes -= size
             self._sending.discard(done)
             if not done.cancelled():
@@ -179,26 +193,27 @@ class Producer:
         done, _ = await asyncio.wait({task}, timeout=self._settings.request_timeout)
         if not done:
             raise KafkaUnavailable(f"no acknowledgement within {self._settings.request_timeout:g} s")
-        await task
+        return await task
 
-    async def _send(self, records: Sequence[OutRecord]) -> None:
+    async def _send(self, records: Sequence[OutRecord]) -> Mapping[tuple[str, int], int]:
         producer = await self._started()
         try:
-            acknowledgements = [
-                await producer.send(
-                    record.topic,
-                    value=record.value,
-                    key=record.key,
-                    partition=await _partition(producer, record),
-                    headers=list(record.headers),
-                )
-                for record in records
-            ]
+            acknowledgements: list[asyncio.Future[RecordMetadata]] = []
+            for (topic, partition), members in (await _by_partition(producer, records)).items():
+                if len(members) < BATCHED:
+                    acknowledgements += [await _enqueue(producer, record, partition) for record in members]
+                else:
+                    acknowledgements += [
+                        await producer.send_batch(batch, topic, partition=partition)
+                        for batch in _batches(producer, members)
+                    ]
+            first: dict[tuple[str, int], int] = {}
             # All of them, also after the first failure: none may stay unobserved.
-            results = await asyncio.gather(*acknowledgements, return_exceptions=True)
-            for result in results:
+            for result in await asyncio.gather(*acknowledgements, return_exceptions=True):
                 if isinstance(result, BaseException):
                     raise result
+                first.setdefault((result.topic, result.partition), result.offset)
+            return first
         except MessageSizeTooLargeError as error:
             raise InvalidRecord(Reason.INVALID_EVENT, f"larger than {MAX_RECORD_BYTES} bytes") from error
         except KafkaError as error:
@@ -238,12 +253,51 @@ class Producer:
             task.cancel()
 
 
-async def _partition(producer: AIOKafkaProducer, record: OutRecord) -> int | None:
-    if record.partition is not None or record.partition_key is None:
+async def _by_partition(
+    producer: AIOKafkaProducer, records: Sequence[OutRecord]
+) -> dict[tuple[str, int], list[OutRecord]]:
+    """The records by topic and partition, in their order."""
+    counts = {topic: len(await producer.partitions_for(topic)) for topic in {record.topic for record in records}}
+    groups: dict[tuple[str, int], list[OutRecord]] = defaultdict(list)
+    for record in records:
+        groups[record.topic, _partition(record, counts[record.topic])].append(record)
+    return groups
+
+
+def _partition(record: OutRecord, partitions: int) -> int:
+    if record.partition is not None:
         return record.partition
-    partitions = sorted(await producer.partitions_for(record.topic))
-    chosen: int = DefaultPartitioner()(record.partition_key, partitions, partitions)
+    key = record.key if record.partition_key is None else record.partition_key
+    return random.randrange(partitions) if key is None else _partition_of(key, partitions)  # noqa: S311 - no secret
+
+
+@lru_cache(maxsize=65_536)
+def _partition_of(key: bytes, partitions: int) -> int:
+    """The partition that every Kafka client chooses for a key. The library's hash is slow, and keys come again."""
+    chosen: int = DefaultPartitioner()(key, range(partitions), range(partitions))
     return chosen
+
+
+async def _enqueue(producer: AIOKafkaProducer, record: OutRecord, partition: int) -> asyncio.Future[RecordMetadata]:
+    acknowledgement: asyncio.Future[RecordMetadata] = await producer.send(
+        record.topic, value=record.value, key=record.key, partition=partition, headers=list(record.headers)
+    )
+    return acknowledgement
+
+
+def _batches(producer: AIOKafkaProducer, records: Iterable[OutRecord]) -> Iterator[BatchBuilder]:
+    """The records of one partition as batches, each as full as it may be."""
+    batch = producer.create_batch()
+    for record in records:
+        if record.size > MAX_RECORD_BYTES - RECORD_OVERHEAD:
+            raise MessageSizeTooLargeError
+        content = {"timestamp": None, "key": record.key, "value": record.value, "headers": list(record.headers)}
+        # The first record of a batch is taken whatever its size.
+        if batch.append(**content) is None:
+            yield batch
+            batch = producer.create_batch()
+            batch.append(**content)
+    yield batch
 
 
 async def _stop_quietly(producer: AIOKafkaProducer) -> None:
@@ -254,14 +308,19 @@ async def _stop_quietly(producer: AIOKafkaProducer) -> None:
         log.info("Kafka producer did not stop cleanly.", error=repr(error))
 
 
-async def send_until_acknowledged(producer: Producer, records: Sequence[OutRecord]) -> None:
-    """Send records, as often as it takes until Kafka has all of them."""
+async def until_available(work: Callable[[], Awaitable[_T]]) -> _T:
+    """Do what needs Kafka, as often as it takes until Kafka is there for all of it."""
     while True:
         try:
-            return await producer.send(*records)
+            return await work()
         except KafkaUnavailable as error:
             log.warning("Kafka is waited for.", error=str(error))
             await asyncio.sleep(1)
+
+
+async def send_until_acknowledged(producer: Producer, records: Sequence[OutRecord]) -> None:
+    """Send records, as often as it takes until Kafka has all of them."""
+    await until_available(lambda: producer.send(*records))
 
 
 async def _begin(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
@@ -391,12 +450,12 @@ async def read(
     topic: str,
     client_id: str,
     since: datetime | None = None,
-    begin: Mapping[int, int] | None = None,
+    begin: Mapping[int, int | None] | None = None,
 ) -> AsyncGenerator[list[ConsumerRecord], None]:
     """Every record that a topic holds now, in batches, in offset order within a partition.
 
     With `since`, from the first record of that time on. With `begin`, only the partitions that it names, each from the
-    offset given there. Records that arrive meanwhile may be among them.
+    offset given there, if one is. Records that arrive meanwhile may be among them.
 
     Raises:
         KafkaUnavailable: Kafka does not answer, or there is no such topic.
@@ -411,8 +470,10 @@ async def read(
                 consumer.seek(tp, ends[tp] if found is None else found.offset)
         if begin is not None:
             for tp, end in ends.items():
-                # Never beyond the end: from there a consumer goes back to the earliest record.
-                consumer.seek(tp, min(begin.get(tp.partition, end), end))
+                offset = begin.get(tp.partition, end)
+                if offset is not None:
+                    # Never beyond the end: from there a consumer goes back to the earliest record.
+                    consumer.seek(tp, min(offset, end))
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):
             for batch in (await consumer.getmany(timeout_ms=500)).values():
                 yield batch

@@ -22,6 +22,8 @@ Name = Literal[
     "punchstream_target_errors_total",
     "punchstream_target_available",
     "punchstream_sink_in_flight",
+    "punchstream_sink_concurrency",
+    "punchstream_sink_stopped",
 ]
 
 
@@ -59,6 +61,8 @@ TABLE: Final[Mapping[Name, _Metric]] = {
     "punchstream_target_errors_total": _Metric(Counter, "Requests that the target did not accept.", ("kind",)),
     "punchstream_target_available": _Metric(Gauge, "1 while the target answers and lets us in."),
     "punchstream_sink_in_flight": _Metric(Gauge, "Check-ins fetched and not yet delivered."),
+    "punchstream_sink_concurrency": _Metric(Gauge, "Requests to the target that may be under way together."),
+    "punchstream_sink_stopped": _Metric(Gauge, "1 while so much fails that no more dead letters are written."),
 }
 
 

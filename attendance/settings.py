@@ -159,7 +159,9 @@ class StreamSettings(_Group):
         90 * 86400, description="How far back duplicates are known. Longer than any terminal is offline."
     )
     future_tolerance: Seconds = Field(300, description="A punch dated further ahead of its arrival is implausible.")
-    stream_batch: int = Field(500, ge=1, description="Most records decided in one step.")
+    stream_batch: int = Field(
+        2000, ge=1, description="Records of one fetch, at most; a step decides up to twice as many."
+    )
 
 
 class ErpnextSettings(_Group):
@@ -198,12 +200,26 @@ class SinkSettings(_Group):
 
     target: str = Field("erpnext", description="`erpnext`, or `jsonl` to try things out.")
     jsonl_path: Path = Field(Path("checkins.jsonl"), description="The file that the `jsonl` target appends to.")
-    concurrency: int = Field(4, ge=1, le=64, description="Requests to the target at a time.")
+    concurrency: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="Most requests to the target at a time; how many of these are used, its answers decide.",
+    )
     batch: int = Field(100, ge=1, le=200, description="Most documents in one request.")
     max_in_flight: int = Field(2000, ge=1, description="Check-ins fetched and not yet delivered, at most.")
     retry_max: Seconds = Field(60, gt=0, description="Longest pause between two tries, with full jitter.")
     error_attempts: int = Field(
         8, ge=1, description="Tries of a record that alone provokes an error, before it is dead-lettered."
+    )
+    dead_letter_run: int = Field(
+        100, ge=1, description="Dead letters in a row, without a delivery between them, at which the sink stops."
+    )
+    dead_letter_ratio: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Largest part of the last 500 outcomes that may be dead letters, or the sink stops; 1 allows any.",
     )
 
 

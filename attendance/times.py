@@ -72,12 +72,12 @@ def read_device_time(text: str, zone_name: str) -> datetime | None:
 
 def format_seconds(instant: datetime) -> str:
     """`2026-01-01T05:00:00Z`: UTC, whole seconds."""
-    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+    return _utc(instant).isoformat(timespec="seconds")[: -len("+00:00")] + "Z"
 
 
 def format_milliseconds(instant: datetime) -> str:
     """`2026-01-01T05:00:00.123Z`: UTC, milliseconds."""
-    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return _utc(instant).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def parse_utc(text: str) -> datetime:
@@ -90,6 +90,10 @@ def parse_utc(text: str) -> datetime:
     if instant.tzinfo is None:
         raise ValueError(f"{text!r} has no offset from UTC")
     try:
-        return instant.astimezone(UTC)
+        return _utc(instant)
     except OverflowError as error:
         raise ValueError(f"{text!r} is out of range in UTC") from error
+
+
+def _utc(instant: datetime) -> datetime:
+    return instant if instant.tzinfo is UTC else instant.astimezone(UTC)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Literal
 
 Name = Literal[
@@ -62,7 +63,7 @@ TABLE: Final[Mapping[Name, Topic]] = {
     ),
     "deliveries": Topic("deliveries.v1", "event_id", "what the target answered"),
     # Read by partition beside the raw topic, so both must have the same number of partitions.
-    "dedup_state": Topic("dedup-state.v1", "device_id, device_user_id", "the stream's memory", "compact"),
+    "dedup_state": Topic("dedup-state.v1", "none", "the punches that were kept: the stream's memory"),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
     "probe": Topic("probe.v1", "none", "what readiness checks wrote", partitions=1, retention_ms=HOUR_MS),
 }
@@ -76,7 +77,12 @@ class Topics:
 
     def __getitem__(self, name: Name) -> str:
         """The full name of a topic."""
-        return f"{self.prefix}.{TABLE[name].suffix}"
+        return _full_name(self.prefix, name)
+
+
+@cache
+def _full_name(prefix: str, name: Name) -> str:
+    return f"{prefix}.{TABLE[name].suffix}"
 
 
 def topic_configs(topic: Topic, retention_days: int) -> dict[str, str]:

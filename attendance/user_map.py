@@ -101,10 +101,10 @@ def decode(key: bytes | None, value: bytes) -> UserMapping | Employee:
     """
     data = decode_object(value)
     try:
-        match orjson.loads(key or b""):
-            case ["user", str(scope), str(user), source] if source in SOURCES:
+        match _decode_key(key):
+            case (scope, user, source):
                 return UserMapping(scope, user, text(data, "employee"), source)
-            case ["employee", str(name)]:
+            case name:
                 relieved = data.get("relieving_date")
                 return Employee(
                     name,
@@ -115,6 +115,25 @@ def decode(key: bytes | None, value: bytes) -> UserMapping | Employee:
                 )
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a user map entry: {error!r}") from error
+
+
+_User = tuple[str, str, MapSource]
+
+
+def _decode_key(key: bytes | None) -> _User | str:
+    """Scope, device user and source of a mapping, or the name of an employee.
+
+    Raises:
+        InvalidRecord: neither.
+    """
+    try:
+        match orjson.loads(key or b""):
+            case ["user", str(scope), str(user), source] if source in SOURCES:
+                return scope, user, source
+            case ["employee", str(name)]:
+                return name
+    except orjson.JSONDecodeError:
+        pass  # no JSON is no key either
     raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a user map key: {key!r}")
 
 
@@ -122,7 +141,8 @@ class UserMap:
     """The user map in memory. Fed record by record; what it answers may be stale by as much as the feed is."""
 
     def __init__(self) -> None:
-        self._entries: dict[bytes, UserMapping | Employee] = {}
+        self._mappings: dict[_User, UserMapping] = {}
+        self._employees: dict[str, Employee] = {}
 
     def apply(self, key: bytes | None, value: bytes | None) -> UserMapping | Employee | None:
         """Take in one record of the topic; a record without a value removes its key.
@@ -133,10 +153,19 @@ class UserMap:
         Raises:
             InvalidRecord: the record is neither kind; the map is unchanged.
         """
+        known: UserMapping | Employee | None
         if value is None:
-            return self._entries.pop(key or b"", None)
+            match _decode_key(key):
+                case str(name):
+                    return self._employees.pop(name, None)
+                case user:
+                    return self._mappings.pop(user, None)
         entry = decode(key, value)
-        known, self._entries[entry.key] = self._entries.get(entry.key), entry
+        if isinstance(entry, Employee):
+            known, self._employees[entry.name] = self._employees.get(entry.name), entry
+        else:
+            user = (entry.scope, entry.device_user_id, entry.source)
+            known, self._mappings[user] = self._mappings.get(user), entry
         return None if entry == known else entry
 
     def learn(self, record: MapRecord) -> UserMapping | Employee | None:
@@ -149,29 +178,31 @@ class UserMap:
 
     def mapping(self, site: str, device_id: str, device_user_id: str) -> UserMapping | None:
         """Who this user of this device is: the device's own mapping before the site's before the general one."""
-        scopes = (device_scope(device_id), site_scope(site), EVERYWHERE)
-        return next(filter(None, (self.in_scope(scope, device_user_id) for scope in scopes)), None)
+        return (
+            self.in_scope(device_scope(device_id), device_user_id)
+            or self.in_scope(site_scope(site), device_user_id)
+            or self.in_scope(EVERYWHERE, device_user_id)
+        )
 
     def in_scope(self, scope: str, device_user_id: str) -> UserMapping | None:
         """Who this user is by the mappings of that very scope: the CSV file's before ERPNext's."""
         for source in SOURCES:
-            entry = self._entries.get(_user_key(scope, device_user_id, source))
-            if isinstance(entry, UserMapping):
+            entry = self._mappings.get((scope, device_user_id, source))
+            if entry is not None:
                 return entry
         return None
 
     def employee(self, name: str) -> Employee | None:
         """What is known of that employee; None where the directory does not know it."""
-        entry = self._entries.get(orjson.dumps(["employee", name]))
-        return entry if isinstance(entry, Employee) else None
+        return self._employees.get(name)
 
     def mappings(self) -> Iterator[UserMapping]:
         """Every mapping, in no order."""
-        return (entry for entry in self._entries.values() if isinstance(entry, UserMapping))
+        return iter(self._mappings.values())
 
     def employees(self) -> Iterator[Employee]:
         """Every employee, in no order."""
-        return (entry for entry in self._entries.values() if isinstance(entry, Employee))
+        return iter(self._employees.values())
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._mappings) + len(self._employees)

@@ -208,7 +208,7 @@ class Directory:
         self,
         reader: EmployeeReader,
         load: Callable[[], Awaitable[UserMap]],
-        send: Callable[..., Awaitable[None]],
+        send: Callable[..., Awaitable[object]],
         topic: str,
         settings: DirectorySettings,
         metrics: Metrics,

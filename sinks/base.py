@@ -22,8 +22,9 @@ Result = Delivered | InvalidRecord | TargetUnavailable | TargetRefused | None
 
 - `Delivered`: the target holds it, from this call or from before.
 - `InvalidRecord`: the target will never take it; it is dead-lettered.
-- `TargetFault` (a `TargetUnavailable`): it made the target fail, and it was alone in its request. It is tried again
-  alone, and while it waits only its own employee waits with it.
+- `TargetFault` (a `TargetUnavailable`) or `TargetForbidden` (a `TargetRefused`): the target failed on it or forbade it,
+  and it was alone in its request. It is tried again alone, and while others are stored, only its own employee waits
+  with it.
 - any other `TargetUnavailable`, or `TargetRefused`: it may be there or not; it is tried again when the target is well.
 - None: not tried, because an earlier check-in of the same employee has to come first.
 """

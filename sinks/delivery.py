@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isinf
@@ -10,7 +11,7 @@ from typing import Final
 import structlog
 
 from attendance.dead_letter import DeadLetter, Record
-from attendance.errors import InvalidRecord, Reason, TargetFault, TargetRefused, TargetUnavailable
+from attendance.errors import InvalidRecord, Reason, TargetFault, TargetForbidden, TargetRefused, TargetUnavailable
 from attendance.kafka import MAX_RECORD_BYTES, OutRecord
 from attendance.metrics import Metrics
 from attendance.outcomes import Delivery
@@ -18,8 +19,11 @@ from attendance.settings import SinkSettings
 from attendance.times import now
 from attendance.topics import Topics
 from sinks.base import Delivered, Result, Target
+from sinks.blame import Blame
+from sinks.concurrency import Concurrency
 from sinks.gate import Gate, full_jitter
 from sinks.lanes import Entry, Lanes
+from sinks.limit import DeadLetterLimit
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +36,7 @@ class Patience:
     """How long things are waited for, in seconds."""
 
     recheck: float = 30
-    """Before a target that refused us is asked again."""
+    """Before a target that refused us is asked again, and between tries where the limit of dead letters is reached."""
     unknown: float = 5
     """For the user map to learn of an employee: it may be a little behind the stream, which already knows them."""
     commit: float = 1
@@ -45,7 +49,9 @@ class Deliverer:
     """Delivers what is added to it. Several tasks may `work` at once.
 
     One record never holds up those of other employees, and what the target cannot take now is tried for as long as it
-    takes; only what the target itself finds wrong becomes a dead letter.
+    takes; only what the target itself finds wrong becomes a dead letter. Where that is nearly everything, the cause is
+    not in the records: no more dead letters are written then, and one check-in at a time is tried until one is
+    delivered. What is in hand stays so, and the caller fetches no more when its hands are full.
     """
 
     def __init__(
@@ -64,7 +70,7 @@ class Deliverer:
 
         Args:
             target: Where to.
-            settings: Batch size, pauses, tries.
+            settings: Batch size, pauses, tries, limits.
             topics: Where outcomes go.
             metrics: What is counted.
             knows: Whether the directory knows an employee; None while the directory itself is not known. ERPNext would
@@ -81,18 +87,20 @@ class Deliverer:
         self._settle = settle
         self._patience = patience or Patience()
         self._gate = Gate(settings.retry_max, clock=clock)
+        self._concurrency = Concurrency(settings.concurrency)
+        self._limit = DeadLetterLimit(settings.dead_letter_run, settings.dead_letter_ratio)
+        self._blame = Blame(settings.error_attempts, self._opens)
         self._clock = clock
         self._lanes = Lanes()
-        self._suspects: set[Entry] = set()
+        self._undecodable: deque[tuple[Record, InvalidRecord]] = deque()
         self._changed = asyncio.Event()
         self._opened = False
-        self._served = 0
         self._epoch = 0
-        metrics.gauge("punchstream_target_available", 0)
+        self._announce()
 
     def __len__(self) -> int:
-        """Check-ins that are queued or in flight."""
-        return len(self._lanes)
+        """Records that are queued or in flight."""
+        return len(self._lanes) + len(self._undecodable)
 
     def add(self, entry: Entry) -> None:
         """Deliver this, after what was added before for the same employee."""
@@ -100,11 +108,17 @@ class Deliverer:
         self._lanes.add(entry)
         self._announce()
 
+    def refuse(self, record: Record, problem: InvalidRecord) -> None:
+        """Dead-letter a record that holds no check-in."""
+        self._undecodable.append((record, problem))
+        self._announce()
+
     def forget(self) -> None:
         """Drop what is queued: its partitions are taken away. What is in flight is finished, but not tried again."""
         self._epoch += 1
         self._lanes.clear()
-        self._suspects.clear()
+        self._undecodable.clear()
+        self._blame.clear()
         self._announce()
 
     async def idle(self) -> None:
@@ -129,13 +143,17 @@ class Deliverer:
         Raises:
             ConfigurationError: what `Target.open` raises.
         """
+        await self._dead_letter_undecodable()
         wait = self._gate.delay()
         if wait:
             return wait
         if not self._opened:
             await self._open()
             return 0.0
-        batch = self._lanes.take(min(self._settings.batch, self._target.max_batch), self._clock())
+        if not self._concurrency.has_room:
+            return inf
+        most = 1 if self._limit.reached else min(self._settings.batch, self._target.max_batch)
+        batch = self._lanes.take(most, self._clock())
         if not batch:
             return self._lanes.next_due() - self._clock()
         await self._deliver(batch)
@@ -167,7 +185,7 @@ class Deliverer:
                 again[entry] = self._clock() + self._patience.unknown
         if known:
             await self._ask(known, settled, again)
-        await self._record(settled)
+        await self._record(self._within_limit(settled, again))
         self._lanes.settle(batch, {entry: due for entry, due in again.items() if entry.epoch == self._epoch})
         self._announce()
 
@@ -179,45 +197,71 @@ class Deliverer:
     ) -> None:
         """One call of the target; each entry goes to one of the two."""
         was_open = self._gate.is_open
-        served_before = self._served
+        stored_before = self._blame.stored
         ticket = self._gate.enter()
         results = await self._call(entries)
-        self._served += sum(isinstance(result, Delivered) and result.status == "created" for result in results)
+        self._blame.stored += sum(isinstance(result, Delivered) and result.status == "created" for result in results)
         trouble: TargetUnavailable | TargetRefused | None = None
-        faults: list[tuple[Entry, TargetFault]] = []
+        suspects: list[tuple[Entry, TargetFault | TargetForbidden]] = []
         for entry, result in zip(entries, results, strict=True):
+            if result is None:
+                again[entry] = -inf
+                continue
+            entry.attempts += 1
             match result:
                 case Delivered() | InvalidRecord():
-                    entry.attempts += 1
                     settled.append((entry, result))
-                case TargetFault():
-                    entry.attempts += 1
-                    faults.append((entry, result))
+                case TargetFault() | TargetForbidden():
+                    if entry.epoch == self._epoch:  # otherwise it is the next owner's
+                        suspects.append((entry, result))
                 case TargetUnavailable() | TargetRefused():
-                    entry.attempts += 1
                     trouble = result
                     again[entry] = -inf
-                case None:
-                    again[entry] = -inf
+        trouble = self._accuse(suspects, stored_before) or trouble
         # Before any await: the others must not go on asking a target that just failed.
-        self._judge(ticket, trouble, served=any(isinstance(result, Delivered | InvalidRecord) for result in results))
-        for entry, fault in faults:
-            if not entry.alone:
-                entry.served = served_before
-            if await self._is_to_blame(entry, well=was_open and self._gate.is_open):
-                message = f"the target fails whenever it gets this check-in: {fault}"
-                settled.append((entry, InvalidRecord(Reason.TARGET_ERROR, message)))
+        self._judge(ticket, trouble, served=any(self._is_service(result) for result in results))
+        well = was_open and self._gate.is_open
+        for entry, error in suspects:
+            if await self._blame.falls_on(entry, error, well=well):
+                settled.append((entry, _conviction(error)))
+            elif isinstance(trouble, TargetRefused):
+                again[entry] = self._clock() + self._patience.recheck  # after those that came in the meantime
             else:
                 again[entry] = self._clock() + full_jitter(entry.attempts, self._settings.retry_max)
 
+    def _accuse(
+        self, suspects: Sequence[tuple[Entry, TargetFault | TargetForbidden]], stored_before: int
+    ) -> TargetForbidden | None:
+        """Returns what has to be taken for a refusal of everything, because nothing else was stored either."""
+        refusal: TargetForbidden | None = None
+        for entry, error in suspects:
+            self._blame.accuse(entry, stored_before)
+            if isinstance(error, TargetFault):
+                self._metrics.count("punchstream_target_errors_total", kind="fault")
+            else:
+                self._metrics.count("punchstream_target_errors_total", kind="forbidden")
+                refusal = refusal if self._blame.others_stored(entry) else error
+        return refusal
+
     async def _call(self, entries: list[Entry]) -> Sequence[Result]:
-        started = self._clock()
+        request = self._concurrency.begin(self._clock())
         try:
-            return await self._target.deliver([entry.checkin for entry in entries])
+            results: Sequence[Result] = await self._target.deliver([entry.checkin for entry in entries])
         except (TargetUnavailable, TargetRefused) as error:
-            return [error] * len(entries)
-        finally:
-            self._metrics.observe("punchstream_delivery_seconds", self._clock() - started)
+            results = [error] * len(entries)
+        now = self._clock()
+        self._metrics.observe("punchstream_delivery_seconds", now - request.started)
+        if all(isinstance(result, Delivered) and result.status == "created" for result in results):
+            self._concurrency.served(request, now, len(entries))
+        elif any(isinstance(result, TargetUnavailable) and not isinstance(result, TargetFault) for result in results):
+            self._concurrency.overloaded(request)
+        else:
+            self._concurrency.left(request)  # a look-up or a divided batch: that it took longer is not the load
+        return results
+
+    def _is_service(self, result: Result) -> bool:
+        # Where everything is rejected, a rejection does not show that the target serves.
+        return isinstance(result, Delivered) or (isinstance(result, InvalidRecord) and not self._limit.reached)
 
     def _judge(self, ticket: int, trouble: TargetUnavailable | TargetRefused | None, *, served: bool) -> None:
         """Open or shut the gate by what a request showed."""
@@ -243,27 +287,7 @@ class Deliverer:
                 self._gate.left(ticket)
         if self._gate.is_open and not was_open:
             log.info("The target serves.", target=self._target.name)
-        self._metrics.gauge("punchstream_target_available", float(self._gate.is_open))
         self._announce()
-
-    async def _is_to_blame(self, entry: Entry, *, well: bool) -> bool:
-        """Whether the target has now failed on this entry so often, while it was well, that the entry is the cause.
-
-        It was well if it stored something else since it last failed on this one. Where nothing else comes, that it
-        opens has to do; but then only for an entry that once failed while others were stored, or that is the only one
-        it fails on: a target that answers and cannot store anything fails on several, and none of them is to blame.
-        """
-        self._metrics.count("punchstream_target_errors_total", kind="fault")
-        entry.alone = True
-        if entry.epoch == self._epoch:
-            self._suspects.add(entry)
-        counts = self._served > entry.served
-        entry.served = self._served
-        entry.others_served |= counts
-        if not counts and well and (entry.others_served or self._suspects == {entry}):
-            counts = await self._opens()
-        entry.faults += counts
-        return entry.faults >= self._settings.error_attempts
 
     async def _opens(self) -> bool:
         try:
@@ -272,13 +296,40 @@ class Deliverer:
             return False
         return True
 
+    def _within_limit(
+        self, settled: Sequence[tuple[Entry, Delivered | InvalidRecord]], again: dict[Entry, float]
+    ) -> list[tuple[Entry, Delivered | InvalidRecord]]:
+        """What may be recorded; a dead letter beyond the limit goes to the other, and the target is left alone."""
+        for _, result in settled:
+            if isinstance(result, Delivered):
+                self._limit.delivered()
+        within: list[tuple[Entry, Delivered | InvalidRecord]] = []
+        for entry, result in settled:
+            if isinstance(result, Delivered) or self._limit.admit(result):
+                within.append((entry, result))
+            else:
+                again[entry] = self._clock() + self._patience.recheck
+        if len(within) < len(settled):
+            self._gate.failed(self._gate.enter(), self._patience.recheck)
+        return within
+
+    async def _dead_letter_undecodable(self) -> None:
+        admitted: list[tuple[Record, InvalidRecord]] = []
+        while self._undecodable and self._limit.admit(self._undecodable[0][1]):
+            admitted.append(self._undecodable.popleft())
+        if admitted:
+            await self._settle([(record, dead_letter(self._topics, record, problem)) for record, problem in admitted])
+            for _, problem in admitted:
+                self._metrics.count("punchstream_dead_letters_total", stage=STAGE, reason=problem.reason)
+            self._announce()
+
     async def _record(self, settled: Sequence[tuple[Entry, Delivered | InvalidRecord]]) -> None:
         """Make outcomes durable; only then are their records done."""
         if not settled:
             return
         await self._settle([(entry.record, self._to_record(entry, result)) for entry, result in settled])
         for entry, result in settled:
-            self._suspects.discard(entry)
+            self._blame.acquit(entry)
             if isinstance(result, Delivered):
                 self._metrics.count("punchstream_deliveries_total", status=result.status)
             else:
@@ -305,7 +356,10 @@ class Deliverer:
         return OutRecord(self._topics["deliveries"], delivery.key, delivery.encode())
 
     def _announce(self) -> None:
-        self._metrics.gauge("punchstream_sink_in_flight", len(self._lanes))
+        self._metrics.gauge("punchstream_target_available", float(self._gate.is_open))
+        self._metrics.gauge("punchstream_sink_in_flight", len(self))
+        self._metrics.gauge("punchstream_sink_concurrency", self._concurrency.limit)
+        self._metrics.gauge("punchstream_sink_stopped", float(self._limit.reached))
         self._changed.set()
 
     async def _change(self, seconds: float) -> None:
@@ -316,6 +370,12 @@ class Deliverer:
                 await self._changed.wait()
         except TimeoutError:
             return
+
+
+def _conviction(error: TargetFault | TargetForbidden) -> InvalidRecord:
+    if isinstance(error, TargetForbidden):
+        return InvalidRecord(Reason.TARGET_FORBIDDEN, f"the target takes others, and forbids this check-in: {error}")
+    return InvalidRecord(Reason.TARGET_ERROR, f"the target fails whenever it gets this check-in: {error}")
 
 
 def dead_letter(

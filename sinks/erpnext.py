@@ -21,6 +21,7 @@ from attendance.errors import (
     InvalidRecord,
     Reason,
     TargetFault,
+    TargetForbidden,
     TargetRefused,
     TargetRejected,
     TargetUnavailable,
@@ -32,7 +33,8 @@ from sinks.base import Delivered, Result
 log = structlog.get_logger(__name__)
 
 ONE_BY_ONE: Final = 20  # documents in one call of `deliver` where each is a request of its own
-FAULTS_IN_A_ROW: Final = 2  # different documents that fail, each alone: it is the site
+FAULTS_IN_A_ROW: Final = 2  # different documents that fail or are forbidden, each alone: it is the site
+REQUEST_TOO_LARGE: Final = 413  # an answer of what stands in front of ERPNext, which has not seen the request
 _LOOK_AGAIN: Final = frozenset({"ValidationError", "DuplicateEntryError", "UniqueValidationError"})
 
 _T = TypeVar("_T")
@@ -133,6 +135,8 @@ class ErpnextTarget:
         except TargetFault as error:
             # That of a document alone has been dealt with; this one is of a look-up and says nothing of a document.
             otherwise = TargetUnavailable(str(error))
+        except TargetForbidden as error:
+            otherwise = TargetRefused(str(error))
         except (TargetUnavailable, TargetRefused) as error:
             otherwise = error
         except TargetRejected as error:
@@ -176,8 +180,9 @@ class _Attempt:
         self._client = client
         self._documents = documents
         self._results = results
-        self._looked_up = False
+        self._looked_up: set[int] = set()
         self._faults_in_a_row = 0
+        self._created_any = False
         self.held: set[int] = set()
         """Not tried, because the site failed on an earlier document of the same employee."""
 
@@ -196,7 +201,7 @@ class _Attempt:
             else:
                 names = self._client.insert_many([self._documents[index] for index in wanted])
         except TargetRejected as error:
-            if not self._looked_up:
+            if error.status != REQUEST_TOO_LARGE and not self._looked_up.issuperset(wanted):
                 # Most often the batch was stored by an earlier try, or by the tool used before: two look-ups settle
                 # that for the whole batch.
                 self._look_up(wanted)
@@ -206,7 +211,7 @@ class _Attempt:
             if len(wanted) == 1:
                 self._rejected(wanted[0], error)
                 return
-        except TargetFault as error:
+        except (TargetFault, TargetForbidden) as error:
             if len(wanted) == 1:
                 self._failed(wanted[0], error)
                 return
@@ -232,13 +237,14 @@ class _Attempt:
                 name = self._client.insert(document)
             except TargetRejected as error:
                 self._rejected(index, error)
-            except TargetFault as error:
+            except (TargetFault, TargetForbidden) as error:
                 self._failed(index, error)
             else:
                 self._created([index], [name])
 
     def _created(self, indexes: Sequence[int], names: Sequence[str]) -> None:
         self._faults_in_a_row = 0
+        self._created_any = True
         for index, name in zip(indexes, names, strict=True):
             self._results[index] = Delivered(name, "created")
 
@@ -250,18 +256,22 @@ class _Attempt:
             reason = Reason.EMPLOYEE_INACTIVE if error.kind == "InactiveEmployeeStatusError" else Reason.TARGET_REJECTED
             self._results[index] = InvalidRecord(reason, str(error))
 
-    def _failed(self, index: int, error: TargetFault) -> None:
+    def _failed(self, index: int, error: TargetFault | TargetForbidden) -> None:
         self._results[index] = error
         employee = self._documents[index]["employee"]
         self.held |= {later for later, document in self._documents.items() if document["employee"] == employee}
         self._faults_in_a_row += 1
-        if self._faults_in_a_row == FAULTS_IN_A_ROW:
+        if isinstance(error, TargetForbidden):
+            # A site's employees may all be hidden from us. Where one document was stored, it is not the role.
+            if not self._created_any and self._faults_in_a_row >= FAULTS_IN_A_ROW:
+                raise TargetRefused(f"ERPNext forbids one document after the other: {error}")
+        elif self._faults_in_a_row >= FAULTS_IN_A_ROW:
             raise TargetUnavailable(f"ERPNext fails on one document after the other: {error}")
 
     def _look_up(self, indexes: Iterable[int]) -> None:
         """Find out which of these ERPNext holds, by event_id and by what it takes for a double, in two requests."""
-        self._looked_up = True
         wanted = {index: self._documents[index] for index in indexes}
+        self._looked_up |= wanted.keys()
         if any(EVENT_ID_FIELD in document for document in wanted.values()):
             ids = sorted({document[EVENT_ID_FIELD] for document in wanted.values()})
             rows = self._client.get_list(CHECKIN, ["name", EVENT_ID_FIELD], [(EVENT_ID_FIELD, "in", ids)])

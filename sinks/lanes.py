@@ -15,8 +15,8 @@ class Entry:
     """One fetched check-in and what its tries have shown. Two entries are equal only where they are the same one.
 
     `epoch` is the assignment of partitions under which it was fetched. `alone`: the target failed on it, so it travels
-    in no batch. `faults` are those failures that count against it; `served` is how many check-ins had been delivered
-    at the last of its failures, and `others_served` whether any have been between two of them.
+    in no batch. `faults` are those failures that count against it; `stored` is how many check-ins the target had stored
+    at the last of its failures, and `others_stored` whether it stored any between two of them.
     """
 
     record: Record
@@ -25,8 +25,8 @@ class Entry:
     attempts: int = 0
     alone: bool = False
     faults: int = 0
-    served: int = 0
-    others_served: bool = False
+    stored: int = 0
+    others_stored: bool = False
     unknown: bool = False
 
 

@@ -16,7 +16,7 @@ from attendance.metrics import Metrics
 from attendance.settings import KafkaSettings, SinkSettings
 from attendance.user_map import UserMap
 from sinks.base import Target
-from sinks.delivery import STAGE, Deliverer, Patience, dead_letter
+from sinks.delivery import STAGE, Deliverer, Patience
 from sinks.lanes import Entry
 from sinks.offsets import OffsetTracker
 
@@ -171,21 +171,17 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
                 timeout_ms=round(1000 * (POLL_SECONDS if room > 0 else FULL_POLL_SECONDS)),
                 max_records=min(max(room, 1), MOST_RECORDS),
             )
-            await self._take_in(record for records in batches.values() for record in records)
+            for record in (record for records in batches.values() for record in records):
+                self._take_in(record)
 
-    async def _take_in(self, records: Iterable[ConsumerRecord]) -> None:
-        undecodable: list[tuple[ConsumerRecord, InvalidRecord]] = []
-        for record in records:
-            self._offsets.add(record.partition, record.offset)
-            try:
-                self._deliverer.add(Entry(record, Checkin.decode(record.value)))
-            except InvalidRecord as error:
-                undecodable.append((record, error))
-        if undecodable:
-            topics = self._kafka.topics
-            await self._settle([(record, dead_letter(topics, record, problem)) for record, problem in undecodable])
-            for _, problem in undecodable:
-                self._metrics.count("punchstream_dead_letters_total", stage=STAGE, reason=problem.reason)
+    def _take_in(self, record: ConsumerRecord) -> None:
+        self._offsets.add(record.partition, record.offset)
+        try:
+            checkin = Checkin.decode(record.value)
+        except InvalidRecord as problem:
+            self._deliverer.refuse(record, problem)
+        else:
+            self._deliverer.add(Entry(record, checkin))
 
     async def _settle(self, outcomes: Sequence[tuple[Record, OutRecord]]) -> None:
         """Return when Kafka has the outcomes; only then may their records be committed."""

@@ -1,14 +1,14 @@
-"""create_app: the Faust application. Topics, the table, the one agent and the release of what waits; wiring only.
+"""create_app: the Faust application. Topics, the one agent and the release of what waits; wiring only.
 
-Faust keeps the consumer group, the table and its recovery. What it would lose records with is not used:
+Faust keeps the consumer group. What it would lose records with is not used:
 
 - Values are bytes and decoded by us, because Faust acknowledges a record that it cannot decode.
 - The stream is `noack`: Faust otherwise acknowledges a record whose agent raised or was cancelled. A step
-  acknowledges its records itself, once their outcomes and then the new state are in Kafka.
-- Records are gathered into steps by a queue of ours: while one step is under way the next one gathers, so that there
-  is no time to wait for, as `take` has it. `take` also acknowledges what it did not deliver when it is abandoned.
-- Outcomes and the table's changelog go through our own producer, whose acknowledgements are awaited; Faust's `send`
-  only enqueues and drops what fails.
+  acknowledges its chunks itself, once their outcomes and then what is remembered are in Kafka.
+- Chunks are gathered into steps by a queue of ours: while one step is under way the next one gathers, so that there is
+  no time to wait for, as `take` has it. `take` also acknowledges what it did not deliver when it is abandoned.
+- Outcomes go through our own producer, whose acknowledgements are awaited; Faust's `send` only enqueues and drops what
+  fails. What is remembered is no Faust table, whose changelog goes the same way (`streams/memory.py`).
 - No exception leaves the agent: what a step cannot survive ends the process, and the records come again.
 """
 
@@ -16,9 +16,9 @@ import asyncio
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
 import faust
 import structlog
@@ -26,12 +26,13 @@ import uvloop
 from faust.types import EventT, StreamT
 
 from attendance import kafka as clients
+from attendance.dead_letter import Record
 from attendance.kafka import Producer
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.settings import KafkaSettings, StreamSettings
 from attendance.user_map import UserMap
-from streams.memory import Table
+from streams.memory import Memory
 from streams.pipeline import Pipeline, Rules
 from streams.step import Step
 from streams.transport import Transport
@@ -40,6 +41,7 @@ from streams.waiting import Release
 log = structlog.get_logger(__name__)
 
 EXIT_FAULT: Final = 70  # EX_SOFTWARE
+MOST_CHUNKS: Final = 64  # that wait for their step; more wait in Kafka
 
 
 def end_process() -> None:
@@ -64,20 +66,13 @@ def create_app(
         ConfigurationError: a setting of Kafka is wrong or missing.
     """
     producer = Producer(kafka, f"{kafka.topic_prefix}-stream")
-    app = faust.App(**faust_settings(kafka), Table=Table)
+    app = faust.App(**faust_settings(kafka, stream))
     app.transport = Transport(app.conf.broker_consumer, app)
     raw = app.topic(kafka.topics["raw"], **_BYTES)
-    memory = app.Table(
-        "punches",
-        help="The punches kept of each device user.",
-        partitions=kafka.partitions,
-        changelog_topic=app.topic(kafka.topics["dedup_state"], partitions=kafka.partitions, **_BYTES),
-        key_type=bytes,
-        value_type=bytes,
-    )
     users = UserMap()
     rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance)
-    step = Step(Pipeline(rules, users, registry.get), memory.data, producer, kafka.topics, metrics)
+    memory = Memory(kafka, producer, stream.dedup_horizon)
+    step = Step(Pipeline(rules, users, registry.get), memory, producer, kafka.topics, metrics)
     release = Release(users, registry.get, producer, kafka.topics, metrics)
     users_known = follow_beside(app, kafka, release, on_fault)
 
@@ -87,17 +82,22 @@ def create_app(
     async def disconnect(_app: faust.App, **_: Any) -> None:
         await producer.stop()
 
-    async def decide(events: StreamT[bytes]) -> None:
-        ours_to_acknowledge = events.noack()
-        gathered: asyncio.Queue[EventT] = asyncio.Queue(stream.stream_batch)
+    async def decide(chunks: StreamT[bytes]) -> None:
+        ours_to_acknowledge = chunks.noack()
+        gathered: asyncio.Queue[EventT] = asyncio.Queue(MOST_CHUNKS)
 
         async def take_steps() -> None:
             await users_known.wait()
+            remembered = None
             while True:
-                for partition, members in by_partition(await all_of(gathered)).items():
-                    await step(partition, [Consumed.of(event) for event in members])
-                    for event in members:
-                        await ours_to_acknowledge.ack(event)
+                arrived = await gathered_in(gathered, stream.stream_batch)
+                if remembered != (remembered := app.consumer_generation_id):
+                    await memory.catch_up(tp.partition for tp in app.consumer.assignment())
+                # What was fetched before a rebalance is somebody else's, or comes again.
+                events = [event for event in arrived if event.message.generation_id == remembered]
+                await step(by_partition(events))
+                for event in events:
+                    await ours_to_acknowledge.ack(event)
 
         steps = asyncio.create_task(end_process_on_fault(take_steps(), on_fault))
         try:
@@ -143,32 +143,6 @@ def follow_beside(
     return users_known
 
 
-class Consumed(NamedTuple):
-    """A record as the rest of the product knows it: `timestamp` is in milliseconds, where Faust has seconds."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-
-    @classmethod
-    def of(cls, event: EventT) -> "Consumed":
-        """The record that a Faust event came from."""
-        message = event.message
-        return cls(
-            topic=message.topic,
-            partition=message.partition,
-            offset=message.offset,
-            timestamp=round(message.timestamp * 1000),
-            key=message.key,
-            value=message.value,
-            headers=message.headers or (),
-        )
-
-
 async def end_process_on_fault(work: Awaitable[None], on_fault: Callable[[], None]) -> None:
     """Await the work; an exception that leaves it ends the process."""
     try:
@@ -180,19 +154,21 @@ async def end_process_on_fault(work: Awaitable[None], on_fault: Callable[[], Non
         on_fault()
 
 
-async def all_of(queue: asyncio.Queue[EventT]) -> list[EventT]:
-    """Everything that is in the queue, at least one. While a step is under way the next one gathers by itself."""
-    events = [await queue.get()]
-    while not queue.empty():
-        events.append(queue.get_nowait())
-    return events
+async def gathered_in(queue: asyncio.Queue[EventT], most: int) -> list[EventT]:
+    """Chunks from the queue, at least one, until they hold so many records or there are no more."""
+    chunks = [await queue.get()]
+    count = len(chunks[0].message.value)
+    while count < most and not queue.empty():
+        chunks.append(queue.get_nowait())
+        count += len(chunks[-1].message.value)
+    return chunks
 
 
-def by_partition(events: Sequence[EventT]) -> dict[int, list[EventT]]:
-    """The events of each partition, in order."""
-    partitions: dict[int, list[EventT]] = defaultdict(list)
-    for event in events:
-        partitions[event.message.partition].append(event)
+def by_partition(chunks: Iterable[EventT]) -> dict[int, list[Record]]:
+    """The records of each partition, in order."""
+    partitions: dict[int, list[Record]] = defaultdict(list)
+    for chunk in chunks:
+        partitions[chunk.message.partition] += chunk.message.value
     return partitions
 
 
@@ -204,7 +180,7 @@ _BYTES: Final[dict[str, Any]] = {
 }
 
 
-def faust_settings(kafka: KafkaSettings) -> dict[str, Any]:
+def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, Any]:
     """What Faust is told. It creates no topic, serves no web page, and runs no leader election of its own."""
     settings: dict[str, Any] = {
         "id": kafka.group("stream"),
@@ -214,17 +190,16 @@ def faust_settings(kafka: KafkaSettings) -> dict[str, Any]:
         # Faust refuses a session timeout above this.
         "broker_request_timeout": max(kafka.session_timeout, 90.0),
         "broker_commit_interval": 1.0,
-        "broker_max_poll_records": 500,
+        "broker_max_poll_records": stream.stream_batch,
         "consumer_auto_offset_reset": "earliest",
         "consumer_metadata_max_age_ms": clients.METADATA_MAX_AGE_MS,
         "processing_guarantee": "at_least_once",
         "stream_wait_empty": True,
-        "store": "memory://",
-        # Faust makes this directory even where nothing is stored.
+        "stream_buffer_maxsize": MOST_CHUNKS,
+        # Faust makes this directory, although nothing is stored.
         "datadir": Path(tempfile.gettempdir()) / f"faust-{kafka.group('stream')}",
         "topic_allow_declare": False,
         "topic_disable_leader": True,
-        "table_standby_replicas": 0,
         "web_enabled": False,
         "worker_redirect_stdouts": False,
     }

@@ -1,13 +1,13 @@
 """Repeat removal: pure, per device and user, in event time.
 
-The memory of one device user is a packed list of the punches that were kept, oldest first, no further back than the
-horizon before the newest. A punch needs no stored id: device, user, time and type are what its `event_id` is made of.
-Each entry keeps the partition and offset of the record it came from, so that a redelivered record is told from a
-duplicate: it must be emitted again, because nobody knows whether its first output got through.
+What is remembered of one device user is a packed list of the punches that were kept, oldest first, no further back than
+the horizon before the newest. A punch needs no stored id: device, user, time and type are what its `event_id` is made
+of. Each entry keeps the offset of the record it came from, so that a redelivered record is told from a duplicate: it
+must be emitted again, because nobody knows whether its first output got through. A device user's records are all in one
+partition of the raw topic, so the offset is enough.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -16,25 +16,26 @@ from typing import Final, NamedTuple
 
 from attendance.event import EventType
 
-# time in seconds since the epoch, type, partition, offset
-_ENTRY: Final = Struct(">IBHQ")
+# Seconds since the epoch, type, offset. Big-endian, so that entries sort as their bytes do.
+_ENTRY: Final = Struct(">IBQ")
 _TYPES: Final[tuple[EventType, ...]] = ("UNKNOWN", "IN", "OUT")
 _CODES: Final = {event_type: code for code, event_type in enumerate(_TYPES)}
 _UNKNOWN: Final = _CODES["UNKNOWN"]
 
+PUNCH_BYTES: Final = _ENTRY.size
+
 
 class Punch(NamedTuple):
-    """A punch as the memory keeps it: seconds since the epoch, type code, and where its record stood."""
+    """A punch as it is remembered: seconds since the epoch, type code, and the offset of its record."""
 
     seconds: int
     code: int
-    partition: int
     offset: int
 
     @classmethod
-    def of(cls, time: datetime, event_type: EventType, partition: int, offset: int) -> "Punch":
+    def of(cls, time: datetime, event_type: EventType, offset: int) -> "Punch":
         """The punch of a raw record."""
-        return cls(int(time.timestamp()), _CODES[event_type], partition, offset)
+        return cls(int(time.timestamp()), _CODES[event_type], offset)
 
     @property
     def time(self) -> datetime:
@@ -45,6 +46,17 @@ class Punch(NamedTuple):
     def event_type(self) -> EventType:
         """The event type."""
         return _TYPES[self.code]
+
+    def pack(self) -> bytes:
+        """The punch in `PUNCH_BYTES` bytes, which sort as punches do."""
+        return _ENTRY.pack(*self)
+
+
+class Kept(NamedTuple):
+    """A punch to remember: its device user's key, and the punch as `Punch.pack` packs it."""
+
+    key: bytes
+    entry: bytes
 
 
 class Verdict(Enum):
@@ -64,48 +76,67 @@ class Judgement:
     kept: Punch | None = None
 
 
-def unpack(state: bytes | None) -> list[Punch]:
-    """The kept punches, oldest first."""
-    return [Punch(*entry) for entry in _ENTRY.iter_unpack(state or b"")]
+_NEW: Final = Judgement(Verdict.NEW)
 
 
-def pack(kept: Sequence[Punch]) -> bytes:
-    """What `unpack` reads: 15 bytes a punch."""
-    return b"".join(_ENTRY.pack(*punch) for punch in kept)
+def unpack(kept: bytes) -> list[Punch]:
+    """The punches of a packed list, in its order."""
+    return [Punch(*entry) for entry in _ENTRY.iter_unpack(kept)]
 
 
-def reaches(state: bytes | None) -> int:
-    """The offset of the last record that is in a packed memory, -1 for none.
-
-    A user's memory only grows by later records of the same partition, so of two the one that reaches further is newer.
-    """
-    return max((punch.offset for punch in unpack(state)), default=-1)
-
-
-def judge(kept: Sequence[Punch], punch: Punch, window: float) -> Judgement:
-    """Tell a punch from those that were kept before it.
+def judge(kept: bytes, punch: Punch, window: float) -> Judgement:
+    """Tell a punch from those of a packed list.
 
     The same time and type is the same punch: a redelivery where the record is the same too, else a duplicate. Within
     `window` seconds of a kept punch of the same type, or with one of the two unknown, it is a repeat of the nearest.
     """
+    if not kept or punch.seconds - window > _seconds(kept, -PUNCH_BYTES):
+        return _NEW  # the usual one: later than all that is known
     nearest: Punch | None = None
-    start = bisect_left(kept, punch.seconds - window, key=lambda other: other.seconds)
-    for other in kept[start:]:
+    count = len(kept) // PUNCH_BYTES
+    for index in range(_first_from(kept, punch.seconds - window), count):
+        other = Punch(*_ENTRY.unpack_from(kept, index * PUNCH_BYTES))
         if other.seconds > punch.seconds + window:
             break
-        if (other.seconds, other.code) == punch[:2]:
-            same_record = (other.partition, other.offset) == punch[2:]
-            return Judgement(Verdict.REDELIVERY if same_record else Verdict.DUPLICATE, other)
+        if (other.seconds, other.code) == (punch.seconds, punch.code):
+            return Judgement(Verdict.REDELIVERY if other.offset == punch.offset else Verdict.DUPLICATE, other)
         same_kind = other.code == punch.code or _UNKNOWN in (other.code, punch.code)
         if same_kind and (nearest is None or _distance(other, punch) < _distance(nearest, punch)):
             nearest = other
-    return Judgement(Verdict.NEW) if nearest is None else Judgement(Verdict.REPEAT, nearest)
+    return _NEW if nearest is None else Judgement(Verdict.REPEAT, nearest)
 
 
-def remember(kept: Sequence[Punch], punch: Punch, horizon: float) -> list[Punch]:
-    """The memory with a new punch in it, without what lies further back than `horizon` seconds before the newest."""
-    newest = max(punch.seconds, kept[-1].seconds if kept else 0)
-    return sorted(other for other in (*kept, punch) if other.seconds >= newest - horizon)
+def remember(kept: bytes, entry: bytes, horizon: float) -> bytes:
+    """The packed list with one more punch in it, which is not added twice.
+
+    What lies further back than `horizon` seconds before the newest is left out.
+    """
+    if entry > kept[-PUNCH_BYTES:]:
+        kept += entry
+    else:
+        at = PUNCH_BYTES * bisect_left(
+            range(len(kept) // PUNCH_BYTES),
+            entry,
+            key=lambda index: kept[index * PUNCH_BYTES : (index + 1) * PUNCH_BYTES],
+        )
+        if kept.startswith(entry, at):
+            return kept
+        kept = kept[:at] + entry + kept[at:]
+    oldest = _seconds(kept, -PUNCH_BYTES) - horizon
+    if _seconds(kept, 0) < oldest:
+        kept = kept[PUNCH_BYTES * _first_from(kept, oldest) :]
+    return kept
+
+
+def _first_from(kept: bytes, seconds: float) -> int:
+    """The index of the first punch that is not before a time."""
+    indexes = range(len(kept) // PUNCH_BYTES)
+    return bisect_left(indexes, seconds, key=lambda index: _seconds(kept, index * PUNCH_BYTES))
+
+
+def _seconds(kept: bytes, at: int) -> int:
+    seconds: int = _ENTRY.unpack_from(kept, at)[0]
+    return seconds
 
 
 def _distance(one: Punch, other: Punch) -> int:

@@ -1,8 +1,8 @@
-"""The stream's decisions: raw records of one partition in, outcomes and changed state out. No Faust, no Kafka."""
+"""The stream's decisions: raw records of one partition in, outcomes and what to remember out. No Faust, no Kafka."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 import orjson
@@ -14,10 +14,10 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.event import RawEvent, event_id
 from attendance.outcomes import Dropped, Waiting
 from attendance.registry import Device
-from attendance.times import format_seconds, to_wall_clock
+from attendance.times import format_seconds, to_wall_clock, zone
 from attendance.user_map import UserMap
 from streams import dedup, mapping
-from streams.dedup import Judgement, Punch, Verdict
+from streams.dedup import Kept, Punch, Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +26,7 @@ STAGE: Final = "stream"
 # Clocks that lost their battery come back in 1970, 2000, 2010 or 2015. This is the floor for a device without
 # `installed_on`.
 EARLIEST: Final = date(2016, 1, 1)
+_DAY: Final = timedelta(days=1)
 
 Outcome = Checkin | Dropped | Waiting | DeadLetter
 
@@ -41,10 +42,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """One outcome for each record, in their order, and the state entries that changed."""
+    """One outcome for each record, in their order; the punches that are kept now; and with them the new lists."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    state: dict[bytes, bytes] = field(default_factory=dict)
+    kept: list[Kept] = field(default_factory=list)
+    lists: dict[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,16 @@ class Pipeline:
     users: UserMap
     device: Callable[[str], Device | None]
 
-    def decide(self, records: Sequence[Record], state: Mapping[bytes, bytes], now: datetime) -> Decisions:
+    def decide(self, records: Sequence[Record], memory: Mapping[bytes, bytes], now: datetime) -> Decisions:
         """One outcome for each record of a partition, in offset order.
 
-        `state` is the memory of all device users of that partition and is not changed; the entries to write are
-        returned. They must be written only once every outcome is acknowledged, and before the records are.
+        `memory` holds the packed list of each device user of that partition, and is not changed. What is kept now must
+        be added to it only once every outcome is acknowledged, and before the records are.
         """
         decisions = Decisions()
         for record in records:
             try:
-                outcome = self._decide_one(record, state, decisions.state)
+                outcome = self._decide_one(record, memory, decisions)
             except InvalidRecord as error:
                 outcome = DeadLetter.of(record, STAGE, error, now, event_id=_event_id(record))
             except Exception as error:
@@ -74,44 +76,50 @@ class Pipeline:
             decisions.outcomes.append(outcome)
         return decisions
 
-    def _decide_one(self, record: Record, state: Mapping[bytes, bytes], changed: dict[bytes, bytes]) -> Outcome:
+    def _decide_one(self, record: Record, memory: Mapping[bytes, bytes], decisions: Decisions) -> Outcome:
         event = RawEvent.decode(record.value)
         device = self.device(event.device_id)
         event_time = self._plausible_time(event, device)
-        key = state_key(event)
-        kept = dedup.unpack(changed.get(key) or state.get(key))
-        punch = Punch.of(event_time, event.event_type, record.partition, record.offset)
-        judgement = dedup.judge(kept, punch, self.rules.window)
-        if judgement.verdict in {Verdict.DUPLICATE, Verdict.REPEAT}:
-            return _dropped(event, event_time, punch, judgement)
-        # The outcome first: should it fail, the memory must not hold the punch.
+        key = user_key(event)
+        known = decisions.lists.get(key) or memory.get(key, b"")
+        punch = Punch.of(event_time, event.event_type, record.offset)
+        judgement = dedup.judge(known, punch, self.rules.window)
+        if judgement.kept is not None and judgement.verdict is not Verdict.REDELIVERY:
+            return _dropped(event, event_time, record, judgement.verdict, judgement.kept)
+        # The outcome first: should it fail, the punch must not be remembered.
         outcome = mapping.assign(event, self.users, device)
         if judgement.verdict is Verdict.NEW:
-            changed[key] = dedup.pack(dedup.remember(kept, punch, self.rules.horizon))
+            entry = punch.pack()
+            decisions.kept.append(Kept(key, entry))
+            decisions.lists[key] = dedup.remember(known, entry, self.rules.horizon)
         return outcome
 
     def _plausible_time(self, event: RawEvent, device: Device | None) -> datetime:
         """The event time, if it can be true. Implausible times are reported, never rewritten."""
-        if event.event_time is None:
+        event_time = event.event_time
+        if event_time is None:
             raise InvalidRecord(Reason.UNREADABLE_TIME, f"device time {event.device_time!r} is not a time")
-        if event.event_time > event.received_at + timedelta(seconds=self.rules.future_tolerance):
-            ahead = event.event_time - event.received_at
+        ahead = event_time - event.received_at
+        if ahead.total_seconds() > self.rules.future_tolerance:
             raise InvalidRecord(
-                Reason.IMPLAUSIBLE_TIME, f"{format_seconds(event.event_time)} is {ahead} ahead of its arrival"
+                Reason.IMPLAUSIBLE_TIME, f"{format_seconds(event_time)} is {ahead} ahead of its arrival"
             )
+        zone(event.device_timezone)  # to read the time by; one that is not known here is no zone
         installed = device.installed_on if device and device.installed_on else EARLIEST
-        # The year 1 in a zone west of Greenwich has no wall clock, so the floor is compared in UTC first.
-        if event.event_time < datetime.combine(EARLIEST, time(), UTC) - timedelta(days=1) or (
-            to_wall_clock(event.event_time, event.device_timezone).date() < installed
+        # No zone is a day from UTC, so only about the day itself the wall clock has to be asked. Long before, there may
+        # be none: the year 1 in a zone west of Greenwich.
+        day = event_time.date()
+        if day <= installed + _DAY and (
+            day < installed - _DAY or to_wall_clock(event_time, event.device_timezone).date() < installed
         ):
             raise InvalidRecord(
-                Reason.IMPLAUSIBLE_TIME, f"{format_seconds(event.event_time)} is before the device was installed"
+                Reason.IMPLAUSIBLE_TIME, f"{format_seconds(event_time)} is before the device was installed"
             )
-        return event.event_time
+        return event_time
 
 
-def state_key(event: RawEvent) -> bytes:
-    """The key of a device user's memory."""
+def user_key(event: RawEvent) -> bytes:
+    """The key of a device user in the memory."""
     return orjson.dumps([event.device_id, event.device_user_id])
 
 
@@ -122,16 +130,17 @@ def _event_id(record: Record) -> str | None:
         return None
 
 
-def _dropped(event: RawEvent, event_time: datetime, punch: Punch, judgement: Judgement) -> Dropped:
-    kept = judgement.kept
-    assert kept is not None
+def _dropped(event: RawEvent, event_time: datetime, record: Record, verdict: Verdict, kept: Punch) -> Dropped:
+    id_ = event.event_id
+    is_duplicate = verdict is Verdict.DUPLICATE  # it has the id of what it repeats
+    when, type_ = format_seconds(kept.time), kept.event_type
     return Dropped(
-        event_id=event.event_id,
-        kept_event_id=event_id(event.device_id, event.device_user_id, format_seconds(kept.time), kept.event_type),
-        reason=Reason.DUPLICATE if judgement.verdict is Verdict.DUPLICATE else Reason.REPEAT,
+        event_id=id_,
+        kept_event_id=id_ if is_duplicate else event_id(event.device_id, event.device_user_id, when, type_),
+        reason=Reason.DUPLICATE if is_duplicate else Reason.REPEAT,
         device_id=event.device_id,
         device_user_id=event.device_user_id,
         event_time=event_time,
-        partition=punch.partition,
-        offset=punch.offset,
+        partition=record.partition,
+        offset=record.offset,
     )

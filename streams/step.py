@@ -1,6 +1,8 @@
-"""One step: decide the records of a partition, make the outcomes durable, then the memory. Knows no Faust."""
+"""One step: decide chunks of records, make the outcomes durable, then the memory. Knows no Faust."""
 
-from collections.abc import MutableMapping, Sequence
+from asyncio import TaskGroup
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter, Record
@@ -9,19 +11,15 @@ from attendance.metrics import Metrics
 from attendance.outcomes import Dropped, Waiting
 from attendance.times import now
 from attendance.topics import Topics
-from streams.pipeline import Decisions, Outcome, Pipeline
+from streams.memory import Memory
+from streams.pipeline import STAGE, Outcome, Pipeline
 
 
 class Step:
-    """Takes records of one partition from decided to durable."""
+    """Takes records from decided to durable."""
 
     def __init__(
-        self,
-        pipeline: Pipeline,
-        memory: MutableMapping[bytes, bytes],
-        producer: Producer,
-        topics: Topics,
-        metrics: Metrics,
+        self, pipeline: Pipeline, memory: Memory, producer: Producer, topics: Topics, metrics: Metrics
     ) -> None:
         self._pipeline = pipeline
         self._memory = memory
@@ -29,23 +27,24 @@ class Step:
         self._topics = topics
         self._metrics = metrics
 
-    async def __call__(self, partition: int, records: Sequence[Record]) -> None:
+    async def __call__(self, chunks: Mapping[int, Sequence[Record]]) -> None:
         """Return when the records may be acknowledged: their outcomes, and after them the memory, are in Kafka.
 
-        While Kafka is away this waits. Memory ahead of the output would turn a redelivered record into a duplicate of
-        itself and lose it; memory behind it only has the record decided again, with the same result.
+        `chunks` are records by partition, in offset order. While Kafka is away this waits. Memory ahead of the output
+        would turn a redelivered record into a duplicate of itself and lose it; memory behind it only has the record
+        decided again, with the same result.
         """
-        decisions = self._pipeline.decide(records, self._memory, now())
-        await send_until_acknowledged(
-            self._producer, [to_record(outcome, self._topics) for outcome in decisions.outcomes]
-        )
-        changelog = self._topics["dedup_state"]
-        await send_until_acknowledged(
-            self._producer,
-            [OutRecord(changelog, key, value, partition=partition) for key, value in decisions.state.items()],
-        )
-        self._memory.update(decisions.state)
-        count(decisions, self._metrics)
+        decided = {
+            partition: self._pipeline.decide(records, self._memory[partition], now())
+            for partition, records in chunks.items()
+        }
+        outcomes = [outcome for decisions in decided.values() for outcome in decisions.outcomes]
+        await send_until_acknowledged(self._producer, [to_record(outcome, self._topics) for outcome in outcomes])
+        async with TaskGroup() as writes:
+            for partition, decisions in decided.items():
+                if decisions.kept:
+                    writes.create_task(self._memory.add(partition, decisions.kept, decisions.lists))
+        count(outcomes, self._metrics)
 
 
 def to_record(outcome: Outcome, topics: Topics) -> OutRecord:
@@ -62,14 +61,20 @@ def to_record(outcome: Outcome, topics: Topics) -> OutRecord:
             return outcome.to_record(topics["dead_letters"])
 
 
-def count(decisions: Decisions, metrics: Metrics) -> None:
+def count(outcomes: Iterable[Outcome], metrics: Metrics) -> None:
     """Count outcomes that are in Kafka."""
-    for outcome in decisions.outcomes:
+    kinds: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for outcome in outcomes:
         match outcome:
             case Checkin():
-                metrics.count("punchstream_outcomes_total", outcome="checkin")
+                kinds["checkin"] += 1
             case Dropped() | Waiting():
-                metrics.count("punchstream_outcomes_total", outcome=outcome.reason)
+                kinds[outcome.reason] += 1
             case DeadLetter():
-                metrics.count("punchstream_outcomes_total", outcome="dead_letter")
-                metrics.count("punchstream_dead_letters_total", stage=outcome.stage, reason=outcome.reason)
+                kinds["dead_letter"] += 1
+                reasons[outcome.reason] += 1
+    for kind, amount in kinds.items():
+        metrics.count("punchstream_outcomes_total", amount, outcome=kind)
+    for reason, amount in reasons.items():
+        metrics.count("punchstream_dead_letters_total", amount, stage=STAGE, reason=reason)

@@ -1,13 +1,14 @@
-"""Faust's Kafka transport, with three losses closed. All are races between a rebalance and the running fetcher.
+"""Faust's Kafka transport, handing over records by the chunk, with three losses closed.
 
-After recovery Faust resumes the stream's partitions, seeks, and then resumes the flow, which empties the agents'
-queues: records that arrive in between are thrown away. And it hands the fetcher its live set of active partitions:
-while that is empty, aiokafka takes it for "all", and Faust throws away what it did not ask for. A partition without a
-committed offset is not sought back in either case, and the next commit passes over the records.
+Faust takes some 300 microseconds of CPU for each message that it carries from the fetcher to an agent. Here a message
+is a chunk: what one fetch brought from one partition. Its value is the list of records, its offset that of the last.
 
-A worker that keeps a partition over a rebalance may fetch from it before it hears of the new assignment. Faust throws
-that away as of an older generation, and seeks back, but not a partition without a committed offset: there the records
-are skipped until the process ends. A first commit that failed is enough for it.
+The losses are races between a rebalance and the running fetcher. After a rebalance Faust resumes the stream's
+partitions, seeks, and then resumes the flow, which empties the agents' queues: records that arrive in between are lost.
+And it hands the fetcher its live set of active partitions: while that is empty, aiokafka takes it for "all", and Faust
+throws away what it did not ask for. And a worker that keeps a partition over a rebalance may fetch from it before it
+hears of the new assignment; Faust throws that away as of an older generation. A partition without a committed offset is
+not sought back in any of these cases, and the next commit passes over the records.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,17 +19,18 @@ from faust.types import TP
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
-    """Fetches from the stream's partitions only once the flow is resumed, and only from those it was asked for."""
+    """Brings chunks, once the flow is resumed, and only from the partitions it was asked for.
+
+    Assumes that the chunks of a partition are acknowledged in their order.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._held_back: set[TP] = set()
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
-        """Resume changelog partitions at once, for recovery; hold the others back until the flow is resumed."""
-        changelogs = {tp for tp in tps if tp.topic in self.app.tables.changelog_topics}
-        self._held_back = set(tps) - changelogs
-        super().resume_partitions(changelogs)
+        """Hold these partitions back until the flow is resumed."""
+        self._held_back = set(tps)
 
     def pause_partitions(self, tps: Iterable[TP]) -> None:
         """Pause these partitions, those held back included."""
@@ -41,18 +43,17 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         super().resume_partitions(self._held_back)
         self._held_back = set()
 
-    async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek each partition to its committed offset, those of the stream that have none to their beginning.
+    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+        """Seek each partition to its committed offset, those that have none to their beginning.
 
         Returns the committed offset of each partition, None where there is none.
         """
-        committed: Mapping[TP, int] = await super().seek_to_committed()
-        changelogs = self.app.tables.changelog_topics
-        never = [tp for tp, offset in committed.items() if not offset and tp.topic not in changelogs]
+        committed: Mapping[TP, int | None] = await super().seek_to_committed()
+        never = [tp for tp, offset in committed.items() if not offset]
         if never:
             await self.seek_wait(await self.earliest_offsets(*never))
             for tp in never:
-                # Where a commit failed Faust still goes by it, and would not take what was before for acknowledged.
+                # Faust may hold one for committed whose commit failed, and ignores what is acknowledged before it.
                 self._committed_offset.pop(tp, None)
         return committed
 
@@ -62,8 +63,22 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         timeout: float,  # noqa: ASYNC109 - Faust's signature
     ) -> Mapping[TP, list[Any]]:
         # A copy: the set may be emptied before the fetcher's thread looks at it.
-        records: Mapping[TP, list[Any]] = await super()._getmany(active_partitions and set(active_partitions), timeout)
-        return records
+        fetched = await super()._getmany(active_partitions and set(active_partitions), timeout)
+        return {tp: [records] for tp, records in fetched.items() if records}
+
+    def _to_message(self, tp: TP, record: list[Any]) -> Any:  # noqa: ANN401 - Faust's types are not ours
+        message = super()._to_message(tp, record[-1])
+        message.value = record
+        return message
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing: where every chunk before is done, it does not matter which offsets exist."""
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """The offset after the newest chunk that is acknowledged; None where none is since the last commit."""
+        acknowledged: list[int] = self._acked.pop(tp, [])
+        self._acked_index.pop(tp, None)
+        return max(acknowledged) + 1 if acknowledged else None
 
 
 class Transport(driver.Transport):  # type: ignore[misc]

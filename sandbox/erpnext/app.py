@@ -8,9 +8,10 @@ from fastapi import APIRouter, FastAPI, HTTPException, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
+from sandbox.erpnext.auto_attendance import ATTENDANCE
 from sandbox.erpnext.checkins import CHECKIN
 from sandbox.erpnext.frappe import Frappe, Stats, html_answer, sleep
-from sandbox.erpnext.knobs import Control, Fault, Knobs, fault_error
+from sandbox.erpnext.knobs import Control, Fault, Knobs
 from sandbox.erpnext.query import Row
 from sandbox.erpnext.site import Site
 
@@ -92,19 +93,22 @@ class _Front:
         async def keep(message: Message) -> None:
             answer.append(message)
 
-        await (self._refusal(scope, fault) or self._app)(scope, replay, keep)
+        await (self._refusal(scope, fault, len(request["body"])) or self._app)(scope, replay, keep)
         await self._send_answer(fault, answer, scope, send)
 
-    def _refusal(self, scope: Scope, fault: Fault | None) -> Response | None:
+    def _refusal(self, scope: Scope, fault: Fault | None, body_bytes: int) -> Response | None:
         """The answer of what stands in front of Frappe; None lets the request through."""
         query = scope["query_string"]
         line = b" ".join((scope["method"].encode(), scope["raw_path"] + (b"?" + query if query else b""), b"HTTP/1.1"))
         if len(line) > MAX_REQUEST_LINE:
             size = min(len(line), _REQUEST_LINE_BUFFER)
             return html_answer(400, f"Request Line is too large ({size} > {MAX_REQUEST_LINE})")
+        max_body = self._stand_in.control.knobs.max_body
+        if max_body is not None and body_bytes > max_body:
+            return html_answer(413)
         match fault:
             case Fault(action="status"):
-                return self._stand_in.frappe.refusal(fault_error(fault))
+                return self._stand_in.frappe.refusal(fault.refusal())
             case Fault(action="html_500"):
                 return html_answer(500)
             case Fault(action="html_502"):
@@ -187,6 +191,16 @@ def _sandbox_routes(stand_in: StandIn) -> APIRouter:
     async def post_employees(employees: list[Row]) -> list[str]:
         """Create or replace employees, and answer with their names."""
         return stand_in.site.put_employees(employees)
+
+    @routes.post("/shift_types")
+    async def post_shift_types(shift_types: list[Row]) -> list[str]:
+        """Create or replace shift types, and answer with their names."""
+        return stand_in.site.put_shift_types(shift_types)
+
+    @routes.get("/attendance")
+    async def get_attendance() -> StreamingResponse:
+        """All Attendance, cancelled ones too, one JSON object a line, as it was made."""
+        return StreamingResponse(_lines(list(stand_in.site.rows(ATTENDANCE))), media_type="application/x-ndjson")
 
     @routes.post("/reset")
     async def reset() -> dict[str, Any]:

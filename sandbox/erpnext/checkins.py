@@ -2,12 +2,13 @@
 
 import html
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from sandbox.erpnext import errors
 from sandbox.erpnext.errors import FrappeError
 from sandbox.erpnext.query import Row, Value, collate
+from sandbox.erpnext.shifts import day_with
 from sandbox.erpnext.tables import Change
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def build(site: "Site", document: Mapping[str, Any], name: str, *, own: Mapping[
         "device_id": document.get("device_id"),
         **{field: document.get(field) or None for field in site.custom_fields},
         "skip_auto_attendance": int(bool(document.get("skip_auto_attendance"))),
-        "attendance": None,
+        "attendance": document.get("attendance") or None,
         "latitude": _float(document.get("latitude")),
         "longitude": _float(document.get("longitude")),
         "geolocation": None,
@@ -191,7 +192,7 @@ def _check_links(site: "Site", document: Mapping[str, Any]) -> None:
     missing = []
     if document.get("shift") and document["shift"] not in site.shift_types.rows:
         missing.append(f"Shift: {document['shift']}")
-    if document.get("attendance"):
+    if document.get("attendance") and document["attendance"] not in site.attendances.rows:
         missing.append(f"Attendance Marked: {document['attendance']}")
     if missing:
         raise errors.thrown("LinkValidationError", f"Could not find {', '.join(missing)}")
@@ -227,38 +228,19 @@ def _inactive(url: str, employee: str) -> FrappeError:
 
 
 def _shift_times(site: "Site", employee: Row | None, time: datetime) -> Row:
-    """The employee's default shift and its times on that day, if the time lies inside."""
+    """The employee's default shift and its times on the day to which the time belongs, if any."""
     shift = site.shift_types.rows.get(employee["default_shift"]) if employee and employee["default_shift"] else None
-    outside: Row = {
-        "shift_start": None,
-        "shift_end": None,
-        "offshift": 1,
-        "shift_actual_start": None,
-        "shift_actual_end": None,
-    }
-    if shift is None:
-        return outside
-    if time.tzinfo is not None:
+    if shift is not None and time.tzinfo is not None:
         raise errors.failed("TypeError", "can't compare offset-naive and offset-aware datetimes", source=_HRMS)
-    midnight = time.replace(hour=0, minute=0, second=0)
-    start, end = (midnight + _duration(shift[field]) for field in ("start_time", "end_time"))
-    opens = start - timedelta(minutes=shift["begin_check_in_before_shift_start_time"])
-    closes = end + timedelta(minutes=shift["allow_check_out_after_shift_end_time"])
-    if not opens <= time <= closes:
-        return outside
+    day = day_with(shift, time) if shift else None
     return {
-        "shift": shift["name"],
-        "shift_start": str(start),
-        "shift_end": str(end),
-        "offshift": 0,
-        "shift_actual_start": str(opens),
-        "shift_actual_end": str(closes),
+        "shift": shift["name"] if shift and day else None,
+        "shift_start": str(day.start) if day else None,
+        "shift_end": str(day.end) if day else None,
+        "offshift": int(day is None),
+        "shift_actual_start": str(day.opens) if day else None,
+        "shift_actual_end": str(day.closes) if day else None,
     }
-
-
-def _duration(clock: str) -> timedelta:
-    hours, minutes, seconds = (int(part) for part in clock.split(":"))
-    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
 
 
 def _float(value: Value) -> float:

@@ -12,7 +12,12 @@ Language = Literal["en", "de"]
 GERMAN: Final = {"Employee": "Mitarbeiter", "Employee Checkin": "Mitarbeiter einchecken"}
 
 _TITLES: Final[dict[Language, str]] = {"en": "Message", "de": "Nachricht"}
-_REASONS: Final = {400: "Bad Request", 500: "Internal Server Error", 502: "Bad Gateway"}
+_REASONS: Final = {
+    400: "Bad Request",
+    413: "Request Entity Too Large",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+}
 
 
 @dataclass(frozen=True)

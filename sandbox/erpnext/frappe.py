@@ -17,6 +17,7 @@ from sandbox.erpnext.checkins import CHECKIN, Transaction
 from sandbox.erpnext.errors import FrappeError, Language, html_page
 from sandbox.erpnext.knobs import Control, WorkerFailed
 from sandbox.erpnext.query import Row, Value, parse_json
+from sandbox.erpnext.shifts import SHIFT_TYPE
 from sandbox.erpnext.site import GUEST, MAX_INSERT_MANY, Site, User
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -76,6 +77,7 @@ class Frappe:
             "frappe.client.get_value": self._get_value,
             "frappe.client.insert": self._insert,
             "frappe.client.insert_many": self._insert_many,
+            "frappe.client.cancel": self._cancel,
         }
 
     async def answer(self, request: Request) -> Response:
@@ -109,6 +111,8 @@ class Frappe:
         if parts[:1] == ["v1"]:
             parts = parts[1:]
         match (api, *parts):
+            case "api", "method", "run_doc_method":
+                return 200, {"docs": [self._run_doc_method(call)]}
             case "api", "method", method:
                 return 200, {"message": await self._call_method(method, call)}
             case "api", "resource", doctype:
@@ -128,6 +132,18 @@ class Frappe:
             raise errors.login_required(method)
         return await function(call)
 
+    def _run_doc_method(self, call: Call) -> Row:
+        """The document, after the method that is named was called on it."""
+        if call.user is GUEST:
+            raise errors.login_required("run_doc_method")
+        self._control.check_writable()
+        doctype, name, method = (str(call.arguments.get(each) or "") for each in ("dt", "dn", "method"))
+        document = self._site.document(call.user, doctype, name)
+        if (doctype, method) != (SHIFT_TYPE, "process_auto_attendance"):
+            raise errors.failed("AttributeError", f"'{doctype.replace(' ', '')}' object has no attribute '{method}'")
+        self._site.process_auto_attendance(call.user, name)
+        return document
+
     def _on_document(self, verb: str, doctype: str, name: str, call: Call) -> tuple[int, Any]:
         if verb == "PUT":
             self._control.check_writable()
@@ -143,6 +159,7 @@ class Frappe:
         self._control.check_writable()
         if doctype != CHECKIN:
             return self._site.insert(user, doctype, document)
+        self._control.check_document(document)
         transaction = self._site.begin(user)
         transaction.insert(document, keep_name=keep_name)
         [row] = await self._commit(transaction, 1)
@@ -194,8 +211,14 @@ class Frappe:
             doctype = _doctype_of(document)
             if doctype != CHECKIN:
                 raise errors.unknown_doctype(doctype)
+            self._control.check_document(document)
             transaction.insert(document)
         return [row["name"] for row in await self._commit(transaction, len(documents))]
+
+    async def _cancel(self, call: Call) -> Row:
+        self._control.check_writable()
+        doctype = _doctype(call)
+        return self._site.cancel(call.user, doctype, str(call.arguments.get("name") or "")) | {"doctype": doctype}
 
 
 def html_answer(status: int, text: str = "") -> Response:

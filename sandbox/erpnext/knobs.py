@@ -3,8 +3,8 @@
 import math
 import random
 import time
-from collections.abc import Callable
-from typing import Annotated, Final, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,7 @@ from sandbox.erpnext.errors import FrappeError, Language
 
 Milliseconds = Annotated[float, Field(ge=0)]
 
+_WITHOUT_TRACEBACK: Final = frozenset({403, 404})
 _TEXTS: Final = {"QueryTimeoutError": "(1205, 'Lock wait timeout exceeded; try restarting transaction')"}
 
 
@@ -20,7 +21,20 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Fault(_Model):
+class Failure(_Model):
+    """One answer of Frappe's that is not a success."""
+
+    status: int = Field(500, ge=400, le=599)
+    exc_type: str = "QueryTimeoutError"
+
+    def error(self, headers: Mapping[str, str] | None = None) -> FrappeError:
+        """The answer; with a traceback where that kind of error has one."""
+        text = _TEXTS.get(self.exc_type, "caused by a fault")
+        exception = None if self.status in _WITHOUT_TRACEBACK else f"frappe.exceptions.{self.exc_type}: {text}"
+        return FrappeError(self.status, self.exc_type, exception, headers=headers)
+
+
+class Fault(Failure):
     """Something that happens to requests instead of, or after, what they ask for.
 
     - `status`: answered by Frappe with `status` and `exc_type`; nothing is done.
@@ -38,9 +52,12 @@ class Fault(_Model):
     ]
     times: int | None = Field(1, ge=0, description="How often it happens; None is for ever.")
     probability: float = Field(1.0, ge=0, le=1, description="Of happening to a request that matches.")
-    status: int = Field(500, ge=400, le=599)
-    exc_type: str = "QueryTimeoutError"
+    retry_after: str | None = Field(None, description="The header of a `status` answer: seconds, or an HTTP date.")
     delay_ms: Milliseconds = 0
+
+    def refusal(self) -> FrappeError:
+        """What a `status` fault is answered with."""
+        return self.error(None if self.retry_after is None else {"retry-after": self.retry_after})
 
 
 class RateLimit(_Model):
@@ -65,6 +82,10 @@ class Knobs(_Model):
     database_down: bool = False
     allow_error_traceback: bool = True
     language: Language = Field("en", description="Of messages, where a request does not ask for another.")
+    max_body: int | None = Field(None, description="Bytes; a larger one is answered 413 by what stands before Frappe.")
+    failing_employees: dict[str, Failure] = Field(
+        default={}, description="Whose check-ins fail, and how: by a hook, a Server Script or a User Permission."
+    )
     faults: list[Fault] = Field(default=[], description="The first that matches happens.")
 
 
@@ -143,6 +164,16 @@ class Control:
                 raise errors.database_down()
             raise WorkerFailed
 
+    def check_document(self, document: Mapping[str, Any]) -> None:
+        """Return if this document may be inserted.
+
+        Raises:
+            FrappeError: it is of an employee whose check-ins fail.
+        """
+        failure = self.knobs.failing_employees.get(str(document.get("employee")))
+        if failure is not None:
+            raise failure.error()
+
     def check_writable(self) -> None:
         """Return if something may be written.
 
@@ -155,9 +186,3 @@ class Control:
 
 class WorkerFailed(Exception):
     """The worker fails outside Frappe, whose server then answers in HTML."""
-
-
-def fault_error(fault: Fault) -> FrappeError:
-    """What a `status` fault is answered with."""
-    text = _TEXTS.get(fault.exc_type, "caused by a fault")
-    return FrappeError(fault.status, fault.exc_type, f"frappe.exceptions.{fault.exc_type}: {text}")

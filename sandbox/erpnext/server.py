@@ -116,6 +116,18 @@ class ErpnextStandIn:
         """Create or replace employees, and return their names. Every field may be left out."""
         return list(self._call("POST", "/sandbox/employees", list(employees)).json())
 
+    def shift_types(self, shift_types: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Create or replace shift types, and return their names. What is left out is as on the day shift.
+
+        An employee is on a shift by `default_shift`, and can be Absent from `date_of_joining` on, or else from the day
+        on which it was created.
+        """
+        return list(self._call("POST", "/sandbox/shift_types", list(shift_types)).json())
+
+    def attendance(self) -> list[dict[str, Any]]:
+        """All Attendance that it has made, cancelled ones (`docstatus` 2) too, in that order."""
+        return [orjson.loads(line) for line in self._call("GET", "/sandbox/attendance").content.splitlines()]
+
     def checkins(self, *, since: str = "") -> list[dict[str, Any]]:
         """The check-ins it has, as they were stored; only those created at or after that time of the site's."""
         answer = self._call("GET", f"/sandbox/checkins?since={since}")

@@ -1,27 +1,32 @@
-"""The site in memory: employees, check-ins, shift types, custom fields, and who may do what with them.
+"""The site in memory: employees, check-ins, shift types, attendance, custom fields, and who may do what with them.
 
 Nothing here waits or speaks HTTP. What is refused is raised as the `FrappeError` that answers it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from attendance.times import zone
-from sandbox.erpnext import checkins, errors
+from sandbox.erpnext import auto_attendance, checkins, errors, shifts
+from sandbox.erpnext.auto_attendance import ATTENDANCE
 from sandbox.erpnext.checkins import CHECKIN, Transaction, punch_key
+from sandbox.erpnext.errors import FrappeError
 from sandbox.erpnext.query import Query, Row, Value, collate
+from sandbox.erpnext.shifts import DAY_SHIFT, LAST_SYNC, SHIFT_TYPE
 from sandbox.erpnext.tables import Change, Journal, Key, Table
 
 EMPLOYEE: Final = "Employee"
-SHIFT_TYPE: Final = "Shift Type"
 CUSTOM_FIELD: Final = "Custom Field"
 SYSTEM_SETTINGS: Final = "System Settings"
 
 HR: Final = "HR Manager"
 SYSTEM_MANAGER: Final = "System Manager"
+ADMINISTRATOR: Final = "Administrator"
+"""Whom the scheduler works for."""
 
 MAX_INSERT_MANY: Final = 200
 
@@ -29,6 +34,7 @@ _ALLOWED: Final[Mapping[str, frozenset[str]]] = {
     EMPLOYEE: frozenset({HR}),
     CHECKIN: frozenset({HR, SYSTEM_MANAGER}),
     SHIFT_TYPE: frozenset({HR}),
+    ATTENDANCE: frozenset({HR, SYSTEM_MANAGER}),
     CUSTOM_FIELD: frozenset({SYSTEM_MANAGER}),
     SYSTEM_SETTINGS: frozenset({HR, SYSTEM_MANAGER}),
 }
@@ -46,34 +52,6 @@ _STATUSES: Final = ("Active", "Inactive", "Suspended", "Left")
 # What a client does not choose.
 _FIXED: Final = frozenset({*_STAMPS, "employee"})
 _EMPLOYEE_DEFAULTS: Final = {"status": "Active", "company": "Acme Works"}
-_DAY_SHIFT: Final[Row] = {
-    "name": "Day Shift",
-    "owner": "Administrator",
-    "creation": "2025-01-01 00:00:00.000000",
-    "modified": "2025-01-01 00:00:00.000000",
-    "modified_by": "Administrator",
-    "docstatus": 0,
-    "idx": 0,
-    "start_time": "8:00:00",
-    "end_time": "17:00:00",
-    "holiday_list": "HL",
-    "color": "Blue",
-    "enable_auto_attendance": 1,
-    "determine_check_in_and_check_out": "Alternating entries as IN and OUT during the same shift",
-    "working_hours_calculation_based_on": "First Check-in and Last Check-out",
-    "begin_check_in_before_shift_start_time": 60,
-    "allow_check_out_after_shift_end_time": 60,
-    "mark_auto_attendance_on_holidays": 0,
-    "working_hours_threshold_for_half_day": 0.0,
-    "working_hours_threshold_for_absent": 0.0,
-    "process_attendance_after": "2025-01-01",
-    "last_sync_of_checkin": "2025-01-01 00:00:00",
-    "auto_update_last_sync": 0,
-    "enable_late_entry_marking": 0,
-    "late_entry_grace_period": 0,
-    "enable_early_exit_marking": 0,
-    "early_exit_grace_period": 0,
-}
 
 
 @dataclass(frozen=True)
@@ -160,21 +138,34 @@ class Site:
 
     def _start_empty(self) -> None:
         self.custom_fields: dict[str, Row] = {}
-        self.checkins = Table(checkins.FIELDS, {"punch": punch_key, "employee": _field_key("employee")})
+        self.checkins = Table(
+            checkins.FIELDS,
+            {
+                "punch": punch_key,
+                "employee": _field_key("employee"),
+                "linked": lambda row: row["attendance"] or None,
+                "pending": auto_attendance.pending_key,
+            },
+        )
         self.employees = Table(
             _EMPLOYEE_FIELDS,
             {"name": _field_key("name"), "attendance_device_id": _field_key("attendance_device_id")},
         )
-        self.shift_types = Table(list(_DAY_SHIFT))
-        self.shift_types.put(dict(_DAY_SHIFT))
+        self.shift_types = Table(list(DAY_SHIFT))
+        self.shift_types.put(dict(DAY_SHIFT))
+        self.attendances = Table(
+            auto_attendance.FIELDS, {"day": auto_attendance.day_key, "employee": _field_key("employee")}
+        )
         self._custom = Table(_CUSTOM_FIELD_FIELDS)
         self._tables = {
             CHECKIN: self.checkins,
             EMPLOYEE: self.employees,
             SHIFT_TYPE: self.shift_types,
+            ATTENDANCE: self.attendances,
             CUSTOM_FIELD: self._custom,
         }
         self._last_checkin = 0
+        self._last_attendance = 0
 
     # Time
 
@@ -266,6 +257,10 @@ class Site:
         """The name that the series gives next, or `ahead` later."""
         return f"EMP-CKIN-{self.now():%m-%Y}-{self._last_checkin + 1 + ahead:06}"
 
+    def attendance_name(self, ahead: int = 0) -> str:
+        """The name that the series gives next, or `ahead` later."""
+        return f"HR-ATT-{self.now():%Y}-{self._last_attendance + 1 + ahead:05}"
+
     def unique_fields(self) -> list[str]:
         """The custom fields of a check-in whose values may not repeat."""
         return [field for field, custom in self.custom_fields.items() if custom["unique"]]
@@ -296,6 +291,8 @@ class Site:
     def update(self, user: User, doctype: str, name: str, values: Mapping[str, Any]) -> Row:
         """Change fields of one document; unknown ones are ignored.
 
+        ERPNext's scheduler processes shifts within the hour; here that hour has come when a Shift Type is changed.
+
         Raises:
             FrappeError: no such document, changed since the caller read it, or refused.
         """
@@ -314,8 +311,16 @@ class Site:
             checkins.check_unique(self, row, name)
         elif doctype == EMPLOYEE:
             self._check_employee(row)
+        elif doctype == SHIFT_TYPE and row[LAST_SYNC]:
+            row[LAST_SYNC] = str(shifts.read_time(row[LAST_SYNC]))
+        elif doctype == ATTENDANCE:
+            raise errors.thrown("UpdateAfterSubmitError", "Not allowed to change fields after submission")
         row |= {"modified": now, "modified_by": user.name}
         self.commit([(doctype, name, row)])
+        if doctype == SHIFT_TYPE:
+            # The scheduler's job fails by itself; the change stands.
+            with suppress(FrappeError):
+                auto_attendance.process(self, row, ADMINISTRATOR)
         return row
 
     def delete(self, user: User, doctype: str, name: str) -> None:
@@ -325,9 +330,33 @@ class Site:
             FrappeError: no such document, or not permitted.
         """
         self.check_permission(user, doctype)
-        if name not in self._table(doctype).rows:
+        row = self._table(doctype).rows.get(name)
+        if row is None:
             raise errors.not_found()
+        if row["docstatus"] == auto_attendance.SUBMITTED:
+            text = f"{doctype} {name}: Submitted Record cannot be deleted. You must Cancel it first."
+            raise errors.thrown("ValidationError", text)
         self.commit([(doctype, name, None)])
+
+    def cancel(self, user: User, doctype: str, name: str) -> Row:
+        """Cancel an Attendance.
+
+        Raises:
+            FrappeError: no such document, cancelled already, not permitted, or of a doctype that is not submitted.
+        """
+        self.document(user, doctype, name)
+        if doctype != ATTENDANCE:
+            raise errors.not_submittable(doctype)
+        return auto_attendance.cancel(self, self.attendances.rows[name], user.name)
+
+    def process_auto_attendance(self, user: User, shift_type: str) -> None:
+        """Process a shift now, rather than when the scheduler does.
+
+        Raises:
+            FrappeError: no such Shift Type, not permitted, or `last_sync_of_checkin` lies beyond today.
+        """
+        self.document(user, SHIFT_TYPE, shift_type)
+        auto_attendance.process(self, self.shift_types.rows[shift_type], user.name)
 
     def put_employees(self, employees: Iterable[Mapping[str, Any]]) -> list[str]:
         """Create or replace employees, without any check, and return their names."""
@@ -335,6 +364,16 @@ class Site:
         for number, values in enumerate(employees, start=len(self.employees.rows) + 1):
             row = self._employee_row({"name": f"HR-EMP-{number:05}", **values}, ADMIN.name)
             changes.append((EMPLOYEE, row["name"], row))
+        self.commit(changes)
+        return [name for _, name, _ in changes]
+
+    def put_shift_types(self, shift_types: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Create or replace shift types, without any check, and return their names; all else is as on the day shift."""
+        changes: list[Change] = []
+        for values in shift_types:
+            row = DAY_SHIFT | self._stamps(str(values["name"]), ADMIN.name)
+            row |= {field: value for field, value in values.items() if field in DAY_SHIFT}
+            changes.append((SHIFT_TYPE, row["name"], row))
         self.commit(changes)
         return [name for _, name, _ in changes]
 
@@ -351,7 +390,9 @@ class Site:
                 continue
             self._tables[doctype].put(row)
             if doctype == CHECKIN:
-                self._last_checkin = max(self._last_checkin, _series_number(name))
+                self._last_checkin = max(self._last_checkin, _series_number(name, "EMP-CKIN-"))
+            elif doctype == ATTENDANCE:
+                self._last_attendance = max(self._last_attendance, _series_number(name, "HR-ATT-"))
             elif doctype == CUSTOM_FIELD and row["dt"] == CHECKIN:
                 self._add_field(row)
 
@@ -416,6 +457,6 @@ def _field_key(field: str) -> Key:
     return lambda row: collate(row[field])
 
 
-def _series_number(name: str) -> int:
+def _series_number(name: str, series: str) -> int:
     digits = name.rpartition("-")[2]
-    return int(digits) if name.startswith("EMP-CKIN-") and digits.isdecimal() else 0
+    return int(digits) if name.startswith(series) and digits.isdecimal() else 0

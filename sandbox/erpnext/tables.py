@@ -21,12 +21,14 @@ class Table:
 
         Args:
             fields: What can be asked for, in the order in which a document shows it.
-            indexes: By name, the function that gives a row's key. One named like a field serves filters on it.
+            indexes: By name, the function that gives a row's key; None leaves it out. One named like a field serves
+                filters on it.
         """
         self.fields = list(fields)
         self.rows: dict[str, Row] = {}
         self._keys: dict[str, Key] = dict(indexes or {})
-        self._indexes: dict[str, dict[Any, list[str]]] = {index: {} for index in self._keys}
+        # By index and key the names, in a dictionary for their order and for taking one out of many.
+        self._indexes: dict[str, dict[Any, dict[str, None]]] = {index: {} for index in self._keys}
 
     def put(self, row: Row) -> None:
         """Store a row, in the place of the one with its name."""
@@ -34,8 +36,8 @@ class Table:
         if name in self.rows:
             self._unindex(self.rows[name])
         self.rows[name] = row
-        for index, key in self._keys.items():
-            self._indexes[index].setdefault(key(row), []).append(name)
+        for index in self._keys:
+            self._index(index, row)
 
     def remove(self, name: str) -> None:
         """Take a row out."""
@@ -44,13 +46,13 @@ class Table:
     def add_index(self, index: str, key: Key) -> None:
         """One more index, over what is there and what will come."""
         self._keys[index] = key
-        entries = self._indexes[index] = {}
-        for name, row in self.rows.items():
-            entries.setdefault(key(row), []).append(name)
+        self._indexes[index] = {}
+        for row in self.rows.values():
+            self._index(index, row)
 
     def find(self, index: str, key: Value) -> list[str]:
         """The names of the rows with that key."""
-        return self._indexes[index].get(key, [])
+        return list(self._indexes[index].get(key, ()))
 
     def candidates(self, filters: Iterable[Filter]) -> Iterable[Row]:
         """Every row that can pass these filters, and few others where there is an index, in its order."""
@@ -65,13 +67,19 @@ class Table:
                 return [self.rows[name] for name in sorted(set(wanted) & self.rows.keys())]
         return [self.rows[name] for name in sorted(self.rows)]
 
+    def _index(self, index: str, row: Row) -> None:
+        key = self._keys[index](row)
+        if key is not None:
+            self._indexes[index].setdefault(key, {})[row["name"]] = None
+
     def _unindex(self, row: Row) -> None:
-        for index, key in self._keys.items():
-            entries = self._indexes[index]
-            names = entries[key(row)]
-            names.remove(row["name"])
-            if not names:
-                del entries[key(row)]
+        for index, key_of in self._keys.items():
+            entries, key = self._indexes[index], key_of(row)
+            if key is None:
+                continue
+            del entries[key][row["name"]]
+            if not entries[key]:
+                del entries[key]
 
 
 class Journal:

@@ -5,6 +5,8 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ from attendance.errors import (
     PunchstreamError,
     RetriableError,
     TargetFault,
+    TargetForbidden,
     TargetRefused,
     TargetRejected,
     TargetUnavailable,
 )
 from attendance.settings import ErpnextSettings
+from attendance.times import now
 
 RECORDINGS = Path(__file__).parent / "erpnext_recordings"
 
@@ -157,18 +161,29 @@ def test_the_recordings_are_there() -> None:
         "auth_unknown_key",
         "auth_bad_secret",
         "auth_malformed",
-        "auth_none",
         "no_traceback_auth_bad",
-        "checkin_no_token",
-        "checkin_no_permission",
-        "insertmany_no_permission",
-        "employee_list_no_permission",
-        "employee_list_guest",
         "wrong_host",
     ],
 )
 def test_what_a_person_has_to_mend_is_refused(client: ErpnextClient, server: Server, name: str) -> None:
     assert type(error_of(lambda: ask(client, server, name))) is TargetRefused
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "auth_none",
+        "checkin_no_token",
+        "checkin_no_permission",
+        "insertmany_no_permission",
+        "employee_list_no_permission",
+        "employee_list_guest",
+    ],
+)
+def test_a_permission_that_is_missing_is_told_from_wrong_credentials(
+    client: ErpnextClient, server: Server, name: str
+) -> None:
+    assert type(error_of(lambda: ask(client, server, name))) is TargetForbidden
 
 
 @pytest.mark.parametrize(
@@ -301,12 +316,12 @@ def test_an_answer_that_is_none_is_unavailable_and_never_success(
 
 
 def test_a_proxy_may_name_the_pause_too(client: ErpnextClient, server: Server) -> None:
-    server.answers = [
-        Answer(503, b"", {"Retry-After": "7"}),
-        Answer(503, b"", {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}),
-    ]
-    errors = [error_of(client.logged_user) for _ in range(2)]
-    assert [error.retry_after for error in errors if isinstance(error, TargetUnavailable)] == [7, None]
+    soon = format_datetime(now() + timedelta(seconds=90), usegmt=True)
+    pauses = ["7", soon, "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2099 07:28:00 GMT", "99999999", "later", ""]
+    server.answers = [Answer(503, b"", {"Retry-After": pause}) for pause in pauses]
+    errors = [error_of(client.logged_user) for _ in pauses]
+    found = [error.retry_after for error in errors if isinstance(error, TargetUnavailable)]
+    assert found == [7, pytest.approx(90, abs=20), 0, 3600, 3600, None, None]
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -337,6 +352,12 @@ def test_a_site_that_is_down_is_unavailable(server: Server) -> None:
     server.stop()
     assert type(error_of(client.logged_user)) is TargetUnavailable
     client.close()
+
+
+def test_a_client_that_was_closed_sends_nothing_more(client: ErpnextClient, server: Server) -> None:
+    client.close()
+    assert type(error_of(lambda: client.insert({"doctype": CHECKIN}))) is TargetUnavailable
+    assert server.requests == []
 
 
 def test_an_error_never_tells_the_credentials(client: ErpnextClient, server: Server) -> None:

@@ -15,8 +15,10 @@ import pytest
 from fastapi import FastAPI
 
 from sandbox.erpnext.app import create_app
+from sandbox.erpnext.auto_attendance import ATTENDANCE
 from sandbox.erpnext.knobs import Knobs
-from sandbox.erpnext.site import ADMIN, CUSTOM_FIELD, HR_USER, NO_ROLE_USER, Site, User
+from sandbox.erpnext.shifts import SHIFT_TYPE
+from sandbox.erpnext.site import ADMIN, CUSTOM_FIELD, EMPLOYEE, HR_USER, NO_ROLE_USER, Site, User
 
 RECORDINGS = {
     path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent / "erpnext_recordings").iterdir()
@@ -61,10 +63,16 @@ class Clock:
 
 @dataclass(frozen=True)
 class State:
-    """What a case finds at the site: the check-ins that are there, and how it is set up."""
+    """What a case finds at the site: the check-ins that are there, and how it is set up.
+
+    Of the employee whose day was repaired, that day is over and marked Absent where `absent` is set; the check-ins come
+    after that. `before` names the recorded requests that go before.
+    """
 
     checkins: tuple[Document, ...] = ()
     event_id_field: bool = False
+    absent: bool = False
+    before: tuple[str, ...] = ()
     knobs: Mapping[str, Any] = field(default_factory=dict)
     sender: User = ADMIN
 
@@ -110,6 +118,7 @@ SKIPPED = checkin(
     event_id="L6o1795367113.2608385",
     skip_auto_attendance=1,
 )
+LATE = (checkin("HR-EMP-00006", "2026-11-17 08:03:00", device_id="DEV-A"), SKIPPED)
 DEVICE = tuple(checkin("HR-EMP-00700", f"2026-01-01 08:{n // 60:02}:{n % 60:02}") for n in range(241))
 OTHERS = tuple(
     checkin("HR-EMP-00021", f"2026-10-{day:02} 08:00:00", name=f"EMP-CKIN-11-2026-001{day:03}") for day in range(2, 11)
@@ -150,6 +159,15 @@ STATES = {
     "checkin_put_stale": State((NAMED,)),
     "checkin_delete": State((NAMED,)),
     "checkin_unskip": State((SKIPPED,), event_id_field=True),
+    "shift_process_auto_attendance": State(absent=True),
+    "attendance_find": State(absent=True),
+    "attendance_cancel": State(LATE, event_id_field=True, absent=True),
+    "attendance_after_repair": State(
+        LATE,
+        event_id_field=True,
+        absent=True,
+        before=("attendance_cancel", "checkin_unskip", "shift_process_auto_attendance"),
+    ),
     "checkin_count_method": State((*DEVICE, checkin("HR-EMP-00001", "2026-01-02 08:00:00", device_id="DEV-2"))),
     "checkin_list_by_device": State((*recorded_rows("checkin_list_by_device"), *DEVICE)),
     "checkin_list_by_employee_time": State((*recorded_rows("checkin_list_by_employee_time"), FIRST)),
@@ -239,15 +257,32 @@ def recorded_site() -> Site:
     return site
 
 
+def mark_absent(site: Site) -> None:
+    """Of all who are on the day shift one was employed by the day that is over; others were marked before it."""
+    earlier = {"employee": "HR-EMP-00001", "attendance_date": "2026-11-16", "docstatus": 2}
+    row = dict.fromkeys(site.attendances.fields) | earlier | {"name": "HR-ATT-2026-01212"}
+    site.commit([(ATTENDANCE, "HR-ATT-2026-01212", row)])
+    site.update(ADMIN, EMPLOYEE, "HR-EMP-00006", {"date_of_joining": "2026-11-17"})
+    over = {"process_attendance_after": "2026-11-15", "last_sync_of_checkin": "2026-11-18 12:00:00"}
+    shift = site.shift_types.rows["Day Shift"] | over | {"modified_by": ADMIN.name}
+    site.commit([(SHIFT_TYPE, "Day Shift", shift)])
+    site.process_auto_attendance(ADMIN, "Day Shift")
+
+
 def prepared(state: State) -> FastAPI:
     site = recorded_site()
+    if state.absent:
+        mark_absent(site)
     if state.event_id_field:
         site.insert(ADMIN, CUSTOM_FIELD, EVENT_ID_FIELD)
     for document in state.checkins:
         transaction = site.begin(ADMIN)
         transaction.insert(document, keep_name=True)
         transaction.commit()
-    return create_app(site, Knobs.model_validate(state.knobs))
+    app = create_app(site, Knobs.model_validate(state.knobs))
+    for case in state.before:
+        send(app, case).raise_for_status()
+    return app
 
 
 def authorization(request: Document, sender: User) -> str | None:
@@ -288,7 +323,7 @@ def comparable(value: Any) -> Any:
     if isinstance(value, list):
         return [comparable(each) for each in value]
     if isinstance(value, str):
-        value = re.sub(r"EMP-CKIN-\d\d-\d{4}-\d{6}", "SERIES", value)
+        value = re.sub(r"HR-ATT-\d{4}-\d{5}|EMP-CKIN-\d\d-\d{4}-\d{6}", "SERIES", value)
         return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", "STAMP", value)
     return value
 

@@ -1,10 +1,15 @@
 """The sink between a real broker and the ERPNext stand-in."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,6 +129,14 @@ class Sinks:
                 if len(delivered) + len(await self.dead_letters()) >= outcomes:
                     return
                 await asyncio.sleep(0.1)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.1)
 
 
 def play(kafka: KafkaSettings, scene: Callable[[Sinks], Coroutine[Any, Any, None]]) -> None:
@@ -247,6 +260,119 @@ def test_a_sink_that_is_not_let_in_goes_on_when_it_is(kafka: KafkaSettings, site
             site.knobs(faults=[])
             await sinks.until(40)
         assert len(site.checkins()) == 40
+        assert await sinks.dead_letters() == []
+
+    play(kafka, scene)
+
+
+def test_an_employee_who_is_hidden_from_the_sink_holds_up_nobody_and_is_dead_lettered(
+    kafka: KafkaSettings, site: ErpnextStandIn
+) -> None:
+    async def scene(sinks: Sinks) -> None:
+        site.knobs(failing_employees={EMPLOYEES[7]: {"status": 403, "exc_type": "PermissionError"}})
+        settings = SETTINGS.model_copy(update={"error_attempts": 2, "retry_max": 0.2})
+        await sinks.produce(checkins(40))
+        async with sinks.running(target_of(site), settings):
+            await sinks.until(39)
+            await sinks.produce(checkins(7, first=40))
+            await sinks.until(47)
+        assert len(site.checkins()) == 46
+        [letter] = await sinks.dead_letters()
+        assert (letter.reason, letter.event_id) == (Reason.TARGET_FORBIDDEN, checkins(40)[7].event_id)
+
+    play(kafka, scene)
+
+
+def test_a_topic_that_something_else_writes_to_makes_few_dead_letters_and_loses_nothing(
+    kafka: KafkaSettings, site: ErpnextStandIn
+) -> None:
+    async def scene(sinks: Sinks) -> None:
+        settings = SETTINGS.model_copy(update={"dead_letter_run": 5})
+        await sinks.produce([b"\xffnot a check-in"] * 20)
+        async with sinks.running(target_of(site), settings):
+            await sinks.until(5)
+            await asyncio.sleep(1)
+            assert len(await sinks.dead_letters()) == 5
+            assert b"punchstream_sink_stopped 1.0" in sinks.metrics.exposition()
+            assert b"punchstream_sink_in_flight 15.0" in sinks.metrics.exposition()
+        # What was withheld was not committed: it comes again.
+        async with sinks.running(target_of(site)):
+            await sinks.until(20)
+        assert {each.reason for each in await sinks.dead_letters()} == {Reason.UNDECODABLE_RECORD}
+        assert len(await sinks.dead_letters()) == 20
+
+    play(kafka, scene)
+
+
+def test_a_sink_that_is_stopped_while_erpnext_hangs_gives_up_in_time_and_nothing_is_stored_twice(
+    kafka: KafkaSettings, site: ErpnextStandIn
+) -> None:
+    async def scene(sinks: Sinks) -> None:
+        site.knobs(latency_per_document_ms=100)
+        sent = checkins(60)
+        await sinks.produce(sent)
+        patience = replace(PATIENCE, stop=0.5)
+        stop = asyncio.Event()
+        sink = asyncio.create_task(run(kafka, SETTINGS, target_of(site), sinks.metrics, stop, patience=patience))
+        await eventually(lambda: b"punchstream_target_available 1.0" in sinks.metrics.exposition())
+        await asyncio.sleep(0.3)
+        site.pause()  # with a request of two seconds under way, which it finishes after nobody waits for it
+        stop.set()
+        try:
+            await asyncio.wait_for(sink, 15)
+        finally:
+            site.resume()
+        site.knobs(latency_per_document_ms=0)
+        async with sinks.running(target_of(site)):
+            await sinks.until(60)
+        # The batch that was given up has met the same one sent again: one of the two came second.
+        await eventually(lambda: "417" in site.stats()["requests"]["POST /api/method/frappe.client.insert_many"])
+        assert event_ids(site) == [each.event_id for each in sent]
+
+    play(kafka, scene)
+
+
+def test_a_process_that_gets_sigterm_while_erpnext_hangs_ends_by_itself_and_nothing_is_stored_twice(
+    kafka: KafkaSettings, site: ErpnextStandIn, tmp_path: Path
+) -> None:
+    environment = os.environ | {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "KAFKA_ENABLE_IDEMPOTENCE": str(kafka.enable_idempotence),
+        "KAFKA_SESSION_TIMEOUT": str(kafka.session_timeout),
+        "KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
+        "KAFKA_PARTITIONS": str(kafka.partitions),
+        "ERPNEXT_URL": site.url,
+        "ERPNEXT_API_KEY": site.api_key,
+        "ERPNEXT_API_SECRET": site.api_secret,
+        "ERPNEXT_TIMEOUT": "3",
+        "SINK_BATCH": "20",
+    }
+    log = tmp_path / "sink.log"
+
+    def start() -> subprocess.Popen[bytes]:
+        with log.open("ab") as file:
+            command = [sys.executable, "-m", "punchstream", "sink"]
+            return subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=file, stderr=file)
+
+    async def scene(sinks: Sinks) -> None:
+        site.knobs(faults=[{"match": "insert_many", "action": "slow_answer", "delay_ms": 60_000, "times": None}])
+        sent = checkins(60)
+        await sinks.produce(sent)
+        process = start()
+        try:
+            await eventually(lambda: len(site.checkins()) >= 20)  # stored, and not answered
+            process.terminate()
+            assert await asyncio.to_thread(process.wait, 30) == 0
+            assert await sinks.deliveries() == []
+            site.knobs(faults=[])
+            process = start()
+            await sinks.until(60)
+            process.terminate()
+            assert await asyncio.to_thread(process.wait, 30) == 0
+        finally:
+            process.kill()
+            process.wait()
+        assert event_ids(site) == [each.event_id for each in sent]
         assert await sinks.dead_letters() == []
 
     play(kafka, scene)

@@ -5,10 +5,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.structs import OffsetAndMetadata
 
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter
@@ -32,11 +38,32 @@ suffix, left = sys.argv[1], int(sys.argv[2])
 send = kafka.Producer.send
 async def send_then_die(self, *records):
     global left
-    await send(self, *records)
+    offsets = await send(self, *records)
     left -= sum(record.topic.endswith(suffix) for record in records)
     if left <= 0:
         os.kill(os.getpid(), signal.SIGKILL)
+    return offsets
 kafka.Producer.send = send_then_die
+sys.argv = ["punchstream", "stream"]
+main()
+"""
+
+# Has no record of the stream arrive at a topic of the given suffix, and no acknowledgement come, for ever. Says every
+# second for how long, by which one knows that the process went on beside it.
+HANGER = """
+import asyncio, sys
+from attendance import kafka
+from punchstream.cli import main
+suffix = sys.argv[1]
+send = kafka.Producer.send
+async def send_or_hang(self, *records):
+    seconds = 0
+    while any(record.topic.endswith(suffix) for record in records):
+        print(f"No acknowledgement for {seconds} s.", flush=True)
+        await asyncio.sleep(1)
+        seconds += 1
+    return await send(self, *records)
+kafka.Producer.send = send_or_hang
 sys.argv = ["punchstream", "stream"]
 main()
 """
@@ -55,6 +82,24 @@ def punch(n: int, user: str = "1", **changes: object) -> RawEvent:
         source=Source("push", "json"),
     )
     return replace(event, **changes)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def administrator(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def group_offsets(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
+    while True:
+        try:
+            return dict(await admin.list_consumer_group_offsets(group))
+        except GroupCoordinatorNotAvailableError:  # a broker's first group: its topic of offsets is being made
+            await asyncio.sleep(0.1)
 
 
 class Stream:
@@ -76,10 +121,10 @@ class Stream:
         }
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *argv: str) -> subprocess.Popen[bytes]:
+    def start(self, *argv: str, **settings: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             command = [sys.executable, *(argv or ("-m", "punchstream", "stream"))]
-            process = subprocess.Popen(command, env=self._env, stdout=log, stderr=log)
+            process = subprocess.Popen(command, env=self._env | settings, stdout=log, stderr=log)
         self._processes.append(process)
         return process
 
@@ -88,11 +133,10 @@ class Stream:
             process.kill()
             process.wait()
 
-    def send(self, topic: Name, *records: tuple[bytes, bytes], partition_key: bytes | None = None) -> None:
+    def send(self, topic: Name, *records: tuple[bytes | None, bytes | None]) -> None:
         async def send() -> None:
             producer = Producer(self.kafka, "test")
-            name = self.kafka.topics[topic]
-            await producer.send(*(OutRecord(name, key, value, partition_key=partition_key) for key, value in records))
+            await producer.send(*(OutRecord(self.kafka.topics[topic], key, value) for key, value in records))
             await producer.stop()
 
         asyncio.run(send())
@@ -106,6 +150,22 @@ class Stream:
     def values(self, topic: Name) -> list[bytes]:
         records = asyncio.run(snapshot(self.kafka, self.kafka.topics[topic], "test"))
         return [record.value for record in records]
+
+    def committed(self) -> list[bytes | None]:
+        """The values of the raw records that the group's committed offsets have left behind."""
+
+        async def committed() -> list[bytes | None]:
+            async with administrator(self.kafka) as admin:
+                offsets = await group_offsets(admin, self.kafka.group("stream"))
+            ends = {(tp.topic, tp.partition): at.offset for tp, at in offsets.items()}
+            records = await snapshot(self.kafka, self.kafka.topics["raw"], "test")
+            return [record.value for record in records if record.offset < ends.get((record.topic, record.partition), 0)]
+
+        return asyncio.run(committed())
+
+    def says(self, line: str) -> int:
+        """How often the processes have logged it."""
+        return self.log.read_text().count(line)
 
     def checkins(self) -> list[Checkin]:
         return [Checkin.decode(value) for value in self.values("checkins")]

@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,6 +14,9 @@ from sandbox.erpnext.site import ADMIN, CUSTOM_FIELD, Site
 
 CHECKINS = "/api/resource/Employee Checkin"
 INSERT_MANY = "/api/method/frappe.client.insert_many"
+RUN_DOC_METHOD = "/api/method/run_doc_method"
+CANCEL = "/api/method/frappe.client.cancel"
+PROCESS = {"dt": "Shift Type", "dn": "Day Shift", "method": "process_auto_attendance"}
 PUNCH = {"doctype": "Employee Checkin", "employee": "HR-EMP-00001", "time": "2026-11-01 08:00:00", "log_type": "IN"}
 EVENT_ID_FIELD = {
     "dt": "Employee Checkin",
@@ -183,6 +187,37 @@ def test_a_closed_connection_tells_nothing_about_the_write(action: str, rows: in
     assert api.request("GET", "/sandbox/stats").json()["requests"] == {f"POST {CHECKINS}": {"closed": 1}}
 
 
+def test_a_refusal_may_name_a_time_to_come_back() -> None:
+    fault = {"action": "status", "status": 429, "exc_type": "TooManyRequestsError"}
+    api = Api(faults=[{**fault, "retry_after": "Wed, 21 Oct 2026 07:28:00 GMT"}, fault])
+    answers = [api.request("GET", "/api/method/ping") for _ in range(2)]
+    assert [answer.headers.get("retry-after") for answer in answers] == ["Wed, 21 Oct 2026 07:28:00 GMT", None]
+
+
+def test_a_body_beyond_the_limit_is_refused_by_what_stands_in_front() -> None:
+    api = Api(max_body=150)
+    assert api.request("POST", CHECKINS, json=PUNCH).status_code == 200
+    answer = api.request("POST", CHECKINS, json=PUNCH | {"log_type": "OUT", "device_id": "D" * 100})
+    assert (answer.status_code, answer.headers["content-type"], api.rows) == (413, "text/html", 1)
+
+
+@pytest.mark.parametrize(("status", "traceback"), [(500, True), (403, False)])
+def test_the_check_ins_of_some_employees_fail_and_their_batch_with_them(status: int, *, traceback: bool) -> None:
+    api = Api(failing_employees={"HR-EMP-00002": {"status": status, "exc_type": "Whatever"}})
+    bad = PUNCH | {"employee": "HR-EMP-00002"}
+    for answer in (
+        api.request("POST", CHECKINS, json=bad),
+        api.request("POST", INSERT_MANY, json={"docs": [PUNCH, bad]}),
+    ):
+        assert (answer.status_code, answer.json()["exc_type"], "exc" in answer.json()) == (
+            status,
+            "Whatever",
+            traceback,
+        )
+    assert api.rows == 0
+    assert api.request("POST", CHECKINS, json=PUNCH).status_code == 200
+
+
 def test_faults_happen_one_after_the_other_and_then_for_ever() -> None:
     control = Control(
         Knobs.model_validate(
@@ -260,3 +295,46 @@ def test_employees_are_created_and_replaced(api: Api) -> None:
         {"name": "HR-EMP-00001", "status": "Left", "attendance_device_id": None},
         {"name": "HR-EMP-00003", "status": "Active", "attendance_device_id": "1002"},
     ]
+
+
+def test_shift_types_are_created_and_what_they_mark_can_be_read(api: Api) -> None:
+    night = {"name": "Night Shift", "start_time": "22:00:00", "end_time": "6:00:00"}
+    employee = {"name": "HR-EMP-00001", "default_shift": "Night Shift", "date_of_joining": "2026-11-01"}
+    assert api.request("POST", "/sandbox/shift_types", json=[night]).json() == ["Night Shift"]
+    api.request("POST", "/sandbox/employees", json=[employee])
+    api.request("POST", CHECKINS, json=PUNCH | {"time": "2026-11-01 22:00:00"})
+    api.request("PUT", "/api/resource/Shift Type/Night Shift", json={"last_sync_of_checkin": "2026-11-02 12:00:00"})
+    [row] = (json.loads(line) for line in api.request("GET", "/sandbox/attendance").text.splitlines())
+    assert (row["attendance_date"], row["status"], row["owner"]) == ("2026-11-01", "Present", "Administrator")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        ({"dt": "Shift Type", "dn": "Late Shift", "method": "process_auto_attendance"}, (404, "DoesNotExistError")),
+        ({"dt": "Shift Type", "dn": "Day Shift", "method": "process"}, (500, "AttributeError")),
+        ({"dt": "Employee", "dn": "HR-EMP-00001", "method": "process_auto_attendance"}, (500, "AttributeError")),
+    ],
+)
+def test_a_method_that_is_not_there_cannot_be_run(api: Api, arguments: Any, answer: tuple[int, str]) -> None:
+    response = api.request("POST", RUN_DOC_METHOD, json=arguments)
+    assert (response.status_code, response.json()["exc_type"]) == answer
+
+
+def test_a_guest_runs_no_method(api: Api) -> None:
+    response = api.request("POST", RUN_DOC_METHOD, json=PROCESS, headers={"Authorization": ""})
+    assert (response.status_code, response.json()["exc_type"]) == (403, "PermissionError")
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments"),
+    [(RUN_DOC_METHOD, PROCESS), (CANCEL, {"doctype": "Attendance", "name": "HR-ATT-2026-00001"})],
+)
+def test_attendance_is_not_written_during_maintenance(path: str, arguments: Any) -> None:
+    assert Api(maintenance="read_only").request("POST", path, json=arguments).status_code == 503
+
+
+def test_only_attendance_is_cancelled(api: Api) -> None:
+    name = api.request("POST", CHECKINS, json=PUNCH).json()["data"]["name"]
+    response = api.request("POST", CANCEL, json={"doctype": "Employee Checkin", "name": name})
+    assert (response.status_code, api.site.checkins.rows[name]["docstatus"]) == (403, 0)

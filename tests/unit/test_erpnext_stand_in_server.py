@@ -148,3 +148,20 @@ def test_after_it_was_stopped_nobody_listens(tmp_path: Path) -> None:
         assert stand_in.stats()["documents_inserted"] == 0
     with pytest.raises(httpx.ConnectError):
         stand_in.stats()
+
+
+def test_a_shift_of_a_stand_in_marks_its_people(stand_in: ErpnextStandIn, client: ErpnextClient) -> None:
+    assert stand_in.shift_types([{"name": "Late Shift", "start_time": "13:00:00", "end_time": "21:00:00"}]) == [
+        "Late Shift"
+    ]
+    stand_in.employees(
+        {"name": f"HR-EMP-0000{number}", "default_shift": "Late Shift", "date_of_joining": "2026-11-01"}
+        for number in (1, 2)
+    )
+    client.insert(punch() | {"time": "2026-11-01 13:00:00"})
+    assert stand_in.attendance() == []
+    change = {"last_sync_of_checkin": "2026-11-02 00:00:00"}
+    key = {"Authorization": f"token {stand_in.hr_key}:{stand_in.hr_secret}"}
+    httpx.put(f"{stand_in.url}/api/resource/Shift Type/Late Shift", json=change, headers=key).raise_for_status()
+    marked = {row["employee"]: row["status"] for row in stand_in.attendance()}
+    assert marked == {"HR-EMP-00001": "Present", "HR-EMP-00002": "Absent"}

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from sandbox.erpnext.errors import FrappeError
-from sandbox.erpnext.site import ADMIN, CUSTOM_FIELD, EMPLOYEE, GUEST, HR_USER, NO_ROLE_USER, SHIFT_TYPE, Site
+from sandbox.erpnext.shifts import SHIFT_TYPE
+from sandbox.erpnext.site import ADMIN, CUSTOM_FIELD, EMPLOYEE, GUEST, HR_USER, NO_ROLE_USER, Site
 
 CHECKIN = "Employee Checkin"
 EVENT_ID_FIELD = {"dt": CHECKIN, "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}

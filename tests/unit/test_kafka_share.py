@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaConnectionError
+from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 
 from attendance import kafka as clients
@@ -162,7 +163,7 @@ class FakeProducer:
 
     def __init__(self, partitions: int) -> None:
         self.partitions = set(range(partitions))
-        self.asked: list[int | None] = []
+        self.asked: list[int] = []
 
     async def start(self) -> None: ...
 
@@ -171,14 +172,14 @@ class FakeProducer:
     async def partitions_for(self, _: str) -> set[int]:
         return self.partitions
 
-    async def send(self, _: str, *, partition: int | None, **__: object) -> "asyncio.Future[RecordMetadata]":
+    async def send(self, topic: str, *, partition: int, **_: object) -> "asyncio.Future[RecordMetadata]":
         self.asked.append(partition)
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        done.set_result(None)
+        done: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+        done.set_result(RecordMetadata(topic, partition, TopicPartition(topic, partition), 0, 0, 0, 0))
         return done
 
 
-def partitions_asked_for(*records: OutRecord) -> list[int | None]:
+def partitions_asked_for(*records: OutRecord) -> list[int]:
     fake = FakeProducer(16)
 
     async def send() -> None:
@@ -199,4 +200,5 @@ def test_records_with_one_partition_key_go_to_one_partition_whatever_their_keys(
 
 def test_a_partition_that_is_named_counts_and_without_any_the_key_decides() -> None:
     assert partitions_asked_for(OutRecord("t", b"k", b"", partition=7, partition_key=b"x")) == [7]
-    assert partitions_asked_for(OutRecord("t", b"k", b"")) == [None]
+    everyone = range(16)
+    assert partitions_asked_for(OutRecord("t", b"k", b"")) == [DefaultPartitioner()(b"k", everyone, everyone)]

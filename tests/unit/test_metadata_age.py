@@ -7,7 +7,7 @@ stands still until the metadata are too old.
 import asyncio
 
 from attendance.kafka import create_consumer
-from attendance.settings import KafkaSettings
+from attendance.settings import KafkaSettings, StreamSettings
 from streams.app import faust_settings
 
 MOST_MS = 10_000
@@ -24,4 +24,7 @@ def test_a_consumer_looks_for_new_leaders_by_itself() -> None:
 
 
 def test_the_streams_consumer_looks_for_new_leaders_by_itself() -> None:
-    assert faust_settings(KafkaSettings(_env_file=None))["consumer_metadata_max_age_ms"] <= MOST_MS
+    assert (
+        faust_settings(KafkaSettings(_env_file=None), StreamSettings(_env_file=None))["consumer_metadata_max_age_ms"]
+        <= MOST_MS
+    )

@@ -15,6 +15,7 @@ from attendance.event import RawEvent, Source
 from attendance.outcomes import Dropped, Waiting
 from attendance.registry import Device
 from attendance.user_map import Employee, UserMap, UserMapping
+from streams.dedup import remember
 from streams.pipeline import Outcome, Pipeline, Rules
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -275,7 +276,7 @@ def run(
     pipeline: Pipeline, values: list[bytes], state: Mapping[bytes, bytes], first: int = 0
 ) -> tuple[list[Outcome], dict[bytes, bytes]]:
     decisions = pipeline.decide([Record(v, first + n) for n, v in enumerate(values)], state, NOW)
-    return decisions.outcomes, {**state, **decisions.state}
+    return decisions.outcomes, {**state, **decisions.lists}
 
 
 @given(values, st.integers(0, 30))
@@ -307,16 +308,27 @@ def test_records_that_come_again_after_a_crash_get_the_same_outcomes(values: lis
                 assert after == before
 
 
+@given(values)
+def test_the_punches_to_remember_make_the_lists(values: list[bytes]) -> None:
+    pipeline = Pipeline(RULES, known(), lambda _: None)
+    decisions = pipeline.decide([Record(v, n) for n, v in enumerate(values)], {}, NOW)
+
+    lists: dict[bytes, bytes] = {}
+    for key, entry in decisions.kept:
+        lists[key] = remember(lists.get(key, b""), entry, RULES.horizon)
+    assert lists == decisions.lists
+
+
 def test_a_dead_lettered_event_is_not_remembered_so_its_replay_is_no_duplicate_of_itself() -> None:
     fleet = {"D1": device(installed_on=date(2026, 4, 1))}
     pipeline = Pipeline(RULES, known(), fleet.get)
     failed = pipeline.decide([Record(EVENT.encode(), 0)], {}, NOW)
     assert isinstance(failed.outcomes[0], DeadLetter)
-    assert failed.state == {}
+    assert (failed.kept, failed.lists) == ([], {})
 
     fleet["D1"] = device(installed_on=date(2026, 1, 1))
     again = Record(EVENT.encode(), 7, headers=[("x-replay-count", b"1")])
-    (outcome,) = pipeline.decide([again], failed.state, NOW).outcomes
+    (outcome,) = pipeline.decide([again], {}, NOW).outcomes
 
     assert isinstance(outcome, Checkin)
 

@@ -7,6 +7,7 @@ from math import isinf
 from typing import Any
 
 import pytest
+import structlog
 
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter, Record
@@ -15,6 +16,7 @@ from attendance.errors import (
     InvalidRecord,
     Reason,
     TargetFault,
+    TargetForbidden,
     TargetRefused,
     TargetUnavailable,
 )
@@ -65,6 +67,7 @@ class FakeTarget:
         self.cannot_write = False
         self.broken_by: set[str] = set()
         self.rejects: dict[str, InvalidRecord] = {}
+        self.forbids: set[str] = set()
         self.answers_get_lost = 0
         self.wrong_setting = False
         self.asked = asyncio.Event()
@@ -84,6 +87,13 @@ class FakeTarget:
             await self.release.wait()
         if self.refuses or self.down:
             raise self.refuses or self.down
+        results = self._store(checkins)
+        if self.answers_get_lost:
+            self.answers_get_lost -= 1
+            raise TargetUnavailable("no answer")
+        return results
+
+    def _store(self, checkins: Sequence[Checkin]) -> list[Result]:
         results: list[Result] = []
         held: set[str] = set()
         for checkin in checkins:
@@ -92,16 +102,16 @@ class FakeTarget:
             elif self.cannot_write or checkin.event_id in self.broken_by:
                 held.add(checkin.employee)
                 results.append(TargetFault("500"))
-            elif checkin.event_id in self.rejects:
-                results.append(self.rejects[checkin.event_id])
+            elif checkin.employee in self.forbids:
+                held.add(checkin.employee)
+                results.append(TargetForbidden("403"))
+            elif problem := self.rejects.get(checkin.event_id, self.rejects.get("every one")):
+                results.append(problem)
             elif checkin.event_id in self.rows:
                 results.append(Delivered(f"DOC-{checkin.event_id}", "already_there"))
             else:
                 self.rows.append(checkin.event_id)
                 results.append(Delivered(f"DOC-{checkin.event_id}", "created"))
-        if self.answers_get_lost:
-            self.answers_get_lost -= 1
-            raise TargetUnavailable("no answer")
         return results
 
     async def close(self) -> None:
@@ -445,6 +455,223 @@ def test_a_directory_that_is_emptied_makes_nobody_unknown() -> None:
     assert house.dead_letters == []
 
 
+def test_where_nearly_everything_fails_no_more_is_dead_lettered_and_nothing_is_done_with_what_is_in_hand() -> None:
+    async def play(house: House) -> None:
+        house.target.rejects["every one"] = InvalidRecord(Reason.TARGET_REJECTED, "417")
+        house.add(*(f"{employee}{number}" for number, employee in enumerate("ABCDEFGHIJ", 1)))
+        with structlog.testing.capture_logs() as logs:
+            await house.until_idle(seconds=3600)
+        assert [entry["log_level"] for entry in logs if "serves" in entry["event"]] == ["info"]
+        assert len(house.deliverer) == 6
+        assert house.count("punchstream_sink_stopped") == 1
+        assert house.count("punchstream_target_available") == 0
+        assert all(len(batch) == 1 for batch in house.target.batches[1:])
+        assert 3600 / 60 <= len(house.target.batches) <= 3600 / PATIENCE.recheck + 2
+        assert len({name for batch in house.target.batches[1:] for name in batch}) == 6
+
+    house = scenario(play, dead_letter_run=4, batch=4, retry_max=60)
+    assert len(house.dead_letters) == 4
+    assert sorted(house.done) == [1, 2, 3, 4]
+
+
+def test_a_sink_that_was_stopped_by_its_dead_letters_goes_on_when_something_is_delivered() -> None:
+    async def play(house: House) -> None:
+        house.target.rejects["every one"] = InvalidRecord(Reason.TARGET_REJECTED, "417")
+        house.add(*(f"{employee}{number}" for number, employee in enumerate("ABCDEFGHIJ", 1)))
+        await house.until_idle(seconds=300)
+        house.target.rejects.clear()
+        await house.until_idle(seconds=150)
+        assert house.count("punchstream_sink_stopped") == 0
+        assert house.count("punchstream_target_available") == 1
+
+    house = scenario(play, dead_letter_run=4, batch=4)
+    assert len(house.dead_letters) == 4
+    assert len(house.target.rows) == 6
+
+
+def test_a_good_check_in_behind_a_run_of_bad_ones_is_delivered_while_the_bad_ones_wait() -> None:
+    async def play(house: House) -> None:
+        house.target.rejects = {f"A{number}": InvalidRecord(Reason.TARGET_REJECTED, "417") for number in range(9)}
+        house.add(*house.target.rejects)
+        await house.until_idle(seconds=100)
+        house.add("B9")
+        await house.until_idle(seconds=600)
+
+    house = scenario(play, dead_letter_run=4, batch=1)
+    assert house.target.rows == ["B9"]
+    assert house.count("punchstream_sink_stopped") == 1
+    assert [letter.event_id for letter in house.dead_letters] == [f"A{number}" for number in range(8)]
+
+
+def test_unknown_employees_count_for_the_limit_too() -> None:
+    async def play(house: House) -> None:
+        house.add(*(f"{employee}{number}" for number, employee in enumerate("OPQRSTUVWXYZ", 1)))
+        await house.until_idle(seconds=3600)
+
+    house = scenario(play, dead_letter_run=4)
+    assert len(house.dead_letters) == 4
+    assert len(house.deliverer) == 8
+
+
+def test_records_that_hold_no_check_in_are_dead_lettered_even_while_the_target_is_down() -> None:
+    async def play(house: House) -> None:
+        house.target.down = TargetUnavailable("down")
+        house.deliverer.refuse(FakeRecord(7, value=b"\xff"), InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON"))
+        await house.until_idle(seconds=10)
+
+    house = scenario(play)
+    [letter] = house.dead_letters
+    assert (letter.reason, letter.offset, letter.value) == (Reason.UNDECODABLE_RECORD, 7, b"\xff")
+    assert house.done == [7]
+    assert house.count("punchstream_dead_letters_total", stage="sink", reason="undecodable_record") == 1
+
+
+def test_records_that_hold_no_check_in_count_for_the_limit_and_wait_beyond_it() -> None:
+    async def play(house: House) -> None:
+        for offset in range(1, 9):
+            problem = InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON")
+            house.deliverer.refuse(FakeRecord(offset, value=b"\xff"), problem)
+        await house.until_idle(seconds=3600)
+        assert house.done == [1, 2, 3, 4]
+        assert len(house.deliverer) == 4
+        house.add("A9")
+        await house.until_idle()
+
+    house = scenario(play, dead_letter_run=4)
+    assert house.done == [1, 2, 3, 4, 9, 5, 6, 7, 8]
+    assert house.target.rows == ["A9"]
+
+
+def test_records_without_a_check_in_are_dropped_when_their_partitions_are_taken_away() -> None:
+    async def play(house: House) -> None:
+        house.deliverer.refuse(FakeRecord(1), InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON"))
+        house.deliverer.forget()
+        await house.until_idle()
+
+    assert scenario(play).done == []
+
+
+def test_a_check_in_that_alone_is_forbidden_is_dead_lettered_after_its_tries_and_holds_up_its_employee_only() -> None:
+    async def play(house: House) -> None:
+        house.target.forbids = {"B"}
+        house.add("A1", "B2", "C3")
+        await house.until_idle(seconds=5)
+        assert house.target.rows == ["A1", "C3"]
+        assert house.count("punchstream_target_available") == 1
+        for number in range(4, 9):
+            house.add(f"D{number}")
+            await house.until_idle(seconds=60)
+        house.target.forbids = set()
+
+    house = scenario(play)
+    assert house.target.rows == ["A1", "C3", "D4", "D5", "D6", "D7", "D8"]
+    [letter] = house.dead_letters
+    assert (letter.reason, letter.event_id) == (Reason.TARGET_FORBIDDEN, "B2")
+    assert house.count("punchstream_target_errors_total", kind="refused") == 0
+
+
+def test_that_the_target_opens_is_no_evidence_against_a_forbidden_check_in() -> None:
+    async def play(house: House) -> None:
+        house.target.forbids = {"B"}
+        house.add("A1", "B2", "C3")
+        await house.until_idle(seconds=36_000)
+
+    house = scenario(play)
+    assert house.target.rows == ["A1", "C3"]
+    assert house.dead_letters == []
+
+
+def test_a_failure_of_a_record_that_was_taken_away_says_nothing_about_the_next() -> None:
+    async def play(house: House) -> None:
+        await house.until_idle()
+        house.target.broken_by = {"A1", "B2"}
+        house.target.release = asyncio.Event()
+        house.add("A1")
+        request = asyncio.create_task(house.deliverer.step())
+        await asyncio.sleep(0)
+        house.deliverer.forget()
+        house.target.release.set()
+        await request
+        house.add("B2")
+        await house.until_idle()
+
+    assert [letter.event_id for letter in scenario(play).dead_letters] == ["B2"]
+
+
+def test_where_nothing_else_comes_a_forbidden_check_in_stops_the_sink_and_is_delivered_when_permitted() -> None:
+    async def play(house: House) -> None:
+        house.target.forbids = {"B"}
+        house.add("B2")
+        await house.until_idle(seconds=36_000)
+        assert house.count("punchstream_target_available") == 0
+        assert house.dead_letters == []
+        house.target.forbids = set()
+        await house.until_idle()
+
+    house = scenario(play)
+    assert house.target.rows == ["B2"]
+    assert house.dead_letters == []
+
+
+def test_others_that_come_while_a_forbidden_check_in_stops_the_sink_are_delivered_at_the_next_try() -> None:
+    async def play(house: House) -> None:
+        house.target.forbids = {"B"}
+        house.add("B2")
+        await house.until_idle(seconds=100)
+        house.add("A3", "C4")
+        await house.until_idle(seconds=PATIENCE.recheck)
+        assert house.target.rows == ["A3", "C4"]
+        assert house.count("punchstream_target_available") == 1
+
+    scenario(play, retry_max=1)
+
+
+def test_where_everything_is_forbidden_the_sink_stops_and_dead_letters_nothing() -> None:
+    async def play(house: House) -> None:
+        house.target.forbids = set("ABCDE")
+        house.add("A1", "B2", "C3", "D4", "E5")
+        await house.until_idle(seconds=36_000)
+        assert house.dead_letters == []
+        assert house.count("punchstream_target_available") == 0
+        assert len(house.target.batches) < 36_000 / PATIENCE.recheck * 5
+        house.target.forbids = set()
+        await house.until_idle()
+
+    house = scenario(play)
+    assert sorted(house.target.rows) == ["A1", "B2", "C3", "D4", "E5"]
+    assert house.dead_letters == []
+
+
+def test_to_begin_with_one_request_is_under_way_however_many_workers_there_are() -> None:
+    async def play(house: House) -> None:
+        await house.until_idle()
+        house.add("A1", "B2")
+        house.target.release = asyncio.Event()
+        request = asyncio.create_task(house.deliverer.step())
+        await asyncio.sleep(0)
+        other = asyncio.create_task(house.deliverer.step())
+        await asyncio.sleep(0)
+        assert house.target.batches == [["A1"]]
+        house.target.release.set()
+        await request
+        assert isinf(await other)
+
+    scenario(play, batch=1)
+
+
+def test_more_requests_are_under_way_together_as_long_as_answers_take_no_longer() -> None:
+    async def play(house: House) -> None:
+        house.add(*(f"{'ABCDEFGHIJ'[number % 10]}{number}" for number in range(9)))
+        await house.until_idle()
+        assert house.count("punchstream_sink_concurrency") == 2
+        house.target.down = TargetUnavailable("429")
+        house.add("A9")
+        await house.until_idle(seconds=1)
+        assert house.count("punchstream_sink_concurrency") == 1
+
+    scenario(play, batch=1)
+
+
 def test_what_is_queued_when_partitions_are_taken_away_is_not_delivered() -> None:
     async def play(house: House) -> None:
         house.add("A1", "B2")
@@ -495,7 +722,9 @@ def test_what_fails_after_its_partition_was_taken_away_is_left_to_the_next_owner
 
 def test_two_workers_never_have_the_same_employee_in_flight() -> None:
     async def play(house: House) -> None:
+        house.add("C7", "C8", "C9")
         await house.until_idle()
+        house.target.batches.clear()
         house.add("A1", "A2", "B3", "A4")
         house.target.release = asyncio.Event()
         requests = [asyncio.create_task(house.deliverer.step()) for _ in range(4)]

@@ -12,6 +12,7 @@ from attendance.errors import (
     InvalidRecord,
     Reason,
     TargetFault,
+    TargetForbidden,
     TargetRefused,
     TargetRejected,
     TargetUnavailable,
@@ -328,7 +329,8 @@ def test_what_was_stored_before_the_site_went_away_is_not_forgotten() -> None:
 @pytest.mark.parametrize(
     ("error", "result"),
     [
-        (TargetRefused("403"), "TargetRefused"),
+        (TargetRefused("401"), "TargetRefused"),
+        (TargetForbidden("403"), "TargetRefused"),
         (TargetUnavailable("503"), "TargetUnavailable"),
         (TargetFault("500"), "TargetUnavailable"),
         (TargetRejected(417, "DataError", "Field not permitted in query"), "TargetRefused"),

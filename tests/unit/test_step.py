@@ -1,7 +1,8 @@
 """A step makes outcomes durable before the memory, and both before the records may be acknowledged."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import cast
@@ -15,6 +16,8 @@ from attendance.kafka import OutRecord, Producer
 from attendance.metrics import Metrics
 from attendance.topics import Topics
 from attendance.user_map import UserMap
+from streams.dedup import Kept
+from streams.memory import Memory, encode
 from streams.pipeline import Pipeline, Rules
 from streams.step import Step
 
@@ -50,33 +53,70 @@ class FakeProducer:
         self.sent: list[list[OutRecord]] = []
         self.failures = failures
 
-    async def send(self, *records: OutRecord) -> None:
+    async def send(self, *records: OutRecord) -> dict[tuple[str, int | None], int]:
         if self.failures:
             self.failures -= 1
             raise KafkaUnavailable("away")
         self.sent.append(list(records))
+        return {(record.topic, record.partition): 0 for record in records}
 
 
-def make(producer: FakeProducer, memory: dict[bytes, bytes]) -> Step:
+class FakeMemory:
+    """Remembers through the same producer, as the real one does, and says what it took when."""
+
+    def __init__(self, producer: FakeProducer) -> None:
+        self._producer = producer
+        self.lists: dict[int, dict[bytes, bytes]] = defaultdict(dict)
+
+    def __getitem__(self, partition: int) -> dict[bytes, bytes]:
+        return self.lists[partition]
+
+    async def add(self, partition: int, punches: Sequence[Kept], lists: Mapping[bytes, bytes]) -> None:
+        await self._producer.send(OutRecord("memory", None, encode(punches), partition=partition))
+        self.lists[partition].update(lists)
+
+
+def make(producer: FakeProducer, memory: FakeMemory | None = None) -> Step:
     pipeline = Pipeline(Rules(60, 3600, 300), UserMap(), lambda _: None)
-    return Step(pipeline, memory, cast("Producer", producer), TOPICS, Metrics())
+    remembered = cast("Memory", memory or FakeMemory(producer))
+    return Step(pipeline, remembered, cast("Producer", producer), TOPICS, Metrics())
 
 
 def test_outcomes_are_sent_before_the_memory() -> None:
-    producer, memory = FakeProducer(), dict[bytes, bytes]()
+    producer = FakeProducer()
+    memory = FakeMemory(producer)
 
-    asyncio.run(make(producer, memory)(2, [Record()]))
+    asyncio.run(make(producer, memory)({2: [Record()]}))
 
     topics = [[(record.topic, record.partition) for record in batch] for batch in producer.sent]
-    assert topics == [[(TOPICS["unmapped"], None)], [(TOPICS["dedup_state"], 2)]]
-    assert memory == {record.key: record.value for record in producer.sent[1]}
+    assert topics == [[(TOPICS["unmapped"], None)], [("memory", 2)]]
+    assert [len(lists) for lists in memory.lists.values()] == [1]
+
+
+def test_the_chunks_of_all_partitions_are_made_durable_together_and_remembered_apart() -> None:
+    producer = FakeProducer()
+    memory = FakeMemory(producer)
+
+    asyncio.run(make(producer, memory)({2: [Record()], 3: [Record(partition=3), Record(partition=3, offset=1)]}))
+
+    assert [len(batch) for batch in producer.sent] == [3, 1, 1]
+    assert [(batch[0].topic, batch[0].partition) for batch in producer.sent[1:]] == [("memory", 2), ("memory", 3)]
+    assert set(memory.lists) == {2, 3}
+
+
+def test_a_step_that_keeps_nothing_writes_no_memory() -> None:
+    producer = FakeProducer()
+
+    asyncio.run(make(producer)({2: [Record(value=b"poison")]}))
+
+    assert [[record.topic for record in batch] for batch in producer.sent] == [[TOPICS["dead_letters"]]]
 
 
 def test_what_waits_for_one_mapping_goes_to_one_partition_whatever_its_key() -> None:
     producer = FakeProducer()
     other = replace(EVENT, device_id="D2")
 
-    asyncio.run(make(producer, {})(2, [Record(), Record(other.encode(), offset=1)]))
+    asyncio.run(make(producer)({2: [Record(), Record(other.encode(), offset=1)]}))
 
     waiting = producer.sent[0]
     assert [record.key for record in waiting] == [EVENT.event_id.encode(), other.event_id.encode()]
@@ -84,14 +124,15 @@ def test_what_waits_for_one_mapping_goes_to_one_partition_whatever_its_key() -> 
 
 
 def test_the_memory_does_not_hold_a_punch_whose_outcome_is_not_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
-    producer, memory = FakeProducer(failures=1), dict[bytes, bytes]()
+    producer = FakeProducer(failures=1)
+    memory = FakeMemory(producer)
     seen: list[dict[bytes, bytes]] = []
 
     async def look(_: float) -> None:
-        seen.append(dict(memory))
+        seen.append(dict(memory[2]))
 
     monkeypatch.setattr(kafka_module.asyncio, "sleep", look)
-    asyncio.run(make(producer, memory)(2, [Record()]))
+    asyncio.run(make(producer, memory)({2: [Record()]}))
 
     assert seen == [{}]
 
@@ -103,7 +144,7 @@ def test_while_kafka_is_away_a_step_waits_and_then_sends_everything(monkeypatch:
         waits.append(seconds)
 
     monkeypatch.setattr(kafka_module.asyncio, "sleep", wait)
-    asyncio.run(make(producer, {})(2, [Record()]))
+    asyncio.run(make(producer)({2: [Record()]}))
 
     assert len(waits) == 3
     assert [len(batch) for batch in producer.sent] == [1, 1]

@@ -8,13 +8,14 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from attendance.erpnext import ErpnextClient
 from attendance.errors import TargetUnavailable
 from attendance.kafka import OutRecord, Producer
 from punchstream.cli import main
+from streams.dedup import Kept
 
 Strike = Callable[[int], None]
 
@@ -26,9 +27,10 @@ def acknowledged(suffix: str) -> Callable[[Strike], None]:
         send = Producer.send
 
         @functools.wraps(send)
-        async def send_then_strike(self: Producer, *records: OutRecord) -> None:
-            await send(self, *records)
+        async def send_then_strike(self: Producer, *records: OutRecord) -> Any:
+            acknowledged = await send(self, *records)
             strike(sum(record.topic.endswith(suffix) for record in records))
+            return acknowledged
 
         Producer.send = send_then_strike  # type: ignore[method-assign]
 
@@ -55,16 +57,16 @@ def stream_rebalance(strike: Strike) -> None:
 
 
 def stream_recovery(strike: Strike) -> None:
-    """Some of the memory has been read back from its changelog."""
-    from faust.stores.memory import Store
+    """Some of what is remembered has been read back from its log."""
+    from streams import memory
 
-    apply = Store.apply_changelog_batch
+    decode = memory.decode
 
-    def apply_then_strike(*args: Any, **kwargs: Any) -> None:
-        apply(*args, **kwargs)
+    def decode_then_strike(value: bytes | None) -> Iterator[Kept]:
+        yield from decode(value)
         strike(1)
 
-    Store.apply_changelog_batch = apply_then_strike
+    memory.decode = decode_then_strike
 
 
 def sink_rebalance(strike: Strike) -> None:

@@ -11,11 +11,11 @@ import psutil
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from attendance.errors import KafkaUnavailable
 from attendance.kafka import create_consumer, snapshot
 from attendance.settings import KafkaSettings
 from harness.pipeline import Member
 from streams.dedup import unpack
+from streams.memory import decode
 
 WARM_UP = 0.25  # the first part of the run, which is not looked at
 LEAST_LIFE = 0.5  # of the run; a process that was killed in between began anew
@@ -125,11 +125,7 @@ def lag(kafka: KafkaSettings) -> int | None:
 
 
 def remembered(kafka: KafkaSettings) -> tuple[int, int]:
-    """Punches and bytes in the stream's memory, as its changelog has it: the value that reaches furthest counts."""
-    newest: dict[bytes, bytes] = {}
-    try:
-        for record in asyncio.run(snapshot(kafka, kafka.topics["dedup_state"], "soak")):
-            newest[record.key] = max(newest.get(record.key, b""), record.value, key=len)
-    except KafkaUnavailable:
-        return 0, 0
-    return sum(len(unpack(value)) for value in newest.values()), sum(map(len, newest.values()))
+    """Punches that the stream remembers, as their log has them, and the bytes of the log: it may have some twice."""
+    records = asyncio.run(snapshot(kafka, kafka.topics["dedup_state"], "soak"))
+    punches = {(kept.key, unpack(kept.entry)[0][:2]) for record in records for kept in decode(record.value)}
+    return len(punches), sum(len(record.value) for record in records)

@@ -1,0 +1,60 @@
+"""DeadLetterLimit: keeps a sink from making a dead letter of everything it gets."""
+
+from collections import deque
+from typing import Final
+
+import structlog
+
+from attendance.errors import InvalidRecord
+
+log = structlog.get_logger(__name__)
+
+WINDOW: Final = 500  # outcomes that the ratio is taken of; fewer have none
+
+
+class DeadLetterLimit:
+    """Counts outcomes and says when no more dead letters may be written. Pure, but for the log.
+
+    It is reached by a run of dead letters without a delivery between them, and by too many among the last outcomes. A
+    delivery ends the run, and counts for the ratio.
+    """
+
+    def __init__(self, run: int, ratio: float) -> None:
+        """So many in a row, and this part of the last `WINDOW` outcomes; a ratio of 1 is never exceeded."""
+        self._longest_run = run
+        self._most = ratio * WINDOW
+        self._run = 0
+        self._outcomes: deque[bool] = deque(maxlen=WINDOW)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the next dead letter would be one too many."""
+        if self._run >= self._longest_run:
+            return True
+        return len(self._outcomes) == WINDOW and sum(self._outcomes) > self._most
+
+    def delivered(self) -> None:
+        """The target holds a check-in."""
+        was_reached = self.reached
+        self._run = 0
+        self._outcomes.append(False)
+        if was_reached and not self.reached:
+            log.info("The limit of dead letters is no longer reached; delivery goes on.")
+
+    def admit(self, problem: InvalidRecord) -> bool:
+        """Count a dead letter that is to be written; False, and not counted, where it must not be."""
+        was_reached = self.reached
+        if was_reached:
+            return False
+        self._run += 1
+        self._outcomes.append(True)
+        if self.reached:
+            log.error(
+                "Too much fails; nothing is dead-lettered any more, and one check-in at a time is tried until one is "
+                "delivered.",
+                run=self._run,
+                of_last=f"{sum(self._outcomes)}/{len(self._outcomes)}",
+                last_reason=problem.reason,
+                last_error=problem.message,
+            )
+        return True
