@@ -29,7 +29,6 @@ from sandbox.fleet.model import FleetPlan, Outcome, Transmission
 from sandbox.fleet.plan import Shape
 from sandbox.fleet.plan import plan as make_plan
 from sandbox.fleet.send import Tally
-from sandbox.process import ProcessFailed
 
 Target = Literal["push", "stream", "sink", "broker", "leader", "erpnext"]
 
@@ -50,6 +49,7 @@ SHAPE = Shape(
 )
 WITHHELD = 5
 SETTLE_SECONDS = 120.0
+LOOK_SECONDS = 1.0  # between two looks, which cost more than all else
 POINT_SECONDS = 20.0  # a process that stopped itself is let go on after so long
 JOINERS = {"stream: during a rebalance", "stream: during recovery", "sink: during a rebalance"}
 ERPNEXT_WROTE = "after ERPNext wrote, before it answered"
@@ -128,14 +128,13 @@ def run(cell: Cell, seed: int, cluster: Cluster, network: Network, directory: Pa
     plan = make_plan(random_.getrandbits(32), now(), SHAPE)
     prefix = f"cell-{random_.getrandbits(32):08x}"
     result = Result(cell, cell.target)
-    with Pipeline(directory, cluster, network, plan, prefix, WITHHELD) as pipeline:
-        try:
-            scene = _Scene(cell, random_, pipeline, cluster, network, plan)
-            result = scene.play(result)
-        except (AssertionError, TimeoutError, ProcessFailed) as error:
-            result = replace(result, problems=(*result.problems, f"{type(error).__name__}: {error}"))
-    if not result.problems:
-        cluster.delete_topics(prefix)
+    try:
+        with Pipeline(directory, cluster, network, plan, prefix, WITHHELD) as pipeline:
+            result = _Scene(cell, random_, pipeline, cluster, network, plan).play(result)
+        if not result.problems:
+            cluster.delete_topics(prefix)
+    except Exception as error:  # noqa: BLE001 - the other cells go on
+        result = replace(result, problems=(*result.problems, repr(error)))
     return replace(result, seconds=time.monotonic() - started)
 
 
@@ -271,6 +270,7 @@ def settle(pipeline: Pipeline, plan: FleetPlan, *tallies: Tally) -> tuple[Report
 
     def settled(*, at_last: bool = False) -> bool:
         nonlocal look
+        time.sleep(LOOK_SECONDS)
         rows = pipeline.stand_in.checkins()
         if len(rows) < wanted and not at_last:
             return False

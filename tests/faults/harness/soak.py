@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import linear_regression, mean
 
 import psutil
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -110,9 +111,8 @@ def lag(kafka: KafkaSettings) -> int | None:
             behind = 0
             for stage, topic in (("stream", kafka.topics["raw"]), ("sink", kafka.topics["checkins"])):
                 committed = await admin.list_consumer_group_offsets(kafka.group(stage))
-                partitions = [tp for tp in committed if tp.topic == topic]
-                ends = await consumer.end_offsets(partitions)
-                behind += sum(ends[tp] - max(committed[tp].offset, 0) for tp in partitions)
+                ends = await consumer.end_offsets([TopicPartition(topic, each) for each in range(kafka.partitions)])
+                behind += sum(end - (committed[tp].offset if tp in committed else 0) for tp, end in ends.items())
             return behind
         finally:
             await consumer.stop()
