@@ -54,6 +54,15 @@ POINT_SECONDS = 20.0  # a process that stopped itself is let go on after so long
 JOINERS = {"stream: during a rebalance", "stream: during recovery", "sink: during a rebalance"}
 ERPNEXT_WROTE = "after ERPNext wrote, before it answered"
 
+# How often a process gets to a point before it strikes itself, from and to: while most of the load is still to come.
+ONCE = (1, 1)
+TIMES = {
+    "after Kafka has the raw events": (5, 60),
+    "after output, before state": (5, 60),
+    "after state, before commit": (1, 8),  # a step of many records writes one
+    "after the delivery record, before commit": (5, 60),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -162,9 +171,7 @@ class _Scene:
         cell, pipeline = self._cell, self._pipeline
         name = f"{cell.target}-{self._random.choice('12')}"
         at_work = bool(cell.point) and cell.point not in JOINERS
-        # Records come in their hundreds, so this is reached while most are still to come.
-        times = 1 if cell.point in {*JOINERS, ERPNEXT_WROTE} else self._random.randint(5, 60)
-        program = (points_program(), cell.point, str(times), cell.fault)
+        program = (points_program(), cell.point, str(self._random.randint(*TIMES.get(cell.point, ONCE))), cell.fault)
         pipeline.start({name: program} if at_work else {})
         load = Load(self._plan, pipeline.doors, max(LEAST_LOAD, 6 + cell.lasts + LOAD_AFTERWARDS))
         load.start()
