@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check docs format kafka lock clean
+.PHONY: help install demo test faults soak check docs format kafka lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,13 @@ demo: $(VENV)/runtime  ## a simulated fleet through the whole pipeline, ending w
 
 test: $(VENV)/dev  ## every test; those on Apache Kafka need `make kafka` once
 	$(BIN)/pytest $(TEST)
+
+faults: $(VENV)/dev  ## the fault matrix on three brokers, about 20 minutes: SEED=7, CELLS='^sink', LIST=1, WRITE=1
+	$(BIN)/python tests/faults/run_matrix.py $(if $(SEED),--seed $(SEED)) $(if $(CELLS),--cells '$(CELLS)') \
+	  $(if $(LIST),--list) $(if $(WRITE),--write)
+
+soak: $(VENV)/dev  ## steady load with random faults, 20 minutes: MINUTES=5, SEED=7
+	$(BIN)/python tests/faults/run_soak.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 check: $(VENV)/dev  ## lint, types, import rules and docs
 	$(BIN)/ruff format --check .

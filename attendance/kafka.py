@@ -42,6 +42,10 @@ BATCHED: Final = 16
 
 _T = TypeVar("_T")
 
+# aiokafka 0.14 does not look for a partition's new leader where the old one refuses to tell the offset to begin at. It
+# asks the same broker until its metadata are this old; by default that is five minutes.
+METADATA_MAX_AGE_MS = 10_000
+
 
 class OutRecord(NamedTuple):
     """A record to be sent. `partition` None leaves the choice to `partition_key`, and that None to the key."""
@@ -129,6 +133,7 @@ def create_consumer(
         auto_offset_reset="earliest",
         session_timeout_ms=session,
         heartbeat_interval_ms=session // 6,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
         # The embedded broker answers a fetch only when half of this is over.
         fetch_max_wait_ms=100,
         **options,

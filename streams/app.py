@@ -192,6 +192,7 @@ def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, An
         "broker_commit_interval": 1.0,
         "broker_max_poll_records": stream.stream_batch,
         "consumer_auto_offset_reset": "earliest",
+        "consumer_metadata_max_age_ms": clients.METADATA_MAX_AGE_MS,
         "processing_guarantee": "at_least_once",
         "stream_wait_empty": True,
         "stream_buffer_maxsize": MOST_CHUNKS,
