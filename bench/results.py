@@ -1,0 +1,76 @@
+"""One JSON file for each part: tables, with the command, the versions and the machine that they came from."""
+
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import psutil
+
+ROOT: Final = Path(__file__).parent.parent
+RESULTS: Final = ROOT / "bench" / "results"
+PRODUCT: Final = ("punchstream", "aiokafka", "faust-streaming", "orjson", "uvloop", "uvicorn", "httptools", "starlette")
+PEERS: Final = {"faust": "faust-streaming", "quix": "quixstreams", "bytewax": "bytewax", "plain": "aiokafka"}
+
+Row = dict[str, Any]
+
+
+def save(part: str, *, seed: int, parameters: Mapping[str, Any], tables: Mapping[str, Sequence[Row]]) -> Path:
+    """Write the results of a part.
+
+    A value of a row is a text, a number, or what `measure.spread` returns. Returns the file.
+    """
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{part}.json"
+    result = {
+        "part": part,
+        "command": shlex.join(["python", "-m", f"bench.{part}", *sys.argv[1:]]),
+        "at": datetime.now(UTC).isoformat(timespec="minutes"),
+        "seed": seed,
+        "parameters": parameters,
+        "versions": versions(),
+        "machine": machine(),
+        "tables": tables,
+    }
+    path.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
+    return path
+
+
+def machine() -> dict[str, Any]:
+    """The machine, without its name."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+    }
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """What took part, with its version."""
+    jars = ROOT / "deploy" / "kafka" / "target" / "dependency"
+    kafka = next((jar.stem.rpartition("-")[2] for jar in jars.glob("kafka_*.jar")), "unknown")
+    found = {"Python": platform.python_version(), "Apache Kafka": kafka}
+    found |= {name: version(name) for name in PRODUCT}
+    return found | {f"{name} (peer {peer})": _pinned(peer, name) for peer, name in PEERS.items()}
+
+
+def _pinned(peer: str, package: str) -> str:
+    for line in (ROOT / "bench" / "peers" / peer / "requirements.txt").read_text().splitlines():
+        name, _, rest = line.partition("==")
+        if name == package:
+            return rest.split()[0]
+    return "unknown"
