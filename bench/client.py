@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import orjson
 
@@ -55,11 +57,10 @@ async def post(
         "rate": rate,
         "requests": [base64.b64encode(each).decode() for each in requests],
     }
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.load", cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe
-    )
-    answer, errors = await process.communicate(orjson.dumps(order))
-    if process.returncode:
-        raise RuntimeError(errors.decode())
-    return [tuple(each) for each in orjson.loads(answer)]
+    with tempfile.TemporaryDirectory() as directory:
+        files = [Path(directory) / name for name in ("order.json", "times.json")]
+        files[0].write_bytes(orjson.dumps(order))
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.load", *files, cwd=ROOT)
+        if await process.wait():
+            raise RuntimeError("the load generator failed; its error stands above")
+        return [tuple(each) for each in orjson.loads(files[1].read_bytes())]

@@ -1,7 +1,8 @@
-"""`python -m bench.load`: posts prepared requests over kept-alive connections, from a process of its own.
+"""`python -m bench.load ORDER TIMES`: posts prepared requests over kept-alive connections, from a process of its own.
 
-Reads one JSON object on standard input: host, port, connections, rate (a second, 0 for as fast as answers come) and
-requests, each a whole HTTP request in base64. Writes one: when each was sent and answered, seconds since the epoch.
+Takes two files: one JSON object with host, port, connections, rate (a second, 0 for as fast as answers come) and
+requests, each a whole HTTP request in base64; and where to write when each was sent and answered, in seconds since the
+epoch.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import base64
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -56,4 +58,5 @@ async def post_all(order: dict[str, Any]) -> list[tuple[float, float]]:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(orjson.dumps(uvloop.run(post_all(orjson.loads(sys.stdin.buffer.read())))))
+    order, times = map(Path, sys.argv[1:])
+    times.write_bytes(orjson.dumps(uvloop.run(post_all(orjson.loads(order.read_bytes())))))

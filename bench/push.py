@@ -20,7 +20,7 @@ from bench.results import Row, save
 from sandbox.ports import free_port
 from sandbox.process import ChildProcess
 
-TOKEN: Final = "a-token-of-the-benchmark"  # noqa: S105 - opens nothing
+TOKEN: Final = "a-token-of-the-benchmark"
 WARM_UP: Final = 200
 SERVERS: Final = {"punchstream": ["punchstream", "push"], "bare Starlette": ["bench.starlette_peer"]}
 console = Console()
@@ -123,11 +123,9 @@ async def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the events (%(default)s)")
     arguments = parser.parse_args()
     async with cluster() as kafka:
-        tables = {
-            "single": await compare(kafka, arguments, 1, arguments.requests),
-            "batches": await compare(kafka, arguments, 500, arguments.batches),
-        }
-    save("push", seed=arguments.seed, parameters=vars(arguments), tables=tables)
+        for table, batch, count in (("single", 1, arguments.requests), ("batches", 500, arguments.batches)):
+            rows = await compare(kafka, arguments, batch, count)
+            save("push", table, rows, seed=arguments.seed, parameters=vars(arguments))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One JSON file for each part: tables, with the command, the versions and the machine that they came from."""
+"""One JSON file for each part: its tables, each with the command, the versions and the machine it came from."""
 
 import os
 import platform
@@ -21,25 +21,24 @@ PEERS: Final = {"faust": "faust-streaming", "quix": "quixstreams", "bytewax": "b
 Row = dict[str, Any]
 
 
-def save(part: str, *, seed: int, parameters: Mapping[str, Any], tables: Mapping[str, Sequence[Row]]) -> Path:
-    """Write the results of a part.
+def save(part: str, table: str, rows: Sequence[Row], *, seed: int, parameters: Mapping[str, Any]) -> None:
+    """Write one table of a part; the part's other tables stay as they were, each with its own command.
 
-    A value of a row is a text, a number, or what `measure.spread` returns. Returns the file.
+    A value of a row is a text, a number, or what `measure.spread` returns.
     """
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{part}.json"
-    result = {
-        "part": part,
+    tables = orjson.loads(path.read_bytes()) if path.exists() else {}
+    tables[table] = {
         "command": shlex.join(["python", "-m", f"bench.{part}", *sys.argv[1:]]),
         "at": datetime.now(UTC).isoformat(timespec="minutes"),
         "seed": seed,
         "parameters": parameters,
         "versions": versions(),
         "machine": machine(),
-        "tables": tables,
+        "rows": rows,
     }
-    path.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
-    return path
+    path.write_bytes(orjson.dumps(tables, option=orjson.OPT_INDENT_2))
 
 
 def machine() -> dict[str, Any]:

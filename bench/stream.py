@@ -154,12 +154,11 @@ async def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the events (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
     arguments = parser.parse_args()
-    tables = {}
     async with cluster() as kafka:
         for name in arguments.only:
             console.print(f"stream: {name}")
-            tables[name] = await EXPERIMENTS[name](kafka, arguments)
-            save("stream", seed=arguments.seed, parameters=vars(arguments), tables=tables)
+            rows = await EXPERIMENTS[name](kafka, arguments)
+            save("stream", name, rows, seed=arguments.seed, parameters=vars(arguments))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def decode(message: KafkaSourceMessage[Any, Any]) -> tuple[str, Event]:
     return event["event_id"], event
 
 
-def first_only(seen: bool | None, event: Event) -> tuple[bool, list[Event]]:
+def first_only(seen: bool | None, event: Event) -> tuple[bool, list[Event]]:  # noqa: FBT001 - Bytewax gives the state
     return True, [] if seen else [event]
 
 

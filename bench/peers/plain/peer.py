@@ -7,10 +7,11 @@ import orjson
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+USERS: dict[str, str] = orjson.loads(Path(os.environ["PEER_USERS"]).read_bytes())
+
 
 async def main() -> None:
     servers = os.environ["PEER_SERVERS"]
-    users: dict[str, str] = orjson.loads(Path(os.environ["PEER_USERS"]).read_bytes())
     consumer = AIOKafkaConsumer(
         os.environ["PEER_RAW"],
         bootstrap_servers=servers,
@@ -38,7 +39,7 @@ async def main() -> None:
                 if event_id in seen:
                     continue
                 seen.add(event_id)
-                employee = users[event["device_user_id"]]
+                employee = USERS[event["device_user_id"]]
                 checkin = {
                     "event_id": event_id,
                     "employee": employee,
