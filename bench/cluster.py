@@ -85,6 +85,7 @@ class TopicSet:
             "KAFKA_TOPIC_PREFIX": self.kafka.topic_prefix,
             "KAFKA_PARTITIONS": str(self.kafka.partitions),
             "KAFKA_SESSION_TIMEOUT": f"{self.kafka.session_timeout:g}",
+            "KAFKA_REQUEST_TIMEOUT": f"{self.kafka.request_timeout:g}",
             "PUNCHSTREAM_DEVICES": str(registry),
             "LOG_LEVEL": "INFO",
         }

@@ -18,6 +18,8 @@ other options. This page and its plots are made by `make performance` from `benc
   without the start: a process is started, warmed, paused while its topic is filled, and measured from then on until its
   offsets are committed. It depends far less on what else the machine does than events a second do.
 - Figures of several repetitions are the median, with the least and the largest in brackets.
+- A load average above the number of cores means that the machine did other things at the same time: events a second and
+  milliseconds then say little, and CPU time is higher than alone.
 """
 
 SECTIONS: Final[dict[str, tuple[str, dict[str, str]]]] = {
@@ -27,7 +29,8 @@ SECTIONS: Final[dict[str, tuple[str, dict[str, str]]]] = {
             "compare": "Half of the events are repeats, 1,000 users are mapped, 100 devices, 4 partitions, one process"
             " each. Events are those that push writes, with headers. *Ratio* is the CPU time beside Punchstream's."
             " Punchstream also records each repeat, and knows a second tap within a minute as well; the peers"
-            " drop repeats by `event_id` and leave no trace. The plain loop forgets everything when it ends.",
+            " drop repeats by `event_id` and leave no trace. The plain loop forgets everything when it ends. Faust, the"
+            " slowest, gets a fifth of the events.",
             "repeats": "Nothing but repeats: a terminal sends its whole memory again. The plain loop decodes and drops;"
             " Punchstream writes to `dropped` which punch was kept.",
             "workers": "Several processes on 4 partitions; CPU time and memory are those of all.",
@@ -42,9 +45,9 @@ SECTIONS: Final[dict[str, tuple[str, dict[str, str]]]] = {
         "Push",
         {
             "single": "One event a request on 32 connections, `acks=all`. Bare Starlette reads the body and awaits the"
-            " same produce; it checks no token and makes no raw event. *Ratio* is Punchstream's throughput for each"
-            " second of CPU beside it.",
-            "batches": "500 events a request.",
+            " same produce; it checks no token and makes no raw event. *Ratio* is the throughput for each second"
+            " of CPU beside that of bare Starlette.",
+            "batches": "500 events a request, on 8 connections.",
         },
     ),
     "sink": (
@@ -118,7 +121,8 @@ def section(part: str, saved: dict[str, Any]) -> Iterator[str]:
             continue
         yield f"{text}\n"
         yield from table(saved[name]["rows"])
-        yield f"\n`{saved[name]['command']}`, seed {saved[name]['seed']}\n"
+        load = f", load average {saved[name]['load']}" if "load" in saved[name] else ""
+        yield f"\n`{saved[name]['command']}`, seed {saved[name]['seed']}{load}\n"
     for plot in PLOTS.get(part, ()):
         if (ROOT / "docs" / "performance" / f"{plot}.svg").exists():
             yield f"![{plot}](performance/{plot}.svg)\n"

@@ -36,6 +36,8 @@ def save(part: str, table: str, rows: Sequence[Row], *, seed: int, parameters: M
         "parameters": parameters,
         "versions": versions(),
         "machine": machine(),
+        # Of the last 15 minutes: whether the machine did other things too.
+        "load": round(os.getloadavg()[2], 1),
         "rows": rows,
     }
     path.write_bytes(orjson.dumps(tables, option=orjson.OPT_INDENT_2))

@@ -18,6 +18,7 @@ WARM_UP: Final = 2000
 _POLL_SECONDS: Final = 0.1
 _TIMEOUT_SECONDS: Final = 1200
 _JOIN_SECONDS: Final = 120
+_SETTLE_SECONDS: Final = 5  # a group is stable for Kafka before its members have taken up their partitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,15 @@ class Bench:
         outcomes_after = None
         while True:
             self._check(started)
+            # In this order: what is committed must have its outcomes.
+            committed = not self._subject.commits or await self._committed()
             outcomes = await self.topics.count(*self._subject.outputs)
             if outcomes >= self._expected:
                 outcomes_after = outcomes_after or time.monotonic() - started
-                if not self._subject.commits or await self._committed():
+                if committed:
                     break
+            elif committed and self._subject.commits:
+                raise ProcessFailed(f"{self._subject.name} lost {self._expected - outcomes} records: all are committed")
             await asyncio.sleep(_POLL_SECONDS)
         if outcomes > self._expected:
             raise ProcessFailed(f"{self._subject.name} wrote {outcomes} records, not {self._expected}")
@@ -110,6 +115,7 @@ async def bench(
             stack.enter_context(process)
         running = Bench(subject, topics, processes)
         await joined(topics, subject, processes)
+        await asyncio.sleep(_SETTLE_SECONDS)
         await running.work_off(workload.half_repeats(0, WARM_UP), WARM_UP // 2)
         yield running
 

@@ -97,7 +97,7 @@ PLAIN: Final = Subject("plain", "aiokafka and a set; keeps nothing", _peer("plai
 FAUST: Final = Subject(
     "faust",
     "an ordinary agent: table with changelog, awaited sends",
-    _peer("faust", _PEERS / "faust" / "peer.py", "worker", "--loglevel", "warn"),
+    _peer("faust", _PEERS / "faust" / "peer.py", "worker", "--without-web", "--loglevel", "warn"),
     share=0.2,
 )
 QUIX: Final = Subject("quix", "RocksDB and changelog", _peer("quix", _PEERS / "quix" / "peer.py"))

@@ -130,7 +130,7 @@ TARGETS: Final = (
     Target(
         "push, single events, beside bare Starlette",
         "≥ 0.7",
-        _at("push", "single", "what", "bare Starlette", "ratio"),
+        _at("push", "single", "what", "punchstream", "ratio"),
         at_least(0.7),
     ),
     Target(

@@ -38,7 +38,6 @@ app = faust.App(
     topic_partitions=int(os.environ["PEER_PARTITIONS"]),
     broker_session_timeout=300,
     broker_request_timeout=300,
-    web_enabled=False,
 )
 raw = app.topic(os.environ["PEER_RAW"], key_type=bytes, value_type=Punch)
 checkins = app.topic(os.environ["PEER_OUT"], key_type=str, value_type=Checkin)
