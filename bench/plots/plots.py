@@ -21,7 +21,7 @@ def line(axes: Axes, rows: Rows, x: str, y: str) -> None:
     axes.plot([row[x] for row in rows], [middle(row[y]) for row in rows], marker="o")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.set_ylim(bottom=0)
+    axes.margins(y=0.15)
     axes.grid(alpha=0.3)
 
 
@@ -29,6 +29,8 @@ def throughput(stream: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(8, 3), layout="constrained")
     for axes, table in zip(figure.subplots(1, 2, sharey=True), ("workers", "partitions"), strict=True):
         line(axes, stream[table]["rows"], table, "events/s")
+        axes.set_xticks([row[table] for row in stream[table]["rows"]])
+    axes.set_ylim(bottom=0)
     return figure
 
 
@@ -36,6 +38,7 @@ def growth(stream: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(8, 3), layout="constrained")
     for axes, y in zip(figure.subplots(1, 2), ("CPU µs/event", "RSS MB"), strict=True):
         line(axes, stream["growth"]["rows"], "events so far", y)
+        axes.set_ylim(bottom=0)
     return figure
 
 
