@@ -34,6 +34,7 @@ Target = Literal["push", "stream", "sink", "broker", "leader", "erpnext"]
 
 LEAST_LOAD = 15.0  # seconds
 LOAD_AFTERWARDS = 8.0  # seconds of load after a fault that lasts
+BEGINNING_SECONDS = 12.0  # for a process that was killed to be missed, and to take part again
 SHAPE = Shape(
     terminals=9,
     people=60,
@@ -51,7 +52,8 @@ WITHHELD = 5
 SETTLE_SECONDS = 120.0
 LOOK_SECONDS = 1.0  # between two looks, which cost more than all else
 POINT_SECONDS = 20.0  # a process that stopped itself is let go on after so long
-JOINERS = {"stream: during a rebalance", "stream: during recovery", "sink: during a rebalance"}
+# A process gets there when it begins anew, so it is killed before, in the middle of the load.
+BEGINNINGS = {"stream: during a rebalance", "stream: during recovery", "sink: during a rebalance"}
 ERPNEXT_WROTE = "after ERPNext wrote, before it answered"
 
 # How often a process gets to a point before it strikes itself, from and to: while most of the load is still to come.
@@ -170,23 +172,21 @@ class _Scene:
         """Start everything, send the load, strike, wait until all is settled, and judge."""
         cell, pipeline = self._cell, self._pipeline
         name = f"{cell.target}-{self._random.choice('12')}"
-        at_work = bool(cell.point) and cell.point not in JOINERS
+        at_work = bool(cell.point) and cell.point not in BEGINNINGS
         program = (points_program(), cell.point, str(self._random.randint(*TIMES.get(cell.point, ONCE))), cell.fault)
         pipeline.start({name: program} if at_work else {})
-        load = Load(self._plan, pipeline.doors, max(LEAST_LOAD, 6 + cell.lasts + LOAD_AFTERWARDS))
+        seconds = max(LEAST_LOAD, 6 + cell.lasts + LOAD_AFTERWARDS)
+        load = Load(self._plan, pipeline.doors, seconds + (BEGINNING_SECONDS if cell.point in BEGINNINGS else 0.0))
         load.start()
-        if at_work:
-            victim: Victim = pipeline.members[name]
-            self._await_point(pipeline.members[name])
-        elif cell.point:
-            self._pass(self._random.uniform(4, 6))
-            victim = pipeline.member(f"{cell.target}-3")
-            assert isinstance(victim, Member)
-            victim.start(*program)
-            self._await_point(victim)
-        else:
+        if not at_work:
             self._pass(self._random.uniform(3, 6))
-            victim = self._victim(name)
+        victim = self._victim(name)
+        if cell.point in BEGINNINGS:
+            victim.process.kill()
+            pipeline.members[name].start(*program)
+        if cell.point:
+            self._await_point(pipeline.members[name])
+        else:
             strike(cell.fault, victim, self._network, self._while_it_lasts)
         result = replace(result, victim=victim.name)
         if cell.lasts == 0:
