@@ -1,9 +1,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+LOCK_OF := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+LOCK := $(LOCK_OF) pyproject.toml
+PEERS := $(notdir $(wildcard bench/peers/*))
+PARTS := stream push sink latency state
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check docs format kafka lock clean
+.PHONY: help install demo test faults soak check docs format kafka bench performance lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,6 +29,13 @@ demo: $(VENV)/runtime  ## a simulated fleet through the whole pipeline, ending w
 test: $(VENV)/dev  ## every test; those on Apache Kafka need `make kafka` once
 	$(BIN)/pytest $(TEST)
 
+faults: $(VENV)/dev  ## the fault matrix on three brokers, about 20 minutes: SEED=7, CELLS='^sink', LIST=1, WRITE=1
+	$(BIN)/python tests/faults/run_matrix.py $(if $(SEED),--seed $(SEED)) $(if $(CELLS),--cells '$(CELLS)') \
+	  $(if $(LIST),--list) $(if $(WRITE),--write)
+
+soak: $(VENV)/dev  ## steady load with random faults, 20 minutes: MINUTES=5, SEED=7
+	$(BIN)/python tests/faults/run_soak.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
 check: $(VENV)/dev  ## lint, types, import rules and docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -45,9 +55,28 @@ kafka:  ## Apache Kafka for the tests and `DEMO="--broker kafka"`; needs Java 17
 	rm -rf deploy/kafka/target
 	mvn --quiet --batch-mode --file deploy/kafka/pom.xml dependency:copy-dependencies
 
-lock:  ## requirements/*.txt anew from pyproject.toml
+bench/.venvs/%/done: bench/peers/%/requirements.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes -r $<
+	@touch $@
+
+bench/.venvs/plots/done: bench/plots/requirements.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes -r $<
+	@touch $@
+
+bench: $(VENV)/dev $(PEERS:%=bench/.venvs/%/done)  ## benchmarks beside peers, or one: PART=push BENCH="--repetitions 1"; needs `make kafka`
+	set -e; for part in $(or $(PART),$(PARTS)); do $(BIN)/python -m bench.$$part $(BENCH); done
+	$(MAKE) performance
+
+performance: $(VENV)/dev bench/.venvs/plots/done  ## docs/performance.md and its plots from the last results of `make bench`
+	bench/.venvs/plots/bin/python bench/plots/plots.py bench/results docs/performance
+	$(BIN)/python -m bench.report > docs/performance.md
+
+lock:  ## requirements/*.txt and those of the benchmarks anew
 	$(LOCK) --extra embedded --extra build -o requirements/runtime.txt
 	$(LOCK) --extra embedded --extra build --extra dev -c requirements/runtime.txt -o requirements/dev.txt
+	set -e; for in in bench/peers/*/requirements.in bench/plots/requirements.in; do $(LOCK_OF) $$in -o $${in%in}txt; done
 
 clean:  ## what was installed and built
-	rm -rf $(VENV) deploy/kafka/target .punchstream .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) bench/.venvs bench/results deploy/kafka/target .punchstream .mypy_cache .ruff_cache .pytest_cache .hypothesis

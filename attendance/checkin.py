@@ -8,7 +8,7 @@ import orjson
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.event import cloudevents_headers, decode_object, text
-from attendance.times import format_seconds, parse_utc
+from attendance.times import format_seconds, parse_utc, to_wall_clock
 
 LogType = Literal["IN", "OUT", ""]
 CheckinTime = Literal["erpnext_zone", "device_local"]
@@ -45,6 +45,17 @@ class Checkin:
     def key(self) -> bytes:
         """The record key: an employee's check-ins stay in order."""
         return self.employee.encode()
+
+    def wall_clock(self, site_zone: str) -> datetime:
+        """The naive time, whole seconds, that a target whose own zone is `site_zone` gets.
+
+        Raises:
+            ConfigurationError: there is no such zone.
+            OverflowError: the time is out of range in the zone.
+        """
+        return to_wall_clock(
+            self.event_time, self.device_timezone if self.checkin_time == "device_local" else site_zone
+        )
 
     def headers(self) -> list[tuple[str, bytes]]:
         """CloudEvents 1.0 attributes in Kafka's binary mode."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from attendance.errors import InvalidRecord, Reason
-from attendance.kafka import OutRecord
+from attendance.kafka import MAX_VALUE_BYTES, OutRecord
 from attendance.times import format_milliseconds, parse_utc
 
 Headers = Sequence[tuple[str, bytes]]
@@ -81,14 +81,19 @@ class DeadLetter:
         attempts: int = 1,
         event_id: str | None = None,
     ) -> "DeadLetter":
-        """The dead letter of a consumed record."""
+        """The dead letter of a consumed record.
+
+        Without the value where that is so large that Kafka would refuse the dead letter, again and again: the record
+        stays on its topic, where the headers say.
+        """
+        fits = len(record.value or b"") <= MAX_VALUE_BYTES
         return cls(
             stage=stage,
             reason=error.reason,
-            message=error.message,
+            message=error.message if fits else f"{error.message} (value too large to keep here)",
             at=at,
             key=record.key,
-            value=record.value,
+            value=record.value if fits else None,
             headers=[(name, value) for name, value in record.headers or () if not name.startswith(_OURS)],
             timestamp=record.timestamp,
             topic=record.topic,

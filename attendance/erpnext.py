@@ -24,6 +24,7 @@ Document = dict[str, Any]
 
 MAX_INSERT_MANY: Final = 200  # Frappe refuses more in one request
 CHECKIN: Final = "Employee Checkin"
+SHIFT_TYPE: Final = "Shift Type"
 EVENT_ID_FIELD: Final = "event_id"
 LONGEST_RETRY_AFTER: Final = 3600.0  # seconds; a wrong clock or proxy must not stop deliveries for days
 
@@ -88,6 +89,26 @@ class ErpnextClient:
         # POST, because a request line takes only some 4,000 characters.
         return list(_part(self.call("POST", "/api/method/frappe.client.get_list", body), "message"))
 
+    def get(self, doctype: str, name: str) -> Document:
+        """One document. Raises what `call` raises."""
+        return dict(_part(self.call("GET", _resource(doctype, name)), "data"))
+
+    def update(self, doctype: str, name: str, fields: Mapping[str, Any]) -> Document:
+        """Set fields of one document, and return the whole.
+
+        Where `modified` is among them as it was read, the site refuses when somebody else was faster. Raises what
+        `call` raises.
+        """
+        return dict(_part(self.call("PUT", _resource(doctype, name), fields), "data"))
+
+    def cancel(self, doctype: str, name: str) -> None:
+        """Cancel one submitted document. Raises what `call` raises."""
+        self.call("POST", "/api/method/frappe.client.cancel", {"doctype": doctype, "name": name})
+
+    def run_method(self, doctype: str, name: str, method: str) -> None:
+        """Have one document do something, which may go on after a timeout. Raises what `call` raises."""
+        self.call("POST", "/api/method/run_doc_method", {"dt": doctype, "dn": name, "method": method})
+
     def insert(self, document: Mapping[str, Any]) -> str:
         """Store one document and return its name. Raises what `call` raises."""
         answer = self.call("POST", f"/api/resource/{quote(document['doctype'])}", document)
@@ -98,13 +119,9 @@ class ErpnextClient:
         answer = self.call("POST", "/api/method/frappe.client.insert_many", {"docs": list(documents)})
         return [str(name) for name in _part(answer, "message")]
 
-    def update(self, doctype: str, name: str, values: Mapping[str, Any]) -> None:
-        """Change fields of one document, with `modified` only if it is still that. Raises what `call` raises."""
-        self.call("PUT", f"/api/resource/{quote(doctype)}/{quote(name, safe='')}", values)
-
     def delete(self, doctype: str, name: str) -> None:
         """Remove one document; ERPNext keeps it as a Deleted Document. Raises what `call` raises."""
-        self.call("DELETE", f"/api/resource/{quote(doctype)}/{quote(name, safe='')}")
+        self.call("DELETE", _resource(doctype, name))
 
     def has_event_id_field(self) -> bool:
         """Whether Employee Checkin has the unique field `event_id`, which makes retries safe at the database.
@@ -148,6 +165,10 @@ class ErpnextClient:
         except requests.RequestException as error:
             raise TargetUnavailable(f"{self._client.url}: {method} {path}: {type(error).__name__}") from error
         return _read(response)
+
+
+def _resource(doctype: str, name: str) -> str:
+    return f"/api/resource/{quote(doctype)}/{quote(name, safe='')}"
 
 
 def _part(answer: Mapping[str, Any], *path: str) -> Any:  # noqa: ANN401 - JSON

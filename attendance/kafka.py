@@ -30,6 +30,8 @@ from attendance.topics import TABLE, topic_configs
 log = structlog.get_logger(__name__)
 
 MAX_RECORD_BYTES: Final = 2 * 1024 * 1024  # a dead letter holds a whole request body
+# A value up to here has room for the headers of a dead letter, and for what an outcome wraps around it.
+MAX_VALUE_BYTES: Final = MAX_RECORD_BYTES - 64 * 1024
 HEADER_BYTES: Final = 64  # what a header takes, about
 RECORD_OVERHEAD: Final = 256  # what the wire adds to a record that travels alone, and more
 WANTED_REPLICAS: Final = 3
@@ -39,6 +41,10 @@ WANTED_REPLICAS: Final = 3
 BATCHED: Final = 16
 
 _T = TypeVar("_T")
+
+# aiokafka 0.14 does not look for a partition's new leader where the old one refuses to tell the offset to begin at. It
+# asks the same broker until its metadata are this old; by default that is five minutes.
+METADATA_MAX_AGE_MS = 10_000
 
 
 class OutRecord(NamedTuple):
@@ -127,6 +133,7 @@ def create_consumer(
         auto_offset_reset="earliest",
         session_timeout_ms=session,
         heartbeat_interval_ms=session // 6,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
         # The embedded broker answers a fetch only when half of this is over.
         fetch_max_wait_ms=100,
         **options,
@@ -478,6 +485,35 @@ async def read(
         await consumer.stop()
 
 
+async def until_through(settings: KafkaSettings, topic: str, group: str, client_id: str) -> None:
+    """Return when a consumer group has committed all that the topic holds at the time of the call.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or there is no such topic.
+    """
+    consumer = create_consumer(settings, topic, client_id=client_id)
+    admin = AIOKafkaAdminClient(**_connection(settings, client_id))
+    try:
+        partitions = await _begin(consumer, topic)
+        await admin.start()
+        first: Mapping[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+        # Where nothing is held there may never have been anything to commit.
+        missing = {tp: end for tp, end in (await consumer.end_offsets(partitions)).items() if end > first[tp]}
+        while True:
+            if missing:
+                committed = await admin.list_consumer_group_offsets(group, partitions=list(missing))
+                missing = {tp: end for tp, end in missing.items() if tp not in committed or committed[tp].offset < end}
+            if not missing:
+                return
+            log.debug("A consumer group is waited for.", topic=topic, group=group, partitions=len(missing))
+            await asyncio.sleep(1)
+    except KafkaError as error:
+        raise _unavailable(settings, error) from error
+    finally:
+        await consumer.stop()
+        await admin.close()
+
+
 async def snapshot(settings: KafkaSettings, topic: str, client_id: str) -> list[ConsumerRecord]:
     """All that `read` gives, at once. For topics that are known to be small.
 
@@ -485,32 +521,6 @@ async def snapshot(settings: KafkaSettings, topic: str, client_id: str) -> list[
         KafkaUnavailable: see `read`.
     """
     return [record async for batch in read(settings, topic, client_id) for record in batch]
-
-
-async def until_committed(settings: KafkaSettings, topic: str, group: str) -> None:
-    """Return when a consumer group has committed all that the topic holds at this call.
-
-    Raises:
-        KafkaUnavailable: Kafka does not answer, or there is no such topic.
-    """
-    admin = AIOKafkaAdminClient(**_connection(settings, "punchstream-admin"))
-    consumer = create_consumer(settings, topic, client_id="punchstream-admin")
-    try:
-        await admin.start()
-        partitions = await _begin(consumer, topic)
-        first: Mapping[TopicPartition, int] = await consumer.beginning_offsets(partitions)
-        last: Mapping[TopicPartition, int] = await consumer.end_offsets(partitions)
-        missing = {tp for tp in partitions if last[tp] > first[tp]}
-        while missing:
-            committed = await admin.list_consumer_group_offsets(group, partitions=list(missing))
-            missing = {tp for tp in missing if tp not in committed or committed[tp].offset < last[tp]}
-            if missing:
-                await asyncio.sleep(1)
-    except KafkaError as error:
-        raise _unavailable(settings, error) from error
-    finally:
-        await consumer.stop()
-        await admin.close()
 
 
 async def create_topics(settings: KafkaSettings) -> dict[str, bool]:

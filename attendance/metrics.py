@@ -24,6 +24,8 @@ Name = Literal[
     "punchstream_sink_in_flight",
     "punchstream_sink_concurrency",
     "punchstream_sink_stopped",
+    "punchstream_late_deliveries_total",
+    "punchstream_shift_complete_timestamp_seconds",
 ]
 
 
@@ -63,6 +65,14 @@ TABLE: Final[Mapping[Name, _Metric]] = {
     "punchstream_sink_in_flight": _Metric(Gauge, "Check-ins fetched and not yet delivered."),
     "punchstream_sink_concurrency": _Metric(Gauge, "Requests to the target that may be under way together."),
     "punchstream_sink_stopped": _Metric(Gauge, "1 while so much fails that no more dead letters are written."),
+    "punchstream_late_deliveries_total": _Metric(
+        Counter, "Deliveries that may have come after their shift's day was closed.", ("shift_type",)
+    ),
+    "punchstream_shift_complete_timestamp_seconds": _Metric(
+        Gauge,
+        "Up to when every device of a shift is complete, seconds since the epoch, 0 for never; and who holds it back.",
+        ("shift_type", "held_by"),
+    ),
 }
 
 
@@ -83,6 +93,10 @@ class Metrics:
     def gauge(self, name: Name, value: float, **labels: str) -> None:
         """Set a gauge."""
         self._of(name, Gauge, labels).set(value)
+
+    def forget(self, name: Name, **labels: str) -> None:
+        """Show the metric with these labels no longer."""
+        self._metrics[name].remove(*(labels[label] for label in TABLE[name].labels))
 
     def observe(self, name: Name, seconds: float, **labels: str) -> None:
         """Add a duration to a histogram."""

@@ -5,8 +5,8 @@ could decode.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal, Self
+from datetime import date, datetime
+from typing import Any, Literal, Self
 
 import orjson
 
@@ -114,12 +114,40 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """A delivery that came after its day was closed in the target, so that it is not counted there by itself.
+
+    `shift_type` and `attendance_date` are the target's own. Where both are None it is not known whether it was late.
+    """
+
+    device_id: str
+    shift_type: str | None = None
+    attendance_date: date | None = None
+
+    def to_json(self) -> dict[str, str | None]:
+        """What `from_json` reads."""
+        day = None if self.attendance_date is None else self.attendance_date.isoformat()
+        return {"device_id": self.device_id, "shift_type": self.shift_type, "attendance_date": day}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """What `to_json` gave. Raises KeyError, TypeError or ValueError where it is something else."""
+        day = data.get("attendance_date")
+        return cls(
+            device_id=text(data, "device_id"),
+            shift_type=data.get("shift_type"),
+            attendance_date=None if day is None else date.fromisoformat(day),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """What the target answered for one check-in.
 
     `document` is the target's own name of what it holds. `already_there` means that the target had this punch before:
-    from an earlier try, or because the employee already has a check-in of that time and direction. `supersedes` is that
-    of the check-in; `replaced` means that the document held what was superseded and now holds this.
+    from an earlier try, or because the employee already has a check-in of that time and direction. `late` says that it
+    may have come too late to be counted, None that it did not. `supersedes` is that of the
+    check-in; `replaced` means that the document held what was superseded and now holds this.
     """
 
     event_id: str
@@ -129,6 +157,7 @@ class Delivery:
     target: str
     delivered_at: datetime
     attempts: int = 1
+    late: Late | None = None
     supersedes: str | None = None
 
     @property
@@ -147,6 +176,7 @@ class Delivery:
                 "target": self.target,
                 "delivered_at": format_milliseconds(self.delivered_at),
                 "attempts": self.attempts,
+                "late": None if self.late is None else self.late.to_json(),
                 "supersedes": self.supersedes,
             }
         )
@@ -160,6 +190,7 @@ class Delivery:
         """
         data = decode_object(value)
         try:
+            late = data.get("late")
             return cls(
                 event_id=text(data, "event_id"),
                 employee=text(data, "employee"),
@@ -168,6 +199,7 @@ class Delivery:
                 target=text(data, "target"),
                 delivered_at=parse_utc(data["delivered_at"]),
                 attempts=int(data.get("attempts", 1)),
+                late=None if late is None else Late.from_json(late),
                 supersedes=data.get("supersedes"),
             )
         except (KeyError, TypeError, ValueError) as error:

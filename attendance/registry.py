@@ -1,7 +1,7 @@
 """The registry file: the fleet, read by every stage that applies a device's own policy."""
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -35,8 +35,8 @@ class Device(BaseModel):
     """One terminal.
 
     `direction` is the policy for `log_type`: what the device says, always in, always out, or left to the shift's rule.
-    `checkin_time` says in whose wall clock ERPNext gets this device's punches. `credentials` names environment
-    variables, never their values.
+    `checkin_time` says in whose wall clock ERPNext gets this device's punches. `numbered` says that its `sequence`
+    counts its punches without a gap. `credentials` names environment variables, never their values.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,12 +53,23 @@ class Device(BaseModel):
     credentials: dict[str, str] = Field(default_factory=dict)
     direction: Direction = "from_device"
     checkin_time: CheckinTime = "erpnext_zone"
+    numbered: bool = False
     installed_on: date | None = None
     disabled: bool = False
 
     def accepts(self, token: str) -> bool:
         """Whether this is the device's token. Takes the same time for every wrong one."""
         return self.token_sha256 is not None and hmac.compare_digest(self.token_sha256, hash_token(token))
+
+
+class Shift(BaseModel):
+    """A Shift Type of ERPNext, and the devices on which its people punch: each by its id, or all of a site."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shift_type: str = Field(min_length=1, max_length=140)
+    devices: tuple[Identifier, ...] = ()
+    sites: tuple[Identifier, ...] = ()
 
 
 def hash_token(token: str) -> str:
@@ -80,7 +91,7 @@ class Registry:
         """
         self._path = path
         self._stamp = _stamp(path)
-        self._devices = load(path)
+        self._devices, self._shifts = _read(path)
 
     def __iter__(self) -> Iterator[Device]:
         return iter(self._devices.values())
@@ -92,6 +103,11 @@ class Registry:
         """The device of that id, disabled or not."""
         return self._devices.get(device_id)
 
+    @property
+    def shifts(self) -> Mapping[str, Sequence[Device]]:
+        """The devices of each Shift Type that the file lists, at least one, without the disabled ones."""
+        return self._shifts
+
     def refresh(self) -> bool:
         """Take up a changed file. True when the fleet changed; a bad file is logged and changes nothing."""
         stamp = _stamp(self._path)
@@ -99,7 +115,7 @@ class Registry:
             return False
         self._stamp = stamp
         try:
-            self._devices = load(self._path)
+            self._devices, self._shifts = _read(self._path)
         except ConfigurationError as error:
             log.error("The registry file is wrong; the last good fleet stays.", error=str(error))
             return False
@@ -113,24 +129,32 @@ def load(path: Path) -> dict[str, Device]:
     Raises:
         ConfigurationError: see `Registry`.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Device], dict[str, tuple[Device, ...]]]:
     try:
         entries = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"PUNCHSTREAM_DEVICES: {path}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError) as error:  # a date such as 2026-02-30 is a plain ValueError
         raise ConfigurationError(f"{path}: not YAML: {error}".replace("\n", " ")) from error
-    if isinstance(entries, dict) and set(entries) == {"devices"}:
-        entries = entries["devices"]
-    if not isinstance(entries, list):
-        raise ConfigurationError(f"{path}: must be a list of devices")
+    shifts: object = []
+    if isinstance(entries, dict) and "devices" in entries and set(entries) <= {"devices", "shifts"}:
+        entries, shifts = entries["devices"], entries.get("shifts", [])
+    if not isinstance(entries, list) or not isinstance(shifts, list):
+        raise ConfigurationError(f"{path}: must be a list of devices, or hold the lists devices and shifts")
+    devices = _read_devices(path, entries)
+    return devices, _read_shifts(path, shifts, devices)
+
+
+def _read_devices(path: Path, entries: Sequence[object]) -> dict[str, Device]:
     devices: dict[str, Device] = {}
     for number, entry in enumerate(entries, start=1):
         try:
             device = Device.model_validate(entry)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise ConfigurationError(f"{path}: device {number}: {field}: {first['msg']}") from error
+            raise _wrong_entry(path, f"device {number}", error) from error
         if device.device_id in devices:
             raise ConfigurationError(f"{path}: device {number}: {device.device_id} is there twice")
         if device.mode == "push" and device.token_sha256 is None:
@@ -140,6 +164,37 @@ def load(path: Path) -> dict[str, Device]:
             )
         devices[device.device_id] = device
     return devices
+
+
+def _read_shifts(path: Path, entries: Sequence[object], devices: Mapping[str, Device]) -> dict[str, tuple[Device, ...]]:
+    sites = {device.site for device in devices.values()}
+    shifts: dict[str, tuple[Device, ...]] = {}
+    for number, entry in enumerate(entries, start=1):
+        try:
+            shift = Shift.model_validate(entry)
+        except ValidationError as error:
+            raise _wrong_entry(path, f"shift {number}", error) from error
+        if shift.shift_type in shifts:
+            raise ConfigurationError(f"{path}: shift {number}: {shift.shift_type} is there twice")
+        # A name that is wrong would be a device that nobody waits for.
+        unknown = [*(set(shift.devices) - devices.keys()), *(set(shift.sites) - sites)]
+        if unknown:
+            raise ConfigurationError(f"{path}: shift {number}: no such device or site: {', '.join(sorted(unknown))}")
+        members = tuple(
+            device
+            for device in devices.values()
+            if not device.disabled and (device.device_id in shift.devices or device.site in shift.sites)
+        )
+        if not members:
+            raise ConfigurationError(f"{path}: shift {number}: {shift.shift_type} has no device that is not disabled")
+        shifts[shift.shift_type] = members
+    return shifts
+
+
+def _wrong_entry(path: Path, entry: str, error: ValidationError) -> ConfigurationError:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return ConfigurationError(f"{path}: {entry}: {field}: {first['msg']}")
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -223,6 +223,17 @@ class SinkSettings(_Group):
     )
 
 
+class CompletenessSettings(_Group):
+    """`Shift Type.last_sync_of_checkin`."""
+
+    model_config = SettingsConfigDict(env_prefix="COMPLETENESS_")
+
+    interval: Seconds = Field(300, gt=0, description="Between two looks at how far each shift is complete.")
+    warn_after: Seconds = Field(
+        3600, gt=0, description="A device that holds a shift back for longer is named in the log."
+    )
+
+
 GROUPS: tuple[type[_Group], ...] = (
     KafkaSettings,
     CommonSettings,
@@ -231,4 +242,5 @@ GROUPS: tuple[type[_Group], ...] = (
     ErpnextSettings,
     DirectorySettings,
     SinkSettings,
+    CompletenessSettings,
 )

@@ -5,8 +5,9 @@ offset in force *before* the change is used: an ambiguous time is the first of t
 skipped hour becomes the same distance after the change.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from attendance.errors import ConfigurationError
@@ -14,6 +15,8 @@ from attendance.errors import ConfigurationError
 # Of the digits in an epoch time; fourteen would be a date and time run together.
 _SECONDS_DIGITS = range(9, 11)
 _MILLISECONDS_DIGITS = range(12, 14)
+# No clock goes back by more, so a change that is further ahead repeats no time that has been.
+_LONGEST_REPEAT: Final = timedelta(hours=3)
 
 
 @lru_cache(maxsize=1024)
@@ -43,6 +46,15 @@ def from_wall_clock(naive: datetime, zone_name: str) -> datetime:
 def to_wall_clock(instant: datetime, zone_name: str) -> datetime:
     """The naive wall-clock time, whole seconds, that an instant has in a zone."""
     return instant.astimezone(zone(zone_name)).replace(tzinfo=None, microsecond=0)
+
+
+def earliest_wall_clock(instant: datetime, zone_name: str) -> datetime:
+    """The naive time, whole seconds, before which no wall clock in the zone is at or after the instant.
+
+    It is the wall clock's time, or an earlier one while the clock is about to go back.
+    """
+    ahead = to_wall_clock(instant + _LONGEST_REPEAT, zone_name) - _LONGEST_REPEAT
+    return min(to_wall_clock(instant, zone_name), ahead)
 
 
 def read_device_time(text: str, zone_name: str) -> datetime | None:

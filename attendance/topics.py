@@ -15,6 +15,8 @@ Name = Literal[
     "dead_letter_actions",
     "deliveries",
     "dedup_state",
+    "device_status",
+    "sequences",
     "probe",
 ]
 
@@ -64,6 +66,14 @@ TABLE: Final[Mapping[Name, Topic]] = {
     "deliveries": Topic("deliveries.v1", "event_id", "what the target answered"),
     # Read by partition beside the raw topic, so both must have the same number of partitions.
     "dedup_state": Topic("dedup-state.v1", "none", "the punches that were kept: the stream's memory"),
+    "device_status": Topic("device-status.v1", "device_id", "how far each device says it is complete", "compact"),
+    "sequences": Topic(
+        "sequences.v1",
+        "partition of the raw topic",
+        "how far devices' record numbers are without a gap",
+        "compact",
+        partitions=1,
+    ),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
     "probe": Topic("probe.v1", "none", "what readiness checks wrote", partitions=1, retention_ms=HOUR_MS),
 }

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from attendance.dead_letter import DeadLetter
+from attendance.device_status import DeviceStatus
 from attendance.errors import KafkaUnavailable, Overloaded
 from attendance.event import RawEvent
 from attendance.kafka import OutRecord, Producer
@@ -103,6 +104,17 @@ class Publisher:
             )
         for letter in letters:
             self._metrics.count("punchstream_dead_letters_total", stage=letter.stage, reason=letter.reason)
+
+    async def report(self, status: DeviceStatus) -> None:
+        """Return when Kafka has acknowledged what a device says of itself.
+
+        Assumes that every event it may claim has been published before.
+
+        Raises:
+            KafkaUnavailable: it may be there or not.
+        """
+        record = OutRecord(self._topics["device_status"], status.key, status.encode())
+        await self._send([record], record.size)
 
     async def probe(self) -> None:
         """Return when Kafka has just acknowledged a record. Asked more than once a second, repeat the last answer.

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 ADAPTER: Final = "json"
 EVENTS: Final = "/v1/events"
+HEARTBEAT: Final = "/v1/heartbeat"
 FRAPPE_EVENTS: Final = "/api/method/{app}.api.attendance_ingest"
 
 STATUS: Final[Mapping[Reason, HTTPStatus]] = {
@@ -136,22 +137,21 @@ class Ingest:
 
     async def post(self, request: Request) -> Response:
         """Answer one request."""
-        return await self._answer(request, f"http:{EVENTS}", frappe=False)
+        return await self._answer(request, self._take_in(request, f"http:{EVENTS}"))
 
     async def post_frappe(self, request: Request) -> Response:
         """Answer one request as Frappe does: with the answer under `message` as well."""
-        return await self._answer(request, f"http:{FRAPPE_EVENTS}", frappe=True)
+        return await self._answer(request, self._take_in(request, f"http:{FRAPPE_EVENTS}"), frappe=True)
 
-    async def _answer(self, request: Request, where: str, *, frappe: bool) -> Response:
+    async def post_heartbeat(self, request: Request) -> Response:
+        """Answer one heartbeat."""
+        return await self._answer(request, self._hear(request))
+
+    async def _answer(self, request: Request, work: Awaitable[dict[str, Any]], *, frappe: bool = False) -> Response:
         started = time.perf_counter()
         status, headers = HTTPStatus.OK, {}
         try:
-            parsed = await self._store(request, where)
-            answer: dict[str, Any] = {
-                "ok": True,
-                "inserted": len(parsed.events),
-                "rejected": [{"index": each.index, "reason": each.reason} for each in parsed.rejected],
-            }
+            answer = await work
         except ClientDisconnect:
             # Nobody hears an answer, and nothing of a part is stored: the terminal sends it again.
             log.debug("A client went away in the middle of a body.", client=_client(request))
@@ -170,6 +170,29 @@ class Ingest:
         self.metrics.observe("punchstream_request_seconds", time.perf_counter() - started)
         return _json(answer | {"message": answer} if frappe else answer, status, headers)
 
+    async def _take_in(self, request: Request, where: str) -> dict[str, Any]:
+        """The answer to punches, once Kafka has all that the request holds. Raises what `_store` raises."""
+        parsed = await self._store(request, where)
+        return {
+            "ok": True,
+            "inserted": len(parsed.events),
+            "rejected": [{"index": each.index, "reason": each.reason} for each in parsed.rejected],
+        }
+
+    async def _hear(self, request: Request) -> dict[str, Any]:
+        """The answer to a heartbeat, once Kafka has it. Raises what `_store` raises, but keeps no body."""
+        devices, body = await self._read(request)
+        await self.publisher.report(self.adapter.parse_heartbeat(body, devices, now()))
+        return {"ok": True}
+
+    async def _read(self, request: Request) -> tuple[Mapping[str, Device], bytes]:
+        """The devices that the request's token opens, and its body. Raises what `_store` raises."""
+        # The body of a stranger is not even read.
+        devices = self.fleet.of(request.headers.get("x-device-token", ""))
+        if not devices:
+            raise InvalidRecord(Reason.UNKNOWN_DEVICE, "no enabled push device has this token")
+        return devices, await read_body(request, self.settings.max_body, self.settings.body_timeout)
+
     async def _store(self, request: Request, where: str) -> Parsed:
         """Return when Kafka has all that the request holds.
 
@@ -177,11 +200,7 @@ class Ingest:
             InvalidRecord: it is refused; where its token is good and its body was read, Kafka has the body.
             KafkaUnavailable, Overloaded, ClientDisconnect: it has to be sent again.
         """
-        # The body of a stranger is not even read.
-        devices = self.fleet.of(request.headers.get("x-device-token", ""))
-        if not devices:
-            raise InvalidRecord(Reason.UNKNOWN_DEVICE, "no enabled push device has this token")
-        body = await read_body(request, self.settings.max_body, self.settings.body_timeout)
+        devices, body = await self._read(request)
         received_at = now()
         try:
             parsed = self._parse(body, devices, received_at)
@@ -290,6 +309,7 @@ def create_app(settings: PushSettings, registry: Registry, publisher: Publisher,
     # Plain routes: these handlers read and write bytes, and need nothing that FastAPI does between.
     app.add_route(EVENTS, ingest.post, ["POST"])
     app.add_route(FRAPPE_EVENTS, ingest.post_frappe, ["POST"])
+    app.add_route(HEARTBEAT, ingest.post_heartbeat, ["POST"])
     app.add_route("/healthz", alive, ["GET"])
     app.add_route("/readyz", ready, ["GET"])
     app.add_route("/metrics", exposition, ["GET"])

@@ -113,13 +113,24 @@ def audit(
     device: Annotated[str | None, typer.Option(help="Only this device's punches.")] = None,
     against_erpnext: Annotated[bool, typer.Option(help="Also look up in ERPNext what was delivered.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Send what is missing again.")] = False,
+    late: Annotated[bool, typer.Option("--late", help="List what came after its day was closed, instead.")] = False,
+    repair_late: Annotated[
+        bool, typer.Option("--repair-late", help="Have ERPNext process again the days that are Absent for that.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Account for every raw event. Exit status 1 when one has no outcome, also where --repair sent it again."""
     from attendance.settings import ErpnextSettings
     from punchstream import audit as auditing
 
-    erpnext_settings = ErpnextSettings.load() if against_erpnext else None
+    erpnext_settings = ErpnextSettings.load() if against_erpnext or repair_late else None
+    if late or repair_late:
+        from punchstream.late import run
+
+        kafka, begin = KafkaSettings.load(), auditing.instant(since)
+        raise typer.Exit(
+            run(kafka, erpnext_settings, since=begin, device=device, repairing=repair_late, as_json=as_json)
+        )
     report = asyncio.run(
         auditing.audit(
             KafkaSettings.load(),
@@ -235,6 +246,23 @@ def sink() -> None:
     asyncio.run(until_stopped())
 
 
+@app.command()
+def completeness() -> None:
+    """Tell ERPNext up to when each shift's devices are complete."""
+    from attendance.settings import CompletenessSettings, ErpnextSettings
+    from sinks.completeness import run
+
+    common, metrics = _stage("completeness")
+    registry = Registry(common.punchstream_devices)
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        _until_signalled(stop)
+        await run(KafkaSettings.load(), ErpnextSettings.load(), CompletenessSettings.load(), registry, metrics, stop)
+
+    asyncio.run(until_stopped())
+
+
 @topics_app.command("create")
 def topics_create() -> None:
     """Create the topics that are missing."""
@@ -257,9 +285,18 @@ def topics_describe(*, as_json: AsJson = False) -> None:
 
 
 @devices_app.command("list")
-def devices_list(*, as_json: AsJson = False) -> None:
+def devices_list(
+    *,
+    status: Annotated[bool, typer.Option("--status", help="Show what each device last said of itself.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show the registry file as it is understood."""
     fleet = Registry(CommonSettings.load().punchstream_devices)
+    if status:
+        from punchstream.devices import statuses
+
+        show(asyncio.run(statuses(KafkaSettings.load(), fleet)), as_json=as_json)
+        return
     shown = ("device_id", "name", "site", "timezone", "mode", "adapter", "direction", "checkin_time", "disabled")
     show([{name: getattr(device, name) for name in shown} for device in fleet], as_json=as_json)
 

@@ -27,7 +27,7 @@ from attendance.dead_letter import Record
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
 from attendance.errors import ConfigurationError, InvalidRecord
 from attendance.event import REPLAY_OF, RawEvent
-from attendance.kafka import OutRecord, Producer, read, until_committed
+from attendance.kafka import OutRecord, Producer, read, until_through
 from attendance.registry import Device, Registry
 from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import read_device_time
@@ -393,7 +393,7 @@ def _send_all(
         if correcting:
             # A check-in that is in ERPNext and not committed may come again, and find nothing of itself any more.
             typer.echo("Waiting until the sink has committed the check-ins that are there.", err=True)
-            asyncio.run(until_committed(kafka, kafka.topics["checkins"], kafka.group("sink")))
+            asyncio.run(until_through(kafka, kafka.topics["checkins"], kafka.group("sink"), _client(kafka)))
             asyncio.run(correct(kafka, plan, per_second, sent))
         else:
             asyncio.run(replay(kafka, wanted, plan, per_second, sent))

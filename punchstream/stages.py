@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 # In this order a fresh start has least to wait for; they are stopped from the way in to the way out.
 STAGES: Final = ("directory", "stream", "sink", "push")
+COMPLETENESS: Final = "completeness"  # only where the registry file lists shifts
 
 READY_SECONDS: Final = 60
 RESTART_SECONDS: Final = 2.0
@@ -29,11 +31,11 @@ STOP_SECONDS: Final = 30
 class Stages:
     """Runs every stage. `check`, called now and then, starts again what has ended."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, stages: Sequence[str] = STAGES) -> None:
         """Nothing is started yet. Each stage has this process's settings, and its log in the directory."""
         push = PushSettings.load()
         port = push.port or free_port()
-        ports = dict(zip(STAGES, free_ports(len(STAGES)), strict=True))
+        ports = dict(zip(stages, free_ports(len(stages)), strict=True))
         self._metrics = {stage: f"http://127.0.0.1:{metrics_port}/metrics" for stage, metrics_port in ports.items()}
         self.url = f"http://{push.host}:{port}"
         self._processes = {

@@ -16,12 +16,12 @@ import yaml
 from rich.console import Console
 
 from attendance.kafka import create_topics
-from attendance.registry import hash_token
+from attendance.registry import Registry, hash_token
 from attendance.settings import GROUPS, CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import format_seconds, now
 from punchstream.erpnext import ensure_event_id_field
 from punchstream.settings import is_set
-from punchstream.stages import STAGES, Stages
+from punchstream.stages import COMPLETENESS, STAGES, Stages
 from sandbox.broker import BrokerKind, create_broker
 from sandbox.erpnext.server import ErpnextStandIn
 
@@ -74,8 +74,10 @@ def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
     for group in GROUPS:
         group.load()  # so that a wrong setting ends the start in one line, not each stage in its own log
     asyncio.run(create_topics(KafkaSettings.load()))
-    stages = stack.enter_context(Stages(directory))
-    console.print(f"Running {', '.join(STAGES)}; their logs are in {directory}/.")
+    shifts = Registry(CommonSettings.load().punchstream_devices).shifts
+    names = (COMPLETENESS, *STAGES) if shifts else STAGES
+    stages = stack.enter_context(Stages(directory, names))
+    console.print(f"Running {', '.join(names)}; their logs are in {directory}/.")
     console.print(f"Punches: POST {stages.url}/v1/events")
     if token:
         console.print(f"Try it:\n{example(stages.url, token)}", markup=False, soft_wrap=True)

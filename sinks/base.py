@@ -6,15 +6,16 @@ from typing import Protocol
 
 from attendance.checkin import Checkin
 from attendance.errors import InvalidRecord, TargetRefused, TargetUnavailable
-from attendance.outcomes import DeliveryStatus
+from attendance.outcomes import DeliveryStatus, Late
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The target holds the check-in. `document` is its own name of what it holds."""
+    """The target holds the check-in. `document` is its own name of what it holds; `late` where that came too late."""
 
     document: str
     status: DeliveryStatus
+    late: Late | None = None
 
 
 Result = Delivered | InvalidRecord | TargetUnavailable | TargetRefused | None

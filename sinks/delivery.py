@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf, isinf
 from typing import Final
 
@@ -12,7 +12,7 @@ import structlog
 
 from attendance.dead_letter import DeadLetter, Record
 from attendance.errors import InvalidRecord, Reason, TargetFault, TargetForbidden, TargetRefused, TargetUnavailable
-from attendance.kafka import MAX_RECORD_BYTES, OutRecord
+from attendance.kafka import OutRecord
 from attendance.metrics import Metrics
 from attendance.outcomes import Delivery
 from attendance.settings import SinkSettings
@@ -28,7 +28,6 @@ from sinks.limit import DeadLetterLimit
 log = structlog.get_logger(__name__)
 
 STAGE: Final = "sink"
-HEADER_BYTES: Final = 64 * 1024  # what a dead letter adds to its record, and more
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +331,8 @@ class Deliverer:
             self._blame.acquit(entry)
             if isinstance(result, Delivered):
                 self._metrics.count("punchstream_deliveries_total", status=result.status)
+                if result.late is not None:
+                    self._metrics.count("punchstream_late_deliveries_total", shift_type=result.late.shift_type or "")
             else:
                 self._metrics.count("punchstream_dead_letters_total", stage=STAGE, reason=result.reason)
 
@@ -352,6 +353,7 @@ class Deliverer:
             target=self._target.name,
             delivered_at=now(),
             attempts=entry.attempts,
+            late=result.late,
             supersedes=checkin.supersedes,
         )
         return OutRecord(self._topics["deliveries"], delivery.key, delivery.encode())
@@ -384,7 +386,4 @@ def dead_letter(
 ) -> OutRecord:
     """The dead letter of a consumed record, ready to send."""
     letter = DeadLetter.of(record, STAGE, error, now(), attempts=attempts, event_id=event_id)
-    if len(letter.value or b"") > MAX_RECORD_BYTES - HEADER_BYTES:
-        # It would be refused for its size again and again. It stays on its topic, where the headers say.
-        letter = replace(letter, value=None, message=f"{letter.message} (value too large to keep here)")
     return letter.to_record(topics["dead_letters"])

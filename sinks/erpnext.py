@@ -9,7 +9,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from itertools import groupby
 from typing import Final, TypeVar
 
@@ -28,7 +27,8 @@ from attendance.errors import (
     TargetUnavailable,
 )
 from attendance.settings import ErpnextSettings, SinkSettings
-from attendance.times import to_wall_clock, zone
+from attendance.times import now, zone
+from sinks import lateness
 from sinks.base import Delivered, Result
 
 log = structlog.get_logger(__name__)
@@ -66,6 +66,7 @@ class ErpnextTarget:
         self._clients: list[ErpnextClient] = []
         self._site_zone = ""
         self._unique: bool | None = None
+        self._stores = False  # whether it has stored a document since it was opened
 
     @property
     def max_batch(self) -> int:
@@ -115,7 +116,7 @@ class ErpnextTarget:
                     "Employee Checkin has no unique field event_id, so a punch may be stored twice when a request is "
                     "cut off while ERPNext still works on it. `punchstream erpnext setup` makes the field."
                 )
-        self._site_zone, self._unique = site_zone, unique
+        self._site_zone, self._unique, self._stores = site_zone, unique, False
 
     def _deliver(self, client: ErpnextClient, checkins: Sequence[Checkin]) -> list[Result]:
         if self._unique is None:
@@ -129,7 +130,7 @@ class ErpnextTarget:
                 documents[index] = to_document(checkin, self._site_zone, event_id=self._unique)
             except InvalidRecord as error:
                 results[index] = error
-        attempt = _Attempt(client, documents, results)
+        attempt = _Attempt(client, documents, results, stores=self._stores)
         otherwise: Result = None
         try:
             if self._unique:
@@ -145,7 +146,11 @@ class ErpnextTarget:
             otherwise = error
         except TargetRejected as error:
             otherwise = TargetRefused(f"Employee Checkin cannot be looked up: {error}")
-        return [results.get(index, otherwise if index not in attempt.held else None) for index in range(len(checkins))]
+        self._stores |= attempt.stores
+        answers = [
+            results.get(index, otherwise if index not in attempt.held else None) for index in range(len(checkins))
+        ]
+        return lateness.mark(client, checkins, answers, self._site_zone, now())
 
 
 def to_document(checkin: Checkin, site_zone: str, *, event_id: bool) -> Document:
@@ -156,11 +161,10 @@ def to_document(checkin: Checkin, site_zone: str, *, event_id: bool) -> Document
     """
     if not checkin.employee.strip():
         raise InvalidRecord(Reason.UNKNOWN_EMPLOYEE, "a check-in without an employee")
-    zone_name = checkin.device_timezone if checkin.checkin_time == "device_local" else site_zone
     try:
-        wall_clock: datetime = to_wall_clock(checkin.event_time, zone_name)
+        wall_clock = checkin.wall_clock(site_zone)
     except (ConfigurationError, OverflowError) as error:
-        raise InvalidRecord(Reason.UNREADABLE_TIME, f"no time in {zone_name}: {error}") from error
+        raise InvalidRecord(Reason.UNREADABLE_TIME, f"no time at the site: {error}") from error
     document: Document = {
         "doctype": CHECKIN,
         "employee": checkin.employee,
@@ -180,13 +184,16 @@ class _Attempt:
     Raises out of its methods what concerns the site and not a document; the results so far are kept.
     """
 
-    def __init__(self, client: ErpnextClient, documents: dict[int, Document], results: dict[int, Result]) -> None:
+    def __init__(
+        self, client: ErpnextClient, documents: dict[int, Document], results: dict[int, Result], *, stores: bool
+    ) -> None:
         self._client = client
         self._documents = documents
         self._results = results
         self._looked_up: set[int] = set()
         self._faults_in_a_row = 0
-        self._created_any = False
+        self.stores = stores
+        """Whether ERPNext has stored a document of ours, so that a 403 is not for lack of the role."""
         self.held: set[int] = set()
         """Not tried, because the site failed on an earlier document of the same employee."""
 
@@ -308,7 +315,7 @@ class _Attempt:
 
     def _created(self, indexes: Sequence[int], names: Sequence[str]) -> None:
         self._faults_in_a_row = 0
-        self._created_any = True
+        self.stores = True
         for index, name in zip(indexes, names, strict=True):
             self._results[index] = Delivered(name, "created")
 
@@ -325,8 +332,8 @@ class _Attempt:
         self.held |= {later for later, document in self._documents.items() if document["employee"] == employee}
         self._faults_in_a_row += 1
         if isinstance(error, TargetForbidden):
-            # A site's employees may all be hidden from us. Where one document was stored, it is not the role.
-            if not self._created_any and self._faults_in_a_row >= FAULTS_IN_A_ROW:
+            # Those of a whole site may be hidden from us, one after the other.
+            if not self.stores and self._faults_in_a_row >= FAULTS_IN_A_ROW:
                 raise TargetRefused(f"ERPNext forbids one document after the other: {error}")
         elif self._faults_in_a_row >= FAULTS_IN_A_ROW:
             raise TargetUnavailable(f"ERPNext fails on one document after the other: {error}")

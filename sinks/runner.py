@@ -171,8 +171,9 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
                 timeout_ms=round(1000 * (POLL_SECONDS if room > 0 else FULL_POLL_SECONDS)),
                 max_records=min(max(room, 1), MOST_RECORDS),
             )
-            for record in (record for records in batches.values() for record in records):
-                self._take_in(record)
+            for records in batches.values():
+                for record in records:
+                    self._take_in(record)
 
     def _take_in(self, record: ConsumerRecord) -> None:
         self._offsets.add(record.partition, record.offset)

@@ -91,10 +91,12 @@ def create_app(
             remembered = None
             while True:
                 arrived = await gathered_in(gathered, stream.stream_batch)
-                if remembered != (remembered := app.consumer_generation_id):
+                generation = app.consumer_generation_id
+                if generation != remembered:
                     await memory.catch_up(tp.partition for tp in app.consumer.assignment())
+                    remembered = generation
                 # What was fetched before a rebalance is somebody else's, or comes again.
-                events = [event for event in arrived if event.message.generation_id == remembered]
+                events = [event for event in arrived if event.message.generation_id == generation]
                 await step(by_partition(events))
                 for event in events:
                     await ours_to_acknowledge.ack(event)
@@ -192,6 +194,7 @@ def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, An
         "broker_commit_interval": 1.0,
         "broker_max_poll_records": stream.stream_batch,
         "consumer_auto_offset_reset": "earliest",
+        "consumer_metadata_max_age_ms": clients.METADATA_MAX_AGE_MS,
         "processing_guarantee": "at_least_once",
         "stream_wait_empty": True,
         "stream_buffer_maxsize": MOST_CHUNKS,

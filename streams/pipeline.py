@@ -12,6 +12,7 @@ from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter, Record
 from attendance.errors import InvalidRecord, Reason
 from attendance.event import REPLAY_OF, RawEvent, event_id
+from attendance.kafka import MAX_VALUE_BYTES
 from attendance.outcomes import Dropped, Waiting
 from attendance.registry import Device
 from attendance.times import format_seconds, to_wall_clock, zone
@@ -77,6 +78,8 @@ class Pipeline:
         return decisions
 
     def _decide_one(self, record: Record, memory: Mapping[bytes, bytes], decisions: Decisions) -> Outcome:
+        if len(record.value or b"") > MAX_VALUE_BYTES:
+            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"larger than {MAX_VALUE_BYTES} bytes")
         event = RawEvent.decode(record.value)
         device = self.device(event.device_id)
         event_time = self._plausible_time(event, device)

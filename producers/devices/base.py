@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from attendance.device_status import DeviceStatus
 from attendance.errors import Reason
 from attendance.event import RawEvent
 from attendance.registry import Device
@@ -55,6 +56,13 @@ class PushAdapter(Protocol):
         Raises:
             InvalidRecord: nothing of the body can be used: `unreadable_body`; `body_too_large`, where it holds more
                 events than one request may; `unknown_device`, where it speaks for a device that is not in `devices`.
+        """
+
+    def parse_heartbeat(self, body: bytes, devices: Mapping[str, Device], received_at: datetime) -> DeviceStatus:
+        """Read the body of a heartbeat. The arguments are those of `parse`.
+
+        Raises:
+            InvalidRecord: `unreadable_body`, or `unknown_device`.
         """
 
 

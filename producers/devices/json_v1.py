@@ -1,4 +1,7 @@
-"""The JSON of `POST /v1/events`: `{"device_id": "D1", "events": [{"user_id": "7", "time": "...", "type": "IN"}]}`."""
+"""The JSON of `POST /v1/events`: `{"device_id": "D1", "events": [{"user_id": "7", "time": "...", "type": "IN"}]}`.
+
+That of `POST /v1/heartbeat` is `{"device_id": "D1", "time": "...", "pending": 0, "last_sequence": 17}`.
+"""
 
 import json
 from collections.abc import Collection, Mapping
@@ -8,16 +11,19 @@ from uuid import uuid4
 
 import orjson
 
+from attendance.device_status import DeviceStatus
 from attendance.errors import InvalidRecord, Reason
 from attendance.event import EventType, RawEvent, Scalar, Source
 from attendance.registry import Device
 from attendance.times import read_device_time
 from producers.devices.base import Parsed, Rejected
+from producers.status import heartbeat
 
 MAX_TEXT: Final = 256  # characters; no user id or time is longer, and a photograph is
 MAX_EVENTS: Final = 20_000  # each takes far more room in memory and in Kafka than it may take in a body
 
 _BATCH_NAMES: Final = ("device_id", "events")
+_HEARTBEAT_NAMES: Final = ("device_id", "time", "pending", "last_sequence")
 _EVENT_NAMES: Final = ("user_id", "time", "type", "sequence", "replayed")
 _TYPES: Final[Mapping[str, EventType]] = {"IN": "IN", "OUT": "OUT"}
 
@@ -39,9 +45,7 @@ class JsonV1:
     def parse(self, body: bytes, devices: Mapping[str, Device], received_at: datetime) -> Parsed:
         """Read one body. See `PushAdapter.parse`."""
         device_id, entries = _read_batch(body)
-        device = devices.get(device_id)
-        if device is None:
-            raise InvalidRecord(Reason.UNKNOWN_DEVICE, "the token is not that of the device named in the body")
+        device = _sender(devices, device_id)
         if len(entries) > MAX_EVENTS:
             raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(entries)} events, more than {MAX_EVENTS}")
         twice = _given_twice(body, len(entries))
@@ -57,6 +61,30 @@ class JsonV1:
             except InvalidRecord as error:
                 rejected.append(Rejected(index, error.reason, error.message, self._kept(entry)))
         return Parsed(device_id, events, rejected)
+
+    def parse_heartbeat(self, body: bytes, devices: Mapping[str, Device], received_at: datetime) -> DeviceStatus:
+        """Read a heartbeat. See `PushAdapter.parse_heartbeat`."""
+        try:
+            pairs = json.loads(body, object_pairs_hook=_Pairs)
+        except (ValueError, RecursionError) as error:
+            raise InvalidRecord(Reason.UNREADABLE_BODY, f"not JSON: {error}") from error
+        if not isinstance(pairs, _Pairs):
+            raise InvalidRecord(Reason.UNREADABLE_BODY, "not an object")
+        if name := pairs.twice(_HEARTBEAT_NAMES):
+            raise InvalidRecord(Reason.UNREADABLE_BODY, f"{name} is given twice")
+        told = dict(pairs)
+        device = _sender(devices, told.get("device_id"))
+        device_time = read_device_time(str(told["time"]), device.timezone) if told.get("time") is not None else None
+        if told.get("time") is not None and device_time is None:
+            # Without its clock a claim would rest on ours.
+            raise InvalidRecord(Reason.UNREADABLE_BODY, "time cannot be read")
+        return heartbeat(
+            device.device_id,
+            received_at,
+            pending=_count(told, "pending"),
+            device_time=device_time,
+            last_sequence=_count(told, "last_sequence"),
+        )
 
     def _read_event(self, entry: object, device: Device, received_at: datetime, source: Source) -> RawEvent:
         if not isinstance(entry, dict):
@@ -81,6 +109,23 @@ class JsonV1:
     def _kept(self, entry: object) -> bytes:
         """What a dead letter keeps of a rejected event, as JSON: the allowed fields of an object, or a scalar."""
         return orjson.dumps(_scalars(entry, self._kept_fields) if isinstance(entry, dict) else _cut(entry))
+
+
+def _sender(devices: Mapping[str, Device], device_id: object) -> Device:
+    device = devices.get(device_id) if isinstance(device_id, str) else None
+    if device is None:
+        raise InvalidRecord(Reason.UNKNOWN_DEVICE, "the token is not that of the device named in the body")
+    return device
+
+
+def _count(told: Mapping[str, object], name: str) -> int | None:
+    """A number that is not negative; None where nothing is told."""
+    value = told.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise InvalidRecord(Reason.UNREADABLE_BODY, f"{name} must be an integer from 0")
+    return value
 
 
 def _read_batch(body: bytes) -> tuple[str, list[object]]:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -19,11 +19,13 @@ _FORMAT_SECONDS = 60
 
 @dataclass(frozen=True)
 class KafkaNode:
-    """Where one node lives."""
+    """Where one node lives. The others and the clients reach it at the advertised ports."""
 
     node_id: int
     client_port: int
     controller_port: int
+    advertised_client_port: int
+    advertised_controller_port: int
     directory: Path
 
     @property
@@ -40,7 +42,7 @@ class KafkaNode:
         """The configuration of this node as a member of the cluster, which includes it."""
         replicas = min(3, len(cluster))
         in_sync = max(1, replicas - 1)
-        voters = ",".join(f"{node.node_id}@127.0.0.1:{node.controller_port}" for node in cluster)
+        voters = ",".join(f"{node.node_id}@127.0.0.1:{node.advertised_controller_port}" for node in cluster)
         return {
             "process.roles": "broker,controller",
             "node.id": str(self.node_id),
@@ -48,6 +50,10 @@ class KafkaNode:
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "CLIENT",
             "listeners": f"CLIENT://127.0.0.1:{self.client_port},CONTROLLER://127.0.0.1:{self.controller_port}",
+            "advertised.listeners": (
+                f"CLIENT://127.0.0.1:{self.advertised_client_port},"
+                f"CONTROLLER://127.0.0.1:{self.advertised_controller_port}"
+            ),
             "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": str(self.data),
             "auto.create.topics.enable": "false",
@@ -77,12 +83,13 @@ class Kafka(Broker):
     supports_idempotence: ClassVar[bool] = True
     start_seconds: ClassVar[float] = 60.0
 
-    def __init__(self, directory: Path, *, nodes: int = 1) -> None:
+    def __init__(self, directory: Path, *, nodes: int = 1, advertise: Callable[[int], int] = lambda port: port) -> None:
         """Nothing is started yet.
 
         Args:
             directory: An existing directory, for the data, the configuration and the logs of all nodes.
             nodes: The size of the cluster. Topics have up to three replicas by default.
+            advertise: The port at which a node that listens on the given port is reached by all others: a proxy's.
 
         Raises:
             BrokerFailed: `unavailable_reason` has one.
@@ -92,7 +99,14 @@ class Kafka(Broker):
             raise BrokerFailed(reason)
         ports = free_ports(2 * nodes)
         self._cluster = [
-            KafkaNode(node_id, client_port, controller_port, directory / f"node-{node_id}")
+            KafkaNode(
+                node_id,
+                client_port,
+                controller_port,
+                advertise(client_port),
+                advertise(controller_port),
+                directory / f"node-{node_id}",
+            )
             for node_id, client_port, controller_port in zip(
                 range(1, nodes + 1), ports[:nodes], ports[nodes:], strict=True
             )
@@ -105,7 +119,7 @@ class Kafka(Broker):
                         log_file=node.directory / "kafka.log",
                         stop_seconds=30.0,
                     ),
-                    node.client_port,
+                    node.advertised_client_port,
                 )
                 for node in self._cluster
             ]

@@ -410,6 +410,44 @@ def test_many_documents_return_their_names_in_order(client: ErpnextClient, serve
     assert json.loads(server.requests[0].body) == {"docs": documents}
 
 
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("shift_type_set_last_sync", lambda c, body: c.update("Shift Type", "Day Shift", body)),
+        ("checkin_unskip", lambda c, body: c.update(CHECKIN, "EMP-CKIN-11-2026-035648", body)),
+        ("attendance_cancel", lambda c, _: c.cancel("Attendance", "HR-ATT-2026-01213")),
+        (
+            "shift_process_auto_attendance",
+            lambda c, _: c.run_method("Shift Type", "Day Shift", "process_auto_attendance"),
+        ),
+    ],
+)
+def test_what_closes_and_repairs_a_day_is_asked_as_it_was_recorded(
+    client: ErpnextClient, server: Server, name: str, call: Callable[[ErpnextClient, Any], Any]
+) -> None:
+    recording = recorded(name)
+    server.answers = [answer_of(recording)]
+    answer = call(client, recording["request"]["json"])
+    [request] = server.requests
+    assert (request.method, request.path) == (recording["request"]["method"], recording["request"]["path"])
+    assert json.loads(request.body) == recording["request"]["json"]
+    assert answer in (None, recording["response"]["body"].get("data"))
+
+
+def test_one_document_is_read_whole(client: ErpnextClient, server: Server) -> None:
+    recording = recorded("checkin_get_one")
+    server.answers = [answer_of(recording)]
+    name = recording["response"]["body"]["data"]["name"]
+    assert client.get(CHECKIN, name) == recording["response"]["body"]["data"]
+    assert server.requests[0].path == recording["request"]["path"]
+
+
+def test_a_write_to_what_somebody_else_has_changed_is_for_another_try(client: ErpnextClient, server: Server) -> None:
+    server.answers = [answer_of(recorded("checkin_put_stale"))]
+    with pytest.raises(TargetUnavailable):
+        client.update(CHECKIN, "EMP-CKIN-1", {"modified": "2020-01-01 00:00:00"})
+
+
 def test_who_is_logged_in_and_the_zone_are_read(client: ErpnextClient, server: Server) -> None:
     server.answers = [answer_of(recorded("auth_good")), answer_of(recorded("system_settings_time_zone"))]
     assert client.logged_user() == "checkin-api@example.com"

@@ -31,7 +31,9 @@ COMMAND = re.compile(r"\bpunchstream((?: +(?:--)?[a-z][a-z-]*)+)")
 METRIC = re.compile(r"\bpunchstream_[a-z_]+")
 
 # What a setting's name begins with, in any group.
-SETTING = re.compile(r"\b(?:KAFKA|PUNCH|PUSH|ERPNEXT|DIRECTORY|SINK|METRICS|LOG|DEDUP|STREAM|FUTURE)_[A-Z_]+\b\*?")
+SETTING = re.compile(
+    r"\b(?:KAFKA|PUNCH|PUSH|ERPNEXT|DIRECTORY|SINK|COMPLETENESS|METRICS|LOG|DEDUP|STREAM|FUTURE)_[A-Z_]+\b\*?"
+)
 SETTINGS = {
     f"{group.model_config.get('env_prefix', '')}{name}".upper()
     for group in settings.GROUPS

@@ -1,6 +1,7 @@
 """What became of a raw event: the wire formats."""
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -8,7 +9,7 @@ import pytest
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.event import RawEvent, Source
-from attendance.outcomes import Delivery, Dropped, Waiting
+from attendance.outcomes import Delivery, Dropped, Late, Waiting
 
 AT = datetime(2026, 1, 1, 5, tzinfo=UTC)
 
@@ -66,8 +67,30 @@ def test_a_delivery_says_what_the_target_holds() -> None:
         "target": "erpnext",
         "delivered_at": "2026-01-01T05:00:00.000Z",
         "attempts": 2,
+        "late": None,
         "supersedes": None,
     }
+
+
+def test_a_late_delivery_names_device_shift_and_day() -> None:
+    late = replace(DELIVERY, late=Late("riyadh-01", "Day Shift", date(2026, 1, 1)))
+    assert orjson.loads(late.encode())["late"] == {
+        "device_id": "riyadh-01",
+        "shift_type": "Day Shift",
+        "attendance_date": "2026-01-01",
+    }
+    assert Delivery.decode(late.encode()) == late
+
+
+def test_a_delivery_that_may_be_late_names_the_device_alone() -> None:
+    late = replace(DELIVERY, late=Late("riyadh-01"))
+    assert Delivery.decode(late.encode()) == late
+
+
+def test_a_delivery_from_before_lateness_was_marked_is_not_late() -> None:
+    data = orjson.loads(DELIVERY.encode())
+    del data["late"]
+    assert Delivery.decode(orjson.dumps(data)).late is None
 
 
 def test_the_keys_keep_order_by_device_and_let_a_redelivery_replace_itself() -> None:

@@ -12,6 +12,7 @@ from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter
 from attendance.errors import Reason
 from attendance.event import RawEvent, Source
+from attendance.kafka import MAX_RECORD_BYTES
 from attendance.outcomes import Dropped, Waiting
 from attendance.registry import Device
 from attendance.user_map import Employee, UserMap, UserMapping
@@ -230,6 +231,14 @@ def test_a_record_that_cannot_be_decoded_is_a_dead_letter_with_its_bytes(value: 
 
     assert isinstance(outcome, DeadLetter)
     assert (outcome.reason, outcome.value, outcome.offset) == (Reason.UNDECODABLE_RECORD, value, 0)
+
+
+def test_a_record_too_large_to_carry_on_is_a_dead_letter_that_fits_into_a_record() -> None:
+    outcome = decide(replace(EVENT, device_time="8" * MAX_RECORD_BYTES))
+
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.to_record("t").size < MAX_RECORD_BYTES
+    assert "too large" in outcome.message
 
 
 def test_one_poison_record_leaves_the_others_alone() -> None:

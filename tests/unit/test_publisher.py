@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
+from aiokafka.structs import RecordMetadata
 
 from attendance.dead_letter import DeadLetter
 from attendance.errors import KafkaUnavailable, Overloaded, Reason
@@ -17,6 +19,8 @@ from producers.publisher import Publisher
 
 NOW = datetime(2026, 3, 2, 5, tzinfo=UTC)
 MAX_IN_FLIGHT = 10_000
+Stored = tuple[str, bytes | None, bytes | None]
+ACKNOWLEDGED = RecordMetadata("t", 0, TopicPartition("t", 0), 0, 0, 0, 0)
 
 
 @dataclass
@@ -24,8 +28,8 @@ class Kafka:
     """What the brokers hold, and how they behave: they answer, hang, are away, or break the producer's sequence."""
 
     state: str = "answers"
-    records: list[tuple[str, bytes | None, bytes | None]] = field(default_factory=list)
-    hanging: list[tuple[asyncio.Future[None], tuple[str, bytes | None, bytes | None]]] = field(default_factory=list)
+    records: list[Stored] = field(default_factory=list)
+    hanging: list[tuple[asyncio.Future[RecordMetadata], Stored]] = field(default_factory=list)
     clients: int = 0
 
     def connect(self, *_: object) -> "Client":
@@ -36,11 +40,19 @@ class Kafka:
         self.state = "answers"
         for future, record in self.hanging:
             self.records.append(record)
-            future.set_result(None)
+            future.set_result(ACKNOWLEDGED)
         self.hanging.clear()
 
     def topic(self, suffix: str) -> list[bytes | None]:
         return [value for topic, _, value in self.records if topic.endswith(suffix)]
+
+
+class Batch(list[tuple[bytes, bytes]]):
+    """A batch that is never full."""
+
+    def append(self, *, key: bytes, value: bytes, **_: Any) -> bool:  # type: ignore[override]
+        super().append((key, value))
+        return True
 
 
 @dataclass
@@ -56,8 +68,11 @@ class Client:
 
     async def stop(self) -> None: ...
 
-    async def send(self, topic: str, *, value: bytes, key: bytes, **_: Any) -> Awaitable[None]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def partitions_for(self, _: str) -> set[int]:
+        return {0}
+
+    async def send(self, topic: str, *, value: bytes, key: bytes, **_: Any) -> Awaitable[RecordMetadata]:
+        future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
         record = (topic, key, value)
         self.broken |= self.kafka.state == "breaks"
         if self.broken:
@@ -68,8 +83,14 @@ class Client:
             self.kafka.hanging.append((future, record))
         else:
             self.kafka.records.append(record)
-            future.set_result(None)
+            future.set_result(ACKNOWLEDGED)
         return future
+
+    def create_batch(self) -> Batch:
+        return Batch()
+
+    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> Awaitable[RecordMetadata]:
+        return [await self.send(topic, key=key, value=value, partition=partition) for key, value in batch][-1]
 
 
 class Bench:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import structlog
 import yaml
 
 from attendance.dead_letter import DeadLetter
+from attendance.device_status import DeviceStatus
 from attendance.errors import ConfigurationError, KafkaUnavailable, Reason
 from attendance.event import RawEvent
 from attendance.kafka import OutRecord
@@ -178,6 +180,60 @@ def test_a_batch_with_a_bad_event_stores_the_others_and_keeps_the_bad_one(bench:
     assert letter.message.startswith("events[1]: user_id")
     assert letter.key == b"GATE-1"
     assert letter.value == b'{"user_id":"","time":"2026-03-02 08:00:01","verify_mode":"FACE"}'
+
+
+def heartbeat(**fields: object) -> bytes:
+    return orjson.dumps({"device_id": "GATE-1", "time": "2026-03-02 08:00:00", "pending": 0} | fields)
+
+
+def statuses(bench: Bench) -> list[DeviceStatus]:
+    return [DeviceStatus.decode(each.value) for each in bench.kafka.records if each.topic == TOPICS["device_status"]]
+
+
+def test_a_heartbeat_with_nothing_pending_claims_all_that_is_dated_before_it(bench: Bench) -> None:
+    assert bench.post(heartbeat(last_sequence=17), path="/v1/heartbeat") == (200, {"ok": True})
+    [status] = statuses(bench)
+    assert (status.device_id, status.pending, status.last_sequence) == ("GATE-1", 0, 17)
+    assert status.complete_until == datetime(2026, 3, 2, 5, tzinfo=UTC)
+    assert [each.key for each in bench.kafka.records] == [b"GATE-1"]
+
+
+@pytest.mark.parametrize("pending", [3, None])
+def test_a_heartbeat_of_a_device_that_has_punches_or_does_not_say_claims_nothing(
+    bench: Bench, pending: int | None
+) -> None:
+    assert bench.post(heartbeat(pending=pending), path="/v1/heartbeat") == (200, {"ok": True})
+    [status] = statuses(bench)
+    assert (status.pending, status.complete_until) == (pending, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (heartbeat(device_id="DOOR-1"), (401, refusal("unknown_device"))),
+        (heartbeat(device_id=7), (401, refusal("unknown_device"))),
+        (heartbeat(time="noon"), (400, refusal("unreadable_body"))),
+        (heartbeat(pending=-1), (400, refusal("unreadable_body"))),
+        (heartbeat(pending=True), (400, refusal("unreadable_body"))),
+        (heartbeat(last_sequence="17"), (400, refusal("unreadable_body"))),
+        (b'{"device_id": "GATE-1", "pending": 3, "pending": 0}', (400, refusal("unreadable_body"))),
+        (b"[]", (400, refusal("unreadable_body"))),
+        (b"\xff", (400, refusal("unreadable_body"))),
+        (b"[" * 100_000, (400, refusal("unreadable_body"))),
+    ],
+)
+def test_a_heartbeat_that_is_refused_leaves_nothing(bench: Bench, body: bytes, answer: object) -> None:
+    assert bench.post(body, path="/v1/heartbeat") == answer
+    assert not bench.kafka.records
+
+
+def test_a_heartbeat_with_a_wrong_token_is_refused(bench: Bench) -> None:
+    assert bench.post(heartbeat(), path="/v1/heartbeat", token="wrong") == (401, refusal("unknown_device"))
+
+
+def test_a_heartbeat_that_kafka_does_not_take_is_to_be_sent_again(bench: Bench) -> None:
+    bench.kafka.away = True
+    assert bench.post(heartbeat(), path="/v1/heartbeat") == (503, refusal("kafka_unavailable"))
 
 
 def test_ok_is_not_said_before_kafka_has_acknowledged(bench: Bench) -> None:

@@ -147,3 +147,55 @@ def test_while_the_file_is_gone_the_last_good_fleet_stays(path: Path) -> None:
     assert len(registry) == 1
     write(path, ENTRY)
     assert registry.refresh()
+
+
+def with_shifts(path: Path, *shifts: object) -> Path:
+    other = ENTRY | {"device_id": "jeddah-01", "site": "jeddah"}
+    devices = [ENTRY, other, other | {"device_id": "jeddah-02", "disabled": True}]
+    path.write_text(yaml.safe_dump({"devices": devices, "shifts": list(shifts)}))
+    return path
+
+
+def test_a_shift_has_the_devices_that_it_names_and_those_of_its_sites_without_the_disabled_ones(path: Path) -> None:
+    registry = Registry(
+        with_shifts(
+            path,
+            {"shift_type": "Day Shift", "devices": ["riyadh-01"], "sites": ["jeddah"]},
+            {"shift_type": "Night Shift", "sites": ["jeddah"]},
+        )
+    )
+    members = {shift: [device.device_id for device in devices] for shift, devices in registry.shifts.items()}
+    assert members == {"Day Shift": ["riyadh-01", "jeddah-01"], "Night Shift": ["jeddah-01"]}
+
+
+def test_a_file_without_shifts_has_none(path: Path) -> None:
+    assert not Registry(write(path, ENTRY)).shifts
+
+
+@pytest.mark.parametrize(
+    ("shift", "named"),
+    [
+        ({"shift_type": "Day", "devices": ["riyadh-99"]}, "no such device or site: riyadh-99"),
+        ({"shift_type": "Day", "sites": ["mecca"]}, "no such device or site: mecca"),
+        ({"shift_type": "Day"}, "Day has no device"),
+        ({"shift_type": "Day", "devices": ["jeddah-02"]}, "Day has no device"),
+        ({"shift_type": "Night", "sites": ["jeddah"]}, "Night is there twice"),
+        ({"sites": ["jeddah"]}, "shift_type"),
+        ({"shift_type": "Day", "site": "jeddah"}, "site"),
+        ("Day", "shift 2"),
+    ],
+)
+def test_a_wrong_shift_is_named_by_file_number_and_cause(path: Path, shift: object, named: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Registry(with_shifts(path, {"shift_type": "Night", "sites": ["jeddah"]}, shift))
+    assert f"{path}: shift 2: " in str(caught.value)
+    assert named in str(caught.value)
+
+
+def test_shifts_are_taken_up_with_a_changed_file_and_stay_while_it_is_wrong(path: Path) -> None:
+    registry = Registry(write(path, ENTRY))
+    with_shifts(path, {"shift_type": "Day", "sites": ["jeddah"]})
+    assert registry.refresh()
+    with_shifts(path, {"shift_type": "Day", "sites": []})
+    assert not registry.refresh()
+    assert list(registry.shifts) == ["Day"]

@@ -2,7 +2,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from math import isinf
 from typing import Any
 
@@ -22,7 +22,7 @@ from attendance.errors import (
 )
 from attendance.kafka import MAX_RECORD_BYTES, OutRecord
 from attendance.metrics import Metrics
-from attendance.outcomes import Delivery
+from attendance.outcomes import Delivery, Late
 from attendance.settings import SinkSettings
 from attendance.topics import Topics
 from sinks.base import Delivered, Result
@@ -68,6 +68,7 @@ class FakeTarget:
         self.broken_by: set[str] = set()
         self.rejects: dict[str, InvalidRecord] = {}
         self.forbids: set[str] = set()
+        self.late: dict[str, Late] = {}
         self.answers_get_lost = 0
         self.wrong_setting = False
         self.asked = asyncio.Event()
@@ -111,7 +112,7 @@ class FakeTarget:
                 results.append(Delivered(f"DOC-{checkin.event_id}", "already_there"))
             else:
                 self.rows.append(checkin.event_id)
-                results.append(Delivered(f"DOC-{checkin.event_id}", "created"))
+                results.append(Delivered(f"DOC-{checkin.event_id}", "created", self.late.get(checkin.event_id)))
         return results
 
     async def close(self) -> None:
@@ -783,3 +784,17 @@ def test_a_dead_letter_keeps_its_record_unless_kafka_would_refuse_it_for_its_siz
     letter = DeadLetter.decode(large.key, large.value, large.headers)
     assert (letter.topic, letter.partition, letter.offset) == ("test.checkins.v1", 0, 7)
     assert "too large" in letter.message
+
+
+def test_what_came_too_late_is_said_in_its_delivery_and_counted_by_shift() -> None:
+    async def story() -> None:
+        house = House()
+        house.target.late = {"A1": Late("D1", "Day Shift", date(2026, 1, 1)), "B2": Late("D1")}
+        house.add("A1", "B2", "C3")
+        await house.until_idle()
+        late = {each.event_id: each.late for each in house.deliveries}
+        assert late == {"A1": Late("D1", "Day Shift", date(2026, 1, 1)), "B2": Late("D1"), "C3": None}
+        assert house.count("punchstream_late_deliveries_total", shift_type="Day Shift") == 1
+        assert house.count("punchstream_late_deliveries_total", shift_type="") == 1
+
+    asyncio.run(story())

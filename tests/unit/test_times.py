@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from attendance.errors import ConfigurationError
 from attendance.times import (
+    earliest_wall_clock,
     format_milliseconds,
     format_seconds,
     from_wall_clock,
@@ -137,6 +138,20 @@ def test_every_written_form_of_an_instant_is_read_as_that_instant(instant: datet
 def test_a_wall_clock_has_whole_seconds_and_no_zone() -> None:
     instant = datetime(2026, 7, 1, 12, 0, 0, 999_999, tzinfo=UTC)
     assert to_wall_clock(instant, "Europe/Berlin") == datetime(2026, 7, 1, 14)  # noqa: DTZ001 - a wall clock
+
+
+@given(
+    st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds
+    st.integers(0, 3 * 86400),
+    st.sampled_from(["Europe/London", "America/St_Johns", "Australia/Lord_Howe", "Asia/Riyadh", "Africa/Casablanca"]),
+)
+@settings(deadline=None)
+def test_no_wall_clock_shows_an_earlier_time_afterwards_than_the_earliest(
+    instant: datetime, seconds: int, name: str
+) -> None:
+    earliest = earliest_wall_clock(instant, name)
+    assert to_wall_clock(instant + timedelta(seconds=seconds), name) >= earliest
+    assert to_wall_clock(instant, name) - earliest <= timedelta(hours=1), "and it holds nothing back for long"
 
 
 @given(st.datetimes(timezones=st.just(UTC)))

@@ -1,0 +1,65 @@
+"""DeviceStatus: what a device says of itself, and the wire format of the device-status topic."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+import orjson
+
+from attendance.errors import InvalidRecord, Reason
+from attendance.event import decode_object, text
+from attendance.times import format_milliseconds, format_seconds, parse_utc
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """What was last heard of a device beside its punches. It is written after Kafka has acknowledged those.
+
+    `complete_until` claims, in the device's own time as it stands in `event_time`, that every punch dated before it is
+    in the raw topic; None claims nothing. It is UTC, whole seconds. `heard_at` is the server's clock. `pending` is how
+    many punches the device had not handed over, `last_sequence` the number of its newest record, None where it did not
+    say.
+    """
+
+    device_id: str
+    heard_at: datetime
+    complete_until: datetime | None = None
+    pending: int | None = None
+    last_sequence: int | None = None
+
+    @property
+    def key(self) -> bytes:
+        """The record key."""
+        return self.device_id.encode()
+
+    def encode(self) -> bytes:
+        """The record value: JSON in UTF-8."""
+        return orjson.dumps(
+            {
+                "device_id": self.device_id,
+                "heard_at": format_milliseconds(self.heard_at),
+                "complete_until": None if self.complete_until is None else format_seconds(self.complete_until),
+                "pending": self.pending,
+                "last_sequence": self.last_sequence,
+            }
+        )
+
+    @classmethod
+    def decode(cls, value: bytes | None) -> Self:
+        """What `encode` wrote.
+
+        Raises:
+            InvalidRecord: it is something else.
+        """
+        data = decode_object(value)
+        try:
+            until = data["complete_until"]
+            return cls(
+                device_id=text(data, "device_id"),
+                heard_at=parse_utc(data["heard_at"]),
+                complete_until=None if until is None else parse_utc(until),
+                pending=data.get("pending"),
+                last_sequence=data.get("last_sequence"),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a device status: {error!r}") from error

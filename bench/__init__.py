@@ -1,0 +1,1 @@
+"""Benchmarks: the product beside others, in one run. No part of the product."""

@@ -1,0 +1,171 @@
+"""What the product is meant to reach, and how near the last results come."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+Tables = Mapping[str, Mapping[str, Any]]
+"""Part and table to the table as it was saved."""
+
+_SINK: Final = "punchstream sink"
+_OWN_TIME: Final = "insert_many alone: ERPNext's own time"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One line of the table of targets. `figure` raises LookupError where nothing was measured."""
+
+    what: str
+    wanted: str
+    figure: Callable[[Tables], float]
+    met: Callable[[float], bool]
+    told: str = "{:.2f}"
+
+
+def middle(value: Any) -> float:  # noqa: ANN401 - JSON
+    """A figure, or the median of its repetitions."""
+    return float(value["median"] if isinstance(value, dict) else value)
+
+
+def _at(part: str, table: str, column: str, value: object, figure: str) -> Callable[[Tables], float]:
+    def find(tables: Tables) -> float:
+        for row in tables[part][table]["rows"]:
+            if row.get(column) == value:
+                return middle(row[figure])
+        raise LookupError(f"{part}, {table}: no {column} {value}")
+
+    return find
+
+
+def _divided(one: Callable[[Tables], float], other: Callable[[Tables], float]) -> Callable[[Tables], float]:
+    return lambda tables: one(tables) / other(tables)
+
+
+def _last(part: str, table: str, figure: str) -> Callable[[Tables], float]:
+    return lambda tables: middle(tables[part][table]["rows"][-1][figure])
+
+
+def _most(part: str, table: str, figure: str) -> Callable[[Tables], float]:
+    return lambda tables: max(middle(row[figure]) for row in tables[part][table]["rows"])
+
+
+def _cpu(table: str, what: str) -> Callable[[Tables], float]:
+    return _at("stream", table, "what", what, "CPU µs/event")
+
+
+def _beyond_kafka(tables: Tables) -> float:
+    rows = tables["stream"]["rebalance"]["rows"]
+    waits = (row["longest wait ms"] / 1000 - row["Kafka's own delay s"] for row in rows if row["what"] != "steady")
+    return float(max(waits))
+
+
+def _gigabytes_of_five_million(tables: Tables) -> float:
+    few, many = tables["state"]["memory"]["rows"]
+    bytes_a_punch = max(many[f"bytes a punch after {when}"] for when in ("processing", "recovery"))
+    return float((few["RSS MB after processing"] * 1e6 + 5e6 * bytes_a_punch) / 1e9)
+
+
+def _added(tables: Tables) -> float:
+    own, sink = (_at("sink", "erpnext", "what", what, "ratio")(tables) for what in (_OWN_TIME, _SINK))
+    return 100 * (own / sink - 1)
+
+
+def at_most(limit: float) -> Callable[[float], bool]:
+    """Whether a figure is no larger."""
+    return lambda figure: figure <= limit
+
+
+def at_least(limit: float) -> Callable[[float], bool]:
+    """Whether a figure is no smaller."""
+    return lambda figure: figure >= limit
+
+
+_OURS: Final = _cpu("compare", "punchstream")
+
+TARGETS: Final = (
+    Target(
+        "stream, CPU beside an ordinary Faust agent",
+        "≤ 1/15",
+        _divided(_OURS, _cpu("compare", "faust")),
+        at_most(1 / 15),
+    ),
+    Target("stream, CPU beside Quix Streams", "≤ 1/2.5", _divided(_OURS, _cpu("compare", "quix")), at_most(1 / 2.5)),
+    Target(
+        "stream, CPU beside the plain loop that keeps nothing",
+        "≤ 2.5",
+        _divided(_OURS, _cpu("compare", "plain")),
+        at_most(2.5),
+    ),
+    Target(
+        "nothing but repeats, CPU beside a plain loop",
+        "≤ 1.5",
+        _divided(_cpu("repeats", "punchstream"), _cpu("repeats", "plain")),
+        at_most(1.5),
+    ),
+    Target("2 workers, total CPU beside one", "≤ 1.1", _at("stream", "workers", "workers", 2, "ratio"), at_most(1.1)),
+    Target("4 workers, total CPU beside one", "≤ 1.1", _at("stream", "workers", "workers", 4, "ratio"), at_most(1.1)),
+    Target("a rebalance, beyond Kafka's own delay", "≤ 5 s", _beyond_kafka, at_most(5), "{:.1f} s"),
+    Target(
+        "memory for each remembered punch, after processing",
+        "≤ 64 bytes",
+        _last("state", "memory", "bytes a punch after processing"),
+        at_most(64),
+        "{:.0f} bytes",
+    ),
+    Target(
+        "memory for each remembered punch, after recovery",
+        "≤ 64 bytes",
+        _last("state", "memory", "bytes a punch after recovery"),
+        at_most(64),
+        "{:.0f} bytes",
+    ),
+    Target("5 million remembered, by these figures", "≤ 1 GB", _gigabytes_of_five_million, at_most(1), "{:.2f} GB"),
+    Target(
+        "recovery, remembered punches",
+        "≥ 300,000/s",
+        _last("state", "memory", "recovered punches/s"),
+        at_least(300_000),
+        "{:,.0f}/s",
+    ),
+    Target(
+        "push, single events, beside bare Starlette",
+        "≥ 0.7",
+        _at("push", "single", "what", "punchstream", "ratio"),
+        at_least(0.7),
+    ),
+    Target(
+        "push, batches of 500, on one core",
+        "≥ 25,000 events/s",
+        _at("push", "batches", "what", "punchstream", "events/s of one core"),
+        at_least(25_000),
+        "{:,.0f} events/s",
+    ),
+    Target("sink, beside one by one", "≥ 3", _at("sink", "erpnext", "what", _SINK, "ratio"), at_least(3)),
+    Target("sink, added to ERPNext's own time", "≤ 10 %", _added, at_most(10), "{:.1f} %"),
+    Target(
+        "request to row, half of the punches",
+        "≤ 150 ms",
+        _last("latency", "request_to_row", "p50 ms"),
+        at_most(150),
+        "{:.0f} ms",
+    ),
+    Target(
+        "request to row, 99 of 100 punches",
+        "≤ 1 s",
+        _last("latency", "request_to_row", "p99 ms"),
+        at_most(1000),
+        "{:.0f} ms",
+    ),
+    Target(
+        "growing memory, most CPU for an event beside the first piece",
+        "≤ 1.1",
+        _most("stream", "growth", "ratio"),
+        at_most(1.1),
+    ),
+    Target(
+        "growing fleet, most CPU for an event beside 10 devices",
+        "≤ 1.1",
+        _most("stream", "devices", "ratio"),
+        at_most(1.1),
+    ),
+)
