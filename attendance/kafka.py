@@ -124,15 +124,14 @@ def create_consumer(
 
     Without a group it is assigned every partition of its topics.
     """
-    session = round(settings.session_timeout * 1000)
     return AIOKafkaConsumer(
         *topics,
         **_connection(settings, client_id),
         group_id=group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        session_timeout_ms=session,
-        heartbeat_interval_ms=session // 6,
+        session_timeout_ms=round(settings.session_timeout * 1000),
+        heartbeat_interval_ms=round(settings.heartbeat_interval * 1000),
         metadata_max_age_ms=METADATA_MAX_AGE_MS,
         # The embedded broker answers a fetch only when half of this is over.
         fetch_max_wait_ms=100,

@@ -109,6 +109,11 @@ class KafkaSettings(_Group):
         """The topic names under this prefix."""
         return Topics(self.topic_prefix)
 
+    @property
+    def heartbeat_interval(self) -> float:
+        """Seconds between two heartbeats of a consumer, by which it also hears of a rebalance."""
+        return min(3.0, self.session_timeout / 6)
+
     def group(self, stage: str) -> str:
         """The consumer group of a stage."""
         return f"{self.topic_prefix}.{stage}"

@@ -188,7 +188,7 @@ def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, An
         "id": kafka.group("stream"),
         "broker": [f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
         "broker_session_timeout": kafka.session_timeout,
-        "broker_heartbeat_interval": kafka.session_timeout / 6,
+        "broker_heartbeat_interval": kafka.heartbeat_interval,
         # Faust refuses a session timeout above this.
         "broker_request_timeout": max(kafka.session_timeout, 90.0),
         "broker_commit_interval": 1.0,
