@@ -10,11 +10,15 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
+import orjson
+
 from attendance.errors import ConfigurationError
 
 # Of the digits in an epoch time; fourteen would be a date and time run together.
 _SECONDS_DIGITS = range(9, 11)
 _MILLISECONDS_DIGITS = range(12, 14)
+
+_WHOLE_SECONDS = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 # No clock goes back by more, so a change that is further ahead repeats no time that has been.
 _LONGEST_REPEAT: Final = timedelta(hours=3)
 
@@ -84,12 +88,17 @@ def read_device_time(text: str, zone_name: str) -> datetime | None:
 
 def format_seconds(instant: datetime) -> str:
     """`2026-01-01T05:00:00Z`: UTC, whole seconds."""
-    return _utc(instant).isoformat(timespec="seconds")[: -len("+00:00")] + "Z"
+    return f"{_wall_clock(instant)}Z"
 
 
 def format_milliseconds(instant: datetime) -> str:
     """`2026-01-01T05:00:00.123Z`: UTC, milliseconds."""
-    return _utc(instant).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
+    return f"{_wall_clock(instant)}.{instant.microsecond // 1000:03}Z"
+
+
+def _wall_clock(instant: datetime) -> str:
+    # A third of what `isoformat` takes, and times are written several times for each event.
+    return orjson.dumps(_utc(instant), option=_WHOLE_SECONDS)[1:-2].decode()
 
 
 def parse_utc(text: str) -> datetime:

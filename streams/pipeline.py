@@ -157,13 +157,15 @@ def _event_id(record: Record) -> str | None:
 
 
 def _dropped(event: RawEvent, event_time: datetime, record: Record, verdict: Verdict, kept: Punch) -> Dropped:
-    id_ = event.event_id
-    is_duplicate = verdict is not Verdict.REPEAT  # it has the id of what it repeats
-    when, type_ = format_seconds(kept.time), kept.event_type
+    id_ = kept_id = event.event_id
+    reason = Reason.DUPLICATE
+    if verdict is Verdict.REPEAT:
+        reason = Reason.REPEAT
+        kept_id = event_id(event.device_id, event.device_user_id, format_seconds(kept.time), kept.event_type)
     return Dropped(
         event_id=id_,
-        kept_event_id=id_ if is_duplicate else event_id(event.device_id, event.device_user_id, when, type_),
-        reason=Reason.DUPLICATE if is_duplicate else Reason.REPEAT,
+        kept_event_id=kept_id,
+        reason=reason,
         device_id=event.device_id,
         device_user_id=event.device_user_id,
         event_time=event_time,
