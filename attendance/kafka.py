@@ -36,8 +36,7 @@ HEADER_BYTES: Final = 64  # what a header takes, about
 RECORD_OVERHEAD: Final = 256  # what the wire adds to a record that travels alone, and more
 WANTED_REPLICAS: Final = 3
 
-# From so many records for one partition on, a batch of their own costs less than a future for each. Fewer are left to
-# the producer, which gathers them with those of other callers.
+# From so many records for one partition on, a batch of their own costs less than a future for each.
 BATCHED: Final = 16
 
 _T = TypeVar("_T")
@@ -151,8 +150,14 @@ class Producer:
         settings: KafkaSettings,
         client_id: str,
         create: Callable[[KafkaSettings, str], AIOKafkaProducer] = create_producer,
+        *,
+        batches: bool = False,
     ) -> None:
         """Nothing is connected yet.
+
+        With `batches`, many records for one partition are made a batch here, which costs a fraction. It is for one
+        caller at a time: aiokafka has batches of several callers wait for one another, and soon gives up. Where each
+        batch may hold one record only there are none.
 
         Raises:
             ConfigurationError: a setting is missing or a certificate cannot be read.
@@ -161,6 +166,7 @@ class Producer:
         self._settings = settings
         self._client_id = client_id
         self._create = create
+        self._batches = batches and settings.enable_idempotence
         self._producer: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
         self._sending: set[asyncio.Task[Any]] = set()
@@ -201,13 +207,13 @@ class Producer:
         try:
             acknowledgements: list[asyncio.Future[RecordMetadata]] = []
             for (topic, partition), members in (await _by_partition(producer, records)).items():
-                if len(members) < BATCHED:
-                    acknowledgements += [await _enqueue(producer, record, partition) for record in members]
-                else:
+                if self._batches and len(members) >= BATCHED:
                     acknowledgements += [
                         await producer.send_batch(batch, topic, partition=partition)
                         for batch in _batches(producer, members)
                     ]
+                else:
+                    acknowledgements += [await _enqueue(producer, record, partition) for record in members]
             first: dict[tuple[str, int], int] = {}
             # All of them, also after the first failure: none may stay unobserved.
             for result in await asyncio.gather(*acknowledgements, return_exceptions=True):

@@ -25,9 +25,10 @@ from rich.table import Table
 from attendance.checkin import Checkin
 from attendance.dead_letter import Record
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
-from attendance.errors import ConfigurationError, InvalidRecord
+from attendance.errors import ConfigurationError, InvalidRecord, Reason
 from attendance.event import REPLAY_OF, RawEvent
 from attendance.kafka import OutRecord, Producer, read, until_through
+from attendance.outcomes import Dropped
 from attendance.registry import Device, Registry
 from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import read_device_time
@@ -45,14 +46,16 @@ LONGEST_PART: Final = 1.0  # seconds until records are sent that wait for others
 _SCHEMA: Final = """
 create table event (event_id primary key, partition, offset, value) without rowid;
 create table superseded (event_id primary key, partition, offset) without rowid;
+create table repeat (partition, offset, primary key (partition, offset)) without rowid;
+create table checkin (event_id, value, primary key (event_id, value)) without rowid;
 create table difference (
-    event_id primary key, document, attendance, held_employee, held_time, held_log_type,
+    event_id primary key, document, attendance, edited, held_employee, held_time, held_log_type,
     employee, time, log_type, event, event_time, moved, corrected_id
 ) without rowid;
 create index corrected on difference (corrected_id);
 -- What cannot move, and what would move to where such a one stands.
 create view blocked as with recursive stays(event_id) as (
-    select event_id from difference where attendance is not null
+    select event_id from difference where attendance is not null or edited
     union select d.event_id from difference d join stays on d.corrected_id = stays.event_id
 ) select event_id from stays;
 create view correctable as select * from difference where event_id not in (select event_id from blocked);
@@ -92,12 +95,14 @@ class Held:
 class Difference:
     """A document that would be another by the present user map and registry.
 
-    `attendance` is the Attendance that was made from it, if one was; such a document is not replaced.
+    `attendance` is the Attendance that was made from it, if one was. `edited`: somebody changed it in ERPNext, because
+    no check-in of that event ever had this content. Such documents are not replaced.
     """
 
     event_id: str
     document: str
     attendance: str | None
+    edited: bool
     held: Held
     wanted: Held
 
@@ -129,8 +134,17 @@ class Plan:
         """Read the raw topic from the begin of the range to its end: a correction may be younger than the range.
 
         Raises:
-            KafkaUnavailable: Kafka does not answer, or the topic is missing.
+            KafkaUnavailable: Kafka does not answer, or a topic is missing.
         """
+        async with aclosing(read(kafka, kafka.topics["dropped"], _client(kafka), wanted.since)) as batches:
+            async for batch in batches:
+                dropped = (Dropped.decode(record.value) for record in batch)
+                rows = ((each.partition, each.offset) for each in dropped if each.reason is Reason.REPEAT)
+                self._db.executemany("insert or ignore into repeat values (?, ?)", rows)
+        async with aclosing(read(kafka, kafka.topics["checkins"], _client(kafka), wanted.since)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    self._add_checkin(record.value)
         async with aclosing(_raw(kafka, wanted.since)) as records:
             async for record, event in records:
                 if event.supersedes not in (None, event.event_id):
@@ -139,10 +153,30 @@ class Plan:
                 if wanted.includes(record):
                     row = (event.event_id, record.partition, record.offset, record.value)
                     self._db.execute("insert or replace into event values (?, ?, ?, ?)", row)
-                    self.records += not _is_replay(record)
+                    self.records += not (_is_replay(record) or self.was_repeat(record))
                 else:
                     # The id of a wrong time may have become that of another punch since.
                     self._db.execute("update event set value = ? where event_id = ?", (record.value, event.event_id))
+
+    def _add_checkin(self, value: bytes | None) -> None:
+        try:
+            row = (Checkin.decode(value).event_id, value)
+        except InvalidRecord:
+            return  # never delivered
+        self._db.execute("insert or ignore into checkin values (?, ?)", row)
+
+    def _is_edited(self, event: RawEvent, held: Held, site_zone: str) -> bool:
+        rows = self._db.execute("select value from checkin where event_id = ?", (event.event_id,))
+        ours = [Held.of(to_document(Checkin.decode(value), site_zone, event_id=True)) for (value,) in rows]
+        return bool(ours) and held not in ours
+
+    def was_repeat(self, record: Record) -> bool:
+        """Whether the record was dropped as the repeat of another punch.
+
+        Beyond the horizon nobody remembers that other one, so the repeat would be taken for a punch of its own.
+        """
+        query = "select 1 from repeat where (partition, offset) = (?, ?)"
+        return self._db.execute(query, (record.partition, record.offset)).fetchone() is not None
 
     def stands(self, record: Record, event: RawEvent) -> bool:
         """Whether nothing later on the topic supersedes this record."""
@@ -184,9 +218,9 @@ class Plan:
         correction = replace(corrected, supersedes=event.event_id, superseded_document=row["name"])
         moved = (corrected.event_time - event.event_time).total_seconds()
         self._db.execute(
-            "insert or replace into difference values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert or replace into difference values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                *(event.event_id, row["name"], row["attendance"] or None),
+                *(event.event_id, row["name"], row["attendance"] or None, self._is_edited(event, held, site_zone)),
                 *(held.employee, held.time, held.log_type),
                 *(wanted.employee, wanted.time, wanted.log_type),
                 *(correction.encode(), event.event_time.timestamp(), moved, correction.event_id),
@@ -210,11 +244,11 @@ class Plan:
     def differences(self) -> Iterator[Difference]:
         """The differences, by document."""
         query = (
-            "select event_id, document, attendance, held_employee, held_time, held_log_type, employee, time, log_type"
-            " from difference order by document"
+            "select event_id, document, attendance, edited, held_employee, held_time, held_log_type,"
+            " employee, time, log_type from difference order by document"
         )
-        for event_id, document, attendance, *rest in self._db.execute(query):
-            yield Difference(event_id, document, attendance, Held(*rest[:3]), Held(*rest[3:]))
+        for event_id, document, attendance, edited, *rest in self._db.execute(query):
+            yield Difference(event_id, document, attendance, bool(edited), Held(*rest[:3]), Held(*rest[3:]))
 
     def days(self) -> list[tuple[str, str]]:
         """The attendance days that the differences touch, each once."""
@@ -253,7 +287,9 @@ def reread(event: RawEvent, device: Device | None) -> RawEvent:
 async def replay(
     kafka: KafkaSettings, wanted: Range, plan: Plan, per_second: float, sent: Callable[[int], None]
 ) -> None:
-    """Send the raw records of the range again, but for replays and for what is superseded. `sent` is told of each part.
+    """Send the raw records of the range again, but for replays, repeats and what is superseded.
+
+    `sent` is told of each part.
 
     Raises:
         KafkaUnavailable: Kafka does not answer; it does no harm to begin anew.
@@ -262,7 +298,8 @@ async def replay(
     async def copies() -> AsyncGenerator[OutRecord, None]:
         async with aclosing(_raw(kafka, wanted.since)) as records:
             async for record, event in records:
-                if wanted.includes(record) and not _is_replay(record) and plan.stands(record, event):
+                again = _is_replay(record) or plan.was_repeat(record)
+                if wanted.includes(record) and not again and plan.stands(record, event):
                     origin = (REPLAY_OF, f"{record.partition}:{record.offset}".encode())
                     yield OutRecord(record.topic, record.key, record.value, [*record.headers, origin])
 
@@ -413,7 +450,7 @@ def _report(plan: Plan, *, compared: bool) -> dict[str, object]:
 
 
 def _show(plan: Plan) -> None:
-    table = Table("Document", "Employee", "Time", "Log type", "Attendance", box=None, pad_edge=False)
+    table = Table("Document", "Employee", "Time", "Log type", "Not replaced for", box=None, pad_edge=False)
     for each in islice(plan.differences(), NAMED):
         held, now = each.held, each.wanted
         table.add_row(
@@ -421,7 +458,7 @@ def _show(plan: Plan) -> None:
             _change(held.employee, now.employee),
             _change(held.time, now.time),
             _change(held.log_type, now.log_type),
-            each.attendance or "",
+            each.attendance or ("an edit in ERPNext" if each.edited else ""),
         )
     if table.row_count:
         print_table(table)
@@ -432,7 +469,7 @@ def _show(plan: Plan) -> None:
         typer.echo(f"… --json shows all of them: {plan.different} documents, {len(days)} attendance days")
     typer.echo(
         f"{plan.different} documents would be different; {plan.different - plan.correctable} of them cannot be, for an "
-        f"Attendance. {plan.unassigned} have no employee now."
+        f"Attendance or an edit in ERPNext. {plan.unassigned} have no employee now."
     )
 
 

@@ -308,7 +308,11 @@ class _Attempt:
         if new is None or new is old:
             # Whether auto attendance is to look at it was decided for the old one.
             values = {"log_type": "", **document, "skip_auto_attendance": 0, "modified": old["modified"]}
-            self._client.update(CHECKIN, old["name"], values)
+            saved = self._client.update(CHECKIN, old["name"], values)
+            if _same_punch(saved) != _same_punch(document):
+                # The time is of permission level 1, and Frappe leaves out without a word what a user may not change.
+                message = f"ERPNext kept {' '.join(_same_punch(saved))} in {old['name']}: may the API user change it?"
+                raise InvalidRecord(Reason.TARGET_REJECTED, message)
             return Delivered(old["name"], "replaced")
         self._client.delete(CHECKIN, old["name"])
         return Delivered(new["name"], "replaced")

@@ -67,7 +67,7 @@ def create_app(
     Raises:
         ConfigurationError: a setting of Kafka is wrong or missing.
     """
-    producer = Producer(kafka, f"{kafka.topic_prefix}-stream")
+    producer = Producer(kafka, f"{kafka.topic_prefix}-stream", batches=True)
     app = faust.App(**faust_settings(kafka, stream))
     app.transport = Transport(app.conf.broker_consumer, app)
     raw = app.topic(kafka.topics["raw"], **_BYTES)

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,6 +116,14 @@ def site(kafka: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         site.client.close()
 
 
+def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """The report that was printed. In a test, what is logged stands before it."""
+    report: dict[str, Any] = json.loads(
+        re.split(r"^(?=\{)", capsys.readouterr().out, maxsplit=1, flags=re.MULTILINE)[-1]
+    )
+    return report
+
+
 def test_what_a_wrong_zone_and_a_wrong_mapping_made_is_corrected_once_asked_for(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,7 +141,7 @@ def test_what_a_wrong_zone_and_a_wrong_mapping_made_is_corrected_once_asked_for(
     site.stream.know(UserMapping("*", "2", "HR-EMP-3", "erpnext"))
     before = site.rows()
     site.replay(dry_run=True)
-    report = json.loads(capsys.readouterr().out)
+    report = printed(capsys)
     assert (len(report["differences"]), report["sent"]) == (2 * COUNT, 0)
     assert {(day["employee"], day["date"]) for day in report["days"]} >= {
         ("HR-EMP-1", "2026-03-02"),
@@ -141,7 +151,7 @@ def test_what_a_wrong_zone_and_a_wrong_mapping_made_is_corrected_once_asked_for(
     assert site.rows() == before
 
     site.replay(correcting=True)
-    assert json.loads(capsys.readouterr().out)["sent"] == 2 * COUNT
+    assert printed(capsys)["sent"] == 2 * COUNT
     right = [(event, "HR-EMP-1") for event in right_zone] + [(event, "HR-EMP-3") for event in of_another]
     site.holds(right)
     site.balances()
@@ -150,7 +160,7 @@ def test_what_a_wrong_zone_and_a_wrong_mapping_made_is_corrected_once_asked_for(
     names = sorted(row["name"] for row in site.stand_in.checkins())
     delivered = len(site.stream.values("deliveries"))
     site.replay()
-    report = json.loads(capsys.readouterr().out)
+    report = printed(capsys)
     assert (report["differences"], report["days"]) == ([], [])
     site.stream.until(lambda: len(site.stream.values("deliveries")) >= delivered + 3 * COUNT)
     site.holds(right)

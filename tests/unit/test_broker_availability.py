@@ -47,16 +47,20 @@ def test_without_its_binary_the_embedded_broker_says_how_to_get_it(
 def test_a_cluster_keeps_as_many_copies_as_it_can_and_survives_the_loss_of_one(
     size: int, replicas: str, in_sync: str
 ) -> None:
-    cluster = [KafkaNode(n, 20_000 + n, 30_000 + n, Path(f"/kafka/node-{n}")) for n in range(1, size + 1)]
+    cluster = [
+        KafkaNode(n, 20_000 + n, 30_000 + n, 40_000 + n, 50_000 + n, Path(f"/kafka/node-{n}"))
+        for n in range(1, size + 1)
+    ]
     for node in cluster:
         properties = node.properties(cluster)
         assert properties["default.replication.factor"] == replicas
         assert properties["offsets.topic.replication.factor"] == replicas
         assert properties["min.insync.replicas"] == in_sync
-        assert properties["controller.quorum.voters"].startswith("1@127.0.0.1:30001")
+        assert properties["controller.quorum.voters"].startswith("1@127.0.0.1:50001")
         assert properties["controller.quorum.voters"].count("@") == size
 
 
 def test_a_node_listens_on_the_loopback_address_only() -> None:
-    node = KafkaNode(1, 20_001, 30_001, Path("/kafka/node-1"))
+    node = KafkaNode(1, 20_001, 30_001, 40_001, 50_001, Path("/kafka/node-1"))
     assert node.properties([node])["listeners"] == "CLIENT://127.0.0.1:20001,CONTROLLER://127.0.0.1:30001"
+    assert node.properties([node])["advertised.listeners"] == "CLIENT://127.0.0.1:40001,CONTROLLER://127.0.0.1:50001"

@@ -108,12 +108,25 @@ class Bench:
         until = None if minutes_ago is None else NOW - timedelta(minutes=minutes_ago)
         self.stage._hear(SimpleNamespace(key=b"", value=DeviceStatus(device_id, NOW, until, **fields).encode()))  # type: ignore[arg-type]
 
-    def punch(self, device_id: str, number: int | None, minutes_ago: float) -> None:
+    def punch(
+        self,
+        device_id: str,
+        number: int | None,
+        minutes_ago: float,
+        *,
+        supersedes: str | None = None,
+        headers: tuple[tuple[str, bytes], ...] = (),
+    ) -> None:
         made = NOW - timedelta(minutes=minutes_ago)
-        event = RawEvent(device_id, "hq", "7", "IN", made, None, "UTC", made, Source("push", "json"), number)
+        event = RawEvent(
+            *(device_id, "hq", "7", "IN", made, None, "UTC", made, Source("push", "json"), number),
+            supersedes=supersedes,
+        )
         partition = int(device_id[1:]) % 2
         offset = sum(record.partition == partition for record in self.log.raw)
-        self.log.raw.append(SimpleNamespace(key=event.key, value=event.encode(), partition=partition, offset=offset))
+        self.log.raw.append(
+            SimpleNamespace(key=event.key, value=event.encode(), partition=partition, offset=offset, headers=headers)
+        )
 
     def look(self) -> list[tuple[str, str]]:
         """What a look writes into ERPNext."""
@@ -271,3 +284,15 @@ def test_numbers_of_a_device_that_is_not_numbered_are_not_read(bench: Bench) -> 
     bench.punch("D3", 1, 100)
     assert not bench.look()
     assert not bench.log.sequences
+
+
+@pytest.mark.parametrize("again", [{"supersedes": "a" * 32}, {"headers": (("x-replay-of", b"0:1"),)}])
+def test_what_comes_again_is_no_record_of_the_devices(numbered: Bench, again: dict[str, Any]) -> None:
+    """A number from before the device began to count anew would be far ahead, and all between would be missing."""
+    numbered.punch("D3", 7, 60)
+    numbered.punch("D3", 900, 50, **again)
+    numbered.punch("D3", 8, 10)
+    numbered.look()
+
+    assert numbered.stage._proof("D3").numbers.missing is None
+    assert numbered.stage._proof("D3").numbers.newest == 8

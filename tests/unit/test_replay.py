@@ -9,10 +9,12 @@ from typing import Any, cast
 
 import pytest
 
+from attendance.checkin import Checkin
 from attendance.dead_letter import Headers
 from attendance.erpnext import ErpnextClient
-from attendance.errors import ConfigurationError
+from attendance.errors import ConfigurationError, Reason
 from attendance.event import RawEvent, Source
+from attendance.outcomes import Dropped
 from attendance.registry import Device
 from attendance.settings import KafkaSettings
 from attendance.user_map import Employee, UserMap, UserMapping
@@ -91,8 +93,8 @@ def raw(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
     """The raw topic."""
     records: list[Record] = []
 
-    async def read(*_: object) -> AsyncIterator[list[Record]]:
-        yield records
+    async def read(_kafka: object, topic: str, *_: object) -> AsyncIterator[list[Record]]:
+        yield [each for each in records if each.topic == topic]
 
     monkeypatch.setattr(replay, "read", read)
     return records
@@ -266,3 +268,34 @@ def test_a_range_that_ends_before_a_correction_does_not_take_its_document_for_th
     compare(plan, Site(moved), users(u1="E1"), zone="Asia/Riyadh", wanted=Range(START, START + timedelta(hours=1)))
 
     assert plan.different == 0
+
+
+def test_what_was_dropped_as_a_repeat_is_not_sent_because_it_might_not_be_known_as_one_any_more(
+    raw: list[Record], plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, tap = event(8), replace(event(8), event_time=START + timedelta(hours=8, seconds=20))
+    raw += [record(0, kept), record(1, tap), record(2, kept)]
+    for offset, reason in ((1, Reason.REPEAT), (2, Reason.DUPLICATE)):
+        dropped = Dropped(tap.event_id, kept.event_id, reason, "D1", "1", START, 0, offset)
+        raw.append(Record(offset, dropped.key, dropped.encode(), topic="t.dropped.v1"))
+
+    assert [copy.headers[-1][1] for copy in replayed(monkeypatch, plan, EVERYTHING)] == [b"0:0", b"0:2"]
+    assert plan.records == 2
+
+
+@pytest.mark.parametrize(("held_by", "edited"), [("E1", False), ("E3", True)])
+def test_what_somebody_edited_in_erpnext_is_listed_and_left_to_them(
+    raw: list[Record], plan: Plan, held_by: str, *, edited: bool
+) -> None:
+    checkin = Checkin(event(8).event_id, "E1", START + timedelta(hours=8), "IN", "D1", "1", "s", "UTC")
+    raw += [
+        record(0, event(8)),
+        Record(0, checkin.key, checkin.encode(), topic="t.checkins.v1"),
+        Record(1, b"E1", b"poison", topic="t.checkins.v1"),
+    ]
+
+    compare(plan, Site(event(8), employee=held_by), users(u1="E2"))
+
+    [difference] = plan.differences()
+    assert difference.edited is edited
+    assert plan.correctable == (0 if edited else 1)

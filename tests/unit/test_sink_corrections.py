@@ -30,6 +30,7 @@ class FakeSite:
         self.named = 0
         self.clock = 0
         self.interruptions = interruptions or {}
+        self.read_only: tuple[str, ...] = ()
 
     def logged_user(self) -> str:
         return "api"
@@ -77,14 +78,16 @@ class FakeSite:
         self._answer()
         return names
 
-    def update(self, _: str, name: str, values: Mapping[str, Any]) -> None:
+    def update(self, _: str, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         self._arrive()
         if name not in self.rows:
             raise TargetRejected(404, "DoesNotExistError", "")
         if values["modified"] != self.rows[name]["modified"]:
             raise TargetUnavailable("417 TimestampMismatchError")
-        self._store(name, self.rows[name] | values)
+        kept = {field: self.rows[name][field] for field in self.read_only}
+        self._store(name, self.rows[name] | values | kept)
         self._answer()
+        return self.rows[name]
 
     def delete(self, _: str, name: str) -> None:
         self._arrive()
@@ -248,3 +251,15 @@ def test_a_correction_that_comes_again_leaves_the_punch_alone_that_has_the_wrong
     del site.rows["C1"]
     assert deliver(site, first) == [Delivered("C3", "created")]
     assert site.contents() == both
+
+
+def test_a_time_that_erpnext_keeps_without_a_word_is_not_taken_for_replaced() -> None:
+    site = FakeSite()
+    deliver(site, WRONG)
+    site.read_only = ("time",)
+
+    [result] = deliver(site, MOVED)
+
+    assert isinstance(result, InvalidRecord)
+    assert result.reason is Reason.TARGET_REJECTED
+    assert "2026-01-01 05:00:00" in result.message
