@@ -315,6 +315,7 @@ def test_a_sink_that_is_stopped_while_erpnext_hangs_gives_up_in_time_and_nothing
         stop = asyncio.Event()
         sink = asyncio.create_task(run(kafka, SETTINGS, target_of(site), sinks.metrics, stop, patience=patience))
         await eventually(lambda: b"punchstream_target_available 1.0" in sinks.metrics.exposition())
+        await eventually(lambda: b"punchstream_sink_in_flight 0.0" not in sinks.metrics.exposition())
         await asyncio.sleep(0.3)
         site.pause()  # with a request of two seconds under way, which it finishes after nobody waits for it
         stop.set()
