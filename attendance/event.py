@@ -4,7 +4,7 @@ Fields are only ever added, with a default; `decode` ignores fields it does not 
 this format for consumers in other languages.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -152,6 +152,11 @@ def cloudevents_headers(id_: str, type_: bytes, source: str, time: datetime) -> 
         ("ce_source", source.encode()),
         ("ce_time", format_milliseconds(time).encode()),
     ]
+
+
+def is_replay(headers: Sequence[tuple[str, bytes]] | None) -> bool:
+    """Whether a raw record with these headers is a copy."""
+    return any(name == REPLAY_OF for name, _ in headers or ())
 
 
 def decode_object(value: bytes | None) -> dict[str, Any]:

@@ -43,7 +43,7 @@ _T = TypeVar("_T")
 
 # aiokafka 0.14 does not look for a partition's new leader where the old one refuses to tell the offset to begin at. It
 # asks the same broker until its metadata are this old; by default that is five minutes.
-METADATA_MAX_AGE_MS = 10_000
+METADATA_MAX_AGE_MS: Final = 10_000
 
 
 class OutRecord(NamedTuple):

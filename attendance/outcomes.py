@@ -146,8 +146,8 @@ class Delivery:
 
     `document` is the target's own name of what it holds. `already_there` means that the target had this punch before:
     from an earlier try, or because the employee already has a check-in of that time and direction. `late` says that it
-    may have come too late to be counted, None that it did not. `supersedes` is that of the
-    check-in; `replaced` means that the document held what was superseded and now holds this.
+    may have come too late to be counted, None that it did not. `supersedes` is that of the check-in; `replaced` means
+    that the document held what was superseded and now holds this.
     """
 
     event_id: str

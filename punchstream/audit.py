@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from rich.console import Console
 
 from attendance.checkin import Checkin
-from attendance.dead_letter import DeadLetter
+from attendance.dead_letter import DeadLetter, Record
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, ErpnextClient
 from attendance.errors import ConfigurationError, InvalidRecord
 from attendance.event import REPLAY_OF, RawEvent
@@ -295,14 +295,14 @@ class Ledger:
         self._db.executemany(statement, rows)
 
 
-def copy_of(record: ConsumerRecord) -> OutRecord:
+def copy_of(record: Record) -> OutRecord:
     """A record for the topic that it stands on, which names the one that it is a copy of."""
     partition, offset = _original(record) or (record.partition, record.offset)
     headers = [(name, data) for name, data in record.headers if name != REPLAY_OF]
     return OutRecord(record.topic, record.key, record.value, [*headers, (REPLAY_OF, f"{partition}:{offset}".encode())])
 
 
-def _original(record: ConsumerRecord) -> tuple[int, int] | None:
+def _original(record: Record) -> tuple[int, int] | None:
     """Partition and offset of the record that this one is a copy of, if it is one."""
     matches = (re.fullmatch(rb"(\d{1,9}):(\d{1,18})", data) for name, data in record.headers if name == REPLAY_OF)
     return next(((int(match[1]), int(match[2])) for match in matches if match), None)

@@ -26,13 +26,14 @@ from attendance.checkin import Checkin
 from attendance.dead_letter import Record
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
 from attendance.errors import ConfigurationError, InvalidRecord, Reason
-from attendance.event import REPLAY_OF, RawEvent
+from attendance.event import RawEvent, is_replay
 from attendance.kafka import OutRecord, Producer, read, until_through
 from attendance.outcomes import Dropped
 from attendance.registry import Device, Registry
 from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import read_device_time
 from attendance.user_map import UserMap
+from punchstream.audit import copy_of
 from punchstream.dead_letters import Pace
 from punchstream.output import print_json, print_table
 from sinks.erpnext import to_document
@@ -153,7 +154,7 @@ class Plan:
                 if wanted.includes(record):
                     row = (event.event_id, record.partition, record.offset, record.value)
                     self._db.execute("insert or replace into event values (?, ?, ?, ?)", row)
-                    self.records += not (_is_replay(record) or self.was_repeat(record))
+                    self.records += not (is_replay(record.headers) or self.was_repeat(record))
                 else:
                     # The id of a wrong time may have become that of another punch since.
                     self._db.execute("update event set value = ? where event_id = ?", (record.value, event.event_id))
@@ -298,10 +299,9 @@ async def replay(
     async def copies() -> AsyncGenerator[OutRecord, None]:
         async with aclosing(_raw(kafka, wanted.since)) as records:
             async for record, event in records:
-                again = _is_replay(record) or plan.was_repeat(record)
+                again = is_replay(record.headers) or plan.was_repeat(record)
                 if wanted.includes(record) and not again and plan.stands(record, event):
-                    origin = (REPLAY_OF, f"{record.partition}:{record.offset}".encode())
-                    yield OutRecord(record.topic, record.key, record.value, [*record.headers, origin])
+                    yield copy_of(record)
 
     await _send(kafka, copies(), per_second, sent)
 
@@ -362,10 +362,6 @@ async def _raw(kafka: KafkaSettings, since: datetime) -> AsyncGenerator[tuple[Re
                 except InvalidRecord:
                     continue
                 yield record, event
-
-
-def _is_replay(record: Record) -> bool:
-    return any(name == REPLAY_OF for name, _ in record.headers)
 
 
 def _client(kafka: KafkaSettings) -> str:

@@ -24,7 +24,7 @@ from attendance.dead_letter import Record
 from attendance.device_status import DeviceStatus
 from attendance.erpnext import SHIFT_TYPE, ErpnextClient
 from attendance.errors import InvalidRecord, KafkaUnavailable, TargetRefused, TargetRejected, TargetUnavailable
-from attendance.event import REPLAY_OF, RawEvent
+from attendance.event import RawEvent, is_replay
 from attendance.kafka import OutRecord, Producer, follow, read, snapshot, until_through
 from attendance.metrics import Metrics
 from attendance.registry import Registry
@@ -200,7 +200,7 @@ class Completeness:
             return  # the stream makes a dead letter of it
         # A copy or a correction is no record of the device's: its number was counted the first time, and may be of a
         # count that the device has forgotten since.
-        again = event.supersedes is not None or any(name == REPLAY_OF for name, _ in record.headers or ())
+        again = event.supersedes is not None or is_replay(record.headers)
         if event.sequence is not None and not again:
             self._proof(device_id).numbers.add(event.sequence, event.event_time, event.received_at)
 

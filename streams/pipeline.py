@@ -11,7 +11,7 @@ import structlog
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter, Record
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import REPLAY_OF, RawEvent, event_id
+from attendance.event import RawEvent, event_id, is_replay
 from attendance.kafka import MAX_VALUE_BYTES
 from attendance.outcomes import Dropped, Waiting
 from attendance.registry import Device
@@ -89,13 +89,19 @@ class Pipeline:
         judgement = dedup.judge(known, punch, self.rules.window)
         if judgement.kept is not None and judgement.verdict is not Verdict.REDELIVERY:
             # A correction stands for a punch that was kept, and a replay of one is there to have its outcome again.
-            passes = event.supersedes is not None or (judgement.verdict is Verdict.DUPLICATE and _is_replay(record))
+            passes = event.supersedes is not None or (
+                judgement.verdict is Verdict.DUPLICATE and is_replay(record.headers)
+            )
             if judgement.verdict is Verdict.SUPERSEDED or not passes:
                 return _dropped(event, event_time, record, judgement.verdict, judgement.kept)
         # The outcome first: should it fail, the punch must not be remembered.
         outcome = mapping.assign(event, self.users, device)
         entries = [punch.pack()] if judgement.verdict in (Verdict.NEW, Verdict.REPEAT) else []
-        if event.supersedes is not None and judgement.verdict is not Verdict.REDELIVERY and not _is_replay(record):
+        if (
+            event.supersedes is not None
+            and judgement.verdict is not Verdict.REDELIVERY
+            and not is_replay(record.headers)
+        ):
             # Only the first time: later another punch may stand where the wrong one stood.
             entries += _marks(event, known)
         for entry in entries:
@@ -130,10 +136,6 @@ class Pipeline:
 def user_key(event: RawEvent) -> bytes:
     """The key of a device user in the memory."""
     return orjson.dumps([event.device_id, event.device_user_id])
-
-
-def _is_replay(record: Record) -> bool:
-    return any(name == REPLAY_OF for name, _ in record.headers or ())
 
 
 def _marks(event: RawEvent, known: bytes) -> list[bytes]:
