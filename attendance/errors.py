@@ -5,9 +5,13 @@ The tree is grouped by what the caller must do:
     PunchstreamError
     ├── ConfigurationError    stop the start; the message names the setting or the file entry
     ├── InvalidRecord         never retry: dead-letter this record, go on with the next
+    ├── UnreadableFile        nothing more can be read from this file; a person has to look
+    ├── DeviceRefused         a device refuses these credentials, or its entry cannot work: a person has to act
     ├── RetriableError        try again later, for as long as it takes
     │   ├── KafkaUnavailable  nothing was acknowledged; the record may or may not be in Kafka
     │   ├── Overloaded        too much waits for Kafka already; nothing was sent
+    │   ├── DeviceUnavailable a device does not answer, or not now
+    │   │   └── UnreadableAnswer  what it answers cannot be understood, or cannot be right
     │   └── TargetUnavailable the target is down, slow or asks for fewer requests
     │       └── TargetFault   it failed on this very request: it may be broken, or the record may break it
     ├── TargetRejected        the target understood and will never take this; the caller finds out why
@@ -88,6 +92,22 @@ class KafkaUnavailable(RetriableError):
 
 class Overloaded(RetriableError):
     """More would wait for Kafka's acknowledgement than may. Nothing of this call was sent."""
+
+
+class DeviceUnavailable(RetriableError):
+    """A device that is asked for its punches does not answer, is busy, or broke off."""
+
+
+class UnreadableAnswer(DeviceUnavailable):
+    """A device's answer cannot be understood, or cannot be right: the read counts as failed and the cursor stays."""
+
+
+class DeviceRefused(PunchstreamError):
+    """A device refuses these credentials, or what its registry entry says cannot work. A person has to act."""
+
+
+class UnreadableFile(PunchstreamError):
+    """A file is not of the format that it should be of, or breaks off. The message names the place."""
 
 
 class TargetUnavailable(RetriableError):

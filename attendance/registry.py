@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import structlog
 import yaml
@@ -37,6 +37,10 @@ class Device(BaseModel):
     `direction` is the policy for `log_type`: what the device says, always in, always out, or left to the shift's rule.
     `checkin_time` says in whose wall clock ERPNext gets this device's punches. `numbered` says that its `sequence`
     counts its punches without a gap. `credentials` names environment variables, never their values.
+
+    `serial` is the vendor's own serial number, by which a device is known where its protocol has no token. `via` names
+    the entry of a server that holds this device's records. `interval` is in seconds, between two pulls; a device that
+    pushes and has one is asked as well, for what its pushes lost. `options` are the adapter's own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,10 +51,14 @@ class Device(BaseModel):
     timezone: Annotated[str, AfterValidator(_known_zone)]
     mode: Literal["push", "pull", "file"] = "push"
     adapter: str = "json"
+    serial: str | None = Field(None, pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
+    via: Identifier | None = None
     host: str | None = None
     port: int | None = Field(None, ge=1, le=65535)
     token_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     credentials: dict[str, str] = Field(default_factory=dict)
+    interval: float | None = Field(None, ge=1, le=86400)
+    options: dict[str, Any] = Field(default_factory=dict)
     direction: Direction = "from_device"
     checkin_time: CheckinTime = "erpnext_zone"
     numbered: bool = False
@@ -157,13 +165,27 @@ def _read_devices(path: Path, entries: Sequence[object]) -> dict[str, Device]:
             raise _wrong_entry(path, f"device {number}", error) from error
         if device.device_id in devices:
             raise ConfigurationError(f"{path}: device {number}: {device.device_id} is there twice")
-        if device.mode == "push" and device.token_sha256 is None:
+        if device.mode == "push" and device.via is None and device.token_sha256 is None and device.serial is None:
             raise ConfigurationError(
                 f"{path}: device {number}: {device.device_id} pushes, so it needs token_sha256 "
-                "(`punchstream devices token` makes one)"
+                "(`punchstream devices token` makes one), or its serial where the protocol has no token"
             )
         devices[device.device_id] = device
+    _check_serials(path, devices)
     return devices
+
+
+def _check_serials(path: Path, devices: Mapping[str, Device]) -> None:
+    holders: dict[tuple[str, str], str] = {}
+    for device in devices.values():
+        if device.via is not None and device.via not in devices:
+            raise ConfigurationError(f"{path}: {device.device_id}: via: no such device: {device.via}")
+        if device.serial is None:
+            continue
+        # A server's own numbers may repeat those of terminals that speak for themselves.
+        holder = holders.setdefault((device.via or device.adapter, device.serial), device.device_id)
+        if holder != device.device_id:
+            raise ConfigurationError(f"{path}: {device.device_id}: serial {device.serial} is {holder}'s already")
 
 
 def _read_shifts(path: Path, entries: Sequence[object], devices: Mapping[str, Device]) -> dict[str, tuple[Device, ...]]:

@@ -2,30 +2,61 @@
 
 from collections.abc import Collection, Mapping
 from importlib import import_module
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from attendance.errors import ConfigurationError
-from producers.devices.base import CreatePushAdapter, PushAdapter
+from producers.devices.base import (
+    CreateFileAdapter,
+    CreatePullAdapter,
+    CreatePushAdapter,
+    FileAdapter,
+    PullAdapter,
+    PushAdapter,
+    Tools,
+)
 
 PUSH_ADAPTERS: Final[Mapping[str, str]] = {
     "json": "producers.devices.json_v1:JsonV1",
 }
+PULL_ADAPTERS: Final[Mapping[str, str]] = {}
+FILE_ADAPTERS: Final[Mapping[str, str]] = {}
 
 
 def create_push_adapter(name: str, payload_fields: Collection[str]) -> PushAdapter:
-    """The adapter that a device's registry entry names.
-
-    Args:
-        name: The entry's `adapter`.
-        payload_fields: Names of the vendor's own fields that may be kept.
+    """The push adapter of that name. It keeps the vendor's fields that `payload_fields` names beside its own list.
 
     Raises:
-        ConfigurationError: there is no such push adapter.
+        ConfigurationError: there is no such adapter, or what it needs is not installed.
     """
+    return cast("CreatePushAdapter", _load("push", PUSH_ADAPTERS, name))(payload_fields)
+
+
+def create_pull_adapter(name: str, tools: Tools) -> PullAdapter:
+    """The pull adapter of that name.
+
+    Raises:
+        ConfigurationError: there is no such adapter, or what it needs is not installed.
+    """
+    return cast("CreatePullAdapter", _load("pull", PULL_ADAPTERS, name))(tools)
+
+
+def create_file_adapter(name: str, payload_fields: Collection[str]) -> FileAdapter:
+    """The file adapter of that name.
+
+    Raises:
+        ConfigurationError: there is no such adapter, or what it needs is not installed.
+    """
+    return cast("CreateFileAdapter", _load("file", FILE_ADAPTERS, name))(payload_fields)
+
+
+def _load(kind: str, table: Mapping[str, str], name: str) -> Any:
     try:
-        module, _, attribute = PUSH_ADAPTERS[name].partition(":")
+        module, _, attribute = table[name].partition(":")
     except KeyError:
-        known = ", ".join(sorted(PUSH_ADAPTERS))
-        raise ConfigurationError(f"adapter {name!r} is none of the push adapters: {known}") from None
-    create = cast("CreatePushAdapter", getattr(import_module(module), attribute))
-    return create(payload_fields)
+        raise ConfigurationError(
+            f"adapter {name!r} is none of the {kind} adapters: {', '.join(sorted(table))}"
+        ) from None
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"adapter {name!r} needs {error.name}, which is not installed") from error

@@ -1,22 +1,35 @@
-"""What a push adapter is: a vendor's request body in, raw events and rejections out. No network, no Kafka."""
+"""What an adapter is: a vendor's words in, raw events out. No Kafka, and no registry but the entries it is given.
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+A push adapter reads what a terminal sends, a pull adapter asks a device, a file adapter reads rows. Each puts all that
+it read into one of three: events, which are punches; others, which were never meant to be one; and rejected, which may
+have been meant as one and can be none.
+"""
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Final, Protocol
 
-from attendance.device_status import DeviceStatus
+import httpx
+
 from attendance.errors import Reason
 from attendance.event import RawEvent
 from attendance.registry import Device
 
+MAX_EVENTS: Final = 20_000
+"""Records that one request may hold: each takes far more room in memory and in Kafka than it may take in a body."""
+
+Cursor = Mapping[str, Any]
+"""Where a pull adapter goes on: JSON, understood by the adapter that wrote it alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An event that can never become a punch.
+    """A record that can never become a punch. It becomes a dead letter.
 
-    `index` is its place in the body, from 0. `value` is what a dead letter keeps of it: the event as the device wrote
-    it, without the fields that may not be kept.
+    `index` is its place in the body, page or file, from 0. `value` is what a dead letter keeps of it: the record as the
+    device wrote it, without the fields that may not be kept.
     """
 
     index: int
@@ -26,16 +39,90 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """A record that is no punch and was never meant as one: a stranger's face, a door, an operator's action.
+
+    `kind` is one lower-case word for the metric; `value` is the record as JSON, reduced to the fields that may be kept.
+    """
+
+    kind: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request without its body. Names of headers are in lower case; `params` are those of the route's path."""
+
+    method: str
+    route: str
+    params: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PushRequest:
+    """A request with its body, and when that had arrived: the server's clock, UTC."""
+
+    head: Head
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a terminal hears."""
+
+    body: bytes = b""
+    status: int = 200
+    media_type: str = "text/plain"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who a request says it is from: a token, or the vendor's serial number where the protocol has nothing better."""
+
+    token: str | None = None
+    serial: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a device says of itself beside its punches; None where it does not say.
+
+    `device_time` is its clock, UTC. `pending` is how many punches it has not handed over, `last_sequence` the number of
+    its newest record. `details` are further facts to show: firmware, counts, free storage.
+    """
+
+    device_time: datetime | None = None
+    pending: int | None = None
+    last_sequence: int | None = None
+    details: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Parsed:
-    """All that a body holds: each of its events is in one of the two, and in the order of the body."""
+    """All that a request holds, events and the rest each in its order, and what to answer once Kafka has it."""
 
     device_id: str
-    events: Sequence[RawEvent]
-    rejected: Sequence[Rejected]
+    answer: Answer
+    events: Sequence[RawEvent] = ()
+    rejected: Sequence[Rejected] = ()
+    others: Sequence[Other] = ()
+    heard: Heard | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path that an adapter answers, such as `/iclock/cdata` or `/hik/{token}`, and its method."""
+
+    method: str
+    path: str
 
 
 class PushAdapter(Protocol):
-    """Reads one vendor's request bodies. Safe for use by several requests at once."""
+    """Speaks one vendor's push protocol. Safe for use by several requests at once."""
 
     @property
     def name(self) -> str:
@@ -43,27 +130,152 @@ class PushAdapter(Protocol):
 
     @property
     def version(self) -> str:
-        """Of what the adapter makes of a body. Stands in each event's source."""
+        """Of what the adapter makes of a request. Stands in each event's source."""
 
-    def parse(self, body: bytes, devices: Mapping[str, Device], received_at: datetime) -> Parsed:
-        """Read one body.
+    @property
+    def routes(self) -> Sequence[Route]:
+        """What it answers. No two adapters share a route."""
+
+    def sender(self, head: Head) -> Sender:
+        """Who sends this, before its body is read.
+
+        Raises:
+            InvalidRecord: no token or serial number that could be one (`unknown_device`).
+        """
+
+    def parse(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
+        """Read one request.
 
         Args:
-            body: As it arrived.
-            devices: The devices that the sender's token opens, by id; never empty.
-            received_at: The server's clock, UTC.
+            request: As it arrived.
+            devices: The devices that the sender's token or serial number stands for, by id; never empty.
 
         Raises:
             InvalidRecord: nothing of the body can be used: `unreadable_body`; `body_too_large`, where it holds more
-                events than one request may; `unknown_device`, where it speaks for a device that is not in `devices`.
+                records than one request may; `unknown_device`, where it speaks for a device that is not in `devices`.
         """
 
-    def parse_heartbeat(self, body: bytes, devices: Mapping[str, Device], received_at: datetime) -> DeviceStatus:
-        """Read the body of a heartbeat. The arguments are those of `parse`.
+    def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:
+        """What to answer where nothing was stored, or only as a dead letter (`unreadable_body`, `internal_error`).
+
+        For `kafka_unavailable`, `overloaded` and `body_too_slow` it is the protocol's "send it again", after
+        `retry_after` seconds where it can say so; for `unknown_device` its "you are unknown", which makes the device
+        keep its punches.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of what a pull adapter fetched.
+
+    `cursor` is where to go on once Kafka has this page. `complete_until` claims, in the device's own time as UTC, that
+    every punch dated before it is in Kafka when this page is; None claims nothing.
+    """
+
+    cursor: Cursor
+    events: Sequence[RawEvent] = ()
+    rejected: Sequence[Rejected] = ()
+    others: Sequence[Other] = ()
+    heard: Heard | None = None
+    complete_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """What is asked of a pull adapter.
+
+    `source` is the registry entry to ask; `terminals` are the entries whose records it holds, by serial number (those
+    whose `via` it is). `cursor` is what the last page said, None at the first fetch. `since`, UTC, asks for all from
+    that time on whatever the cursor says, as a sweep for late records does; the cursor of its pages must not fall
+    behind `cursor`. `now` is the server's clock, UTC.
+    """
+
+    source: Device
+    terminals: Mapping[str, Device]
+    cursor: Cursor | None
+    since: datetime | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a device answered when it was only asked who it is. `serial` is what the registry entry should have."""
+
+    serial: str | None
+    heard: Heard
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a pull adapter works with. `secret` returns the value of a name in the entry's `credentials`.
+
+    `secret` raises `DeviceRefused` where the entry or the environment has no such name.
+    """
+
+    http: httpx.AsyncClient
+    secret: Callable[[Device, str], str]
+    payload_fields: Collection[str]
+
+
+class PullAdapter(Protocol):
+    """Asks devices of one kind. Safe for use with several devices at once, never twice with the same."""
+
+    @property
+    def name(self) -> str:
+        """As the registry's `adapter` has it."""
+
+    @property
+    def version(self) -> str:
+        """Of what the adapter makes of an answer. Stands in each event's source."""
+
+    def fetch(self, wanted: Fetch) -> AsyncIterator[Page]:
+        """The pages since the cursor, oldest first; the caller may stop after any and close the iterator.
+
+        A record that is handed over twice is harmless. One that is left out is lost: an answer that cannot be right (a
+        count that does not fit, a page that is cut off) raises.
 
         Raises:
-            InvalidRecord: `unreadable_body`, or `unknown_device`.
+            DeviceUnavailable: it does not answer, or not now.
+            DeviceRefused: it refuses the credentials, or the entry cannot work. Asked again only after a long while.
+            UnreadableAnswer: what it says cannot be understood, or cannot be right.
+        """
+
+    async def probe(self, source: Device) -> Probed:
+        """Who the device says it is, changing nothing. Raises what `fetch` raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a file that holds punches: its event, or why it has none. `line` is counted from 1."""
+
+    line: int
+    outcome: RawEvent | Rejected
+
+
+class FileAdapter(Protocol):
+    """Reads files of one format."""
+
+    @property
+    def name(self) -> str:
+        """As `--profile` and the registry's `adapter` have it."""
+
+    @property
+    def version(self) -> str:
+        """Of what the adapter makes of a row. Stands in each event's source."""
+
+    def rows(self, path: Path, device: Device, terminals: Mapping[str, Device]) -> Iterator[Row]:
+        """Every row that holds data, in the order of the file, in bounded memory.
+
+        Args:
+            path: The file.
+            device: The entry that the file belongs to.
+            terminals: The entries that the file's own serial numbers stand for.
+
+        Raises:
+            UnreadableFile: it is not of this format, or cannot be read to its end. Rows before that were handed over.
         """
 
 
 CreatePushAdapter = Callable[[Collection[str]], PushAdapter]
+CreatePullAdapter = Callable[[Tools], PullAdapter]
+CreateFileAdapter = Callable[[Collection[str]], FileAdapter]
