@@ -88,13 +88,19 @@ def demo(
     ] = "embedded",
     seed: Annotated[int, typer.Option(help="Another seed is another fleet and other punches.")] = 1,
     seconds: Annotated[float, typer.Option(help="Over how long the fleet sends.")] = 20,
+    vendors: Annotated[
+        Literal["none", "all"],
+        typer.Option(help="`all` adds a terminal of every protocol: pushed, pulled and by file."),
+    ] = "none",
     keep: Annotated[Path | None, typer.Option(help="A directory that keeps the logs.")] = None,
 ) -> None:
     """Run a simulated fleet through the whole pipeline, then the audit. Exit status 0 only when it balances."""
     with _needs_the_sandbox():
         from punchstream.demo import run
 
-    raise typer.Exit(run(broker, seed=seed, seconds=seconds, keep=keep, console=Console(highlight=False)))
+    raise typer.Exit(
+        run(broker, seed=seed, seconds=seconds, vendors=vendors == "all", keep=keep, console=Console(highlight=False))
+    )
 
 
 @app.command()
