@@ -69,7 +69,7 @@ def create_app(
     """
     producer = Producer(kafka, f"{kafka.topic_prefix}-stream", batches=True)
     app = faust.App(**faust_settings(kafka, stream))
-    app.transport = Transport(app.conf.broker_consumer, app)
+    app.transport = Transport(app, on_fault)
     raw = app.topic(kafka.topics["raw"], **_BYTES)
     users = UserMap()
     rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance, stream.clock_tolerance)
