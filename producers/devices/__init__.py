@@ -16,9 +16,12 @@ from producers.devices.base import (
 )
 
 PUSH_ADAPTERS: Final[Mapping[str, str]] = {
+    "hfsecurity": "producers.devices.hfsecurity:HfSecurity",
     "json": "producers.devices.json_v1:JsonV1",
 }
-PULL_ADAPTERS: Final[Mapping[str, str]] = {}
+PULL_ADAPTERS: Final[Mapping[str, str]] = {
+    "hfsecurity": "producers.devices.hfsecurity_pull:HfSecurityPull",
+}
 FILE_ADAPTERS: Final[Mapping[str, str]] = {}
 
 

@@ -1,13 +1,21 @@
-"""Simulated terminals, one module a protocol. Each has the name of the adapter that it is for."""
+"""Simulated terminals, one module a protocol.
+
+Each has the name of the adapter that it is for, and after a colon that of its dialect where there are several.
+"""
 
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 
 PUSH_TERMINALS: Final[Mapping[str, str]] = {
+    "hfsecurity": "sandbox.terminals.hfsecurity:LanTerminal",
+    "hfsecurity:app": "sandbox.terminals.hfsecurity:AppTerminal",
+    "hfsecurity:hfims": "sandbox.terminals.hfsecurity:HfImsTerminal",
     "json": "sandbox.terminals.json_v1:JsonTerminal",
 }
-PULL_TERMINALS: Final[Mapping[str, str]] = {}
+PULL_TERMINALS: Final[Mapping[str, str]] = {
+    "hfsecurity": "sandbox.terminals.hfsecurity:LanDevice",
+}
 FILE_WRITERS: Final[Mapping[str, str]] = {}
 
 
