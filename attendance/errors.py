@@ -45,6 +45,7 @@ class Reason(StrEnum):
     # The stream's decisions
     UNREADABLE_TIME = "unreadable_time"
     IMPLAUSIBLE_TIME = "implausible_time"
+    CLOCK_SKEW = "clock_skew"
     DUPLICATE = "duplicate"
     REPEAT = "repeat"
     UNMAPPED_USER = "unmapped_user"

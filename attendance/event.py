@@ -52,6 +52,9 @@ class RawEvent:
     `supersedes` is the `event_id` of an event that was wrong and that this one takes the place of: its own where only
     the employee was wrong. `superseded_document` is the target's name of what it holds for that one, by which a later
     document of the same `event_id` is told from it. No terminal's event has them.
+
+    `clock_skew` is how many seconds the device's clock was ahead of the server's when that was last measured, where it
+    was worth a warning; None otherwise.
     """
 
     device_id: Text
@@ -68,6 +71,7 @@ class RawEvent:
     payload: Mapping[str, Scalar] = field(default_factory=dict)
     supersedes: Text | None = None
     superseded_document: Text | None = None
+    clock_skew: int | None = None
 
     @property
     def event_id(self) -> str:
@@ -108,6 +112,8 @@ class RawEvent:
         }
         if self.supersedes is not None:
             data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
+        if self.clock_skew is not None:
+            data["clock_skew"] = self.clock_skew
         return orjson.dumps(data)
 
     @classmethod

@@ -164,6 +164,9 @@ class StreamSettings(_Group):
         90 * 86400, description="How far back duplicates are known. Longer than any terminal is offline."
     )
     future_tolerance: Seconds = Field(300, description="A punch dated further ahead of its arrival is implausible.")
+    clock_tolerance: Seconds = Field(
+        600, description="A punch of a device whose clock is off by more waits as a dead letter for a person's word."
+    )
     stream_batch: int = Field(
         2000, ge=1, description="Records of one fetch, at most; a step decides up to twice as many."
     )

@@ -69,10 +69,10 @@ def create_app(
     """
     producer = Producer(kafka, f"{kafka.topic_prefix}-stream", batches=True)
     app = faust.App(**faust_settings(kafka, stream))
-    app.transport = Transport(app.conf.broker_consumer, app)
+    app.transport = Transport(app, on_fault)
     raw = app.topic(kafka.topics["raw"], **_BYTES)
     users = UserMap()
-    rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance)
+    rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance, stream.clock_tolerance)
     memory = Memory(kafka, producer, stream.dedup_horizon)
     step = Step(Pipeline(rules, users, registry.get), memory, producer, kafka.topics, metrics)
     release = Release(users, registry.get, producer, kafka.topics, metrics)

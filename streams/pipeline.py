@@ -9,7 +9,7 @@ import orjson
 import structlog
 
 from attendance.checkin import Checkin
-from attendance.dead_letter import DeadLetter, Record
+from attendance.dead_letter import DeadLetter, Record, is_sent_again
 from attendance.errors import InvalidRecord, Reason
 from attendance.event import RawEvent, event_id, is_replay
 from attendance.kafka import MAX_VALUE_BYTES
@@ -39,6 +39,7 @@ class Rules:
     window: float
     horizon: float
     future_tolerance: float
+    clock_tolerance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Pipeline:
         event = RawEvent.decode(record.value)
         device = self.device(event.device_id)
         event_time = self._plausible_time(event, device)
+        self._check_clock(event, record)
         key = user_key(event)
         known = decisions.lists.get(key) or memory.get(key, b"")
         punch = Punch.of(event_time, event.event_type, record.offset)
@@ -108,6 +110,14 @@ class Pipeline:
             decisions.kept.append(Kept(key, entry))
             known = decisions.lists[key] = dedup.remember(known, entry, self.rules.horizon)
         return outcome
+
+    def _check_clock(self, event: RawEvent, record: Record) -> None:
+        """Hold back what a clock dated that was known to be wrong, unless a person sent it again as it is."""
+        skew = event.clock_skew
+        if skew is None or abs(skew) <= self.rules.clock_tolerance or event.supersedes is not None:
+            return
+        if not is_sent_again(record.headers):
+            raise InvalidRecord(Reason.CLOCK_SKEW, f"the device's clock was {timedelta(seconds=skew)} ahead")
 
     def _plausible_time(self, event: RawEvent, device: Device | None) -> datetime:
         """The event time, if it can be true. Implausible times are reported, never rewritten."""

@@ -52,7 +52,7 @@ def create_file_adapter(name: str, payload_fields: Collection[str]) -> FileAdapt
     return cast("CreateFileAdapter", _load("file", FILE_ADAPTERS, name))(payload_fields)
 
 
-def _load(kind: str, table: Mapping[str, str], name: str) -> Any:
+def _load(kind: str, table: Mapping[str, str], name: str) -> Any:  # noqa: ANN401 - the caller knows what the table holds
     try:
         module, _, attribute = table[name].partition(":")
     except KeyError:

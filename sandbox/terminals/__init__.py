@@ -11,6 +11,7 @@ PUSH_TERMINALS: Final[Mapping[str, str]] = {
     "hfsecurity": "sandbox.terminals.hfsecurity:LanTerminal",
     "hfsecurity:app": "sandbox.terminals.hfsecurity:AppTerminal",
     "hfsecurity:hfims": "sandbox.terminals.hfsecurity:HfImsTerminal",
+    "json": "sandbox.terminals.json_v1:JsonTerminal",
 }
 PULL_TERMINALS: Final[Mapping[str, str]] = {
     "hfsecurity": "sandbox.terminals.hfsecurity:LanDevice",

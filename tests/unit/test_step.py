@@ -77,7 +77,7 @@ class FakeMemory:
 
 
 def make(producer: FakeProducer, memory: FakeMemory | None = None) -> Step:
-    pipeline = Pipeline(Rules(60, 3600, 300), UserMap(), lambda _: None)
+    pipeline = Pipeline(Rules(60, 3600, 300, 600), UserMap(), lambda _: None)
     remembered = cast("Memory", memory or FakeMemory(producer))
     return Step(pipeline, remembered, cast("Producer", producer), TOPICS, Metrics())
 
