@@ -121,8 +121,27 @@ class HfSecurity:
         if request.head.route == APP_TIME:
             device = _device(devices, query)
             return Parsed(device.device_id, _time(request.received_at), heard=heard_of(query, "deviceTime", device))
-        content_type = request.head.headers.get("content-type", "")
-        match read_body(content_type, request.body):
+        try:
+            return self._read_body(request, devices, query)
+        except InvalidRecord as error:
+            # A terminal cannot do better at the next attempt; an app is told, and several devices have no one to blame.
+            if error.reason is not Reason.UNREADABLE_BODY or request.head.route == APP_EVENTS or len(devices) > 1:
+                raise
+            rejected = Rejected(0, error.reason, error.message, request.body)
+            return Parsed(_only(devices).device_id, _json(_TOLD), rejected=[rejected])
+
+    def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:
+        """What to answer where nothing was taken in. See `PushAdapter.refuse`."""
+        headers = {"Retry-After": str(retry_after)} if reason in _AGAIN - {Reason.UNKNOWN_DEVICE} else {}
+        if head.route in (APP_EVENTS, APP_TIME):
+            again = reason in _AGAIN
+            content = {"status": "FAILED" if again else "REJECTED", "code": reason, "retryable": again}
+            return _json(content, _APP_STATUS.get(reason, HTTPStatus.SERVICE_UNAVAILABLE), headers)
+        status = _STATUS.get(reason, HTTPStatus.SERVICE_UNAVAILABLE)
+        return _json(_TOLD if status is HTTPStatus.OK else _REFUSED, status, headers)
+
+    def _read_body(self, request: PushRequest, devices: Mapping[str, Device], query: Mapping[str, str]) -> Parsed:
+        match read_body(request.head.headers.get("content-type", ""), request.body):
             case list(records):
                 return self._batch(request, devices, Fields(query), records)
             case Fields() as fields:
@@ -134,18 +153,7 @@ class HfSecurity:
                 if request.head.route == APP_EVENTS:
                     return self._batch(request, devices, fields, [fields])
                 return self._callback(request, _device(devices, fields), fields)
-            case _:
-                raise InvalidRecord(Reason.UNREADABLE_BODY, "neither an object nor a list")
-
-    def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:
-        """What to answer where nothing was taken in. See `PushAdapter.refuse`."""
-        headers = {"Retry-After": str(retry_after)} if reason in _AGAIN - {Reason.UNKNOWN_DEVICE} else {}
-        if head.route in (APP_EVENTS, APP_TIME):
-            again = reason in _AGAIN
-            content = {"status": "FAILED" if again else "REJECTED", "code": reason, "retryable": again}
-            return _json(content, _APP_STATUS.get(reason, HTTPStatus.SERVICE_UNAVAILABLE), headers)
-        status = _STATUS.get(reason, HTTPStatus.SERVICE_UNAVAILABLE)
-        return _json(_TOLD if status is HTTPStatus.OK else _REFUSED, status, headers)
+        raise InvalidRecord(Reason.UNREADABLE_BODY, "neither an object nor a list")
 
     def _callback(self, request: PushRequest, device: Device, fields: Fields) -> Parsed:
         """The one thing that a terminal's own firmware reports in a request."""

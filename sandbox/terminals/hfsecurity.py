@@ -20,7 +20,6 @@ _ATTENDANCE: Final = {"IN": "1", "OUT": "2", "": "0"}
 _OPTIONS: Final = {"attendance": {1: "IN", 2: "OUT"}}
 _JSON: Final = {"Content-Type": "application/json; charset=utf-8"}
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
-_NONE: Final = Quirks()
 _WALL_CLOCK: Final = "%Y-%m-%d %H:%M:%S"
 
 
@@ -70,7 +69,7 @@ class LanTerminal(_Terminal):
         }
         return [self._post("heartbeat", json.dumps(heartbeat).encode())]
 
-    def upload(self, punches: Sequence[Punch], quirks: Quirks = _NONE) -> Sequence[HttpRequest]:
+    def upload(self, punches: Sequence[Punch], quirks: Quirks = Quirks()) -> Sequence[HttpRequest]:
         """See `PushTerminal`."""
         end = quirks.line_end.encode() if quirks.final_line_end else b""
         requests = []
@@ -137,7 +136,7 @@ class HfImsTerminal(_Terminal):
         }
         return [self._post("heartbeat", heartbeat)]
 
-    def upload(self, punches: Sequence[Punch], quirks: Quirks = _NONE) -> Sequence[HttpRequest]:
+    def upload(self, punches: Sequence[Punch], quirks: Quirks = Quirks()) -> Sequence[HttpRequest]:
         """See `PushTerminal`."""
         end = quirks.line_end if quirks.final_line_end else ""
         requests = []
@@ -182,7 +181,7 @@ class AppTerminal(_Terminal):
         query = urlencode({"deviceId": self.serial, "deviceTime": datetime.now(ZoneInfo(self.zone)).isoformat()})
         return [HttpRequest("GET", f"/hf/app/time?{query}", self._headers())]
 
-    def upload(self, punches: Sequence[Punch], quirks: Quirks = _NONE) -> Sequence[HttpRequest]:
+    def upload(self, punches: Sequence[Punch], quirks: Quirks = Quirks()) -> Sequence[HttpRequest]:
         """See `PushTerminal`."""
         events: list[object] = [self._record(number, punch) for number, punch in enumerate(punches, start=1)]
         if quirks.garbage_at is not None:
