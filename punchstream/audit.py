@@ -4,7 +4,6 @@ Memory is bounded: what the topics say goes into a temporary SQLite file, and th
 """
 
 import json
-import re
 import sqlite3
 import tempfile
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter, Record
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, ErpnextClient
 from attendance.errors import ConfigurationError, InvalidRecord
-from attendance.event import REPLAY_OF, RawEvent
+from attendance.event import REPLAY_OF, RawEvent, position
 from attendance.kafka import OutRecord, Producer, read
 from attendance.outcomes import Delivery, Dropped
 from attendance.settings import ErpnextSettings, KafkaSettings
@@ -304,8 +303,7 @@ def copy_of(record: Record) -> OutRecord:
 
 def _original(record: Record) -> tuple[int, int] | None:
     """Partition and offset of the record that this one is a copy of, if it is one."""
-    matches = (re.fullmatch(rb"(\d{1,9}):(\d{1,18})", data) for name, data in record.headers if name == REPLAY_OF)
-    return next(((int(match[1]), int(match[2])) for match in matches if match), None)
+    return position(record.headers, REPLAY_OF)
 
 
 def _checkins(batch: Iterable[ConsumerRecord]) -> Iterable[tuple[ConsumerRecord, Checkin]]:
