@@ -124,6 +124,8 @@ class Ledger:
     async def fill(self, kafka: KafkaSettings, since: datetime | None, device: str | None) -> None:
         """Read the topics. Raw first: an outcome is younger than its event, so none is missed.
 
+        With `device`, only what a raw record or a check-in shows to be that device's.
+
         Raises:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
         """
@@ -136,8 +138,9 @@ class Ledger:
         async for batch in read(kafka, topics["unmapped"], client):
             self._waiting(batch)
         async for batch in read(kafka, topics["checkins"], client, since):
-            self._many("insert or ignore into checkin values (?)", ((c.event_id,) for _, c in _checkins(batch)))
-            again = ((c.event_id,) for record, c in _checkins(batch) if _original(record))
+            ours = [(record, checkin) for record, checkin in _checkins(batch) if device in (None, checkin.device_id)]
+            self._many("insert or ignore into checkin values (?)", ((c.event_id,) for _, c in ours))
+            again = ((c.event_id,) for record, c in ours if _original(record))
             self._many("insert or ignore into sent_again values (?)", again)
         async for batch in read(kafka, topics["dead_letters"], client, since):
             self._dead_letters(batch, topics["raw"])
@@ -146,6 +149,12 @@ class Ledger:
             self._many("insert or ignore into delivered values (?, ?)", ((d.event_id, d.document) for d in decoded))
             superseded = ((d.supersedes, d.document) for d in decoded if d.supersedes not in (None, d.event_id))
             self._many("insert or ignore into superseded values (?, ?)", superseded)
+        if device is not None:
+            # A delivery does not name its device.
+            self._db.execute(
+                "delete from delivered where event_id not in (select event_id from checkin)"
+                " and event_id not in (select event_id from raw where event_id is not null)"
+            )
 
     def _raw(self, batch: Iterable[ConsumerRecord], device: str | None) -> None:
         rows: list[tuple[int, int, str | None, str]] = []
