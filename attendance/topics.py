@@ -18,6 +18,7 @@ Name = Literal[
     "device_status",
     "sequences",
     "other_events",
+    "cursors",
     "probe",
 ]
 
@@ -76,6 +77,7 @@ TABLE: Final[Mapping[Name, Topic]] = {
         partitions=1,
     ),
     "other_events": Topic("other-events.v1", "device_id", "what devices sent that is no punch: strangers, doors"),
+    "cursors": Topic("cursors.v1", "device_id", "how far each device that is asked has been read", "compact"),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
     "probe": Topic("probe.v1", "none", "what readiness checks wrote", partitions=1, retention_ms=HOUR_MS),
 }

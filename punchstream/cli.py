@@ -207,6 +207,24 @@ def push() -> None:
 
 
 @app.command()
+def pull() -> None:
+    """Ask devices for their punches: those that do not push, and those that are asked besides."""
+    from attendance.settings import PullSettings, PushSettings
+    from producers.pull import run
+
+    common, metrics = _stage("pull")
+    registry = Registry(common.punchstream_devices)
+    fields = PushSettings.load().payload_fields
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        _until_signalled(stop)
+        await run(KafkaSettings.load(), PullSettings.load(), registry, fields, metrics, stop)
+
+    asyncio.run(until_stopped())
+
+
+@app.command()
 def directory(
     *,
     force: Annotated[bool, typer.Option(help="Remove as many entries as ERPNext no longer has, once.")] = False,
