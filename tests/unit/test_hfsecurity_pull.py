@@ -162,6 +162,19 @@ def test_only_the_last_page_claims_that_all_is_there(terminal: LanDevice) -> Non
     assert [page.complete_until is None for page in found] == [True, False]
 
 
+def test_a_total_that_may_be_that_of_the_page_claims_nothing_and_the_next_fetch_has_the_rest(
+    terminal: LanDevice,
+) -> None:
+    terminal.memory = many(LENGTH + 1)
+    terminal.faults.count_off = -1
+    device = entry(terminal)
+    [[first]] = fetched(terminal, wanted(device))
+    assert (len(first.events), first.complete_until) == (LENGTH, None)
+    terminal.faults.count_off = 0
+    [rest] = fetched(terminal, wanted(device, first.cursor))
+    assert found_keys(first, *rest) == keys(terminal.memory)
+
+
 def test_what_is_claimed_is_not_later_than_the_devices_own_clock(terminal: LanDevice) -> None:
     terminal.clock_off = timedelta(days=-9_000)
     [[page]] = fetched(terminal, wanted(entry(terminal)))
@@ -210,6 +223,20 @@ def test_the_cursor_is_not_moved_by_a_punch_that_is_dated_ahead(terminal: LanDev
     assert found_keys(second) == keys(terminal.memory)
     [[third]] = fetched(terminal, wanted(device, second.cursor))
     assert found_keys(third) == keys(terminal.memory)
+
+
+def test_the_cursor_is_not_moved_by_a_time_before_all_clocks(terminal: LanDevice) -> None:
+    record = {"id": 1, "personId": "7", "time": "0001-01-01 00:00:00", "type": "face_0", "model": 0}
+    terminal.extra = [(wall("2026-03-01 08:00:00"), record)]
+    device = entry(terminal)
+    [[first]] = fetched(terminal, wanted(device))
+    assert first.cursor == {}
+    [[again], [swept]] = fetched(
+        terminal,
+        wanted(device, {"through": "0001-01-01T00:00:00Z"}),
+        wanted(device, first.cursor, since=datetime.min.replace(tzinfo=UTC)),
+    )
+    assert len(again.events) == len(swept.events) == 1
 
 
 def test_a_device_that_does_not_sort_moves_the_cursor_only_at_the_end(terminal: LanDevice) -> None:
@@ -421,11 +448,16 @@ def test_a_failure_within_an_answer_of_200_is_a_failure(code: str, kind: type[Ex
         orjson.dumps(ENVELOPE | {"success": "yes"}),
         orjson.dumps(ENVELOPE | {"data": {"records": []}}),
         orjson.dumps(ENVELOPE | {"data": {"pageInfo": {"total": -1}, "records": []}}),
+        orjson.dumps(ENVELOPE | {"data": {"pageInfo": {"total": True}, "records": [{}]}}),
         orjson.dumps(ENVELOPE | {"data": {"pageInfo": {"total": 0}}}),
     ],
 )
 def test_an_answer_that_is_none_of_the_lan_apis_is_unreadable(content: bytes) -> None:
     assert type(answered(content)) is UnreadableAnswer
+
+
+def test_a_total_may_be_written_as_text() -> None:
+    assert answered(orjson.dumps(ENVELOPE | {"data": {"pageInfo": {"total": "1"}, "records": [{}]}})) is None
 
 
 def test_a_name_in_another_encoding_does_not_hide_a_page() -> None:
@@ -494,7 +526,7 @@ def test_settings_that_cannot_be_written_hold_up_no_punch(terminal: LanDevice, u
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=4,
 )
