@@ -31,19 +31,10 @@ HOW_NAMES: Final = ("type", "model", "identifyType")
 
 # Not idcardNum, which may be the number of a citizen, nor path, which leads to a photograph.
 _PAYLOAD: Final = (
-    *(
-        "type",
-        "model",
-        "identifyType",
-        "isPass",
-        "aliveType",
-        "passTimeType",
-        "permissionTimeType",
-        "maskState",
-        "mask",
-    ),
-    *("recType", "recModeType", "passbackTriggerType", "attendance", "workCode", "workCode2", "dstOffset", "state"),
-    *("searchScore", "livenessScore", "action", "biometricType", "attendanceEventId", "clientSequence"),
+    *("type", "model", "identifyType", "isPass", "aliveType", "passTimeType", "permissionTimeType", "state"),
+    *("maskState", "mask", "recType", "recModeType", "passbackTriggerType", "attendance", "workCode", "workCode2"),
+    *("dstOffset", "searchScore", "livenessScore"),
+    *("action", "biometricType", "attendanceEventId", "clientSequence"),
 )
 _NEVER: Final = frozenset({"base64", "imgBase64", "data"})  # photographs, and what an identity card says
 _TEXTS: Final = ("version", "SDKVersion", "ip")

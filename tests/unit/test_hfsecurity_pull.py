@@ -194,6 +194,15 @@ def test_a_fetch_goes_on_where_the_last_one_ended(terminal: LanDevice) -> None:
     assert len(second.events) < LENGTH
 
 
+def test_a_punch_that_is_a_few_minutes_late_is_found_by_the_next_fetch(terminal: LanDevice) -> None:
+    terminal.memory = many(1, "2026-03-02 08:00:00")
+    device = entry(terminal)
+    [[first]] = fetched(terminal, wanted(device))
+    terminal.memory.append(Punch("9", wall("2026-03-02 07:50:30")))
+    [[second]] = fetched(terminal, wanted(device, first.cursor))
+    assert found_keys(second) == keys(terminal.memory)
+
+
 def test_a_restart_from_the_cursor_of_any_page_loses_nothing(terminal: LanDevice) -> None:
     terminal.memory = many(3 * LENGTH)
     device = entry(terminal)
