@@ -119,6 +119,10 @@ class TargetFault(TargetUnavailable):
     """The target failed inside while it handled this request. Only repetition tells an outage from a bad record."""
 
 
+class TargetChanged(TargetUnavailable):
+    """Somebody else changed the document since it was read. Nothing was written; what to write is decided anew."""
+
+
 class TargetRejected(PunchstreamError):
     """The target understood the request and will not do it. `kind` is its own name for the error."""
 

@@ -4,6 +4,7 @@ Fields are only ever added, with a default; `decode` ignores fields it does not 
 this format for consumers in other languages.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ TRANSPORTS: Final = frozenset(get_args(Transport))
 
 REPLAY_OF: Final = "x-replay-of"
 """The header of a raw record that `punchstream replay` sent again: `partition:offset` of the one it is a copy of."""
+RAW_RECORD: Final = "x-raw-record"
+"""The header of a check-in, and of what waits to be one: `partition:offset` of the raw record that it was made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,12 @@ def cloudevents_headers(id_: str, type_: bytes, source: str, time: datetime) -> 
         ("ce_source", source.encode()),
         ("ce_time", format_milliseconds(time).encode()),
     ]
+
+
+def position(headers: Sequence[tuple[str, bytes]], name: str) -> tuple[int, int] | None:
+    """Partition and offset in the header of that name, None where it is missing or is something else."""
+    matches = (re.fullmatch(rb"(\d{1,9}):(\d{1,18})", data) for each, data in headers if each == name)
+    return next(((int(match[1]), int(match[2])) for match in matches if match), None)
 
 
 def is_replay(headers: Sequence[tuple[str, bytes]] | None) -> bool:

@@ -26,6 +26,8 @@ Name = Literal[
     "punchstream_sink_stopped",
     "punchstream_late_deliveries_total",
     "punchstream_shift_complete_timestamp_seconds",
+    "punchstream_other_events_total",
+    "punchstream_clocks_off",
 ]
 
 
@@ -73,6 +75,10 @@ TABLE: Final[Mapping[Name, _Metric]] = {
         "Up to when every device of a shift is complete, seconds since the epoch, 0 for never; and who holds it back.",
         ("shift_type", "held_by"),
     ),
+    "punchstream_other_events_total": _Metric(
+        Counter, "What devices sent that is no punch, and Kafka acknowledged.", ("adapter", "kind")
+    ),
+    "punchstream_clocks_off": _Metric(Gauge, "Devices whose clock is off by more than a minute, by what they say."),
 }
 
 

@@ -17,6 +17,7 @@ Name = Literal[
     "dedup_state",
     "device_status",
     "sequences",
+    "other_events",
     "probe",
 ]
 
@@ -74,6 +75,7 @@ TABLE: Final[Mapping[Name, Topic]] = {
         "compact",
         partitions=1,
     ),
+    "other_events": Topic("other-events.v1", "device_id", "what devices sent that is no punch: strangers, doors"),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
     "probe": Topic("probe.v1", "none", "what readiness checks wrote", partitions=1, retention_ms=HOUR_MS),
 }

@@ -11,10 +11,21 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from attendance.errors import DeviceRefused, Reason
+from attendance.errors import DeviceRefused, InvalidRecord, Reason
 from attendance.registry import Device
 from producers.devices import create_pull_adapter, create_push_adapter
-from producers.devices.base import Answer, Cursor, Fetch, Head, Page, Parsed, PullAdapter, PushRequest, Tools
+from producers.devices.base import (
+    Answer,
+    Cursor,
+    Fetch,
+    Head,
+    Page,
+    Parsed,
+    PullAdapter,
+    PushRequest,
+    Rejected,
+    Tools,
+)
 from sandbox.terminals import simulator
 from sandbox.terminals.base import HttpAnswer, HttpRequest, Punch
 
@@ -64,10 +75,15 @@ class Pushed:
         raise AssertionError(f"no route of {self.adapter.name} is {request.method} {url.path}")
 
     def parse(self, request: HttpRequest) -> Parsed:
-        """What the adapter makes of a request."""
-        return self.adapter.parse(
-            PushRequest(self.head(request), request.body, NOW), {self.device.device_id: self.device}
-        )
+        """What the adapter makes of a request, and the stage of one that cannot be read at all."""
+        head = self.head(request)
+        try:
+            return self.adapter.parse(PushRequest(head, request.body, NOW), {SERIAL: self.device})
+        except InvalidRecord as error:
+            if error.reason is not Reason.UNREADABLE_BODY:
+                raise
+            letter = Rejected(0, error.reason, error.message, b"the body, without what can be a photograph")
+            return Parsed(SERIAL, self.adapter.refuse(head, error.reason, 5), rejected=[letter])
 
     def parse_all(self, requests: Sequence[HttpRequest]) -> list[Parsed]:
         """What the adapter makes of requests, each of which it answers so that the terminal goes on."""

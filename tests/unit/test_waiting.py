@@ -172,6 +172,15 @@ def test_checkins_are_acknowledged_before_the_tombstones_are_sent_where_the_reco
     assert shape == [[(TOPICS["checkins"], b"E1", None)], [(TOPICS["unmapped"], punch(1).event_id.encode(), 3)]]
 
 
+def test_a_check_in_names_the_raw_record_that_waited_unless_an_older_version_let_it_wait_without(world: World) -> None:
+    world.know(ACTIVE, MAPPED)
+    world.wait(punch(1), punch(5))
+    world.unmapped[0].headers = [("x-raw-record", b"3:7")]
+    world.poll()
+
+    assert [dict(record.headers).get("x-raw-record") for record in world.sent[0]] == [b"3:7", None]
+
+
 def test_many_flow_in_batches_and_an_employees_stay_in_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting_module, "BATCH", 3)
     events = [punch(n, user=user) for n in range(5) for user in ("2", "1")]
