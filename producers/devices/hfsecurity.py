@@ -23,6 +23,7 @@ from attendance.registry import Device
 from attendance.times import format_milliseconds
 from producers.devices.base import (
     MAX_EVENTS,
+    STATUS,
     Answer,
     Head,
     Heard,
@@ -70,22 +71,15 @@ _EVENTS: Final[Mapping[str, str]] = {
 _TOLD: Final = {"result": 1, "success": True}
 _TOLD_HEARTBEAT_FORM: Final = {"status": "success"}
 _REFUSED: Final = {"result": 0, "success": False}
-_AGAIN: Final = frozenset(
-    {Reason.KAFKA_UNAVAILABLE, Reason.OVERLOADED, Reason.BODY_TOO_SLOW, Reason.UNKNOWN_DEVICE},
-)
 _STATUS: Final[Mapping[Reason, HTTPStatus]] = {
+    **STATUS,
     Reason.UNKNOWN_DEVICE: HTTPStatus.FORBIDDEN,
-    Reason.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Reason.BODY_TOO_SLOW: HTTPStatus.SERVICE_UNAVAILABLE,
     # What it sends cannot be read, now or later; its bytes are kept, so it may forget them.
     Reason.UNREADABLE_BODY: HTTPStatus.OK,
     Reason.INTERNAL_ERROR: HTTPStatus.OK,
 }
-_APP_STATUS: Final[Mapping[Reason, HTTPStatus]] = {
-    Reason.UNKNOWN_DEVICE: HTTPStatus.UNAUTHORIZED,
-    Reason.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    Reason.UNREADABLE_BODY: HTTPStatus.BAD_REQUEST,
-    Reason.INTERNAL_ERROR: HTTPStatus.BAD_REQUEST,
-}
+_FINAL: Final = frozenset({Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR, Reason.BODY_TOO_LARGE})
 
 _Outcome = RawEvent | Other | Rejected
 
@@ -132,13 +126,13 @@ class HfSecurity:
 
     def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:
         """What to answer where nothing was taken in. See `PushAdapter.refuse`."""
-        headers = {"Retry-After": str(retry_after)} if reason in _AGAIN - {Reason.UNKNOWN_DEVICE} else {}
-        if head.route in (APP_EVENTS, APP_TIME):
-            again = reason in _AGAIN
-            content = {"status": "FAILED" if again else "REJECTED", "code": reason, "retryable": again}
-            return _json(content, _APP_STATUS.get(reason, HTTPStatus.SERVICE_UNAVAILABLE), headers)
-        status = _STATUS.get(reason, HTTPStatus.SERVICE_UNAVAILABLE)
-        return _json(_TOLD if status is HTTPStatus.OK else _REFUSED, status, headers)
+        app = head.route in (APP_EVENTS, APP_TIME)
+        status = (STATUS if app else _STATUS)[reason]
+        headers = {"Retry-After": str(retry_after)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+        if not app:
+            return _json(_TOLD if status is HTTPStatus.OK else _REFUSED, status, headers)
+        again = reason not in _FINAL
+        return _json({"status": "FAILED" if again else "REJECTED", "code": reason, "retryable": again}, status, headers)
 
     def _read_body(self, request: PushRequest, devices: Mapping[str, Device], query: Mapping[str, str]) -> Parsed:
         match read_body(request.head.headers.get("content-type", ""), request.body):
@@ -165,7 +159,7 @@ class HfSecurity:
             outcome = self._read(fields, device, request.received_at, Source("push", NAME, VERSION, uuid4().hex, 0))
             return _parsed(device, answer, [outcome])
         heard = heard_of(fields, "time", device)
-        if heard is None or not heard.details:
+        if heard is None or not (heard.details or request.head.route.endswith("/heartbeat")):
             names = ", ".join(name[:32] for name in sorted(fields)[:20])
             raise InvalidRecord(Reason.UNREADABLE_BODY, f"no field says what it is: {names}")
         if "form" in request.head.headers.get("content-type", ""):
