@@ -174,17 +174,22 @@ class HfSecurity:
             raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(records)} events, more than {MAX_EVENTS}")
         if around.twice is not None and records != [around]:
             raise InvalidRecord(Reason.UNREADABLE_BODY, f"{around.twice} is given twice")
-        named = [record for record in records if isinstance(record, Fields) and first(record, DEVICE_NAMES) is not None]
-        device = _device(devices, around if first(around, DEVICE_NAMES) is not None else next(iter(named), around))
+        # A record that names no device is of the one that the batch names.
+        named = [
+            record if isinstance(record, Fields) and first(record, DEVICE_NAMES) is not None else around
+            for record in records
+        ]
+        found = [_find(devices, each) for each in named]
+        device = next(filter(None, found), None) or _device(devices, named[0] if named else around)
         batch_id = uuid4().hex
         outcomes: list[_Outcome] = []
-        for index, record in enumerate(records):
-            source = Source("push", NAME, VERSION, batch_id, index)
-            if isinstance(record, Fields) and not _speaks_of(record, device, devices):
+        for index, (record, its_device) in enumerate(zip(records, found, strict=True)):
+            if its_device is device:
+                source = Source("push", NAME, VERSION, batch_id, index)
+                outcomes.append(self._read(record, device, request.received_at, source))
+            else:
                 message = f"it is of another device than {device.device_id}"
                 outcomes.append(Rejected(index, Reason.UNKNOWN_DEVICE, message, kept(record, self._payload)))
-            else:
-                outcomes.append(self._read(record, device, request.received_at, source))
         told: Mapping[str, object] = _TOLD
         if request.head.route == APP_EVENTS:
             told = {"results": [_result(*each) for each in zip(records, outcomes, strict=True)]}
@@ -200,12 +205,8 @@ class HfSecurity:
             return Rejected(source.line or 0, error.reason, error.message, kept(record, self._payload))
 
 
-def _device(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Device:
-    """The device, of those that the token stands for, that a record names.
-
-    Raises:
-        InvalidRecord: it names none of them, or none where there are several (`unknown_device`).
-    """
+def _find(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Device | None:
+    """The device, of those that the token stands for, that these fields name."""
     named = first(fields, DEVICE_NAMES)
     for device in devices.values():
         if named is not None and device.serial == str(named):
@@ -214,20 +215,24 @@ def _device(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Devi
     if len(devices) == 1 and (named is None or _only(devices).serial is None):
         return _only(devices)
     by_id = devices.get(str(named))
-    if by_id is None or by_id.serial is not None:
+    return by_id if by_id is not None and by_id.serial is None else None
+
+
+def _device(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Device:
+    """What `_find` finds.
+
+    Raises:
+        InvalidRecord: it finds none (`unknown_device`).
+    """
+    device = _find(devices, fields)
+    if device is None:
+        named = cut(first(fields, DEVICE_NAMES))
         raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"the token is not that of a device with the serial number {named}")
-    return by_id
+    return device
 
 
 def _only(devices: Mapping[str, Device]) -> Device:
     return next(iter(devices.values()))
-
-
-def _speaks_of(record: Fields, device: Device, devices: Mapping[str, Device]) -> bool:
-    try:
-        return first(record, DEVICE_NAMES) is None or _device(devices, record) is device
-    except InvalidRecord:
-        return False
 
 
 def _other_callback(fields: Fields) -> str | None:

@@ -379,12 +379,19 @@ def test_a_single_record_of_an_app_needs_no_list() -> None:
     assert len(orjson.loads(parsed.answer.body)["results"]) == 1
 
 
-def test_a_record_of_another_device_in_a_batch_is_rejected_alone() -> None:
+@pytest.mark.parametrize("order", [(SERIAL, "OTHER", None), ("OTHER", SERIAL, None)])
+def test_a_record_of_another_device_in_a_batch_is_rejected_alone(order: tuple[str | None, ...]) -> None:
     record = {"userId": "7", "deviceTimestamp": "2026-03-02T08:00:02+03:00"}
-    events = [record | {"deviceId": SERIAL}, record | {"deviceId": "OTHER"}, record]
+    events = [record | ({} if named is None else {"deviceId": named}) for named in order]
     parsed = parse(orjson.dumps({"events": events}), route="/hf/app/events")
     assert len(parsed.events) == 2
-    assert [(each.index, each.reason) for each in parsed.rejected] == [(1, Reason.UNKNOWN_DEVICE)]
+    assert [(each.index, each.reason) for each in parsed.rejected] == [(order.index("OTHER"), Reason.UNKNOWN_DEVICE)]
+
+
+def test_a_batch_of_another_device_is_refused() -> None:
+    record = {"userId": "7", "deviceTimestamp": "2026-03-02T08:00:02+03:00"}
+    for batch in ({"deviceId": "OTHER", "events": [record]}, {"events": [record | {"sn": "OTHER"}]}):
+        assert refusal(orjson.dumps(batch), route="/hf/app/events").reason is Reason.UNKNOWN_DEVICE
 
 
 def test_an_app_learns_the_servers_time_and_tells_its_own() -> None:
