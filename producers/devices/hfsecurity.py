@@ -172,8 +172,8 @@ class HfSecurity:
         """Several records of one device, as an app sends them."""
         if len(records) > MAX_EVENTS:
             raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(records)} events, more than {MAX_EVENTS}")
-        if around.twice is not None and records != [around]:
-            raise InvalidRecord(Reason.UNREADABLE_BODY, f"{around.twice} is given twice")
+        if around.twice & {"events", *DEVICE_NAMES} and records != [around]:
+            raise InvalidRecord(Reason.UNREADABLE_BODY, "its device or its events are given twice")
         # A record that names no device is of the one that the batch names.
         named = [
             record if isinstance(record, Fields) and first(record, DEVICE_NAMES) is not None else around

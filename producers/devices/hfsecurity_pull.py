@@ -39,6 +39,8 @@ log = structlog.get_logger(__name__)
 PORT: Final = 8090
 LENGTH: Final = 500
 """Records in a page; the device allows 1,000."""
+MAX_ANSWER: Final = 4 << 20
+"""Bytes, many times what a page of records without photographs takes."""
 OVERLAP: Final = timedelta(minutes=10)
 LOOK_AFTER: Final = timedelta(minutes=15)
 """How long a device is believed to post to the address that it was last seen to have."""
@@ -308,18 +310,23 @@ class _Lan:
         """
         device_id = self.device.device_id
         try:
-            response = await self._tools.http.request(
+            content = bytearray()
+            async with self._tools.http.stream(
                 method,
                 self._base.copy_with(path=path),
                 params=fields if method == "GET" else None,
                 data=None if method == "GET" else fields,
-            )
+            ) as response:
+                async for chunk in response.aiter_bytes():
+                    content += chunk
+                    if len(content) > MAX_ANSWER:
+                        raise UnreadableAnswer(f"{device_id}: {path}: more than {MAX_ANSWER} bytes")
         except httpx.HTTPError as error:
             raise DeviceUnavailable(f"{device_id}: {path}: {type(error).__name__}") from error
         if response.status_code >= 500:
             raise DeviceUnavailable(f"{device_id}: {path}: {response.status_code}")
         try:
-            answer = read_body("", response.content)
+            answer = read_body("", bytes(content))
         except InvalidRecord as error:
             raise UnreadableAnswer(f"{device_id}: {path}: {response.status_code} {error.message}") from error
         match answer:

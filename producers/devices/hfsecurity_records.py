@@ -42,6 +42,7 @@ _NUMBERS: Final = (
     *("personCount", "faceCount", "fingerCount"),
     *("freeDiskSpace", "cpuUsageRate", "cpuTemperature", "memoryUsageRate"),
 )
+_DECIDING: Final = frozenset({*DEVICE_NAMES, *USER_NAMES, CARD_NAME, *TIME_NAMES, *HOW_NAMES, "attendance", "action"})
 _STRANGER: Final = "STRANGERBABY"
 _ID_CARD: Final = "IDCARD"  # somebody who has an identity card and is not enrolled
 _DOOR_MODELS: Final = frozenset({"4", "5"})  # the exit button, and opened from afar
@@ -80,8 +81,8 @@ def read_record(
     """
     if not isinstance(record, Mapping):
         raise invalid(f"a record must be an object, not {type(record).__name__}")
-    if isinstance(record, Fields) and record.twice is not None:
-        raise invalid(f"{record.twice} is given twice")
+    if isinstance(record, Fields) and (twice := record.twice & _DECIDING):
+        raise invalid(f"{', '.join(sorted(twice))} is given twice")
     user = _user(record)
     kind = _no_punch(record, user)
     if kind is not None:

@@ -18,7 +18,7 @@ from attendance.registry import Device
 from attendance.times import from_wall_clock
 from producers.devices.base import Cursor, Fetch, Head, Page, PushRequest, Tools
 from producers.devices.hfsecurity import HfSecurity
-from producers.devices.hfsecurity_pull import LENGTH, LOOK_AFTER, HfSecurityPull
+from producers.devices.hfsecurity_pull import LENGTH, LOOK_AFTER, MAX_ANSWER, HfSecurityPull
 from sandbox.terminals.base import NAME, PHOTO, Punch
 from sandbox.terminals.hfsecurity import LanDevice
 
@@ -453,6 +453,7 @@ def test_a_failure_within_an_answer_of_200_is_a_failure(code: str, kind: type[Ex
         b"<html>a=b</html>",
         b"{}",
         b"[]",
+        b" " * (MAX_ANSWER + 1),
         orjson.dumps(ENVELOPE),
         orjson.dumps(ENVELOPE | {"success": "yes"}),
         orjson.dumps(ENVELOPE | {"data": {"records": []}}),

@@ -277,6 +277,17 @@ def test_a_record_that_names_two_users_is_nobodys_and_is_rejected(content: bytes
     assert (rejected.reason, rejected.message) == (Reason.INVALID_EVENT, "personId is given twice")
 
 
+def test_what_is_said_twice_and_decides_nothing_does_no_harm() -> None:
+    content = b"deviceKey=84E0F42AFFFF0001&personId=1&type=face_0&ip=10.0.0.1&ip=10.0.0.2&personId=1"
+    assert only(parse(content, FORM)).device_user_id == "1"
+
+
+def test_a_batch_that_gives_its_events_or_its_device_twice_is_unreadable() -> None:
+    for content in (b'{"events": [{"userId": "1"}], "events": []}', b'{"sn": "A", "sn": "B", "events": []}'):
+        [rejected] = parse(content, devices={"GATE-3": GATE.model_copy(update={"serial": None})}).rejected
+        assert rejected.reason is Reason.UNREADABLE_BODY
+
+
 def test_a_user_id_whose_bytes_are_lost_is_rejected_and_a_name_in_another_encoding_does_no_harm() -> None:
     content = b"deviceKey=84E0F42AFFFF0001&type=face_0&time=1772427602000&personId="
     [rejected] = parse(content + b"\xd5\xc5", FORM).rejected
