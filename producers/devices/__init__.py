@@ -18,7 +18,11 @@ from producers.devices.base import (
 PUSH_ADAPTERS: Final[Mapping[str, str]] = {
     "json": "producers.devices.json_v1:JsonV1",
 }
-PULL_ADAPTERS: Final[Mapping[str, str]] = {}
+PULL_ADAPTERS: Final[Mapping[str, str]] = {
+    "biotime_sql": "producers.devices.biotime_sql:BioTimeSql",
+    "etimetracklite": "producers.devices.etimetracklite:ETimeTrackLite",
+    "sql": "producers.devices.sql:Sql",
+}
 FILE_ADAPTERS: Final[Mapping[str, str]] = {}
 
 

@@ -5,7 +5,11 @@ from importlib import import_module
 from typing import Any, Final
 
 PUSH_TERMINALS: Final[Mapping[str, str]] = {}
-PULL_TERMINALS: Final[Mapping[str, str]] = {}
+PULL_TERMINALS: Final[Mapping[str, str]] = {
+    "biotime_sql": "sandbox.terminals.sql:BioTimeSql",
+    "etimetracklite": "sandbox.terminals.sql:ETimeTrackLite",
+    "sql": "sandbox.terminals.sql:Sql",
+}
 FILE_WRITERS: Final[Mapping[str, str]] = {}
 
 
