@@ -22,6 +22,7 @@ PULL_ADAPTERS: Final[Mapping[str, str]] = {
     "biotime_sql": "producers.devices.biotime_sql:BioTimeSql",
     "etimetracklite": "producers.devices.etimetracklite:ETimeTrackLite",
     "sql": "producers.devices.sql:Sql",
+    "zkteco_tcp": "producers.devices.zkteco_tcp:ZktecoTcp",
 }
 FILE_ADAPTERS: Final[Mapping[str, str]] = {}
 

@@ -9,6 +9,7 @@ PULL_TERMINALS: Final[Mapping[str, str]] = {
     "biotime_sql": "sandbox.terminals.sql:BioTimeSql",
     "etimetracklite": "sandbox.terminals.sql:ETimeTrackLite",
     "sql": "sandbox.terminals.sql:Sql",
+    "zkteco_tcp": "sandbox.terminals.zkteco_tcp:ZktecoTcp",
 }
 FILE_WRITERS: Final[Mapping[str, str]] = {}
 
