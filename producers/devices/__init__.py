@@ -20,7 +20,11 @@ PUSH_ADAPTERS: Final[Mapping[str, str]] = {
     "json": "producers.devices.json_v1:JsonV1",
 }
 PULL_ADAPTERS: Final[Mapping[str, str]] = {
+    "biotime_sql": "producers.devices.biotime_sql:BioTimeSql",
+    "etimetracklite": "producers.devices.etimetracklite:ETimeTrackLite",
     "hfsecurity": "producers.devices.hfsecurity_pull:HfSecurityPull",
+    "sql": "producers.devices.sql:Sql",
+    "zkteco_tcp": "producers.devices.zkteco_tcp:ZktecoTcp",
 }
 FILE_ADAPTERS: Final[Mapping[str, str]] = {}
 

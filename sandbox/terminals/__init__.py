@@ -14,7 +14,11 @@ PUSH_TERMINALS: Final[Mapping[str, str]] = {
     "json": "sandbox.terminals.json_v1:JsonTerminal",
 }
 PULL_TERMINALS: Final[Mapping[str, str]] = {
+    "biotime_sql": "sandbox.terminals.sql:BioTimeSql",
+    "etimetracklite": "sandbox.terminals.sql:ETimeTrackLite",
     "hfsecurity": "sandbox.terminals.hfsecurity:LanDevice",
+    "sql": "sandbox.terminals.sql:Sql",
+    "zkteco_tcp": "sandbox.terminals.zkteco_tcp:ZktecoTcp",
 }
 FILE_WRITERS: Final[Mapping[str, str]] = {}
 
