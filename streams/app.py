@@ -18,6 +18,7 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -93,17 +94,18 @@ def create_app(
         async def take_steps() -> None:
             await users_known.wait()
             remembered = None
-            while True:
-                arrived = await gathered.take()
-                generation = app.consumer_generation_id
-                if generation != remembered:
-                    await memory.catch_up(tp.partition for tp in app.consumer.assignment())
-                    remembered = generation
-                # What was fetched before a rebalance is somebody else's, or comes again.
-                events = [event for event in arrived if event.message.generation_id == generation]
-                await step(by_partition(events))
-                for event in events:
-                    await ours_to_acknowledge.ack(event)
+            with closing(memory):
+                while True:
+                    arrived = await gathered.take()
+                    generation = app.consumer_generation_id
+                    if generation != remembered:
+                        await memory.catch_up(tp.partition for tp in app.consumer.assignment())
+                        remembered = generation
+                    # What was fetched before a rebalance is somebody else's, or comes again.
+                    events = [event for event in arrived if event.message.generation_id == generation]
+                    await step(by_partition(events))
+                    for event in events:
+                        await ours_to_acknowledge.ack(event)
 
         steps = asyncio.create_task(end_process_on_fault(take_steps(), on_fault))
         try:
@@ -111,8 +113,6 @@ def create_app(
                 await gathered.put(event)
         finally:
             steps.cancel()
-            await asyncio.wait({steps})
-            memory.close()
 
     app.timer(interval=1.0)(refresh_registry)
     app.on_before_shutdown.connect(disconnect)

@@ -8,12 +8,22 @@ and its position belong together, and the log in Kafka has the rest.
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final, cast
 
 import structlog
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteBufferManager, WriteOptions
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DbClosedError,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
 
 from attendance.errors import ConfigurationError
 from streams.store import Position, Store, StoreFailed
@@ -150,7 +160,8 @@ class RocksStore:
 
     def close(self) -> None:
         """See `Store`. What was not flushed yet is."""
-        self._db.close()
+        with suppress(DbClosedError):  # where it proved corrupt
+            self._db.close()
 
     def _open(self) -> Rdict:
         try:

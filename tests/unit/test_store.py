@@ -163,6 +163,7 @@ def test_a_store_that_proves_corrupt_fails_and_is_empty_the_next_time(tmp_path: 
     store = on_disk(tmp_path)
     with pytest.raises(StoreFailed, match="Corruption"):
         content(store)
+    store.close()
 
     store = on_disk(tmp_path)
 
