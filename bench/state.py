@@ -19,7 +19,7 @@ from bench.subjects import PUNCHSTREAM, Subject
 
 PUNCHES_PER_USER: Final = 100  # 25 days of four; all within the horizon
 # Enough to fill every buffer, so that what more of them take is the memory's own.
-FEW: Final = 100_000
+FEW: Final = 200_000
 STORES: Final = ("memory", "rocksdb")
 _TIMEOUT_SECONDS: Final = 3600
 console = Console()

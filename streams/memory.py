@@ -65,8 +65,8 @@ class Memory:
         self._close(self._stores.keys() - wanted)
         for partition in wanted - self._stores.keys():
             self._stores[partition] = await self._open_store(partition)
-        read = await until_available(self._read)
-        log.info("Memory is up to date.", partitions=len(wanted), read=read)
+        count = await until_available(self._read)
+        log.info("Memory is up to date.", partitions=len(wanted), read=count)
 
     def close(self) -> None:
         """Let go of all partitions."""
@@ -102,7 +102,7 @@ class Memory:
                 partition = batch[0].partition
                 store = stores[partition]
                 records = batch
-                if unproved.pop(partition, None):
+                if unproved.pop(partition, None) is not None:
                     if not _proves(batch[0], store.position):
                         disproved[partition] = store
                     records = batch[1:]

@@ -31,8 +31,8 @@ from streams.store import Position, Store, StoreFailed
 log = structlog.get_logger(__name__)
 
 # Of all databases of a process together; what is not written to disk yet is counted in.
-CACHE_BYTES: Final = 64 * 1024 * 1024
-UNFLUSHED_BYTES: Final = 16 * 1024 * 1024
+CACHE_BYTES: Final = 32 * 1024 * 1024
+UNFLUSHED_BYTES: Final = 8 * 1024 * 1024
 LOG_FILE_BYTES: Final = 1024 * 1024
 BLOOM_BITS: Final = 10  # a key that is not there is taken for there once in a hundred times
 
@@ -167,7 +167,7 @@ class RocksStore:
         try:
             return Rdict(self._path, self._options)
         except Exception as error:
-            if "LOCK" in str(error):
+            if "While lock file" in str(error) or "lock hold by" in str(error):  # another process, or this one
                 raise Locked from error
             raise StoreFailed(str(error)) from error
 
