@@ -290,6 +290,28 @@ def test_a_log_of_records_without_keys_proves_nothing_even_if_it_is_the_same(log
     assert remembered(memory) == lists(kept(1))
 
 
+def test_what_kafka_has_not_acknowledged_is_not_remembered(
+    log: Log, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act() -> None:
+        memory = start("A")
+        await memory.catch_up([0])
+        await memory.add(0, [kept(1)], lists(kept(1)))
+        asked = asyncio.Event()
+
+        async def send(_: OutRecord) -> Mapping[tuple[str, int], int]:
+            asked.set()
+            return await asyncio.Future()
+
+        monkeypatch.setattr(log, "send", send)
+        adding = asyncio.create_task(memory.add(0, [kept(2)], lists(kept(1), kept(2))))
+        await asked.wait()
+        assert remembered(memory) == lists(kept(1))
+        adding.cancel()
+
+    asyncio.run(act())
+
+
 def test_while_kafka_is_away_it_waits_and_goes_on_where_it_was(
     log: Log, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
