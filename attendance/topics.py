@@ -67,7 +67,7 @@ TABLE: Final[Mapping[Name, Topic]] = {
     ),
     "deliveries": Topic("deliveries.v1", "event_id", "what the target answered"),
     # Read by partition beside the raw topic, so both must have the same number of partitions.
-    "dedup_state": Topic("dedup-state.v1", "none", "the punches that were kept: the stream's memory"),
+    "dedup_state": Topic("dedup-state.v1", "random", "the punches that were kept: the stream's memory"),
     "device_status": Topic("device-status.v1", "device_id", "how far each device says it is complete", "compact"),
     "sequences": Topic(
         "sequences.v1",
