@@ -19,6 +19,7 @@ Name = Literal[
     "sequences",
     "other_events",
     "cursors",
+    "terminals",
     "probe",
 ]
 
@@ -78,6 +79,13 @@ TABLE: Final[Mapping[Name, Topic]] = {
     ),
     "other_events": Topic("other-events.v1", "device_id", "what devices sent that is no punch: strangers, doors"),
     "cursors": Topic("cursors.v1", "device_id", "how far each device that is asked has been read", "compact"),
+    "terminals": Topic(
+        "terminals.v1",
+        "kind, device_id; kind, device_id, command; or kind, adapter, serial",
+        "stamps, commands, and serial numbers that wait for approval",
+        "compact",
+        partitions=1,
+    ),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
     "probe": Topic("probe.v1", "none", "what readiness checks wrote", partitions=1, retention_ms=HOUR_MS),
 }

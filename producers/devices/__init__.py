@@ -18,6 +18,7 @@ from producers.devices.base import (
 PUSH_ADAPTERS: Final[Mapping[str, str]] = {
     "hfsecurity": "producers.devices.hfsecurity:HfSecurity",
     "json": "producers.devices.json_v1:JsonV1",
+    "zkteco_adms": "producers.devices.zkteco_adms:ZktecoAdms",
 }
 PULL_ADAPTERS: Final[Mapping[str, str]] = {
     "biotime_sql": "producers.devices.biotime_sql:BioTimeSql",

@@ -12,6 +12,8 @@ PUSH_TERMINALS: Final[Mapping[str, str]] = {
     "hfsecurity:app": "sandbox.terminals.hfsecurity:AppTerminal",
     "hfsecurity:hfims": "sandbox.terminals.hfsecurity:HfImsTerminal",
     "json": "sandbox.terminals.json_v1:JsonTerminal",
+    "zkteco_adms": "sandbox.terminals.zkteco_adms:AttendanceTerminal",
+    "zkteco_adms:acc": "sandbox.terminals.zkteco_adms:AccessTerminal",
 }
 PULL_TERMINALS: Final[Mapping[str, str]] = {
     "biotime_sql": "sandbox.terminals.sql:BioTimeSql",
