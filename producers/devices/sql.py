@@ -95,7 +95,9 @@ class Sql(SqlAdapter):
         return Probed(None, Heard())
 
     async def _by_sequence(self, wanted: Fetch, options: QueryOptions, database: Database) -> AsyncIterator[Page]:
-        reached = Position.from_cursor(wanted.cursor, wanted.now) if wanted.cursor else Position()
+        # The cursor of the entry's other mode, before it was changed, is none of this one.
+        known = wanted.cursor if wanted.cursor is not None and "last" in wanted.cursor else None
+        reached = Position() if known is None else Position.from_cursor(known, wanted.now)
         position = reached if wanted.since is None else Position()
         floor, full = position.floor, True
         while full:
@@ -113,8 +115,9 @@ class Sql(SqlAdapter):
             floor = numbers[-1] if numbers else floor
 
     async def _by_time(self, wanted: Fetch, options: QueryOptions, database: Database) -> AsyncIterator[Page]:
-        reached = datetime.fromisoformat(wanted.cursor["time"]) if wanted.cursor else _BEGINNING
-        if wanted.since is None and wanted.cursor:
+        known = None if wanted.cursor is None else wanted.cursor.get("time")
+        reached = _BEGINNING if known is None else datetime.fromisoformat(known)
+        if wanted.since is None and known is not None:
             start = max(reached, _BEGINNING + timedelta(minutes=options.overlap)) - timedelta(minutes=options.overlap)
         else:
             start = _since(wanted)

@@ -425,6 +425,12 @@ def test_by_time_each_fetch_goes_back_by_the_overlap() -> None:
         assert times(setup.events(cursor)) == written([late, *young])
 
 
+def test_an_entry_that_changes_what_its_cursor_is_begins_anew() -> None:
+    with by_time(punches(3)) as setup, set_up("sql", punches(3)) as other:
+        assert len(setup.events(other.after_all())) == 3
+        assert len(other.events(setup.after_all())) == 3
+
+
 def test_by_time_a_clock_that_ran_ahead_does_not_hide_what_comes() -> None:
     ahead = Punch("7", ON_2099, "IN")
     with by_time([*punches(1), ahead]) as setup:
