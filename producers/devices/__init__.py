@@ -16,11 +16,13 @@ from producers.devices.base import (
 )
 
 PUSH_ADAPTERS: Final[Mapping[str, str]] = {
+    "hfsecurity": "producers.devices.hfsecurity:HfSecurity",
     "json": "producers.devices.json_v1:JsonV1",
 }
 PULL_ADAPTERS: Final[Mapping[str, str]] = {
     "biotime_sql": "producers.devices.biotime_sql:BioTimeSql",
     "etimetracklite": "producers.devices.etimetracklite:ETimeTrackLite",
+    "hfsecurity": "producers.devices.hfsecurity_pull:HfSecurityPull",
     "sql": "producers.devices.sql:Sql",
     "zkteco_tcp": "producers.devices.zkteco_tcp:ZktecoTcp",
 }
@@ -54,7 +56,7 @@ def create_file_adapter(name: str, payload_fields: Collection[str]) -> FileAdapt
     return cast("CreateFileAdapter", _load("file", FILE_ADAPTERS, name))(payload_fields)
 
 
-def _load(kind: str, table: Mapping[str, str], name: str) -> Any:
+def _load(kind: str, table: Mapping[str, str], name: str) -> Any:  # noqa: ANN401 - the caller knows what the table holds
     try:
         module, _, attribute = table[name].partition(":")
     except KeyError:

@@ -8,6 +8,7 @@ have been meant as one and can be none.
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -19,6 +20,18 @@ from attendance.registry import Device
 
 MAX_EVENTS: Final = 20_000
 """Records that one request may hold: each takes far more room in memory and in Kafka than it may take in a body."""
+
+STATUS: Final[Mapping[Reason, HTTPStatus]] = {
+    Reason.UNREADABLE_BODY: HTTPStatus.BAD_REQUEST,
+    # Whoever sends it again fails on the same fault of ours; its bytes are kept, so it need not be sent again.
+    Reason.INTERNAL_ERROR: HTTPStatus.BAD_REQUEST,
+    Reason.UNKNOWN_DEVICE: HTTPStatus.UNAUTHORIZED,
+    Reason.BODY_TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
+    Reason.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Reason.KAFKA_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.OVERLOADED: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""The status of a refusal, where a protocol has no form of its own for it."""
 
 Cursor = Mapping[str, Any]
 """Where a pull adapter goes on: JSON, understood by the adapter that wrote it alone."""
@@ -133,6 +146,10 @@ class PushAdapter(Protocol):
         """Of what the adapter makes of a request. Stands in each event's source."""
 
     @property
+    def verified_on(self) -> str:
+        """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
+
+    @property
     def routes(self) -> Sequence[Route]:
         """What it answers. No two adapters share a route."""
 
@@ -228,6 +245,10 @@ class PullAdapter(Protocol):
     def version(self) -> str:
         """Of what the adapter makes of an answer. Stands in each event's source."""
 
+    @property
+    def verified_on(self) -> str:
+        """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
+
     def fetch(self, wanted: Fetch) -> AsyncIterator[Page]:
         """The pages since the cursor, oldest first; the caller may stop after any and close the iterator.
 
@@ -262,6 +283,10 @@ class FileAdapter(Protocol):
     @property
     def version(self) -> str:
         """Of what the adapter makes of a row. Stands in each event's source."""
+
+    @property
+    def verified_on(self) -> str:
+        """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
 
     def rows(self, path: Path, device: Device, terminals: Mapping[str, Device]) -> Iterator[Row]:
         """Every row that holds data, in the order of the file, in bounded memory.
