@@ -311,18 +311,11 @@ def create_app(
     async def exposition(_request: Request) -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
-    async def no_such_route(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return _json(_failure(HTTPStatus(error.status_code).name.lower()), error.status_code, error.headers)
-
-    async def failed(_request: Request, _error: Exception) -> Response:
-        return _json(_failure(Reason.INTERNAL_ERROR), HTTPStatus.INTERNAL_SERVER_ERROR)
-
     app = FastAPI(
         title="Punchstream push",
         openapi_url=None,
         lifespan=lifespan,
-        exception_handlers={HTTPException: no_such_route, Exception: failed},
+        exception_handlers={HTTPException: _no_such_route, Exception: _failed},
     )
     # Plain routes: these handlers read and write bytes, and need nothing that FastAPI does between.
     for name in PUSH_ADAPTERS:
@@ -333,6 +326,15 @@ def create_app(
     app.add_route("/readyz", ready, ["GET"])
     app.add_route("/metrics", exposition, ["GET"])
     return app
+
+
+async def _no_such_route(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json(_failure(HTTPStatus(error.status_code).name.lower()), error.status_code, error.headers)
+
+
+async def _failed(_request: Request, _error: Exception) -> Response:
+    return _json(_failure(Reason.INTERNAL_ERROR), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _endpoint(ingest: Ingest, adapter: PushAdapter, route: str) -> Callable[[Request], Awaitable[Response]]:

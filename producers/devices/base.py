@@ -144,8 +144,8 @@ class Heard:
 class Parsed:
     """All that a request holds, events and the rest each in its order, and what to answer once Kafka has it.
 
-    `marks` are kept, once Kafka has the events, for the device's next requests. `given` are the commands that the answer
-    hands out, `results` what the device says became of earlier ones.
+    `marks` are kept, once Kafka has the events, for the device's next requests. `given` are the commands that the
+    answer hands out, `results` what the device says became of earlier ones.
     """
 
     device_id: str

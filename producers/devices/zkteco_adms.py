@@ -163,29 +163,28 @@ class ZktecoAdms:
             raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(lines)} records, more than {MAX_EVENTS}")
         match table:
             case "ATTLOG":
-                found = self._read(lines, device, request, _attendance)
                 stamp = query.get("Stamp", "")
                 marks = {STAMP: stamp} if re.fullmatch(r"[0-9A-Za-z]{1,32}", stamp) else {}
-                return _parsed(device, f"OK: {len(lines)}", found, marks)
+                parsed = _parsed(device, f"OK: {len(lines)}", self._read(lines, device, request, _attendance), marks)
             case "rtlog":
-                return _parsed(device, "OK", self._read(lines, device, request, _access))
+                parsed = _parsed(device, "OK", self._read(lines, device, request, _access))
             case "tabledata":
+                punches = query.get("tablename") == "transaction"
+                found = self._read(lines, device, request, _access) if punches else _counted("biometric", table, lines)
                 # A count that is not theirs has the terminal send it for ever.
-                answer = f"{query.get('tablename', '')}={query.get('count') or len(lines)}"
-                if query.get("tablename") == "transaction":
-                    return _parsed(device, answer, self._read(lines, device, request, _access))
-                return _parsed(device, answer, _Found(others=_counted("biometric", table, lines)))
-            case "OPERLOG":
-                return _parsed(device, f"OK: {len(lines)}", _Found(others=_counted("operation", table, lines)))
+                parsed = _parsed(device, f"{query.get('tablename', '')}={query.get('count') or len(lines)}", found)
             case "options" | "INFO":
                 # Just that: a count has some firmware send it again for ever.
-                return Parsed(device.device_id, _text("OK"), heard=Heard(details=_options(request.body)))
+                parsed = Parsed(device.device_id, _text("OK"), heard=Heard(details=_options(request.body)))
             case "rtstate":
-                return Parsed(device.device_id, _text("OK"), heard=Heard())
+                parsed = Parsed(device.device_id, _text("OK"), heard=Heard())
+            case "OPERLOG":
+                parsed = _parsed(device, f"OK: {len(lines)}", _counted("operation", table, lines))
             case _ if table.upper() in _PRIVATE:
-                return _parsed(device, f"OK: {len(lines)}", _Found(others=_counted("biometric", table, lines)))
+                parsed = _parsed(device, f"OK: {len(lines)}", _counted("biometric", table, lines))
             case _:
                 raise InvalidRecord(Reason.UNREADABLE_BODY, f"table {table[:MAX_TEXT]!r} is none of the protocol's")
+        return parsed
 
     def _read(
         self,
@@ -302,10 +301,10 @@ def _kind(event: int) -> str:
     return "alarm" if event in _ALARM else "door"
 
 
-def _counted(kind: str, table: str, lines: Sequence[str]) -> list[Other]:
+def _counted(kind: str, table: str, lines: Sequence[str]) -> _Found:
     """That lines of these kinds came, and nothing of what is in them."""
     counts = Counter(re.split(r"[\s=]", line, maxsplit=1)[0][:16] for line in lines)
-    return [Other(kind, orjson.dumps({"table": table[:MAX_TEXT], "lines": counts}))] if lines else []
+    return _Found(others=[Other(kind, orjson.dumps({"table": table[:MAX_TEXT], "lines": counts}))] if lines else [])
 
 
 def _parsed(device: Device, answer: str, found: _Found, marks: Mapping[str, str] | None = None) -> Parsed:
