@@ -5,6 +5,7 @@ import random
 import ssl
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -390,6 +391,18 @@ async def follow(
             await consumer.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The partitions of a topic that one member of a consumer group has, and how many there are in all."""
+
+    partitions: frozenset[int]
+    total: int
+
+    def has(self, key: bytes) -> bool:
+        """Whether a record with this key is, or would be, in one of them."""
+        return _partition_of(key, self.total) in self.partitions
+
+
 class Share(Protocol):
     """What one member of a consumer group holds of a compacted topic: the records of its share of the partitions."""
 
@@ -417,12 +430,20 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
         self.is_new = True
 
 
-async def follow_share(settings: KafkaSettings, topic: str, group: str, share: Share, *, client_id: str) -> None:
+async def follow_share(
+    settings: KafkaSettings,
+    topic: str,
+    group: str,
+    share: Share,
+    *,
+    client_id: str,
+    assigned: Callable[[Assignment], object] | None = None,
+) -> None:
     """Keep `share` fed with the partitions of a compacted topic that this member of the group has, for ever.
 
     No offset is ever committed, so each assignment begins at the first record of each partition. `caught_up` is called
     about twice a second, or after each batch of records; no record is taken in while it runs, but `lost` may be called.
-    Where Kafka is not there it is waited for.
+    Before its first call for an assignment `assigned` is told which that is. Where Kafka is not there it is waited for.
     """
     while True:
         consumer = create_consumer(settings, client_id=client_id, group=group)
@@ -438,7 +459,11 @@ async def follow_share(settings: KafkaSettings, topic: str, group: str, share: S
                 try:
                     if rebalance.is_new:
                         rebalance.is_new = False
-                        missing = dict(await consumer.end_offsets(list(consumer.assignment())))
+                        partitions = consumer.assignment()
+                        missing = dict(await consumer.end_offsets(list(partitions)))
+                        if assigned is not None:
+                            total = len(consumer.partitions_for_topic(topic) or ())
+                            assigned(Assignment(frozenset(tp.partition for tp in partitions), total))
                     missing = {tp: end for tp, end in missing.items() if await consumer.position(tp) < end}
                 except IllegalStateError:  # not ours any more: a rebalance is under way
                     continue

@@ -154,6 +154,41 @@ class PushSettings(_Group):
     )
 
 
+class PullSettings(_Group):
+    """The devices that are asked."""
+
+    model_config = SettingsConfigDict(env_prefix="PULL_")
+
+    interval: Seconds = Field(
+        60, ge=1, description="Between two times that a device is asked, where its registry entry does not say."
+    )
+    concurrency: int = Field(
+        64,
+        ge=1,
+        le=1000,
+        description="Devices asked at a time that answered when last asked; as many again of those that did not.",
+    )
+    connect_timeout: Seconds = Field(5, gt=0, description="How long a connection to a device may take.")
+    answer_timeout: Seconds = Field(15, gt=0, description="How long a device may be silent in the middle of an answer.")
+    page_timeout: Seconds = Field(
+        60, gt=0, description="How long a device may take for each page of records, whatever it says meanwhile."
+    )
+    retry_max: Seconds = Field(
+        600, gt=0, description="Longest pause before a device that does not answer is asked again, with full jitter."
+    )
+    refused_pause: Seconds = Field(
+        1800,
+        gt=0,
+        description="Before a device that refuses our credentials is asked again. A change of its entry ends it.",
+    )
+    sweep_days: int = Field(
+        3, ge=1, le=90, description="How far back each device is read again at night, for what was uploaded late."
+    )
+    ssl_cafile: Path | None = Field(
+        None, description="Certificates to trust in devices that speak HTTPS, instead of the system's own."
+    )
+
+
 class StreamSettings(_Group):
     """The stream's rules."""
 
@@ -246,6 +281,7 @@ GROUPS: tuple[type[_Group], ...] = (
     KafkaSettings,
     CommonSettings,
     PushSettings,
+    PullSettings,
     StreamSettings,
     ErpnextSettings,
     DirectorySettings,

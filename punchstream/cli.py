@@ -207,6 +207,24 @@ def push() -> None:
 
 
 @app.command()
+def pull() -> None:
+    """The way in of devices that are asked: this process's share of them."""
+    from attendance.settings import PullSettings, PushSettings
+    from producers.pull import run
+
+    common, metrics = _stage("pull")
+    registry = Registry(common.punchstream_devices)
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        _until_signalled(stop)
+        payload_fields = PushSettings.load().payload_fields
+        await run(KafkaSettings.load(), PullSettings.load(), registry, payload_fields, metrics, stop)
+
+    asyncio.run(until_stopped())
+
+
+@app.command()
 def directory(
     *,
     force: Annotated[bool, typer.Option(help="Remove as many entries as ERPNext no longer has, once.")] = False,
