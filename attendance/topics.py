@@ -33,6 +33,8 @@ class Topic:
     """One topic as it is created.
 
     `partitions` None means the setting `KAFKA_PARTITIONS`, `retention_ms` None the setting `KAFKA_RETENTION_DAYS`.
+    `segment_bytes` is for a compacted topic that is read from its beginning again and again: only closed segments are
+    compacted. None leaves it to the broker.
     """
 
     suffix: str
@@ -42,6 +44,7 @@ class Topic:
     keeps_forever: bool = False
     partitions: int | None = None
     retention_ms: int | None = None
+    segment_bytes: int | None = None
 
 
 TABLE: Final[Mapping[Name, Topic]] = {
@@ -78,7 +81,10 @@ TABLE: Final[Mapping[Name, Topic]] = {
         partitions=1,
     ),
     "other_events": Topic("other-events.v1", "device_id", "what devices sent that is no punch: strangers, doors"),
-    "cursors": Topic("cursors.v1", "device_id", "how far each device that is asked has been read", "compact"),
+    # Each pull process reads its partitions at every rebalance.
+    "cursors": Topic(
+        "cursors.v1", "device_id", "up to where each device was asked", "compact", segment_bytes=4 * 1024 * 1024
+    ),
     "terminals": Topic(
         "terminals.v1",
         "kind, device_id; kind, device_id, command; or kind, adapter, serial",
@@ -108,11 +114,14 @@ def _full_name(prefix: str, name: Name) -> str:
 
 
 def topic_configs(topic: Topic, retention_days: int) -> dict[str, str]:
-    """The topic's configuration at the broker: cleanup, retention in milliseconds, timestamps."""
+    """The topic's configuration at the broker: cleanup, retention in milliseconds, timestamps, segments."""
     # A compacted topic keeps the newest value of each key for ever.
     forever = topic.keeps_forever or topic.cleanup == "compact"
-    return {
+    configs = {
         "cleanup.policy": topic.cleanup,
         "retention.ms": str(FOREVER if forever else topic.retention_ms or retention_days * DAY_MS),
         "message.timestamp.type": "CreateTime",
     }
+    if topic.segment_bytes is not None:
+        configs["segment.bytes"] = str(topic.segment_bytes)
+    return configs

@@ -204,18 +204,18 @@ def push() -> None:
 
 @app.command()
 def pull() -> None:
-    """Ask devices for their punches: those that do not push, and those that are asked besides."""
+    """The way in of devices that are asked: this process's share of them."""
     from attendance.settings import PullSettings, PushSettings
     from producers.pull import run
 
     common, metrics = _stage("pull")
     registry = Registry(common.punchstream_devices)
-    fields = PushSettings.load().payload_fields
 
     async def until_stopped() -> None:
         stop = asyncio.Event()
         _until_signalled(stop)
-        await run(KafkaSettings.load(), PullSettings.load(), registry, fields, metrics, stop)
+        payload_fields = PushSettings.load().payload_fields
+        await run(KafkaSettings.load(), PullSettings.load(), registry, payload_fields, metrics, stop)
 
     asyncio.run(until_stopped())
 

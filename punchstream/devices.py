@@ -111,16 +111,23 @@ def ask(device_id: DeviceId, *, as_json: AsJson = False) -> None:
 
 
 async def _checks(device: Device) -> list[tuple[str, bool, str]]:
-    from producers.pull import adapters, http_client, is_asked
+    from producers.devices.base import Tools
+    from producers.devices.http import create_client
+    from producers.pull import Adapters, secret, sources
 
     checks = [("entry", not device.disabled, f"{device.mode}, adapter {device.adapter}")]
-    if is_asked(device):
+    if sources([device]):
         settings = PullSettings.load()
-        async with http_client(settings) as http:
+        async with create_client(
+            connect_seconds=settings.connect_timeout,
+            answer_seconds=settings.answer_timeout,
+            cafile=settings.ssl_cafile,
+        ) as http:
             try:
-                probed = await asyncio.wait_for(adapters(http, ())(device.adapter).probe(device), settings.timeout)
+                adapter = Adapters(Tools(http, secret, ())).of(device)
+                probed = await asyncio.wait_for(adapter.probe(device), settings.page_timeout)
             except (PunchstreamError, TimeoutError) as error:
-                checks.append(("answer", False, str(error) or f"none within {settings.timeout:g} s"))
+                checks.append(("answer", False, str(error) or f"none within {settings.page_timeout:g} s"))
             else:
                 details = ", ".join(f"{name}: {value}" for name, value in probed.heard.details.items())
                 checks.append(("answer", True, details or "it answers"))

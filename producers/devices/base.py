@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import httpx
 
@@ -296,6 +296,18 @@ class PullAdapter(Protocol):
 
     async def probe(self, source: Device) -> Probed:
         """Who the device says it is, changing nothing. Raises what `fetch` raises."""
+
+
+@runtime_checkable
+class ChecksEntries(Protocol):
+    """What a pull adapter may do beside: tell of an entry that cannot work before the device is asked."""
+
+    def check(self, source: Device) -> None:
+        """Look at the entry.
+
+        Raises:
+            ConfigurationError: it cannot work; the message names the device and the field.
+        """
 
 
 @dataclass(frozen=True, slots=True)
