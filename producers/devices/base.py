@@ -133,6 +133,10 @@ class PushAdapter(Protocol):
         """Of what the adapter makes of a request. Stands in each event's source."""
 
     @property
+    def verified_on(self) -> str:
+        """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
+
+    @property
     def routes(self) -> Sequence[Route]:
         """What it answers. No two adapters share a route."""
 
@@ -228,6 +232,10 @@ class PullAdapter(Protocol):
     def version(self) -> str:
         """Of what the adapter makes of an answer. Stands in each event's source."""
 
+    @property
+    def verified_on(self) -> str:
+        """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
+
     def fetch(self, wanted: Fetch) -> AsyncIterator[Page]:
         """The pages since the cursor, oldest first; the caller may stop after any and close the iterator.
 
@@ -262,6 +270,10 @@ class FileAdapter(Protocol):
     @property
     def version(self) -> str:
         """Of what the adapter makes of a row. Stands in each event's source."""
+
+    @property
+    def verified_on(self) -> str:
+        """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
 
     def rows(self, path: Path, device: Device, terminals: Mapping[str, Device]) -> Iterator[Row]:
         """Every row that holds data, in the order of the file, in bounded memory.

@@ -37,6 +37,7 @@ class JsonV1:
 
     name: Final = "json"
     version: Final = "1"
+    verified_on: Final = "simulator"
 
     def __init__(self, payload_fields: Collection[str]) -> None:
         self._payload_fields = tuple(payload_fields)
