@@ -16,6 +16,7 @@ from producers.devices.base import (
 )
 
 PUSH_ADAPTERS: Final[Mapping[str, str]] = {
+    "hikvision": "producers.devices.hikvision:Hikvision",
     "json": "producers.devices.json_v1:JsonV1",
 }
 PULL_ADAPTERS: Final[Mapping[str, str]] = {}

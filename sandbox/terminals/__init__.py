@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 
-PUSH_TERMINALS: Final[Mapping[str, str]] = {}
+PUSH_TERMINALS: Final[Mapping[str, str]] = {
+    "hikvision": "sandbox.terminals.hikvision:PushingTerminal",
+}
 PULL_TERMINALS: Final[Mapping[str, str]] = {}
 FILE_WRITERS: Final[Mapping[str, str]] = {}
 
