@@ -19,7 +19,9 @@ PUSH_ADAPTERS: Final[Mapping[str, str]] = {
     "hikvision": "producers.devices.hikvision:Hikvision",
     "json": "producers.devices.json_v1:JsonV1",
 }
-PULL_ADAPTERS: Final[Mapping[str, str]] = {}
+PULL_ADAPTERS: Final[Mapping[str, str]] = {
+    "hikvision": "producers.devices.hikvision_pull:HikvisionPull",
+}
 FILE_ADAPTERS: Final[Mapping[str, str]] = {}
 
 

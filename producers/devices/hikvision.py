@@ -34,7 +34,8 @@ log = structlog.get_logger(__name__)
 Fields = Mapping[str, object]
 """What a document says of one event: names and values as the device wrote them."""
 
-_ACCESS: Final = 5  # the major type of events at a door; 1 is alarms, 2 faults, 3 operations
+ACCESS: Final = 5
+"""The major type of events at a door; 1 is alarms, 2 faults, 3 operations."""
 
 _PUNCHES: Final = frozenset(
     {
@@ -208,8 +209,8 @@ def read_record(
         if "eventType" in fields and "AccessControllerEvent" not in fields and user is None:
             return Other("notice", kept(fields, payload))
         raise invalid("its major and minor type cannot be read")
-    if major != _ACCESS or minor not in _PUNCHES | _option(device, "punch_events"):
-        if major == _ACCESS and user is not None and minor not in _NO_PUNCHES | _option(device, "other_events"):
+    if major != ACCESS or minor not in _PUNCHES | _option(device, "punch_events"):
+        if major == ACCESS and user is not None and minor not in _NO_PUNCHES | _option(device, "other_events"):
             raise invalid(f"whether event {major}/{minor} is a punch is not known: name it in the entry's options")
         return Other("device" if user is None else "refused", kept(fields, payload))
     return punch(

@@ -7,7 +7,9 @@ from typing import Any, Final
 PUSH_TERMINALS: Final[Mapping[str, str]] = {
     "hikvision": "sandbox.terminals.hikvision:PushingTerminal",
 }
-PULL_TERMINALS: Final[Mapping[str, str]] = {}
+PULL_TERMINALS: Final[Mapping[str, str]] = {
+    "hikvision": "sandbox.terminals.hikvision:AskedTerminal",
+}
 FILE_WRITERS: Final[Mapping[str, str]] = {}
 
 
