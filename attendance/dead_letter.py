@@ -22,6 +22,11 @@ _OURS: Final = ("x-original-", "x-dead-letter-")
 REPLAY_COUNT: Final = "x-replay-count"
 
 
+def is_sent_again(headers: "Headers | None") -> bool:
+    """Whether somebody looked at a record with these headers as a dead letter, and sent it back."""
+    return any(name == REPLAY_COUNT for name, _ in headers or ())
+
+
 class Record(Protocol):
     """What a dead letter keeps of a consumed record. `timestamp` is in milliseconds since the epoch."""
 

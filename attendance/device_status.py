@@ -1,6 +1,7 @@
 """DeviceStatus: what a device says of itself, and the wire format of the device-status topic."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
@@ -17,8 +18,8 @@ class DeviceStatus:
 
     `complete_until` claims, in the device's own time as it stands in `event_time`, that every punch dated before it is
     in the raw topic; None claims nothing. It is UTC, whole seconds. `heard_at` is the server's clock. `pending` is how
-    many punches the device had not handed over, `last_sequence` the number of its newest record, None where it did not
-    say.
+    many punches the device had not handed over, `last_sequence` the number of its newest record, `clock_skew` by how
+    many seconds its clock was ahead of the server's, None where it did not say. `details` are further facts to show.
     """
 
     device_id: str
@@ -26,6 +27,8 @@ class DeviceStatus:
     complete_until: datetime | None = None
     pending: int | None = None
     last_sequence: int | None = None
+    clock_skew: int | None = None
+    details: Mapping[str, str | int | float] = field(default_factory=dict)
 
     @property
     def key(self) -> bytes:
@@ -41,6 +44,8 @@ class DeviceStatus:
                 "complete_until": None if self.complete_until is None else format_seconds(self.complete_until),
                 "pending": self.pending,
                 "last_sequence": self.last_sequence,
+                "clock_skew": self.clock_skew,
+                "details": self.details,
             }
         )
 
@@ -60,6 +65,8 @@ class DeviceStatus:
                 complete_until=None if until is None else parse_utc(until),
                 pending=data.get("pending"),
                 last_sequence=data.get("last_sequence"),
+                clock_skew=data.get("clock_skew"),
+                details=data.get("details", {}),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a device status: {error!r}") from error

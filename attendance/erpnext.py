@@ -15,7 +15,14 @@ import orjson
 import requests
 from frappeclient import FrappeClient
 
-from attendance.errors import TargetFault, TargetForbidden, TargetRefused, TargetRejected, TargetUnavailable
+from attendance.errors import (
+    TargetChanged,
+    TargetFault,
+    TargetForbidden,
+    TargetRefused,
+    TargetRejected,
+    TargetUnavailable,
+)
 from attendance.settings import ErpnextSettings
 from attendance.times import now
 
@@ -30,7 +37,8 @@ LONGEST_RETRY_AFTER: Final = 3600.0  # seconds; a wrong clock or proxy must not 
 
 _BUSY: Final = frozenset({408, 429, 502, 503, 504})
 # Not OperationalError: the database says that of an outage, and of a value that it will not take.
-_PASSING: Final = frozenset({"QueryTimeoutError", "QueryDeadlockError", "TimestampMismatchError"})
+_PASSING: Final = frozenset({"QueryTimeoutError", "QueryDeadlockError"})
+_CHANGED: Final = "TimestampMismatchError"
 _TAGS: Final = re.compile(r"<[^>]+>")
 
 
@@ -144,6 +152,7 @@ class ErpnextClient:
 
         Raises:
             TargetUnavailable: no answer, an unreadable one, or one that says "later". A write may have happened.
+            TargetChanged: the document is not any more what `modified` says.
             TargetFault: the site failed inside on this request.
             TargetRefused: the credentials, a permission or the address is wrong.
             TargetForbidden: the user is known and lacks the permission for this request.
@@ -195,6 +204,8 @@ def _read(response: requests.Response) -> dict[str, Any]:
         return body
     kind = str(body.get("exc_type") or response.reason)
     message = _message(body)
+    if kind == _CHANGED:
+        raise TargetChanged(f"{status} {kind}")
     if status in _BUSY or kind in _PASSING:
         raise TargetUnavailable(f"{status} {kind}", _retry_after(response))
     if status == 401:

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     # The stream's decisions
     UNREADABLE_TIME = "unreadable_time"
     IMPLAUSIBLE_TIME = "implausible_time"
+    CLOCK_SKEW = "clock_skew"
     DUPLICATE = "duplicate"
     REPEAT = "repeat"
     UNMAPPED_USER = "unmapped_user"
@@ -116,6 +117,10 @@ class TargetUnavailable(RetriableError):
 
 class TargetFault(TargetUnavailable):
     """The target failed inside while it handled this request. Only repetition tells an outage from a bad record."""
+
+
+class TargetChanged(TargetUnavailable):
+    """Somebody else changed the document since it was read. Nothing was written; what to write is decided anew."""
 
 
 class TargetRejected(PunchstreamError):

@@ -5,6 +5,7 @@ import random
 import ssl
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -390,6 +391,18 @@ async def follow(
             await consumer.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class Partitions:
+    """The partitions of a topic that one member of a consumer group has, of so many in all."""
+
+    ours: frozenset[int]
+    count: int
+
+    def hold(self, key: bytes) -> bool:
+        """Whether records of this key are in one of them."""
+        return _partition_of(key, self.count) in self.ours
+
+
 class Share(Protocol):
     """What one member of a consumer group holds of a compacted topic: the records of its share of the partitions."""
 
@@ -399,8 +412,11 @@ class Share(Protocol):
     def take(self, record: ConsumerRecord) -> None:
         """Take in one record."""
 
-    async def caught_up(self) -> None:
-        """Act on what is held. Called between reads, once all that was there at the assignment has been taken in."""
+    async def caught_up(self, partitions: Partitions) -> None:
+        """Act on what is held of these partitions, which are this member's.
+
+        Called between reads, once all that was there at the assignment has been taken in.
+        """
 
 
 class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -443,7 +459,8 @@ async def follow_share(settings: KafkaSettings, topic: str, group: str, share: S
                 except IllegalStateError:  # not ours any more: a rebalance is under way
                     continue
                 if not missing and not rebalance.is_new:
-                    await share.caught_up()
+                    ours = frozenset(tp.partition for tp in consumer.assignment())
+                    await share.caught_up(Partitions(ours, len(consumer.partitions_for_topic(topic) or ())))
         except (KafkaError, KafkaUnavailable) as error:
             log.warning("Kafka is waited for.", topic=topic, error=str(error))
             share.lost()

@@ -26,6 +26,11 @@ Name = Literal[
     "punchstream_sink_stopped",
     "punchstream_late_deliveries_total",
     "punchstream_shift_complete_timestamp_seconds",
+    "punchstream_other_events_total",
+    "punchstream_clocks_off",
+    "punchstream_fetches_total",
+    "punchstream_fetch_seconds",
+    "punchstream_asked_devices",
 ]
 
 
@@ -73,6 +78,13 @@ TABLE: Final[Mapping[Name, _Metric]] = {
         "Up to when every device of a shift is complete, seconds since the epoch, 0 for never; and who holds it back.",
         ("shift_type", "held_by"),
     ),
+    "punchstream_other_events_total": _Metric(
+        Counter, "What devices sent that is no punch, and Kafka acknowledged.", ("adapter", "kind")
+    ),
+    "punchstream_fetches_total": _Metric(Counter, "Fetches from devices that are asked.", ("adapter", "result")),
+    "punchstream_fetch_seconds": _Metric(Histogram, "One fetch from a device, until Kafka has all of it."),
+    "punchstream_asked_devices": _Metric(Gauge, "Devices that are asked, by how their last fetch went.", ("state",)),
+    "punchstream_clocks_off": _Metric(Gauge, "Devices whose clock is off by more than a minute, by what they say."),
 }
 
 

@@ -154,6 +154,26 @@ class PushSettings(_Group):
     )
 
 
+class PullSettings(_Group):
+    """The way in by asking."""
+
+    model_config = SettingsConfigDict(env_prefix="PULL_")
+
+    interval: Seconds = Field(
+        60, ge=1, description="Between two fetches of a device that names no interval of its own."
+    )
+    concurrency: int = Field(64, ge=1, le=1000, description="Devices that are being asked at a time, in one process.")
+    timeout: Seconds = Field(20, gt=0, description="Longest wait for a device's next page.")
+    retry_max: Seconds = Field(900, gt=0, description="Longest pause before a device that fails is asked again.")
+    refused_pause: Seconds = Field(
+        1800, gt=0, description="Pause after a device refused its password: terminals lock accounts."
+    )
+    sweep_days: int = Field(
+        3, ge=1, le=90, description="How far back each device is read once a night, for records it uploaded late."
+    )
+    max_in_flight: int = Field(33_554_432, ge=1024, description="Bytes that may wait for Kafka's acknowledgement.")
+
+
 class StreamSettings(_Group):
     """The stream's rules."""
 
@@ -164,6 +184,17 @@ class StreamSettings(_Group):
         90 * 86400, description="How far back duplicates are known. Longer than any terminal is offline."
     )
     future_tolerance: Seconds = Field(300, description="A punch dated further ahead of its arrival is implausible.")
+    clock_tolerance: Seconds = Field(
+        600, description="A punch of a device whose clock is off by more waits as a dead letter for a person's word."
+    )
+    dedup_store: Literal["memory", "rocksdb"] = Field(
+        "memory",
+        description="Where kept punches are remembered: in the process, or on disk, from which a restart goes on.",
+    )
+    dedup_directory: Path = Field(
+        Path(".punchstream/dedup-state"),
+        description="Where `rocksdb` keeps them. It may be deleted while no stream runs: Kafka has the same.",
+    )
     stream_batch: int = Field(
         2000, ge=1, description="Records of one fetch, at most; a step decides up to twice as many."
     )
@@ -243,6 +274,7 @@ GROUPS: tuple[type[_Group], ...] = (
     KafkaSettings,
     CommonSettings,
     PushSettings,
+    PullSettings,
     StreamSettings,
     ErpnextSettings,
     DirectorySettings,

@@ -17,6 +17,8 @@ Name = Literal[
     "dedup_state",
     "device_status",
     "sequences",
+    "other_events",
+    "cursors",
     "probe",
 ]
 
@@ -65,7 +67,7 @@ TABLE: Final[Mapping[Name, Topic]] = {
     ),
     "deliveries": Topic("deliveries.v1", "event_id", "what the target answered"),
     # Read by partition beside the raw topic, so both must have the same number of partitions.
-    "dedup_state": Topic("dedup-state.v1", "none", "the punches that were kept: the stream's memory"),
+    "dedup_state": Topic("dedup-state.v1", "random", "the punches that were kept: the stream's memory"),
     "device_status": Topic("device-status.v1", "device_id", "how far each device says it is complete", "compact"),
     "sequences": Topic(
         "sequences.v1",
@@ -74,6 +76,8 @@ TABLE: Final[Mapping[Name, Topic]] = {
         "compact",
         partitions=1,
     ),
+    "other_events": Topic("other-events.v1", "device_id", "what devices sent that is no punch: strangers, doors"),
+    "cursors": Topic("cursors.v1", "device_id", "how far each device that is asked has been read", "compact"),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
     "probe": Topic("probe.v1", "none", "what readiness checks wrote", partitions=1, retention_ms=HOUR_MS),
 }

@@ -143,6 +143,8 @@ class UserMap:
     def __init__(self) -> None:
         self._mappings: dict[_User, UserMapping] = {}
         self._employees: dict[str, Employee] = {}
+        # What was asked before, until a mapping changes: one question instead of six for each punch.
+        self._answers: dict[tuple[str, str, str], UserMapping | None] = {}
 
     def apply(self, key: bytes | None, value: bytes | None) -> UserMapping | Employee | None:
         """Take in one record of the topic; a record without a value removes its key.
@@ -159,6 +161,7 @@ class UserMap:
                 case str(name):
                     return self._employees.pop(name, None)
                 case user:
+                    self._answers.clear()
                     return self._mappings.pop(user, None)
         entry = decode(key, value)
         if isinstance(entry, Employee):
@@ -166,6 +169,7 @@ class UserMap:
         else:
             user = (entry.scope, entry.device_user_id, entry.source)
             known, self._mappings[user] = self._mappings.get(user), entry
+            self._answers.clear()
         return None if entry == known else entry
 
     def learn(self, record: MapRecord) -> UserMapping | Employee | None:
@@ -178,11 +182,14 @@ class UserMap:
 
     def mapping(self, site: str, device_id: str, device_user_id: str) -> UserMapping | None:
         """Who this user of this device is: the device's own mapping before the site's before the general one."""
-        return (
-            self.in_scope(device_scope(device_id), device_user_id)
-            or self.in_scope(site_scope(site), device_user_id)
-            or self.in_scope(EVERYWHERE, device_user_id)
-        )
+        asked = (site, device_id, device_user_id)
+        if asked not in self._answers:
+            self._answers[asked] = (
+                self.in_scope(device_scope(device_id), device_user_id)
+                or self.in_scope(site_scope(site), device_user_id)
+                or self.in_scope(EVERYWHERE, device_user_id)
+            )
+        return self._answers[asked]
 
     def in_scope(self, scope: str, device_user_id: str) -> UserMapping | None:
         """Who this user is by the mappings of that very scope: the CSV file's before ERPNext's."""

@@ -16,6 +16,7 @@ from attendance.errors import KafkaUnavailable, Overloaded
 from attendance.event import RawEvent
 from attendance.kafka import OutRecord, Producer
 from attendance.metrics import Metrics
+from attendance.other_event import OtherEvent
 from attendance.topics import Topics
 
 log = structlog.get_logger(__name__)
@@ -73,7 +74,12 @@ class Publisher:
         self._probed_at: float | None = None
         self._probe_error: str | None = None
 
-    async def publish(self, events: Sequence[RawEvent], dead_letters: Sequence[DeadLetter] = ()) -> None:
+    async def publish(
+        self,
+        events: Sequence[RawEvent],
+        dead_letters: Sequence[DeadLetter] = (),
+        others: Sequence[OtherEvent] = (),
+    ) -> None:
         """Return when Kafka has acknowledged every one of them. Events of one device keep their order.
 
         Raises:
@@ -86,8 +92,9 @@ class Publisher:
         letters = [replace(letter, value=redact(letter.value or b"")) for letter in dead_letters]
         raw, dead = self._topics["raw"], self._topics["dead_letters"]
         records = [
-            *(OutRecord(raw, event.key, event.encode(), event.headers()) for event in events),
+            *(OutRecord(raw, *event.record()) for event in events),
             *(letter.to_record(dead) for letter in letters),
+            *(replace(other, value=redact(other.value)).to_record(self._topics["other_events"]) for other in others),
         ]
         if not records:
             return
@@ -104,6 +111,8 @@ class Publisher:
             )
         for letter in letters:
             self._metrics.count("punchstream_dead_letters_total", stage=letter.stage, reason=letter.reason)
+        for other in others:
+            self._metrics.count("punchstream_other_events_total", adapter=other.adapter, kind=other.kind)
 
     async def report(self, status: DeviceStatus) -> None:
         """Return when Kafka has acknowledged what a device says of itself.

@@ -1,4 +1,8 @@
-"""The HTTP way in: terminals post their punches, and are answered "ok" once Kafka has them."""
+"""The HTTP way in: terminals send their punches, and are answered "ok" once Kafka has them.
+
+Each push adapter brings its routes. Who sends is known before the body is read, and nothing is answered before all that
+a request holds is in Kafka.
+"""
 
 import asyncio
 import math
@@ -6,7 +10,7 @@ import signal
 import socket
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,49 +29,39 @@ from attendance.dead_letter import DeadLetter
 from attendance.errors import ConfigurationError, InvalidRecord, KafkaUnavailable, Overloaded, Reason
 from attendance.kafka import Producer
 from attendance.metrics import Metrics
+from attendance.other_event import OtherEvent
 from attendance.registry import Device, Registry, hash_token
 from attendance.settings import KafkaSettings, PushSettings
 from attendance.times import now
+from producers.clocks import Clocks
 from producers.devices import PUSH_ADAPTERS, create_push_adapter
-from producers.devices.base import Parsed, PushAdapter
+from producers.devices.base import STATUS, Answer, Head, Parsed, PushAdapter, PushRequest, Sender
 from producers.publisher import Publisher
+from producers.status import heartbeat
 
 log = structlog.get_logger(__name__)
 
-ADAPTER: Final = "json"
-EVENTS: Final = "/v1/events"
-HEARTBEAT: Final = "/v1/heartbeat"
-FRAPPE_EVENTS: Final = "/api/method/{app}.api.attendance_ingest"
-
-STATUS: Final[Mapping[Reason, HTTPStatus]] = {
-    Reason.UNREADABLE_BODY: HTTPStatus.BAD_REQUEST,
-    # Whoever sends it again fails on the same fault of ours; its bytes are kept, so it need not be sent again.
-    Reason.INTERNAL_ERROR: HTTPStatus.BAD_REQUEST,
-    Reason.UNKNOWN_DEVICE: HTTPStatus.UNAUTHORIZED,
-    Reason.BODY_TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
-    Reason.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    Reason.KAFKA_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
-    Reason.OVERLOADED: HTTPStatus.SERVICE_UNAVAILABLE,
-}
 REFRESH_SECONDS: Final = 1.0
 BACKLOG: Final = 2048  # terminals that connect at the same moment, as after a power cut
 
 
 class Fleet:
-    """The enabled push devices of one adapter, by their tokens. Several may share a token."""
+    """The enabled push devices, by adapter and by their tokens or serial numbers. Several may share a token."""
 
-    def __init__(self, registry: Registry, adapter: str) -> None:
+    def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._adapter = adapter
-        self._by_hash: dict[str, dict[str, Device]] = {}
+        self._by_token: dict[tuple[str, str], dict[str, Device]] = {}
+        self._by_serial: dict[tuple[str, str], dict[str, Device]] = {}
         self._index()
 
-    def of(self, token: str) -> Mapping[str, Device]:
-        """The devices that this token opens, by id. An empty token opens none."""
-        devices = self._by_hash.get(hash_token(token), {})
-        # They have one hash in common, so one comparison, in constant time, answers for all of them.
-        first = next(iter(devices.values()), None)
-        return devices if token and first is not None and first.accepts(token) else {}
+    def of(self, adapter: str, sender: Sender) -> Mapping[str, Device]:
+        """The devices of an adapter that a sender may speak for, by id. An empty token opens none."""
+        if sender.token:
+            devices = self._by_token.get((adapter, hash_token(sender.token)), {})
+            # They have one hash in common, so one comparison, in constant time, answers for all of them.
+            first = next(iter(devices.values()), None)
+            return devices if first is not None and first.accepts(sender.token) else {}
+        return self._by_serial.get((adapter, sender.serial), {}) if sender.serial else {}
 
     async def refresh(self) -> None:
         """Take up a changed registry file."""
@@ -85,18 +79,23 @@ class Fleet:
                 log.exception("The registry file cannot be read; the last good fleet stays.")
 
     def _index(self) -> None:
-        by_hash: dict[str, dict[str, Device]] = defaultdict(dict)
+        by_token: dict[tuple[str, str], dict[str, Device]] = defaultdict(dict)
+        by_serial: dict[tuple[str, str], dict[str, Device]] = defaultdict(dict)
         for device in self._registry:
-            if device.mode == "push" and not device.disabled and device.token_sha256 is not None:
-                if device.adapter == self._adapter:
-                    by_hash[device.token_sha256][device.device_id] = device
-                elif device.adapter not in PUSH_ADAPTERS:
-                    log.error(
-                        "A device cannot push: there is no such push adapter.",
-                        device_id=device.device_id,
-                        adapter=device.adapter,
-                    )
-        self._by_hash = dict(by_hash)
+            if device.mode != "push" or device.disabled:
+                continue
+            if device.adapter not in PUSH_ADAPTERS:
+                log.error(
+                    "A device cannot push: there is no such push adapter.",
+                    device_id=device.device_id,
+                    adapter=device.adapter,
+                )
+            elif device.token_sha256 is not None:
+                by_token[device.adapter, device.token_sha256][device.device_id] = device
+            elif device.serial is not None:
+                # One with a token is not open to whoever knows its serial number.
+                by_serial[device.adapter, device.serial][device.device_id] = device
+        self._by_token, self._by_serial = dict(by_token), dict(by_serial)
 
 
 async def read_body(request: Request, limit: int, seconds: float) -> bytes:
@@ -127,119 +126,108 @@ def _too_large(limit: int) -> InvalidRecord:
 
 @dataclass(frozen=True, slots=True)
 class Ingest:
-    """Takes in requests that hold punches."""
+    """Takes in what terminals send."""
 
     settings: PushSettings
     fleet: Fleet
-    adapter: PushAdapter
     publisher: Publisher
+    clocks: Clocks
     metrics: Metrics
 
-    async def post(self, request: Request) -> Response:
-        """Answer one request."""
-        return await self._answer(request, self._take_in(request, f"http:{EVENTS}"))
-
-    async def post_frappe(self, request: Request) -> Response:
-        """Answer one request as Frappe does: with the answer under `message` as well."""
-        return await self._answer(request, self._take_in(request, f"http:{FRAPPE_EVENTS}"), frappe=True)
-
-    async def post_heartbeat(self, request: Request) -> Response:
-        """Answer one heartbeat."""
-        return await self._answer(request, self._hear(request))
-
-    async def _answer(self, request: Request, work: Awaitable[dict[str, Any]], *, frappe: bool = False) -> Response:
+    async def answer(self, request: Request, adapter: PushAdapter, route: str) -> Response:
+        """Answer one request on one of the adapter's routes."""
         started = time.perf_counter()
-        status, headers = HTTPStatus.OK, {}
+        head = _head(request, route)
+        headers = {}
         try:
-            answer = await work
+            answer = await self._take_in(request, adapter, head)
         except ClientDisconnect:
             # Nobody hears an answer, and nothing of a part is stored: the terminal sends it again.
             log.debug("A client went away in the middle of a body.", client=_client(request))
             return Response(status_code=HTTPStatus.BAD_REQUEST)
         except (InvalidRecord, KafkaUnavailable, Overloaded) as error:
             reason = _reason(error)
-            status = STATUS[reason]
-            if status is HTTPStatus.SERVICE_UNAVAILABLE:
-                headers["Retry-After"] = str(self.settings.retry_after)
-            else:
+            answer = adapter.refuse(head, reason, self.settings.retry_after)
+            if STATUS[reason] is not HTTPStatus.SERVICE_UNAVAILABLE:
                 log.info("A request is refused.", reason=reason, why=str(error), client=_client(request))
             if reason is Reason.BODY_TOO_SLOW:
                 headers["Connection"] = "close"
             self.metrics.count("punchstream_requests_refused_total", reason=reason)
-            answer = _failure(reason)
         self.metrics.observe("punchstream_request_seconds", time.perf_counter() - started)
-        return _json(answer | {"message": answer} if frappe else answer, status, headers)
+        return Response(answer.body, answer.status, {**answer.headers, **headers}, answer.media_type)
 
-    async def _take_in(self, request: Request, where: str) -> dict[str, Any]:
-        """The answer to punches, once Kafka has all that the request holds. Raises what `_store` raises."""
-        parsed = await self._store(request, where)
-        return {
-            "ok": True,
-            "inserted": len(parsed.events),
-            "rejected": [{"index": each.index, "reason": each.reason} for each in parsed.rejected],
-        }
-
-    async def _hear(self, request: Request) -> dict[str, Any]:
-        """The answer to a heartbeat, once Kafka has it. Raises what `_store` raises, but keeps no body."""
-        devices, body = await self._read(request)
-        await self.publisher.report(self.adapter.parse_heartbeat(body, devices, now()))
-        return {"ok": True}
-
-    async def _read(self, request: Request) -> tuple[Mapping[str, Device], bytes]:
-        """The devices that the request's token opens, and its body. Raises what `_store` raises."""
-        # The body of a stranger is not even read.
-        devices = self.fleet.of(request.headers.get("x-device-token", ""))
-        if not devices:
-            raise InvalidRecord(Reason.UNKNOWN_DEVICE, "no enabled push device has this token")
-        return devices, await read_body(request, self.settings.max_body, self.settings.body_timeout)
-
-    async def _store(self, request: Request, where: str) -> Parsed:
-        """Return when Kafka has all that the request holds.
+    async def _take_in(self, request: Request, adapter: PushAdapter, head: Head) -> Answer:
+        """The answer, once Kafka has all that the request holds.
 
         Raises:
-            InvalidRecord: it is refused; where its token is good and its body was read, Kafka has the body.
+            InvalidRecord: it is refused; where its sender is known and its body was read, Kafka has the body.
             KafkaUnavailable, Overloaded, ClientDisconnect: it has to be sent again.
         """
-        devices, body = await self._read(request)
+        # The body of a stranger is not even read.
+        devices = self.fleet.of(adapter.name, adapter.sender(head))
+        if not devices:
+            raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"no enabled device of {adapter.name} has this token or serial")
+        body = await read_body(request, self.settings.max_body, self.settings.body_timeout)
         received_at = now()
+        where = f"http:{head.route}"
         try:
-            parsed = self._parse(body, devices, received_at)
+            parsed = _parse(adapter, PushRequest(head, body, received_at), devices)
         except InvalidRecord as error:
             if error.reason in (Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR):
                 sender = next(iter(devices)).encode() if len(devices) == 1 else None
                 letter = DeadLetter("push", error.reason, error.message, received_at, sender, body, where=where)
                 await self.publisher.publish([], [letter])
             raise
+        await self._store(parsed, devices[parsed.device_id], adapter.name, received_at, where)
+        return parsed.answer
+
+    async def _store(self, parsed: Parsed, device: Device, adapter: str, received_at: datetime, where: str) -> None:
+        """Return when Kafka has all that was parsed. Raises KafkaUnavailable or Overloaded."""
+        heard = parsed.heard
+        if heard is not None and heard.device_time is not None:
+            self.clocks.measured(device.device_id, heard.device_time, received_at)
         letters = [
             DeadLetter(
                 stage="push",
                 reason=each.reason,
                 message=f"events[{each.index}]: {each.message}",
                 at=received_at,
-                key=parsed.device_id.encode(),
+                key=device.device_id.encode(),
                 value=each.value,
                 where=where,
             )
             for each in parsed.rejected
         ]
-        await self.publisher.publish(parsed.events, letters)
+        others = [
+            OtherEvent(device.device_id, device.site, adapter, each.kind, received_at, each.value)
+            for each in parsed.others
+        ]
+        await self.publisher.publish(self.clocks.mark(device.device_id, parsed.events), letters, others)
+        if heard is not None:
+            # Only now: it may claim that all before it has been published.
+            await self.publisher.report(heartbeat(device.device_id, received_at, heard))
         if letters:
             log.warning(
                 "Events of a device are rejected.",
-                device_id=parsed.device_id,
+                device_id=device.device_id,
                 rejected=len(letters),
                 first=letters[0].message,
             )
-        return parsed
 
-    def _parse(self, body: bytes, devices: Mapping[str, Device], received_at: datetime) -> Parsed:
-        try:
-            return self.adapter.parse(body, devices, received_at)
-        except InvalidRecord:
-            raise
-        except Exception as error:
-            log.exception("An adapter failed on a body.", adapter=self.adapter.name, devices=list(devices))
-            raise InvalidRecord(Reason.INTERNAL_ERROR, repr(error)) from error
+
+def _parse(adapter: PushAdapter, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
+    try:
+        return adapter.parse(request, devices)
+    except InvalidRecord:
+        raise
+    except Exception as error:
+        log.exception("An adapter failed on a body.", adapter=adapter.name, devices=list(devices))
+        raise InvalidRecord(Reason.INTERNAL_ERROR, repr(error)) from error
+
+
+def _head(request: Request, route: str) -> Head:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
+    return Head(request.method, route, request.path_params, dict(request.query_params), headers)
 
 
 def _reason(error: InvalidRecord | KafkaUnavailable | Overloaded) -> Reason:
@@ -266,8 +254,8 @@ def _json(content: object, status: int = HTTPStatus.OK, headers: Mapping[str, st
 
 def create_app(settings: PushSettings, registry: Registry, publisher: Publisher, metrics: Metrics) -> FastAPI:
     """The application. At its shutdown it stops the publisher; the metrics are those that `/metrics` shows."""
-    fleet = Fleet(registry, ADAPTER)
-    ingest = Ingest(settings, fleet, create_push_adapter(ADAPTER, settings.payload_fields), publisher, metrics)
+    fleet = Fleet(registry)
+    ingest = Ingest(settings, fleet, publisher, Clocks(metrics), metrics)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -307,13 +295,21 @@ def create_app(settings: PushSettings, registry: Registry, publisher: Publisher,
         exception_handlers={HTTPException: no_such_route, Exception: failed},
     )
     # Plain routes: these handlers read and write bytes, and need nothing that FastAPI does between.
-    app.add_route(EVENTS, ingest.post, ["POST"])
-    app.add_route(FRAPPE_EVENTS, ingest.post_frappe, ["POST"])
-    app.add_route(HEARTBEAT, ingest.post_heartbeat, ["POST"])
+    for name in PUSH_ADAPTERS:
+        adapter = create_push_adapter(name, settings.payload_fields)
+        for route in adapter.routes:
+            app.add_route(route.path, _endpoint(ingest, adapter, route.path), [route.method])
     app.add_route("/healthz", alive, ["GET"])
     app.add_route("/readyz", ready, ["GET"])
     app.add_route("/metrics", exposition, ["GET"])
     return app
+
+
+def _endpoint(ingest: Ingest, adapter: PushAdapter, route: str) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return await ingest.answer(request, adapter, route)
+
+    return endpoint
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,22 +1,34 @@
 """What may be claimed of a device's completeness. Every way in that hears of a device goes through here."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from attendance.device_status import DeviceStatus
+from producers.devices.base import Heard
 
 UNTOLD_CLOCK: Final = timedelta(minutes=5)
 """How far behind the clock may be of a device that does not tell its time."""
 
 
-def heartbeat(
-    device_id: str,
-    heard_at: datetime,
-    *,
-    pending: int | None,
-    device_time: datetime | None,
-    last_sequence: int | None = None,
-) -> DeviceStatus:
+def pulled(
+    device_id: str, heard_at: datetime, heard: Heard | None, complete_until: datetime | None
+) -> DeviceStatus | None:
+    """The status that a fetched page amounts to; None where it says nothing.
+
+    Args:
+        device_id: Of whom.
+        heard_at: The server's clock, UTC, when the page had arrived.
+        heard: What the device said beside its punches.
+        complete_until: What the page claims, UTC.
+    """
+    if heard is None and complete_until is None:
+        return None
+    status = heartbeat(device_id, heard_at, heard or Heard())
+    return replace(status, complete_until=complete_until and complete_until.replace(microsecond=0))
+
+
+def heartbeat(device_id: str, heard_at: datetime, heard: Heard) -> DeviceStatus:
     """The status that a heartbeat amounts to.
 
     A device with nothing pending has handed over every punch that it had dated before the heartbeat. Its punches are
@@ -26,17 +38,19 @@ def heartbeat(
     Args:
         device_id: Of whom.
         heard_at: The server's clock, UTC, when the heartbeat had arrived.
-        pending: The punches for which the device has had no acknowledgement.
-        device_time: The device's clock when it wrote the heartbeat, UTC; None where it does not tell.
-        last_sequence: The number of its newest record.
+        heard: What the device said.
     """
-    until = None
-    if pending == 0:
-        until = heard_at - UNTOLD_CLOCK if device_time is None else min(heard_at, device_time)
+    until = skew = None
+    if heard.device_time is not None:
+        skew = round((heard.device_time - heard_at).total_seconds())
+    if heard.pending == 0:
+        until = heard_at - UNTOLD_CLOCK if heard.device_time is None else min(heard_at, heard.device_time)
     return DeviceStatus(
         device_id=device_id,
         heard_at=heard_at,
         complete_until=None if until is None else until.replace(microsecond=0),
-        pending=pending,
-        last_sequence=last_sequence,
+        pending=heard.pending,
+        last_sequence=heard.last_sequence,
+        clock_skew=skew,
+        details=heard.details,
     )

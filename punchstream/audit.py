@@ -4,7 +4,6 @@ Memory is bounded: what the topics say goes into a temporary SQLite file, and th
 """
 
 import json
-import re
 import sqlite3
 import tempfile
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter, Record
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, ErpnextClient
 from attendance.errors import ConfigurationError, InvalidRecord
-from attendance.event import REPLAY_OF, RawEvent
+from attendance.event import REPLAY_OF, RawEvent, position
 from attendance.kafka import OutRecord, Producer, read
 from attendance.outcomes import Delivery, Dropped
 from attendance.settings import ErpnextSettings, KafkaSettings
@@ -125,6 +124,8 @@ class Ledger:
     async def fill(self, kafka: KafkaSettings, since: datetime | None, device: str | None) -> None:
         """Read the topics. Raw first: an outcome is younger than its event, so none is missed.
 
+        With `device`, only what a raw record or a check-in shows to be that device's.
+
         Raises:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
         """
@@ -137,8 +138,9 @@ class Ledger:
         async for batch in read(kafka, topics["unmapped"], client):
             self._waiting(batch)
         async for batch in read(kafka, topics["checkins"], client, since):
-            self._many("insert or ignore into checkin values (?)", ((c.event_id,) for _, c in _checkins(batch)))
-            again = ((c.event_id,) for record, c in _checkins(batch) if _original(record))
+            ours = [(record, checkin) for record, checkin in _checkins(batch) if device in (None, checkin.device_id)]
+            self._many("insert or ignore into checkin values (?)", ((c.event_id,) for _, c in ours))
+            again = ((c.event_id,) for record, c in ours if _original(record))
             self._many("insert or ignore into sent_again values (?)", again)
         async for batch in read(kafka, topics["dead_letters"], client, since):
             self._dead_letters(batch, topics["raw"])
@@ -147,6 +149,12 @@ class Ledger:
             self._many("insert or ignore into delivered values (?, ?)", ((d.event_id, d.document) for d in decoded))
             superseded = ((d.supersedes, d.document) for d in decoded if d.supersedes not in (None, d.event_id))
             self._many("insert or ignore into superseded values (?, ?)", superseded)
+        if device is not None:
+            # A delivery does not name its device.
+            self._db.execute(
+                "delete from delivered where event_id not in (select event_id from checkin)"
+                " and event_id not in (select event_id from raw where event_id is not null)"
+            )
 
     def _raw(self, batch: Iterable[ConsumerRecord], device: str | None) -> None:
         rows: list[tuple[int, int, str | None, str]] = []
@@ -304,8 +312,7 @@ def copy_of(record: Record) -> OutRecord:
 
 def _original(record: Record) -> tuple[int, int] | None:
     """Partition and offset of the record that this one is a copy of, if it is one."""
-    matches = (re.fullmatch(rb"(\d{1,9}):(\d{1,18})", data) for name, data in record.headers if name == REPLAY_OF)
-    return next(((int(match[1]), int(match[2])) for match in matches if match), None)
+    return position(record.headers, REPLAY_OF)
 
 
 def _checkins(batch: Iterable[ConsumerRecord]) -> Iterable[tuple[ConsumerRecord, Checkin]]:

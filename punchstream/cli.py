@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import re
 import secrets
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -86,13 +88,19 @@ def demo(
     ] = "embedded",
     seed: Annotated[int, typer.Option(help="Another seed is another fleet and other punches.")] = 1,
     seconds: Annotated[float, typer.Option(help="Over how long the fleet sends.")] = 20,
+    vendors: Annotated[
+        Literal["none", "all"],
+        typer.Option(help="`all` adds a terminal of every protocol: pushed, pulled and by file."),
+    ] = "none",
     keep: Annotated[Path | None, typer.Option(help="A directory that keeps the logs.")] = None,
 ) -> None:
     """Run a simulated fleet through the whole pipeline, then the audit. Exit status 0 only when it balances."""
     with _needs_the_sandbox():
         from punchstream.demo import run
 
-    raise typer.Exit(run(broker, seed=seed, seconds=seconds, keep=keep, console=Console(highlight=False)))
+    raise typer.Exit(
+        run(broker, seed=seed, seconds=seconds, vendors=vendors == "all", keep=keep, console=Console(highlight=False))
+    )
 
 
 @app.command()
@@ -196,6 +204,24 @@ def push() -> None:
 
     common, metrics = _stage("push")
     serve(KafkaSettings.load(), PushSettings.load(), Registry(common.punchstream_devices), metrics)
+
+
+@app.command()
+def pull() -> None:
+    """Ask devices for their punches: those that do not push, and those that are asked besides."""
+    from attendance.settings import PullSettings, PushSettings
+    from producers.pull import run
+
+    common, metrics = _stage("pull")
+    registry = Registry(common.punchstream_devices)
+    fields = PushSettings.load().payload_fields
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        _until_signalled(stop)
+        await run(KafkaSettings.load(), PullSettings.load(), registry, fields, metrics, stop)
+
+    asyncio.run(until_stopped())
 
 
 @app.command()
@@ -307,6 +333,23 @@ def devices_token() -> None:
     token = secrets.token_urlsafe(24)
     typer.echo(f"token         {token}")
     typer.echo(f"token_sha256  {hash_token(token)}")
+
+
+@devices_app.command("probe")
+def devices_probe(
+    host: Annotated[str, typer.Argument(help="Name or IP address of a terminal, or of a vendor's server.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Find out which protocols answer at an address. Changes nothing there, and sends no credential."""
+    from producers.probe import probe
+
+    if not re.fullmatch(r"[A-Za-z0-9.:_-]{1,253}", host):
+        raise ConfigurationError(f"HOST: {host!r} is neither a name nor an IP address")
+    found = asyncio.run(probe(host))
+    show([asdict(finding) for finding in found], as_json=as_json)
+    if not found:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -30,6 +30,7 @@ from attendance.settings import KafkaSettings
 from attendance.times import format_milliseconds, format_seconds, now
 from attendance.topics import Topics
 from punchstream.output import AsJson, print_json, print_table
+from punchstream.superseded import Versions
 
 MAX_REPLAYS: Final = 3
 REPLAYS_PER_SECOND: Final = 100.0
@@ -109,6 +110,8 @@ class Plan:
 
     ids: list[LetterId] = field(default_factory=list)
     refused: dict[LetterId, str] = field(default_factory=dict)
+    superseded: int = 0
+    """How many are refused because their punch was corrected since."""
 
 
 def objection_to_replay(letter: Letter, topics: Topics, *, force: bool) -> str | None:
@@ -329,6 +332,27 @@ async def make_plan(kafka: KafkaSettings, wanted: Wanted, objection: Callable[[L
             if wanted.ids and not missing:
                 break
     plan.refused |= dict.fromkeys(sorted(missing), "no such dead letter")
+    return plan
+
+
+async def make_replay_plan(kafka: KafkaSettings, wanted: Wanted, *, force: bool) -> Plan:
+    """The plan of a replay. What was corrected since is refused, also with `force`: it would be stored once more.
+
+    Raises what `read_letters` raises.
+    """
+    versions = Versions()
+
+    def objection(letter: Letter) -> str | None:
+        problem = objection_to_replay(letter, kafka.topics, force=force)
+        if problem is None:
+            versions.add(letter.id, letter.content, kafka.topics)
+        return problem
+
+    plan = await make_plan(kafka, wanted, objection)
+    superseded = await versions.superseded(kafka, _client(kafka))
+    plan.ids = [id_ for id_ in plan.ids if id_ not in superseded]
+    plan.refused |= {id_: f"superseded: {by} corrects this punch; discard the letter" for id_, by in superseded.items()}
+    plan.superseded = len(superseded)
     return plan
 
 
@@ -596,7 +620,7 @@ def replay_letters(
     """
     wanted = _wanted(ids, reason, stage, device, everything=everything)
     kafka = KafkaSettings.load()
-    plan = asyncio.run(make_plan(kafka, wanted, lambda each: objection_to_replay(each, kafka.topics, force=force)))
+    plan = asyncio.run(make_replay_plan(kafka, wanted, force=force))
     if dry_run:
         for id_ in plan.ids:
             typer.echo(f"{id_}: would be replayed")
@@ -663,6 +687,7 @@ def _wanted(
 def _finish(plan: Plan, done: str) -> None:
     for id_, problem in plan.refused.items():
         typer.echo(safe(f"{id_}: {problem}"), err=True)
-    typer.echo(f"{done}, {len(plan.refused)} refused")
+    superseded = f", {plan.superseded} of them superseded" if plan.superseded else ""
+    typer.echo(f"{done}, {len(plan.refused)} refused{superseded}")
     if plan.refused:
         raise typer.Exit(1)

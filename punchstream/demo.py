@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+import yaml
+from anyio.from_thread import start_blocking_portal
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -20,7 +23,7 @@ from attendance.kafka import create_topics
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import now
 from punchstream.audit import Report, audit, show
-from punchstream.stages import STAGES, Stages
+from punchstream.stages import PULL, STAGES, Stages
 from punchstream.up import sandbox_broker, sandbox_erpnext, sigterm_interrupts
 from sandbox.broker import BrokerFailed, BrokerKind, unavailable_reason
 from sandbox.fleet.compare import compare
@@ -28,6 +31,8 @@ from sandbox.fleet.model import FleetPlan
 from sandbox.fleet.plan import plan as make_plan
 from sandbox.fleet.registry import employees, registry_yaml
 from sandbox.fleet.send import Tally, send
+from sandbox.process import ProcessFailed
+from sandbox.terminals.fleet import VendorFleet
 
 ERPNEXT_ZONE: Final = "Asia/Riyadh"
 DRAIN_SECONDS: Final = 60
@@ -40,13 +45,14 @@ SCENE_COLUMNS: Final[dict[str, Literal["left", "right"]]] = {
 }
 
 
-def run(broker: BrokerKind, *, seed: int, seconds: float, keep: Path | None, console: Console) -> int:
+def run(broker: BrokerKind, *, seed: int, seconds: float, vendors: bool, keep: Path | None, console: Console) -> int:
     """Run the demo and return its exit status: 0 only when every punch is accounted for.
 
     Args:
         broker: Which broker to run on.
         seed: Which fleet and which punches.
         seconds: Over how long the fleet sends.
+        vendors: Whether a terminal of every protocol takes part.
         keep: Where to keep the logs; None keeps them only where the demo fails.
         console: Where to draw.
 
@@ -60,7 +66,7 @@ def run(broker: BrokerKind, *, seed: int, seconds: float, keep: Path | None, con
     directory.mkdir(parents=True, exist_ok=True)
     balanced = False
     try:
-        balanced = _perform(broker, seed, seconds, directory, console)
+        balanced = _perform(broker, seed, seconds, directory, console, vendors=vendors)
     finally:
         if balanced and keep is None:
             shutil.rmtree(directory)
@@ -69,31 +75,51 @@ def run(broker: BrokerKind, *, seed: int, seconds: float, keep: Path | None, con
     return 0 if balanced else 1
 
 
-def _perform(broker: BrokerKind, seed: int, seconds: float, directory: Path, console: Console) -> bool:
+def _perform(
+    broker: BrokerKind, seed: int, seconds: float, directory: Path, console: Console, *, vendors: bool
+) -> bool:
     """Start everything, run the fleet, print the account, stop everything. True when the account balances."""
     started = time.monotonic()
     plan = make_plan(seed, now())
+    others = VendorFleet(seed, now()) if vendors else None
     with ExitStack() as stack:
         try:
             console.print(f"Kafka: {'the embedded broker' if broker == 'embedded' else 'Apache Kafka'}.")
             stack.enter_context(sandbox_broker(broker, directory))
             console.print(f"ERPNext: a stand-in that takes {LATENCY_MS} ms or more for each request.")
             stand_in = stack.enter_context(sandbox_erpnext(directory, time_zone=ERPNEXT_ZONE, latency_ms=LATENCY_MS))
-            stand_in.employees(employees(plan))
+            stand_in.employees(employees(plan) + (others.employees() if others else []))
             registry = directory / "devices.yaml"
-            registry.write_text(registry_yaml(plan))
+            entries = registry_yaml(plan)
+            if others:
+                portal = stack.enter_context(start_blocking_portal())
+                stack.enter_context(portal.wrap_async_context_manager(others.serving()))
+                entries += yaml.safe_dump(others.registry(), sort_keys=False)
+                os.environ.update(others.environment())
+            registry.write_text(entries)
             os.environ.update(PUNCHSTREAM_DEVICES=str(registry), PUSH_PORT="0")
             kafka = KafkaSettings.load()
             asyncio.run(create_topics(kafka))
-            console.print(f"Stages: {', '.join(STAGES)}, each its own process.")
-            stages = stack.enter_context(Stages(directory))
-            console.print(f"Fleet: {len(plan.terminals)} terminals, which now send.\n")
-            tally, report = asyncio.run(_play(Scene(plan, stages), kafka, seconds, console))
+            names = (PULL, *STAGES) if others else STAGES
+            console.print(f"Stages: {', '.join(names)}, each its own process.")
+            stages = stack.enter_context(Stages(directory, names))
+            console.print(
+                f"Fleet: {len(plan.terminals)} terminals, which now send.", end="\n\n" if not others else "\n"
+            )
+            if others:
+                console.print(
+                    f"Beside them one of each protocol: {', '.join(each.device_id for each in others.members)}.\n"
+                )
+            scene = Scene(plan, stages, others)
+            tally, report = asyncio.run(_play(scene, kafka, seconds, directory, console))
         except KeyboardInterrupt:
             console.print("Stopping.")
             raise
-        differences = compare(plan, tally, stand_in.checkins(), ERPNEXT_ZONE)
-        balanced = _account(plan, tally, report, differences, console)
+        rows = stand_in.checkins()
+        differences = compare(plan, tally, [row for row in rows if not (others and others.has(row))], ERPNEXT_ZONE)
+        if others:
+            differences += others.differences(filter(others.has, rows), ERPNEXT_ZONE)
+        balanced = _account(plan, tally, report, differences, console, beside=others.punches if others else 0)
         console.print(f"{time.monotonic() - started:.0f} s in all.")
     return balanced
 
@@ -104,6 +130,7 @@ class Scene:
 
     plan: FleetPlan
     stages: Stages
+    others: VendorFleet | None = None
     tally: Tally | None = None
     counts: dict[str, float] | None = None
 
@@ -111,23 +138,31 @@ class Scene:
         """Ask every stage for its counts, and start again any that ended."""
         self.stages.check()
         self.counts = {}
-        for stage in STAGES:
+        for stage in self.stages.names:
             self.counts |= self.stages.counts(stage)
+
+    def all_stored(self) -> bool:
+        """Whether ERPNext has as many check-ins of the terminals beside the fleet as these have punches."""
+        # What is asked is asked when it is its turn, so a balanced account may lack what nobody has fetched yet.
+        beside = self.others.punches if self.others else 0
+        delivered = self._sum("punchstream_deliveries_total")
+        return not beside or delivered >= self.plan.expectation.totals().delivered + beside
 
     def __rich__(self) -> Group:
         expected = self.plan.expectation.totals()
+        beside = self.others.punches if self.others else 0
         table = Table(box=None, header_style="bold", pad_edge=False)
         for column, justify in SCENE_COLUMNS.items():
             table.add_column(column, justify=justify)
         sent = self.tally.acknowledged_events if self.tally else 0
         rows = (
             ("terminals", "acknowledged", sent, expected.raw),
-            ("push", "attendance.raw.v1", self._sum("punchstream_events_received_total"), expected.raw),
+            ("push", "attendance.raw.v1", self._sum("punchstream_events_received_total"), expected.raw + beside),
             (
                 "stream",
                 "check-ins",
                 self._sum("punchstream_outcomes_total checkin", "punchstream_outcomes_total released"),
-                expected.delivered,
+                expected.delivered + beside,
             ),
             ("", "duplicates", self._sum("punchstream_outcomes_total duplicate"), expected.duplicates),
             ("", "repeats", self._sum("punchstream_outcomes_total repeat"), expected.repeats),
@@ -138,12 +173,12 @@ class Scene:
                 self._sum("punchstream_outcomes_total dead_letter"),
                 sum(expected.dead_letters.values()),
             ),
-            ("sink", "ERPNext", self._sum("punchstream_deliveries_total"), expected.delivered),
+            ("sink", "ERPNext", self._sum("punchstream_deliveries_total"), expected.delivered + beside),
         )
         for stage, what, count, of in rows:
             table.add_row(stage, what, f"{count:,}", f"{of:,}")
         delivered = self._sum("punchstream_deliveries_total")
-        return Group(table, ProgressBar(total=expected.delivered, completed=delivered, width=50))
+        return Group(table, ProgressBar(total=expected.delivered + beside, completed=delivered, width=50))
 
     def _sum(self, *prefixes: str) -> int:
         return round(sum(n for name, n in (self.counts or {}).items() if name.startswith(prefixes)))
@@ -161,35 +196,62 @@ def drawn(scene: Scene, console: Console) -> Iterator[None]:
         console.line()
 
 
-async def _play(scene: Scene, kafka: KafkaSettings, seconds: float, console: Console) -> tuple[Tally, Report]:
-    """Send everything, then wait until the pipeline has drained, drawing all the while."""
+async def _play(
+    scene: Scene, kafka: KafkaSettings, seconds: float, directory: Path, console: Console
+) -> tuple[Tally, Report]:
+    """Send everything, then wait until the pipeline has drained, drawing all the while.
+
+    Raises:
+        ProcessFailed: a file could not be imported.
+    """
 
     def progress(tally: Tally) -> None:
         scene.tally = tally
 
     with drawn(scene, console):
         fleet = asyncio.create_task(send(scene.plan, scene.stages.url, duration=seconds, on_progress=progress))
-        while not fleet.done():
+        beside = asyncio.create_task(_play_beside(scene.others, scene.stages.url, directory))
+        while not (fleet.done() and beside.done()):
             await asyncio.to_thread(scene.look)
-            await asyncio.wait({fleet}, timeout=0.5)
+            await asyncio.wait({fleet, beside}, timeout=0.5)
         tally = await fleet
+        await beside
         deadline = time.monotonic() + DRAIN_SECONDS
         while True:
             await asyncio.to_thread(scene.look)
             report = await audit(kafka, erpnext=ErpnextSettings.load())
-            if report.balanced or time.monotonic() > deadline:
+            if (report.balanced and scene.all_stored()) or time.monotonic() > deadline:
                 await asyncio.to_thread(scene.look)
                 break
             await asyncio.sleep(1)
     return tally, report
 
 
-def _account(plan: FleetPlan, tally: Tally, report: Report, differences: list[str], console: Console) -> bool:
-    """Print the account, and say whether it balances: the topics in themselves, with the fleet, and with ERPNext."""
+async def _play_beside(others: VendorFleet | None, url: str, directory: Path) -> None:
+    """Have the terminals of every protocol send, and their files imported."""
+    if others is None:
+        return
+    await others.send(url)
+    for device_id, path in others.write(directory):
+        log_file = directory / f"import-{device_id}.log"
+        with log_file.open("wb") as log:
+            command = (sys.executable, "-m", "punchstream", "import", str(path), "--device", device_id)
+            process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+            if await process.wait():
+                raise ProcessFailed(f"{path.name} could not be imported: see {log_file}")
+
+
+def _account(
+    plan: FleetPlan, tally: Tally, report: Report, differences: list[str], console: Console, *, beside: int
+) -> bool:
+    """Print the account, and say whether it balances: the topics in themselves, with the fleet, and with ERPNext.
+
+    `beside` are the punches of terminals that are not the plan's, which may stand in the raw topic more than once.
+    """
     show(report, console)
     expected = plan.expectation.totals()
     problems = [*tally.contradictions, *differences]
-    if not tally.acknowledged_events <= report.raw <= tally.attempted_events:
+    if report.raw < tally.acknowledged_events + beside or (not beside and report.raw > tally.attempted_events):
         problems.append(f"raw events: {report.raw:,}, but the terminals had {tally.acknowledged_events:,} acknowledged")
     if report.refused < expected.rejected + expected.unreadable_bodies:
         problems.append(f"dead letters of what could not be read: {report.refused}, which is too few")
@@ -203,7 +265,7 @@ def _account(plan: FleetPlan, tally: Tally, report: Report, differences: list[st
     if report.balanced and not problems:
         console.print(
             f"The terminals sent {tally.acknowledged_events:,} events in {tally.transmissions:,} requests"
-            f" ({tally.retries:,} sent again); ERPNext holds {expected.delivered:,} check-ins, each once,"
+            f" ({tally.retries:,} sent again); ERPNext holds {expected.delivered + beside:,} check-ins, each once,"
             " with the right employee, time and direction.",
             style="green",
         )

@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Final, Literal
 
 import typer
 from rich.table import Table
 
-from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
+from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, SHIFT_TYPE, Document, ErpnextClient
 from attendance.errors import (
     ConfigurationError,
     PunchstreamError,
+    TargetChanged,
     TargetRefused,
     TargetRejected,
     TargetUnavailable,
@@ -43,12 +45,16 @@ State = Literal["ok", "failed", "not checked"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at. `remedy` says what to do about a failure."""
+    """One thing that was looked at. `remedy` says what to do about a failure.
+
+    `only_for` names the commands that need it, where deliveries do not.
+    """
 
     name: str
     state: State
     detail: str
     remedy: str | None = None
+    only_for: str | None = None
 
 
 def ensure_event_id_field(settings: ErpnextSettings) -> bool:
@@ -95,7 +101,7 @@ def _not_unique() -> ConfigurationError:
 
 
 def checks(client: ErpnextClient) -> Iterator[Check]:
-    """Look at everything that deliveries need. Nothing is written at the site."""
+    """Look at everything that deliveries need, then at what some commands need. Nothing is written at the site."""
     try:
         user = client.logged_user()
     except TargetUnavailable as error:
@@ -115,15 +121,21 @@ def checks(client: ErpnextClient) -> Iterator[Check]:
     )
     yield _attempt("event_id field", "run `punchstream erpnext setup`", lambda: _event_id_field(client))
     yield _attempt("time zone", "set System Settings, Time Zone", lambda: zone(client.time_zone()).key)
+    for name, doctype, only_for in (
+        ("corrections", CHECKIN, "replay --correct, audit --repair-late"),
+        ("shift types", SHIFT_TYPE, "completeness, audit --repair-late"),
+    ):
+        remedy = f"let {user} read and write {doctype}, such as by the role HR User"
+        yield _attempt(name, remedy, partial(_may_write, client, doctype), only_for)
 
 
-def _attempt(name: str, remedy: str, look: Callable[[], str]) -> Check:
+def _attempt(name: str, remedy: str, look: Callable[[], str], only_for: str | None = None) -> Check:
     try:
-        return Check(name, "ok", look())
+        return Check(name, "ok", look(), None, only_for)
     except TargetUnavailable as error:
-        return Check(name, "not checked", str(error), "try again when the site answers")
+        return Check(name, "not checked", str(error), "try again when the site answers", only_for)
     except PunchstreamError as error:
-        return Check(name, "failed", str(error), remedy)
+        return Check(name, "failed", str(error), remedy, only_for)
 
 
 def _employees(client: ErpnextClient) -> str:
@@ -150,6 +162,18 @@ def _may_create(client: ErpnextClient) -> str:
     raise ConfigurationError(f"the site stored {name}, which has no employee: delete it")
 
 
+def _may_write(client: ErpnextClient, doctype: str) -> str:
+    """Ask by a change to a version that is long gone: ERPNext looks at the permission, and then at the version."""
+    rows = client.get_list(doctype, ["name"], limit=1)
+    if not rows:
+        return f"may be read; there is no {doctype} yet to try writing on"
+    try:
+        client.update(doctype, rows[0]["name"], {"modified": "2000-01-01 00:00:00"})
+    except TargetChanged:
+        return "may be read and written"
+    raise ConfigurationError(f"the site took a change to an old version of {doctype} {rows[0]['name']}")
+
+
 def _event_id_field(client: ErpnextClient) -> str:
     if not client.has_event_id_field():
         raise ConfigurationError("missing or not unique: a retry after a timeout may store a punch twice")
@@ -165,7 +189,10 @@ def setup() -> None:
 
 @app.command()
 def check(*, as_json: AsJson = False) -> None:
-    """Check what deliveries need, without writing anything. Exit code 1 when something is not right."""
+    """Check what deliveries need, and what some commands need, without writing anything.
+
+    Exit code 1 when something that deliveries need is not right.
+    """
     client = ErpnextClient(ErpnextSettings.load())
     try:
         found = list(checks(client))
@@ -174,9 +201,9 @@ def check(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(each) for each in found])
     else:
-        table = Table("Check", "Result", "Detail", "Remedy")
+        table = Table("Check", "Result", "Detail", "Only for", "Remedy")
         for each in found:
-            table.add_row(each.name, each.state, each.detail, each.remedy)
+            table.add_row(each.name, each.state, each.detail, each.only_for, each.remedy)
         print_table(table)
-    if any(each.state != "ok" for each in found):
+    if any(each.state != "ok" and each.only_for is None for each in found):
         raise typer.Exit(code=1)

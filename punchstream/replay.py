@@ -46,7 +46,7 @@ LONGEST_PART: Final = 1.0  # seconds until records are sent that wait for others
 
 _SCHEMA: Final = """
 create table event (event_id primary key, partition, offset, value) without rowid;
-create table superseded (event_id primary key, partition, offset) without rowid;
+create table superseded (event_id, document, partition, offset, primary key (event_id, document)) without rowid;
 create table repeat (partition, offset, primary key (partition, offset)) without rowid;
 create table checkin (event_id, value, primary key (event_id, value)) without rowid;
 create table difference (
@@ -148,9 +148,9 @@ class Plan:
                     self._add_checkin(record.value)
         async with aclosing(_raw(kafka, wanted.since)) as records:
             async for record, event in records:
-                if event.supersedes not in (None, event.event_id):
-                    position = (event.supersedes, record.partition, record.offset)
-                    self._db.execute("insert or replace into superseded values (?, ?, ?)", position)
+                if event.supersedes not in (None, event.event_id) and not is_replay(record.headers):
+                    correction = (event.supersedes, event.superseded_document or "", record.partition, record.offset)
+                    self._db.execute("insert or replace into superseded values (?, ?, ?, ?)", correction)
                 if wanted.includes(record):
                     row = (event.event_id, record.partition, record.offset, record.value)
                     self._db.execute("insert or replace into event values (?, ?, ?, ?)", row)
@@ -180,9 +180,13 @@ class Plan:
         return self._db.execute(query, (record.partition, record.offset)).fetchone() is not None
 
     def stands(self, record: Record, event: RawEvent) -> bool:
-        """Whether nothing later on the topic supersedes this record."""
-        query = "select 1 from superseded where event_id = ? and partition = ? and offset > ?"
-        return not self._db.execute(query, (event.event_id, record.partition, record.offset)).fetchone()
+        """Whether nothing later on the topic supersedes this record, or corrects again what it was to correct."""
+        query = (
+            "select 1 from superseded where (event_id = ? or (event_id, document) = (?, ?))"
+            " and partition = ? and offset > ?"
+        )
+        same = (event.supersedes, event.superseded_document or "")
+        return not self._db.execute(query, (event.event_id, *same, record.partition, record.offset)).fetchone()
 
     def compare(self, client: ErpnextClient, users: UserMap, device: Callable[[str], Device | None]) -> None:
         """Look for the documents of the events, and keep the differences. Raises what `ErpnextClient.call` raises.
@@ -315,7 +319,7 @@ async def correct(kafka: KafkaSettings, plan: Plan, per_second: float, sent: Cal
 
     async def corrections() -> AsyncGenerator[OutRecord, None]:
         for event in plan.corrections():
-            yield OutRecord(kafka.topics["raw"], event.key, event.encode(), event.headers())
+            yield OutRecord(kafka.topics["raw"], *event.record())
 
     await _send(kafka, corrections(), per_second, sent)
 

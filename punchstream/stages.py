@@ -20,8 +20,9 @@ from sandbox.process import ChildProcess
 log = structlog.get_logger(__name__)
 
 # In this order a fresh start has least to wait for; they are stopped from the way in to the way out.
-STAGES: Final = ("directory", "stream", "sink", "push")
+STAGES: Final[tuple[str, ...]] = ("directory", "stream", "sink", "push")
 COMPLETENESS: Final = "completeness"  # only where the registry file lists shifts
+PULL: Final = "pull"  # only where the registry file has devices to ask
 
 READY_SECONDS: Final = 60
 RESTART_SECONDS: Final = 2.0
@@ -33,6 +34,7 @@ class Stages:
 
     def __init__(self, directory: Path, stages: Sequence[str] = STAGES) -> None:
         """Nothing is started yet. Each stage has this process's settings, and its log in the directory."""
+        self.names = tuple(stages)
         push = PushSettings.load()
         port = push.port or free_port()
         ports = dict(zip(stages, free_ports(len(stages)), strict=True))

@@ -1,6 +1,6 @@
 """The stream's decisions: raw records of one partition in, outcomes and what to remember out. No Faust, no Kafka."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -9,7 +9,7 @@ import orjson
 import structlog
 
 from attendance.checkin import Checkin
-from attendance.dead_letter import DeadLetter, Record
+from attendance.dead_letter import DeadLetter, Record, is_sent_again
 from attendance.errors import InvalidRecord, Reason
 from attendance.event import RawEvent, event_id, is_replay
 from attendance.kafka import MAX_VALUE_BYTES
@@ -19,6 +19,7 @@ from attendance.times import format_seconds, to_wall_clock, zone
 from attendance.user_map import UserMap
 from streams import dedup, mapping
 from streams.dedup import Kept, Punch, Verdict
+from streams.store import Lists, StoreFailed
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +40,7 @@ class Rules:
     window: float
     horizon: float
     future_tolerance: float
+    clock_tolerance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +60,21 @@ class Pipeline:
     users: UserMap
     device: Callable[[str], Device | None]
 
-    def decide(self, records: Sequence[Record], memory: Mapping[bytes, bytes], now: datetime) -> Decisions:
+    def decide(self, records: Sequence[Record], memory: Lists, now: datetime) -> Decisions:
         """One outcome for each record of a partition, in offset order.
 
         `memory` holds the packed list of each device user of that partition, and is not changed. What is kept now must
         be added to it only once every outcome is acknowledged, and before the records are.
+
+        Raises:
+            StoreFailed: the memory cannot be read.
         """
         decisions = Decisions()
         for record in records:
             try:
                 outcome = self._decide_one(record, memory, decisions)
+            except StoreFailed:
+                raise
             except InvalidRecord as error:
                 outcome = DeadLetter.of(record, STAGE, error, now, event_id=_event_id(record))
             except Exception as error:
@@ -77,12 +84,13 @@ class Pipeline:
             decisions.outcomes.append(outcome)
         return decisions
 
-    def _decide_one(self, record: Record, memory: Mapping[bytes, bytes], decisions: Decisions) -> Outcome:
+    def _decide_one(self, record: Record, memory: Lists, decisions: Decisions) -> Outcome:
         if len(record.value or b"") > MAX_VALUE_BYTES:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"larger than {MAX_VALUE_BYTES} bytes")
         event = RawEvent.decode(record.value)
         device = self.device(event.device_id)
         event_time = self._plausible_time(event, device)
+        self._check_clock(event, record)
         key = user_key(event)
         known = decisions.lists.get(key) or memory.get(key, b"")
         punch = Punch.of(event_time, event.event_type, record.offset)
@@ -108,6 +116,14 @@ class Pipeline:
             decisions.kept.append(Kept(key, entry))
             known = decisions.lists[key] = dedup.remember(known, entry, self.rules.horizon)
         return outcome
+
+    def _check_clock(self, event: RawEvent, record: Record) -> None:
+        """Hold back what a clock dated that was known to be wrong, unless a person sent it again as it is."""
+        skew = event.clock_skew
+        if skew is None or abs(skew) <= self.rules.clock_tolerance or event.supersedes is not None:
+            return
+        if not is_sent_again(record.headers):
+            raise InvalidRecord(Reason.CLOCK_SKEW, f"the device's clock was {timedelta(seconds=skew)} ahead")
 
     def _plausible_time(self, event: RawEvent, device: Device | None) -> datetime:
         """The event time, if it can be true. Implausible times are reported, never rewritten."""

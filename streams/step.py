@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter, Record
+from attendance.event import RAW_RECORD
 from attendance.kafka import OutRecord, Producer, send_until_acknowledged
 from attendance.metrics import Metrics
 from attendance.outcomes import Dropped, Waiting
@@ -38,27 +39,46 @@ class Step:
             partition: self._pipeline.decide(records, self._memory[partition], now())
             for partition, records in chunks.items()
         }
-        outcomes = [outcome for decisions in decided.values() for outcome in decisions.outcomes]
-        await send_until_acknowledged(self._producer, [to_record(outcome, self._topics) for outcome in outcomes])
+        await send_until_acknowledged(
+            self._producer,
+            [
+                to_record(outcome, self._topics, record)
+                for partition, decisions in decided.items()
+                for record, outcome in zip(chunks[partition], decisions.outcomes, strict=True)
+            ],
+        )
         async with TaskGroup() as writes:
             for partition, decisions in decided.items():
                 if decisions.kept:
                     writes.create_task(self._memory.add(partition, decisions.kept, decisions.lists))
-        count(outcomes, self._metrics)
+        count((outcome for decisions in decided.values() for outcome in decisions.outcomes), self._metrics)
 
 
-def to_record(outcome: Outcome, topics: Topics) -> OutRecord:
-    """The record of an outcome, for the topic of its kind."""
+def to_record(outcome: Outcome, topics: Topics, record: Record) -> OutRecord:
+    """The record of the outcome of a raw record, for the topic of its kind."""
     match outcome:
         case Checkin():
-            return OutRecord(topics["checkins"], outcome.key, outcome.encode(), outcome.headers())
+            return checkin_record(outcome, topics, _raw_record(record))
         case Dropped():
             return OutRecord(topics["dropped"], outcome.key, outcome.encode())
         case Waiting():
             user = outcome.event.device_user_id.encode()
-            return OutRecord(topics["unmapped"], outcome.key, outcome.encode(), partition_key=user)
+            headers = [(RAW_RECORD, _raw_record(record))]
+            return OutRecord(topics["unmapped"], outcome.key, outcome.encode(), headers, partition_key=user)
         case DeadLetter():
             return outcome.to_record(topics["dead_letters"])
+
+
+def checkin_record(checkin: Checkin, topics: Topics, raw_record: bytes | None) -> OutRecord:
+    """The record of a check-in that was made from the raw record at `partition:offset`."""
+    headers = checkin.headers()
+    if raw_record is not None:
+        headers.append((RAW_RECORD, raw_record))
+    return OutRecord(topics["checkins"], checkin.key, checkin.encode(), headers)
+
+
+def _raw_record(record: Record) -> bytes:
+    return b"%d:%d" % (record.partition, record.offset)
 
 
 def count(outcomes: Iterable[Outcome], metrics: Metrics) -> None:

@@ -9,13 +9,22 @@ And it hands the fetcher its live set of active partitions: while that is empty,
 throws away what it did not ask for. And a worker that keeps a partition over a rebalance may fetch from it before it
 hears of the new assignment; Faust throws that away as of an older generation. A partition without a committed offset is
 not sought back in any of these cases, and the next commit passes over the records.
+
+And a standstill: Faust fetches past the call in which aiokafka says that it cannot be a member of the group any more,
+because it is not permitted, or because its coordination failed when the cluster had only begun. Nobody would ever know.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
+import structlog
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP
+from faust.types import TP, AppT
+from mode import Service
+
+log = structlog.get_logger(__name__)
+
+CHECK_SECONDS: Final = 1.0
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
@@ -27,6 +36,20 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._held_back: set[TP] = set()
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _check_membership(self) -> None:
+        while not self.should_stop:
+            await self.sleep(CHECK_SECONDS)
+            try:
+                await self._thread.call_thread(self._raise_error_of_membership)
+            except Exception:
+                log.critical("The stream ends, because it cannot be a member of its group.", exc_info=True)
+                self.transport.on_fault()
+
+    async def _raise_error_of_membership(self) -> None:
+        # In the thread whose futures these are.
+        self._thread._ensure_consumer()._coordinator.check_errors()  # noqa: SLF001 - aiokafka's own callers do so
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         """Hold these partitions back until the flow is resumed."""
@@ -82,6 +105,13 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
-    """The transport with that consumer."""
+    """The transport with that consumer.
+
+    It calls `on_fault` where this process cannot be a member of its group any more.
+    """
 
     Consumer = Consumer
+
+    def __init__(self, app: AppT, on_fault: Callable[[], None]) -> None:
+        super().__init__(app.conf.broker_consumer, app)
+        self.on_fault = on_fault

@@ -16,14 +16,15 @@ import structlog
 from attendance.checkin import Checkin
 from attendance.dead_letter import Record
 from attendance.errors import InvalidRecord, Reason
-from attendance.kafka import OutRecord, Producer, send_until_acknowledged
+from attendance.event import RAW_RECORD
+from attendance.kafka import OutRecord, Partitions, Producer, send_until_acknowledged
 from attendance.metrics import Metrics
 from attendance.outcomes import Waiting
 from attendance.registry import Device
 from attendance.topics import Topics
 from attendance.user_map import Employee, MapRecord, UserMap, UserMapping
 from streams.mapping import assign
-from streams.step import to_record
+from streams.step import checkin_record
 
 log = structlog.get_logger(__name__)
 
@@ -37,9 +38,13 @@ TURN: Final = 100
 
 @dataclass(slots=True)
 class Held:
-    """A waiting punch in memory: encoded, because that is smaller. `reason` is what it waits for by the map now."""
+    """A waiting punch in memory: encoded, because that is smaller. `reason` is what it waits for by the map now.
+
+    `raw_record` says where its raw record stands, `partition:offset`; None where an older version wrote it.
+    """
 
     value: bytes
+    raw_record: bytes | None
     partition: int
     device_user_id: str
     reason: Reason
@@ -51,6 +56,7 @@ class Ready(NamedTuple):
     key: bytes
     partition: int
     checkin: Checkin
+    raw_record: bytes | None
 
 
 class Release:
@@ -107,12 +113,14 @@ class Release:
             log.error("A waiting punch cannot be read.", key=key, error=error.message)
             return
         user = waiting.event.device_user_id
-        self._held[key] = Held(record.value, record.partition, user, waiting.reason)
+        self._held[key] = Held(
+            record.value, dict(record.headers).get(RAW_RECORD), record.partition, user, waiting.reason
+        )
         self._by_user[user].add(key)
         self._counts[waiting.reason] += 1
         self._unjudged.add(key)
 
-    async def caught_up(self) -> None:
+    async def caught_up(self, partitions: Partitions) -> None:  # noqa: ARG002 - what is held is of these
         """Release every punch that need not wait any more: an employee's in the order of their event times."""
         ready = sorted(await self._ready(), key=lambda each: (each.checkin.employee, each.checkin.event_time))
         for start in range(0, len(ready), BATCH):
@@ -127,7 +135,7 @@ class Release:
             match outcome:
                 case Checkin():
                     assert held is not None
-                    ready.append(Ready(key, held.partition, outcome))
+                    ready.append(Ready(key, held.partition, outcome, held.raw_record))
                 case Waiting():
                     assert held is not None
                     self._counts[held.reason] -= 1
@@ -155,7 +163,9 @@ class Release:
             return None
 
     async def _release(self, ready: list[Ready]) -> None:
-        await send_until_acknowledged(self._producer, [to_record(each.checkin, self._topics) for each in ready])
+        await send_until_acknowledged(
+            self._producer, [checkin_record(each.checkin, self._topics, each.raw_record) for each in ready]
+        )
         unmapped = self._topics["unmapped"]
         await send_until_acknowledged(
             self._producer, [OutRecord(unmapped, each.key, None, partition=each.partition) for each in ready]

@@ -16,11 +16,17 @@ from producers.devices.base import (
 )
 
 PUSH_ADAPTERS: Final[Mapping[str, str]] = {
+    "hfsecurity": "producers.devices.hfsecurity:HfSecurity",
     "hikvision": "producers.devices.hikvision:Hikvision",
     "json": "producers.devices.json_v1:JsonV1",
 }
 PULL_ADAPTERS: Final[Mapping[str, str]] = {
+    "biotime_sql": "producers.devices.biotime_sql:BioTimeSql",
+    "etimetracklite": "producers.devices.etimetracklite:ETimeTrackLite",
+    "hfsecurity": "producers.devices.hfsecurity_pull:HfSecurityPull",
     "hikvision": "producers.devices.hikvision_pull:HikvisionPull",
+    "sql": "producers.devices.sql:Sql",
+    "zkteco_tcp": "producers.devices.zkteco_tcp:ZktecoTcp",
 }
 FILE_ADAPTERS: Final[Mapping[str, str]] = {}
 
@@ -52,7 +58,7 @@ def create_file_adapter(name: str, payload_fields: Collection[str]) -> FileAdapt
     return cast("CreateFileAdapter", _load("file", FILE_ADAPTERS, name))(payload_fields)
 
 
-def _load(kind: str, table: Mapping[str, str], name: str) -> Any:
+def _load(kind: str, table: Mapping[str, str], name: str) -> Any:  # noqa: ANN401 - the caller knows what the table holds
     try:
         module, _, attribute = table[name].partition(":")
     except KeyError:

@@ -8,6 +8,7 @@ have been meant as one and can be none.
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -19,6 +20,18 @@ from attendance.registry import Device
 
 MAX_EVENTS: Final = 20_000
 """Records that one request may hold: each takes far more room in memory and in Kafka than it may take in a body."""
+
+STATUS: Final[Mapping[Reason, HTTPStatus]] = {
+    Reason.UNREADABLE_BODY: HTTPStatus.BAD_REQUEST,
+    # Whoever sends it again fails on the same fault of ours; its bytes are kept, so it need not be sent again.
+    Reason.INTERNAL_ERROR: HTTPStatus.BAD_REQUEST,
+    Reason.UNKNOWN_DEVICE: HTTPStatus.UNAUTHORIZED,
+    Reason.BODY_TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
+    Reason.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Reason.KAFKA_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.OVERLOADED: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""The status of a refusal, where a protocol has no form of its own for it."""
 
 Cursor = Mapping[str, Any]
 """Where a pull adapter goes on: JSON, understood by the adapter that wrote it alone."""

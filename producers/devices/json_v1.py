@@ -1,26 +1,38 @@
 """The JSON of `POST /v1/events`: `{"device_id": "D1", "events": [{"user_id": "7", "time": "...", "type": "IN"}]}`.
 
-That of `POST /v1/heartbeat` is `{"device_id": "D1", "time": "...", "pending": 0, "last_sequence": 17}`.
+That of `POST /v1/heartbeat` is `{"device_id": "D1", "time": "...", "pending": 0, "last_sequence": 17}`. At the address
+of a Frappe app's `attendance_ingest` the answer to events stands under `message` as well, as Frappe has it.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
 import orjson
 
-from attendance.device_status import DeviceStatus
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import EventType, RawEvent, Scalar, Source
+from attendance.event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.times import read_device_time
-from producers.devices.base import Parsed, Rejected
-from producers.status import heartbeat
+from producers.devices.base import (
+    MAX_EVENTS,
+    STATUS,
+    Answer,
+    Head,
+    Heard,
+    Parsed,
+    PushRequest,
+    Rejected,
+    Route,
+    Sender,
+)
+from producers.devices.punch import cut, invalid, punch, scalars
 
-MAX_TEXT: Final = 256  # characters; no user id or time is longer, and a photograph is
-MAX_EVENTS: Final = 20_000  # each takes far more room in memory and in Kafka than it may take in a body
+EVENTS: Final = "/v1/events"
+HEARTBEAT: Final = "/v1/heartbeat"
+FRAPPE_EVENTS: Final = "/api/method/{app}.api.attendance_ingest"
 
 _BATCH_NAMES: Final = ("device_id", "events")
 _HEARTBEAT_NAMES: Final = ("device_id", "time", "pending", "last_sequence")
@@ -43,13 +55,33 @@ class JsonV1:
         self._payload_fields = tuple(payload_fields)
         self._kept_fields = tuple(dict.fromkeys((*_EVENT_NAMES, *payload_fields)))
 
-    def parse(self, body: bytes, devices: Mapping[str, Device], received_at: datetime) -> Parsed:
-        """Read one body. See `PushAdapter.parse`."""
-        device_id, entries = _read_batch(body)
+    @property
+    def routes(self) -> Sequence[Route]:
+        """Events, the same at a Frappe app's address, and heartbeats."""
+        return [Route("POST", path) for path in (EVENTS, FRAPPE_EVENTS, HEARTBEAT)]
+
+    def sender(self, head: Head) -> Sender:
+        """The token in `X-Device-Token`."""
+        return Sender(token=head.headers.get("x-device-token"))
+
+    def parse(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
+        """Read one request. See `PushAdapter.parse`."""
+        if request.head.route == HEARTBEAT:
+            return self._parse_heartbeat(request, devices)
+        return self._parse_events(request, devices)
+
+    def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:
+        """`{"ok": false, "error": reason}`. See `PushAdapter.refuse`."""
+        status = STATUS[reason]
+        headers = {"Retry-After": str(retry_after)} if status == 503 else {}
+        return _answer(head, {"ok": False, "error": reason}, status, headers)
+
+    def _parse_events(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
+        device_id, entries = _read_batch(request.body)
         device = _sender(devices, device_id)
         if len(entries) > MAX_EVENTS:
             raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(entries)} events, more than {MAX_EVENTS}")
-        twice = _given_twice(body, len(entries))
+        twice = _given_twice(request.body, len(entries))
         batch_id = uuid4().hex
         events: list[RawEvent] = []
         rejected: list[Rejected] = []
@@ -57,16 +89,20 @@ class JsonV1:
             source = Source("push", self.name, self.version, batch_id, index)
             try:
                 if index in twice:
-                    raise _invalid(f"{twice[index]} is given twice")
-                events.append(self._read_event(entry, device, received_at, source))
+                    raise invalid(f"{twice[index]} is given twice")
+                events.append(self._read_event(entry, device, request.received_at, source))
             except InvalidRecord as error:
                 rejected.append(Rejected(index, error.reason, error.message, self._kept(entry)))
-        return Parsed(device_id, events, rejected)
+        told = {
+            "ok": True,
+            "inserted": len(events),
+            "rejected": [{"index": each.index, "reason": each.reason} for each in rejected],
+        }
+        return Parsed(device_id, _answer(request.head, told), events, rejected)
 
-    def parse_heartbeat(self, body: bytes, devices: Mapping[str, Device], received_at: datetime) -> DeviceStatus:
-        """Read a heartbeat. See `PushAdapter.parse_heartbeat`."""
+    def _parse_heartbeat(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
         try:
-            pairs = json.loads(body, object_pairs_hook=_Pairs)
+            pairs = json.loads(request.body, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError) as error:
             raise InvalidRecord(Reason.UNREADABLE_BODY, f"not JSON: {error}") from error
         if not isinstance(pairs, _Pairs):
@@ -79,37 +115,27 @@ class JsonV1:
         if told.get("time") is not None and device_time is None:
             # Without its clock a claim would rest on ours.
             raise InvalidRecord(Reason.UNREADABLE_BODY, "time cannot be read")
-        return heartbeat(
-            device.device_id,
-            received_at,
-            pending=_count(told, "pending"),
-            device_time=device_time,
-            last_sequence=_count(told, "last_sequence"),
-        )
+        heard = Heard(device_time, _count(told, "pending"), _count(told, "last_sequence"))
+        return Parsed(device.device_id, _answer(request.head, {"ok": True}), heard=heard)
 
     def _read_event(self, entry: object, device: Device, received_at: datetime, source: Source) -> RawEvent:
         if not isinstance(entry, dict):
-            raise _invalid(f"an event must be an object, not {type(entry).__name__}")
-        device_time = _device_time(entry.get("time"))
-        sequence = entry.get("sequence")
-        return RawEvent(
-            device_id=device.device_id,
-            site=device.site,
-            device_user_id=_user_id(entry.get("user_id")),
+            raise invalid(f"an event must be an object, not {type(entry).__name__}")
+        return punch(
+            device,
+            user=entry.get("user_id"),
+            time=entry.get("time"),
             event_type=_event_type(entry.get("type")),
-            event_time=None if device_time is None else read_device_time(device_time, device.timezone),
-            device_time=device_time,
-            device_timezone=device.timezone,
             received_at=received_at,
             source=source,
-            sequence=sequence if isinstance(sequence, int) and not isinstance(sequence, bool) else None,
+            sequence=entry.get("sequence"),
             replayed=entry.get("replayed") is True,
-            payload=_scalars(entry, self._payload_fields),
+            payload=scalars(entry, self._payload_fields),
         )
 
     def _kept(self, entry: object) -> bytes:
         """What a dead letter keeps of a rejected event, as JSON: the allowed fields of an object, or a scalar."""
-        return orjson.dumps(_scalars(entry, self._kept_fields) if isinstance(entry, dict) else _cut(entry))
+        return orjson.dumps(scalars(entry, self._kept_fields) if isinstance(entry, dict) else cut(entry))
 
 
 def _sender(devices: Mapping[str, Device], device_id: object) -> Device:
@@ -177,43 +203,12 @@ def _given_twice(body: bytes, count: int) -> dict[int, str]:
     return found
 
 
-def _user_id(value: object) -> str:
-    match value:
-        case bool():
-            pass
-        case int():
-            return str(value)
-        case str() if value and len(value) <= MAX_TEXT:
-            return value
-        case str():
-            raise _invalid(f"user_id is empty or longer than {MAX_TEXT} characters")
-    raise _invalid(f"user_id must be a string or an integer, not {type(value).__name__}")
-
-
-def _device_time(value: object) -> str | None:
-    """What the device wrote; None where it wrote nothing."""
-    if value is None:
-        return None
-    written = value if isinstance(value, str) else orjson.dumps(value).decode()
-    if len(written) > MAX_TEXT:
-        raise _invalid(f"time is longer than {MAX_TEXT} characters")
-    return written
-
-
 def _event_type(value: object) -> EventType:
     return _TYPES.get(value.upper(), "UNKNOWN") if isinstance(value, str) else "UNKNOWN"
 
 
-def _scalars(entry: Mapping[str, object], names: Collection[str]) -> dict[str, Scalar]:
-    return {name: _cut(entry[name]) for name in names if name in entry and not isinstance(entry[name], dict | list)}
-
-
-def _cut(value: object) -> Scalar:
-    """A scalar as it is, long strings shortened; None for anything else, which could hold what may not be kept."""
-    if isinstance(value, str):
-        return value[:MAX_TEXT]
-    return value if isinstance(value, int | float) else None
-
-
-def _invalid(message: str) -> InvalidRecord:
-    return InvalidRecord(Reason.INVALID_EVENT, message)
+def _answer(
+    head: Head, content: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Answer:
+    told = {**content, "message": content} if head.route == FRAPPE_EVENTS else content
+    return Answer(orjson.dumps(told), status, "application/json", headers or {})

@@ -1,14 +1,28 @@
-"""Simulated terminals, one module a protocol. Each has the name of the adapter that it is for."""
+"""Simulated terminals, one module a protocol.
+
+Each has the name of the adapter that it is for, and after a colon that of its dialect where there are several.
+"""
 
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 
 PUSH_TERMINALS: Final[Mapping[str, str]] = {
+    "hfsecurity": "sandbox.terminals.hfsecurity:LanTerminal",
+    "hfsecurity:app": "sandbox.terminals.hfsecurity:AppTerminal",
+    "hfsecurity:hfims": "sandbox.terminals.hfsecurity:HfImsTerminal",
     "hikvision": "sandbox.terminals.hikvision:PushingTerminal",
+    "hikvision:json": "sandbox.terminals.hikvision:JsonTerminal",
+    "hikvision:xml": "sandbox.terminals.hikvision:XmlTerminal",
+    "json": "sandbox.terminals.json_v1:JsonTerminal",
 }
 PULL_TERMINALS: Final[Mapping[str, str]] = {
+    "biotime_sql": "sandbox.terminals.sql:BioTimeSql",
+    "etimetracklite": "sandbox.terminals.sql:ETimeTrackLite",
+    "hfsecurity": "sandbox.terminals.hfsecurity:LanDevice",
     "hikvision": "sandbox.terminals.hikvision:AskedTerminal",
+    "sql": "sandbox.terminals.sql:Sql",
+    "zkteco_tcp": "sandbox.terminals.zkteco_tcp:ZktecoTcp",
 }
 FILE_WRITERS: Final[Mapping[str, str]] = {}
 

@@ -131,6 +131,21 @@ class PushingTerminal:
         return HttpRequest("POST", f"/hik/{self.token}", {"Content-Type": media_type}, body)
 
 
+@dataclass(slots=True)
+class JsonTerminal(PushingTerminal):
+    """Sends JSON by itself, in the wrapper that some firmware has around it."""
+
+    form: Form = "json"
+    wrapped: bool = True
+
+
+@dataclass(slots=True)
+class XmlTerminal(PushingTerminal):
+    """Sends XML by itself."""
+
+    form: Form = "xml"
+
+
 def _xml(fields: Mapping[str, Any]) -> str:
     return "\n".join(f"<{name}>{_xml_value(value)}</{name}>" for name, value in fields.items())
 

@@ -346,6 +346,32 @@ def test_a_request_that_never_became_a_record_is_refused_and_the_others_are_repl
     assert list(second.headers) == [*first.headers, ("x-replay-count", b"1")]
 
 
+def test_a_letter_of_what_was_corrected_since_is_refused_however_often_it_is_asked_for(operator: Operator) -> None:
+    right, wrong = punch(1), punch(50)
+    for number, event in enumerate((right, wrong)):
+        operator.send(operator.raw(event))
+        checkin = Checkin(event.event_id, "HR-EMP-1", START, "IN", "D1", "1", "HQ", "UTC")
+        of = next(record for record in operator.records("raw") if record.value == event.encode())
+        headers = [*checkin.headers(), ("x-raw-record", f"{of.partition}:{of.offset}".encode())]
+        operator.send(OutRecord(operator.kafka.topics["checkins"], checkin.key, checkin.encode(), headers))
+        operator.dead("checkins", event_id=event.event_id)
+        assert len(operator.records("dead_letters")) == number + 1
+    operator.send(operator.raw(punch(20, supersedes=wrong.event_id, superseded_document="CI-1")))
+
+    rehearsed = operator("replay", "--all", "--dry-run")
+    assert (rehearsed.exit_code, rehearsed.stdout.splitlines()[-1]) == (
+        1,
+        "1 would be replayed, 1 refused, 1 of them superseded",
+    )
+    for replayed in (1, 0):
+        result = operator("replay", "--all")
+        assert result.stdout == f"{replayed} replayed, 1 refused, 1 of them superseded\n"
+        assert "superseded: " in result.stderr
+    (letter,) = (row for row in operator.letters() if row["state"] == "open")
+    assert operator("replay", letter["id"], "--force").exit_code == 1
+    assert [each.event_id for each in operator.checkins()[2:]] == [right.event_id]
+
+
 def test_ids_that_lead_to_no_letter_are_named(operator: Operator) -> None:
     result = operator("replay", "0:0", "3:99", "77:1")
     assert result.exit_code == 1

@@ -77,12 +77,22 @@ def test_the_checks_find_what_setup_mends_and_store_nothing(log_in: LogIn, url: 
     client.close()
 
 
+def test_the_right_to_write_is_tried_without_writing(log_in: LogIn, url: str) -> None:
+    client = ErpnextClient(ErpnextSettings.load(url=url, api_key=HR_USER.api_key, api_secret=HR_USER.api_secret))
+    name = client.insert({"doctype": "Employee Checkin", "employee": "E1", "time": "2026-03-02 08:00:00"})
+    before = client.get("Employee Checkin", name), client.get("Shift Type", "Day Shift")
+
+    details = {check["name"]: check["detail"] for check in orjson.loads(log_in(HR_USER, "check", "--json").stdout)}
+
+    assert (details["corrections"], details["shift types"]) == ("may be read and written",) * 2
+    assert (client.get("Employee Checkin", name), client.get("Shift Type", "Day Shift")) == before
+    client.close()
+
+
 def test_the_checks_tell_a_missing_permission_from_wrong_credentials(log_in: LogIn) -> None:
     without_roles = states(log_in(NO_ROLE_USER, "check", "--json"))
-    assert (without_roles["credentials"], without_roles["employees"], without_roles["check-ins"]) == (
-        "ok",
-        "failed",
-        "failed",
-    )
+    assert without_roles["credentials"] == "ok"
+    for name in ("employees", "check-ins", "corrections", "shift types"):
+        assert without_roles[name] == "failed"
     stranger = User("", "wrong-key", "wrong-secret", frozenset())
     assert states(log_in(stranger, "check", "--json")) == {"reachable": "ok", "credentials": "failed"}

@@ -25,7 +25,7 @@ from attendance.outcomes import Dropped
 from attendance.settings import KafkaSettings
 from attendance.user_map import Employee, UserMapping
 from sandbox.broker import Broker
-from stream_process import DEADLINE, HANGER, Stream, administrator, punch
+from stream_process import DEADLINE, HANGER, OUTCAST, Stream, administrator, punch
 from streams.app import EXIT_FAULT
 from streams.dedup import Kept
 from streams.memory import decode
@@ -193,18 +193,20 @@ def test_a_punch_whose_checkin_kafka_did_not_acknowledge_is_not_committed(stream
     stream.until(lambda: len(stream.committed()) == 30)
 
 
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
 def test_a_punch_is_not_committed_before_its_memory_is_in_kafka_and_then_is_no_duplicate_of_itself(
-    stream: Stream,
+    stream: Stream, store: str, tmp_path: Path
 ) -> None:
+    settings = {"DEDUP_STORE": store, "DEDUP_DIRECTORY": str(tmp_path / "store")}
     kept = [punch(n) for n in range(30)]
     stream.punches(*kept)
-    process = stream.start("-c", HANGER, "dedup-state.v1")
+    process = stream.start("-c", HANGER, "dedup-state.v1", **settings)
     stream.until(lambda: stream.says("No acknowledgement for 3 s.") > 0)
 
     assert stream.checkins() != []
     assert stream.committed() == []
     process.kill()
-    stream.start()
+    stream.start(**settings)
     all_kept(stream, kept)
 
 
@@ -313,3 +315,10 @@ def test_what_cannot_be_read_is_dead_lettered_as_it_came_and_its_neighbours_flow
 
     assert Counter(checkin.event_id for checkin in stream.checkins()) == Counter(event.event_id for event in kept)
     assert Counter((letter.key, letter.value) for letter in stream.dead_letters()) == Counter(poison)
+
+
+def test_a_worker_that_cannot_be_a_member_of_its_group_ends_and_does_not_stand_still(stream: Stream) -> None:
+    assert stream.start("-c", OUTCAST).wait(DEADLINE) == EXIT_FAULT
+    stream.punches(punch(0))
+    stream.start()
+    stream.until(lambda: len(stream.checkins()) == 1)

@@ -68,6 +68,20 @@ sys.argv = ["punchstream", "stream"]
 main()
 """
 
+# Finds no coordinator for the stream's group, in a way that ends aiokafka's coordination for good.
+OUTCAST = """
+import sys
+from aiokafka.client import AIOKafkaClient
+from punchstream.cli import main
+look_up = AIOKafkaClient.coordinator_lookup
+async def look_up_or_fail(self, type_, name):
+    assert not name.endswith(".stream"), "no broker is known yet"
+    return await look_up(self, type_, name)
+AIOKafkaClient.coordinator_lookup = look_up_or_fail
+sys.argv = ["punchstream", "stream"]
+main()
+"""
+
 
 def punch(n: int, user: str = "1", **changes: object) -> RawEvent:
     event = RawEvent(
@@ -105,7 +119,7 @@ async def group_offsets(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPar
 class Stream:
     """The stream's topics, and its processes."""
 
-    def __init__(self, kafka: KafkaSettings, directory: Path) -> None:
+    def __init__(self, kafka: KafkaSettings, directory: Path, **settings: str) -> None:
         self.kafka = kafka
         registry = directory / "devices.yaml"
         registry.write_text("[]")
@@ -118,6 +132,7 @@ class Stream:
             "KAFKA_PARTITIONS": str(kafka.partitions),
             "PUNCHSTREAM_DEVICES": str(registry),
             "STREAM_BATCH": "20",
+            **settings,
         }
         self._processes: list[subprocess.Popen[bytes]] = []
 

@@ -350,6 +350,40 @@ def test_a_repair_sends_what_is_missing_and_nothing_else(
     assert [dict(each.headers)["x-replay-of"] for each in sent.records] == [b"0:0", b"0:0", b"0:1"]
 
 
+def test_the_report_and_the_repair_of_one_device_leave_the_others_alone(
+    topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = Sent()
+    monkeypatch.setattr(audit, "Producer", lambda *_: sent)
+    undecided, undelivered, gone, twice = (
+        {device: topics.punch(user, device)[0] for device in ("D1", "D2")} for user in "1234"
+    )
+    for device in ("D1", "D2"):
+        for event in (undelivered[device], gone[device]):
+            topics.checkin(event)
+        topics.delivery(gone[device], f"GONE-{device}")
+        for document in ("A", "B"):
+            topics.delivery(twice[device], f"{document}-{device}")
+    # Of before the time that is looked at, but for its check-in.
+    before = replace(gone["D1"], device_user_id="9")
+    topics.checkin(before)
+    topics.delivery(before, "BEFORE")
+    documents = {f"{document}-{device}": twice[device].event_id for document in ("A", "B") for device in ("D1", "D2")}
+
+    with Ledger(tmp_path / "audit.sqlite") as ledger:
+        asyncio.run(ledger.fill(KAFKA, None, "D1"))
+        ledger.look_up(cast("ErpnextClient", Site(**documents)))
+        found = ledger.report()
+        counts = asyncio.run(ledger.repair(KAFKA, None))
+
+    missing = {gone["D1"].event_id, before.event_id}
+    assert set(found.without_outcome) == {undecided["D1"].event_id, undelivered["D1"].event_id}
+    assert (set(found.missing_in_target or ()), found.delivered_twice) == (missing, [twice["D1"].event_id])
+    assert counts == {"t.raw.v1": 1, "t.checkins.v1": 3}
+    assert sent.records[0].value == undecided["D1"].encode()
+    assert {Checkin.decode(each.value).event_id for each in sent.records[1:]} == missing | {undelivered["D1"].event_id}
+
+
 def test_every_id_can_be_listed(topics: Topics, tmp_path: Path) -> None:
     for user in range(50):
         topics.punch(str(user))

@@ -14,7 +14,7 @@ import yaml
 from structlog.testing import LogCapture
 
 from attendance.device_status import DeviceStatus
-from attendance.errors import TargetRejected, TargetUnavailable
+from attendance.errors import TargetChanged, TargetRejected
 from attendance.event import RawEvent, Source
 from attendance.kafka import OutRecord
 from attendance.metrics import Metrics
@@ -47,7 +47,7 @@ class Site:
     def update(self, _doctype: str, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         row = self.shifts[name]
         if fields["modified"] != row["modified"]:
-            raise TargetUnavailable("417 TimestampMismatchError")
+            raise TargetChanged("417 TimestampMismatchError")
         self.modified += 1
         row |= {**fields, "modified": str(self.modified)}
         self.written.append((name, str(fields["last_sync_of_checkin"])))

@@ -7,6 +7,7 @@ import pytest
 
 from attendance.device_status import DeviceStatus
 from attendance.errors import InvalidRecord
+from producers.devices.base import Heard
 from producers.status import UNTOLD_CLOCK, heartbeat
 
 HEARD = datetime(2026, 3, 2, 5, 0, 0, 900_000, tzinfo=UTC)
@@ -22,17 +23,16 @@ SECOND = HEARD.replace(microsecond=0)
     ids=["its clock is behind", "its clock is ahead"],
 )
 def test_the_earlier_of_the_two_clocks_counts(ahead: timedelta, until: datetime) -> None:
-    assert heartbeat("D1", HEARD, pending=0, device_time=HEARD + ahead).complete_until == until
+    assert heartbeat("D1", HEARD, Heard(HEARD + ahead, pending=0)).complete_until == until
 
 
 def test_a_device_that_does_not_tell_its_time_may_be_behind() -> None:
-    assert heartbeat("D1", HEARD, pending=0, device_time=None).complete_until == SECOND - UNTOLD_CLOCK
+    assert heartbeat("D1", HEARD, Heard(pending=0)).complete_until == SECOND - UNTOLD_CLOCK
 
 
 def test_a_claim_is_of_whole_seconds_because_punches_of_the_same_second_may_follow() -> None:
     [until] = {
-        heartbeat("D1", HEARD, pending=0, device_time=HEARD - timedelta(microseconds=n)).complete_until
-        for n in range(3)
+        heartbeat("D1", HEARD, Heard(HEARD - timedelta(microseconds=n), pending=0)).complete_until for n in range(3)
     }
     assert until == SECOND
 
@@ -42,6 +42,7 @@ def test_a_claim_is_of_whole_seconds_because_punches_of_the_same_second_may_foll
     [
         DeviceStatus("D1", SECOND),
         DeviceStatus("D1", SECOND, SECOND - timedelta(hours=1), pending=0, last_sequence=17),
+        DeviceStatus("D1", SECOND, clock_skew=-75, details={"firmware": "3.2.4", "faces": 812}),
     ],
 )
 def test_a_status_decodes_to_what_was_encoded(status: DeviceStatus) -> None:

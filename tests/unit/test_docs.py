@@ -13,8 +13,8 @@ from attendance.errors import Reason
 from attendance.registry import Device
 from attendance.times import now
 from producers.devices import create_push_adapter
+from producers.devices.base import STATUS, Head, PushRequest
 from producers.directory import read_csv
-from producers.push import STATUS
 from punchstream.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -179,7 +179,9 @@ def test_the_fleet_of_the_readme_can_be_read_and_shows_every_field(fleet: dict[s
 
 def test_the_request_of_the_readme_is_taken_in(fleet: dict[str, Device]) -> None:
     (body,) = fences(section(README, "HTTP for terminals"), "json")
-    parsed = create_push_adapter("json", ()).parse(body.encode(), fleet, now())
+    parsed = create_push_adapter("json", ()).parse(
+        PushRequest(Head("POST", "/v1/events", {}, {}, {}), body.encode(), now()), fleet
+    )
     assert not parsed.rejected
     assert all(event.event_time for event in parsed.events)
 

@@ -5,8 +5,16 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from attendance.erpnext import CHECKIN, ErpnextClient
-from attendance.errors import ConfigurationError, TargetFault, TargetRefused, TargetRejected, TargetUnavailable
+from attendance.erpnext import CHECKIN, SHIFT_TYPE, ErpnextClient
+from attendance.errors import (
+    ConfigurationError,
+    TargetChanged,
+    TargetFault,
+    TargetForbidden,
+    TargetRefused,
+    TargetRejected,
+    TargetUnavailable,
+)
 from punchstream import erpnext
 from punchstream.erpnext import checks, create_event_id_field
 
@@ -18,6 +26,8 @@ class FakeErpnext(ErpnextClient):
         self.roles = set(roles)
         self.field: dict[str, Any] | None = None
         self.employees: list[dict[str, Any]] = []
+        self.documents = {CHECKIN: "CKIN-1", SHIFT_TYPE: "Day"}
+        self.read_only: set[str] = set()
         self.zone = "Asia/Riyadh"
         self.stored: list[Mapping[str, Any]] = []
         self.closed = False
@@ -39,7 +49,15 @@ class FakeErpnext(ErpnextClient):
             return [self.field] if self.field else []
         if "HR User" not in self.roles:
             raise TargetRefused("403 PermissionError: No permission for Employee")
+        if doctype in (CHECKIN, SHIFT_TYPE):
+            return [{"name": self.documents[doctype]}] if doctype in self.documents else []
         return self.employees
+
+    def update(self, doctype: str, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        assert (name, list(fields)) == (self.documents[doctype], ["modified"])
+        if doctype in self.read_only:
+            raise TargetForbidden("403 PermissionError")
+        raise TargetChanged("417 TimestampMismatchError")
 
     def insert(self, document: Mapping[str, Any]) -> str:
         if document["doctype"] == "Custom Field":
@@ -148,6 +166,31 @@ def test_a_user_without_roles_learns_of_both_permissions() -> None:
     site.roles.clear()
     found = states(site)
     assert (found["employees"], found["check-ins"]) == ("failed", "failed")
+
+
+@pytest.mark.parametrize(("doctype", "name"), [(CHECKIN, "corrections"), (SHIFT_TYPE, "shift types")])
+def test_what_may_not_be_written_is_said_with_the_commands_that_need_it_and_is_no_error(
+    site: FakeErpnext, doctype: str, name: str
+) -> None:
+    site.read_only = {doctype}
+    (failed,) = [check for check in checks(site) if check.state != "ok"]
+    assert (failed.name, failed.state) == (name, "failed")
+    assert doctype in (failed.remedy or "")
+    result = CliRunner().invoke(erpnext.app, ["check"], env={"COLUMNS": "300"})
+    assert result.exit_code == 0
+    assert failed.only_for in result.stdout
+
+
+def test_without_a_document_to_try_on_the_right_to_write_is_left_open() -> None:
+    site = ready()
+    site.documents.clear()
+    details = {check.name: check.detail for check in checks(site)}
+    assert details["corrections"] == "may be read; there is no Employee Checkin yet to try writing on"
+
+
+def test_a_site_that_takes_a_change_to_an_old_version_is_reported(site: FakeErpnext) -> None:
+    site.update = lambda *_: {}  # type: ignore[method-assign]
+    assert (states(site)["corrections"], states(site)["shift types"]) == ("failed", "failed")
 
 
 def test_what_the_site_could_not_answer_is_not_checked() -> None:

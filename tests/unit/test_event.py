@@ -16,6 +16,7 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.event import EVENT_TYPES, TRANSPORTS, RawEvent, Source, decode_object, event_id
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "raw-event-v1.json"
+CLOCK = GOLDEN.with_name("raw-event-v1-clock.json")
 CORRECTION = GOLDEN.with_name("raw-event-v1-correction.json")
 
 AN_EVENT = RawEvent(
@@ -58,6 +59,7 @@ events = st.builds(
     payload=st.dictionaries(
         words, words | integers | st.booleans() | st.none() | st.floats(allow_nan=False, allow_infinity=False)
     ),
+    clock_skew=st.none() | integers,
 )
 
 
@@ -217,6 +219,12 @@ def test_a_number_that_json_cannot_hold_becomes_null() -> None:
     event = RawEvent.decode(AN_EVENT.encode())
     encoded = RawEvent(**{**{name: getattr(event, name) for name in event.__slots__}, "payload": {"heat": math.nan}})
     assert orjson.loads(encoded.encode())["payload"] == {"heat": None}
+
+
+def test_a_clock_that_was_off_is_read_and_written() -> None:
+    off = replace(AN_EVENT, clock_skew=-4200)
+    assert RawEvent.decode(CLOCK.read_bytes()) == off
+    assert orjson.loads(off.encode()) == orjson.loads(CLOCK.read_bytes())
 
 
 def test_a_correction_is_read_and_written_with_what_it_supersedes() -> None:

@@ -12,8 +12,7 @@ from attendance.event import RawEvent
 from attendance.registry import Device
 from attendance.settings import PushSettings
 from producers.devices import PUSH_ADAPTERS, create_push_adapter
-from producers.devices.base import Parsed
-from producers.devices.json_v1 import MAX_EVENTS
+from producers.devices.base import MAX_EVENTS, Head, Parsed, PushRequest
 
 FIELDS = PushSettings.model_fields["payload_fields"].default
 RECEIVED = datetime(2026, 3, 2, 5, 0, 0, 123_000, tzinfo=UTC)
@@ -25,7 +24,8 @@ PHOTO = "/9j/4AAQSkZJRgABAQ" + "A1b2" * 300
 
 
 def parse_body(body: bytes) -> Parsed:
-    return create_push_adapter("json", FIELDS).parse(body, DEVICES, RECEIVED)
+    head = Head("POST", "/v1/events", {}, {}, {})
+    return create_push_adapter("json", FIELDS).parse(PushRequest(head, body, RECEIVED), DEVICES)
 
 
 def parse(*events: object, device_id: str = "GATE-1") -> Parsed:

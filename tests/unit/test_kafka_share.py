@@ -12,7 +12,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 
 from attendance import kafka as clients
-from attendance.kafka import OutRecord, Producer, follow_share
+from attendance.kafka import OutRecord, Partitions, Producer, follow_share
 from attendance.settings import KafkaSettings
 
 SETTINGS = KafkaSettings.load(bootstrap_servers="127.0.0.1:1")
@@ -48,6 +48,10 @@ class FakeConsumer:
 
     def assignment(self) -> set[TopicPartition]:
         return set(self.positions)
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        assert topic == "t"
+        return {0, 1}
 
     async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         return {tp: self.ends[tp] for tp in partitions}
@@ -91,7 +95,8 @@ class Seen:
     def take(self, record: Record) -> None:
         self.log.append(record.key)
 
-    async def caught_up(self) -> None:
+    async def caught_up(self, partitions: Partitions) -> None:
+        assert partitions.count == 2
         self.log.append("act")
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attendance.checkin import Checkin
-from attendance.dead_letter import DeadLetter
+from attendance.dead_letter import REPLAY_COUNT, DeadLetter
 from attendance.errors import Reason
 from attendance.event import RawEvent, Source
 from attendance.kafka import MAX_RECORD_BYTES
@@ -18,10 +18,11 @@ from attendance.registry import Device
 from attendance.user_map import Employee, UserMap, UserMapping
 from streams.dedup import remember
 from streams.pipeline import Outcome, Pipeline, Rules
+from streams.store import StoreFailed
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 TIME = datetime(2026, 3, 2, 5, tzinfo=UTC)
-RULES = Rules(window=60, horizon=90 * 86400, future_tolerance=300)
+RULES = Rules(window=60, horizon=90 * 86400, future_tolerance=300, clock_tolerance=600)
 EVENT = RawEvent(
     device_id="D1",
     site="riyadh",
@@ -67,6 +68,12 @@ def decide_all(
 
 def decide(value: RawEvent | bytes | None, users: UserMap | None = None, device: Device | None = None) -> Outcome:
     return decide_all(value, users=users, device=device)[0]
+
+
+def decide_again(event: RawEvent) -> Outcome:
+    """The outcome of a record that somebody sent again, after it had been a dead letter."""
+    record = Record(event.encode(), 0, headers=[(REPLAY_COUNT, b"1")])
+    return Pipeline(RULES, known(), lambda _: None).decide([record], {}, NOW).outcomes[0]
 
 
 def device(**policy: object) -> Device:
@@ -223,6 +230,22 @@ def test_a_clock_five_minutes_ahead_is_plausible() -> None:
 def test_a_punch_from_before_the_device_was_installed_is_implausible() -> None:
     assert isinstance(decide(EVENT, device=device(installed_on="2026-03-02")), Checkin)
     assert isinstance(decide(EVENT, device=device(installed_on="2026-03-03")), DeadLetter)
+
+
+@pytest.mark.parametrize("skew", [601, -601])
+def test_a_punch_of_a_device_whose_clock_is_off_is_held_back(skew: int) -> None:
+    outcome = decide(replace(EVENT, clock_skew=skew))
+
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.reason is Reason.CLOCK_SKEW
+
+
+def test_a_clock_that_is_off_a_little_is_only_worth_a_warning() -> None:
+    assert isinstance(decide(replace(EVENT, clock_skew=600)), Checkin)
+
+
+def test_a_punch_that_a_person_sent_again_passes_whatever_its_clock() -> None:
+    assert isinstance(decide_again(replace(EVENT, clock_skew=7200)), Checkin)
 
 
 @pytest.mark.parametrize("value", [None, b"", b"garbage", b"[1]", b'{"event_id": 1}', b"\xff\xfe"])
@@ -430,3 +453,12 @@ def test_a_correction_that_was_corrected_itself_does_not_come_back() -> None:
     *_, outcome = in_turn((EVENT, 0, []), (first, 1, []), (second, 2, []), (first, 1, []))
 
     assert isinstance(outcome, Dropped)
+
+
+def test_a_memory_that_cannot_be_read_says_nothing_about_a_record() -> None:
+    class Broken:
+        def get(self, *_: bytes) -> bytes:
+            raise StoreFailed("Corruption")
+
+    with pytest.raises(StoreFailed):
+        Pipeline(RULES, known(), lambda _: None).decide([Record(EVENT.encode(), 0)], Broken(), NOW)

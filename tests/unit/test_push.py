@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from attendance.kafka import OutRecord
 from attendance.metrics import Metrics
 from attendance.registry import Registry, hash_token
 from attendance.settings import PushSettings
+from attendance.times import now
 from attendance.topics import Topics
+from producers.devices.base import Sender
 from producers.devices.json_v1 import JsonV1
 from producers.publisher import Publisher
 from producers.push import Fleet, create_app, listen
@@ -222,9 +224,9 @@ def test_a_heartbeat_of_a_device_that_has_punches_or_does_not_say_claims_nothing
         (b"[" * 100_000, (400, refusal("unreadable_body"))),
     ],
 )
-def test_a_heartbeat_that_is_refused_leaves_nothing(bench: Bench, body: bytes, answer: object) -> None:
+def test_a_heartbeat_that_is_refused_claims_nothing(bench: Bench, body: bytes, answer: object) -> None:
     assert bench.post(body, path="/v1/heartbeat") == answer
-    assert not bench.kafka.records
+    assert not statuses(bench)
 
 
 def test_a_heartbeat_with_a_wrong_token_is_refused(bench: Bench) -> None:
@@ -523,19 +525,39 @@ def test_what_is_not_there_is_said_in_the_same_form(
 
 
 def test_a_changed_registry_file_opens_and_closes_the_door(bench: Bench) -> None:
-    fleet = Fleet(bench.registry, "json")
-    assert set(fleet.of(TOKEN)) == {"GATE-1"}
+    fleet = Fleet(bench.registry)
+    assert set(fleet.of("json", Sender(TOKEN))) == {"GATE-1"}
     bench.write([GATE | {"token_sha256": hash_token("new")}])
     asyncio.run(fleet.refresh())
-    assert not fleet.of(TOKEN)
-    assert set(fleet.of("new")) == {"GATE-1"}
+    assert not fleet.of("json", Sender(TOKEN))
+    assert set(fleet.of("json", Sender("new"))) == {"GATE-1"}
+
+
+def test_a_serial_number_opens_a_device_without_a_token_of_its_adapter_only(bench: Bench) -> None:
+    bare = {name: value for name, value in GATE.items() if name != "token_sha256"}
+    bench.write([bare | {"serial": "SN1"}, GATE | {"device_id": "GATE-2", "serial": "SN2"}])
+    fleet = Fleet(bench.registry)
+    asyncio.run(fleet.refresh())
+    assert set(fleet.of("json", Sender(serial="SN1"))) == {"GATE-1"}
+    assert not fleet.of("json", Sender(serial="SN2"))
+    assert not fleet.of("hfsecurity", Sender(serial="SN1"))
+    assert not fleet.of("json", Sender(serial=""))
+
+
+def test_punches_of_a_device_whose_clock_is_off_are_marked_until_it_is_right_again(bench: Bench) -> None:
+    for ahead, skew in ((7200, 7200), (0, None)):
+        told = (now() + timedelta(seconds=ahead)).isoformat()
+        assert bench.post(heartbeat(time=told), path="/v1/heartbeat")[0] == 200
+        bench.post(batch(PUNCH))
+        marked = bench.kafka.events()[-1].clock_skew
+        assert marked is None if skew is None else abs(marked - skew) <= 2
 
 
 def test_a_wrong_registry_file_leaves_the_fleet_as_it_is(bench: Bench) -> None:
-    fleet = Fleet(bench.registry, "json")
+    fleet = Fleet(bench.registry)
     bench.write([{"device_id": "?"}])
     asyncio.run(fleet.refresh())
-    assert set(fleet.of(TOKEN)) == {"GATE-1"}
+    assert set(fleet.of("json", Sender(TOKEN))) == {"GATE-1"}
 
 
 def test_the_registry_file_is_followed_by_itself_even_after_a_fault(
@@ -561,7 +583,7 @@ def test_the_registry_file_is_followed_by_itself_even_after_a_fault(
 
 
 def test_a_device_whose_adapter_does_not_exist_is_reported(bench: Bench, logged: list[Mapping[str, Any]]) -> None:
-    Fleet(bench.registry, "json")
+    Fleet(bench.registry)
     assert [(entry["log_level"], entry["device_id"]) for entry in logged] == [("error", "TYPO")]
 
 

@@ -244,6 +244,34 @@ def test_copies_poison_and_what_is_superseded_later_are_not_sent_and_a_later_gen
     assert [copy.headers[-1][1] for copy in replayed(monkeypatch, plan, EVERYTHING)] == [b"0:3", b"0:4"]
 
 
+def test_of_two_corrections_of_one_document_only_the_later_is_sent(
+    raw: list[Record], plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = event(8)
+    raw += [
+        record(0, wrong),
+        record(1, replace(event(5), supersedes=wrong.event_id, superseded_document="C0")),
+        record(2, replace(event(6), supersedes=wrong.event_id, superseded_document="C0")),
+        record(3, replace(event(4), supersedes=wrong.event_id, superseded_document="C1")),
+    ]
+
+    assert [copy.headers[-1][1] for copy in replayed(monkeypatch, plan, EVERYTHING)] == [b"0:2", b"0:3"]
+
+
+def test_the_copy_of_a_correction_supersedes_nothing_that_came_after_its_original(
+    raw: list[Record], plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    correction = replace(event(5), supersedes=event(8).event_id)
+    raw += [
+        record(0, event(8)),
+        record(1, correction),
+        record(2, event(8)),
+        record(3, correction, [("x-replay-of", b"0:1")]),
+    ]
+
+    assert [copy.headers[-1][1] for copy in replayed(monkeypatch, plan, EVERYTHING)] == [b"0:1", b"0:2"]
+
+
 def test_only_the_range_and_its_devices_are_sent(
     raw: list[Record], plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

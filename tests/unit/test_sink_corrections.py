@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attendance.checkin import Checkin
-from attendance.errors import InvalidRecord, Reason, TargetRejected, TargetUnavailable
+from attendance.errors import InvalidRecord, Reason, TargetChanged, TargetRejected, TargetUnavailable
 from sinks.base import Delivered, Result
 from sinks.erpnext import ErpnextTarget
 
@@ -83,7 +83,7 @@ class FakeSite:
         if name not in self.rows:
             raise TargetRejected(404, "DoesNotExistError", "")
         if values["modified"] != self.rows[name]["modified"]:
-            raise TargetUnavailable("417 TimestampMismatchError")
+            raise TargetChanged("417 TimestampMismatchError")
         kept = {field: self.rows[name][field] for field in self.read_only}
         self._store(name, self.rows[name] | values | kept)
         self._answer()

@@ -15,7 +15,7 @@ from attendance.event import RawEvent, Source
 from attendance.kafka import OutRecord, Producer
 from attendance.metrics import Metrics
 from attendance.topics import Topics
-from attendance.user_map import UserMap
+from attendance.user_map import Employee, UserMap, UserMapping
 from streams.dedup import Kept
 from streams.memory import Memory, encode
 from streams.pipeline import Pipeline, Rules
@@ -76,8 +76,8 @@ class FakeMemory:
         self.lists[partition].update(lists)
 
 
-def make(producer: FakeProducer, memory: FakeMemory | None = None) -> Step:
-    pipeline = Pipeline(Rules(60, 3600, 300), UserMap(), lambda _: None)
+def make(producer: FakeProducer, memory: FakeMemory | None = None, users: UserMap | None = None) -> Step:
+    pipeline = Pipeline(Rules(60, 3600, 300, 600), users or UserMap(), lambda _: None)
     remembered = cast("Memory", memory or FakeMemory(producer))
     return Step(pipeline, remembered, cast("Producer", producer), TOPICS, Metrics())
 
@@ -121,6 +121,20 @@ def test_what_waits_for_one_mapping_goes_to_one_partition_whatever_its_key() -> 
     waiting = producer.sent[0]
     assert [record.key for record in waiting] == [EVENT.event_id.encode(), other.event_id.encode()]
     assert [record.partition_key for record in waiting] == [b"1", b"1"]
+
+
+def test_a_check_in_and_what_waits_to_be_one_name_the_raw_record_that_they_were_made_from() -> None:
+    producer = FakeProducer()
+    users = UserMap()
+    for entry in (Employee("E1", "Active"), UserMapping("*", "1", "E1", "csv")):
+        users.apply(entry.key, entry.encode())
+    stranger = replace(EVENT, device_user_id="2")
+
+    asyncio.run(make(producer, users=users)({2: [Record(offset=7), Record(stranger.encode(), offset=8)]}))
+
+    checkin, waiting = producer.sent[0]
+    assert (checkin.topic, dict(checkin.headers)["x-raw-record"]) == (TOPICS["checkins"], b"2:7")
+    assert (waiting.topic, dict(waiting.headers)["x-raw-record"]) == (TOPICS["unmapped"], b"2:8")
 
 
 def test_the_memory_does_not_hold_a_punch_whose_outcome_is_not_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:

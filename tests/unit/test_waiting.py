@@ -15,7 +15,7 @@ from attendance import kafka as kafka_module
 from attendance.checkin import Checkin
 from attendance.errors import KafkaUnavailable, Reason
 from attendance.event import RawEvent, Source
-from attendance.kafka import OutRecord, Producer
+from attendance.kafka import OutRecord, Partitions, Producer
 from attendance.metrics import Metrics
 from attendance.outcomes import Waiting
 from attendance.topics import Topics
@@ -116,7 +116,7 @@ class World:
         while self.read < len(self.unmapped):
             self.release.take(self.unmapped[self.read])
             self.read += 1
-        asyncio.run(self.release.caught_up())
+        asyncio.run(self.release.caught_up(Partitions(frozenset({0}), 1)))
 
     def waiting(self) -> dict[bytes, RawEvent]:
         newest = {record.key or b"": record.value for record in self.unmapped}
@@ -170,6 +170,15 @@ def test_checkins_are_acknowledged_before_the_tombstones_are_sent_where_the_reco
 
     shape = [[(r.topic, r.key, r.partition) for r in records] for records in world.sent]
     assert shape == [[(TOPICS["checkins"], b"E1", None)], [(TOPICS["unmapped"], punch(1).event_id.encode(), 3)]]
+
+
+def test_a_check_in_names_the_raw_record_that_waited_unless_an_older_version_let_it_wait_without(world: World) -> None:
+    world.know(ACTIVE, MAPPED)
+    world.wait(punch(1), punch(5))
+    world.unmapped[0].headers = [("x-raw-record", b"3:7")]
+    world.poll()
+
+    assert [dict(record.headers).get("x-raw-record") for record in world.sent[0]] == [b"3:7", None]
 
 
 def test_many_flow_in_batches_and_an_employees_stay_in_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,40 @@
+"""The devices' clocks, as far as they tell the time."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from attendance.event import RawEvent
+from attendance.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+WARN_SECONDS: Final = 60
+
+
+class Clocks:
+    """What was last measured of each device's clock. What a device sends while its clock is off is marked with it."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._off: dict[str, int] = {}
+
+    def measured(self, device_id: str, device_time: datetime, received_at: datetime) -> None:
+        """Take in what a device says the time is; both are UTC. A clock that goes off, or right again, is logged."""
+        skew = round((device_time - received_at).total_seconds())
+        was_off = self._off.pop(device_id, None) is not None
+        if abs(skew) > WARN_SECONDS:
+            self._off[device_id] = skew
+            if not was_off:
+                log.warning("A device's clock is off.", device_id=device_id, seconds_ahead=skew)
+        elif was_off:
+            log.info("A device's clock is right again.", device_id=device_id, seconds_ahead=skew)
+        self._metrics.gauge("punchstream_clocks_off", len(self._off))
+
+    def mark(self, device_id: str, events: Sequence[RawEvent]) -> Sequence[RawEvent]:
+        """The events as they are, or where the device's clock is off with its skew."""
+        skew = self._off.get(device_id)
+        return events if skew is None else [replace(event, clock_skew=skew) for event in events]

@@ -1,0 +1,136 @@
+"""Which protocol answers at an address. Nothing is changed there, and no credential is sent."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+TIMEOUT: Final = 3.0  # seconds for each port
+MAX_ANSWER: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a port was found to be. `adapter` is the one to name in the registry; None where there is none for it."""
+
+    port: int
+    what: str
+    adapter: str | None = None
+    serial: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, cut to a length that no answer to these questions has."""
+
+    status: int
+    challenge: str
+    text: str
+
+    def json(self) -> object:
+        """The body as JSON; None where it is none."""
+        with suppress(ValueError):
+            return httpx.Response(200, text=self.text).json()
+        return None
+
+
+Ask = Callable[[str], Awaitable[Answer | None]]
+"""GET a path; None where what answers does not speak HTTP."""
+Look = Callable[[int, Ask], Awaitable[Finding | None]]
+
+
+async def lan_api(port: int, ask: Ask) -> Finding | None:
+    """The LAN API of HFSECURITY and its relatives, which tells its serial number to everybody."""
+    answer = await ask("/getDeviceKey")
+    match answer.json() if answer else None:
+        case {"success": True, "data": str(serial)}:
+            return Finding(port, "LAN API", "hfsecurity", serial)
+        case {"success": _, "result": _}:
+            return Finding(port, "LAN API", "hfsecurity")
+    return None
+
+
+async def hf_ims(port: int, ask: Ask) -> Finding | None:
+    """The middleware of HFSECURITY, by its port alone: its terminals push."""
+    return Finding(port, "HF-IMS, by its port", "hfsecurity") if await ask("/") else None
+
+
+async def isapi(port: int, ask: Ask) -> Finding | None:
+    """ISAPI of Hikvision, which asks for a digest before it says anything."""
+    answer = await ask("/ISAPI/System/deviceInfo")
+    if answer and ((answer.status == 401 and "digest" in answer.challenge) or "<DeviceInfo" in answer.text):
+        return Finding(port, "ISAPI", "hikvision")
+    return None
+
+
+async def biotime(port: int, ask: Ask) -> Finding | None:
+    """The REST interface of ZKBioTime, which refuses in JSON."""
+    answer = await ask("/iclock/api/terminals/")
+    if answer and answer.status in (401, 403) and isinstance(answer.json(), dict):
+        return Finding(port, "ZKBioTime REST", "zkbiotime")
+    return None
+
+
+def by_port(what: str, adapter: str | None) -> Look:
+    """A protocol that cannot be asked without a session: known by its port alone."""
+
+    async def look(port: int, _ask: Ask) -> Finding | None:
+        return Finding(port, f"{what}, by its port", adapter)
+
+    return look
+
+
+LOOKS: Final[Sequence[tuple[int, Sequence[Look]]]] = (
+    (80, (isapi, biotime)),
+    (443, (isapi, biotime)),
+    (4370, (by_port("ZKTeco TCP", "zkteco_tcp"),)),
+    (5005, (by_port("FkWeb", None),)),
+    (7788, (by_port("WebSocket and JSON", None),)),
+    (7792, (by_port("WebSocket and JSON", None),)),
+    (8000, (isapi, biotime, by_port("the SDK of Hikvision", None))),
+    (8081, (biotime,)),
+    (8090, (lan_api,)),
+    (8098, (biotime,)),
+    (8190, (hf_ims,)),
+)
+TLS_PORTS: Final = frozenset({443})
+
+
+async def probe(host: str, looks: Sequence[tuple[int, Sequence[Look]]] = LOOKS) -> list[Finding]:
+    """What answers at these ports, in their order; a port that nobody listens at is left out."""
+    # Terminals sign for themselves, and nothing secret is sent.
+    async with httpx.AsyncClient(verify=False, trust_env=False, timeout=TIMEOUT) as client:  # noqa: S501 - see above
+        found = await asyncio.gather(*(_look(client, host, port, each) for port, each in looks))
+    return [finding for finding in found if finding is not None]
+
+
+async def _look(client: httpx.AsyncClient, host: str, port: int, looks: Sequence[Look]) -> Finding | None:
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return None
+    writer.close()
+    address = f"[{host}]" if ":" in host else host
+    base = f"{'https' if port in TLS_PORTS else 'http'}://{address}:{port}"
+
+    async def ask(path: str) -> Answer | None:
+        try:
+            async with client.stream("GET", f"{base}{path}") as response:
+                body = bytearray()
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > MAX_ANSWER:
+                        break
+                challenge = response.headers.get("www-authenticate", "").lower()
+                return Answer(response.status_code, challenge, body[:MAX_ANSWER].decode(errors="replace"))
+        except httpx.HTTPError:
+            return None
+
+    for look in looks:
+        if finding := await look(port, ask):
+            return finding
+    return Finding(port, "open, and of no protocol that is known")
