@@ -6,8 +6,6 @@ session is used, and each answer is told by HTTP status and `exc_type`, never by
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -24,7 +22,7 @@ from attendance.errors import (
     TargetUnavailable,
 )
 from attendance.settings import ErpnextSettings
-from attendance.times import now
+from attendance.times import read_retry_after
 
 Filter = tuple[str, str, object]
 Document = dict[str, Any]
@@ -33,7 +31,6 @@ MAX_INSERT_MANY: Final = 200  # Frappe refuses more in one request
 CHECKIN: Final = "Employee Checkin"
 SHIFT_TYPE: Final = "Shift Type"
 EVENT_ID_FIELD: Final = "event_id"
-LONGEST_RETRY_AFTER: Final = 3600.0  # seconds; a wrong clock or proxy must not stop deliveries for days
 
 _BUSY: Final = frozenset({408, 429, 502, 503, 504})
 # Not OperationalError: the database says that of an outage, and of a value that it will not take.
@@ -207,7 +204,7 @@ def _read(response: requests.Response) -> dict[str, Any]:
     if kind == _CHANGED:
         raise TargetChanged(f"{status} {kind}")
     if status in _BUSY or kind in _PASSING:
-        raise TargetUnavailable(f"{status} {kind}", _retry_after(response))
+        raise TargetUnavailable(f"{status} {kind}", read_retry_after(response.headers.get("Retry-After", "")))
     if status == 401:
         raise TargetRefused(f"{status} {kind}: {message}")
     if status == 403:
@@ -227,22 +224,9 @@ def _unreadable(status: int, response: requests.Response) -> Exception:
         return TargetRejected(status, "RequestEntityTooLarge", "")
     if 400 <= status < 500 and status not in _BUSY:
         return TargetRejected(status, str(response.reason), "")
-    return TargetUnavailable(f"{status} {response.reason} without JSON", _retry_after(response))
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    value = response.headers.get("Retry-After", "")
-    try:
-        seconds = float(value) if value.isdecimal() else (_http_date(value) - now()).total_seconds()
-    except ValueError:
-        return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
-
-
-def _http_date(value: str) -> datetime:
-    """Raises ValueError."""
-    moment = parsedate_to_datetime(value)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return TargetUnavailable(
+        f"{status} {response.reason} without JSON", read_retry_after(response.headers.get("Retry-After", ""))
+    )
 
 
 def _message(body: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ skipped hour becomes the same distance after the change.
 """
 
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -20,6 +21,7 @@ _MILLISECONDS_DIGITS = range(12, 14)
 
 _MILLISECONDS: Final = tuple(f".{number:03}Z" for number in range(1000))
 _WHOLE_SECONDS = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+_LONGEST_RETRY_AFTER: Final = 3600.0  # seconds; a wrong clock or proxy must not stop deliveries for days
 # No clock goes back by more, so a change that is further ahead repeats no time that has been.
 _LONGEST_REPEAT: Final = timedelta(hours=3)
 
@@ -85,6 +87,21 @@ def read_device_time(text: str, zone_name: str) -> datetime | None:
         return parsed.astimezone(UTC).replace(microsecond=0)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def read_retry_after(header: str) -> float | None:
+    """The seconds that an HTTP header Retry-After asks for, an hour at most; None where it says nothing."""
+    try:
+        seconds = float(header) if header.isdecimal() else (_http_date(header) - now()).total_seconds()
+    except ValueError:
+        return None
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER)
+
+
+def _http_date(text: str) -> datetime:
+    """Raises ValueError."""
+    moment = parsedate_to_datetime(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def format_seconds(instant: datetime) -> str:
