@@ -16,21 +16,18 @@ from hashlib import sha256
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import uuid4
-from xml.etree.ElementTree import ParseError
 
 import httpx
 import orjson
 import structlog
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
 from attendance.errors import DeviceRefused, InvalidRecord, UnreadableAnswer
 from attendance.event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import earliest_wall_clock, format_seconds, from_wall_clock, parse_utc, read_device_time, zone
-from producers.devices.asking import ask, base_url
 from producers.devices.base import Cursor, Fetch, Heard, Other, Page, Probed, Rejected, Tools
 from producers.devices.hikvision import ACCESS, kept, payload_names, read_record
+from producers.devices.http import HttpAnswer, ask, base_url
 from producers.devices.punch import invalid
 from producers.devices.windows import windows
 
@@ -49,6 +46,10 @@ _BEGINNING: Final = datetime(1970, 1, 2, tzinfo=UTC)
 _END: Final = datetime(2037, 12, 31, tzinfo=UTC)
 _LOST_CLOCK: Final = datetime(2020, 1, 1, tzinfo=UTC)
 """What is dated before was punched after a terminal had lost its clock, and can come at any time."""
+
+
+_ERRORS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_NOT_SUPPORTED: Final = "notSupport"
 
 
 class _BadParameters(UnreadableAnswer):
@@ -256,7 +257,7 @@ class _Isapi:
 
     async def info(self) -> Mapping[str, str]:
         """Who it is."""
-        return _leaves(self.device, await self._ask("GET", "/ISAPI/System/deviceInfo"))
+        return _leaves(await self._ask("GET", "/ISAPI/System/deviceInfo"))
 
     async def check_serial(self) -> None:
         """That it is the terminal of the entry, where that has a serial number: another may have its address by now."""
@@ -270,7 +271,7 @@ class _Isapi:
 
     async def clock(self) -> _Clock:
         """Its clock."""
-        told = _leaves(self.device, await self._ask("GET", "/ISAPI/System/time")).get("localTime", "")
+        told = _leaves(await self._ask("GET", "/ISAPI/System/time")).get("localTime", "")
         time = read_device_time(told, self.device.timezone)
         if time is None:
             raise UnreadableAnswer(f"{self.device.device_id}: its clock cannot be read")
@@ -283,9 +284,9 @@ class _Isapi:
     async def most_results(self) -> int:
         """How many records it gives at once; as many as all firmware does where it does not say."""
         try:
-            response = await self._ask("GET", "/ISAPI/AccessControl/AcsEvent/capabilities?format=json")
-            most = orjson.loads(response.content)["AcsEvent"]["AcsEventCond"]["maxResults"]["@max"]
-        except (UnreadableAnswer, ValueError, LookupError, TypeError):
+            answer = await self._ask("GET", "/ISAPI/AccessControl/AcsEvent/capabilities?format=json")
+            most = answer.json()["AcsEvent"]["AcsEventCond"]["maxResults"]["@max"]
+        except (UnreadableAnswer, LookupError, TypeError):
             return PAGE
         return most if isinstance(most, int) and 0 < most < PAGE else PAGE
 
@@ -328,11 +329,7 @@ class _Isapi:
         """The next page of a search, into it. At its end, it has to be as many as the terminal says."""
         condition = {**search.condition, "searchResultPosition": len(search.rows)}
         url = "/ISAPI/AccessControl/AcsEvent?format=json"
-        response = await self._ask("POST", url, json={"AcsEventCond": condition})
-        try:
-            answer = orjson.loads(response.content)
-        except orjson.JSONDecodeError as error:
-            raise self._wrong(f"no JSON: {error}") from error
+        answer = (await self._ask("POST", url, json={"AcsEventCond": condition})).json()
         match answer:
             case {
                 "AcsEvent": {"responseStatusStrg": str(status), "numOfMatches": int(count), "totalMatches": int(total)}
@@ -347,22 +344,24 @@ class _Isapi:
         if len(search.rows) > total or (len(search.rows) < total if not search.more else not rows):
             raise self._wrong(f"{len(search.rows)} records where it says {total}")
 
-    async def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+    async def _ask(self, method: str, path: str, **options: Any) -> HttpAnswer:
+        device_id, url = self.device.device_id, self._url.join(path)
         try:
-            response = await ask(self._http, self.device, method, self._url.join(path), auth=self._auth, **request)
+            answer = await ask(self._http, device_id, method, url, accept=_ERRORS, auth=self._auth, **options)
         except (KeyError, ValueError, NotImplementedError) as error:  # what httpx makes of a strange challenge
-            raise self._wrong(f"its challenge cannot be answered: {error!r}") from error
-        if response.status_code == HTTPStatus.OK:
-            return response
-        kind = _sub_status(response.content)
-        named = f"{self.device.device_id}: {path.partition('?')[0]}: {response.status_code} {kind}".rstrip()
-        if response.status_code == HTTPStatus.UNAUTHORIZED:
-            raise DeviceRefused(f"{named}: it refuses the credentials, and locks the account if it is asked on")
-        if kind == "notSupport" or response.status_code == HTTPStatus.NOT_FOUND:
-            raise DeviceRefused(f"{named}: it cannot be searched for events; let it push")
-        if response.status_code == HTTPStatus.FORBIDDEN:
-            raise DeviceRefused(f"{named}: the account may not do this, or is locked")
-        raise (_BadParameters if response.status_code == HTTPStatus.BAD_REQUEST else UnreadableAnswer)(named)
+            raise self._wrong(f"its challenge cannot be answered: {type(error).__name__}") from error
+        if answer.status not in _ERRORS:
+            return answer
+        kind = _sub_status(answer.body)
+        named = f"{answer.asked}: {answer.status} {kind}".rstrip()
+        match answer.status:
+            case HTTPStatus.UNAUTHORIZED:
+                raise DeviceRefused(f"{named}: it refuses the credentials, and locks the account if it is asked on")
+            case HTTPStatus.BAD_REQUEST if kind != _NOT_SUPPORTED:
+                raise _BadParameters(named)
+            case HTTPStatus.FORBIDDEN if kind != _NOT_SUPPORTED:
+                raise DeviceRefused(f"{named}: the account may not do this, or is locked")
+        raise DeviceRefused(f"{named}: it cannot be asked for this; let it push")
 
     def _wrong(self, message: str) -> UnreadableAnswer:
         return UnreadableAnswer(f"{self.device.device_id}: {message}")
@@ -387,13 +386,9 @@ def _offset(text: str) -> tzinfo | None:
         return None
 
 
-def _leaves(device: Device, response: httpx.Response) -> Mapping[str, str]:
+def _leaves(answer: HttpAnswer) -> Mapping[str, str]:
     """The texts of an XML document's elements that stand right under its root."""
-    try:
-        root = fromstring(response.content, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
-        raise UnreadableAnswer(f"{device.device_id}: no XML: {error}") from error
-    return {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in root}
+    return {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in answer.xml()}
 
 
 def _sub_status(content: bytes) -> str:

@@ -119,7 +119,7 @@ def test_a_large_memory_is_read_in_windows_and_any_of_their_cursors_loses_nothin
     terminal = terminal_with(punches(1_500, step=600))
 
     async def body(pull: Pull) -> None:
-        for _ in range(9):
+        for _ in range(30):
             await pull.fetch(pages=1)
         assert set(pull.users()) == {punch.user for punch in terminal.memory}
         assert len(pull.events) < 1_520
