@@ -26,6 +26,7 @@ PULL_ADAPTERS: Final[Mapping[str, str]] = {
     "hfsecurity": "producers.devices.hfsecurity_pull:HfSecurityPull",
     "hikvision": "producers.devices.hikvision_pull:HikvisionPull",
     "sql": "producers.devices.sql:Sql",
+    "zkbiotime": "producers.devices.zkbiotime:ZkBioTime",
     "zkteco_tcp": "producers.devices.zkteco_tcp:ZktecoTcp",
 }
 FILE_ADAPTERS: Final[Mapping[str, str]] = {}

@@ -22,6 +22,7 @@ PULL_TERMINALS: Final[Mapping[str, str]] = {
     "hfsecurity": "sandbox.terminals.hfsecurity:LanDevice",
     "hikvision": "sandbox.terminals.hikvision:AskedTerminal",
     "sql": "sandbox.terminals.sql:Sql",
+    "zkbiotime": "sandbox.terminals.zkbiotime:BioTimeServer",
     "zkteco_tcp": "sandbox.terminals.zkteco_tcp:ZktecoTcp",
 }
 FILE_WRITERS: Final[Mapping[str, str]] = {}
