@@ -295,17 +295,42 @@ def test_what_was_punched_after_the_clock_was_lost_is_found_and_not_given_twice(
 
 
 def test_what_was_punched_after_the_clock_was_put_back_is_found() -> None:
-    terminal = terminal_with(punches(3), clock_off=timedelta(hours=2))
+    wall = datetime.now(ZoneInfo("Asia/Riyadh")).replace(tzinfo=None, microsecond=0)
+    terminal = terminal_with(punches(3, wall + timedelta(minutes=110)), clock_off=timedelta(hours=2))
 
     async def body(pull: Pull) -> None:
         await pull.fetch()
         terminal.clock_off = timedelta(0)
-        wall = datetime.now(ZoneInfo("Asia/Riyadh")).replace(tzinfo=None)
         terminal.memory += punches(1, wall - timedelta(minutes=1), first=4)
         await pull.fetch()
-        assert pull.users()[3:] == ["000004"]
+        await pull.fetch()
+        assert pull.users() == ["000001", "000002", "000003", "000004"]
 
     pulling(terminal, body)
+
+
+def test_a_punch_that_is_dated_ahead_hides_nothing_that_follows_it() -> None:
+    wall = datetime.now(ZoneInfo("Asia/Riyadh")).replace(tzinfo=None, microsecond=0)
+    terminal = terminal_with([*punches(1), *punches(1, wall + timedelta(days=400), first=2)])
+
+    async def body(pull: Pull) -> None:
+        await pull.fetch()
+        terminal.memory += punches(1, wall - timedelta(minutes=1), first=3)
+        await pull.fetch()
+        await pull.fetch()
+        assert pull.users() == ["000001", "000002", "000003"]
+
+    pulling(terminal, body)
+
+
+def test_a_search_that_gives_a_record_twice_is_no_answer() -> None:
+    row = {"major": 5, "minor": 75, "time": "2026-01-01T08:00:02+03:00", "employeeNoString": "7", "serialNo": 900}
+
+    async def body(pull: Pull) -> None:
+        with pytest.raises(UnreadableAnswer, match="twice"):
+            await pull.fetch()
+
+    pulling(terminal_with([], extra=[row, row]), body)
 
 
 def test_numbers_that_begin_again_hide_nothing() -> None:
