@@ -14,6 +14,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, UnreadableAnswer
+from attendance.registry import Device
 from attendance.times import read_retry_after
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
@@ -150,3 +151,19 @@ def _failure(asked: str, response: httpx.Response) -> DeviceRefused | DeviceUnav
     if status >= 500 or status in _NOT_NOW:
         return DeviceUnavailable(f"{asked}: {status}", read_retry_after(response.headers.get("retry-after", "")))
     return UnreadableAnswer(f"{asked}: {status}")
+
+
+def base_url(device: Device) -> httpx.URL:
+    """Where an entry's `host` and `port` are; its option `tls: true` makes it HTTPS.
+
+    Raises:
+        DeviceRefused: it names no host, or none that could be one.
+    """
+    if device.host is None:
+        raise DeviceRefused(f"{device.device_id}: its entry names no host")
+    try:
+        return httpx.URL(
+            scheme="https" if device.options.get("tls") is True else "http", host=device.host, port=device.port
+        )
+    except httpx.InvalidURL as error:
+        raise DeviceRefused(f"{device.device_id}: host: {error}") from error
