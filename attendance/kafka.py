@@ -215,13 +215,7 @@ class Producer:
                     ]
                 else:
                     acknowledgements += [await _enqueue(producer, record, partition) for record in members]
-            first: dict[tuple[str, int], int] = {}
-            # All of them, also after the first failure: none may stay unobserved.
-            for result in await asyncio.gather(*acknowledgements, return_exceptions=True):
-                if isinstance(result, BaseException):
-                    raise result
-                first.setdefault((result.topic, result.partition), result.offset)
-            return first
+            return await _first_offsets(acknowledgements)
         except MessageSizeTooLargeError as error:
             raise InvalidRecord(Reason.INVALID_EVENT, f"larger than {MAX_RECORD_BYTES} bytes") from error
         except KafkaError as error:
@@ -259,6 +253,25 @@ class Producer:
             await _stop_quietly(producer)
         for task in self._sending:
             task.cancel()
+
+
+async def _first_offsets(
+    acknowledgements: Iterable[Awaitable[RecordMetadata]],
+) -> dict[tuple[str, int], int]:
+    """The first offset in each topic and partition, once every one is in. Raises the first error, then too."""
+    first: dict[tuple[str, int], int] = {}
+    failure: Exception | None = None
+    # In turn, which costs half of what `gather` does; all of them, for none may stay unobserved.
+    for acknowledgement in acknowledgements:
+        try:
+            result = await acknowledgement
+        except Exception as error:  # noqa: BLE001 - raised below
+            failure = failure or error
+        else:
+            first.setdefault((result.topic, result.partition), result.offset)
+    if failure is not None:
+        raise failure
+    return first
 
 
 async def _by_partition(
@@ -392,15 +405,15 @@ async def follow(
 
 
 @dataclass(frozen=True, slots=True)
-class Partitions:
-    """The partitions of a topic that one member of a consumer group has, of so many in all."""
+class Assignment:
+    """The partitions of a topic that one member of a consumer group has, and how many there are in all."""
 
-    ours: frozenset[int]
-    count: int
+    partitions: frozenset[int]
+    total: int
 
-    def hold(self, key: bytes) -> bool:
-        """Whether records of this key are in one of them."""
-        return _partition_of(key, self.count) in self.ours
+    def has(self, key: bytes) -> bool:
+        """Whether a record with this key is, or would be, in one of them."""
+        return _partition_of(key, self.total) in self.partitions
 
 
 class Share(Protocol):
@@ -412,11 +425,8 @@ class Share(Protocol):
     def take(self, record: ConsumerRecord) -> None:
         """Take in one record."""
 
-    async def caught_up(self, partitions: Partitions) -> None:
-        """Act on what is held of these partitions, which are this member's.
-
-        Called between reads, once all that was there at the assignment has been taken in.
-        """
+    async def caught_up(self) -> None:
+        """Act on what is held. Called between reads, once all that was there at the assignment has been taken in."""
 
 
 class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -433,12 +443,20 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
         self.is_new = True
 
 
-async def follow_share(settings: KafkaSettings, topic: str, group: str, share: Share, *, client_id: str) -> None:
+async def follow_share(
+    settings: KafkaSettings,
+    topic: str,
+    group: str,
+    share: Share,
+    *,
+    client_id: str,
+    assigned: Callable[[Assignment], object] | None = None,
+) -> None:
     """Keep `share` fed with the partitions of a compacted topic that this member of the group has, for ever.
 
     No offset is ever committed, so each assignment begins at the first record of each partition. `caught_up` is called
     about twice a second, or after each batch of records; no record is taken in while it runs, but `lost` may be called.
-    Where Kafka is not there it is waited for.
+    Before its first call for an assignment `assigned` is told which that is. Where Kafka is not there it is waited for.
     """
     while True:
         consumer = create_consumer(settings, client_id=client_id, group=group)
@@ -454,13 +472,16 @@ async def follow_share(settings: KafkaSettings, topic: str, group: str, share: S
                 try:
                     if rebalance.is_new:
                         rebalance.is_new = False
-                        missing = dict(await consumer.end_offsets(list(consumer.assignment())))
+                        partitions = consumer.assignment()
+                        missing = dict(await consumer.end_offsets(list(partitions)))
+                        if assigned is not None:
+                            total = len(consumer.partitions_for_topic(topic) or ())
+                            assigned(Assignment(frozenset(tp.partition for tp in partitions), total))
                     missing = {tp: end for tp, end in missing.items() if await consumer.position(tp) < end}
                 except IllegalStateError:  # not ours any more: a rebalance is under way
                     continue
                 if not missing and not rebalance.is_new:
-                    ours = frozenset(tp.partition for tp in consumer.assignment())
-                    await share.caught_up(Partitions(ours, len(consumer.partitions_for_topic(topic) or ())))
+                    await share.caught_up()
         except (KafkaError, KafkaUnavailable) as error:
             log.warning("Kafka is waited for.", topic=topic, error=str(error))
             share.lost()

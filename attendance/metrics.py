@@ -28,9 +28,10 @@ Name = Literal[
     "punchstream_shift_complete_timestamp_seconds",
     "punchstream_other_events_total",
     "punchstream_clocks_off",
-    "punchstream_fetches_total",
-    "punchstream_fetch_seconds",
-    "punchstream_asked_devices",
+    "punchstream_pulls_total",
+    "punchstream_pull_seconds",
+    "punchstream_pull_devices",
+    "punchstream_pull_behind_timestamp_seconds",
 ]
 
 
@@ -81,10 +82,23 @@ TABLE: Final[Mapping[Name, _Metric]] = {
     "punchstream_other_events_total": _Metric(
         Counter, "What devices sent that is no punch, and Kafka acknowledged.", ("adapter", "kind")
     ),
-    "punchstream_fetches_total": _Metric(Counter, "Fetches from devices that are asked.", ("adapter", "result")),
-    "punchstream_fetch_seconds": _Metric(Histogram, "One fetch from a device, until Kafka has all of it."),
-    "punchstream_asked_devices": _Metric(Gauge, "Devices that are asked, by how their last fetch went.", ("state",)),
     "punchstream_clocks_off": _Metric(Gauge, "Devices whose clock is off by more than a minute, by what they say."),
+    "punchstream_pulls_total": _Metric(
+        Counter,
+        "Times that a device was asked: for what is new, or by the nightly sweep.",
+        ("adapter", "kind", "result"),
+    ),
+    "punchstream_pull_seconds": _Metric(
+        Histogram, "From the first question to a device to its last page in Kafka.", ("adapter",)
+    ),
+    "punchstream_pull_devices": _Metric(
+        Gauge, "Devices that this process asks, by what became of the last time.", ("state",)
+    ),
+    "punchstream_pull_behind_timestamp_seconds": _Metric(
+        Gauge,
+        "When a device that is behind last answered, seconds since the epoch; the hundred that are behind most.",
+        ("device_id",),
+    ),
 }
 
 

@@ -155,23 +155,38 @@ class PushSettings(_Group):
 
 
 class PullSettings(_Group):
-    """The way in by asking."""
+    """The devices that are asked."""
 
     model_config = SettingsConfigDict(env_prefix="PULL_")
 
     interval: Seconds = Field(
-        60, ge=1, description="Between two fetches of a device that names no interval of its own."
+        60, ge=1, description="Between two times that a device is asked, where its registry entry does not say."
     )
-    concurrency: int = Field(64, ge=1, le=1000, description="Devices that are being asked at a time, in one process.")
-    timeout: Seconds = Field(20, gt=0, description="Longest wait for a device's next page.")
-    retry_max: Seconds = Field(900, gt=0, description="Longest pause before a device that fails is asked again.")
+    concurrency: int = Field(
+        64,
+        ge=1,
+        le=1000,
+        description="Devices asked at a time that answered when last asked; as many again of those that did not.",
+    )
+    connect_timeout: Seconds = Field(5, gt=0, description="How long a connection to a device may take.")
+    answer_timeout: Seconds = Field(15, gt=0, description="How long a device may be silent in the middle of an answer.")
+    page_timeout: Seconds = Field(
+        60, gt=0, description="How long a device may take for each page of records, whatever it says meanwhile."
+    )
+    retry_max: Seconds = Field(
+        600, gt=0, description="Longest pause before a device that does not answer is asked again, with full jitter."
+    )
     refused_pause: Seconds = Field(
-        1800, gt=0, description="Pause after a device refused its password: terminals lock accounts."
+        1800,
+        gt=0,
+        description="Before a device that refuses our credentials is asked again. A change of its entry ends it.",
     )
     sweep_days: int = Field(
-        3, ge=1, le=90, description="How far back each device is read once a night, for records it uploaded late."
+        3, ge=1, le=90, description="How far back each device is read again at night, for what was uploaded late."
     )
-    max_in_flight: int = Field(33_554_432, ge=1024, description="Bytes that may wait for Kafka's acknowledgement.")
+    ssl_cafile: Path | None = Field(
+        None, description="Certificates to trust in devices that speak HTTPS, instead of the system's own."
+    )
 
 
 class StreamSettings(_Group):

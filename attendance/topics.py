@@ -19,6 +19,7 @@ Name = Literal[
     "sequences",
     "other_events",
     "cursors",
+    "terminals",
     "probe",
 ]
 
@@ -32,6 +33,8 @@ class Topic:
     """One topic as it is created.
 
     `partitions` None means the setting `KAFKA_PARTITIONS`, `retention_ms` None the setting `KAFKA_RETENTION_DAYS`.
+    `segment_bytes` is for a compacted topic that is read from its beginning again and again: only closed segments are
+    compacted. None leaves it to the broker.
     """
 
     suffix: str
@@ -41,6 +44,7 @@ class Topic:
     keeps_forever: bool = False
     partitions: int | None = None
     retention_ms: int | None = None
+    segment_bytes: int | None = None
 
 
 TABLE: Final[Mapping[Name, Topic]] = {
@@ -77,7 +81,17 @@ TABLE: Final[Mapping[Name, Topic]] = {
         partitions=1,
     ),
     "other_events": Topic("other-events.v1", "device_id", "what devices sent that is no punch: strangers, doors"),
-    "cursors": Topic("cursors.v1", "device_id", "how far each device that is asked has been read", "compact"),
+    # Each pull process reads its partitions at every rebalance.
+    "cursors": Topic(
+        "cursors.v1", "device_id", "up to where each device was asked", "compact", segment_bytes=4 * 1024 * 1024
+    ),
+    "terminals": Topic(
+        "terminals.v1",
+        "kind, device_id; kind, device_id, command; or kind, adapter, serial",
+        "stamps, commands, and serial numbers that wait for approval",
+        "compact",
+        partitions=1,
+    ),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
     "probe": Topic("probe.v1", "none", "what readiness checks wrote", partitions=1, retention_ms=HOUR_MS),
 }
@@ -100,11 +114,14 @@ def _full_name(prefix: str, name: Name) -> str:
 
 
 def topic_configs(topic: Topic, retention_days: int) -> dict[str, str]:
-    """The topic's configuration at the broker: cleanup, retention in milliseconds, timestamps."""
+    """The topic's configuration at the broker: cleanup, retention in milliseconds, timestamps, segments."""
     # A compacted topic keeps the newest value of each key for ever.
     forever = topic.keeps_forever or topic.cleanup == "compact"
-    return {
+    configs = {
         "cleanup.policy": topic.cleanup,
         "retention.ms": str(FOREVER if forever else topic.retention_ms or retention_days * DAY_MS),
         "message.timestamp.type": "CreateTime",
     }
+    if topic.segment_bytes is not None:
+        configs["segment.bytes"] = str(topic.segment_bytes)
+    return configs

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench.cluster import Cluster, TopicSet, cluster
 from bench.events import Workload
-from bench.measure import resident_bytes
+from bench.measure import cpu_seconds, resident_bytes
 from bench.results import Row, save
 from bench.runs import Bench, joined
 from bench.subjects import PUNCHSTREAM, Subject
@@ -48,24 +48,26 @@ async def remember(kafka: Cluster, store: str, punches: int, mapped: int, seed: 
         with stream.process(topics, workload) as process:
             await joined(topics, stream, [process])
             run = await Bench(stream, topics, [process]).work_off(workload.new(0, punches), punches)
-        seconds, resident = await recovery(topics, stream, workload, punches)
+        seconds, cpu, resident = await recovery(topics, stream, workload, punches)
         row = {
             "remembered": punches,
             "CPU µs/event": run.cpu_microseconds,
             "RSS MB after processing": run.resident / 1e6,
             "RSS MB after recovery": resident / 1e6,
             "first decision s": seconds,
+            "first decision CPU s": cpu,
         }
         if store == "rocksdb":
             row["disk MB"] = sum(file.stat().st_size for file in _directory(topics).rglob("*") if file.is_file()) / 1e6
             shutil.rmtree(_directory(topics))
-            row["first decision s, disk lost"], _ = await recovery(topics, stream, workload, punches + 1)
+            lost, cpu, _ = await recovery(topics, stream, workload, punches + 1)
+            row |= {"first decision s, disk lost": lost, "first decision CPU s, disk lost": cpu}
     console.print(f"  {store}: {row}")
     return row
 
 
-async def recovery(topics: TopicSet, stream: Subject, workload: Workload, known: int) -> tuple[float, int]:
-    """Seconds from the start of a process until it has decided one new punch, and its memory then, in bytes."""
+async def recovery(topics: TopicSet, stream: Subject, workload: Workload, known: int) -> tuple[float, float, int]:
+    """Seconds of the clock and of CPU from the start of a process to its first check-in; its memory then, in bytes."""
     before = await topics.count("checkins")
     await topics.punches(workload.new(known, 1))
     started = time.monotonic()
@@ -74,7 +76,7 @@ async def recovery(topics: TopicSet, stream: Subject, workload: Workload, known:
             if time.monotonic() - started > _TIMEOUT_SECONDS:
                 raise TimeoutError(process.log_tail())
             await asyncio.sleep(0.02)
-        return time.monotonic() - started, resident_bytes([process.pid])
+        return time.monotonic() - started, cpu_seconds([process.pid]), resident_bytes([process.pid])
 
 
 async def main() -> None:
@@ -93,8 +95,10 @@ async def main() -> None:
             for when in ("processing", "recovery"):
                 bytes_more = (many[f"RSS MB after {when}"] - few[f"RSS MB after {when}"]) * 1e6
                 many[f"bytes a punch after {when}"] = bytes_more / more
-            first_decision = "first decision s, disk lost" if store == "rocksdb" else "first decision s"
-            many["recovered punches/s"] = more / max(0.001, many[first_decision] - few[first_decision])
+            lost = ", disk lost" if store == "rocksdb" else ""
+            for unit in ("s", "CPU s"):
+                taken = many[f"first decision {unit}{lost}"] - few[f"first decision {unit}{lost}"]
+                many[f"recovered punches/{unit}"] = more / max(0.001, taken)
             save("state", store, [few, many], seed=arguments.seed, parameters=vars(arguments))
 
 

@@ -1,34 +1,45 @@
-"""Cursors: where each device that is asked goes on, and the wire format of the cursors topic."""
+"""Up to where each device was asked, in a compacted topic: written once Kafka has all that was fetched up to there."""
 
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 
 import orjson
+import structlog
 
+from attendance.dead_letter import Record
 from attendance.errors import InvalidRecord, Reason
 from attendance.event import decode_object, text
-from producers.devices.base import Cursor
+from attendance.kafka import OutRecord, Producer
+from attendance.registry import Device
+from attendance.times import format_milliseconds, format_seconds, parse_utc
+from producers.devices.base import Cursor, PullAdapter
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """How far a device has been read. It is written after Kafka has acknowledged everything before it.
+class SavedCursor:
+    """Where to go on with one device. Times are UTC.
 
-    `cursor` is understood by the adapter of that name and version alone; None begins anew. `swept_on` is the day, by
-    the device's own calendar, of the last sweep for late records.
+    `cursor` is the adapter's own; `adapter`, `version` and `serial` say whose and of which device it is.
+    `complete_until` is the newest claim that came with a page. `swept_at` is when the nightly sweep last began that
+    went through, or the first fetch of all. `at` is the server's clock.
     """
 
     device_id: str
     adapter: str
     version: str
-    cursor: Cursor | None = field(default=None)
-    swept_on: date | None = None
+    serial: str | None
+    cursor: Cursor
+    at: datetime
+    complete_until: datetime | None = None
+    swept_at: datetime | None = None
 
     @property
     def key(self) -> bytes:
-        """The record key. By its partition a device belongs to one member of the group."""
-        return self.device_id.encode()
+        """The record key."""
+        return key_of(self.device_id)
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
@@ -37,8 +48,11 @@ class Position:
                 "device_id": self.device_id,
                 "adapter": self.adapter,
                 "version": self.version,
+                "serial": self.serial,
                 "cursor": self.cursor,
-                "swept_on": self.swept_on,
+                "at": format_milliseconds(self.at),
+                "complete_until": None if self.complete_until is None else format_seconds(self.complete_until),
+                "swept_at": None if self.swept_at is None else format_seconds(self.swept_at),
             }
         )
 
@@ -51,15 +65,83 @@ class Position:
         """
         data = decode_object(value)
         try:
-            cursor, swept_on = data["cursor"], data["swept_on"]
-            if cursor is not None and not isinstance(cursor, dict):
-                raise TypeError(f"a cursor is an object, not {type(cursor).__name__}")
+            cursor = data["cursor"]
+            if not isinstance(cursor, dict):
+                raise TypeError("the cursor is no object")
+            until, swept_at = data.get("complete_until"), data.get("swept_at")
             return cls(
                 device_id=text(data, "device_id"),
                 adapter=text(data, "adapter"),
                 version=text(data, "version"),
+                serial=data.get("serial"),
                 cursor=cursor,
-                swept_on=None if swept_on is None else date.fromisoformat(swept_on),
+                at=parse_utc(data["at"]),
+                complete_until=None if until is None else parse_utc(until),
+                swept_at=None if swept_at is None else parse_utc(swept_at),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a cursor: {error!r}") from error
+
+    def fits(self, device: Device, adapter: PullAdapter) -> bool:
+        """Whether it was written by this adapter, in this version, of the terminal that the entry now means."""
+        return (self.adapter, self.version, self.serial) == (adapter.name, adapter.version, device.serial)
+
+
+def key_of(device_id: str) -> bytes:
+    """The key of a device's records, which also decides which process asks it."""
+    return device_id.encode()
+
+
+class Cursors:
+    """The cursors of this process's share of the fleet, as the topic has them.
+
+    A process that lost a device may still write its last cursor over that of its successor. Then somebody fetches what
+    is there already, and the repeats are removed downstream: a cursor may be behind, it is never ahead.
+    """
+
+    def __init__(self, producer: Producer, topic: str) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._saved: dict[bytes, SavedCursor] = {}
+
+    def take(self, record: Record) -> None:
+        """Take in one record of the topic; one without a value has the device read from its beginning.
+
+        So does one that cannot be read, which is logged.
+        """
+        self._saved.pop(record.key or b"", None)
+        if record.value is None:
+            return
+        try:
+            saved = SavedCursor.decode(record.value)
+        except InvalidRecord as error:
+            log.error("A cursor cannot be read.", key=record.key, error=error.message)
+            return
+        self._saved[saved.key] = saved
+
+    def forget(self) -> None:
+        """Forget all of them: others may write them from now on."""
+        self._saved.clear()
+
+    def of(self, device: Device, adapter: PullAdapter) -> SavedCursor | None:
+        """Where to go on with a device; None where all that it has is to be fetched."""
+        saved = self._saved.get(key_of(device.device_id))
+        if saved is None or saved.fits(device, adapter):
+            return saved
+        log.warning(
+            "A cursor is of another adapter or terminal; the device is read from its beginning.",
+            device_id=device.device_id,
+            adapter=saved.adapter,
+            version=saved.version,
+            serial=saved.serial,
+        )
+        return None
+
+    async def save(self, saved: SavedCursor) -> None:
+        """Return when Kafka has it. Assumes that Kafka has everything that was fetched up to there.
+
+        Raises:
+            KafkaUnavailable: it may be there or not.
+        """
+        await self._producer.send(OutRecord(self._topic, saved.key, saved.encode()))
+        self._saved[saved.key] = saved

@@ -19,7 +19,7 @@ from attendance.kafka import create_topics
 from attendance.registry import Registry, hash_token
 from attendance.settings import GROUPS, CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import format_seconds, now
-from producers.pull import is_asked
+from producers.pull import sources
 from punchstream.erpnext import ensure_event_id_field
 from punchstream.settings import is_set
 from punchstream.stages import COMPLETENESS, PULL, STAGES, Stages
@@ -76,11 +76,11 @@ def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
         group.load()  # so that a wrong setting ends the start in one line, not each stage in its own log
     asyncio.run(create_topics(KafkaSettings.load()))
     registry = Registry(CommonSettings.load().punchstream_devices)
-    names = STAGES
-    if any(is_asked(device) for device in registry):
-        names = (PULL, *names)
-    if registry.shifts:
-        names = (COMPLETENESS, *names)
+    names = (
+        *((COMPLETENESS,) if registry.shifts else ()),
+        *STAGES,
+        *((PULL,) if sources(registry) else ()),
+    )
     stages = stack.enter_context(Stages(directory, names))
     console.print(f"Running {', '.join(names)}; their logs are in {directory}/.")
     console.print(f"Punches: POST {stages.url}/v1/events")

@@ -17,7 +17,7 @@ from attendance.checkin import Checkin
 from attendance.dead_letter import Record
 from attendance.errors import InvalidRecord, Reason
 from attendance.event import RAW_RECORD
-from attendance.kafka import OutRecord, Partitions, Producer, send_until_acknowledged
+from attendance.kafka import OutRecord, Producer, send_until_acknowledged
 from attendance.metrics import Metrics
 from attendance.outcomes import Waiting
 from attendance.registry import Device
@@ -120,7 +120,7 @@ class Release:
         self._counts[waiting.reason] += 1
         self._unjudged.add(key)
 
-    async def caught_up(self, partitions: Partitions) -> None:  # noqa: ARG002 - what is held is of these
+    async def caught_up(self) -> None:
         """Release every punch that need not wait any more: an employee's in the order of their event times."""
         ready = sorted(await self._ready(), key=lambda each: (each.checkin.employee, each.checkin.event_time))
         for start in range(0, len(ready), BATCH):

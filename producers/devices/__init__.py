@@ -19,6 +19,7 @@ PUSH_ADAPTERS: Final[Mapping[str, str]] = {
     "hfsecurity": "producers.devices.hfsecurity:HfSecurity",
     "hikvision": "producers.devices.hikvision:Hikvision",
     "json": "producers.devices.json_v1:JsonV1",
+    "zkteco_adms": "producers.devices.zkteco_adms:ZktecoAdms",
 }
 PULL_ADAPTERS: Final[Mapping[str, str]] = {
     "biotime_sql": "producers.devices.biotime_sql:BioTimeSql",

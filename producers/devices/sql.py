@@ -95,11 +95,14 @@ class Sql(SqlAdapter):
         return Probed(None, Heard())
 
     async def _by_sequence(self, wanted: Fetch, options: QueryOptions, database: Database) -> AsyncIterator[Page]:
-        reached = Position.from_cursor(wanted.cursor, wanted.now) if wanted.cursor else Position()
+        # The cursor of the entry's other mode, before it was changed, is none of this one.
+        known = wanted.cursor if wanted.cursor is not None and "last" in wanted.cursor else None
+        reached = Position() if known is None else Position.from_cursor(known, wanted.now)
+        since = _since(wanted, first=reached == Position())
         position = reached if wanted.since is None else Position()
         floor, full = position.floor, True
         while full:
-            rows = await self._rows(database, options, floor, _since(wanted), PAGE_ROWS)
+            rows = await self._rows(database, options, floor, since, PAGE_ROWS)
             numbers = numbers_of(rows, "sequence")
             if numbers and numbers[0] <= floor:
                 raise DeviceRefused("options: query: must give only records whose sequence is above :cursor")
@@ -113,16 +116,16 @@ class Sql(SqlAdapter):
             floor = numbers[-1] if numbers else floor
 
     async def _by_time(self, wanted: Fetch, options: QueryOptions, database: Database) -> AsyncIterator[Page]:
-        reached = datetime.fromisoformat(wanted.cursor["time"]) if wanted.cursor else _BEGINNING
-        if wanted.since is None and wanted.cursor:
-            start = max(reached, _BEGINNING + timedelta(minutes=options.overlap)) - timedelta(minutes=options.overlap)
-        else:
-            start = _since(wanted)
+        known = None if wanted.cursor is None else wanted.cursor.get("time")
+        reached = _BEGINNING if known is None else datetime.fromisoformat(known)
+        since = _since(wanted, first=reached == _BEGINNING)
+        overlap = timedelta(minutes=options.overlap)
+        start = since if since > _BEGINNING or reached < _BEGINNING + overlap else reached - overlap
         # A clock that ran ahead must not take the cursor to where nothing is found any more.
         latest = to_wall_clock(wanted.now, wanted.source.timezone)
         limit, full = PAGE_ROWS, True
         while full:
-            rows = await self._rows(database, options, start, _since(wanted), limit)
+            rows = await self._rows(database, options, start, since, limit)
             times = [at for at in (_wall_clock(row["time"]) for row in rows) if at is not None]
             if any(before > after for before, after in pairwise(times)):
                 raise UnreadableAnswer("rows are not in the order of time")
@@ -159,14 +162,13 @@ class Sql(SqlAdapter):
         return Columns("user", "time", "direction", "sequence", "serial", tuple(self._payload_fields))
 
 
-def _since(wanted: Fetch) -> datetime:
-    """What `:since` is: nothing before it is wanted."""
+def _since(wanted: Fetch, *, first: bool) -> datetime:
+    """What `:since` is: nothing dated before it is wanted."""
     if wanted.since is not None:
         return any_zone(wanted.since)
     installed_on = wanted.source.installed_on
-    if wanted.cursor is None and installed_on is not None:
-        return datetime.combine(installed_on, time.min)
-    return _BEGINNING
+    # Later on, a time before that day is a wrong clock's, which is for the stream to say.
+    return datetime.combine(installed_on, time.min) if first and installed_on is not None else _BEGINNING
 
 
 def _wall_clock(value: object) -> datetime | None:

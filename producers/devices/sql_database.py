@@ -151,11 +151,8 @@ def _plain(value: object) -> str | int | float | bool | None:
             return value.isoformat()
         case Decimal() if value.is_finite() and value == value.to_integral_value() and abs(value) < _INT64:
             return int(value)
-        case Decimal():
-            return str(value)
-        case int() if abs(value) >= _INT64:
-            return str(value)
-        case str() | int() | float():
+        case int() if abs(value) < _INT64:
             return value
-        case _:
-            return None
+        case Decimal() | int():
+            return str(value)
+    return value if isinstance(value, str | float) else None

@@ -64,8 +64,11 @@ class TableAdapter(SqlAdapter):
         newest = await self._newest(database, names)
         for name in names:
             position = positions.get(name, Position())
-            if since is not None or newest[name] < position.last:
+            if since is not None:
                 position = Position()
+            elif newest[name] < position.last:
+                position = positions[name] = Position()
+                yield Page(_cursor(positions))
             if newest[name] <= position.floor:
                 continue
             floor, full = position.floor, True

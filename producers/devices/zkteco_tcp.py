@@ -96,40 +96,33 @@ class ZktecoTcp:
         if not records:
             log.warning("The terminal holds no record. One in access mode never does.", device_id=source.device_id)
         read = _still_there(records, wanted.cursor)
-        since = None if wanted.since is None else wanted.since.replace(microsecond=0)
+        heard = answer.heard(source)
         digest = sha256()
         batch_id = uuid4().hex
         for start in range(0, max(len(records), 1), PAGE_RECORDS):
             end = min(start + PAGE_RECORDS, len(records))
             digest.update(records.data[start * records.width : end * records.width])
             last = end == len(records)
-            if end <= read and since is None and not last:
-                continue
             events: list[RawEvent] = []
             rejected: list[Rejected] = []
             for index in range(start, end):
-                if index < read and since is None:
+                if index < read and wanted.since is None:
                     continue
                 record = records.record(index, answer.users)
-                at = read_device_time(record.time, source.timezone)
-                if index < read and since is not None and at is not None and at < since:
+                if index < read and _is_before(record, wanted):
                     continue
                 try:
                     events.append(self._event(wanted, record, Source("pull", self.name, self.version, batch_id, index)))
                 except InvalidRecord as error:
                     kept = orjson.dumps({"record": records.raw(index).hex()})
                     rejected.append(Rejected(index, error.reason, error.message, kept))
+            if not (events or rejected or last):
+                continue
             # What was read before stays read.
             cursor = wanted.cursor if end < read and wanted.cursor is not None else _cursor(end, digest.hexdigest())
-            heard = answer.heard(source)
-            yield Page(
-                cursor,
-                events,
-                rejected,
-                heard=heard if last else None,
-                # The log was read after the clock, so it has all that is dated before. An empty one proves nothing.
-                complete_until=heard.device_time if last and records else None,
-            )
+            # The log was read after the clock, so it has all that is dated before. An empty one proves nothing.
+            complete_until = heard.device_time if last and records else None
+            yield Page(cursor, events, rejected, heard=heard if last else None, complete_until=complete_until)
 
     async def probe(self, source: Device) -> Probed:
         """Who the terminal is. See `PullAdapter.probe`."""
@@ -244,6 +237,12 @@ def _still_there(records: Log, cursor: Cursor | None) -> int:
     count = cursor["records"]
     known = count <= len(records) and sha256(records.data[: count * records.width]).hexdigest() == cursor["digest"]
     return count if known else 0
+
+
+def _is_before(record: Record, wanted: Fetch) -> bool:
+    """Whether it is dated before what a sweep asks for."""
+    at = read_device_time(record.time, wanted.source.timezone)
+    return at is not None and wanted.since is not None and at < wanted.since.replace(microsecond=0)
 
 
 def _cursor(records: int, digest: str) -> Cursor:

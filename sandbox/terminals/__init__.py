@@ -15,6 +15,8 @@ PUSH_TERMINALS: Final[Mapping[str, str]] = {
     "hikvision:json": "sandbox.terminals.hikvision:JsonTerminal",
     "hikvision:xml": "sandbox.terminals.hikvision:XmlTerminal",
     "json": "sandbox.terminals.json_v1:JsonTerminal",
+    "zkteco_adms": "sandbox.terminals.zkteco_adms:AttendanceTerminal",
+    "zkteco_adms:acc": "sandbox.terminals.zkteco_adms:AccessTerminal",
 }
 PULL_TERMINALS: Final[Mapping[str, str]] = {
     "biotime_sql": "sandbox.terminals.sql:BioTimeSql",

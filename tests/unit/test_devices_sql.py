@@ -257,6 +257,9 @@ def test_what_was_before_the_installation_is_not_fetched_at_first(name: str) -> 
         late = Punch("7", ON_2000, "IN")
         setup.terminal.memory.append(late)
         assert times(setup.events(cursor)) == written([late])
+        setup.terminal.memory.pop()
+        swept = setup.pages(since=datetime(2026, 3, 5, 5, 0, tzinfo=UTC))
+        assert times(setup.events(swept[-1].cursor)) == written(young)
 
 
 @each_vendor
@@ -266,7 +269,8 @@ def test_a_table_that_was_made_anew_is_read_from_its_beginning(name: str) -> Non
         setup.terminal.memory.clear()
         setup.terminal.write()
         setup.execute("DELETE FROM sqlite_sequence")
-        anew = punches(2, EIGHT + timedelta(hours=1))
+        cursor = setup.pages(cursor)[-1].cursor
+        anew = punches(7, EIGHT + timedelta(hours=1))
         setup.terminal.memory.extend(anew)
         assert times(setup.events(cursor)) == written(anew)
 
@@ -423,6 +427,12 @@ def test_by_time_each_fetch_goes_back_by_the_overlap() -> None:
         late = Punch("8", EIGHT - timedelta(minutes=30), "IN")
         setup.terminal.memory.append(late)
         assert times(setup.events(cursor)) == written([late, *young])
+
+
+def test_an_entry_that_changes_what_its_cursor_is_begins_anew() -> None:
+    with by_time(punches(3)) as setup, set_up("sql", punches(3)) as other:
+        assert len(setup.events(other.after_all())) == 3
+        assert len(other.events(setup.after_all())) == 3
 
 
 def test_by_time_a_clock_that_ran_ahead_does_not_hide_what_comes() -> None:

@@ -32,7 +32,7 @@ METRIC = re.compile(r"\bpunchstream_[a-z_]+")
 
 # What a setting's name begins with, in any group.
 SETTING = re.compile(
-    r"\b(?:KAFKA|PUNCH|PUSH|ERPNEXT|DIRECTORY|SINK|COMPLETENESS|METRICS|LOG|DEDUP|STREAM|FUTURE)_[A-Z_]+\b\*?"
+    r"\b(?:KAFKA|PUNCH|PUSH|PULL|ERPNEXT|DIRECTORY|SINK|COMPLETENESS|METRICS|LOG|DEDUP|STREAM|FUTURE)_[A-Z_]+\b\*?"
 )
 SETTINGS = {
     f"{group.model_config.get('env_prefix', '')}{name}".upper()

@@ -12,7 +12,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 
 from attendance import kafka as clients
-from attendance.kafka import OutRecord, Partitions, Producer, follow_share
+from attendance.kafka import Assignment, OutRecord, Producer, follow_share
 from attendance.settings import KafkaSettings
 
 SETTINGS = KafkaSettings.load(bootstrap_servers="127.0.0.1:1")
@@ -51,7 +51,7 @@ class FakeConsumer:
 
     def partitions_for_topic(self, topic: str) -> set[int]:
         assert topic == "t"
-        return {0, 1}
+        return set(range(16))
 
     async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         return {tp: self.ends[tp] for tp in partitions}
@@ -88,6 +88,7 @@ class Seen:
 
     def __init__(self) -> None:
         self.log: list[str] = []
+        self.assignments: list[Assignment] = []
 
     def lost(self) -> None:
         self.log.append("lost")
@@ -95,8 +96,10 @@ class Seen:
     def take(self, record: Record) -> None:
         self.log.append(record.key)
 
-    async def caught_up(self, partitions: Partitions) -> None:
-        assert partitions.count == 2
+    def assigned(self, assignment: Assignment) -> None:
+        self.assignments.append(assignment)
+
+    async def caught_up(self) -> None:
         self.log.append("act")
 
 
@@ -104,15 +107,17 @@ def over(_: FakeConsumer) -> Sequence[str]:
     raise Done
 
 
-def play(monkeypatch: pytest.MonkeyPatch, *scenes: list[Callable[[FakeConsumer], Sequence[str]]]) -> list[str]:
-    seen, consumers = Seen(), [FakeConsumer(scene) for scene in scenes]
+def play(
+    monkeypatch: pytest.MonkeyPatch, *scenes: list[Callable[[FakeConsumer], Sequence[str]]], by: Seen | None = None
+) -> list[str]:
+    seen, consumers = by or Seen(), [FakeConsumer(scene) for scene in scenes]
     waiting = list(consumers)
     monkeypatch.setattr(clients, "create_consumer", lambda *_, **__: waiting.pop(0))
 
     async def no_time(_: float) -> None: ...
 
     async def follow() -> None:
-        await follow_share(SETTINGS, "t", "g", seen, client_id="c")
+        await follow_share(SETTINGS, "t", "g", seen, client_id="c", assigned=seen.assigned)
 
     sleep = asyncio.sleep
     monkeypatch.setattr(clients.asyncio, "sleep", lambda seconds: sleep(0) if not seconds else no_time(seconds))
@@ -161,6 +166,20 @@ def test_after_an_error_the_share_is_lost_and_read_anew(monkeypatch: pytest.Monk
 
     log = play(monkeypatch, [assigned(one=1), read(ONE, "a"), away], [assigned(one=1), read(ONE, "a"), over])
     assert log == ["a", "act", "lost", "a", "act"]
+
+
+def test_a_share_is_told_which_partitions_it_is_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Seen()
+    scene = [assigned(one=1), read(ONE, "a"), revoked, assigned(one=1, two=1), read(ONE, "a"), read(TWO, "c"), over]
+    play(monkeypatch, scene, by=seen)
+    assert seen.assignments == [Assignment(frozenset({1}), 16), Assignment(frozenset({1, 2}), 16)]
+
+
+def test_every_key_is_in_the_partition_that_the_producer_would_choose() -> None:
+    keys = [f"device-{number}".encode() for number in range(100)]
+    chosen = partitions_asked_for(*(OutRecord("t", key, b"") for key in keys))
+    for key, partition in zip(keys, chosen, strict=True):
+        assert [at for at in range(16) if Assignment(frozenset({at}), 16).has(key)] == [partition]
 
 
 class FakeProducer:

@@ -1,446 +1,328 @@
-"""The scheduler, with devices that answer from memory and a Kafka that fails on demand."""
+"""A process's share of the fleet: who asks whom, after a rebalance and after a change of the registry file."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Self, cast
 
+import httpx
 import pytest
 import yaml
+from structlog.testing import capture_logs
 
-from attendance.device_status import DeviceStatus
-from attendance.errors import (
-    ConfigurationError,
-    DeviceRefused,
-    DeviceUnavailable,
-    KafkaUnavailable,
-    Reason,
-    UnreadableAnswer,
-)
-from attendance.event import RawEvent, Source
-from attendance.kafka import OutRecord, Partitions
+from attendance.errors import ConfigurationError, DeviceRefused
+from attendance.kafka import Assignment
 from attendance.metrics import Metrics
 from attendance.registry import Device, Registry
-from attendance.settings import PullSettings
-from attendance.topics import Topics
-from producers.cursors import Position
-from producers.devices.base import Cursor, Fetch, Heard, Other, Page, Probed, Rejected
-from producers.publisher import Publisher
-from producers.pull import RECENT, Scheduler, due_sweep, is_asked, secret
+from producers import pull as pull_module
+from producers.devices.base import Fetch, Page, PullAdapter, Tools
+from producers.pull import NAMED, Adapters, Pull, secret, sources
+from pulling import HOUR, FakeAdapter, Scene, device, in_virtual_time, nothing_new, numbered, scene
 
-TOPICS = Topics("t")
-ALL = Partitions(frozenset({0}), 1)
-NONE = Partitions(frozenset(), 1)
-START = datetime(2026, 3, 2, 5, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
+ALL = Assignment(frozenset(range(4)), 4)
 
 
-def entry(device_id: str, **fields: object) -> dict[str, object]:
-    return {"device_id": device_id, "site": "hq", "timezone": "UTC", "mode": "pull", "adapter": "fake"} | fields
+class Fleet:
+    """A registry file that changes."""
 
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "devices.yaml"
+        self.entries: dict[str, dict[str, Any]] = {}
+        self._written = 0
 
-def punch(device: Device, number: int) -> RawEvent:
-    return RawEvent(
-        device_id=device.device_id,
-        site=device.site,
-        device_user_id="7",
-        event_type="IN",
-        event_time=START + number * MINUTE,
-        device_time=str(number),
-        device_timezone="UTC",
-        received_at=START,
-        source=Source("pull", "fake"),
-    )
-
-
-@dataclass
-class FakeAdapter:
-    """Devices that hold so many punches each, handed over two to a page, with the last one again at the next fetch."""
-
-    punches: dict[str, int] = field(default_factory=dict)
-    faults: dict[str, Exception] = field(default_factory=dict)
-    hang: set[str] = field(default_factory=set)
-    asked: list[Fetch] = field(default_factory=list)
-    complete_until: datetime | None = None
-    heard: Heard | None = None
-    name = "fake"
-    version = "1"
-    verified_on = "none"
-
-    async def fetch(self, wanted: Fetch) -> AsyncIterator[Page]:
-        self.asked.append(wanted)
-        device = wanted.source
-        if device.device_id in self.hang:
-            await asyncio.Event().wait()
-        begin = max(0, wanted.cursor["read"] - 1) if wanted.cursor and wanted.since is None else 0
-        for first in range(begin, self.punches.get(device.device_id, 0), 2):
-            if fault := self.faults.get(device.device_id):
-                raise fault
-            upto = min(first + 2, self.punches[device.device_id])
-            events = [punch(device, number) for number in range(first, upto)]
-            yield Page({"read": upto}, events, complete_until=self.complete_until, heard=self.heard)
-        if fault := self.faults.get(device.device_id):
-            raise fault
-
-    async def probe(self, source: Device) -> Probed:
-        return Probed(source.serial, Heard())
-
-
-@dataclass
-class FakeProducer:
-    """Keeps what it acknowledges, after as many refusals as there are `failures`."""
-
-    failures: int = 0
-    records: list[OutRecord] = field(default_factory=list)
-    in_flight_bytes: int = 0
-
-    async def send(self, *records: OutRecord) -> Mapping[tuple[str, int], int]:
-        if self.failures:
-            self.failures -= 1
-            raise KafkaUnavailable("no brokers")
-        self.records += records
-        return {}
-
-    async def stop(self) -> None: ...
-
-    def topics(self) -> list[str]:
-        return [record.topic.partition(".")[2] for record in self.records]
-
-    def events(self) -> list[RawEvent]:
-        return [RawEvent.decode(record.value) for record in self.records if record.topic == TOPICS["raw"]]
-
-    def positions(self) -> list[Position]:
-        return [Position.decode(record.value) for record in self.records if record.topic == TOPICS["cursors"]]
-
-
-class Record(NamedTuple):
-    """A record of the cursors topic."""
-
-    key: bytes
-    value: bytes | None
-    topic: str = TOPICS["cursors"]
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
-    headers: list[tuple[str, bytes]] = []  # noqa: RUF012 - a tuple's default, never changed
-
-
-class House:
-    """A fleet, its scheduler, and a clock that jumps to the next thing that happens."""
-
-    def __init__(self, directory: Path, *entries: dict[str, object], **settings: object) -> None:
-        self.file = directory / "devices.yaml"
-        self.write(*entries)
-        self.adapter = FakeAdapter()
-        self.kafka = FakeProducer()
-        self.metrics = Metrics()
-        self.registry = Registry(self.file)
-        publisher = Publisher(self.kafka, TOPICS, self.metrics, 10**9)  # type: ignore[arg-type]
-        self.scheduler = Scheduler(
-            self.registry,
-            self._adapter,
-            publisher,
-            self.kafka.send,
-            TOPICS["cursors"],
-            PullSettings.load(**settings),
-            self.metrics,
-        )
-
-    def _adapter(self, name: str) -> FakeAdapter:
-        if name != "fake":
-            raise ConfigurationError(f"no adapter {name}")
-        return self.adapter
-
-    def write(self, *entries: dict[str, object]) -> None:
-        new = self.file.with_suffix(".new")
-        new.write_text(yaml.safe_dump(list(entries)))
-        new.replace(self.file)
-
-    def play(self, seconds: float, *acts: Callable[[], Any]) -> None:
-        """Run for so many seconds of a virtual clock; each act is done once, at an even share of them."""
-
-        async def story() -> None:
-            await self.scheduler.caught_up(ALL)
-            for act in (*acts, lambda: None):
-                await asyncio.sleep(seconds / (len(acts) + 1))
-                if act() == "look":
-                    await self.scheduler.caught_up(ALL)
-            self.scheduler.lost()
-
-        loop = asyncio.SelectorEventLoop()
-        _skip_time(loop)
-        try:
-            loop.run_until_complete(story())
-        finally:
-            loop.run_until_complete(asyncio.sleep(0))
-            loop.close()
-
-    def count(self, result: str) -> int:
-        line = f'punchstream_fetches_total{{adapter="fake",result="{result}"}} '
-        lines = self.metrics.exposition().decode().splitlines()
-        return next((int(float(each.removeprefix(line))) for each in lines if line in each), 0)
-
-
-def _skip_time(loop: asyncio.SelectorEventLoop) -> None:
-    """Have a loop that would wait for its next timer be at that timer's time at once."""
-    skipped = 0.0
-    real_time, real_select = loop.time, loop._selector.select  # type: ignore[attr-defined]
-
-    def select(timeout: float | None) -> Any:
-        nonlocal skipped
-        # What waits for a thread has no timer, or is soon answered.
-        found = real_select(0 if timeout else timeout)
-        if not found and timeout:
-            skipped += timeout
-        return found
-
-    loop.time = lambda: real_time() + skipped  # type: ignore[method-assign]
-    loop._selector.select = select  # type: ignore[attr-defined]
+    def write(self, *names: str, **fields: Any) -> None:
+        """Add or change devices; those with `gone` are removed."""
+        for name in names:
+            entry = self.entries.get(name) or device(name).model_dump(exclude_defaults=True)
+            self.entries[name] = entry | fields
+        shown = [entry for entry in self.entries.values() if not entry.get("gone")]
+        self._written += 1
+        self.path.write_text(yaml.safe_dump(shown) + "#" * self._written)
 
 
 @pytest.fixture
-def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def here(work: Callable[[], Any]) -> Any:
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    async def at_once(work: Any) -> Any:
         return work()
 
-    monkeypatch.setattr("producers.pull.asyncio.to_thread", here)
-    monkeypatch.setattr("producers.pull.REFRESH_SECONDS", -1.0)
+    # Virtual time passes while a thread works.
+    monkeypatch.setattr(pull_module.asyncio, "to_thread", at_once)
+    return Fleet(tmp_path)
 
 
-pytestmark = pytest.mark.usefixtures("no_thread")
+class Process:
+    """One process of the group, which watches the registry file for as long as it is entered."""
+
+    def __init__(self, fleet: Fleet, stage: Scene) -> None:
+        self.stage = stage
+        self.pull = Pull(Registry(fleet.path), self._adapter_of, stage.house)
+
+    def _adapter_of(self, asked: Device) -> PullAdapter:
+        if asked.options.get("wrong"):
+            raise ConfigurationError(f"{asked.device_id}: options.wrong: it is")
+        return self.stage.adapter
+
+    async def __aenter__(self) -> Self:
+        self._watching = asyncio.create_task(self.pull.watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._watching.cancel()
+        await asyncio.gather(self._watching, return_exceptions=True)
+        await self.pull.stop()
+
+    async def take_over(self, assignment: Assignment = ALL) -> None:
+        """What the group does at a rebalance, with the topic as it is on the wire."""
+        for record in self.stage.wire.of("cursors"):
+            self.pull.take(cast("Any", record))
+        self.pull.assigned(assignment)
+        await self.pull.caught_up()
+
+    def asked(self) -> set[str]:
+        return {name for name, times in self.stage.adapter.asked.items() if times}
 
 
-def test_a_cursor_moves_only_after_kafka_has_the_page(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("GATE"))
-    house.adapter.punches["GATE"] = 3
-    house.play(60)
-    assert house.kafka.topics() == ["raw.v1", "raw.v1", "cursors.v1", "raw.v1", "cursors.v1", "cursors.v1"]
-    assert [position.cursor for position in house.kafka.positions()] == [{"read": 2}, {"read": 3}, {"read": 3}]
+def entry(name: str, **fields: Any) -> Device:
+    return device(name, **{"token_sha256": "0" * 64, **fields})
 
 
-def test_what_kafka_does_not_take_is_kept_until_it_does(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("GATE"))
-    house.adapter.punches["GATE"] = 2
-    house.kafka.failures = 30
-    house.play(120)
-    assert len(house.kafka.events()) == 2
-    assert next(position.cursor for position in house.kafka.positions()) == {"read": 2}
-
-
-def test_a_device_is_asked_once_an_interval_and_what_overlaps_is_published_once(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("GATE", interval=10))
-    house.adapter.punches["GATE"] = 5
-    house.play(100.5)
-    assert 9 <= len(house.adapter.asked) <= 11
-    assert len(house.kafka.events()) == 5
-    assert [fetch.cursor for fetch in house.adapter.asked[:2]] == [None, {"read": 5}]
-
-
-def test_a_fetch_begins_at_the_cursor_that_kafka_has(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("GATE"))
-    house.adapter.punches["GATE"] = 9
-    position = Position("GATE", "fake", "1", {"read": 8})
-    house.scheduler.take(Record(position.key, position.encode()))
-    house.play(60)
-    assert house.adapter.asked[0].cursor == {"read": 8}
-
-
-@pytest.mark.parametrize(
-    "value", [b"garbage", Position("GATE", "other", "1", {"x": 1}).encode(), Position("GATE", "fake", "0", {}).encode()]
-)
-def test_a_cursor_that_is_not_the_adapters_is_not_used(tmp_path: Path, value: bytes) -> None:
-    house = House(tmp_path, entry("GATE"))
-    house.adapter.punches["GATE"] = 2
-    house.scheduler.take(Record(b"GATE", value))
-    house.play(60)
-    assert house.adapter.asked[0].cursor is None
-    assert len(house.kafka.events()) == 2
-
-
-def test_dead_devices_delay_no_live_one(tmp_path: Path) -> None:
-    names = [f"D{number}" for number in range(40)]
-    house = House(tmp_path, *(entry(name, interval=30) for name in names), concurrency=4, timeout=20)
-    house.adapter.hang = set(names[:20])
-    house.play(1800)
-    asked = [fetch.source.device_id for fetch in house.adapter.asked]
-    # While they are new, dead ones take the places of live ones; from then on they have their own.
-    assert min(asked.count(name) for name in names[20:]) >= 50
-
-
-def test_a_device_that_fails_is_asked_less_and_less_often(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("GATE", interval=10), retry_max=600)
-    house.adapter.faults["GATE"] = DeviceUnavailable("no route")
-    house.play(3600)
-    assert 5 <= house.count("unavailable") <= 40
-
-
-def test_a_device_that_answers_again_goes_on_where_it_was(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("GATE", interval=10), retry_max=20)
-    house.adapter.punches["GATE"] = 4
-    house.adapter.faults["GATE"] = DeviceUnavailable("no route")
-    house.play(400, house.adapter.faults.clear)
-    assert len(house.kafka.events()) == 4
-
-
-def test_a_refused_password_is_not_tried_again_for_a_long_while(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("GATE", interval=10), refused_pause=1800)
-    house.adapter.faults["GATE"] = DeviceRefused("wrong password")
-    house.play(1700)
-    assert house.count("refused") == 1
-
-
-def test_a_changed_entry_is_tried_at_once(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("GATE", interval=10))
-    house.adapter.faults["GATE"] = DeviceRefused("wrong password")
-
-    def repair() -> str:
-        house.adapter.faults.clear()
-        house.write(entry("GATE", interval=10, host="10.0.0.7"))
-        return "look"
-
-    house.play(100, repair)
-    assert house.count("refused") == 1
-    assert house.count("ok") >= 3
-
-
-def test_an_answer_that_cannot_be_right_moves_no_cursor(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("GATE", interval=10))
-    house.adapter.faults["GATE"] = UnreadableAnswer("7 records, and it said 9")
-    house.play(60)
-    assert house.count("unreadable") >= 1
-    assert not house.kafka.positions()
-
-
-def test_an_adapter_that_does_not_exist_holds_up_no_other(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("TYPO", adapter="fak"), entry("GATE"))
-    house.adapter.punches["GATE"] = 1
-    house.play(60)
-    assert len(house.kafka.events()) == 1
-
-
-def test_a_fault_of_an_adapter_holds_up_no_other_and_is_tried_again(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("BAD", interval=10), entry("GATE", interval=10))
-    house.adapter.punches["GATE"] = 1
-    house.adapter.faults["BAD"] = ZeroDivisionError()
-    house.play(300)
-    assert house.count("failed") >= 2
-    assert len(house.kafka.events()) == 1
-
-
-def test_devices_of_other_members_are_not_asked(tmp_path: Path) -> None:
-    house = House(tmp_path, *(entry(f"D{number}") for number in range(20)))
-
-    async def story() -> list[int]:
-        counts = []
-        for ours in ({0, 1}, {1}, set()):
-            await house.scheduler.caught_up(Partitions(frozenset(ours), 2))
-            counts.append(len(house.scheduler._asked))
-        return counts
-
-    both, one, none = asyncio.run(story())
-    assert (both, none) == (20, 0)
-    assert 0 < one < 20
-
-
-def test_the_registry_file_is_followed(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("OLD", interval=10), entry("GATE", interval=10))
-
-    def change() -> str:
-        house.write(entry("NEW", interval=10), entry("GATE", interval=10, disabled=True))
-        return "look"
-
-    house.play(200, change)
-    asked = [fetch.source.device_id for fetch in house.adapter.asked]
-    assert set(asked[-5:]) == {"NEW"}
-
-
-def test_rejected_records_become_dead_letters_and_others_go_to_their_topic(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("GATE"))
-
-    async def fetch(wanted: Fetch) -> AsyncIterator[Page]:
-        cursor: Cursor = {"read": 1}
-        yield Page(cursor, [], [Rejected(3, Reason.INVALID_EVENT, "no user", b"{}")], [Other("stranger", b"{}")])
-
-    house.adapter.fetch = fetch  # type: ignore[method-assign, assignment]
-    house.play(60)
-    assert house.kafka.topics()[:3] == ["dead-letters.v1", "other-events.v1", "cursors.v1"]
-
-
-def test_a_page_tells_how_far_its_device_is_complete_and_how_its_clock_goes(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("GATE"))
-    house.adapter.punches["GATE"] = 1
-    house.adapter.complete_until = START
-    house.adapter.heard = Heard(device_time=datetime.now(UTC) - timedelta(hours=1))
-    house.play(60)
-    [status] = [
-        DeviceStatus.decode(each.value) for each in house.kafka.records if each.topic == TOPICS["device_status"]
+def test_who_is_to_be_asked() -> None:
+    fleet = [
+        entry("pulled"),
+        entry("off", disabled=True),
+        entry("pushes", mode="push", adapter="hfsecurity"),
+        entry("reconciled", mode="push", adapter="hfsecurity", interval=600),
+        entry("cannot", mode="push", adapter="json", interval=600),
+        entry("file", mode="file"),
     ]
-    assert status.complete_until == START
-    assert status.clock_skew is not None
-    assert abs(status.clock_skew + 3600) <= 5
-    assert house.kafka.events()[0].clock_skew is not None
+    assert sources(fleet).keys() == {"pulled", "reconciled"}
 
 
-def test_only_so_many_ids_are_remembered_of_a_device(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("GATE", interval=10))
-    house.adapter.punches["GATE"] = RECENT + 50
-    house.play(30)
-    assert len(house.kafka.events()) == RECENT + 50
+def test_a_server_is_asked_for_the_terminals_whose_records_it_holds() -> None:
+    gate, door = entry("gate", via="server", serial="G1"), entry("door", via="server", serial="D1")
+    off = entry("off", via="server", serial="O1", disabled=True)
+    found = sources([entry("server"), gate, door, off, entry("alone", serial="G1")])
+    assert {name: dict(each.terminals) for name, each in found.items()} == {
+        "server": {"G1": gate, "D1": door},
+        "alone": {"G1": entry("alone", serial="G1")},
+    }
 
 
-def device(**fields: object) -> Device:
-    return Device.model_validate(entry("GATE", **fields))
+def test_each_device_is_asked_by_exactly_one_process(fleet: Fleet) -> None:
+    names = [f"D{number}" for number in range(200)]
+    fleet.write(*names)
+
+    @in_virtual_time
+    async def test() -> None:
+        shares = [Assignment(frozenset(partitions), 12) for partitions in ({0, 5, 7}, {1, 2, 3, 4}, {6, 8, 9, 10, 11})]
+        asked = []
+        for share in shares:
+            async with Process(fleet, scene(nothing_new)) as process:
+                await process.take_over(share)
+                await asyncio.sleep(100)
+                asked.append(process.asked())
+        assert sorted(name for share in asked for name in share) == sorted(names)
+        assert all(asked)
+
+    test()
 
 
-def test_a_sweep_is_due_once_a_night_by_the_devices_clock() -> None:
-    asked = device(timezone="Asia/Riyadh")
-    evening = datetime(2026, 3, 2, 18, tzinfo=UTC)  # 21:00 there
-    position = Position("GATE", "fake", "1", {}, evening.date())
-    assert due_sweep(asked, Position("GATE", "fake", "1"), evening) is None
-    due = [hour for hour in range(24) if due_sweep(asked, position, evening + timedelta(hours=hour))]
-    # From some time between one and five in the morning, and from then on until it is done.
-    assert 4 <= due[0] <= 8
-    assert due == list(range(due[0], 24))
-    assert due_sweep(asked, position, evening + timedelta(hours=12)) == datetime(2026, 3, 3, tzinfo=UTC).date()
+def test_nobody_is_asked_before_there_is_an_assignment_or_after_it_is_lost(fleet: Fleet) -> None:
+    fleet.write("D1")
+
+    @in_virtual_time
+    async def test() -> None:
+        async with Process(fleet, scene(nothing_new)) as process:
+            await process.pull.caught_up()
+            await asyncio.sleep(HOUR)
+            assert not process.asked()
+            await process.take_over()
+            await asyncio.sleep(100)
+            assert process.asked()
+            process.pull.lost()
+            fleet.write("D2")
+            process.stage.adapter.asked.clear()
+            await process.pull.caught_up()
+            await asyncio.sleep(HOUR)
+            assert not process.asked()
+
+    test()
 
 
-def test_a_sweep_reads_what_the_cursor_has_passed(tmp_path: Path) -> None:
-    house = House(tmp_path, entry("GATE"), sweep_days=3)
-    house.adapter.punches["GATE"] = 2
-    position = Position("GATE", "fake", "1", {"read": 2}, datetime(2026, 1, 1, tzinfo=UTC).date())
-    house.scheduler.take(Record(position.key, position.encode()))
-    house.play(60)
-    [swept] = [fetch for fetch in house.adapter.asked if fetch.since is not None]
-    assert swept.now - swept.since == timedelta(days=3)  # type: ignore[operator]
-    assert house.kafka.positions()[-1].swept_on is not None
+def test_what_one_process_loses_another_goes_on_with(fleet: Fleet) -> None:
+    fleet.write("D1")
+    users = ["1", "2", "3"]
+
+    @in_virtual_time
+    async def test() -> None:
+        first, second = scene(numbered(users)), scene(numbered(users))
+        async with Process(fleet, first) as one, Process(fleet, second) as two:
+            await one.take_over()
+            await asyncio.sleep(100)
+            one.pull.lost()
+            users.append("4")
+            second.wire.records = first.wire.records
+            await two.take_over()
+            await asyncio.sleep(100)
+        assert first.wire.users() == ["1", "2", "3", "4"]
+        assert second.adapter.wanted[0].cursor == {"id": 3}
+
+    test()
 
 
-@pytest.mark.parametrize(
-    ("fields", "asked"),
-    [
-        ({}, True),
-        ({"disabled": True}, False),
-        ({"via": "SERVER"}, False),
-        ({"mode": "file"}, False),
-        ({"mode": "push", "serial": "1"}, False),
-        ({"mode": "push", "serial": "1", "interval": 900}, True),
-    ],
-)
-def test_who_is_asked(fields: dict[str, object], asked: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    assert is_asked(device(**fields)) is asked
+def test_a_device_that_comes_back_keeps_its_turn_and_is_never_asked_twice_at_once(fleet: Fleet) -> None:
+    fleet.write("D1")
+    at_once = most = 0
+
+    async def slow_to_stop(adapter: FakeAdapter, _: Fetch) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            await asyncio.sleep(5 if len(adapter.wanted) > 1 else 0)
+            yield Page({"id": 1})
+        finally:
+            await asyncio.sleep(30)
+            at_once -= 1
+
+    @in_virtual_time
+    async def test() -> None:
+        async with Process(fleet, scene(slow_to_stop)) as process:
+            await process.take_over()
+            while len(process.stage.adapter.wanted) < 2:  # noqa: ASYNC110 - time is virtual
+                await asyncio.sleep(1)
+            for _ in range(3):
+                process.pull.lost()
+                await process.take_over()
+                await asyncio.sleep(1)
+            before = len(process.stage.adapter.wanted)
+            await asyncio.sleep(70)
+            assert len(process.stage.adapter.wanted) > before
+        assert most == 1
+
+    test()
 
 
-def test_a_secret_is_in_the_environment_under_the_name_that_the_entry_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GATE_PASSWORD", "s3cret")
-    asked = device(credentials={"password": "GATE_PASSWORD", "user": "GATE_USER"})
-    assert secret(asked, "password") == "s3cret"
-    for name in ("user", "token"):
-        with pytest.raises(DeviceRefused, match=name):
-            secret(asked, name)
+def test_the_registry_file_is_taken_up_while_it_runs(fleet: Fleet) -> None:
+    fleet.write("stays", "goes", "off")
+
+    @in_virtual_time
+    async def test() -> None:
+        async with Process(fleet, scene(nothing_new)) as process:
+            await process.take_over()
+            await asyncio.sleep(100)
+            assert process.asked() == {"stays", "goes", "off"}
+            fleet.write("goes", gone=True)
+            fleet.write("off", disabled=True)
+            fleet.write("comes")
+            await asyncio.sleep(2)
+            process.stage.adapter.asked.clear()
+            await asyncio.sleep(100)
+            assert process.asked() == {"stays", "comes"}
+
+    test()
 
 
-def test_a_position_decodes_to_what_was_encoded() -> None:
-    position = Position("GATE", "fake", "1", {"id": 7}, START.date())
-    assert Position.decode(position.encode()) == position
+def test_a_device_that_refused_is_asked_when_its_entry_changes(fleet: Fleet) -> None:
+    fleet.write("D1")
+
+    async def refusing(_: FakeAdapter, wanted: Fetch) -> Any:
+        if wanted.source.host is None:
+            raise DeviceRefused("D1: its entry names no host")
+        yield Page({"id": 1})
+
+    @in_virtual_time
+    async def test() -> None:
+        async with Process(fleet, scene(refusing)) as process:
+            with capture_logs():
+                await process.take_over()
+                await asyncio.sleep(600)
+                fleet.write("another")
+                await asyncio.sleep(600)
+            assert len(process.stage.adapter.asked["D1"]) == 1
+            fleet.write("D1", host="10.0.0.1")
+            await asyncio.sleep(62)
+            assert process.stage.wire.cursors()[-1].cursor == {"id": 1}
+
+    test()
+
+
+def test_a_wrong_entry_stops_the_start_and_later_only_its_device(fleet: Fleet) -> None:
+    fleet.write("D1", options={"wrong": True})
+
+    @in_virtual_time
+    async def test() -> None:
+        with pytest.raises(ConfigurationError, match=r"D1: options\.wrong"):
+            Process(fleet, scene(nothing_new))
+        fleet.write("D1", options={})
+        async with Process(fleet, scene(nothing_new)) as process:
+            await process.take_over()
+            with capture_logs() as logs:
+                fleet.write("D1", options={"wrong": True})
+                fleet.write("D2")
+                await asyncio.sleep(2)
+                process.stage.adapter.asked.clear()
+                await asyncio.sleep(100)
+            assert process.asked() == {"D2"}
+            assert [each["error"] for each in logs if each["log_level"] == "error"] == ["D1: options.wrong: it is"]
+
+    test()
+
+
+def shown(metrics: Metrics, name: str) -> Mapping[str, float]:
+    lines = [line for line in metrics.exposition().decode().splitlines() if line.startswith(f"{name}{{")]
+    return {line.split('"')[1]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def test_the_metrics_show_states_and_no_more_than_a_hundred_devices(fleet: Fleet) -> None:
+    fleet.write(*(f"dead-{number}" for number in range(NAMED + 50)))
+    fleet.write("lives")
+
+    async def answer(_: FakeAdapter, wanted: Fetch) -> Any:
+        if wanted.source.device_id != "lives" and wanted.source.name != "repaired":
+            raise DeviceRefused("no")
+        yield Page({})
+
+    @in_virtual_time
+    async def test() -> None:
+        metrics = Metrics()
+        with capture_logs():
+            async with Process(fleet, scene(answer, metrics=metrics)) as process:
+                await process.take_over()
+                await asyncio.sleep(200)
+                states = shown(metrics, "punchstream_pull_devices")
+                assert (states["ok"], states["refused"], states["new"]) == (1, NAMED + 50, 0)
+                assert not shown(metrics, "punchstream_pull_behind_timestamp_seconds")
+                await asyncio.sleep(200)
+                behind = shown(metrics, "punchstream_pull_behind_timestamp_seconds")
+                assert len(behind) == NAMED
+                assert "lives" not in behind
+                fleet.write(*(f"dead-{number}" for number in range(NAMED + 50)), name="repaired")
+                await asyncio.sleep(100)
+                assert not shown(metrics, "punchstream_pull_behind_timestamp_seconds")
+
+    test()
+
+
+def adapters() -> Adapters:
+    return Adapters(Tools(httpx.AsyncClient(), secret, ()))
+
+
+def test_an_adapter_that_there_is_not_is_named_with_its_device() -> None:
+    with pytest.raises(ConfigurationError, match=r"^D1: adapter 'nonsense' is none of the pull adapters"):
+        adapters().of(device(adapter="nonsense"))
+
+
+def test_devices_of_one_kind_share_their_adapter() -> None:
+    made = adapters()
+    assert made.of(device("D1", adapter="hfsecurity")) is made.of(device("D2", adapter="hfsecurity"))
+
+
+def test_a_credential_is_read_from_the_variable_that_the_entry_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATE_PASSWORD", "swordfish")
+    asked = device(credentials={"password": "GATE_PASSWORD", "user": "NO_SUCH_VARIABLE"})
+    assert secret(asked, "password") == "swordfish"
+    with pytest.raises(DeviceRefused, match="NO_SUCH_VARIABLE is not set"):
+        secret(asked, "user")
+    with pytest.raises(DeviceRefused, match="names no token"):
+        secret(asked, "token")

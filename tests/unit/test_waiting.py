@@ -15,7 +15,7 @@ from attendance import kafka as kafka_module
 from attendance.checkin import Checkin
 from attendance.errors import KafkaUnavailable, Reason
 from attendance.event import RawEvent, Source
-from attendance.kafka import OutRecord, Partitions, Producer
+from attendance.kafka import OutRecord, Producer
 from attendance.metrics import Metrics
 from attendance.outcomes import Waiting
 from attendance.topics import Topics
@@ -116,7 +116,7 @@ class World:
         while self.read < len(self.unmapped):
             self.release.take(self.unmapped[self.read])
             self.read += 1
-        asyncio.run(self.release.caught_up(Partitions(frozenset({0}), 1)))
+        asyncio.run(self.release.caught_up())
 
     def waiting(self) -> dict[bytes, RawEvent]:
         newest = {record.key or b"": record.value for record in self.unmapped}
