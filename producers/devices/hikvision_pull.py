@@ -135,13 +135,17 @@ class HikvisionPull:
         isapi.page_size = await self._page_size(isapi)
         reading = _Reading(wanted, clock)
         isapi.local_times = reading.progress.local_times
-        cursor, heard = wanted.cursor or {}, clock.heard()
+        cursor: Cursor = wanted.cursor or {}
+        heard: Heard | None = clock.heard()
         for span in reading.spans:
             async for rows, end in read_windows(partial(isapi.search, clock), *span, WINDOW):
                 until = None
                 if end is not None:
                     cursor, until = reading.after(span, end, local_times=isapi.local_times)
+                    # What is claimed last stands, so it stands with the clock by which it is claimed.
+                    heard = heard if until is None else clock.heard()
                 yield self._page(wanted, reading.fresh(rows or ()), Page(cursor, heard=heard, complete_until=until))
+                heard = None
 
     async def probe(self, source: Device) -> Probed:
         """Its serial number, model, firmware and clock. See `PullAdapter.probe`."""
@@ -203,8 +207,8 @@ class _Reading:
         self._through = max(_BEGINNING, clock.earliest(wanted.since or self.progress.through - back))
         self._end = max(_END, clock.time + timedelta(days=1))
         self.spans = [(self._through, self._end)]
-        """What is read. What is dated before 2020 is asked for each time, and last, so as not to hold up the rest."""
-        if self._through > _LOST_CLOCK:
+        """What is read. All but a sweep ask for what is dated before 2020 too, last, so as not to hold up the rest."""
+        if wanted.since is None and self._through > _LOST_CLOCK:
             self.spans.append((_BEGINNING, _LOST_CLOCK))
 
     def fresh(self, rows: Sequence[object]) -> list[object]:

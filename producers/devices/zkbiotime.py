@@ -166,7 +166,7 @@ class ZkBioTime:
                 rejected.append(Rejected(index, error.reason, error.message, orjson.dumps(kept)))
             else:
                 events.append(event)
-        return Page(cursor, events, rejected, heard=Heard())
+        return Page(cursor, events, rejected)
 
 
 async def _late(api: "_Api", done: _Progress) -> AsyncIterator[Mapping[int | str, Any]]:

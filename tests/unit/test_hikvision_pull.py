@@ -81,6 +81,8 @@ def test_everything_in_a_memory_is_handed_over_once_and_then_only_what_is_new() 
         assert pages[-1].complete_until is not None
         assert pages[0].heard is not None
         assert pages[0].heard.device_time is not None
+        assert pages[-1].heard == pages[0].heard
+        assert all(page.heard is None for page in pages[1:-1])
         terminal.memory += punches(1, datetime.now(ZoneInfo("Asia/Riyadh")).replace(tzinfo=None), first=101)
         await pull.fetch()
         await pull.fetch()
