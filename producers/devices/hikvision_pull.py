@@ -9,7 +9,7 @@ on hardware.
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from hashlib import sha256
@@ -29,7 +29,7 @@ from producers.devices.base import Cursor, Fetch, Heard, Other, Page, Probed, Re
 from producers.devices.hikvision import ACCESS, kept, payload_names, read_record
 from producers.devices.http import HttpAnswer, ask, base_url
 from producers.devices.punch import invalid
-from producers.devices.windows import windows
+from producers.devices.windows import read_windows
 
 log = structlog.get_logger(__name__)
 
@@ -115,16 +115,6 @@ class _Clock:
         return Heard(device_time=self.time, details={} if self.zone_name else {"zone": str(self.zone)})
 
 
-@dataclass(slots=True)
-class _Search:
-    """A search, and the records of it that were read. `more` says that these are not all."""
-
-    condition: Mapping[str, object]
-    rows: list[object] = field(default_factory=list)
-    total: int = 0
-    more: bool = True
-
-
 class HikvisionPull:
     """The pull adapter. It changes nothing on a terminal."""
 
@@ -145,12 +135,16 @@ class HikvisionPull:
         isapi.page_size = await self._page_size(isapi)
         reading = _Reading(wanted, clock)
         isapi.local_times = reading.progress.local_times
+        cursor: Cursor = wanted.cursor or {}
         heard: Heard | None = clock.heard()
         for span in reading.spans:
-            async for end, search in windows(partial(isapi.search, clock), *span, WINDOW):
-                rows = reading.fresh(await isapi.rows(search))
-                page = reading.after(span, end, local_times=isapi.local_times)
-                yield self._filled(page, wanted, rows, heard)
+            async for rows, end in read_windows(partial(isapi.search, clock), *span, WINDOW):
+                until = None
+                if end is not None:
+                    cursor, until = reading.after(span, end, local_times=isapi.local_times)
+                    # What is claimed last stands, so it stands with the clock by which it is claimed.
+                    heard = heard if until is None else clock.heard()
+                yield self._page(wanted, reading.fresh(rows or ()), Page(cursor, heard=heard, complete_until=until))
                 heard = None
 
     async def probe(self, source: Device) -> Probed:
@@ -168,7 +162,7 @@ class HikvisionPull:
             self._page_sizes[device_id] = await isapi.most_results()
         return self._page_sizes[device_id]
 
-    def _filled(self, page: Page, wanted: Fetch, rows: Sequence[object], heard: Heard | None) -> Page:
+    def _page(self, wanted: Fetch, rows: Sequence[object], page: Page) -> Page:
         events: list[RawEvent] = []
         others: list[Other] = []
         rejected: list[Rejected] = []
@@ -191,7 +185,7 @@ class HikvisionPull:
                 others.append(outcome)
             else:
                 events.append(outcome)
-        return replace(page, events=events, rejected=rejected, others=others, heard=heard)
+        return replace(page, events=events, rejected=rejected, others=others)
 
 
 class _Reading:
@@ -213,8 +207,8 @@ class _Reading:
         self._through = max(_BEGINNING, clock.earliest(wanted.since or self.progress.through - back))
         self._end = max(_END, clock.time + timedelta(days=1))
         self.spans = [(self._through, self._end)]
-        """What is read. What is dated before 2020 is asked for each time, and last, so as not to hold up the rest."""
-        if self._through > _LOST_CLOCK:
+        """What is read. All but a sweep ask for what is dated before 2020 too, last, so as not to hold up the rest."""
+        if wanted.since is None and self._through > _LOST_CLOCK:
             self.spans.append((_BEGINNING, _LOST_CLOCK))
 
     def fresh(self, rows: Sequence[object]) -> list[object]:
@@ -223,10 +217,12 @@ class _Reading:
         self._times |= {key: _time(row, self._wanted.source) for key, row in zip(keys, rows, strict=True)}
         return [row for key, row in zip(keys, rows, strict=True) if key not in self._known]
 
-    def after(self, span: tuple[datetime, datetime], end: datetime, *, local_times: bool) -> Page:
-        """An empty page with the cursor, once all of this span before `end` was read, and with what can be claimed."""
+    def after(
+        self, span: tuple[datetime, datetime], end: datetime, *, local_times: bool
+    ) -> tuple[Cursor, datetime | None]:
+        """The cursor, once all of this span before `end` was read, and up to when that is everything."""
         if self._wanted.since is not None and self._wanted.cursor is not None:
-            return Page(self._wanted.cursor)
+            return self._wanted.cursor, None
         if end != self._end and span is self.spans[0]:
             self._through = min(end, self._clock.time - OVERLAP)
         elif end == self._end:
@@ -237,7 +233,7 @@ class _Reading:
         # What is before 2020 was not read again until the end, and is still known.
         before = [] if last else [key for key in self.progress.seen if key not in self._times]
         cursor = _Progress(self._through, self._ahead, [*before, *seen], local_times).write()
-        return Page(cursor, complete_until=self._clock.time - OVERLAP if last and self._wanted.since is None else None)
+        return cursor, self._clock.time - OVERLAP if last and self._wanted.since is None else None
 
 
 class _Isapi:
@@ -290,7 +286,7 @@ class _Isapi:
             return PAGE
         return most if isinstance(most, int) and 0 < most < PAGE else PAGE
 
-    async def search(self, clock: _Clock, first: datetime, last: datetime) -> _Search:
+    async def search(self, clock: _Clock, first: datetime, last: datetime) -> "_Search":
         """A search of the events from the one time to the other, with its first page."""
         try:
             return await self._search(clock, first, last)
@@ -302,54 +298,37 @@ class _Isapi:
         log.info("A terminal wants times without an offset.", device_id=self.device.device_id)
         return found
 
-    async def rows(self, search: _Search) -> Sequence[object]:
-        """All records of a search."""
-        while search.more:
-            await self._read_page(search)
-        numbers = [row["serialNo"] for row in search.rows if isinstance(row, dict) and "serialNo" in row]
-        if len(set(map(str, numbers))) < len(numbers):
-            raise self._wrong("a search gives a record twice, so it may leave out another")
-        return search.rows
+    async def page_of(self, condition: Mapping[str, object]) -> Any:  # noqa: ANN401 - what it says
+        """What it answers to a condition."""
+        path = "/ISAPI/AccessControl/AcsEvent?format=json"
+        return (await self._ask("POST", path, json={"AcsEventCond": condition})).json()
 
-    async def _search(self, clock: _Clock, first: datetime, last: datetime) -> _Search:
-        condition = {
-            "searchID": str(uuid4()),
-            "maxResults": self.page_size,
-            "major": ACCESS,
-            "minor": 0,
-            "startTime": clock.write(first, local=self.local_times),
-            "endTime": clock.write(last, local=self.local_times),
-            "timeReverseOrder": False,
-        }
-        search = _Search(condition)
-        await self._read_page(search)
+    def wrong(self, message: str) -> UnreadableAnswer:
+        """The error of an answer that cannot be right."""
+        return UnreadableAnswer(f"{self.device.device_id}: {message}")
+
+    async def _search(self, clock: _Clock, first: datetime, last: datetime) -> "_Search":
+        search = _Search(
+            self,
+            {
+                "searchID": str(uuid4()),
+                "maxResults": self.page_size,
+                "major": ACCESS,
+                "minor": 0,
+                "startTime": clock.write(first, local=self.local_times),
+                "endTime": clock.write(last, local=self.local_times),
+                "timeReverseOrder": False,
+            },
+        )
+        await search.read_page()
         return search
-
-    async def _read_page(self, search: _Search) -> None:
-        """The next page of a search, into it. At its end, it has to be as many as the terminal says."""
-        condition = {**search.condition, "searchResultPosition": len(search.rows)}
-        url = "/ISAPI/AccessControl/AcsEvent?format=json"
-        answer = (await self._ask("POST", url, json={"AcsEventCond": condition})).json()
-        match answer:
-            case {
-                "AcsEvent": {"responseStatusStrg": str(status), "numOfMatches": int(count), "totalMatches": int(total)}
-            }:
-                rows = answer["AcsEvent"].get("InfoList", [])
-            case _:
-                raise self._wrong("no page of events")
-        if not isinstance(rows, list) or len(rows) != count:
-            raise self._wrong(f"not the {count} records that it says are in a page")
-        search.rows += rows
-        search.total, search.more = total, status == "MORE"
-        if len(search.rows) > total or (len(search.rows) < total if not search.more else not rows):
-            raise self._wrong(f"{len(search.rows)} records where it says {total}")
 
     async def _ask(self, method: str, path: str, **options: Any) -> HttpAnswer:
         device_id, url = self.device.device_id, self._url.join(path)
         try:
             answer = await ask(self._http, device_id, method, url, accept=_ERRORS, auth=self._auth, **options)
         except (KeyError, ValueError, NotImplementedError) as error:  # what httpx makes of a strange challenge
-            raise self._wrong(f"its challenge cannot be answered: {type(error).__name__}") from error
+            raise self.wrong(f"its challenge cannot be answered: {type(error).__name__}") from error
         if answer.status not in _ERRORS:
             return answer
         kind = _sub_status(answer.body)
@@ -363,8 +342,47 @@ class _Isapi:
                 raise DeviceRefused(f"{named}: the account may not do this, or is locked")
         raise DeviceRefused(f"{named}: it cannot be asked for this; let it push")
 
-    def _wrong(self, message: str) -> UnreadableAnswer:
-        return UnreadableAnswer(f"{self.device.device_id}: {message}")
+
+class _Search:
+    """A search, whose first page is read before its `pages`."""
+
+    def __init__(self, isapi: _Isapi, condition: Mapping[str, object]) -> None:
+        self.total = 0
+        self._isapi = isapi
+        self._condition = condition
+        self._page: Sequence[object] = ()
+        self._read = 0
+        self._more = True
+
+    async def pages(self) -> AsyncIterator[Sequence[object]]:
+        """The records of each page."""
+        numbers: set[str] = set()
+        while True:
+            yield self._page
+            here = [str(row["serialNo"]) for row in self._page if isinstance(row, dict) and "serialNo" in row]
+            if len(numbers | set(here)) < len(numbers) + len(here):
+                raise self._isapi.wrong("a search gives a record twice, so it may leave out another")
+            numbers.update(here)
+            if not self._more:
+                return
+            await self.read_page()
+
+    async def read_page(self) -> None:
+        """The next page. At the end, the records have to be as many as the terminal says."""
+        answer = await self._isapi.page_of({**self._condition, "searchResultPosition": self._read})
+        match answer:
+            case {
+                "AcsEvent": {"responseStatusStrg": str(status), "numOfMatches": int(count), "totalMatches": int(total)}
+            }:
+                rows = answer["AcsEvent"].get("InfoList", [])
+            case _:
+                raise self._isapi.wrong("no page of events")
+        if not isinstance(rows, list) or len(rows) != count:
+            raise self._isapi.wrong(f"not the {count} records that it says are in a page")
+        self._page, self._read = rows, self._read + count
+        self.total, self._more = total, status == "MORE"
+        if self._read > total or (self._read < total if not self._more else not rows):
+            raise self._isapi.wrong(f"{self._read} records where it says {total}")
 
 
 def _key(row: object) -> str:

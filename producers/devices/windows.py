@@ -4,25 +4,31 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+Rows_co = TypeVar("Rows_co", covariant=True)
 
-class Search(Protocol):
+
+class Search(Protocol[Rows_co]):
     """A search of which the first page was read."""
 
     @property
     def total(self) -> int:
         """How many records it holds."""
 
+    def pages(self) -> AsyncIterator[Rows_co]:
+        """Its records, page by page; raises where they are not as many as it says."""
 
-Found = TypeVar("Found", bound=Search)
 
+async def read_windows(
+    search: Callable[[datetime, datetime], Awaitable[Search[Rows_co]]], start: datetime, end: datetime, most: int
+) -> AsyncIterator[tuple[Rows_co | None, datetime | None]]:
+    """All records of `start` to `end`, the older windows first, whatever the order is within one.
 
-async def windows(
-    search: Callable[[datetime, datetime], Awaitable[Found]], start: datetime, end: datetime, most: int
-) -> AsyncIterator[tuple[datetime, Found]]:
-    """Searches that together cover `start` to `end`, oldest first, each with its end.
-
-    One that holds more than `most` records is halved, down to a second. Neighbours share their boundary, so that
+    A window that holds more than `most` records is halved, down to a second. Neighbours share their boundary, so that
     nothing is lost whether the device counts it in or not; a record dated there may be in both.
+
+    Yields:
+        A page of records and None; None and a time, when everything before that was read; or twice None after a
+        question that was only needed to find the way, so that each answer is heard of as it comes.
     """
     todo = [(start, end)]
     while todo:
@@ -31,5 +37,8 @@ async def windows(
         middle = first + timedelta(seconds=(last - first) // timedelta(seconds=2))
         if found.total > most and first < middle < last:
             todo += [(middle, last), (first, middle)]
-        else:
-            yield last, found
+            yield None, None
+            continue
+        async for rows in found.pages():
+            yield rows, None
+        yield None, last

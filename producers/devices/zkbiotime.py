@@ -8,7 +8,7 @@ Source: ZKTeco, "BioTime 8.0 API User Manual". Nothing of this was tried on a se
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -25,7 +25,7 @@ from producers.devices import zkteco_states
 from producers.devices.base import Cursor, Fetch, Heard, Page, Probed, Rejected, Tools
 from producers.devices.http import HttpAnswer, ask, base_url
 from producers.devices.punch import cut, invalid, punch, scalars
-from producers.devices.windows import windows
+from producers.devices.windows import read_windows
 
 PAGE: Final = 200
 WINDOW: Final = 10 * PAGE
@@ -40,7 +40,7 @@ _STEPS: Final = tuple(timedelta(hours=hours) for hours in (3, 24, 7 * 24, 31 * 2
 _BEGINNING: Final = datetime.fromisoformat("1970-01-02T00:00:00")
 _END: Final = datetime.fromisoformat("2099-12-31T23:59:59")
 
-_TRANSACTIONS: Final = "/iclock/api/transactions/"
+TRANSACTIONS: Final = "/iclock/api/transactions/"
 _LOGINS: Final = (("/jwt-api-token-auth/", "JWT"), ("/api-token-auth/", "Token"))
 _PAYLOAD: Final = ("terminal_sn", "punch_state", "verify_type", "upload_time")
 _NO_LOGIN: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
@@ -92,16 +92,6 @@ class _Progress:
         }
 
 
-@dataclass(slots=True)
-class _Search:
-    """Rows of a span of time by their numbers. `next` asks for the next page; empty where these are all."""
-
-    total: int = 0
-    at_first: int | None = None
-    rows: dict[int | str, Any] = field(default_factory=dict)
-    next: bytes = b""
-
-
 class ZkBioTime:
     """The pull adapter.
 
@@ -128,22 +118,23 @@ class ZkBioTime:
         until = _earliest(wanted, wanted.now) - LAG
         # Counted before anything is read: what comes in between is counted the next time, and looked for then.
         behind = await api.count(until)
+        cursor = wanted.cursor or {}
         async for rows in _late(api, done):
-            yield self._page(wanted, rows, wanted.cursor or {})
+            yield self._page(wanted, rows, cursor)
         read: dict[int, datetime | None] = {}
-        async for end, search in windows(api.search, start, _END, WINDOW):
-            rows = await api.rows(search)
-            read |= {number: _time(row) for number, row in rows.items() if isinstance(number, int)}
-            through = min(end, until)
-            progress = _Progress(
-                through,
-                [number for number, time in read.items() if time is None or time >= through],
-                behind if end == _END else None,
-                newest=max((done.newest, *read)),
-                before=done.newest,
-            )
-            fresh = {number: row for number, row in rows.items() if number not in known}
-            yield self._page(wanted, fresh, swept or progress.write())
+        async for found, end in read_windows(api.search, start, _END, WINDOW):
+            fresh = {number: row for number, row in (found or {}).items() if number not in known}
+            read |= {number: _time(row) for number, row in (found or {}).items() if isinstance(number, int)}
+            if end is not None and swept is None:
+                through = min(end, until)
+                cursor = _Progress(
+                    through,
+                    [number for number, time in read.items() if time is None or time >= through],
+                    behind if end == _END else None,
+                    newest=max((done.newest, *read)),
+                    before=done.newest,
+                ).write()
+            yield self._page(wanted, fresh, cursor)
 
     async def probe(self, source: Device) -> Probed:
         """How many terminals the server has; it says no serial number of its own. See `PullAdapter.probe`."""
@@ -175,7 +166,7 @@ class ZkBioTime:
                 rejected.append(Rejected(index, error.reason, error.message, orjson.dumps(kept)))
             else:
                 events.append(event)
-        return Page(cursor, events, rejected, heard=Heard())
+        return Page(cursor, events, rejected)
 
 
 async def _late(api: "_Api", done: _Progress) -> AsyncIterator[Mapping[int | str, Any]]:
@@ -188,11 +179,11 @@ async def _late(api: "_Api", done: _Progress) -> AsyncIterator[Mapping[int | str
     for start in (*(done.until - step for step in _STEPS), _BEGINNING):
         if len(found) >= missing:
             return
-        async for _, search in windows(api.search, start, end, WINDOW):
-            rows = await api.rows(search)
-            found.update(number for number in rows if isinstance(number, int) and number > done.newest)
+        async for rows, _ in read_windows(api.search, start, end, WINDOW):
+            late = rows or {}
+            found.update(number for number in late if isinstance(number, int) and number > done.newest)
             # A number that is a little lower may have come later: numbers are given before a row is there to be read.
-            yield {number: row for number, row in rows.items() if isinstance(number, str) or number > done.before}
+            yield {number: row for number, row in late.items() if isinstance(number, str) or number > done.before}
         end = start
 
 
@@ -207,60 +198,29 @@ class _Api:
 
     async def count(self, end: datetime) -> int:
         """How many punches it has that are dated before."""
-        search = _Search()
-        self._take(search, await self._get(_TRANSACTIONS, {"end_time": str(end), "page": "1", "page_size": "1"}))
-        return search.total
-
-    async def search(self, first: datetime, last: datetime) -> _Search:
-        """The punches from the one time to the other, with the first page of them."""
-        search = _Search()
-        span = {"start_time": str(first), "end_time": str(last), "page": "1", "page_size": str(PAGE)}
-        self._take(search, await self._get(_TRANSACTIONS, span))
-        self._check_end(search)
-        return search
-
-    async def rows(self, search: _Search) -> Mapping[int | str, Any]:
-        """All rows of a search."""
-        asked = set()
-        while search.next:
-            if search.next in asked:
-                raise self._wrong("a page names one before it as the next")
-            asked.add(search.next)
-            # Of where the next page is, only what to ask is taken: the token goes to nobody else.
-            self._take(search, await self._get(_TRANSACTIONS, search.next))
-            self._check_end(search)
-        return search.rows
+        return await self._total(TRANSACTIONS, {"end_time": str(end)})
 
     async def terminals(self) -> int:
         """How many terminals it has."""
-        search = _Search()
-        self._take(search, await self._get("/iclock/api/terminals/", {"page": "1", "page_size": "1"}))
-        return search.total
+        return await self._total("/iclock/api/terminals/", {})
 
-    def _take(self, search: _Search, answer: HttpAnswer) -> None:
-        """A page, into its search. Pages shift while punches come in, so rows are told apart by their numbers."""
-        match answer.json():
-            case {"count": int(total), "next": str() | None as following, "data": list(rows)}:
-                pass
-            case _:
-                raise self._wrong("no page of rows")
-        search.rows |= {_number(row): row for row in rows}
-        search.total = total
-        search.at_first = total if search.at_first is None else search.at_first
-        try:
-            search.next = httpx.URL(following or "").query
-        except httpx.InvalidURL as error:
-            raise self._wrong("the next page has no address") from error
-        if search.next and not rows:
-            raise self._wrong("a page without rows is not the last")
+    async def search(self, first: datetime, last: datetime) -> "_Search":
+        """The punches from the one time to the other, with the first page of them."""
+        search = _Search(self)
+        await search.read_page({"start_time": str(first), "end_time": str(last), "page": "1", "page_size": str(PAGE)})
+        return search
 
-    def _check_end(self, search: _Search) -> None:
-        """That there are as many rows as it says: not fewer than at first, and not more than in the end."""
-        held = len(search.rows)
-        if held > search.total or (not search.next and held < (search.at_first or 0)):
-            raise self._wrong(f"{held} rows where it says {search.total}")
+    def wrong(self, message: str) -> UnreadableAnswer:
+        """The error of an answer that cannot be right."""
+        return UnreadableAnswer(f"{self._device.device_id}: {message}")
 
-    async def _get(self, path: str, query: Mapping[str, str] | bytes) -> HttpAnswer:
+    async def _total(self, path: str, query: Mapping[str, str]) -> int:
+        match (await self.get(path, {**query, "page": "1", "page_size": "1"})).json():
+            case {"count": int(total)}:
+                return total
+        raise self.wrong("no count of rows")
+
+    async def get(self, path: str, query: Mapping[str, str] | bytes) -> HttpAnswer:
         """What it answers to a token, which is renewed where it has expired."""
         device_id = self._device.device_id
         url = self._url.copy_with(path=path)
@@ -299,11 +259,55 @@ class _Api:
                 case {"token": str(token)} if token.isascii() and token.isprintable() and token:
                     self._tokens[device_id] = f"{kind} {token}"
                     return self._tokens[device_id]
-            raise self._wrong("it gives no token")
+            raise self.wrong("it gives no token")
         raise DeviceRefused(f"{device_id}: it has no API to log in to")
 
-    def _wrong(self, message: str) -> UnreadableAnswer:
-        return UnreadableAnswer(f"{self._device.device_id}: {message}")
+
+class _Search:
+    """Rows of a span of time by their numbers, of which the first page is read before its `pages`.
+
+    Pages shift while punches come in, so rows are told apart by their numbers.
+    """
+
+    def __init__(self, api: _Api) -> None:
+        self.total = 0
+        self._api = api
+        self._at_first: int | None = None
+        self._page: Mapping[int | str, Any] = {}
+        self._read: set[int | str] = set()
+        self._next = b""
+
+    async def pages(self) -> AsyncIterator[Mapping[int | str, Any]]:
+        """The rows of each page."""
+        asked: set[bytes] = set()
+        while True:
+            yield self._page
+            if not self._next:
+                return
+            if self._next in asked:
+                raise self._api.wrong("a page names one before it as the next")
+            asked.add(self._next)
+            # Of where the next page is, only what to ask is taken: the token goes to nobody else.
+            await self.read_page(self._next)
+
+    async def read_page(self, query: Mapping[str, str] | bytes) -> None:
+        """A page. In the end, there have to be as many rows as at first, and no more than it says."""
+        match (await self._api.get(TRANSACTIONS, query)).json():
+            case {"count": int(total), "next": str() | None as following, "data": list(rows)}:
+                pass
+            case _:
+                raise self._api.wrong("no page of rows")
+        try:
+            self._next = httpx.URL(following or "").query
+        except httpx.InvalidURL as error:
+            raise self._api.wrong("the next page has no address") from error
+        self._page = {_number(row): row for row in rows}
+        self._read |= self._page.keys()
+        self.total = total
+        self._at_first = total if self._at_first is None else self._at_first
+        held = len(self._read)
+        if held > total or (not rows if self._next else held < self._at_first):
+            raise self._api.wrong(f"{held} rows where it says {total}")
 
 
 def _number(row: object) -> int | str:

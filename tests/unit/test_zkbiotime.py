@@ -81,7 +81,7 @@ def read(answer: bytes, terminals: dict[str, Device]) -> Page:
         async with httpx.AsyncClient(transport=httpx.MockTransport(answered)) as http:
             adapter = ZkBioTime(Tools(http, lambda _, name: name, FIELDS))
             source = Device(device_id="BIOTIME", site="hq", timezone="Asia/Riyadh", mode="pull", host="127.0.0.1")
-            [page] = [page async for page in adapter.fetch(Fetch(source, terminals, None, None, NOW))]
+            page, _ = [page async for page in adapter.fetch(Fetch(source, terminals, None, None, NOW))]
             return page
 
     return asyncio.run(run())
@@ -239,7 +239,7 @@ def test_many_punches_are_read_in_windows_and_any_cursor_loses_nothing() -> None
         async for page in pull.adapter.fetch(Fetch(pull.device, {}, None, None, NOW)):
             pull.events += page.events
             pull.cursor = page.cursor
-            if len(pull.events) > 1_000:
+            if pull.cursor and pull.events:
                 break
         assert len(pull.events) < 2_500
         await pull.fetch()
