@@ -21,6 +21,7 @@ PUSH_ADAPTERS: Final[Mapping[str, str]] = {
 }
 PULL_ADAPTERS: Final[Mapping[str, str]] = {
     "hfsecurity": "producers.devices.hfsecurity_pull:HfSecurityPull",
+    "rest": "producers.devices.rest:Rest",
 }
 FILE_ADAPTERS: Final[Mapping[str, str]] = {}
 

@@ -15,6 +15,8 @@ PUSH_TERMINALS: Final[Mapping[str, str]] = {
 }
 PULL_TERMINALS: Final[Mapping[str, str]] = {
     "hfsecurity": "sandbox.terminals.hfsecurity:LanDevice",
+    "rest": "sandbox.terminals.rest:PagedRest",
+    "rest:numbers": "sandbox.terminals.rest:NumberedRest",
 }
 FILE_WRITERS: Final[Mapping[str, str]] = {}
 

@@ -176,10 +176,9 @@ def test_a_share_is_told_which_partitions_it_is_of(monkeypatch: pytest.MonkeyPat
 
 
 def test_every_key_is_in_the_partition_that_the_producer_would_choose() -> None:
-    keys = [f"device-{number}".encode() for number in range(100)]
-    chosen = partitions_asked_for(*(OutRecord("t", key, b"") for key in keys))
-    for key, partition in zip(keys, chosen, strict=True):
-        assert [at for at in range(16) if Assignment(frozenset({at}), 16).has(key)] == [partition]
+    for key in (f"device-{number}".encode() for number in range(100)):
+        (chosen,) = partitions_asked_for(OutRecord("t", key, b""))
+        assert [at for at in range(16) if Assignment(frozenset({at}), 16).has(key)] == [chosen]
 
 
 class FakeProducer:
