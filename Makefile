@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LOCK_OF := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 LOCK := $(LOCK_OF) pyproject.toml
 PEERS := $(notdir $(wildcard bench/peers/*))
-PARTS := stream push sink latency state
+PARTS := stream push pull sink latency state
 .DEFAULT_GOAL := help
 .PHONY: help install demo test faults soak check docs format kafka bench performance lock clean
 

@@ -50,6 +50,14 @@ SECTIONS: Final[dict[str, tuple[str, dict[str, str]]]] = {
             "batches": "500 events a request, on 8 connections.",
         },
     ),
+    "pull": (
+        "Pull",
+        {
+            "fleet": "One process. Each device answers in 50 ms, one answer in ten with a new punch. Of the dead, half"
+            " refuse connections and half take them and say nothing. *Interval* is that between two questions to a live"
+            " device; the load and Kafka run on the same machine.",
+        },
+    ),
     "sink": (
         "Sink",
         {

@@ -34,7 +34,7 @@ def read_body(content_type: str, body: bytes) -> object:
     """
     text = body.removeprefix(_BOM).strip()
     if text[:1] in (b"{", b"["):
-        return _read_json(text.decode(errors="replace"))
+        return read_json(body)
     try:
         media_type, options = parse_options_header(content_type)
         if media_type == b"multipart/form-data":
@@ -46,7 +46,13 @@ def read_body(content_type: str, body: bytes) -> object:
     raise _unreadable("neither JSON nor a form")
 
 
-def _read_json(text: str) -> object:
+def read_json(body: bytes) -> object:
+    """What a JSON body says. Objects are `Fields`; integers too long for most programs are strings.
+
+    Raises:
+        InvalidRecord: it is none (`unreadable_body`).
+    """
+    text = body.removeprefix(_BOM).decode(errors="replace")
     try:
         # Strict where json is not: neither NaN nor half of a surrogate pair, and not nested without end.
         orjson.loads(text)

@@ -9,13 +9,13 @@ from typing import Any, Final
 from xml.etree.ElementTree import Element, ParseError
 
 import httpx
-import orjson
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, UnreadableAnswer
+from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, InvalidRecord, UnreadableAnswer
 from attendance.registry import Device
 from attendance.times import read_retry_after
+from producers.devices.bodies import read_json
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer: far more than a page of records takes."""
@@ -32,16 +32,16 @@ class HttpAnswer:
     headers: Mapping[str, str]
     body: bytes
 
-    def json(self) -> Any:  # noqa: ANN401 - the caller knows what it asked for
-        """What the body says as JSON.
+    def json(self) -> object:
+        """What the body says as JSON. Objects are `bodies.Fields`.
 
         Raises:
             UnreadableAnswer: it is none, or nothing but part of one.
         """
         try:
-            return orjson.loads(self.body.removeprefix(b"\xef\xbb\xbf"))
-        except orjson.JSONDecodeError as error:
-            raise UnreadableAnswer(f"{self.asked}: not JSON: {error}") from error
+            return read_json(self.body)
+        except InvalidRecord as error:
+            raise UnreadableAnswer(f"{self.asked}: {error.message}") from error
 
     def xml(self) -> Element:
         """The body's root element.
