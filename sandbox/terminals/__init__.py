@@ -29,7 +29,13 @@ PULL_TERMINALS: Final[Mapping[str, str]] = {
     "rest": "sandbox.terminals.rest:PagedRest",
     "rest:numbers": "sandbox.terminals.rest:NumberedRest",
 }
-FILE_WRITERS: Final[Mapping[str, str]] = {}
+FILE_WRITERS: Final[Mapping[str, str]] = {
+    "attlog": "sandbox.terminals.files:Attlog",
+    "csv": "sandbox.terminals.files:BioTimeCsv",
+    "csv:ivms": "sandbox.terminals.files:IvmsCsv",
+    "csv:zktime": "sandbox.terminals.files:ZkTimeCsv",
+    "xlsx": "sandbox.terminals.files:BioTimeXlsx",
+}
 
 
 def simulator(place: str) -> Any:  # noqa: ANN401 - a class of any of the protocols in base.py
