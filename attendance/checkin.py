@@ -2,19 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import orjson
+from msgspec.json import Decoder
 
-from attendance.errors import InvalidRecord, Reason
-from attendance.event import cloudevents_headers, decode_object, text
-from attendance.times import format_seconds, parse_utc, to_wall_clock
+from attendance.event import Instant, Text, cloudevents_headers, decode_as
+from attendance.times import format_seconds, to_wall_clock
 
 LogType = Literal["IN", "OUT", ""]
 CheckinTime = Literal["erpnext_zone", "device_local"]
-
-LOG_TYPES: Final = frozenset(get_args(LogType))
-CHECKIN_TIMES: Final = frozenset(get_args(CheckinTime))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +26,16 @@ class Checkin:
     `superseded_document`, becomes this one.
     """
 
-    event_id: str
-    employee: str
-    event_time: datetime
+    event_id: Text
+    employee: Text
+    event_time: Instant
     log_type: LogType
-    device_id: str
-    device_user_id: str
-    site: str
-    device_timezone: str
+    device_id: Text
+    device_user_id: Text
+    site: Text
+    device_timezone: Text
     checkin_time: CheckinTime = "erpnext_zone"
-    supersedes: str | None = None
+    supersedes: Text | None = None
     superseded_document: str | None = None
 
     @property
@@ -86,23 +83,7 @@ class Checkin:
         Raises:
             InvalidRecord: not such a check-in (`undecodable_record`); one without employee or time never passes.
         """
-        data = decode_object(value)
-        try:
-            checkin = cls(
-                event_id=text(data, "event_id"),
-                employee=text(data, "employee"),
-                event_time=parse_utc(data["event_time"]),
-                log_type=data["log_type"],
-                device_id=text(data, "device_id"),
-                device_user_id=text(data, "device_user_id"),
-                site=text(data, "site"),
-                device_timezone=text(data, "device_timezone"),
-                checkin_time=data.get("checkin_time", "erpnext_zone"),
-                supersedes=None if data.get("supersedes") is None else text(data, "supersedes"),
-                superseded_document=data.get("superseded_document"),
-            )
-            if checkin.log_type not in LOG_TYPES or checkin.checkin_time not in CHECKIN_TIMES:
-                raise ValueError(f"log_type {checkin.log_type!r}, checkin_time {checkin.checkin_time!r}")
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a check-in: {error!r}") from error
-        return checkin
+        return decode_as(_DECODER, value, "a check-in", "event_time")
+
+
+_DECODER: Final = Decoder(Checkin)

@@ -49,6 +49,12 @@ class ErpnextClient:
             api_secret=settings.api_secret.get_secret_value(),
             verify=settings.verify_tls,
         )
+        session = self._client.session
+        # Proxies and certificates of the environment, once: looking at each request costs more than a tenth of it. And
+        # requests would put what a .netrc file says in the place of our credentials.
+        environment = session.merge_environment_settings(self._client.url, {}, None, self._client.verify, None)
+        session.proxies, self._client.verify = environment["proxies"], environment["verify"]
+        session.trust_env = False
         self._timeout = settings.timeout
         self._closed = False
 

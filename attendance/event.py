@@ -9,20 +9,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args
 
 import orjson
 from msgspec import Meta, MsgspecError
-from msgspec.json import Decoder
+from msgspec.json import Decoder, Encoder
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.times import format_milliseconds, format_seconds
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_T = TypeVar("_T", bound="DataclassInstance")
 
 EventType = Literal["IN", "OUT", "UNKNOWN"]
 Transport = Literal["push", "pull", "file", "sql"]
 Scalar = str | int | float | bool | None
 
 Text = Annotated[str, Meta(min_length=1)]
+Instant = Annotated[datetime, Meta(tz=True)]
 
 EVENT_TYPES: Final = frozenset(get_args(EventType))
 TRANSPORTS: Final = frozenset(get_args(Transport))
@@ -64,10 +70,10 @@ class RawEvent:
     site: Text
     device_user_id: Text
     event_type: EventType
-    event_time: Annotated[datetime, Meta(tz=True)] | None
+    event_time: Instant | None
     device_time: str | None
     device_timezone: Text
-    received_at: Annotated[datetime, Meta(tz=True)]
+    received_at: Instant
     source: Source
     sequence: int | None = None
     replayed: bool = False
@@ -87,10 +93,18 @@ class RawEvent:
         """The record key: per-device order is kept."""
         return self.device_id.encode()
 
+    def record(self) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+        """Key, value and headers of the record, for less than they cost one by one: the id is computed once."""
+        id_ = self.event_id
+        return self.key, self._encode(id_), self._headers(id_)
+
     def headers(self) -> list[tuple[str, bytes]]:
         """CloudEvents 1.0 attributes in Kafka's binary mode."""
+        return self._headers(self.event_id)
+
+    def _headers(self, id_: str) -> list[tuple[str, bytes]]:
         return cloudevents_headers(
-            self.event_id,
+            id_,
             b"punchstream.attendance.raw.v1",
             f"/sites/{self.site}/devices/{self.device_id}",
             self.event_time or self.received_at,
@@ -98,8 +112,11 @@ class RawEvent:
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
+        return self._encode(self.event_id)
+
+    def _encode(self, id_: str) -> bytes:
         data = {
-            "event_id": self.event_id,
+            "event_id": id_,
             "device_id": self.device_id,
             "site": self.site,
             "device_user_id": self.device_user_id,
@@ -117,7 +134,7 @@ class RawEvent:
             data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
         if self.clock_skew is not None:
             data["clock_skew"] = self.clock_skew
-        return orjson.dumps(data)
+        return _ENCODER.encode(data)
 
     @classmethod
     def decode(cls, value: bytes | None) -> "RawEvent":
@@ -126,18 +143,11 @@ class RawEvent:
         Raises:
             InvalidRecord: not such an event (`undecodable_record`).
         """
-        try:
-            event = _DECODER.decode(value or b"")
-            for name in ("event_time", "received_at"):
-                time = getattr(event, name)
-                if time is not None and time.tzinfo is not UTC:
-                    event = replace(event, **{name: time.astimezone(UTC)})
-        except (MsgspecError, ValueError, OverflowError, RecursionError) as error:
-            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a raw event: {error}") from error
-        return event
+        return decode_as(_DECODER, value, "a raw event", "event_time", "received_at")
 
 
 _DECODER: Final = Decoder(RawEvent)
+_ENCODER: Final = Encoder()
 
 
 def event_id(device_id: str, device_user_id: str, when: str, event_type: str) -> str:
@@ -172,6 +182,23 @@ def position(headers: Sequence[tuple[str, bytes]], name: str) -> tuple[int, int]
 def is_replay(headers: Sequence[tuple[str, bytes]] | None) -> bool:
     """Whether a raw record with these headers is a copy."""
     return any(name == REPLAY_OF for name, _ in headers or ())
+
+
+def decode_as(decoder: Decoder[_T], value: bytes | None, what: str, *times: str) -> _T:
+    """The dataclass that a record's value holds, with these of its times in UTC. Unknown fields are ignored.
+
+    Raises:
+        InvalidRecord: not `what` (`undecodable_record`).
+    """
+    try:
+        decoded = decoder.decode(value or b"")
+        for name in times:
+            time = getattr(decoded, name)
+            if time is not None and time.tzinfo is not UTC:
+                decoded = replace(decoded, **{name: time.astimezone(UTC)})
+    except (MsgspecError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not {what}: {error}") from error
+    return decoded
 
 
 def decode_object(value: bytes | None) -> dict[str, Any]:

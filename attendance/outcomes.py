@@ -5,14 +5,15 @@ could decode.
 """
 
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any, Literal, Self
+from datetime import date
+from typing import Final, Literal
 
 import orjson
+from msgspec.json import Decoder
 
-from attendance.errors import InvalidRecord, Reason
-from attendance.event import RawEvent, decode_object, text
-from attendance.times import format_milliseconds, format_seconds, parse_utc
+from attendance.errors import Reason
+from attendance.event import Instant, RawEvent, Text, decode_as
+from attendance.times import format_milliseconds, format_seconds
 
 DeliveryStatus = Literal["created", "already_there", "replaced"]
 
@@ -24,12 +25,12 @@ class Dropped:
     `reason` is `duplicate` (the same event_id) or `repeat` (within the punch window of the one kept).
     """
 
-    event_id: str
-    kept_event_id: str
+    event_id: Text
+    kept_event_id: Text
     reason: Reason
-    device_id: str
-    device_user_id: str
-    event_time: datetime
+    device_id: Text
+    device_user_id: Text
+    event_time: Instant
     partition: int
     offset: int
 
@@ -54,26 +55,13 @@ class Dropped:
         )
 
     @classmethod
-    def decode(cls, value: bytes | None) -> Self:
+    def decode(cls, value: bytes | None) -> "Dropped":
         """What `encode` wrote.
 
         Raises:
             InvalidRecord: it is something else.
         """
-        data = decode_object(value)
-        try:
-            return cls(
-                event_id=text(data, "event_id"),
-                kept_event_id=text(data, "kept_event_id"),
-                reason=Reason(data["reason"]),
-                device_id=text(data, "device_id"),
-                device_user_id=text(data, "device_user_id"),
-                event_time=parse_utc(data["event_time"]),
-                partition=int(data["partition"]),
-                offset=int(data["offset"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a dropped record: {error!r}") from error
+        return decode_as(_DROPPED, value, "a dropped record", "event_time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +87,13 @@ class Waiting:
         )
 
     @classmethod
-    def decode(cls, value: bytes | None) -> Self:
+    def decode(cls, value: bytes | None) -> "Waiting":
         """What `encode` wrote.
 
         Raises:
             InvalidRecord: it is something else.
         """
-        data = decode_object(value)
-        try:
-            event = RawEvent.decode(orjson.dumps(data["event"]))
-            return cls(event=event, reason=Reason(data["reason"]), employee=data.get("employee"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a waiting record: {error!r}") from error
+        return decode_as(_WAITING, value, "a waiting record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +103,9 @@ class Late:
     `shift_type` and `attendance_date` are the target's own. Where both are None it is not known whether it was late.
     """
 
-    device_id: str
+    device_id: Text
     shift_type: str | None = None
     attendance_date: date | None = None
-
-    def to_json(self) -> dict[str, str | None]:
-        """What `from_json` reads."""
-        day = None if self.attendance_date is None else self.attendance_date.isoformat()
-        return {"device_id": self.device_id, "shift_type": self.shift_type, "attendance_date": day}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        """What `to_json` gave. Raises KeyError, TypeError or ValueError where it is something else."""
-        day = data.get("attendance_date")
-        return cls(
-            device_id=text(data, "device_id"),
-            shift_type=data.get("shift_type"),
-            attendance_date=None if day is None else date.fromisoformat(day),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +118,12 @@ class Delivery:
     that the document held what was superseded and now holds this.
     """
 
-    event_id: str
-    employee: str
-    document: str
+    event_id: Text
+    employee: Text
+    document: Text
     status: DeliveryStatus
-    target: str
-    delivered_at: datetime
+    target: Text
+    delivered_at: Instant
     attempts: int = 1
     late: Late | None = None
     supersedes: str | None = None
@@ -176,31 +144,21 @@ class Delivery:
                 "target": self.target,
                 "delivered_at": format_milliseconds(self.delivered_at),
                 "attempts": self.attempts,
-                "late": None if self.late is None else self.late.to_json(),
+                "late": self.late,
                 "supersedes": self.supersedes,
             }
         )
 
     @classmethod
-    def decode(cls, value: bytes | None) -> Self:
+    def decode(cls, value: bytes | None) -> "Delivery":
         """What `encode` wrote.
 
         Raises:
             InvalidRecord: it is something else.
         """
-        data = decode_object(value)
-        try:
-            late = data.get("late")
-            return cls(
-                event_id=text(data, "event_id"),
-                employee=text(data, "employee"),
-                document=text(data, "document"),
-                status=data["status"],
-                target=text(data, "target"),
-                delivered_at=parse_utc(data["delivered_at"]),
-                attempts=int(data.get("attempts", 1)),
-                late=None if late is None else Late.from_json(late),
-                supersedes=data.get("supersedes"),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a delivery: {error!r}") from error
+        return decode_as(_DELIVERY, value, "a delivery", "delivered_at")
+
+
+_DROPPED: Final = Decoder(Dropped)
+_WAITING: Final = Decoder(Waiting)
+_DELIVERY: Final = Decoder(Delivery)

@@ -202,6 +202,14 @@ class StreamSettings(_Group):
     clock_tolerance: Seconds = Field(
         600, description="A punch of a device whose clock is off by more waits as a dead letter for a person's word."
     )
+    dedup_store: Literal["memory", "rocksdb"] = Field(
+        "memory",
+        description="Where kept punches are remembered: in the process, or on disk, from which a restart goes on.",
+    )
+    dedup_directory: Path = Field(
+        Path(".punchstream/dedup-state"),
+        description="Where `rocksdb` keeps them. It may be deleted while no stream runs: Kafka has the same.",
+    )
     stream_batch: int = Field(
         2000, ge=1, description="Records of one fetch, at most; a step decides up to twice as many."
     )

@@ -19,6 +19,7 @@ from attendance.errors import ConfigurationError
 _SECONDS_DIGITS = range(9, 11)
 _MILLISECONDS_DIGITS = range(12, 14)
 
+_MILLISECONDS: Final = tuple(f".{number:03}Z" for number in range(1000))
 _WHOLE_SECONDS = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 _LONGEST_RETRY_AFTER: Final = 3600.0  # seconds; a wrong clock or proxy must not stop deliveries for days
 # No clock goes back by more, so a change that is further ahead repeats no time that has been.
@@ -110,7 +111,7 @@ def format_seconds(instant: datetime) -> str:
 
 def format_milliseconds(instant: datetime) -> str:
     """`2026-01-01T05:00:00.123Z`: UTC, milliseconds."""
-    return f"{_wall_clock(instant)}.{instant.microsecond // 1000:03}Z"
+    return _wall_clock(instant) + _MILLISECONDS[instant.microsecond // 1000]
 
 
 def _wall_clock(instant: datetime) -> str:

@@ -19,6 +19,7 @@ Name = Literal[
     "sequences",
     "other_events",
     "cursors",
+    "terminals",
     "probe",
 ]
 
@@ -70,7 +71,7 @@ TABLE: Final[Mapping[Name, Topic]] = {
     ),
     "deliveries": Topic("deliveries.v1", "event_id", "what the target answered"),
     # Read by partition beside the raw topic, so both must have the same number of partitions.
-    "dedup_state": Topic("dedup-state.v1", "none", "the punches that were kept: the stream's memory"),
+    "dedup_state": Topic("dedup-state.v1", "random", "the punches that were kept: the stream's memory"),
     "device_status": Topic("device-status.v1", "device_id", "how far each device says it is complete", "compact"),
     "sequences": Topic(
         "sequences.v1",
@@ -83,6 +84,13 @@ TABLE: Final[Mapping[Name, Topic]] = {
     # Each pull process reads its partitions at every rebalance.
     "cursors": Topic(
         "cursors.v1", "device_id", "up to where each device was asked", "compact", segment_bytes=4 * 1024 * 1024
+    ),
+    "terminals": Topic(
+        "terminals.v1",
+        "kind, device_id; kind, device_id, command; or kind, adapter, serial",
+        "stamps, commands, and serial numbers that wait for approval",
+        "compact",
+        partitions=1,
     ),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
     "probe": Topic("probe.v1", "none", "what readiness checks wrote", partitions=1, retention_ms=HOUR_MS),

@@ -97,7 +97,7 @@ class TopicSet:
     async def punches(self, events: Iterable[RawEvent]) -> int:
         """Put events on the raw topic as push does, and return how many."""
         raw = self.kafka.topics["raw"]
-        return await self.send(OutRecord(raw, event.key, event.encode(), event.headers()) for event in events)
+        return await self.send(OutRecord(raw, *event.record()) for event in events)
 
     async def send(self, records: Iterable[OutRecord]) -> int:
         """Send records, and return how many once all are acknowledged."""

@@ -78,6 +78,8 @@ SECTIONS: Final[dict[str, tuple[str, dict[str, str]]]] = {
         {
             "memory": "100 punches of each user are remembered, each once. *First decision* is the time from the start"
             " of a process to its first check-in; from it and from that with few punches comes the rate of recovery.",
+            "rocksdb": "The same with `DEDUP_STORE=rocksdb`: a restart goes on from the disk, and recovery is measured"
+            " with the disk lost.",
         },
     ),
 }

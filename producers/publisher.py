@@ -92,7 +92,7 @@ class Publisher:
         letters = [replace(letter, value=redact(letter.value or b"")) for letter in dead_letters]
         raw, dead = self._topics["raw"], self._topics["dead_letters"]
         records = [
-            *(OutRecord(raw, event.key, event.encode(), event.headers()) for event in events),
+            *(OutRecord(raw, *event.record()) for event in events),
             *(letter.to_record(dead) for letter in letters),
             *(replace(other, value=redact(other.value)).to_record(self._topics["other_events"]) for other in others),
         ]

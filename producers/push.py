@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NoReturn
 
@@ -27,7 +28,7 @@ from starlette.requests import ClientDisconnect
 
 from attendance.dead_letter import DeadLetter
 from attendance.errors import ConfigurationError, InvalidRecord, KafkaUnavailable, Overloaded, Reason
-from attendance.kafka import Producer
+from attendance.kafka import Producer, follow
 from attendance.metrics import Metrics
 from attendance.other_event import OtherEvent
 from attendance.registry import Device, Registry, hash_token
@@ -38,6 +39,7 @@ from producers.devices import PUSH_ADAPTERS, create_push_adapter
 from producers.devices.base import STATUS, Answer, Head, Parsed, PushAdapter, PushRequest, Sender
 from producers.publisher import Publisher
 from producers.status import heartbeat
+from producers.terminals import Terminals
 
 log = structlog.get_logger(__name__)
 
@@ -132,6 +134,7 @@ class Ingest:
     fleet: Fleet
     publisher: Publisher
     clocks: Clocks
+    terminals: Terminals
     metrics: Metrics
 
     async def answer(self, request: Request, adapter: PushAdapter, route: str) -> Response:
@@ -164,18 +167,29 @@ class Ingest:
             KafkaUnavailable, Overloaded, ClientDisconnect: it has to be sent again.
         """
         # The body of a stranger is not even read.
-        devices = self.fleet.of(adapter.name, adapter.sender(head))
+        sender = adapter.sender(head)
+        devices = self.fleet.of(adapter.name, sender)
         if not devices:
+            if sender.serial and not sender.token:
+                await self.terminals.seen(adapter.name, sender.serial, _client(request), sender.facts)
             raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"no enabled device of {adapter.name} has this token or serial")
         body = await read_body(request, self.settings.max_body, self.settings.body_timeout)
         received_at = now()
         where = f"http:{head.route}"
+        only = next(iter(devices)) if len(devices) == 1 else None
+        known = PushRequest(
+            head,
+            body,
+            received_at,
+            self.terminals.marks(only) if only else {},
+            self.terminals.waiting(only) if only else (),
+        )
         try:
-            parsed = _parse(adapter, PushRequest(head, body, received_at), devices)
+            parsed = _parse(adapter, known, devices)
         except InvalidRecord as error:
             if error.reason in (Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR):
-                sender = next(iter(devices)).encode() if len(devices) == 1 else None
-                letter = DeadLetter("push", error.reason, error.message, received_at, sender, body, where=where)
+                key = only.encode() if only else None
+                letter = DeadLetter("push", error.reason, error.message, received_at, key, body, where=where)
                 await self.publisher.publish([], [letter])
             raise
         await self._store(parsed, devices[parsed.device_id], adapter.name, received_at, where)
@@ -203,6 +217,11 @@ class Ingest:
             for each in parsed.others
         ]
         await self.publisher.publish(self.clocks.mark(device.device_id, parsed.events), letters, others)
+        if parsed.marks:
+            await self.terminals.mark(device.device_id, parsed.marks)
+        if parsed.results:
+            await self.terminals.answered(device.device_id, parsed.results)
+        self.terminals.handed_out(device.device_id, parsed.given)
         if heard is not None:
             # Only now: it may claim that all before it has been published.
             await self.publisher.report(heartbeat(device.device_id, received_at, heard))
@@ -252,19 +271,30 @@ def _json(content: object, status: int = HTTPStatus.OK, headers: Mapping[str, st
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
-def create_app(settings: PushSettings, registry: Registry, publisher: Publisher, metrics: Metrics) -> FastAPI:
-    """The application. At its shutdown it stops the publisher; the metrics are those that `/metrics` shows."""
+def create_app(
+    settings: PushSettings,
+    registry: Registry,
+    publisher: Publisher,
+    terminals: Terminals,
+    metrics: Metrics,
+    *beside: Callable[[], Awaitable[object]],
+) -> FastAPI:
+    """The application. At its shutdown it stops the publisher; the metrics are those that `/metrics` shows.
+
+    What is given as `beside` runs beside it, for ever.
+    """
     fleet = Fleet(registry)
-    ingest = Ingest(settings, fleet, publisher, Clocks(metrics), metrics)
+    ingest = Ingest(settings, fleet, publisher, Clocks(metrics), terminals, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        following = asyncio.create_task(fleet.follow())
+        following = [asyncio.ensure_future(work()) for work in (fleet.follow, *beside)]
         try:
             yield
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            for task in following:
+                task.cancel()
+            await asyncio.gather(*following, return_exceptions=True)
             await publisher.stop()
 
     async def alive(_request: Request) -> Response:
@@ -281,18 +311,11 @@ def create_app(settings: PushSettings, registry: Registry, publisher: Publisher,
     async def exposition(_request: Request) -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
-    async def no_such_route(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return _json(_failure(HTTPStatus(error.status_code).name.lower()), error.status_code, error.headers)
-
-    async def failed(_request: Request, _error: Exception) -> Response:
-        return _json(_failure(Reason.INTERNAL_ERROR), HTTPStatus.INTERNAL_SERVER_ERROR)
-
     app = FastAPI(
         title="Punchstream push",
         openapi_url=None,
         lifespan=lifespan,
-        exception_handlers={HTTPException: no_such_route, Exception: failed},
+        exception_handlers={HTTPException: _no_such_route, Exception: _failed},
     )
     # Plain routes: these handlers read and write bytes, and need nothing that FastAPI does between.
     for name in PUSH_ADAPTERS:
@@ -303,6 +326,15 @@ def create_app(settings: PushSettings, registry: Registry, publisher: Publisher,
     app.add_route("/readyz", ready, ["GET"])
     app.add_route("/metrics", exposition, ["GET"])
     return app
+
+
+async def _no_such_route(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json(_failure(HTTPStatus(error.status_code).name.lower()), error.status_code, error.headers)
+
+
+async def _failed(_request: Request, _error: Exception) -> Response:
+    return _json(_failure(Reason.INTERNAL_ERROR), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _endpoint(ingest: Ingest, adapter: PushAdapter, route: str) -> Callable[[Request], Awaitable[Response]]:
@@ -334,8 +366,11 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
     """
     producer = Producer(kafka, f"{kafka.topic_prefix}-push")
     publisher = Publisher(producer, kafka.topics, metrics, push.max_in_flight)
+    topic = kafka.topics["terminals"]
+    terminals = Terminals(topic, producer.send)
+    following = partial(follow, kafka, topic, terminals.apply, client_id=f"{kafka.topic_prefix}-push-terminals")
     config = uvicorn.Config(
-        create_app(push, registry, publisher, metrics),
+        create_app(push, registry, publisher, terminals, metrics, following),
         loop="uvloop",
         http="httptools",
         ws="none",

@@ -1,5 +1,6 @@
 """What may be claimed of a device's completeness. Every way in that hears of a device goes through here."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -8,6 +9,23 @@ from producers.devices.base import Heard
 
 UNTOLD_CLOCK: Final = timedelta(minutes=5)
 """How far behind the clock may be of a device that does not tell its time."""
+
+
+def pulled(
+    device_id: str, heard_at: datetime, heard: Heard | None, complete_until: datetime | None
+) -> DeviceStatus | None:
+    """The status that a fetched page amounts to; None where it says nothing.
+
+    Args:
+        device_id: Of whom.
+        heard_at: The server's clock, UTC, when the page had arrived.
+        heard: What the device said beside its punches.
+        complete_until: What the page claims, UTC.
+    """
+    if heard is None and complete_until is None:
+        return None
+    status = heartbeat(device_id, heard_at, heard or Heard())
+    return replace(status, complete_until=complete_until and complete_until.replace(microsecond=0))
 
 
 def heartbeat(device_id: str, heard_at: datetime, heard: Heard) -> DeviceStatus:

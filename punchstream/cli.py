@@ -2,13 +2,10 @@
 
 import asyncio
 import logging
-import re
-import secrets
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,9 +15,9 @@ from rich.console import Console
 from attendance import logs
 from attendance.errors import ConfigurationError, PunchstreamError
 from attendance.metrics import Metrics
-from attendance.registry import Registry, hash_token
+from attendance.registry import Registry
 from attendance.settings import GROUPS, CommonSettings, KafkaSettings
-from punchstream import dead_letters, erpnext, users
+from punchstream import dead_letters, devices, erpnext, users
 from punchstream.output import AsJson, show
 
 app = typer.Typer(
@@ -30,9 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
-devices_app = typer.Typer(help="The fleet.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
-app.add_typer(devices_app, name="devices")
+app.add_typer(devices.app, name="devices")
 app.add_typer(users.app, name="users")
 app.add_typer(erpnext.app, name="erpnext")
 app.add_typer(dead_letters.app, name="dead-letters")
@@ -307,48 +303,6 @@ def topics_describe(*, as_json: AsJson = False) -> None:
     rows = asyncio.run(describe_topics(KafkaSettings.load()))
     show(rows, as_json=as_json)
     if any(row["partitions"] == 0 for row in rows):
-        raise typer.Exit(1)
-
-
-@devices_app.command("list")
-def devices_list(
-    *,
-    status: Annotated[bool, typer.Option("--status", help="Show what each device last said of itself.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show the registry file as it is understood."""
-    fleet = Registry(CommonSettings.load().punchstream_devices)
-    if status:
-        from punchstream.devices import statuses
-
-        show(asyncio.run(statuses(KafkaSettings.load(), fleet)), as_json=as_json)
-        return
-    shown = ("device_id", "name", "site", "timezone", "mode", "adapter", "direction", "checkin_time", "disabled")
-    show([{name: getattr(device, name) for name in shown} for device in fleet], as_json=as_json)
-
-
-@devices_app.command("token")
-def devices_token() -> None:
-    """Make a token for a device: the terminal gets the token, the registry file its hash."""
-    token = secrets.token_urlsafe(24)
-    typer.echo(f"token         {token}")
-    typer.echo(f"token_sha256  {hash_token(token)}")
-
-
-@devices_app.command("probe")
-def devices_probe(
-    host: Annotated[str, typer.Argument(help="Name or IP address of a terminal, or of a vendor's server.")],
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Find out which protocols answer at an address. Changes nothing there, and sends no credential."""
-    from producers.probe import probe
-
-    if not re.fullmatch(r"[A-Za-z0-9.:_-]{1,253}", host):
-        raise ConfigurationError(f"HOST: {host!r} is neither a name nor an IP address")
-    found = asyncio.run(probe(host))
-    show([asdict(finding) for finding in found], as_json=as_json)
-    if not found:
         raise typer.Exit(1)
 
 

@@ -319,7 +319,7 @@ async def correct(kafka: KafkaSettings, plan: Plan, per_second: float, sent: Cal
 
     async def corrections() -> AsyncGenerator[OutRecord, None]:
         for event in plan.corrections():
-            yield OutRecord(kafka.topics["raw"], event.key, event.encode(), event.headers())
+            yield OutRecord(kafka.topics["raw"], *event.record())
 
     await _send(kafka, corrections(), per_second, sent)
 

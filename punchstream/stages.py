@@ -20,7 +20,7 @@ from sandbox.process import ChildProcess
 log = structlog.get_logger(__name__)
 
 # In this order a fresh start has least to wait for; they are stopped from the way in to the way out.
-STAGES: Final = ("directory", "stream", "sink", "push")
+STAGES: Final[tuple[str, ...]] = ("directory", "stream", "sink", "push")
 COMPLETENESS: Final = "completeness"  # only where the registry file lists shifts
 PULL: Final = "pull"  # only where the registry file has devices to ask
 

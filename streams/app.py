@@ -18,6 +18,7 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -36,13 +37,14 @@ from attendance.user_map import UserMap
 from streams.memory import Memory
 from streams.pipeline import Pipeline, Rules
 from streams.step import Step
+from streams.store import store_opener
 from streams.transport import Transport
 from streams.waiting import Release
 
 log = structlog.get_logger(__name__)
 
 EXIT_FAULT: Final = 70  # EX_SOFTWARE
-MOST_CHUNKS: Final = 16  # that wait for their step; more wait in Kafka
+HANDED_OVER: Final = 2  # chunks between Faust and the agent; what waits for its step is bounded by records
 YOUNG_OBJECTS: Final = 50_000  # between two looks for garbage
 
 
@@ -65,7 +67,7 @@ def create_app(
     same number of partitions.
 
     Raises:
-        ConfigurationError: a setting of Kafka is wrong or missing.
+        ConfigurationError: a setting is wrong or missing, or what it asks for is not installed.
     """
     producer = Producer(kafka, f"{kafka.topic_prefix}-stream", batches=True)
     app = faust.App(**faust_settings(kafka, stream))
@@ -73,10 +75,12 @@ def create_app(
     raw = app.topic(kafka.topics["raw"], **_BYTES)
     users = UserMap()
     rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance, stream.clock_tolerance)
-    memory = Memory(kafka, producer, stream.dedup_horizon)
+    open_store = store_opener(stream, kafka.topics["dedup_state"])
+    memory = Memory(kafka, producer, stream.dedup_horizon, open_store)
     step = Step(Pipeline(rules, users, registry.get), memory, producer, kafka.topics, metrics)
     release = Release(users, registry.get, producer, kafka.topics, metrics)
     users_known = follow_beside(app, kafka, release, on_fault)
+    gathered = Gathered(stream.stream_batch)
 
     async def refresh_registry() -> None:
         await asyncio.to_thread(registry.refresh)
@@ -86,22 +90,22 @@ def create_app(
 
     async def decide(chunks: StreamT[bytes]) -> None:
         ours_to_acknowledge = chunks.noack()
-        gathered: asyncio.Queue[EventT] = asyncio.Queue(MOST_CHUNKS)
 
         async def take_steps() -> None:
             await users_known.wait()
             remembered = None
-            while True:
-                arrived = await gathered_in(gathered, stream.stream_batch)
-                generation = app.consumer_generation_id
-                if generation != remembered:
-                    await memory.catch_up(tp.partition for tp in app.consumer.assignment())
-                    remembered = generation
-                # What was fetched before a rebalance is somebody else's, or comes again.
-                events = [event for event in arrived if event.message.generation_id == generation]
-                await step(by_partition(events))
-                for event in events:
-                    await ours_to_acknowledge.ack(event)
+            with closing(memory):
+                while True:
+                    arrived = await gathered.take()
+                    generation = app.consumer_generation_id
+                    if generation != remembered:
+                        await memory.catch_up(tp.partition for tp in app.consumer.assignment())
+                        remembered = generation
+                    # What was fetched before a rebalance is somebody else's, or comes again.
+                    events = [event for event in arrived if event.message.generation_id == generation]
+                    await step(by_partition(events))
+                    for event in events:
+                        await ours_to_acknowledge.ack(event)
 
         steps = asyncio.create_task(end_process_on_fault(take_steps(), on_fault))
         try:
@@ -112,8 +116,41 @@ def create_app(
 
     app.timer(interval=1.0)(refresh_registry)
     app.on_before_shutdown.connect(disconnect)
+    app.on_partitions_assigned.connect(gathered.on_partitions_assigned)
     app.agent(raw, name="decide", concurrency=1)(decide)
     return app
+
+
+class Gathered:
+    """The chunks that wait for their step: so many records, and the chunk that is the first to exceed it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._chunks: list[EventT] = []
+        self._count = 0
+        self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
+
+    async def put(self, chunk: EventT) -> None:
+        """Add a chunk, once there is room."""
+        while self._count >= self._most:
+            self._taken.clear()
+            await self._taken.wait()
+        self._chunks.append(chunk)
+        self._count += len(chunk.message.value)
+        self._arrived.set()
+
+    async def take(self) -> list[EventT]:
+        """Wait for chunks, and return all. There may be none."""
+        await self._arrived.wait()
+        self._arrived.clear()
+        chunks, self._chunks, self._count = self._chunks, [], 0
+        self._taken.set()
+        return chunks
+
+    async def on_partitions_assigned(self, *_: object, **__: object) -> None:
+        """End the wait for a chunk: another worker may wait for a lost partition's store, and no chunk come."""
+        self._arrived.set()
 
 
 def follow_beside(
@@ -158,16 +195,6 @@ async def end_process_on_fault(work: Awaitable[None], on_fault: Callable[[], Non
         on_fault()
 
 
-async def gathered_in(queue: asyncio.Queue[EventT], most: int) -> list[EventT]:
-    """Chunks from the queue, at least one, until they hold so many records or there are no more."""
-    chunks = [await queue.get()]
-    count = len(chunks[0].message.value)
-    while count < most and not queue.empty():
-        chunks.append(queue.get_nowait())
-        count += len(chunks[-1].message.value)
-    return chunks
-
-
 def by_partition(chunks: Iterable[EventT]) -> dict[int, list[Record]]:
     """The records of each partition, in order."""
     partitions: dict[int, list[Record]] = defaultdict(list)
@@ -199,7 +226,7 @@ def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, An
         "consumer_metadata_max_age_ms": clients.METADATA_MAX_AGE_MS,
         "processing_guarantee": "at_least_once",
         "stream_wait_empty": True,
-        "stream_buffer_maxsize": MOST_CHUNKS,
+        "stream_buffer_maxsize": HANDED_OVER,
         # Faust makes this directory, although nothing is stored.
         "datadir": Path(tempfile.gettempdir()) / f"faust-{kafka.group('stream')}",
         "topic_allow_declare": False,

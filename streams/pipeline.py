@@ -1,6 +1,6 @@
 """The stream's decisions: raw records of one partition in, outcomes and what to remember out. No Faust, no Kafka."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -19,6 +19,7 @@ from attendance.times import format_seconds, to_wall_clock, zone
 from attendance.user_map import UserMap
 from streams import dedup, mapping
 from streams.dedup import Kept, Punch, Verdict
+from streams.store import Lists, StoreFailed
 
 log = structlog.get_logger(__name__)
 
@@ -59,16 +60,21 @@ class Pipeline:
     users: UserMap
     device: Callable[[str], Device | None]
 
-    def decide(self, records: Sequence[Record], memory: Mapping[bytes, bytes], now: datetime) -> Decisions:
+    def decide(self, records: Sequence[Record], memory: Lists, now: datetime) -> Decisions:
         """One outcome for each record of a partition, in offset order.
 
         `memory` holds the packed list of each device user of that partition, and is not changed. What is kept now must
         be added to it only once every outcome is acknowledged, and before the records are.
+
+        Raises:
+            StoreFailed: the memory cannot be read.
         """
         decisions = Decisions()
         for record in records:
             try:
                 outcome = self._decide_one(record, memory, decisions)
+            except StoreFailed:
+                raise
             except InvalidRecord as error:
                 outcome = DeadLetter.of(record, STAGE, error, now, event_id=_event_id(record))
             except Exception as error:
@@ -78,7 +84,7 @@ class Pipeline:
             decisions.outcomes.append(outcome)
         return decisions
 
-    def _decide_one(self, record: Record, memory: Mapping[bytes, bytes], decisions: Decisions) -> Outcome:
+    def _decide_one(self, record: Record, memory: Lists, decisions: Decisions) -> Outcome:
         if len(record.value or b"") > MAX_VALUE_BYTES:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"larger than {MAX_VALUE_BYTES} bytes")
         event = RawEvent.decode(record.value)

@@ -5,8 +5,13 @@ from collections.abc import Iterator
 from typing import cast
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sandbox.broker import Broker, BrokerKind, create_broker, unavailable_reason
+
+# A machine that does other things at the same time is no fault of the code under test.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")

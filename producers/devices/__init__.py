@@ -17,11 +17,19 @@ from producers.devices.base import (
 
 PUSH_ADAPTERS: Final[Mapping[str, str]] = {
     "hfsecurity": "producers.devices.hfsecurity:HfSecurity",
+    "hikvision": "producers.devices.hikvision:Hikvision",
     "json": "producers.devices.json_v1:JsonV1",
+    "zkteco_adms": "producers.devices.zkteco_adms:ZktecoAdms",
 }
 PULL_ADAPTERS: Final[Mapping[str, str]] = {
+    "biotime_sql": "producers.devices.biotime_sql:BioTimeSql",
+    "etimetracklite": "producers.devices.etimetracklite:ETimeTrackLite",
     "hfsecurity": "producers.devices.hfsecurity_pull:HfSecurityPull",
+    "hikvision": "producers.devices.hikvision_pull:HikvisionPull",
     "rest": "producers.devices.rest:Rest",
+    "sql": "producers.devices.sql:Sql",
+    "zkbiotime": "producers.devices.zkbiotime:ZkBioTime",
+    "zkteco_tcp": "producers.devices.zkteco_tcp:ZktecoTcp",
 }
 FILE_ADAPTERS: Final[Mapping[str, str]] = {}
 

@@ -74,12 +74,34 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class Command:
+    """Something that a terminal is to do when it asks, in the protocol's own words."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a terminal answered to the command of that id."""
+
+    id: str
+    returned: str
+
+
+@dataclass(frozen=True, slots=True)
 class PushRequest:
-    """A request with its body, and when that had arrived: the server's clock, UTC."""
+    """A request with its body, and when that had arrived: the server's clock, UTC.
+
+    `marks` are what earlier requests of the device left in `Parsed.marks`; `commands` are those that wait for it. Both
+    are empty where the sender may be one of several devices.
+    """
 
     head: Head
     body: bytes
     received_at: datetime
+    marks: Mapping[str, str] = field(default_factory=dict)
+    commands: Sequence[Command] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +116,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who a request says it is from: a token, or the vendor's serial number where the protocol has nothing better."""
+    """Who a request says it is from: a token, or the vendor's serial number where the protocol has nothing better.
+
+    `facts` are what it tells of itself, to show to whoever has to approve an unknown serial number.
+    """
 
     token: str | None = None
     serial: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +142,11 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """All that a request holds, events and the rest each in its order, and what to answer once Kafka has it."""
+    """All that a request holds, events and the rest each in its order, and what to answer once Kafka has it.
+
+    `marks` are kept, once Kafka has the events, for the device's next requests. `given` are the commands that the
+    answer hands out, `results` what the device says became of earlier ones.
+    """
 
     device_id: str
     answer: Answer
@@ -124,6 +154,9 @@ class Parsed:
     rejected: Sequence[Rejected] = ()
     others: Sequence[Other] = ()
     heard: Heard | None = None
+    marks: Mapping[str, str] = field(default_factory=dict)
+    given: Sequence[Command] = ()
+    results: Sequence[Result] = ()
 
 
 @dataclass(frozen=True, slots=True)

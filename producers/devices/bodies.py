@@ -18,10 +18,10 @@ _LONGEST_INTEGER: Final = 18  # digits; what is longer does not fit everywhere a
 class Fields(dict[str, object]):
     """An object's or a form's fields.
 
-    `twice` is a name that it gives two values, so that either may be meant; only the last of them is here.
+    `twice` are the names that it gives different values, so that any of them may be meant; only the last is here.
     """
 
-    twice: str | None = None
+    twice: frozenset[str] = frozenset()
 
 
 def read_body(content_type: str, body: bytes) -> object:
@@ -69,7 +69,7 @@ def _fields(pairs: Iterable[tuple[str, object]]) -> Fields:
     fields = Fields()
     for name, value in pairs:
         if name in fields and fields[name] != value:
-            fields.twice = name
+            fields.twice |= {name}
         fields[name] = value
     return fields
 

@@ -23,6 +23,7 @@ from attendance.registry import Device
 from attendance.times import format_milliseconds
 from producers.devices.base import (
     MAX_EVENTS,
+    STATUS,
     Answer,
     Head,
     Heard,
@@ -70,22 +71,15 @@ _EVENTS: Final[Mapping[str, str]] = {
 _TOLD: Final = {"result": 1, "success": True}
 _TOLD_HEARTBEAT_FORM: Final = {"status": "success"}
 _REFUSED: Final = {"result": 0, "success": False}
-_AGAIN: Final = frozenset(
-    {Reason.KAFKA_UNAVAILABLE, Reason.OVERLOADED, Reason.BODY_TOO_SLOW, Reason.UNKNOWN_DEVICE},
-)
 _STATUS: Final[Mapping[Reason, HTTPStatus]] = {
+    **STATUS,
     Reason.UNKNOWN_DEVICE: HTTPStatus.FORBIDDEN,
-    Reason.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Reason.BODY_TOO_SLOW: HTTPStatus.SERVICE_UNAVAILABLE,
     # What it sends cannot be read, now or later; its bytes are kept, so it may forget them.
     Reason.UNREADABLE_BODY: HTTPStatus.OK,
     Reason.INTERNAL_ERROR: HTTPStatus.OK,
 }
-_APP_STATUS: Final[Mapping[Reason, HTTPStatus]] = {
-    Reason.UNKNOWN_DEVICE: HTTPStatus.UNAUTHORIZED,
-    Reason.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    Reason.UNREADABLE_BODY: HTTPStatus.BAD_REQUEST,
-    Reason.INTERNAL_ERROR: HTTPStatus.BAD_REQUEST,
-}
+_FINAL: Final = frozenset({Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR, Reason.BODY_TOO_LARGE})
 
 _Outcome = RawEvent | Other | Rejected
 
@@ -132,13 +126,13 @@ class HfSecurity:
 
     def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:
         """What to answer where nothing was taken in. See `PushAdapter.refuse`."""
-        headers = {"Retry-After": str(retry_after)} if reason in _AGAIN - {Reason.UNKNOWN_DEVICE} else {}
-        if head.route in (APP_EVENTS, APP_TIME):
-            again = reason in _AGAIN
-            content = {"status": "FAILED" if again else "REJECTED", "code": reason, "retryable": again}
-            return _json(content, _APP_STATUS.get(reason, HTTPStatus.SERVICE_UNAVAILABLE), headers)
-        status = _STATUS.get(reason, HTTPStatus.SERVICE_UNAVAILABLE)
-        return _json(_TOLD if status is HTTPStatus.OK else _REFUSED, status, headers)
+        app = head.route in (APP_EVENTS, APP_TIME)
+        status = (STATUS if app else _STATUS)[reason]
+        headers = {"Retry-After": str(retry_after)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+        if not app:
+            return _json(_TOLD if status is HTTPStatus.OK else _REFUSED, status, headers)
+        again = reason not in _FINAL
+        return _json({"status": "FAILED" if again else "REJECTED", "code": reason, "retryable": again}, status, headers)
 
     def _read_body(self, request: PushRequest, devices: Mapping[str, Device], query: Mapping[str, str]) -> Parsed:
         match read_body(request.head.headers.get("content-type", ""), request.body):
@@ -165,7 +159,7 @@ class HfSecurity:
             outcome = self._read(fields, device, request.received_at, Source("push", NAME, VERSION, uuid4().hex, 0))
             return _parsed(device, answer, [outcome])
         heard = heard_of(fields, "time", device)
-        if heard is None or not heard.details:
+        if heard is None or not (heard.details or request.head.route.endswith("/heartbeat")):
             names = ", ".join(name[:32] for name in sorted(fields)[:20])
             raise InvalidRecord(Reason.UNREADABLE_BODY, f"no field says what it is: {names}")
         if "form" in request.head.headers.get("content-type", ""):
@@ -178,19 +172,24 @@ class HfSecurity:
         """Several records of one device, as an app sends them."""
         if len(records) > MAX_EVENTS:
             raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(records)} events, more than {MAX_EVENTS}")
-        if around.twice is not None and records != [around]:
-            raise InvalidRecord(Reason.UNREADABLE_BODY, f"{around.twice} is given twice")
-        named = [record for record in records if isinstance(record, Fields) and first(record, DEVICE_NAMES) is not None]
-        device = _device(devices, around if first(around, DEVICE_NAMES) is not None else next(iter(named), around))
+        if around.twice & {"events", *DEVICE_NAMES} and records != [around]:
+            raise InvalidRecord(Reason.UNREADABLE_BODY, "its device or its events are given twice")
+        # A record that names no device is of the one that the batch names.
+        named = [
+            record if isinstance(record, Fields) and first(record, DEVICE_NAMES) is not None else around
+            for record in records
+        ]
+        found = [_find(devices, each) for each in named]
+        device = next(filter(None, found), None) or _device(devices, named[0] if named else around)
         batch_id = uuid4().hex
         outcomes: list[_Outcome] = []
-        for index, record in enumerate(records):
-            source = Source("push", NAME, VERSION, batch_id, index)
-            if isinstance(record, Fields) and not _speaks_of(record, device, devices):
+        for index, (record, its_device) in enumerate(zip(records, found, strict=True)):
+            if its_device is device:
+                source = Source("push", NAME, VERSION, batch_id, index)
+                outcomes.append(self._read(record, device, request.received_at, source))
+            else:
                 message = f"it is of another device than {device.device_id}"
                 outcomes.append(Rejected(index, Reason.UNKNOWN_DEVICE, message, kept(record, self._payload)))
-            else:
-                outcomes.append(self._read(record, device, request.received_at, source))
         told: Mapping[str, object] = _TOLD
         if request.head.route == APP_EVENTS:
             told = {"results": [_result(*each) for each in zip(records, outcomes, strict=True)]}
@@ -206,12 +205,8 @@ class HfSecurity:
             return Rejected(source.line or 0, error.reason, error.message, kept(record, self._payload))
 
 
-def _device(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Device:
-    """The device, of those that the token stands for, that a record names.
-
-    Raises:
-        InvalidRecord: it names none of them, or none where there are several (`unknown_device`).
-    """
+def _find(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Device | None:
+    """The device, of those that the token stands for, that these fields name."""
     named = first(fields, DEVICE_NAMES)
     for device in devices.values():
         if named is not None and device.serial == str(named):
@@ -220,20 +215,24 @@ def _device(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Devi
     if len(devices) == 1 and (named is None or _only(devices).serial is None):
         return _only(devices)
     by_id = devices.get(str(named))
-    if by_id is None or by_id.serial is not None:
+    return by_id if by_id is not None and by_id.serial is None else None
+
+
+def _device(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Device:
+    """What `_find` finds.
+
+    Raises:
+        InvalidRecord: it finds none (`unknown_device`).
+    """
+    device = _find(devices, fields)
+    if device is None:
+        named = cut(first(fields, DEVICE_NAMES))
         raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"the token is not that of a device with the serial number {named}")
-    return by_id
+    return device
 
 
 def _only(devices: Mapping[str, Device]) -> Device:
     return next(iter(devices.values()))
-
-
-def _speaks_of(record: Fields, device: Device, devices: Mapping[str, Device]) -> bool:
-    try:
-        return first(record, DEVICE_NAMES) is None or _device(devices, record) is device
-    except InvalidRecord:
-        return False
 
 
 def _other_callback(fields: Fields) -> str | None:

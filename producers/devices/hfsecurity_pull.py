@@ -39,6 +39,8 @@ log = structlog.get_logger(__name__)
 PORT: Final = 8090
 LENGTH: Final = 500
 """Records in a page; the device allows 1,000."""
+MAX_ANSWER: Final = 4 << 20
+"""Bytes, many times what a page of records without photographs takes."""
 OVERLAP: Final = timedelta(minutes=10)
 LOOK_AFTER: Final = timedelta(minutes=15)
 """How long a device is believed to post to the address that it was last seen to have."""
@@ -64,10 +66,14 @@ _REFUSED: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """From when to when records are asked for: an instant, and a wall clock of the device."""
+    """From when to when records are asked for: an instant, and a wall clock of the device.
+
+    `anchor` is the time of a record that has to be among them; None where there is none that is known.
+    """
 
     start: datetime
     end: str = _LATEST
+    anchor: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +103,15 @@ class HfSecurityPull:
         lan = _Lan(self._tools, device)
         await _check_serial(lan)
         progress = _Progress(wanted)
-        heard: Heard | None = None
-        asked = False
         windows = _windows(wanted, progress.begun_at)
+        begun = False
         for window in windows:
-            async for part in lan.read(window, progress.begun_at if wanted.since is None else None):
-                if not asked:
-                    heard, asked = await self._look_after(lan, wanted.now), True
+            async for part in lan.read(window):
+                # Only now: punches come first, and a wrong password is to be tried once.
+                heard = None if begun else await self._look_after(lan, wanted.now)
+                begun = True
                 last = part.last and window is windows[-1]
                 yield self._page(wanted, part, progress.after(part, last=last), heard, last=last)
-                heard = None
                 if part.fault is not None:
                     raise UnreadableAnswer(f"{device.device_id}: {part.fault}")
 
@@ -138,7 +143,8 @@ class HfSecurityPull:
             else:
                 events.append(outcome)
         until = None
-        if last and part.fault is None and wanted.since is None:
+        # A total that is no more than a full page may be that of the page.
+        if last and part.fault is None and wanted.since is None and len(part.records) < LENGTH:
             told = None if heard is None else heard.device_time
             until = wanted.now - UNTOLD_CLOCK if told is None else min(wanted.now, told)
         return Page(cursor, events, rejected, others, heard, until)
@@ -187,7 +193,7 @@ class _Progress:
                 self._ordered = False
                 continue
             self._previous = time
-            if time <= self._wanted.now and (self._newest is None or time > self._newest):
+            if _EARLIEST <= time <= self._wanted.now and (self._newest is None or time > self._newest):
                 self._newest = time
         moves = self._covers and part.fault is None and (last or self._ordered)
         if not moves or self._newest is None:
@@ -243,34 +249,34 @@ class _Lan:
         """Set where it posts a heartbeat every minute."""
         await self._call("POST", "/setDeviceHeartBeat", self._password() | {"url": url, "interval": "60"})
 
-    async def read(self, window: _Window, anchor: datetime | None) -> AsyncIterator[_Part]:
+    async def read(self, window: _Window) -> AsyncIterator[_Part]:
         """The records of a window, oldest first.
 
-        `anchor` is the time of a record that has to be among them. Where it is not, the wall clock by which the device
-        compares may be in another zone than its entry says, so that newer ones are missing too; or its memory was
-        cleared. Then the window begins early enough for any zone.
+        Where its anchor is missing, the wall clock by which the device compares may be in another zone than its entry
+        says, so that newer records are missing too; or its memory was cleared. Then the window begins early enough for
+        any zone.
         """
         index = before = 0
         while True:
             total, records = await self._page(window, index)
-            if index == 0 and anchor is not None and _misses(anchor, _times(records, self.device)):
+            if index == 0 and window.anchor is not None and _misses(window.anchor, _times(records, self.device)):
                 log.info(
                     "A device does not have the newest record known of it in its place.",
                     device_id=self.device.device_id,
                 )
-                anchor, window = None, replace(window, start=window.start - _ANY_ZONE)
+                window = _Window(window.start - _ANY_ZONE, window.end)
                 continue
             expected = max(0, min(total - index * LENGTH, LENGTH))
-            index += 1
+            fault = None
             if total < before:
-                yield _Part(records, last=True, fault=f"of {before} records only {total} are left while they are read")
+                fault = f"of {before} records only {total} are left while they are read"
             elif len(records) != expected:
-                yield _Part(records, last=True, fault=f"{len(records)} records where {expected} of {total} must be")
-            else:
-                yield _Part(records, last=index * LENGTH >= total)
-            if index * LENGTH >= total or len(records) != expected or total < before:
+                fault = f"{len(records)} records where {expected} of {total} must be"
+            index, before = index + 1, total
+            last = fault is not None or index * LENGTH >= total
+            yield _Part(records, last, fault)
+            if last:
                 return
-            before = total
 
     async def _page(self, window: _Window, index: int) -> tuple[int, Sequence[object]]:
         """How many records the window holds, and the page of that number."""
@@ -280,7 +286,7 @@ class _Lan:
             self._password()
             | {
                 "personId": "-1",
-                "startTime": str(earliest_wall_clock(window.start, self.device.timezone)),
+                "startTime": str(earliest_wall_clock(max(window.start, _EARLIEST), self.device.timezone)),
                 "endTime": window.end,
                 "length": str(LENGTH),
                 "model": "-1",
@@ -289,8 +295,8 @@ class _Lan:
             },
         )
         match answer:
-            case {"pageInfo": {"total": int(total)}, "records": list(records)} if total >= 0:
-                return total, records
+            case {"pageInfo": {"total": total}, "records": list(records)} if str(total).isdecimal():
+                return int(total), records
         raise UnreadableAnswer(f"{self.device.device_id}: no page of records")
 
     def _password(self) -> dict[str, str]:
@@ -304,18 +310,23 @@ class _Lan:
         """
         device_id = self.device.device_id
         try:
-            response = await self._tools.http.request(
+            content = bytearray()
+            async with self._tools.http.stream(
                 method,
                 self._base.copy_with(path=path),
                 params=fields if method == "GET" else None,
                 data=None if method == "GET" else fields,
-            )
+            ) as response:
+                async for chunk in response.aiter_bytes():
+                    content += chunk
+                    if len(content) > MAX_ANSWER:
+                        raise UnreadableAnswer(f"{device_id}: {path}: more than {MAX_ANSWER} bytes")
         except httpx.HTTPError as error:
             raise DeviceUnavailable(f"{device_id}: {path}: {type(error).__name__}") from error
         if response.status_code >= 500:
             raise DeviceUnavailable(f"{device_id}: {path}: {response.status_code}")
         try:
-            answer = read_body("", response.content)
+            answer = read_body("", bytes(content))
         except InvalidRecord as error:
             raise UnreadableAnswer(f"{device_id}: {path}: {response.status_code} {error.message}") from error
         match answer:
@@ -380,18 +391,17 @@ def _addresses(told: object) -> set[tuple[str, int, str]]:
 
 
 def _windows(wanted: Fetch, through: datetime | None) -> Sequence[_Window]:
-    if wanted.since is None:
-        return [_Window(_EARLIEST if through is None else through - OVERLAP)]
-    if wanted.since <= _LOST_CLOCK:
-        return [_Window(wanted.since - _ANY_ZONE)]
-    lost = _Window(_EARLIEST, str(_LOST_CLOCK.replace(tzinfo=None)))
-    return [lost, _Window(wanted.since - _ANY_ZONE)]
+    if wanted.since is not None:
+        since = max(wanted.since, _EARLIEST) - _ANY_ZONE
+        lost = _Window(_EARLIEST, str(_LOST_CLOCK.replace(tzinfo=None)))
+        return [_Window(since)] if since <= _LOST_CLOCK else [lost, _Window(since)]
+    return [_Window(_EARLIEST) if through is None else _Window(through - OVERLAP, anchor=through)]
 
 
 def _through(cursor: Cursor | None) -> datetime | None:
     """The time of the newest record that was read; None where nothing can be said, and all is read again."""
     try:
-        return parse_utc((cursor or {})["through"])
+        return max(parse_utc((cursor or {})["through"]), _EARLIEST)
     except (KeyError, TypeError, ValueError):
         return None
 

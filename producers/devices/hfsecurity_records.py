@@ -31,19 +31,10 @@ HOW_NAMES: Final = ("type", "model", "identifyType")
 
 # Not idcardNum, which may be the number of a citizen, nor path, which leads to a photograph.
 _PAYLOAD: Final = (
-    *(
-        "type",
-        "model",
-        "identifyType",
-        "isPass",
-        "aliveType",
-        "passTimeType",
-        "permissionTimeType",
-        "maskState",
-        "mask",
-    ),
-    *("recType", "recModeType", "passbackTriggerType", "attendance", "workCode", "workCode2", "dstOffset", "state"),
-    *("searchScore", "livenessScore", "action", "biometricType", "attendanceEventId", "clientSequence"),
+    *("type", "model", "identifyType", "isPass", "aliveType", "passTimeType", "permissionTimeType", "state"),
+    *("maskState", "mask", "recType", "recModeType", "passbackTriggerType", "attendance", "workCode", "workCode2"),
+    *("dstOffset", "searchScore", "livenessScore"),
+    *("action", "biometricType", "attendanceEventId", "clientSequence"),
 )
 _NEVER: Final = frozenset({"base64", "imgBase64", "data"})  # photographs, and what an identity card says
 _TEXTS: Final = ("version", "SDKVersion", "ip")
@@ -51,6 +42,7 @@ _NUMBERS: Final = (
     *("personCount", "faceCount", "fingerCount"),
     *("freeDiskSpace", "cpuUsageRate", "cpuTemperature", "memoryUsageRate"),
 )
+_DECIDING: Final = frozenset({*DEVICE_NAMES, *USER_NAMES, CARD_NAME, *TIME_NAMES, *HOW_NAMES, "attendance", "action"})
 _STRANGER: Final = "STRANGERBABY"
 _ID_CARD: Final = "IDCARD"  # somebody who has an identity card and is not enrolled
 _DOOR_MODELS: Final = frozenset({"4", "5"})  # the exit button, and opened from afar
@@ -89,8 +81,8 @@ def read_record(
     """
     if not isinstance(record, Mapping):
         raise invalid(f"a record must be an object, not {type(record).__name__}")
-    if isinstance(record, Fields) and record.twice is not None:
-        raise invalid(f"{record.twice} is given twice")
+    if isinstance(record, Fields) and (twice := record.twice & _DECIDING):
+        raise invalid(f"{', '.join(sorted(twice))} is given twice")
     user = _user(record)
     kind = _no_punch(record, user)
     if kind is not None:

@@ -13,6 +13,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, InvalidRecord, UnreadableAnswer
+from attendance.registry import Device
 from attendance.times import read_retry_after
 from producers.devices.bodies import read_json
 
@@ -31,7 +32,7 @@ class HttpAnswer:
     headers: Mapping[str, str]
     body: bytes
 
-    def json(self) -> object:
+    def json(self) -> Any:  # noqa: ANN401 - the caller knows what it asked for
         """What the body says as JSON. Objects are `bodies.Fields`.
 
         Raises:
@@ -150,3 +151,19 @@ def _failure(asked: str, response: httpx.Response) -> DeviceRefused | DeviceUnav
     if status >= 500 or status in _NOT_NOW:
         return DeviceUnavailable(f"{asked}: {status}", read_retry_after(response.headers.get("retry-after", "")))
     return UnreadableAnswer(f"{asked}: {status}")
+
+
+def base_url(device: Device) -> httpx.URL:
+    """Where an entry's `host` and `port` are; its option `tls: true` makes it HTTPS.
+
+    Raises:
+        DeviceRefused: it names no host, or none that could be one.
+    """
+    if device.host is None:
+        raise DeviceRefused(f"{device.device_id}: its entry names no host")
+    try:
+        return httpx.URL(
+            scheme="https" if device.options.get("tls") is True else "http", host=device.host, port=device.port
+        )
+    except httpx.InvalidURL as error:
+        raise DeviceRefused(f"{device.device_id}: host: {error}") from error

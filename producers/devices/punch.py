@@ -55,7 +55,7 @@ def punch(  # noqa: PLR0913 - the fields of a punch
         device_timezone=device.timezone,
         received_at=received_at,
         source=source,
-        sequence=sequence if isinstance(sequence, int) and not isinstance(sequence, bool) else None,
+        sequence=sequence if isinstance(sequence, int) and not isinstance(sequence, bool) and _fits(sequence) else None,
         replayed=replayed,
         payload=payload or {},
     )
@@ -70,12 +70,19 @@ def cut(value: object) -> Scalar:
     """A scalar as it is, long strings shortened; None for anything else, which could hold what may not be kept."""
     if isinstance(value, str):
         return value[:MAX_TEXT]
+    if isinstance(value, int) and not _fits(value):
+        return str(value)[:MAX_TEXT]
     return value if isinstance(value, int | float) else None
 
 
 def invalid(message: str) -> InvalidRecord:
     """The error for a record that cannot be a punch."""
     return InvalidRecord(Reason.INVALID_EVENT, message)
+
+
+def _fits(number: int) -> bool:
+    """Whether it is no larger than a number in a record may be, which has 64 bits."""
+    return -(2**63) <= number < 2**63
 
 
 def _user_id(value: object) -> str:
@@ -95,7 +102,10 @@ def _device_time(value: object) -> str | None:
     """What the device wrote; None where it wrote nothing."""
     if value is None:
         return None
-    written = value if isinstance(value, str) else orjson.dumps(value).decode()
+    if isinstance(value, int) and not isinstance(value, bool):
+        written = str(value)
+    else:
+        written = value if isinstance(value, str) else orjson.dumps(value).decode()
     if len(written) > MAX_TEXT:
         raise invalid(f"time is longer than {MAX_TEXT} characters")
     return written

@@ -17,7 +17,7 @@ from sandbox.process import ChildProcess
 
 log = structlog.get_logger(__name__)
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 _ANSWER_SECONDS = 1.0
 _CALL_SECONDS = 30.0
 

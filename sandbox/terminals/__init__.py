@@ -11,12 +11,23 @@ PUSH_TERMINALS: Final[Mapping[str, str]] = {
     "hfsecurity": "sandbox.terminals.hfsecurity:LanTerminal",
     "hfsecurity:app": "sandbox.terminals.hfsecurity:AppTerminal",
     "hfsecurity:hfims": "sandbox.terminals.hfsecurity:HfImsTerminal",
+    "hikvision": "sandbox.terminals.hikvision:PushingTerminal",
+    "hikvision:json": "sandbox.terminals.hikvision:JsonTerminal",
+    "hikvision:xml": "sandbox.terminals.hikvision:XmlTerminal",
     "json": "sandbox.terminals.json_v1:JsonTerminal",
+    "zkteco_adms": "sandbox.terminals.zkteco_adms:AttendanceTerminal",
+    "zkteco_adms:acc": "sandbox.terminals.zkteco_adms:AccessTerminal",
 }
 PULL_TERMINALS: Final[Mapping[str, str]] = {
+    "biotime_sql": "sandbox.terminals.sql:BioTimeSql",
+    "etimetracklite": "sandbox.terminals.sql:ETimeTrackLite",
     "hfsecurity": "sandbox.terminals.hfsecurity:LanDevice",
+    "hikvision": "sandbox.terminals.hikvision:AskedTerminal",
     "rest": "sandbox.terminals.rest:PagedRest",
     "rest:numbers": "sandbox.terminals.rest:NumberedRest",
+    "sql": "sandbox.terminals.sql:Sql",
+    "zkbiotime": "sandbox.terminals.zkbiotime:BioTimeServer",
+    "zkteco_tcp": "sandbox.terminals.zkteco_tcp:ZktecoTcp",
 }
 FILE_WRITERS: Final[Mapping[str, str]] = {}
 

@@ -448,6 +448,39 @@ def test_a_write_to_what_somebody_else_has_changed_is_for_another_try(client: Er
         client.update(CHECKIN, "EMP-CKIN-1", {"modified": "2020-01-01 00:00:00"})
 
 
+def test_a_proxy_of_the_environment_is_used_unless_the_site_is_excepted(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("no_proxy", "near.example")
+    give(server, "auth_good")
+    far, near = connect("http://erp.example"), connect("http://near.example", timeout=1)
+    assert far.logged_user() == "checkin-api@example.com"
+    assert server.requests[0].path.startswith("http://erp.example/")
+    # It is read once.
+    monkeypatch.delenv("http_proxy")
+    give(server, "auth_good")
+    far.logged_user()
+    monkeypatch.setenv("http_proxy", server.url)
+    with pytest.raises(TargetUnavailable):
+        near.logged_user()
+    assert len(server.requests) == 2
+    far.close()
+    near.close()
+
+
+def test_what_a_netrc_file_says_does_not_take_the_place_of_the_key(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "netrc").write_text("default login somebody password else")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    give(server, "auth_good")
+    client = connect(server.url)
+    client.logged_user()
+    client.close()
+    assert server.requests[0].headers["authorization"] == f"Basic {base64.b64encode(b'key:secret').decode()}"
+
+
 def test_who_is_logged_in_and_the_zone_are_read(client: ErpnextClient, server: Server) -> None:
     server.answers = [answer_of(recorded("auth_good")), answer_of(recorded("system_settings_time_zone"))]
     assert client.logged_user() == "checkin-api@example.com"

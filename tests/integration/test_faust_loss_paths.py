@@ -193,18 +193,20 @@ def test_a_punch_whose_checkin_kafka_did_not_acknowledge_is_not_committed(stream
     stream.until(lambda: len(stream.committed()) == 30)
 
 
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
 def test_a_punch_is_not_committed_before_its_memory_is_in_kafka_and_then_is_no_duplicate_of_itself(
-    stream: Stream,
+    stream: Stream, store: str, tmp_path: Path
 ) -> None:
+    settings = {"DEDUP_STORE": store, "DEDUP_DIRECTORY": str(tmp_path / "store")}
     kept = [punch(n) for n in range(30)]
     stream.punches(*kept)
-    process = stream.start("-c", HANGER, "dedup-state.v1")
+    process = stream.start("-c", HANGER, "dedup-state.v1", **settings)
     stream.until(lambda: stream.says("No acknowledgement for 3 s.") > 0)
 
     assert stream.checkins() != []
     assert stream.committed() == []
     process.kill()
-    stream.start()
+    stream.start(**settings)
     all_kept(stream, kept)
 
 

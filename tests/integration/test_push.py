@@ -2,15 +2,17 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from attendance.registry import hash_token
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
 from sandbox.broker import Broker
+from sandbox.terminals.base import HttpRequest, Punch
+from sandbox.terminals.zkteco_adms import AttendanceTerminal
 
 pytestmark = pytest.mark.broker
 
@@ -46,12 +50,12 @@ def until(condition: Callable[[], Any], log: Path) -> Any:
 class Push:
     """The push process and its topics."""
 
-    def __init__(self, kafka: KafkaSettings, directory: Path) -> None:
+    def __init__(self, kafka: KafkaSettings, directory: Path, *devices: Mapping[str, Any]) -> None:
         self.kafka = kafka
         self.registry = directory / "devices.yaml"
-        self.write(DEVICE)
+        self.write(DEVICE, *devices)
         self.log = directory / "push.log"
-        env = os.environ | {
+        self.env = os.environ | {
             "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
             "KAFKA_ENABLE_IDEMPOTENCE": str(kafka.enable_idempotence),
             "KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
@@ -64,7 +68,7 @@ class Push:
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "punchstream", "push"], env=env, cwd=directory, stdout=log, stderr=log
+                [sys.executable, "-m", "punchstream", "push"], env=self.env, cwd=directory, stdout=log, stderr=log
             )
         self.port: int = until(self._port, self.log)
         self.client = httpx.Client(
@@ -72,9 +76,9 @@ class Push:
         )
         until(lambda: self.client.get("/readyz").status_code == 200, self.log)
 
-    def write(self, *devices: dict[str, Any]) -> None:
+    def write(self, *devices: Mapping[str, Any]) -> None:
         new = self.registry.with_suffix(".new")
-        new.write_text(yaml.safe_dump(list(devices)))
+        new.write_text(yaml.safe_dump([dict(device) for device in devices]))
         new.replace(self.registry)
 
     def _port(self) -> int | None:
@@ -290,3 +294,53 @@ def test_an_address_that_is_taken_stops_the_start_with_one_line(push: Push, tmp_
     assert second.returncode == 2
     assert b"PUSH_PORT" in second.stderr
     assert b"Traceback" not in second.stderr
+
+
+def test_a_terminal_is_let_in_and_after_a_restart_goes_on_from_its_stamp(kafka: KafkaSettings, tmp_path: Path) -> None:
+    terminal = AttendanceTerminal(serial="SN-1", token="", zone="Asia/Riyadh")
+    begin = datetime.fromisoformat("2026-03-02 08:00:00")
+    punches = [Punch(f"{number:06}", begin + timedelta(seconds=number), "IN") for number in range(500)]
+    first, second = Push(kafka, tmp_path), None
+    try:
+        [upload] = terminal.upload(punches)
+        assert send(first, upload).status_code == 403
+        [waiting] = orjson.loads(command(first, "pending", "--json"))
+        assert (waiting["serial"], waiting["adapter"]) == ("SN-1", "zkteco_adms")
+        command(first, "approve", "SN-1", "--device-id", "GATE-2", "--site", "hq", "--timezone", "Asia/Riyadh")
+        until(lambda: send(first, upload).content == b"OK: 500", first.log)
+        assert send(first, upload).content == b"OK: 500"
+        assert first.users()[:500] == [punch.user for punch in punches]
+        assert len({event.event_id for event in first.events()}) == 500
+        first.end()
+        command(first, "backfill", "GATE-2", "--since", "2026-03-01T00:00:00", "--until", "2026-03-02T00:00:00")
+
+        second = Push(
+            kafka, tmp_path, terminal.registry_entry() | {"device_id": "GATE-2", "site": "hq", "timezone": "UTC"}
+        )
+        again = second
+        until(lambda: f"ATTLOGStamp={punches[-1].at:%Y%m%d%H%M%S}" in send(again, terminal.hello()[0]).text, again.log)
+        told = until(lambda: re.match(r"C:(\d+):DATA QUERY ATTLOG ", send(again, terminal.hello()[-1]).text), again.log)
+        send(again, terminal.post("devicecmd", "", f"ID={told[1]}&Return=0&CMD=DATA\n"))
+        [order] = orjson.loads(command(again, "commands", "--json"))
+        assert (order["device_id"], order["returned"]) == ("GATE-2", "0")
+    finally:
+        for push in filter(None, (first, second)):
+            push.client.close()
+            push.process.kill()
+            push.process.wait()
+
+
+def send(push: Push, request: HttpRequest) -> httpx.Response:
+    return push.client.request(request.method, request.path, headers=dict(request.headers), content=request.body)
+
+
+def command(push: Push, *words: str) -> str:
+    """What `punchstream devices` prints."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "punchstream", "devices", *words],
+        env=push.env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ran.stdout

@@ -119,7 +119,7 @@ async def group_offsets(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPar
 class Stream:
     """The stream's topics, and its processes."""
 
-    def __init__(self, kafka: KafkaSettings, directory: Path) -> None:
+    def __init__(self, kafka: KafkaSettings, directory: Path, **settings: str) -> None:
         self.kafka = kafka
         registry = directory / "devices.yaml"
         registry.write_text("[]")
@@ -132,6 +132,7 @@ class Stream:
             "KAFKA_PARTITIONS": str(kafka.partitions),
             "PUNCHSTREAM_DEVICES": str(registry),
             "STREAM_BATCH": "20",
+            **settings,
         }
         self._processes: list[subprocess.Popen[bytes]] = []
 

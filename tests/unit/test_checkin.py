@@ -3,14 +3,14 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attendance.checkin import CHECKIN_TIMES, LOG_TYPES, Checkin
+from attendance.checkin import Checkin, CheckinTime, LogType
 from attendance.errors import InvalidRecord, Reason
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkin-v1.json"
@@ -22,12 +22,12 @@ checkins = st.builds(
     event_id=words,
     employee=words,
     event_time=st.datetimes(timezones=st.just(UTC)).map(lambda instant: instant.replace(microsecond=0)),
-    log_type=st.sampled_from(sorted(LOG_TYPES)),
+    log_type=st.sampled_from(get_args(LogType)),
     device_id=words,
     device_user_id=words,
     site=words,
     device_timezone=words,
-    checkin_time=st.sampled_from(sorted(CHECKIN_TIMES)),
+    checkin_time=st.sampled_from(get_args(CheckinTime)),
 )
 
 

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, UnreadableAnswer
-from producers.devices.http import HttpAnswer, ask, create_client
+from attendance.registry import Device
+from producers.devices.http import HttpAnswer, ask, base_url, create_client
 
 SECRET = "swordfish"
 URL = f"http://10.0.0.1:8090/records?pass={SECRET}"
@@ -176,3 +177,15 @@ def test_what_is_no_json_cannot_be_read(body: bytes) -> None:
 def test_certificates_that_are_not_there_stop_the_start() -> None:
     with pytest.raises(ConfigurationError, match="PULL_SSL_CAFILE"):
         create_client(connect_seconds=1, answer_seconds=1, cafile=Path("no-such-file.pem"))
+
+
+def test_an_entry_says_where_its_device_is_and_whether_by_tls() -> None:
+    entry = Device(device_id="D1", site="hq", timezone="UTC", mode="pull", host="192.0.2.7", port=8081)
+    assert str(base_url(entry)) == "http://192.0.2.7:8081"
+    assert str(base_url(entry.model_copy(update={"options": {"tls": True}, "port": None}))) == "https://192.0.2.7"
+
+
+@pytest.mark.parametrize("host", [None, "192.0.2.999"])
+def test_an_entry_without_a_host_that_could_be_one_is_refused(host: str | None) -> None:
+    with pytest.raises(DeviceRefused, match="D1"):
+        base_url(Device(device_id="D1", site="hq", timezone="UTC", mode="pull", host=host))

@@ -18,7 +18,7 @@ from attendance.registry import Device
 from attendance.times import from_wall_clock
 from producers.devices.base import Cursor, Fetch, Head, Page, PushRequest, Tools
 from producers.devices.hfsecurity import HfSecurity
-from producers.devices.hfsecurity_pull import LENGTH, LOOK_AFTER, HfSecurityPull
+from producers.devices.hfsecurity_pull import LENGTH, LOOK_AFTER, MAX_ANSWER, HfSecurityPull
 from sandbox.terminals.base import NAME, PHOTO, Punch
 from sandbox.terminals.hfsecurity import LanDevice
 
@@ -162,6 +162,19 @@ def test_only_the_last_page_claims_that_all_is_there(terminal: LanDevice) -> Non
     assert [page.complete_until is None for page in found] == [True, False]
 
 
+def test_a_total_that_may_be_that_of_the_page_claims_nothing_and_the_next_fetch_has_the_rest(
+    terminal: LanDevice,
+) -> None:
+    terminal.memory = many(LENGTH + 1)
+    terminal.faults.count_off = -1
+    device = entry(terminal)
+    [[first]] = fetched(terminal, wanted(device))
+    assert (len(first.events), first.complete_until) == (LENGTH, None)
+    terminal.faults.count_off = 0
+    [rest] = fetched(terminal, wanted(device, first.cursor))
+    assert found_keys(first, *rest) == keys(terminal.memory)
+
+
 def test_what_is_claimed_is_not_later_than_the_devices_own_clock(terminal: LanDevice) -> None:
     terminal.clock_off = timedelta(days=-9_000)
     [[page]] = fetched(terminal, wanted(entry(terminal)))
@@ -179,6 +192,15 @@ def test_a_fetch_goes_on_where_the_last_one_ended(terminal: LanDevice) -> None:
     [[second]] = fetched(terminal, wanted(entry(terminal), first.cursor))
     assert keys([new]) <= found_keys(second)
     assert len(second.events) < LENGTH
+
+
+def test_a_punch_that_is_a_few_minutes_late_is_found_by_the_next_fetch(terminal: LanDevice) -> None:
+    terminal.memory = many(1, "2026-03-02 08:00:00")
+    device = entry(terminal)
+    [[first]] = fetched(terminal, wanted(device))
+    terminal.memory.append(Punch("9", wall("2026-03-02 07:50:30")))
+    [[second]] = fetched(terminal, wanted(device, first.cursor))
+    assert found_keys(second) == keys(terminal.memory)
 
 
 def test_a_restart_from_the_cursor_of_any_page_loses_nothing(terminal: LanDevice) -> None:
@@ -210,6 +232,20 @@ def test_the_cursor_is_not_moved_by_a_punch_that_is_dated_ahead(terminal: LanDev
     assert found_keys(second) == keys(terminal.memory)
     [[third]] = fetched(terminal, wanted(device, second.cursor))
     assert found_keys(third) == keys(terminal.memory)
+
+
+def test_the_cursor_is_not_moved_by_a_time_before_all_clocks(terminal: LanDevice) -> None:
+    record = {"id": 1, "personId": "7", "time": "0001-01-01 00:00:00", "type": "face_0", "model": 0}
+    terminal.extra = [(wall("2026-03-01 08:00:00"), record)]
+    device = entry(terminal)
+    [[first]] = fetched(terminal, wanted(device))
+    assert first.cursor == {}
+    [[again], [swept]] = fetched(
+        terminal,
+        wanted(device, {"through": "0001-01-01T00:00:00Z"}),
+        wanted(device, first.cursor, since=datetime.min.replace(tzinfo=UTC)),
+    )
+    assert len(again.events) == len(swept.events) == 1
 
 
 def test_a_device_that_does_not_sort_moves_the_cursor_only_at_the_end(terminal: LanDevice) -> None:
@@ -417,15 +453,21 @@ def test_a_failure_within_an_answer_of_200_is_a_failure(code: str, kind: type[Ex
         b"<html>a=b</html>",
         b"{}",
         b"[]",
+        b" " * (MAX_ANSWER + 1),
         orjson.dumps(ENVELOPE),
         orjson.dumps(ENVELOPE | {"success": "yes"}),
         orjson.dumps(ENVELOPE | {"data": {"records": []}}),
         orjson.dumps(ENVELOPE | {"data": {"pageInfo": {"total": -1}, "records": []}}),
+        orjson.dumps(ENVELOPE | {"data": {"pageInfo": {"total": True}, "records": [{}]}}),
         orjson.dumps(ENVELOPE | {"data": {"pageInfo": {"total": 0}}}),
     ],
 )
 def test_an_answer_that_is_none_of_the_lan_apis_is_unreadable(content: bytes) -> None:
     assert type(answered(content)) is UnreadableAnswer
+
+
+def test_a_total_may_be_written_as_text() -> None:
+    assert answered(orjson.dumps(ENVELOPE | {"data": {"pageInfo": {"total": "1"}, "records": [{}]}})) is None
 
 
 def test_a_name_in_another_encoding_does_not_hide_a_page() -> None:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.routing import compile_path
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.event import RawEvent
@@ -22,7 +23,7 @@ from sandbox.terminals import PUSH_TERMINALS, simulator
 from sandbox.terminals.base import NAME, PHOTO, HttpAnswer, HttpRequest, Punch, PushTerminal, Quirks
 
 BODIES = Path(__file__).parents[1] / "fixtures" / "hfsecurity"
-SERIAL, TOKEN, ZONE = "84E0F42AFFFF0001", "t/ö ken?", "Asia/Riyadh"
+SERIAL, TOKEN, ZONE = "84E0F42AFFFF0001", "t-ö ken?", "Asia/Riyadh"
 RECEIVED = datetime(2026, 3, 2, 5, 1, 0, 123_000, tzinfo=UTC)
 GATE = Device(
     device_id="GATE-3", site="riyadh", timezone=ZONE, serial=SERIAL, options={"attendance": {1: "IN", "2": "out"}}
@@ -69,17 +70,14 @@ def refusal(content: bytes, content_type: str = JSON, **request: Any) -> Invalid
 
 
 def served(request: HttpRequest) -> PushRequest:
-    """The request as the server hands it to the adapter: matched with its route."""
+    """The request as the server hands it to the adapter, matched with the first of its routes that fits."""
     url = urlsplit(request.path)
     for route in ADAPTER.routes:
-        pattern, parts = route.path.split("/"), url.path.split("/")
-        if route.method == request.method and len(pattern) == len(parts):
-            matched = dict(zip(pattern, parts, strict=True))
-            if all(name in (part, "{token}") for name, part in matched.items()):
-                params = {"token": TOKEN} if matched.get("{token}") == quote(TOKEN, safe="") else {}
-                headers = {name.lower(): value for name, value in request.headers.items()}
-                head = Head(request.method, route.path, params, dict(parse_qsl(url.query)), headers)
-                return PushRequest(head, request.body, RECEIVED)
+        matched = compile_path(route.path)[0].match(unquote(url.path))
+        if matched and route.method == request.method:
+            headers = {name.lower(): value for name, value in request.headers.items()}
+            head = Head(request.method, route.path, matched.groupdict(), dict(parse_qsl(url.query)), headers)
+            return PushRequest(head, request.body, RECEIVED)
     raise AssertionError(f"no route for {request.path}")
 
 
@@ -279,6 +277,17 @@ def test_a_record_that_names_two_users_is_nobodys_and_is_rejected(content: bytes
     assert (rejected.reason, rejected.message) == (Reason.INVALID_EVENT, "personId is given twice")
 
 
+def test_what_is_said_twice_and_decides_nothing_does_no_harm() -> None:
+    content = b"deviceKey=84E0F42AFFFF0001&personId=1&type=face_0&ip=10.0.0.1&ip=10.0.0.2&personId=1"
+    assert only(parse(content, FORM)).device_user_id == "1"
+
+
+def test_a_batch_that_gives_its_events_or_its_device_twice_is_unreadable() -> None:
+    for content in (b'{"events": [{"userId": "1"}], "events": []}', b'{"sn": "A", "sn": "B", "events": []}'):
+        [rejected] = parse(content, devices={"GATE-3": GATE.model_copy(update={"serial": None})}).rejected
+        assert rejected.reason is Reason.UNREADABLE_BODY
+
+
 def test_a_user_id_whose_bytes_are_lost_is_rejected_and_a_name_in_another_encoding_does_no_harm() -> None:
     content = b"deviceKey=84E0F42AFFFF0001&type=face_0&time=1772427602000&personId="
     [rejected] = parse(content + b"\xd5\xc5", FORM).rejected
@@ -335,7 +344,7 @@ def test_what_cannot_be_read_and_is_kept_may_be_forgotten_by_the_terminal() -> N
     [
         (Reason.KAFKA_UNAVAILABLE, {503}),
         (Reason.OVERLOADED, {503}),
-        (Reason.BODY_TOO_SLOW, {503}),
+        (Reason.BODY_TOO_SLOW, {408, 503}),
         (Reason.UNKNOWN_DEVICE, {401, 403}),
         (Reason.BODY_TOO_LARGE, {413}),
     ],
@@ -346,7 +355,7 @@ def test_what_was_not_taken_in_is_kept_by_the_terminal(dialect: str, reason: Rea
     answer = ADAPTER.refuse(served(request).head, reason, 5)
     assert answer.status in statuses
     assert not sender.accepts(heard(answer), 1)
-    assert answer.headers == ({"Retry-After": "5"} if statuses == {503} else {})
+    assert answer.headers == ({"Retry-After": "5"} if answer.status == 503 else {})
 
 
 def test_an_app_hears_whether_it_should_send_again() -> None:
@@ -381,12 +390,19 @@ def test_a_single_record_of_an_app_needs_no_list() -> None:
     assert len(orjson.loads(parsed.answer.body)["results"]) == 1
 
 
-def test_a_record_of_another_device_in_a_batch_is_rejected_alone() -> None:
+@pytest.mark.parametrize("order", [(SERIAL, "OTHER", None), ("OTHER", SERIAL, None)])
+def test_a_record_of_another_device_in_a_batch_is_rejected_alone(order: tuple[str | None, ...]) -> None:
     record = {"userId": "7", "deviceTimestamp": "2026-03-02T08:00:02+03:00"}
-    events = [record | {"deviceId": SERIAL}, record | {"deviceId": "OTHER"}, record]
+    events = [record | ({} if named is None else {"deviceId": named}) for named in order]
     parsed = parse(orjson.dumps({"events": events}), route="/hf/app/events")
     assert len(parsed.events) == 2
-    assert [(each.index, each.reason) for each in parsed.rejected] == [(1, Reason.UNKNOWN_DEVICE)]
+    assert [(each.index, each.reason) for each in parsed.rejected] == [(order.index("OTHER"), Reason.UNKNOWN_DEVICE)]
+
+
+def test_a_batch_of_another_device_is_refused() -> None:
+    record = {"userId": "7", "deviceTimestamp": "2026-03-02T08:00:02+03:00"}
+    for batch in ({"deviceId": "OTHER", "events": [record]}, {"events": [record | {"sn": "OTHER"}]}):
+        assert refusal(orjson.dumps(batch), route="/hf/app/events").reason is Reason.UNKNOWN_DEVICE
 
 
 def test_an_app_learns_the_servers_time_and_tells_its_own() -> None:
@@ -411,6 +427,14 @@ def test_a_heartbeat_tells_the_devices_clock_and_counts(content: str, content_ty
     assert parsed.heard.details["personCount"] == 815
     assert not {"deviceName", "companyName"} & parsed.heard.details.keys()
     assert orjson.loads(parsed.answer.body) == answer
+
+
+def test_a_heartbeat_may_tell_no_more_than_the_time() -> None:
+    content = b'{"deviceKey": "84E0F42AFFFF0001", "time": "1772427660000"}'
+    told = parse(content, route="/hf/{token}/heartbeat").heard
+    assert told is not None
+    assert told.device_time == datetime(2026, 3, 2, 5, 1, tzinfo=UTC)
+    assert parse(content).rejected
 
 
 def test_free_storage_is_a_number_in_a_heartbeat() -> None:

@@ -18,6 +18,7 @@ from attendance.registry import Device
 from attendance.user_map import Employee, UserMap, UserMapping
 from streams.dedup import remember
 from streams.pipeline import Outcome, Pipeline, Rules
+from streams.store import StoreFailed
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 TIME = datetime(2026, 3, 2, 5, tzinfo=UTC)
@@ -452,3 +453,12 @@ def test_a_correction_that_was_corrected_itself_does_not_come_back() -> None:
     *_, outcome = in_turn((EVENT, 0, []), (first, 1, []), (second, 2, []), (first, 1, []))
 
     assert isinstance(outcome, Dropped)
+
+
+def test_a_memory_that_cannot_be_read_says_nothing_about_a_record() -> None:
+    class Broken:
+        def get(self, *_: bytes) -> bytes:
+            raise StoreFailed("Corruption")
+
+    with pytest.raises(StoreFailed):
+        Pipeline(RULES, known(), lambda _: None).decide([Record(EVENT.encode(), 0)], Broken(), NOW)

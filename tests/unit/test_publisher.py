@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -178,6 +179,20 @@ def test_after_a_broken_sequence_the_next_try_succeeds(bench: Bench) -> None:
 
     asyncio.run(story())
     assert bench.kafka.topic("raw.v1") == [punch().encode()]
+
+
+def test_after_the_first_failure_no_other_stays_unobserved(bench: Bench) -> None:
+    unobserved: list[Any] = []
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unobserved.append(context))
+        bench.kafka.state = "breaks"
+        with pytest.raises(KafkaUnavailable):
+            await bench.publisher.publish([punch("1"), punch("2"), punch("3")])
+        gc.collect()
+
+    asyncio.run(story())
+    assert unobserved == []
 
 
 async def give_up(bench: Bench) -> None:

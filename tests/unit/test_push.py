@@ -28,6 +28,7 @@ from producers.devices.base import Sender
 from producers.devices.json_v1 import JsonV1
 from producers.publisher import Publisher
 from producers.push import Fleet, create_app, listen
+from producers.terminals import Terminals
 
 TOPICS = Topics("t")
 TOKEN = "gate-token-7f3a"
@@ -105,7 +106,8 @@ class Bench:
         self.registry = Registry(self.file)
         self.settings = PushSettings.load(**settings)
         publisher = Publisher(self.kafka, TOPICS, self.metrics, self.settings.max_in_flight)  # type: ignore[arg-type]
-        self.app = create_app(self.settings, self.registry, publisher, self.metrics)
+        terminals = Terminals(TOPICS["terminals"], self.kafka.send)
+        self.app = create_app(self.settings, self.registry, publisher, terminals, self.metrics)
 
     def write(self, devices: object) -> None:
         # A file of its own each time, as an editor saves it: the same second and length are a change all the same.

@@ -1,0 +1,188 @@
+"""The store on disk: a RocksDB for each partition. Needs the extra `rocksdb`.
+
+RocksDB's own log of writes is off. After a crash a database is then as it was at its last flush, which is a state
+that it once had, because a batch of writes is in one memtable, and memtables are flushed in their order. So its lists
+and its position belong together, and the log in Kafka has the rest.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from struct import Struct
+from typing import Any, Final, cast
+
+import structlog
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DbClosedError,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
+
+from attendance.errors import ConfigurationError
+from streams.store import Position, Store, StoreFailed
+
+log = structlog.get_logger(__name__)
+
+# Of all databases of a process together; what is not written to disk yet is counted in.
+CACHE_BYTES: Final = 32 * 1024 * 1024
+UNFLUSHED_BYTES: Final = 8 * 1024 * 1024
+LOG_FILE_BYTES: Final = 1024 * 1024
+BLOOM_BITS: Final = 10  # a key that is not there is taken for there once in a hundred times
+
+LOCK_SECONDS: Final = 30
+"""Another process that lost a partition lets go of it once its step is done."""
+
+# No device user's key begins so: theirs are JSON lists.
+_POSITION_KEY: Final = b"position"
+# A format byte and the offset; the record's key follows.
+_POSITION: Final = Struct(">BQ")
+_FORMAT: Final = 1
+
+
+class Locked(Exception):
+    """Another process has the database open."""
+
+
+class RocksStores:
+    """The stores of one process, each in a directory of its own. They share what they keep in memory."""
+
+    def __init__(self, directory: Path) -> None:
+        """Nothing is opened yet.
+
+        Raises:
+            ConfigurationError: the directory cannot be made.
+        """
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"DEDUP_DIRECTORY: {error}") from error
+        self._directory = directory
+        self._options = options()
+
+    async def open(self, partition: int) -> Store:
+        """The store of a partition. Where another process has it open, it is waited for.
+
+        Raises:
+            ConfigurationError: another process keeps it open.
+            StoreFailed: it cannot be opened.
+        """
+        path = self._directory / str(partition)
+        give_up = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                return RocksStore(path, self._options)
+            except Locked:
+                if time.monotonic() > give_up:
+                    raise ConfigurationError(f"DEDUP_DIRECTORY: another process uses {path}") from None
+                log.info("A store is waited for, which another process has open.", path=str(path))
+                await asyncio.sleep(1)
+
+
+def options() -> Options:
+    """How databases are opened. Those that are opened with the same options share their caches."""
+    cache = Cache(CACHE_BYTES)
+    table = BlockBasedOptions()
+    table.set_block_cache(cache)
+    table.set_cache_index_and_filter_blocks(True)
+    table.set_bloom_filter(BLOOM_BITS, block_based=False)
+    chosen = Options(raw_mode=True)
+    chosen.create_if_missing(True)
+    chosen.set_block_based_table_factory(table)
+    chosen.set_write_buffer_manager(
+        WriteBufferManager.new_write_buffer_manager_with_cache(UNFLUSHED_BYTES, False, cache)
+    )
+    chosen.set_max_log_file_size(LOG_FILE_BYTES)
+    chosen.set_keep_log_file_num(2)
+    return chosen
+
+
+class RocksStore:
+    """A store in a directory. What it holds without a position is not believed, and what is corrupt is dropped."""
+
+    def __init__(self, path: Path, options: Options) -> None:
+        """Open it, and make it where there is none.
+
+        Raises:
+            Locked: another process has it open.
+            StoreFailed: it cannot be opened.
+        """
+        self._path = str(path)
+        self._options = options
+        self._unlogged = WriteOptions()
+        self._unlogged.disable_wal = True  # type: ignore[method-assign, assignment] # a property, whatever its type says
+        try:
+            self._db = self._open()
+        except StoreFailed as error:
+            if not _is_corruption(error):
+                raise
+            log.warning("A store is corrupt and is dropped; the log is read whole.", error=str(error))
+            Rdict.destroy(self._path, self._options)
+            self._db = self._open()
+        self.position = self._stored_position()
+        if self.position is None:
+            self.clear()
+
+    def get(self, key: bytes, default: bytes, /) -> bytes:
+        """See `Store`."""
+        try:
+            found: Any = self._db.get(key, default)
+        except Exception as error:
+            if _is_corruption(error):
+                self._destroy()  # so that the next start reads the log instead
+            raise StoreFailed(str(error)) from error
+        return cast("bytes", found)
+
+    def take(self, lists: Mapping[bytes, bytes], position: Position | None) -> None:
+        """See `Store`."""
+        batch = WriteBatch(raw_mode=True)
+        for key, kept in lists.items():
+            batch.put(key, kept)
+        if position is not None:
+            batch.put(_POSITION_KEY, _POSITION.pack(_FORMAT, position.offset) + position.key)
+        try:
+            self._db.write(batch, self._unlogged)
+        except Exception as error:
+            raise StoreFailed(str(error)) from error
+        self.position = position
+
+    def clear(self) -> None:
+        """See `Store`."""
+        self._destroy()
+        self._db = self._open()
+        self.position = None
+
+    def close(self) -> None:
+        """See `Store`. What was not flushed yet is."""
+        with suppress(DbClosedError):  # where it proved corrupt
+            self._db.close()
+
+    def _open(self) -> Rdict:
+        try:
+            return Rdict(self._path, self._options)
+        except Exception as error:
+            if "While lock file" in str(error) or "lock hold by" in str(error):  # another process, or this one
+                raise Locked from error
+            raise StoreFailed(str(error)) from error
+
+    def _destroy(self) -> None:
+        self._db.close()
+        Rdict.destroy(self._path, self._options)
+
+    def _stored_position(self) -> Position | None:
+        value = self.get(_POSITION_KEY, b"")
+        if not value.startswith(bytes((_FORMAT,))):
+            return None
+        _, offset = _POSITION.unpack_from(value)
+        return Position(offset, value[_POSITION.size :])
+
+
+def _is_corruption(error: Exception) -> bool:
+    # RocksDB's kinds of errors come as text.
+    return str(error).startswith("Corruption")
