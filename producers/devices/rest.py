@@ -7,6 +7,7 @@ asked for by an increasing number, so by time the cursor moves only when everyth
 import math
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Protocol, Self
@@ -18,7 +19,7 @@ import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from attendance.errors import ConfigurationError, DeviceRefused, InvalidRecord, Reason, UnreadableAnswer
-from attendance.event import EventType, RawEvent, Source
+from attendance.event import EventType, RawEvent, Scalar, Source
 from attendance.registry import Device
 from attendance.times import (
     earliest_wall_clock,
@@ -304,12 +305,19 @@ class _Interface:
         """
         options = self.options
         said = answer.json()
-        records = dig(said, options.records)
-        if not isinstance(records, list) or (isinstance(said, Fields) and said.twice is not None):
-            raise UnreadableAnswer(f"{answer.asked}: not one list at {options.records or 'the top'}")
-        total = self._total(said, answer)
+        try:
+            records = dig(said, options.records)
+            total = None if options.total is None else dig(said, options.total)
+            onward = None if options.paging.next is None else dig(said, options.paging.next)
+        except InvalidRecord as error:
+            raise UnreadableAnswer(f"{answer.asked}: {error.message}") from error
+        if not isinstance(records, list):
+            raise UnreadableAnswer(f"{answer.asked}: no list at {options.records or 'the top'}")
+        if options.total is not None and (not isinstance(total, int) or isinstance(total, bool) or total < 0):
+            raise UnreadableAnswer(f"{answer.asked}: no number at {options.total}")
+        assert total is None or isinstance(total, int)
         seen = place.seen + len(records)
-        link = self._link(dig(said, options.paging.next), place, answer) if options.paging.next else None
+        link = self._link(onward, place, answer)
         match options.paging.by:
             case "none":
                 last = True
@@ -318,26 +326,8 @@ class _Interface:
             case _:
                 # Not at a page that is not full: the other side may allow fewer than were asked for.
                 last = not records or (total is not None and seen >= total)
-        fault = None
-        if total is not None and total < place.total:
-            fault = f"of {place.total} records only {total} are left while they are read"
-        elif total is not None and last and seen < total:
-            fault = f"{seen} records where {total} must be"
-        elif records and records == place.previous:
-            fault = "the same page again where the next one must be"
-        following = None if last else _Place(place.start, place.page + 1, seen, records, total or 0, link)
-        return _Part(records, following, fault)
-
-    def _total(self, said: object, answer: HttpAnswer) -> int | None:
-        path = self.options.total
-        if path is None:
-            return None
-        match dig(said, path):
-            case bool():
-                pass
-            case int(total) if total >= 0:
-                return total
-        raise UnreadableAnswer(f"{answer.asked}: no number at {path}")
+        here = _Place(place.start, place.page + 1, seen, records, total or 0, link)
+        return _Part(records, None if last else here, _fault(place, here, last=last))
 
     def _link(self, told: object, place: _Place, answer: HttpAnswer) -> httpx.URL | None:
         if told is None or told == "":
@@ -389,6 +379,17 @@ class _Interface:
                 return {self.options.auth_header: secret("token")}, None
             case _:
                 return {}, None
+
+
+def _fault(before: _Place, after: _Place, *, last: bool) -> str | None:
+    """What cannot be right about the answer between two places."""
+    if after.total < before.total:
+        return f"of {before.total} records only {after.total} are left while they are read"
+    if last and after.seen < after.total:
+        return f"{after.seen} records where {after.total} must be"
+    if after.previous and after.previous == before.previous:
+        return "the same page again where the next one must be"
+    return None
 
 
 class _Progress(Protocol):
@@ -537,8 +538,6 @@ class _Reader:
     def _event(self, record: object, number: int | None, source: Source) -> RawEvent:
         if not isinstance(record, Fields):
             raise invalid(f"a record must be an object, not {type(record).__name__}")
-        if record.twice is not None:
-            raise invalid(f"{record.twice!r} is given twice")
         names = self._options.fields
         device = self._device(record)
         told = dig(record, names.time)
@@ -592,15 +591,24 @@ class _Reader:
         """What a dead letter keeps of a record: the fields that the entry names."""
         if not isinstance(record, Mapping):
             return orjson.dumps(cut(record))
-        kept = {path: cut(dig(record, path)) for path in self._paths}
+        kept: dict[str, Scalar] = {}
+        for path in self._paths:
+            with suppress(InvalidRecord):
+                kept[path] = cut(dig(record, path))
         return orjson.dumps(kept | scalars(record, self._payload))
 
 
 def dig(said: object, path: str) -> object:
-    """What stands at a dotted path, None where nothing does. The empty path is the whole."""
+    """What stands at a dotted path, None where nothing does. The empty path is the whole.
+
+    Raises:
+        InvalidRecord: a name on the way is given several values (`invalid_event`).
+    """
     for name in path.split(".") if path else ():
         if not isinstance(said, Mapping):
             return None
+        if isinstance(said, Fields) and name in said.twice:
+            raise invalid(f"{name!r} is given twice")
         said = said.get(name)
     return said
 
