@@ -220,6 +220,32 @@ def pull() -> None:
     asyncio.run(until_stopped())
 
 
+@app.command("import")
+def import_files(
+    files: Annotated[list[Path], typer.Argument(help="CSV, XLSX or attlog.dat.")],
+    *,
+    device: Annotated[str, typer.Option(help="Whose punches they hold: a device_id of the registry file.")],
+    profile: Annotated[
+        str | None,
+        typer.Option(help="An adapter or a known table, where neither entry nor suffix says it."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be read. Send nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take in punches from files, as often as you like. Exit status 1 when rows were rejected.
+
+    Rejected rows are dead letters, and the rest of their file is taken in. Exit status 2 when a file cannot be read to
+    its end; what stood before is taken in.
+    """
+    from attendance.settings import PushSettings
+    from producers.files import prepare
+    from punchstream.imports import run
+
+    fleet, fields = Registry(CommonSettings.load().punchstream_devices), PushSettings.load().payload_fields
+    prepared = [prepare(file, device, fleet, profile, fields) for file in files]
+    raise typer.Exit(run(prepared, dry_run=dry_run, as_json=as_json))
+
+
 @app.command()
 def directory(
     *,

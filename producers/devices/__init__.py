@@ -31,7 +31,11 @@ PULL_ADAPTERS: Final[Mapping[str, str]] = {
     "zkbiotime": "producers.devices.zkbiotime:ZkBioTime",
     "zkteco_tcp": "producers.devices.zkteco_tcp:ZktecoTcp",
 }
-FILE_ADAPTERS: Final[Mapping[str, str]] = {}
+FILE_ADAPTERS: Final[Mapping[str, str]] = {
+    "attlog": "producers.devices.attlog:Attlog",
+    "csv": "producers.devices.csv_file:Csv",
+    "xlsx": "producers.devices.xlsx_file:Xlsx",
+}
 
 
 def create_push_adapter(name: str, payload_fields: Collection[str]) -> PushAdapter:

@@ -29,7 +29,13 @@ PULL_TERMINALS: Final[Mapping[str, str]] = {
     "zkbiotime": "sandbox.terminals.zkbiotime:BioTimeServer",
     "zkteco_tcp": "sandbox.terminals.zkteco_tcp:ZktecoTcp",
 }
-FILE_WRITERS: Final[Mapping[str, str]] = {}
+FILE_WRITERS: Final[Mapping[str, str]] = {
+    "attlog": "sandbox.terminals.files:Attlog",
+    "csv": "sandbox.terminals.files:BioTimeCsv",
+    "csv:ivms": "sandbox.terminals.files:IvmsCsv",
+    "csv:zktime": "sandbox.terminals.files:ZkTimeCsv",
+    "xlsx": "sandbox.terminals.files:BioTimeXlsx",
+}
 
 
 def simulator(place: str) -> Any:  # noqa: ANN401 - a class of any of the protocols in base.py

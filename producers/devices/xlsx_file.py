@@ -1,0 +1,129 @@
+"""Tables of punches as Excel workbooks (.xlsx). Every sheet that is not empty must be one."""
+
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+from zipfile import BadZipFile, ZipFile
+
+from openpyxl import load_workbook
+from openpyxl.workbook import Workbook
+
+from attendance.errors import UnreadableFile
+from attendance.event import Source
+from attendance.registry import Device
+from attendance.times import now
+from producers.devices.base import Row
+from producers.devices.files import batch_id, chunks, options
+from producers.devices.tables import HEADER_ROWS, Cells, Table, TableOptions, find_header, open_table
+
+LARGEST: Final = 256 * 2**20  # bytes, of all parts unpacked
+_LARGEST_STRINGS: Final = 48 * 2**20  # bytes, of the one part that is held in memory
+_RATIO: Final = 200  # unpacked to packed; the XML of a table of punches has about 10
+_MOST_PARTS: Final = 2_000
+_OLD: Final = b"\xd0\xcf\x11\xe0"
+_MACROS: Final = "vbaproject.bin"
+
+
+class Xlsx:
+    """The file adapter. See `FileAdapter`."""
+
+    name: Final = "xlsx"
+    version: Final = "1"
+    verified_on: Final = "simulator"
+
+    def __init__(self, payload_fields: Collection[str]) -> None:
+        self._payload_fields = payload_fields
+
+    def rows(self, path: Path, device: Device, terminals: Mapping[str, Device]) -> Iterator[Row]:
+        """Every row that holds data, below each sheet's header. See `FileAdapter.rows`."""
+        given = options(device, TableOptions)
+        _check(path)
+        source = Source("file", self.name, self.version, batch_id(path))
+        received_at = now()
+        with _opened(path) as workbook:
+            names = [sheet.title for sheet in workbook.worksheets]
+            if given.sheet is not None and given.sheet not in names:
+                raise UnreadableFile(f"{path.name}: no sheet is called {given.sheet!r}")
+            # Each is understood before the first row is handed over, so that none is left out.
+            tables = [
+                table
+                for name in ([given.sheet] if given.sheet is not None else names)
+                if (table := self._table(path, workbook, name, given)) is not None
+            ]
+            for table in tables:
+                yield from table.rows(device, terminals, source, received_at)
+
+    def _table(self, path: Path, workbook: Workbook, name: str, given: TableOptions) -> Table | None:
+        """The table on a sheet; None where that is empty."""
+        place = f"{path.name}, sheet {name!r}"
+
+        def read() -> Iterator[tuple[int, Cells]]:
+            return _rows(place, workbook, name)
+
+        if next(read(), None) is None:
+            return None
+        try:
+            header = find_header(read(), given, self._payload_fields)
+        except UnreadableFile as error:
+            raise UnreadableFile(f"{place}: {error}") from None
+        if header is None:
+            raise UnreadableFile(
+                f"{place}: none of the first {HEADER_ROWS} rows is a header that is known; options.columns says which "
+                "columns count, options.sheet which sheet"
+            )
+        return open_table(place, read, replace(header, width=None), given, workbook.epoch)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Workbook]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles and validations, which do not matter here
+            workbook = load_workbook(path, read_only=True, data_only=True, keep_links=False)
+    except Exception as error:
+        raise UnreadableFile(f"{path.name}: not a workbook that can be read: {error}") from error
+    try:
+        yield workbook
+    finally:
+        workbook.close()
+
+
+def _rows(place: str, workbook: Workbook, name: str) -> Iterator[tuple[int, Cells]]:
+    number = 0
+    try:
+        sheet: Any = workbook[name]  # read-only, which its types do not know
+        sheet.reset_dimensions()  # other software writes them wrongly
+        for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
+            if any(cell is not None and cell != "" for cell in cells):
+                yield number, cells
+    except Exception as error:
+        raise UnreadableFile(f"{place}, after row {number}: cannot be read: {error}") from error
+
+
+def _check(path: Path) -> None:
+    """Look at what a workbook says of itself before it is unpacked.
+
+    Raises:
+        UnreadableFile: it is no .xlsx, has macros, or would take far more room than a log of punches does.
+    """
+    head = next(chunks(path), b"")
+    if head.startswith(_OLD):
+        raise UnreadableFile(f"{path.name}: a workbook of the old format .xls, or encrypted; save it as .xlsx or CSV")
+    if head.lstrip()[:1] == b"<":
+        raise UnreadableFile(f"{path.name}: a web page under the name of a workbook; save it as .xlsx or CSV")
+    try:
+        with ZipFile(path) as file:
+            parts = file.infolist()
+    except (BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise UnreadableFile(f"{path.name}: not an .xlsx: {error}") from error
+    if any(part.filename.lower().endswith(_MACROS) for part in parts):
+        raise UnreadableFile(f"{path.name}: a workbook with macros; save it as .xlsx or CSV")
+    size = sum(part.file_size for part in parts)
+    packed = sum(part.compress_size for part in parts)
+    strings = max((part.file_size for part in parts if part.filename.endswith("sharedStrings.xml")), default=0)
+    # What the directory says is all that is ever unpacked of a part.
+    if len(parts) > _MOST_PARTS or size > LARGEST or size > _RATIO * max(packed, 1) or strings > _LARGEST_STRINGS:
+        raise UnreadableFile(f"{path.name}: {size:,} bytes when unpacked, from {packed:,}: too large for punches")

@@ -1,0 +1,154 @@
+"""`punchstream import`: the command beside `producers.files`."""
+
+import asyncio
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from attendance.errors import UnreadableFile
+from attendance.event import RawEvent
+from attendance.kafka import Producer
+from attendance.metrics import Metrics
+from attendance.settings import KafkaSettings, PushSettings
+from attendance.times import format_seconds
+from producers.devices.base import Row
+from producers.files import Import, Tally, read, store
+from producers.publisher import Publisher
+from punchstream.output import print_json, print_table
+
+
+@dataclass(slots=True)
+class Imported:
+    """What came of a file. `error` says why it could not be read to its end."""
+
+    file: Import
+    tally: Tally = field(default_factory=Tally)
+    error: str | None = None
+
+    def as_row(self) -> Mapping[str, object]:
+        """For people and programs alike."""
+        tally = self.tally
+        return {
+            "file": str(self.file.path),
+            "device_id": self.file.device.device_id,
+            "adapter": self.file.adapter.name,
+            "rows": tally.rows,
+            "events": tally.events,
+            "rejected": tally.rejected,
+            "unreadable_times": tally.unreadable_times,
+            "before_installed_on": tally.before_installed,
+            "future": tally.future,
+            "error": self.error,
+        }
+
+
+def run(files: Sequence[Import], *, dry_run: bool, as_json: bool) -> int:
+    """Import files one after the other, or only look at them.
+
+    Returns:
+        The exit status: 0; 1 where rows were rejected; 2 where a file could not be read to its end.
+
+    Raises:
+        ConfigurationError: the options of the device's entry are wrong.
+        KafkaUnavailable: Kafka does not acknowledge.
+    """
+    results = asyncio.run(_look(files) if dry_run else _import(files))
+    if as_json:
+        print_json([{**each.as_row(), **({"first": _first(each)} if dry_run else {})} for each in results])
+    else:
+        for each in results:
+            _show(each, dry_run=dry_run)
+    if any(each.error is not None for each in results):
+        return 2
+    return 1 if any(each.tally.rejected for each in results) else 0
+
+
+async def _look(files: Sequence[Import]) -> Sequence[Imported]:
+    results = [Imported(file) for file in files]
+    for each in results:
+        with _noting(each):
+            await read(each.file, each.tally)
+    return results
+
+
+async def _import(files: Sequence[Import]) -> Sequence[Imported]:
+    kafka = KafkaSettings.load()
+    producer = Producer(kafka, f"{kafka.topic_prefix}-import", batches=True)
+    publisher = Publisher(producer, kafka.topics, Metrics(), PushSettings.load().max_in_flight)
+    results = [Imported(file) for file in files]
+    try:
+        with _progress() as progress:
+            for each in results:
+                task = progress.add_task(each.file.path.name, total=None, rows=0)
+                with _noting(each):
+                    await store(
+                        each.file,
+                        publisher,
+                        each.tally,
+                        lambda each=each, task=task: progress.update(task, rows=each.tally.rows),  # type: ignore[misc]
+                    )
+                progress.update(task, visible=False)
+    finally:
+        await publisher.stop()
+    return results
+
+
+@contextmanager
+def _noting(imported: Imported) -> Iterator[None]:
+    try:
+        yield
+    except UnreadableFile as error:
+        imported.error = str(error)
+
+
+def _progress() -> Progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.fields[rows]:,} rows", markup=False))
+    console = Console(stderr=True)
+    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=not sys.stderr.isatty())
+
+
+def _show(imported: Imported, *, dry_run: bool) -> None:
+    tally = imported.tally
+    if dry_run:
+        table = Table("Line", "Device", "User", "Time", "UTC", "Direction", "Rejected")
+        for row in _first(imported):
+            table.add_row(*("" if value is None else str(value) for value in row.values()))
+        print_table(table)
+    doubts = {
+        "rejected": tally.rejected,
+        "with a time that cannot be read": tally.unreadable_times,
+        "from before the device was installed": tally.before_installed,
+        "dated in the future": tally.future,
+    }
+    said = "".join(f", {count:,} {what}" for what, count in doubts.items() if count)
+    typer.echo(f"{imported.file.path.name}: {tally.rows:,} rows, {tally.events:,} punches{said}")
+    if tally.rejected and not dry_run:
+        typer.echo("`punchstream dead-letters list --stage import --each` has the rejected rows.", err=True)
+    if imported.error is not None:
+        typer.echo(imported.error, err=True)
+
+
+def _first(imported: Imported) -> Sequence[Mapping[str, object]]:
+    return [_as_row(row) for row in imported.tally.first]
+
+
+def _as_row(row: Row) -> Mapping[str, object]:
+    outcome = row.outcome
+    if not isinstance(outcome, RawEvent):
+        empty = dict.fromkeys(("device_id", "user", "time", "utc", "direction"))
+        return {"line": row.line, **empty, "rejected": outcome.message}
+    return {
+        "line": row.line,
+        "device_id": outcome.device_id,
+        "user": outcome.device_user_id,
+        "time": outcome.device_time,
+        "utc": None if outcome.event_time is None else format_seconds(outcome.event_time),
+        "direction": outcome.event_type,
+        "rejected": None,
+    }
