@@ -281,10 +281,13 @@ class _Isapi:
         """How many records it gives at once; as many as all firmware does where it does not say."""
         try:
             answer = await self._ask("GET", "/ISAPI/AccessControl/AcsEvent/capabilities?format=json")
-            most = answer.json()["AcsEvent"]["AcsEventCond"]["maxResults"]["@max"]
-        except (UnreadableAnswer, LookupError, TypeError):
+            said = answer.json()
+        except UnreadableAnswer:
             return PAGE
-        return most if isinstance(most, int) and 0 < most < PAGE else PAGE
+        match said:
+            case {"AcsEvent": {"AcsEventCond": {"maxResults": {"@max": int(most)}}}} if 0 < most < PAGE:
+                return most
+        return PAGE
 
     async def search(self, clock: _Clock, first: datetime, last: datetime) -> "_Search":
         """A search of the events from the one time to the other, with its first page."""

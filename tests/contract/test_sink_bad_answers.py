@@ -161,13 +161,15 @@ def test_a_site_that_gives_everything_a_bad_answer_is_tried_again_and_holds_each
     [
         (None, None),
         ("57", 57),
-        (format_datetime(now() + timedelta(seconds=600), usegmt=True), pytest.approx(600, abs=300)),
+        ("a date", pytest.approx(600, abs=300)),
         ("soon", None),
     ],
 )
 def test_a_rate_limit_is_heard_with_and_without_a_time_to_come_back(
     site: ErpnextStandIn, retry_after: str | None, seconds: float | None
 ) -> None:
+    if retry_after == "a date":
+        retry_after = format_datetime(now() + timedelta(seconds=600), usegmt=True)
     knobs = status(429, "TooManyRequestsError", retry_after=retry_after)
     [results] = deliver(site, checkins(3), lambda: site.knobs(**knobs))
     assert [result.retry_after for result in results if isinstance(result, TargetUnavailable)] == [seconds] * 3
