@@ -29,7 +29,6 @@ PULL_ADAPTERS: Final[Mapping[str, str]] = {
     "sql": "producers.devices.sql:Sql",
     "zkbiotime": "producers.devices.zkbiotime:ZkBioTime",
     "zkteco_tcp": "producers.devices.zkteco_tcp:ZktecoTcp",
-    "rest": "producers.devices.rest:Rest",
 }
 FILE_ADAPTERS: Final[Mapping[str, str]] = {
     "attlog": "producers.devices.attlog:Attlog",

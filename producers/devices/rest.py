@@ -32,7 +32,7 @@ from attendance.times import (
 )
 from producers.devices.base import Cursor, Fetch, Heard, Page, Probed, Rejected, Tools
 from producers.devices.bodies import Fields
-from producers.devices.http import HttpAnswer, ask
+from producers.devices.http import HttpAnswer, ask, base_url
 from producers.devices.punch import cut, invalid, punch, scalars
 from producers.status import UNTOLD_CLOCK
 
@@ -124,7 +124,7 @@ class Options(_Model):
     other side has is all that was punched until now: true of a terminal, not of a server that terminals upload to.
     """
 
-    scheme: Literal["http", "https"] = "http"
+    tls: bool = False
     path: str = Field(pattern=r"^/([^/?#][^?#]*)?$")
     method: Literal["GET", "POST"] = "GET"
     query: dict[str, str] = Field(default_factory=dict)
@@ -270,10 +270,8 @@ class _Interface:
     def __init__(self, tools: Tools, device: Device) -> None:
         try:
             self.options = read_options(device)
-            self._base = httpx.URL(scheme=self.options.scheme, host=device.host, port=device.port).join(
-                self.options.path
-            )
-        except (ConfigurationError, httpx.InvalidURL) as error:
+            self._base = base_url(device).join(self.options.path)
+        except ConfigurationError as error:
             raise DeviceRefused(str(error)) from error
         self._tools = tools
         self._device = device

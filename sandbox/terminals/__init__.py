@@ -26,8 +26,6 @@ PULL_TERMINALS: Final[Mapping[str, str]] = {
     "sql": "sandbox.terminals.sql:Sql",
     "zkbiotime": "sandbox.terminals.zkbiotime:BioTimeServer",
     "zkteco_tcp": "sandbox.terminals.zkteco_tcp:ZktecoTcp",
-    "rest": "sandbox.terminals.rest:PagedRest",
-    "rest:numbers": "sandbox.terminals.rest:NumberedRest",
 }
 FILE_WRITERS: Final[Mapping[str, str]] = {
     "attlog": "sandbox.terminals.files:Attlog",
