@@ -26,6 +26,7 @@ PULL_ADAPTERS: Final[Mapping[str, str]] = {
     "etimetracklite": "producers.devices.etimetracklite:ETimeTrackLite",
     "hfsecurity": "producers.devices.hfsecurity_pull:HfSecurityPull",
     "hikvision": "producers.devices.hikvision_pull:HikvisionPull",
+    "rest": "producers.devices.rest:Rest",
     "sql": "producers.devices.sql:Sql",
     "zkbiotime": "producers.devices.zkbiotime:ZkBioTime",
     "zkteco_tcp": "producers.devices.zkteco_tcp:ZktecoTcp",

@@ -23,6 +23,8 @@ PULL_TERMINALS: Final[Mapping[str, str]] = {
     "etimetracklite": "sandbox.terminals.sql:ETimeTrackLite",
     "hfsecurity": "sandbox.terminals.hfsecurity:LanDevice",
     "hikvision": "sandbox.terminals.hikvision:AskedTerminal",
+    "rest": "sandbox.terminals.rest:PagedRest",
+    "rest:numbers": "sandbox.terminals.rest:NumberedRest",
     "sql": "sandbox.terminals.sql:Sql",
     "zkbiotime": "sandbox.terminals.zkbiotime:BioTimeServer",
     "zkteco_tcp": "sandbox.terminals.zkteco_tcp:ZktecoTcp",
