@@ -26,6 +26,8 @@ PROBE_SECONDS: Final = 1.0
 # Base64, base64url and hex, also broken into lines or escaped for JSON or a form. The look-behind keeps the search
 # linear: a run that is too short is looked at once and not again from each of its characters.
 _ENCODED: Final = re.compile(rb"(?<![A-Za-z0-9+/=_\\%\r\n-])[A-Za-z0-9+/=_\\%\r\n-]{128,}")
+# How a JPEG and a PNG begin in base64 and in hex: a body that was cut off may hold a little of one.
+_BEGINNING: Final = re.compile(rb"(?:/9j/|iVBORw0KGg|[fF]{2}[dD]8[fF]{2}|89504[eE]47)[A-Za-z0-9+/=_\\%\r\n-]{16,}")
 # A JPEG holds others within it, so the end marker is no end. A part of a multipart body ends with the next boundary.
 _IMAGE: Final = re.compile(rb"(?:\xff\xd8\xff|\x89PNG\r\n).*?(?=\r\n--|\Z)", re.DOTALL)
 
@@ -35,7 +37,7 @@ def redact(data: bytes) -> bytes:
 
     Each is replaced by its length. The result is never longer.
     """
-    for pattern in (_IMAGE, _ENCODED):
+    for pattern in (_IMAGE, _ENCODED, _BEGINNING):
         data = pattern.sub(_redacted, data)
     return data
 

@@ -1,5 +1,6 @@
 import base64
 import re
+from collections.abc import Callable
 from random import Random
 from urllib.parse import quote_plus
 
@@ -87,3 +88,18 @@ def test_the_result_is_never_longer_and_has_nothing_left_to_redact(data: bytes) 
 @pytest.mark.parametrize("pattern", [b"a" * 127 + b" ", b"a", b"\xff\xd8", b"\xff\xd8\xff\r\n--", b"\r", b"\\", b"a "])
 def test_two_megabytes_chosen_to_be_slow_are_not(pattern: bytes) -> None:
     assert len(redact(pattern * (2_000_000 // len(pattern)))) <= 2_000_000
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, lambda data: data.hex().encode()])
+@pytest.mark.parametrize("image", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"])
+@pytest.mark.parametrize("length", [20, 50])
+def test_the_beginning_of_an_image_that_was_cut_off_goes_too(
+    image: bytes, length: int, encode: Callable[[bytes], bytes]
+) -> None:
+    part = encode((image + b"a face, a face, a face, a face, a face, a face")[:length])
+    assert part not in redact(b'{"photo": "' + part)
+
+
+def test_what_only_looks_a_little_like_an_image_stays() -> None:
+    for text in (b"/var/9j/log", b"user ffd8ff", b"/9j/ and no more"):
+        assert redact(text) == text
