@@ -84,7 +84,13 @@ class Tally:
 
 
 def prepare(
-    path: Path, device_id: str, registry: Registry, profile: str | None, payload_fields: Collection[str]
+    path: Path,
+    device_id: str,
+    registry: Registry,
+    payload_fields: Collection[str],
+    *,
+    profile: str | None = None,
+    date_format: str | None = None,
 ) -> Import:
     """Find out how a file is read: by the entry of a device whose files are read, by the profile, or by its name.
 
@@ -92,21 +98,16 @@ def prepare(
         path: The file.
         device_id: Whose punches it holds.
         registry: The fleet.
-        profile: An adapter, or the name of a table that is known. None for what the entry or the file's name says.
         payload_fields: The vendor's fields that are kept beside the adapter's own.
+        profile: An adapter, or the name of a table that is known. None for what the entry or the file's name says.
+        date_format: Counts before the entry's own. See `TableOptions`.
 
     Raises:
         ConfigurationError: no such device, it is disabled, or nothing says how the file is read.
     """
-    device = registry.get(device_id)
-    if device is None or device.disabled:
-        raise ConfigurationError(
-            f"--device: {device_id} is {'not in the registry file' if device is None else 'disabled'}"
-        )
+    device = find_device(registry, device_id)
     by_name = _BY_SUFFIX.get(path.suffix.lower())
     if profile in PROFILES:
-        given = device.options if device.mode == "file" else {}
-        device = device.model_copy(update={"mode": "file", "options": {**given, "profile": profile}})
         name = by_name if by_name == "xlsx" else "csv"
     elif profile is not None:
         name = profile
@@ -115,13 +116,33 @@ def prepare(
     elif by_name is not None:
         name = by_name
     else:
-        raise ConfigurationError(
-            f"{path.name}: --profile must say how it is read: {', '.join((*FILE_ADAPTERS, *PROFILES))}"
-        )
+        known = ", ".join((*FILE_ADAPTERS, *PROFILES))
+        raise ConfigurationError(f"{path.name}: --profile must say how it is read: {known}")
+    # Those of an entry that is pushed or pulled are another adapter's.
+    options = dict(device.options) if device.mode == "file" else {}
+    if profile in PROFILES:
+        options["profile"] = profile
+    if date_format is not None:
+        options["date_format"] = date_format
     terminals = {each.serial: each for each in registry if each.via == device_id and each.serial and not each.disabled}
     if device.serial is not None:
         terminals[device.serial] = device
+    device = device.model_copy(update={"options": options})
     return Import(path, device, terminals, create_file_adapter(name, payload_fields))
+
+
+def find_device(registry: Registry, device_id: str) -> Device:
+    """The device of that id.
+
+    Raises:
+        ConfigurationError: there is none, or it is disabled.
+    """
+    device = registry.get(device_id)
+    if device is None:
+        raise ConfigurationError(f"--device: {device_id} is not in the registry file")
+    if device.disabled:
+        raise ConfigurationError(f"--device: {device_id} is disabled")
+    return device
 
 
 async def read(wanted: Import, tally: Tally) -> None:
@@ -135,10 +156,14 @@ async def read(wanted: Import, tally: Tally) -> None:
             tally.add(row, wanted.device, now())
 
 
-async def store(wanted: Import, publisher: Publisher, tally: Tally, progress: Callable[[], object]) -> None:
+def _ignore(*, rows: int) -> None:
+    """Show nothing."""
+
+
+async def store(wanted: Import, publisher: Publisher, tally: Tally, progress: Callable[..., object] = _ignore) -> None:
     """Return when Kafka has every row of a file, as an event or as a dead letter.
 
-    `tally` counts what Kafka has acknowledged; `progress` is called after each part.
+    `tally` counts what Kafka has acknowledged; `progress` is called with its `rows` after each part.
 
     Raises:
         UnreadableFile: see `FileAdapter.rows`. What stood before has been stored.
@@ -153,7 +178,7 @@ async def store(wanted: Import, publisher: Publisher, tally: Tally, progress: Ca
         await _publish(publisher, events, letters)
         for row in batch:
             tally.add(row, wanted.device, at)
-        progress()
+        progress(rows=tally.rows)
 
 
 async def _batches(wanted: Import) -> AsyncIterator[Sequence[Row]]:

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -63,6 +63,19 @@ def _stage(name: str) -> tuple[CommonSettings, Metrics]:
 def _until_signalled(stop: asyncio.Event) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+def _run_until_signalled(work: Coroutine[Any, Any, None]) -> None:
+    """Run until it ends or a signal stops it."""
+
+    async def until_stopped() -> None:
+        task = asyncio.ensure_future(work)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(until_stopped())
 
 
 @contextmanager
@@ -222,13 +235,16 @@ def pull() -> None:
 
 @app.command("import")
 def import_files(
-    files: Annotated[list[Path], typer.Argument(help="CSV, XLSX or attlog.dat.")],
+    files: Annotated[list[Path] | None, typer.Argument(help="CSV, XLSX or attlog.dat.", show_default=False)] = None,
     *,
     device: Annotated[str, typer.Option(help="Whose punches they hold: a device_id of the registry file.")],
     profile: Annotated[
-        str | None,
-        typer.Option(help="An adapter or a known table, where neither entry nor suffix says it."),
+        str | None, typer.Option(help="An adapter or a known table, where neither entry nor suffix says it.")
     ] = None,
+    date_format: Annotated[
+        str | None, typer.Option(help="`dmy`, `mdy` or a strptime format, where the file leaves it open.")
+    ] = None,
+    watch: Annotated[Path | None, typer.Option(help="Import what comes into this directory, until stopped.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be read. Send nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -239,11 +255,18 @@ def import_files(
     """
     from attendance.settings import PushSettings
     from producers.files import prepare
-    from punchstream.imports import run
+    from punchstream import imports
 
+    if (watch is None) == (not files) or (watch is not None and (dry_run or as_json)):
+        raise ConfigurationError("import: needs either files or --watch, and shows nothing while it watches")
+    if watch is not None:
+        common, metrics = _stage("import")
+        registry = Registry(common.punchstream_devices)
+        _run_until_signalled(imports.watch(watch, device, registry, profile, date_format, metrics))
+        return
     fleet, fields = Registry(CommonSettings.load().punchstream_devices), PushSettings.load().payload_fields
-    prepared = [prepare(file, device, fleet, profile, fields) for file in files]
-    raise typer.Exit(run(prepared, dry_run=dry_run, as_json=as_json))
+    prepared = [prepare(file, device, fleet, fields, profile=profile, date_format=date_format) for file in files or ()]
+    raise typer.Exit(imports.run(prepared, dry_run=dry_run, as_json=as_json))
 
 
 @app.command()

@@ -454,7 +454,7 @@ Ids = Annotated[
     list[LetterId] | None, typer.Argument(metavar="ID", parser=_letter_id, help="As `list` shows it: `3:17`.")
 ]
 OfReason = Annotated[Reason | None, typer.Option("--reason", metavar="REASON", help="Only letters of this reason.")]
-OfStage = Annotated[str | None, typer.Option("--stage", help="Only letters of this stage: push, stream, sink.")]
+OfStage = Annotated[str | None, typer.Option("--stage", help="Only letters of this stage, such as push or sink.")]
 OfDevice = Annotated[str | None, typer.Option("--device", help="Only letters about this device's punches.")]
 
 

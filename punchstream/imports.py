@@ -5,7 +5,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
+import structlog
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -15,12 +18,17 @@ from attendance.errors import UnreadableFile
 from attendance.event import RawEvent
 from attendance.kafka import Producer
 from attendance.metrics import Metrics
+from attendance.registry import Registry
 from attendance.settings import KafkaSettings, PushSettings
 from attendance.times import format_seconds
 from producers.devices.base import Row
-from producers.files import Import, Tally, read, store
+from producers.files import Import, Tally, find_device, prepare, read, store
+from producers.folder import Folder
+from producers.folder import watch as watch_folder
 from producers.publisher import Publisher
 from punchstream.output import print_json, print_table
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -69,6 +77,37 @@ def run(files: Sequence[Import], *, dry_run: bool, as_json: bool) -> int:
     return 1 if any(each.tally.rejected for each in results) else 0
 
 
+async def watch(
+    directory: Path, device_id: str, registry: Registry, profile: str | None, date_format: str | None, metrics: Metrics
+) -> None:
+    """Import what comes into a directory, until cancelled.
+
+    Raises:
+        ConfigurationError: there is no such directory or device.
+    """
+    find_device(registry, device_id)
+    folder, fields = Folder(directory), PushSettings.load().payload_fields
+    publisher = _publisher(metrics)
+
+    async def take_in(path: Path) -> None:
+        registry.refresh()
+        file = prepare(path, device_id, registry, fields, profile=profile, date_format=date_format)
+        tally = Tally()
+        await store(file, publisher, tally)
+        log.info("A file was imported.", file=path.name, rows=tally.rows, events=tally.events, rejected=tally.rejected)
+
+    try:
+        await watch_folder(folder, take_in)
+    finally:
+        await publisher.stop()
+
+
+def _publisher(metrics: Metrics) -> Publisher:
+    kafka = KafkaSettings.load()
+    producer = Producer(kafka, f"{kafka.topic_prefix}-import", batches=True)
+    return Publisher(producer, kafka.topics, metrics, PushSettings.load().max_in_flight)
+
+
 async def _look(files: Sequence[Import]) -> Sequence[Imported]:
     results = [Imported(file) for file in files]
     for each in results:
@@ -78,21 +117,14 @@ async def _look(files: Sequence[Import]) -> Sequence[Imported]:
 
 
 async def _import(files: Sequence[Import]) -> Sequence[Imported]:
-    kafka = KafkaSettings.load()
-    producer = Producer(kafka, f"{kafka.topic_prefix}-import", batches=True)
-    publisher = Publisher(producer, kafka.topics, Metrics(), PushSettings.load().max_in_flight)
+    publisher = _publisher(Metrics())
     results = [Imported(file) for file in files]
     try:
         with _progress() as progress:
             for each in results:
                 task = progress.add_task(each.file.path.name, total=None, rows=0)
                 with _noting(each):
-                    await store(
-                        each.file,
-                        publisher,
-                        each.tally,
-                        lambda each=each, task=task: progress.update(task, rows=each.tally.rows),  # type: ignore[misc]
-                    )
+                    await store(each.file, publisher, each.tally, partial(progress.update, task))
                 progress.update(task, visible=False)
     finally:
         await publisher.stop()

@@ -103,13 +103,13 @@ def encoding_of(path: Path) -> str:
 
 
 def options(device: Device, model: type[AnyOptions]) -> AnyOptions:
-    """The entry's options; none for an entry whose own adapter is another, as of a terminal that also pushes.
+    """The entry's options.
 
     Raises:
         ConfigurationError: one is wrong.
     """
     try:
-        return model.model_validate(device.options if device.mode == "file" else {})
+        return model.model_validate(device.options)
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"])

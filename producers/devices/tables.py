@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Annotated, Final, Literal, cast
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from attendance.errors import ConfigurationError, InvalidRecord, UnreadableFile
 from attendance.event import EventType, RawEvent, Source
@@ -132,6 +132,14 @@ def _as_text(value: object) -> object:
     return {str(key): each for key, each in value.items()} if isinstance(value, dict) else value
 
 
+def _of_text(encoding: str) -> str:
+    try:
+        "".encode(encoding)
+    except LookupError as error:
+        raise ValueError(str(error)) from error
+    return encoding
+
+
 class Columns(BaseModel):
     """What the columns of any other table are called, or their places from 1 where it has no header."""
 
@@ -171,7 +179,7 @@ class TableOptions(BaseModel):
     date_format: str | None = Field(None, pattern=r"^(ymd|dmy|mdy|.*%.*)$")
     directions: Annotated[dict[str, EventType], BeforeValidator(_as_text)] = Field(default_factory=dict)
     user_width: int = Field(0, ge=0, le=24)
-    encoding: str | None = None
+    encoding: Annotated[str, AfterValidator(_of_text)] | None = None
     delimiter: str | None = Field(None, min_length=1, max_length=1)
     sheet: str | None = None
 

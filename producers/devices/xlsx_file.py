@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from zipfile import BadZipFile, ZipFile
 
-from openpyxl import load_workbook
+from openpyxl.reader.excel import ExcelReader
 from openpyxl.workbook import Workbook
 
 from attendance.errors import UnreadableFile
@@ -53,6 +53,8 @@ class Xlsx:
                 for name in ([given.sheet] if given.sheet is not None else names)
                 if (table := self._table(path, workbook, name, given)) is not None
             ]
+            if not tables:
+                raise UnreadableFile(f"{path.name}: no sheet holds anything")
             for table in tables:
                 yield from table.rows(device, terminals, source, received_at)
 
@@ -82,10 +84,15 @@ def _opened(path: Path) -> Iterator[Workbook]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles and validations, which do not matter here
-            workbook = load_workbook(path, read_only=True, data_only=True, keep_links=False)
+            reader = ExcelReader(path, read_only=True, data_only=True, keep_links=False)
+            reader.read()
     except Exception as error:
         raise UnreadableFile(f"{path.name}: not a workbook that can be read: {error}") from error
+    workbook = reader.wb
     try:
+        # The library leaves out a sheet whose part is not there.
+        if len(workbook.sheetnames) != len(reader.parser.sheets):
+            raise UnreadableFile(f"{path.name}: broken, for it lacks one of its sheets")
         yield workbook
     finally:
         workbook.close()

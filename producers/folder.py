@@ -1,0 +1,144 @@
+"""A watched folder: what is put there is imported, and then moved to `done/` or `failed/`."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from itertools import chain, count
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from attendance.errors import ConfigurationError, RetriableError, UnreadableFile
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS: Final = 2.0
+SETTLED_SECONDS: Final = 10.0
+"""A file that has not changed for so long is taken for complete."""
+
+MARKER: Final = ".done"
+"""`NAME.done` beside NAME says that NAME is complete."""
+
+_UNFINISHED: Final = (".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".swp", "~", MARKER)
+
+_Stamp = tuple[int, int]
+
+
+class Folder:
+    """The files of one directory, of which none is handed out while it grows.
+
+    Only regular files count: no symbolic link, nothing hidden, and no name that programs give to what they still write.
+
+    Args:
+        directory: Looked into, without its subdirectories.
+        clock: Seconds, from any beginning.
+    """
+
+    def __init__(self, directory: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """Make `done/` and `failed/`.
+
+        Raises:
+            ConfigurationError: the directory is none, or cannot be written to.
+        """
+        self._directory = directory
+        self._clock = clock
+        self._seen: dict[Path, tuple[_Stamp, float]] = {}
+        try:
+            for name in ("done", "failed"):
+                (directory / name).mkdir(exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"--watch: {directory}: {error.strerror}") from error
+
+    def ready(self) -> list[Path]:
+        """The files that are complete: unchanged since earlier looks for `SETTLED_SECONDS`, or with a marker."""
+        now = self._clock()
+        seen: dict[Path, tuple[_Stamp, float]] = {}
+        for path in self._directory.iterdir():
+            stamp = self.stamp(path)
+            if stamp is not None:
+                known, since = self._seen.get(path, (stamp, now))
+                seen[path] = stamp, since if known == stamp else now
+        self._seen = seen
+        return sorted(
+            path for path, (_, since) in seen.items() if now - since >= SETTLED_SECONDS or _marker(path).is_file()
+        )
+
+    def stamp(self, path: Path) -> _Stamp | None:
+        """What changes when a file does; None where it is gone, or is nothing to import."""
+        name = path.name.lower()
+        if name.startswith((".", "~$")) or name.endswith(_UNFINISHED) or path.is_symlink() or not path.is_file():
+            return None
+        try:
+            status = path.stat(follow_symlinks=False)
+        except OSError:
+            return None
+        return status.st_size, status.st_mtime_ns
+
+    def done(self, path: Path) -> Path:
+        """Move a file to `done/`, under another name where that is taken. Returns where it is."""
+        return self._move(path, "done")
+
+    def failed(self, path: Path, error: str) -> Path:
+        """Move a file to `failed/`, with a text beside it that says why. Returns where it is."""
+        moved = self._move(path, "failed")
+        _error_text(moved).write_text(f"{error}\n", encoding="utf-8")
+        return moved
+
+    def _move(self, path: Path, name: str) -> Path:
+        for suffix in chain([""], (f"-{number}" for number in count(1))):
+            place = self._directory / name / f"{path.stem}{suffix}{path.suffix}"
+            if _error_text(place).exists():
+                continue
+            try:
+                place.touch(exist_ok=False)  # taken, so that what replaces it overwrites nothing else
+            except FileExistsError:
+                continue
+            path.replace(place)
+            _marker(path).unlink(missing_ok=True)
+            return place
+        raise AssertionError("there are more names than files")
+
+
+async def watch(folder: Folder, take_in: Callable[[Path], Awaitable[None]]) -> None:
+    """Import what comes into a folder, until cancelled.
+
+    A file that Kafka does not take stays and is tried again, from its beginning.
+
+    Args:
+        folder: Where to look.
+        take_in: Returns when Kafka has a file.
+    """
+    while True:
+        for path in await asyncio.to_thread(folder.ready):
+            await _take_in(folder, path, take_in)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _take_in(folder: Folder, path: Path, take_in: Callable[[Path], Awaitable[None]]) -> None:
+    before = folder.stamp(path)
+    if before is None:
+        return
+    try:
+        await take_in(path)
+    except RetriableError as error:
+        log.warning("Kafka does not take a file; it is tried again.", file=path.name, error=str(error))
+    except (UnreadableFile, ConfigurationError) as error:
+        moved = folder.failed(path, str(error))
+        log.error("A file cannot be imported.", file=path.name, moved_to=str(moved), error=str(error))
+    except Exception as error:
+        moved = folder.failed(path, f"a fault of Punchstream's own: {error!r}; its log has more")
+        log.exception("A file could not be imported.", file=path.name, moved_to=str(moved))
+    else:
+        if folder.stamp(path) == before:
+            folder.done(path)
+        else:
+            log.warning("A file changed while it was read; it is read again.", file=path.name)
+
+
+def _marker(path: Path) -> Path:
+    return path.with_name(path.name + MARKER)
+
+
+def _error_text(path: Path) -> Path:
+    return path.with_name(f"{path.name}.error.txt")
