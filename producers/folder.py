@@ -94,7 +94,11 @@ class Folder:
                 place.touch(exist_ok=False)  # taken, so that what replaces it overwrites nothing else
             except FileExistsError:
                 continue
-            path.replace(place)
+            try:
+                path.replace(place)
+            except OSError:
+                place.unlink()
+                raise
             _marker(path).unlink(missing_ok=True)
             return place
         raise AssertionError("there are more names than files")
@@ -109,18 +113,26 @@ async def watch(folder: Folder, take_in: Callable[[Path], Awaitable[None]]) -> N
         folder: Where to look.
         take_in: Returns when Kafka has a file.
     """
+    taken: dict[Path, _Stamp] = {}
     while True:
-        for path in await asyncio.to_thread(folder.ready):
-            await _take_in(folder, path, take_in)
+        try:
+            for path in await asyncio.to_thread(folder.ready):
+                await _take_in(folder, path, take_in, taken)
+        except OSError as error:
+            log.error("The watched folder cannot be used; it is tried again.", error=str(error))
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _take_in(folder: Folder, path: Path, take_in: Callable[[Path], Awaitable[None]]) -> None:
+async def _take_in(
+    folder: Folder, path: Path, take_in: Callable[[Path], Awaitable[None]], taken: dict[Path, _Stamp]
+) -> None:
+    """Import a file and move it. `taken` are imported and could not be moved; those are not read again."""
     before = folder.stamp(path)
     if before is None:
         return
     try:
-        await take_in(path)
+        if taken.get(path) != before:
+            await take_in(path)
     except RetriableError as error:
         log.warning("Kafka does not take a file; it is tried again.", file=path.name, error=str(error))
     except (UnreadableFile, ConfigurationError) as error:
@@ -130,10 +142,12 @@ async def _take_in(folder: Folder, path: Path, take_in: Callable[[Path], Awaitab
         moved = folder.failed(path, f"a fault of Punchstream's own: {error!r}; its log has more")
         log.exception("A file could not be imported.", file=path.name, moved_to=str(moved))
     else:
-        if folder.stamp(path) == before:
-            folder.done(path)
-        else:
+        if folder.stamp(path) != before:
             log.warning("A file changed while it was read; it is read again.", file=path.name)
+            return
+        taken[path] = before
+        folder.done(path)
+        del taken[path]
 
 
 def _marker(path: Path) -> Path:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import orjson
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from attendance.dead_letter import DeadLetter
 from attendance.errors import ConfigurationError, KafkaUnavailable, UnreadableFile
@@ -19,6 +20,7 @@ from producers.files import BATCH, TRIES, Import, Tally, prepare, read, store
 from producers.folder import SETTLED_SECONDS, Folder, watch
 from producers.publisher import Publisher
 from punchstream import imports
+from punchstream.cli import app
 
 PUNCH = "417\t2026-03-04 08:00:00\t1\t0\t1\t0\n"
 DEVICES: list[dict[str, Any]] = [
@@ -195,6 +197,14 @@ class TestCommand:
         assert status == 2
         assert "good.dat: 1 rows, 1 punches" in shown
 
+    @pytest.mark.parametrize(
+        "arguments", [[], ["a.dat", "--watch", "."], ["--watch", ".", "--dry-run"], ["--watch", ".", "--json"]]
+    )
+    def test_either_files_or_a_folder_are_imported(self, arguments: list[str]) -> None:
+        result = CliRunner().invoke(app, ["import", "--device", "USB-1", *arguments])
+        assert isinstance(result.exception, ConfigurationError)
+        assert "either files or --watch" in str(result.exception)
+
 
 class TestFolder:
     @pytest.fixture
@@ -315,6 +325,26 @@ class TestFolder:
         self._watch(watched, take_in, (tmp_path / "done" / "a.csv").exists)
         assert tries == [True] * 3
         assert not path.exists()
+
+    def test_a_file_that_cannot_be_moved_is_not_read_again(
+        self, watched: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(tmp_path / "a.csv")
+        write(tmp_path / "a.csv.done")
+        taken: list[Path] = []
+        refusals = [PermissionError(13, "Permission denied")] * 3
+        move = Path.replace
+
+        def replace(path: Path, target: Path) -> Path:
+            if refusals:
+                raise refusals.pop()
+            return move(path, target)
+
+        monkeypatch.setattr(Path, "replace", replace)
+        self._watch(watched, taken.append, lambda: not (tmp_path / "a.csv").exists())
+        assert taken == [tmp_path / "a.csv"]
+        assert not refusals
+        assert [place.name for place in (tmp_path / "done").iterdir()] == ["a.csv"]
 
     def test_a_file_that_grew_while_it_was_read_is_read_again(self, watched: Folder, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "one")
