@@ -11,7 +11,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -245,7 +245,8 @@ class Endpoint:
         ]
         await publisher.publish(clocks.mark(device.device_id, parsed.events), letters, others)
         if parsed.marks:
-            await terminals.mark(device.device_id, parsed.marks)
+            # Not awaited: one that is lost has the terminal send again what Kafka has.
+            terminals.mark(device.device_id, parsed.marks)
         if parsed.results:
             await terminals.answered(device.device_id, parsed.results)
         terminals.handed_out(device.device_id, parsed.given)
@@ -339,7 +340,9 @@ def create_app(
     metrics: Metrics,
     *beside: Callable[[], Awaitable[object]],
 ) -> FastAPI:
-    """The application. At its shutdown it stops the publisher; the metrics are those that `/metrics` shows.
+    """The application. At its shutdown it writes the terminals' marks and stops the publisher.
+
+    The metrics are those that `/metrics` shows.
 
     What is given as `beside` runs beside it, for ever.
     """
@@ -348,13 +351,15 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        following = [asyncio.ensure_future(work()) for work in (fleet.follow, *beside)]
+        following = [asyncio.ensure_future(work()) for work in (fleet.follow, terminals.keep, *beside)]
         try:
             yield
         finally:
             for task in following:
                 task.cancel()
             await asyncio.gather(*following, return_exceptions=True)
+            with suppress(KafkaUnavailable):
+                await terminals.write()
             await publisher.stop()
 
     async def alive(_request: Request) -> Response:
