@@ -41,7 +41,7 @@ from producers.clocks import Clocks
 from producers.devices import PUSH_ADAPTERS, create_push_adapter
 from producers.devices.base import STATUS, Answer, Head, Parsed, PushAdapter, PushRequest, Route, Sender
 from producers.publisher import Publisher
-from producers.status import heartbeat
+from producers.status import Statuses
 from producers.terminals import Terminals
 
 log = structlog.get_logger(__name__)
@@ -140,6 +140,7 @@ class Ingest:
     fleet: Fleet
     publisher: Publisher
     clocks: Clocks
+    statuses: Statuses
     terminals: Terminals
     metrics: Metrics
 
@@ -252,7 +253,7 @@ class Endpoint:
         terminals.handed_out(device.device_id, parsed.given)
         if heard is not None:
             # Only now: it may claim that all before it has been published.
-            await publisher.report(heartbeat(device.device_id, received_at, heard))
+            await self.ingest.statuses.report(device.device_id, received_at, heard)
         if letters:
             log.warning(
                 "Events of a device are rejected.",
@@ -347,7 +348,7 @@ def create_app(
     What is given as `beside` runs beside it, for ever.
     """
     fleet = Fleet(registry)
-    ingest = Ingest(settings, fleet, publisher, Clocks(metrics), terminals, metrics)
+    ingest = Ingest(settings, fleet, publisher, Clocks(metrics), Statuses(publisher), terminals, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
