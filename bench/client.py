@@ -36,6 +36,17 @@ def request(events: Sequence[RawEvent], token: str) -> bytes:
     return head.encode() + body
 
 
+def adms_request(events: Sequence[RawEvent]) -> bytes:
+    """The same as a ZKTeco terminal posts them, whose serial number is the device's id."""
+    lines = [f"{event.device_user_id}\t{event.device_time}\t0\t15\t0\t0\t0\r\n" for event in events]
+    body = "".join(lines)
+    head = (
+        f"POST /iclock/cdata?SN={events[0].device_id}&table=ATTLOG&Stamp={events[-1].sequence} HTTP/1.1\r\n"
+        f"Host: 127.0.0.1\r\nUser-Agent: iClock Proxy/1.09\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return (head + body).encode()
+
+
 async def post(
     port: int, requests: Sequence[bytes], *, connections: int = 32, rate: float = 0
 ) -> list[tuple[float, float]]:

@@ -4,15 +4,16 @@ import argparse
 import asyncio
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 import yaml
 from rich.console import Console
 
+from attendance.event import RawEvent
 from attendance.registry import hash_token
-from bench.client import post, request
+from bench.client import adms_request, post, request
 from bench.cluster import Cluster, TopicSet, cluster
 from bench.events import Workload
 from bench.measure import cpu_seconds, percentile, spread
@@ -25,26 +26,36 @@ WARM_UP: Final = 50
 CONNECTIONS: Final = {1: 32, 500: 8}
 """By the events of a request; few of them fill the wire where they are many."""
 SERVERS: Final = {"punchstream": ["punchstream", "push"], "bare Starlette": ["bench.starlette_peer"]}
+Builder = Callable[[Sequence[RawEvent]], bytes]
 console = Console()
 
 
 def registry(path: Path, workload: Workload) -> None:
-    """A registry file with the workload's fleet."""
+    """A registry file with the workload's fleet, each device twice: with a token, and as a ZKTeco terminal."""
     fleet = {event.device_id: event for event in workload.new(0, workload.devices)}
-    entry = {"timezone": "UTC", "token_sha256": hash_token(TOKEN)}
-    path.write_text(
-        yaml.safe_dump([{"device_id": each.device_id, "site": each.site, **entry} for each in fleet.values()])
-    )
+    entries: list[dict[str, object]] = []
+    for each in fleet.values():
+        entry = {"device_id": each.device_id, "site": each.site, "timezone": "UTC"}
+        entries.append({**entry, "token_sha256": hash_token(TOKEN)})
+        entries.append(
+            {**entry, "device_id": f"adms-{each.device_id}", "adapter": "zkteco_adms", "serial": each.device_id}
+        )
+    path.write_text(yaml.safe_dump(entries))
 
 
-def requests(workload: Workload, first: int, count: int, batch: int) -> list[bytes]:
+def json_request(events: Sequence[RawEvent]) -> bytes:
+    """As a terminal with a token posts them."""
+    return request(events, TOKEN)
+
+
+def requests(workload: Workload, first: int, count: int, batch: int, build: Builder = json_request) -> list[bytes]:
     """So many requests of so many events each, from the nth on; each of one device."""
     step = workload.devices
     made = []
     for number in range(count):
         # The punches of one device lie `devices` apart.
         start = first + number // step * step * batch + number % step
-        made.append(request([workload.punch(start + step * each) for each in range(batch)], TOKEN))
+        made.append(build([workload.punch(start + step * each) for each in range(batch)]))
     return made
 
 
@@ -54,7 +65,9 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def serve(topics: TopicSet, server: str, workload: Workload, batch: int, count: int) -> Row:
+async def serve(
+    topics: TopicSet, server: str, workload: Workload, batch: int, count: int, build: Builder = json_request
+) -> Row:
     """One server, warm, for so many requests."""
     registry(topics.directory / "devices.yaml", workload)
     port = free_port()
@@ -66,7 +79,7 @@ async def serve(topics: TopicSet, server: str, workload: Workload, batch: int, c
     command = [sys.executable, "-m", *SERVERS[server]]
     with ChildProcess(command, log_file=topics.directory / "push.log", env=environment) as process:
         process.wait_until_ready(lambda: listens(port), timeout=60)
-        prepared = requests(workload, 0, WARM_UP + count, batch)
+        prepared = requests(workload, 0, WARM_UP + count, batch, build)
         await post(port, prepared[:WARM_UP], connections=CONNECTIONS[batch])
         before = cpu_seconds([process.pid])
         times = await post(port, prepared[WARM_UP:], connections=CONNECTIONS[batch])
@@ -111,13 +124,23 @@ async def compare(kafka: Cluster, arguments: argparse.Namespace, batch: int, cou
     ]
 
 
+async def terminals(kafka: Cluster, arguments: argparse.Namespace, batch: int, count: int) -> list[Row]:
+    """What ZKTeco terminals post."""
+    runs = []
+    for _ in range(arguments.repetitions):
+        async with kafka.topics("push") as topics:
+            workload = Workload(seed=arguments.seed)
+            runs.append(await serve(topics, "punchstream", workload, batch, count, adms_request))
+    return [{"what": "punchstream, ADMS", "requests": count, "events a request": batch, **merged(runs)}]
+
+
 def merged(rows: Sequence[Row]) -> Row:
     """The spread of each figure over the repetitions."""
     return {name: spread([row[name] for row in rows]) for name in rows[0]}
 
 
 async def main() -> None:
-    """Run both sizes, and write `bench/results/push.json`."""
+    """Run both sizes and both protocols, and write `bench/results/push.json`."""
     parser = argparse.ArgumentParser(prog="python -m bench.push", description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000, help="of one event, in each run (%(default)s)")
     parser.add_argument("--batches", type=int, default=200, help="requests of 500 events, in each run (%(default)s)")
@@ -128,6 +151,8 @@ async def main() -> None:
         for table, batch, count in (("single", 1, arguments.requests), ("batches", 500, arguments.batches)):
             rows = await compare(kafka, arguments, batch, count)
             save("push", table, rows, seed=arguments.seed, parameters=vars(arguments))
+        rows = await terminals(kafka, arguments, 500, arguments.batches)
+        save("push", "adms", rows, seed=arguments.seed, parameters=vars(arguments))
 
 
 if __name__ == "__main__":
