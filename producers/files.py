@@ -4,6 +4,7 @@ A file that is imported again is harmless, whole or in part: an event's id follo
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -231,5 +232,6 @@ def _dead_letter(wanted: Import, line: int, rejected: Rejected, at: datetime) ->
         at=at,
         key=wanted.device.device_id.encode(),
         value=rejected.value,
-        where=f"file:{wanted.path.name}:{line}",
+        # A name is bytes, which need not be text.
+        where=f"file:{os.fsencode(wanted.path.name).decode(errors='replace')}:{line}",
     )

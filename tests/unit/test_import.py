@@ -125,6 +125,12 @@ class TestImport:
         (letter,) = kafka.letters
         assert (letter.stage, letter.where, letter.key) == ("import", "file:1_attlog.dat:2", b"USB-1")
 
+    def test_a_name_that_is_no_text_stops_nothing(self, registry: Registry, tmp_path: Path) -> None:
+        path = write(tmp_path / os.fsdecode(b"caf\xe9.dat"), PUNCH, "garbage\n")
+        kafka = Kafka()
+        stored(kafka, prepare(path, "USB-1", registry, ()))
+        assert ("x-dead-letter-where", "file:caf\ufffd.dat:2".encode()) in kafka.letters[0].encode_headers()
+
     def test_a_file_again_has_the_same_ids(self, registry: Registry, tmp_path: Path) -> None:
         wanted = prepare(write(tmp_path / "a.dat", PUNCH), "USB-1", registry, ())
         kafka = Kafka()
@@ -264,6 +270,20 @@ class TestFolder:
         assert watched.ready() == [path]
         watched.done(path)
         assert not marker.exists()
+
+    def test_no_marker_is_left_behind_for_the_next_file_of_that_name(
+        self, watched: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = write(tmp_path / "a.csv")
+        marker = write(tmp_path / "a.csv.done")
+
+        def killed(_path: Path, _target: Path) -> Path:
+            assert not marker.exists()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            watched.done(path)
 
     @pytest.mark.parametrize(
         "name", [".a.csv", "~$a.xlsx", "a.csv.part", "a.csv.filepart", "a.csv.TMP", "a.csv~", "x.done"]
