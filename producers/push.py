@@ -10,13 +10,14 @@ import signal
 import socket
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NoReturn
+from urllib.parse import parse_qsl
 
 import orjson
 import structlog
@@ -25,6 +26,8 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route as StarletteRoute
+from starlette.types import Receive, Scope, Send
 
 from attendance.dead_letter import DeadLetter
 from attendance.errors import ConfigurationError, InvalidRecord, KafkaUnavailable, Overloaded, Reason
@@ -36,9 +39,9 @@ from attendance.settings import KafkaSettings, PushSettings
 from attendance.times import now
 from producers.clocks import Clocks
 from producers.devices import PUSH_ADAPTERS, create_push_adapter
-from producers.devices.base import STATUS, Answer, Head, Parsed, PushAdapter, PushRequest, Sender
+from producers.devices.base import STATUS, Answer, Head, Parsed, PushAdapter, PushRequest, Route, Sender
 from producers.publisher import Publisher
-from producers.status import heartbeat
+from producers.status import Statuses
 from producers.terminals import Terminals
 
 log = structlog.get_logger(__name__)
@@ -100,26 +103,29 @@ class Fleet:
         self._by_token, self._by_serial = dict(by_token), dict(by_serial)
 
 
-async def read_body(request: Request, limit: int, seconds: float) -> bytes:
-    """The whole body.
+async def read_body(receive: Receive, length: str, limit: int, seconds: float) -> bytes:
+    """The whole body. `length` is what the head says of it, empty where it says nothing.
 
     Raises:
         InvalidRecord: it is longer than `limit` bytes (`body_too_large`), or was not there in time (`body_too_slow`).
         ClientDisconnect: the other side went away before its end.
     """
-    length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):
-            async for chunk in request.stream():
-                body += chunk
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
                 if len(body) > limit:
                     raise _too_large(limit)
+                if not message.get("more_body", False):
+                    return bytes(body)
     except TimeoutError as error:
         raise InvalidRecord(Reason.BODY_TOO_SLOW, f"{len(body)} bytes within {seconds:g} s, and no end") from error
-    return bytes(body)
 
 
 def _too_large(limit: int) -> InvalidRecord:
@@ -128,52 +134,73 @@ def _too_large(limit: int) -> InvalidRecord:
 
 @dataclass(frozen=True, slots=True)
 class Ingest:
-    """Takes in what terminals send."""
+    """What all routes take requests in with."""
 
     settings: PushSettings
     fleet: Fleet
     publisher: Publisher
     clocks: Clocks
+    statuses: Statuses
     terminals: Terminals
     metrics: Metrics
 
-    async def answer(self, request: Request, adapter: PushAdapter, route: str) -> Response:
-        """Answer one request on one of the adapter's routes."""
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One route of one adapter, as an ASGI application."""
+
+    ingest: Ingest
+    adapter: PushAdapter
+    route: Route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         started = time.perf_counter()
-        head = _head(request, route)
-        headers = {}
+        head = _head(scope, self.route)
         try:
-            answer = await self._take_in(request, adapter, head)
+            answer = await self._take_in(head, receive, scope)
         except ClientDisconnect:
             # Nobody hears an answer, and nothing of a part is stored: the terminal sends it again.
-            log.debug("A client went away in the middle of a body.", client=_client(request))
-            return Response(status_code=HTTPStatus.BAD_REQUEST)
+            log.debug("A client went away in the middle of a body.", client=_client(scope))
+            answer = Answer(status=HTTPStatus.BAD_REQUEST)
         except (InvalidRecord, KafkaUnavailable, Overloaded) as error:
-            reason = _reason(error)
-            answer = adapter.refuse(head, reason, self.settings.retry_after)
-            if STATUS[reason] is not HTTPStatus.SERVICE_UNAVAILABLE:
-                log.info("A request is refused.", reason=reason, why=str(error), client=_client(request))
-            if reason is Reason.BODY_TOO_SLOW:
-                headers["Connection"] = "close"
-            self.metrics.count("punchstream_requests_refused_total", reason=reason)
-        self.metrics.observe("punchstream_request_seconds", time.perf_counter() - started)
-        return Response(answer.body, answer.status, {**answer.headers, **headers}, answer.media_type)
+            answer = self._refused(error, head, scope)
+        except Exception:
+            # No refusal of the adapter's: some of them have the terminal forget what it sent.
+            log.exception("A request failed.", adapter=self.adapter.name, route=self.route.path)
+            body = orjson.dumps(_failure(Reason.INTERNAL_ERROR))
+            answer = Answer(body, HTTPStatus.INTERNAL_SERVER_ERROR, "application/json")
+        self.ingest.metrics.observe("punchstream_request_seconds", time.perf_counter() - started)
+        await _send(send, answer)
 
-    async def _take_in(self, request: Request, adapter: PushAdapter, head: Head) -> Answer:
+    def _refused(self, error: InvalidRecord | KafkaUnavailable | Overloaded, head: Head, scope: Scope) -> Answer:
+        reason = _reason(error)
+        if STATUS[reason] is not HTTPStatus.SERVICE_UNAVAILABLE:
+            log.info("A request is refused.", reason=reason, why=str(error), client=_client(scope))
+        self.ingest.metrics.count("punchstream_requests_refused_total", reason=reason)
+        answer = self.adapter.refuse(head, reason, self.ingest.settings.retry_after)
+        if reason is Reason.BODY_TOO_SLOW:
+            # What is still to come of the body would be taken for another request.
+            return replace(answer, headers={**answer.headers, "Connection": "close"})
+        return answer
+
+    async def _take_in(self, head: Head, receive: Receive, scope: Scope) -> Answer:
         """The answer, once Kafka has all that the request holds.
 
         Raises:
             InvalidRecord: it is refused; where its sender is known and its body was read, Kafka has the body.
             KafkaUnavailable, Overloaded, ClientDisconnect: it has to be sent again.
         """
+        adapter, terminals, settings = self.adapter, self.ingest.terminals, self.ingest.settings
         # The body of a stranger is not even read.
         sender = adapter.sender(head)
-        devices = self.fleet.of(adapter.name, sender)
+        devices = self.ingest.fleet.of(adapter.name, sender)
         if not devices:
             if sender.serial and not sender.token:
-                await self.terminals.seen(adapter.name, sender.serial, _client(request), sender.facts)
+                await terminals.seen(adapter.name, sender.serial, _client(scope), sender.facts)
             raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"no enabled device of {adapter.name} has this token or serial")
-        body = await read_body(request, self.settings.max_body, self.settings.body_timeout)
+        length = head.headers.get("content-length", "")
+        body = await read_body(receive, length, settings.max_body, settings.body_timeout)
         received_at = now()
         where = f"http:{head.route}"
         only = next(iter(devices)) if len(devices) == 1 else None
@@ -181,8 +208,8 @@ class Ingest:
             head,
             body,
             received_at,
-            self.terminals.marks(only) if only else {},
-            self.terminals.waiting(only) if only else (),
+            terminals.marks(only) if only else {},
+            terminals.waiting(only) if only else (),
         )
         try:
             parsed = _parse(adapter, known, devices)
@@ -190,16 +217,17 @@ class Ingest:
             if error.reason in (Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR):
                 key = only.encode() if only else None
                 letter = DeadLetter("push", error.reason, error.message, received_at, key, body, where=where)
-                await self.publisher.publish([], [letter])
+                await self.ingest.publisher.publish([], [letter])
             raise
-        await self._store(parsed, devices[parsed.device_id], adapter.name, received_at, where)
+        await self._store(parsed, devices[parsed.device_id], received_at, where)
         return parsed.answer
 
-    async def _store(self, parsed: Parsed, device: Device, adapter: str, received_at: datetime, where: str) -> None:
+    async def _store(self, parsed: Parsed, device: Device, received_at: datetime, where: str) -> None:
         """Return when Kafka has all that was parsed. Raises KafkaUnavailable or Overloaded."""
+        publisher, clocks, terminals = self.ingest.publisher, self.ingest.clocks, self.ingest.terminals
         heard = parsed.heard
         if heard is not None and heard.device_time is not None:
-            self.clocks.measured(device.device_id, heard.device_time, received_at)
+            clocks.measured(device.device_id, heard.device_time, received_at)
         letters = [
             DeadLetter(
                 stage="push",
@@ -213,18 +241,19 @@ class Ingest:
             for each in parsed.rejected
         ]
         others = [
-            OtherEvent(device.device_id, device.site, adapter, each.kind, received_at, each.value)
+            OtherEvent(device.device_id, device.site, self.adapter.name, each.kind, received_at, each.value)
             for each in parsed.others
         ]
-        await self.publisher.publish(self.clocks.mark(device.device_id, parsed.events), letters, others)
+        await publisher.publish(clocks.mark(device.device_id, parsed.events), letters, others)
         if parsed.marks:
-            await self.terminals.mark(device.device_id, parsed.marks)
+            # Not awaited: one that is lost has the terminal send again what Kafka has.
+            terminals.mark(device.device_id, parsed.marks)
         if parsed.results:
-            await self.terminals.answered(device.device_id, parsed.results)
-        self.terminals.handed_out(device.device_id, parsed.given)
+            await terminals.answered(device.device_id, parsed.results)
+        terminals.handed_out(device.device_id, parsed.given)
         if heard is not None:
             # Only now: it may claim that all before it has been published.
-            await self.publisher.report(heartbeat(device.device_id, received_at, heard))
+            await self.ingest.statuses.report(device.device_id, received_at, heard)
         if letters:
             log.warning(
                 "Events of a device are rejected.",
@@ -244,9 +273,23 @@ def _parse(adapter: PushAdapter, request: PushRequest, devices: Mapping[str, Dev
         raise InvalidRecord(Reason.INTERNAL_ERROR, repr(error)) from error
 
 
-def _head(request: Request, route: str) -> Head:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
-    return Head(request.method, route, request.path_params, dict(request.query_params), headers)
+def _head(scope: Scope, route: Route) -> Head:
+    query = scope["query_string"].decode("latin-1")
+    return Head(
+        # Also where it was HEAD, which is answered as GET is.
+        method=route.method,
+        route=route.path,
+        params=scope.get("path_params", {}),
+        query=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+    )
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    headers = {"content-type": answer.media_type, "content-length": str(len(answer.body)), **answer.headers}
+    written = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": written})
+    await send({"type": "http.response.body", "body": answer.body})
 
 
 def _reason(error: InvalidRecord | KafkaUnavailable | Overloaded) -> Reason:
@@ -259,8 +302,9 @@ def _reason(error: InvalidRecord | KafkaUnavailable | Overloaded) -> Reason:
             return Reason.KAFKA_UNAVAILABLE
 
 
-def _client(request: Request) -> str | None:
-    return None if request.client is None else request.client.host
+def _client(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return None if client is None else str(client[0])
 
 
 def _failure(error: str) -> dict[str, Any]:
@@ -271,6 +315,24 @@ def _json(content: object, status: int = HTTPStatus.OK, headers: Mapping[str, st
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
+class PushApp(FastAPI):
+    """FastAPI, past whose layers and list of routes a request goes straight to the endpoint of its method and path."""
+
+    def __init__(self, endpoints: Iterable[Endpoint], **options: Any) -> None:
+        super().__init__(**options)
+        self._straight: dict[tuple[str, str], Endpoint] = {}
+        for endpoint in endpoints:
+            route = endpoint.route
+            self.router.routes.append(StarletteRoute(route.path, endpoint, methods=[route.method]))
+            if "{" not in route.path:
+                self._straight[route.method, route.path] = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        endpoint = self._straight.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        await (endpoint or super().__call__)(scope, receive, send)
+
+
 def create_app(
     settings: PushSettings,
     registry: Registry,
@@ -279,22 +341,26 @@ def create_app(
     metrics: Metrics,
     *beside: Callable[[], Awaitable[object]],
 ) -> FastAPI:
-    """The application. At its shutdown it stops the publisher; the metrics are those that `/metrics` shows.
+    """The application. At its shutdown it writes the terminals' marks and stops the publisher.
+
+    The metrics are those that `/metrics` shows.
 
     What is given as `beside` runs beside it, for ever.
     """
     fleet = Fleet(registry)
-    ingest = Ingest(settings, fleet, publisher, Clocks(metrics), terminals, metrics)
+    ingest = Ingest(settings, fleet, publisher, Clocks(metrics), Statuses(publisher), terminals, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        following = [asyncio.ensure_future(work()) for work in (fleet.follow, *beside)]
+        following = [asyncio.ensure_future(work()) for work in (fleet.follow, terminals.keep, *beside)]
         try:
             yield
         finally:
             for task in following:
                 task.cancel()
             await asyncio.gather(*following, return_exceptions=True)
+            with suppress(KafkaUnavailable):
+                await terminals.write()
             await publisher.stop()
 
     async def alive(_request: Request) -> Response:
@@ -311,17 +377,14 @@ def create_app(
     async def exposition(_request: Request) -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
-    app = FastAPI(
+    adapters = [create_push_adapter(name, settings.payload_fields) for name in PUSH_ADAPTERS]
+    app = PushApp(
+        [Endpoint(ingest, adapter, route) for adapter in adapters for route in adapter.routes],
         title="Punchstream push",
         openapi_url=None,
         lifespan=lifespan,
         exception_handlers={HTTPException: _no_such_route, Exception: _failed},
     )
-    # Plain routes: these handlers read and write bytes, and need nothing that FastAPI does between.
-    for name in PUSH_ADAPTERS:
-        adapter = create_push_adapter(name, settings.payload_fields)
-        for route in adapter.routes:
-            app.add_route(route.path, _endpoint(ingest, adapter, route.path), [route.method])
     app.add_route("/healthz", alive, ["GET"])
     app.add_route("/readyz", ready, ["GET"])
     app.add_route("/metrics", exposition, ["GET"])
@@ -335,13 +398,6 @@ async def _no_such_route(_request: Request, error: Exception) -> Response:
 
 async def _failed(_request: Request, _error: Exception) -> Response:
     return _json(_failure(Reason.INTERNAL_ERROR), HTTPStatus.INTERNAL_SERVER_ERROR)
-
-
-def _endpoint(ingest: Ingest, adapter: PushAdapter, route: str) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        return await ingest.answer(request, adapter, route)
-
-    return endpoint
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -6,9 +6,46 @@ from typing import Final
 
 from attendance.device_status import DeviceStatus
 from producers.devices.base import Heard
+from producers.publisher import Publisher
 
 UNTOLD_CLOCK: Final = timedelta(minutes=5)
 """How far behind the clock may be of a device that does not tell its time."""
+
+ALIVE_SECONDS: Final = 60
+"""Between two reports of a device that has nothing new to say of itself. Many ask every few seconds."""
+
+
+class Statuses:
+    """What devices that push say of themselves, as far as it is new.
+
+    Facts are told when a device is switched on, and signs of life after that; so what it told stays beside them. This
+    process has heard it: after a restart it is told again by the device.
+    """
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._reported: dict[str, DeviceStatus] = {}
+
+    async def report(self, device_id: str, heard_at: datetime, heard: Heard) -> None:
+        """Return when Kafka has it, or has nothing to learn from it. Assumes and raises what `Publisher.report` does.
+
+        Args:
+            device_id: Of whom.
+            heard_at: The server's clock, UTC.
+            heard: What the device said.
+        """
+        status = heartbeat(device_id, heard_at, heard)
+        known = self._reported.get(device_id)
+        if known is not None:
+            status = replace(status, details={**known.details, **heard.details})
+            if heard.device_time is None:
+                status = replace(status, clock_skew=known.clock_skew)
+            says_nothing = heard.device_time is None and heard.pending is None and heard.last_sequence is None
+            recent = heard_at - known.heard_at < timedelta(seconds=ALIVE_SECONDS)
+            if says_nothing and recent and status.details == known.details:
+                return
+        await self._publisher.report(status)
+        self._reported[device_id] = status
 
 
 def pulled(

@@ -159,25 +159,34 @@ def approve(
     device_id: Annotated[str, typer.Option(help="The device_id that it gets.")],
     site: Annotated[str, typer.Option(help="Where it stands.")],
     timezone: Annotated[str, typer.Option(help="IANA zone of its clock, such as Asia/Riyadh.")],
+    adapter: Annotated[
+        str | None, typer.Option(help="Its adapter, where several ask with this serial number or none has asked yet.")
+    ] = None,
 ) -> None:
     """Let a terminal in: add its entry to the registry file, which push takes up by itself."""
+    from producers.devices import PUSH_ADAPTERS
     from producers.terminals import approved_record
 
+    if adapter is not None and adapter not in PUSH_ADAPTERS:
+        raise ConfigurationError(f"--adapter: {adapter!r} is none of {', '.join(sorted(PUSH_ADAPTERS))}")
     kafka = KafkaSettings.load()
     terminals = asyncio.run(_terminals(kafka))
-    found = [each for each in terminals.strangers() if each.serial == serial]
-    if len(found) != 1:
-        raise ConfigurationError(f"SERIAL: {len(found) or 'no'} terminals with {serial} ask to be let in")
+    found = [each for each in terminals.strangers() if each.serial == serial and adapter in (None, each.adapter)]
+    if adapter is None and len(found) != 1:
+        raise ConfigurationError(
+            f"SERIAL: {len(found) or 'no'} terminals with {serial} ask to be let in; --adapter says which it is"
+        )
     entry = {
         "device_id": device_id,
         "site": site,
         "timezone": timezone,
         "mode": "push",
-        "adapter": found[0].adapter,
+        "adapter": adapter or found[0].adapter,
         "serial": serial,
     }
     add_entry(CommonSettings.load().punchstream_devices, entry)
-    asyncio.run(_send(kafka, approved_record(kafka.topics["terminals"], found[0])))
+    for stranger in found:
+        asyncio.run(_send(kafka, approved_record(kafka.topics["terminals"], stranger)))
     typer.echo(f"{device_id} is let in; push takes it up within a second or so.")
 
 
@@ -187,7 +196,8 @@ def add_entry(path: Path, entry: dict[str, Any]) -> None:
     Raises:
         ConfigurationError: the file would be wrong, or its list of devices is not its last part; it is unchanged.
     """
-    before = path.read_text() if path.exists() else ""
+    path = path.resolve()  # a link stays one
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
     block = yaml.safe_dump([entry], sort_keys=False)
     ends_in_devices = re.search(r"(?m)^(devices|shifts):", before)
     if ends_in_devices:
@@ -198,7 +208,7 @@ def add_entry(path: Path, entry: dict[str, Any]) -> None:
         block = "".join(f"{indent[1] if indent else '  '}{line}\n" for line in block.splitlines())
     new = path.with_name(f".{path.name}.new")
     try:
-        new.write_text(before + ("" if not before or before.endswith("\n") else "\n") + block)
+        new.write_text(before + ("" if not before or before.endswith("\n") else "\n") + block, encoding="utf-8")
         load(new)
         if path.exists():
             new.chmod(path.stat().st_mode)

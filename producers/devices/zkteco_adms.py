@@ -37,6 +37,8 @@ from producers.devices.zkteco_states import direction
 
 NAME: Final = "zkteco_adms"
 CDATA: Final = "/iclock/cdata"
+MAX_POST: Final = 512 * 1024
+"""Bytes that a terminal is asked to send at most: well below the default limit, beyond which it would try for ever."""
 STAMP: Final = "ATTLOGStamp"
 
 _SERIAL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -45,6 +47,7 @@ _DETAILS: Final = frozenset(
     {"FWVersion", "UserCount", "TransactionCount", "FaceCount", "FPCount", "AttLogCount", "DeviceName", "IPAddress"}
 )
 _INFO: Final = ("FWVersion", "UserCount", "FPCount", "TransactionCount", "IPAddress")
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _LOG: Final = ("PIN", "DateTime", "State", "Verify", "WorkCode")
 # What a body of one of these holds is counted and not kept: templates, photographs, names.
 _PRIVATE: Final = frozenset({"BIODATA", "BIOPHOTO", "ATTPHOTO", "USERINFO", "USERPIC", "FINGERTMP", "FACE"})
@@ -132,11 +135,15 @@ class ZktecoAdms:
         heard = Heard(details={name: query[name][:MAX_TEXT] for name in _FACTS if name in query})
         if query.get("DeviceType") == "acc":
             return Parsed(device.device_id, _text(_access_options(device, registered=True)), heard=heard)
+        # None known: 0, by which it sends all that it has.
+        stamp = request.marks.get(STAMP, "0")
         options = {
-            # None known: 0, by which it sends all that it has.
-            STAMP: request.marks.get(STAMP, "0"),
+            STAMP: stamp,
             "OPERLOGStamp": "9999",
             "ATTPHOTOStamp": "None",
+            # As older firmware calls the first two.
+            "Stamp": stamp,
+            "OpStamp": "9999",
             "ErrorDelay": "30",
             "Delay": "10",
             "TransTimes": "00:00;14:05",
@@ -151,6 +158,7 @@ class ZktecoAdms:
             "PushOptionsFlag": "1",
             "PushOptions": "UserCount,TransactionCount,FPCount,FaceCount,FWVersion",
             "SupportPing": "1",
+            "MaxPostSize": str(MAX_POST),
         }
         lines = [f"GET OPTION FROM: {device.serial}", *(f"{name}={value}" for name, value in options.items())]
         return Parsed(device.device_id, _text("\n".join(lines) + "\n"), heard=heard)
@@ -270,14 +278,14 @@ def _access(line: str, device: Device, received_at: datetime, source: Source) ->
     """A record of an access terminal: a punch where somebody was let in."""
     fields = _pairs(line)
     event = fields.get("event", fields.get("eventtype", ""))
-    time = fields.get("time", fields.get("time_second"))
-    if not event.isdecimal() or time is None:
+    time = fields["time"] if "time" in fields else _counted_time(fields.get("time_second"))
+    if not _NUMBER.fullmatch(event) or time is None:
         raise invalid("not a record of an access log")
     pin, index = fields.get("pin", ""), fields.get("index", "")
     if pin in ("", "0") or int(event) not in _LET_IN:
         kept = {name: fields[name][:MAX_TEXT] for name in ("time", "event", "eventaddr", "index") if name in fields}
         return Other(_kind(int(event)), orjson.dumps(kept))
-    names = ("event", "eventaddr", "inoutstatus", "verifytype", "inoutstate", "verified")
+    names = ("event", "eventaddr", "inoutstatus", "verifytype", "eventtype", "inoutstate", "verified", "time_second")
     return punch(
         device,
         user=pin,
@@ -285,9 +293,20 @@ def _access(line: str, device: Device, received_at: datetime, source: Source) ->
         event_type=_reader(fields.get("inoutstatus", fields.get("inoutstate", ""))),
         received_at=received_at,
         source=source,
-        sequence=int(index) if index.isdecimal() and len(index) < 19 else None,
+        sequence=int(index) if _NUMBER.fullmatch(index) else None,
         payload={name: fields[name][:MAX_TEXT] for name in names if name in fields},
     )
+
+
+def _counted_time(text: str | None) -> str | None:
+    """The wall-clock time of a stored record. It is the protocol's own count of seconds, which no epoch's is."""
+    if text is None or not _NUMBER.fullmatch(text):
+        return text
+    days, seconds = divmod(int(text), 86400)
+    months, day = divmod(days, 31)
+    year, month = divmod(months, 12)
+    minutes, second = divmod(seconds, 60)
+    return f"{year + 2000:04}-{month + 1:02}-{day + 1:02} {minutes // 60:02}:{minutes % 60:02}:{second:02}"
 
 
 def _reader(side: str) -> EventType:

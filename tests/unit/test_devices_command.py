@@ -42,6 +42,16 @@ def test_an_entry_is_added_and_the_file_keeps_what_it_has(tmp_path: Path, before
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_a_file_that_is_linked_to_stays_where_it_is(tmp_path: Path) -> None:
+    file, link = tmp_path / "shared" / "fleet.yaml", tmp_path / "devices.yaml"
+    file.parent.mkdir()
+    file.write_text(f"# Größe\n- {GATE}", encoding="utf-8")
+    link.symlink_to(file)
+    add_entry(link, ENTRY)
+    assert link.is_symlink()
+    assert set(load(file)) == {"GATE-1", "GATE-2"}
+
+
 @pytest.mark.parametrize(
     ("before", "entry"),
     [

@@ -51,6 +51,7 @@ DEVICES = [
     GATE | {"device_id": "PULLED", "token_sha256": hash_token(PULLED), "mode": "pull"},
     GATE | {"device_id": "NO-TOKEN", "token_sha256": hash_token("")},
     GATE | {"device_id": "TYPO", "token_sha256": hash_token(TYPO), "adapter": "jsn"},
+    {"device_id": "ADMS-1", "site": "riyadh", "timezone": "Asia/Riyadh", "adapter": "zkteco_adms", "serial": "SN1"},
 ]
 PUNCH = {"user_id": "1042", "time": "2026-03-02 08:00:00", "type": "IN"}
 
@@ -67,6 +68,7 @@ class FakeProducer:
     release: asyncio.Event | None = None
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     records: list[OutRecord] = field(default_factory=list)
+    sends: int = 0
     stopped: bool = False
 
     @property
@@ -79,6 +81,7 @@ class FakeProducer:
             await self.release.wait()
         if self.away:
             raise KafkaUnavailable("no brokers")
+        self.sends += 1
         self.records.extend(records)
 
     async def stop(self) -> None:
@@ -171,6 +174,47 @@ def test_a_batch_is_answered_ok_and_kafka_has_its_events(bench: Bench) -> None:
     assert not bench.kafka.dead_letters()
 
 
+def test_the_answer_to_a_terminal_waits_for_its_punches_and_for_nothing_else(bench: Bench) -> None:
+    line = b"417\t2026-03-02 08:00:00\t0\t15\n"
+
+    async def story() -> None:
+        answer = await bench.request("POST", "/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=7", content=line * 500)
+        assert answer.text == "OK: 500"
+        assert bench.kafka.sends == 1
+        assert "ATTLOGStamp=7\n" in (await bench.request("GET", "/iclock/cdata?SN=SN1")).text
+
+    asyncio.run(story())
+    assert len(bench.kafka.events()) == 500
+
+
+def test_a_stamp_is_on_its_topic_when_push_has_stopped(bench: Bench) -> None:
+    async def story() -> None:
+        async with bench.app.router.lifespan_context(bench.app):
+            await bench.request("POST", "/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=7", content=b"")
+
+    asyncio.run(story())
+    assert [each.value for each in bench.kafka.records if each.topic == TOPICS["terminals"]] == [b'{"ATTLOGStamp":"7"}']
+
+
+def test_a_stamp_is_not_moved_by_an_upload_that_kafka_did_not_take(bench: Bench) -> None:
+    bench.kafka.away = True
+
+    async def story() -> None:
+        line = b"417\t2026-03-02 08:00:00\t0\t15\n"
+        answer = await bench.request("POST", "/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=7", content=line)
+        assert answer.status_code == 503
+        bench.kafka.away = False
+        assert "ATTLOGStamp=0\n" in (await bench.request("GET", "/iclock/cdata?SN=SN1")).text
+
+    asyncio.run(story())
+
+
+def test_head_is_answered_as_get_is(bench: Bench) -> None:
+    answer = asyncio.run(bench.request("HEAD", "/iclock/ping?SN=SN1"))
+    assert answer.status_code == 200
+    assert not bench.kafka.dead_letters()
+
+
 def test_an_empty_batch_inserts_nothing(bench: Bench) -> None:
     assert bench.post(batch()) == (200, {"ok": True, "inserted": 0, "rejected": []})
 
@@ -200,6 +244,16 @@ def test_a_heartbeat_with_nothing_pending_claims_all_that_is_dated_before_it(ben
     assert (status.device_id, status.pending, status.last_sequence) == ("GATE-1", 0, 17)
     assert status.complete_until == datetime(2026, 3, 2, 5, tzinfo=UTC)
     assert [each.key for each in bench.kafka.records] == [b"GATE-1"]
+
+
+def test_a_sign_of_life_takes_back_nothing_and_is_not_written_each_time(bench: Bench) -> None:
+    told = "/iclock/cdata?SN=SN1&table=options"
+    assert asyncio.run(bench.request("POST", told, content=b"FWVersion=8.0,UserCount=97")).text == "OK"
+    for _ in range(5):
+        assert asyncio.run(bench.request("GET", "/iclock/getrequest?SN=SN1")).text == "OK"
+    assert len(statuses(bench)) == 1
+    asyncio.run(bench.request("GET", "/iclock/getrequest?SN=SN1&INFO=8.1"))
+    assert [status.details for status in statuses(bench)][1:] == [{"FWVersion": "8.1", "UserCount": "97"}]
 
 
 @pytest.mark.parametrize("pending", [3, None])

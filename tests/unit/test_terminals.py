@@ -4,11 +4,21 @@ import asyncio
 from dataclasses import dataclass, field
 
 import orjson
+import pytest
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka import OutRecord
 from producers.devices.base import Command, Result
-from producers.terminals import AGAIN, MOST_STRANGERS, NOTED, Terminals, approved_record, new_order, order_record
+from producers.terminals import (
+    AGAIN,
+    MOST_STRANGERS,
+    NOTED,
+    SILENT,
+    Terminals,
+    approved_record,
+    new_order,
+    order_record,
+)
 
 TOPIC = "t.terminals.v1"
 
@@ -24,12 +34,13 @@ class House:
     def __post_init__(self) -> None:
         self.one, self.other = (Terminals(TOPIC, self.send, lambda: self.time) for _ in range(2))
 
-    async def send(self, record: OutRecord) -> None:
+    async def send(self, *records: OutRecord) -> None:
         if self.away:
             raise KafkaUnavailable("no brokers")
-        self.records.append(record)
-        for each in (self.one, self.other):
-            each.apply(record)
+        for record in records:
+            self.records.append(record)
+            for each in (self.one, self.other):
+                each.apply(record)
 
     def seen(self, serial: str) -> None:
         asyncio.run(self.one.seen("zkteco_adms", serial, "10.0.0.9", {"DeviceType": "att"}))
@@ -37,11 +48,34 @@ class House:
 
 def test_a_stamp_is_known_to_every_process_and_written_once() -> None:
     house = House()
-    for _ in range(3):
-        asyncio.run(house.one.mark("GATE", {"ATTLOGStamp": "7"}))
+    for stamp in ("6", "7", "7"):
+        house.one.mark("GATE", {"ATTLOGStamp": stamp})
+        assert house.one.marks("GATE") == {"ATTLOGStamp": stamp}
+    for _ in range(2):
+        asyncio.run(house.one.write())
     assert house.other.marks("GATE") == {"ATTLOGStamp": "7"}
     assert len(house.records) == 1
     assert house.other.marks("DOOR") == {}
+
+
+def test_a_stamp_that_kafka_did_not_take_is_written_later() -> None:
+    house = House(away=True)
+    house.one.mark("GATE", {"ATTLOGStamp": "7"})
+    with pytest.raises(KafkaUnavailable):
+        asyncio.run(house.one.write())
+    house.away = False
+    asyncio.run(house.one.write())
+    assert house.other.marks("GATE") == {"ATTLOGStamp": "7"}
+
+
+def test_an_older_stamp_that_comes_back_from_the_topic_does_not_replace_a_newer_one() -> None:
+    house = House()
+    house.one.mark("GATE", {"ATTLOGStamp": "7"})
+    asyncio.run(house.one.write())
+    house.one.mark("GATE", {"ATTLOGStamp": "8"})
+    house.one.apply(house.records[0])
+    asyncio.run(house.one.write())
+    assert house.other.marks("GATE") == house.one.marks("GATE") == {"ATTLOGStamp": "8"}
 
 
 def test_a_command_waits_until_it_is_answered_and_is_given_again_after_a_while() -> None:
@@ -78,6 +112,20 @@ def test_made_up_serial_numbers_fill_neither_memory_nor_kafka() -> None:
     for number in range(MOST_STRANGERS + 50):
         house.seen(f"SN{number}")
     assert len(house.one.strangers()) == len(house.other.strangers()) == len(house.records) == MOST_STRANGERS
+
+
+def test_a_serial_number_that_fell_silent_makes_room_and_a_terminal_that_knocks_stays() -> None:
+    house = House()
+    house.seen("REAL")
+    for number in range(MOST_STRANGERS - 1):
+        house.seen(f"SN{number}")
+    house.time += SILENT
+    house.seen("REAL")
+    asyncio.run(house.other.seen("zkteco_adms", "NEW", None, {}))
+    shown = [stranger.serial for stranger in house.one.strangers()]
+    assert len(shown) == MOST_STRANGERS
+    assert {"REAL", "NEW"} <= set(shown)
+    assert "SN0" not in shown
 
 
 def test_while_kafka_is_away_a_stranger_is_noted_by_a_later_request() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.registry import Device
+from attendance.settings import PushSettings
 from producers.devices.base import Command, Head, Parsed, PushRequest, Result
 from producers.devices.zkteco_adms import ALLOWED, STAMP, ZktecoAdms, backfill
 
@@ -51,7 +52,8 @@ def test_a_terminal_goes_on_from_the_stamp_of_its_last_upload() -> None:
     stamped = post("/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=1767243602", line)
     assert stamped.marks == {STAMP: "1767243602"}
     assert stamped.answer.body == b"OK: 1"
-    assert options(ask("/iclock/cdata?SN=SN1", marks=dict(stamped.marks)))[STAMP] == "1767243602"
+    told = options(ask("/iclock/cdata?SN=SN1", marks=dict(stamped.marks)))
+    assert told[STAMP] == told["Stamp"] == "1767243602"
 
 
 @pytest.mark.parametrize("stamp", ["", "7\n8", "x" * 40])
@@ -76,6 +78,10 @@ def test_the_zone_is_that_of_the_device_as_it_is_now(zone: str, option: str) -> 
 
 def test_photographs_and_templates_are_not_asked_for() -> None:
     assert options(ask("/iclock/cdata?SN=SN1"))["TransFlag"] == "TransData AttLog\tOpLog"
+
+
+def test_a_terminal_is_asked_for_bodies_that_push_takes() -> None:
+    assert int(options(ask("/iclock/cdata?SN=SN1"))["MaxPostSize"]) < PushSettings.model_fields["max_body"].default
 
 
 @pytest.mark.parametrize(
@@ -113,6 +119,27 @@ def test_every_record_of_an_access_terminal_is_read() -> None:
     parsed = post("/iclock/cdata?SN=SN1&table=rtlog", lines.encode())
     assert [event.sequence for event in parsed.events] == list(range(9))
     assert [event.event_type for event in parsed.events][:2] == ["IN", "OUT"]
+
+
+def test_a_stored_record_of_an_access_terminal_has_the_id_of_the_one_that_came_at_once() -> None:
+    [live] = post(
+        "/iclock/cdata?SN=SN1&table=rtlog", b"time=2026-11-20 08:00:02\tpin=417\tevent=0\tinoutstatus=1"
+    ).events
+    counted = ((26 * 372) + 10 * 31 + 19) * 86400 + 8 * 3600 + 2
+    stored = f"transaction cardno=0\tpin=417\tverified=15\teventtype=0\tinoutstate=1\ttime_second={counted}\tindex=3"
+    table = "type=tabledata&tablename=transaction&count=1"
+    parsed = post(f"/iclock/querydata?SN=SN1&{table}", stored.encode())
+    [event] = parsed.events
+    assert event.event_id == live.event_id
+    assert event.payload["time_second"] == str(counted)
+    assert parsed.answer.body == b"transaction=1"
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "\u0663", "-1", ""])
+def test_a_number_that_is_none_costs_its_own_record_only(number: str) -> None:
+    lines = [f"time=2026-01-01 08:00:00\tpin=417\tevent={event}\tindex=1" for event in ("0", number, "0")]
+    parsed = post("/iclock/cdata?SN=SN1&table=rtlog", "\n".join(lines).encode())
+    assert (len(parsed.events), [each.index for each in parsed.rejected]) == (2, [1])
 
 
 @pytest.mark.parametrize(("event", "kind"), [(27, "denied"), (101, "alarm"), (204, "door")])
