@@ -4,6 +4,7 @@ A file that is imported again is harmless, whole or in part: an event's id follo
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -55,7 +56,10 @@ class Import:
 
 @dataclass(slots=True)
 class Tally:
-    """What a file's rows came to. Of the events, some have a time that cannot be right."""
+    """What a file's rows came to. Of the events, some have a time that cannot be right.
+
+    `users` are site, device and device user of each who punched.
+    """
 
     rows: int = 0
     events: int = 0
@@ -64,6 +68,7 @@ class Tally:
     before_installed: int = 0
     future: int = 0
     first: list[Row] = field(default_factory=list)
+    users: set[tuple[str, str, str]] = field(default_factory=set)
 
     def add(self, row: Row, device: Device, at: datetime) -> None:
         """Count a row; `at` is the server's clock."""
@@ -74,6 +79,7 @@ class Tally:
             self.rejected += 1
             return
         self.events += 1
+        self.users.add((row.outcome.site, row.outcome.device_id, row.outcome.device_user_id))
         time = row.outcome.event_time
         if time is None:
             self.unreadable_times += 1
@@ -226,5 +232,6 @@ def _dead_letter(wanted: Import, line: int, rejected: Rejected, at: datetime) ->
         at=at,
         key=wanted.device.device_id.encode(),
         value=rejected.value,
-        where=f"file:{wanted.path.name}:{line}",
+        # A name is bytes, which need not be text.
+        where=f"file:{os.fsencode(wanted.path.name).decode(errors='replace')}:{line}",
     )

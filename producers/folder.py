@@ -86,6 +86,7 @@ class Folder:
         return moved
 
     def _move(self, path: Path, name: str) -> Path:
+        is_marked = _marker(path).exists()
         for suffix in chain([""], (f"-{number}" for number in count(1))):
             place = self._directory / name / f"{path.stem}{suffix}{path.suffix}"
             if _error_text(place).exists():
@@ -95,11 +96,14 @@ class Folder:
             except FileExistsError:
                 continue
             try:
+                # Before the file: one that is left behind would call the next file of that name complete.
+                _marker(path).unlink(missing_ok=True)
                 path.replace(place)
             except OSError:
                 place.unlink()
+                if is_marked:
+                    _marker(path).touch()
                 raise
-            _marker(path).unlink(missing_ok=True)
             return place
         raise AssertionError("there are more names than files")
 

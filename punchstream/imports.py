@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import structlog
 import typer
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from attendance.errors import UnreadableFile
+from attendance.errors import PunchstreamError, UnreadableFile
 from attendance.event import RawEvent
 from attendance.kafka import Producer
 from attendance.metrics import Metrics
@@ -22,6 +23,7 @@ from attendance.registry import Registry
 from attendance.settings import KafkaSettings, PushSettings
 from attendance.times import format_seconds
 from producers.devices.base import Row
+from producers.directory import read_map
 from producers.files import Import, Tally, find_device, prepare, read, store
 from producers.folder import Folder
 from producers.folder import watch as watch_folder
@@ -30,14 +32,21 @@ from punchstream.output import print_json, print_table
 
 log = structlog.get_logger(__name__)
 
+MAP_SECONDS: Final = 10.0  # for the user map to be read; a preview does without
+NAMED: Final = 10  # so many users who are unknown are named
+
 
 @dataclass(slots=True)
 class Imported:
-    """What came of a file. `error` says why it could not be read to its end."""
+    """What came of a file. `error` says why it could not be read to its end.
+
+    `unknown_users` are the device users whom the user map does not have; None where it was not asked.
+    """
 
     file: Import
     tally: Tally = field(default_factory=Tally)
     error: str | None = None
+    unknown_users: Sequence[str] | None = None
 
     def as_row(self) -> Mapping[str, object]:
         """For people and programs alike."""
@@ -52,6 +61,7 @@ class Imported:
             "unreadable_times": tally.unreadable_times,
             "before_installed_on": tally.before_installed,
             "future": tally.future,
+            "unknown_users": self.unknown_users,
             "error": self.error,
         }
 
@@ -113,6 +123,12 @@ async def _look(files: Sequence[Import]) -> Sequence[Imported]:
     for each in results:
         with _noting(each):
             await read(each.file, each.tally)
+    try:
+        users = await asyncio.wait_for(read_map(KafkaSettings.load()), MAP_SECONDS)
+    except (PunchstreamError, TimeoutError):
+        return results  # a preview needs no Kafka; it says that it could not look
+    for each in results:
+        each.unknown_users = sorted({user[-1] for user in each.tally.users if users.mapping(*user) is None})
     return results
 
 
@@ -160,10 +176,19 @@ def _show(imported: Imported, *, dry_run: bool) -> None:
     }
     said = "".join(f", {count:,} {what}" for what, count in doubts.items() if count)
     typer.echo(f"{imported.file.path.name}: {tally.rows:,} rows, {tally.events:,} punches{said}")
+    if dry_run:
+        typer.echo(_who_is_unknown(imported.unknown_users))
     if tally.rejected and not dry_run:
         typer.echo("`punchstream dead-letters list --stage import --each` has the rejected rows.", err=True)
     if imported.error is not None:
         typer.echo(imported.error, err=True)
+
+
+def _who_is_unknown(users: Sequence[str] | None) -> str:
+    if users is None:
+        return "Users were not looked up: Kafka does not answer."
+    more = ", …" if len(users) > NAMED else ""
+    return f"{len(users):,} users are not in the user map{': ' if users else ''}{', '.join(users[:NAMED])}{more}"
 
 
 def _first(imported: Imported) -> Sequence[Mapping[str, object]]:

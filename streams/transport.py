@@ -44,6 +44,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             try:
                 await self._thread.call_thread(self._raise_error_of_membership)
             except Exception:
+                if self.should_stop or self.app.should_stop:
+                    return  # the thread has ended, as it was to
                 log.critical("The stream ends, because it cannot be a member of its group.", exc_info=True)
                 self.transport.on_fault()
 

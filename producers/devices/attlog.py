@@ -1,10 +1,12 @@
 """`attlog.dat`: what a ZKTeco terminal writes to a USB stick. One line a punch, separated by tabs, without a header.
 
 ZKTeco documents neither the columns nor their order. Seen are the user id padded with spaces, the time, and after them
-the columns of `_ORDERS`; where a terminal has another order, the entry's `options.columns` says it.
+the columns of `_ORDERS`; where a terminal has another order, the entry's `options.columns` says it. With 5 or 6 columns
+the third is the terminal's number or the state, and no line alone tells which: the whole file does.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -22,14 +24,18 @@ from producers.devices.zkteco_states import direction
 
 _Column = Literal["user", "time", "terminal", "state", "verify", "work_code", "ignored"]
 
+_WITH_TERMINAL: Final[Sequence[_Column]] = ("user", "time", "terminal", "state", "verify", "work_code")
+_WITHOUT: Final[Sequence[_Column]] = ("user", "time", "state", "verify", "work_code", "ignored", "ignored")
 _ORDERS: Final[Mapping[int, Sequence[_Column]]] = {
     2: ("user", "time"),
     3: ("user", "time", "state"),
     4: ("user", "time", "state", "verify"),
-    5: ("user", "time", "state", "verify", "work_code"),
-    6: ("user", "time", "terminal", "state", "verify", "work_code"),
-    7: ("user", "time", "state", "verify", "work_code", "ignored", "ignored"),
+    5: _WITHOUT[:5],
+    6: _WITHOUT[:6],
+    7: _WITHOUT,
 }
+_STATES: Final = frozenset({"0", "1", "2", "3", "4", "5", "255"})
+_MOST_VALUES: Final = 300  # of a column of small numbers; a file that means ill has more
 _PAYLOAD: Final = ("verify", "work_code")
 _BEFORE_FIRST: Final = 100  # lines that are no record, after which the file is of another format
 
@@ -50,7 +56,8 @@ class _Options(BaseModel):
 class Attlog:
     """The file adapter. See `FileAdapter`.
 
-    How many columns the first record has decides on their order; a line with another number of them is rejected.
+    How many columns the first record has, and what the file has in them, decides on their order; a line with another
+    number of them is rejected.
     """
 
     name: Final = "attlog"
@@ -72,7 +79,7 @@ class Attlog:
             if not any(cells):
                 continue
             if not found and _is_record(cells, order, device):
-                found, order = True, order or _ORDERS[len(cells)]
+                found, order = True, order or _order(path, encoding, len(cells), device)
                 yield from before_first
             row = self._row(
                 line, cells, order, device, Source("file", self.name, self.version, batch, line), received_at
@@ -111,6 +118,29 @@ class Attlog:
         except InvalidRecord as error:
             return Row(line, rejected(line, error, cells))
         return Row(line, event)
+
+
+def _order(path: Path, encoding: str, width: int, device: Device) -> Sequence[_Column]:
+    """The order of a file's columns, of which the first record has `width`.
+
+    Raises:
+        UnreadableFile: neither the third nor the fourth can be the state in every record.
+    """
+    if width not in (5, 6):
+        return _ORDERS[width]
+    third, fourth = set[str](), set[str]()
+    with suppress(UnreadableFile):  # where it breaks off, the rows before that are still handed over
+        for _, text in lines(path, encoding):
+            cells = [cell.strip() for cell in text.split("\t")]
+            if len(cells) == width and _is_record(cells, None, device) and len(third | fourth) < _MOST_VALUES:
+                third.add(cells[2])
+                fourth.add(cells[3])
+    # A stick holds the log of one terminal, and terminals are numbered from 1.
+    if len(third) == 1 and not third & {"0", "255"} and fourth <= _STATES:
+        return _WITH_TERMINAL[:width]
+    if third <= _STATES:
+        return _WITHOUT[:width]
+    raise UnreadableFile(f"{path.name}: neither its third nor its fourth column is a state; options.columns says which")
 
 
 def _is_record(cells: Sequence[str], order: Sequence[_Column] | None, device: Device) -> bool:

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal, cast
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from attendance.errors import ConfigurationError, InvalidRecord, UnreadableFile
+from attendance.errors import ConfigurationError, InvalidRecord, Reason, UnreadableFile
 from attendance.event import EventType, RawEvent, Source
 from attendance.registry import Device
 from producers.devices import zkteco_states
@@ -26,6 +26,9 @@ Rows = Callable[[], Iterator[tuple[int, Cells]]]
 """Reads a table from its beginning: the number of each row that is not empty, from 1, and its cells."""
 
 Order = Literal["ymd", "dmy", "mdy"]
+
+UNCOMPUTED: Final = object()
+"""A cell with a formula whose value is not in the file."""
 
 EPOCH: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - a spreadsheet's first day, in no zone
 
@@ -234,6 +237,11 @@ class Table:
         payload = {name: _text(cell(cells, place)) for name, place in header.payload.items()}
         if serial:
             payload["serial"] = serial
+        if serial and device.serial is not None and serial not in terminals:
+            # The entry is a terminal itself, and its punches by push have its id: another's would be paid twice.
+            raise InvalidRecord(Reason.UNKNOWN_DEVICE, "the terminal of this row is another one than the entry's")
+        if any(cell(cells, place) is UNCOMPUTED for place in header.places.values()):
+            raise invalid("a formula of this row was never computed")
         return punch(
             terminals.get(serial, device),
             user=_user(self._cell(cells, "user"), self.options.user_width),
@@ -313,8 +321,11 @@ def open_table(file: str, read: Rows, header: Header, options: TableOptions, epo
     """Decide over all its rows how a table's dates are written.
 
     Raises:
-        UnreadableFile: day and month could be exchanged in each of its dates, or rows contradict each other.
+        UnreadableFile: day and month could be exchanged in each of its dates, rows contradict each other, or a
+            spreadsheet has days where times should be.
     """
+    if "time" in header.places and _has_days_only(read, header, epoch):
+        raise UnreadableFile(f"{file}: its dates have no time of day")
     if options.date_format is not None:
         order = cast("Order", options.date_format) if options.date_format in ("ymd", "dmy", "mdy") else None
         return Table(file, read, header, options, order, epoch)
@@ -322,7 +333,7 @@ def open_table(file: str, read: Rows, header: Header, options: TableOptions, epo
     for line, cells in read():
         if line > header.line and fits(cells, header.width):
             match = _DATE.match(when(cells, header.places, epoch))
-            if match is not None and len(match["first"]) < 3 and match["second"].isdecimal():
+            if match is not None and _is_undecided(match):
                 seen.setdefault(_order_of(match), line)
     known = {order: line for order, line in seen.items() if order is not None}
     if len(known) > 1:
@@ -335,6 +346,18 @@ def open_table(file: str, read: Rows, header: Header, options: TableOptions, epo
             "says which is first"
         )
     return Table(file, read, header, options, next(iter(known), None), epoch)
+
+
+def _has_days_only(read: Rows, header: Header, epoch: datetime) -> bool:
+    """Whether the times of a spreadsheet are all the beginning of a day, of which one alone may be a punch."""
+    days = 0
+    for line, cells in read():
+        if line > header.line and (value := cell(cells, header.places["time"])) is not None:
+            moment = _moment(value, epoch)
+            if not isinstance(moment, datetime) or moment.time() != time():
+                return False
+            days += 1
+    return days > 1
 
 
 def when(cells: Cells, places: Mapping[str, int], epoch: datetime) -> str:
@@ -409,11 +432,24 @@ def _by_place(columns: Columns) -> Header:
     return Header(0, None, places, {}, states=False)
 
 
+def _is_undecided(match: re.Match[str]) -> bool:
+    """Whether a date has day and month as numbers in one of two orders, and is a date in one of them at least."""
+    if len(match["first"]) > 2 or not match["second"].isdecimal():
+        return False
+    first, second = int(match["first"]), int(match["second"])
+    return _is_day_and_month(first, second) or _is_day_and_month(second, first)
+
+
+def _is_day_and_month(day: int, month: int) -> bool:
+    return 1 <= day <= 31 and 1 <= month <= 12
+
+
 def _order_of(match: re.Match[str]) -> Order | None:
     """The one order that a date can have; None where day and month could be exchanged."""
-    if int(match["first"]) > 12:
-        return "dmy"
-    return "mdy" if int(match["second"]) > 12 else None
+    first, second = int(match["first"]), int(match["second"])
+    if _is_day_and_month(second, first):
+        return None if _is_day_and_month(first, second) else "mdy"
+    return "dmy"
 
 
 def _iso(written: str, order: Order | None) -> str:
@@ -462,6 +498,8 @@ def _text(value: object) -> str:
     """A cell as text: without spaces around it, and without what keeps a spreadsheet from making it a number."""
     match value:
         case None:
+            return ""
+        case _ if value is UNCOMPUTED:
             return ""
         case str():
             text = value.strip()

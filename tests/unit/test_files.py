@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook
 
-from attendance.errors import ConfigurationError, UnreadableFile
+from attendance.errors import ConfigurationError, Reason, UnreadableFile
 from attendance.event import RawEvent
 from attendance.registry import Device
 from producers.devices import create_file_adapter
@@ -81,6 +81,34 @@ class TestAttlog:
     def test_the_number_of_columns_tells_their_order(self, columns: str, direction: str, write: Any) -> None:
         path = write(f"    00417\t2026-03-04 08:00:00{columns}\r\n")
         assert outcomes("attlog", path) == [("00417", EIGHT, direction)]
+
+    @pytest.mark.parametrize(
+        ("columns", "direction"),
+        [
+            # Of a terminal on which nobody presses a key: with its number third, and without.
+            ("\t1\t0\t15", "IN"),
+            ("\t1\t0\t1\t0", "IN"),
+            ("\t0\t1\t0", "IN"),
+            ("\t0\t1\t0\t0", "IN"),
+            ("\t0\t15\t0\t0", "IN"),
+            ("\t255\t1\t0\t0", "UNKNOWN"),
+            ("\t3\t255\t1\t0", "UNKNOWN"),
+        ],
+    )
+    def test_what_can_stand_in_a_column_tells_a_terminal_from_a_state(
+        self, columns: str, direction: str, write: Any
+    ) -> None:
+        path = write(f"1\t2026-03-04 08:00:00{columns}\n" * 2)
+        assert outcomes("attlog", path) == [("1", EIGHT, direction)] * 2
+
+    def test_states_that_change_are_told_from_a_terminal_s_number(self, write: Any) -> None:
+        path = write("1\t2026-03-04 08:00:00\t1\t1\t0\t0\n2\t2026-03-04 08:00:00\t0\t1\t0\t0\n")
+        assert outcomes("attlog", path) == [("1", EIGHT, "OUT"), ("2", EIGHT, "IN")]
+
+    def test_columns_of_which_none_can_be_the_state_are_refused(self, write: Any) -> None:
+        path = write("1\t2026-03-04 08:00:00\t7\t15\t0\n2\t2026-03-04 08:00:00\t9\t1\t0\n")
+        with pytest.raises(UnreadableFile, match=r"options\.columns"):
+            rows("attlog", path)
 
     def test_another_order_is_said_by_the_entry(self, write: Any) -> None:
         path = write("1\t2026-03-04 08:00:00\t1\t15\t0\t7\n")
@@ -240,6 +268,19 @@ class TestCsv:
         assert [event.device_id for event in found if isinstance(event, RawEvent)] == ["DOOR-1", "GATE-1"]
         assert [event.payload["serial"] for event in found if isinstance(event, RawEvent)] == ["S1", "S2"]
 
+    def test_a_row_of_another_terminal_is_not_that_of_the_terminal_that_was_named(self, write: Any) -> None:
+        path = write(BIOTIME + "1,Z,R,2026-03-04,08:00:00,0,0,HQ,S9\n1,Z,R,2026-03-04,08:00:00,0,0,HQ,S1\n")
+        gate = device(serial="S1")
+        other, own = (row.outcome for row in rows("csv", path, gate, S1=gate))
+        assert isinstance(other, Rejected)
+        assert other.reason is Reason.UNKNOWN_DEVICE
+        assert isinstance(own, RawEvent)
+
+    def test_what_is_a_date_in_no_order_decides_nothing(self, write: Any) -> None:
+        path = write("user,time\n1,99/01/2026 08:00\n2,02/01/2026 08:00\n")
+        with pytest.raises(UnreadableFile, match="exchanged"):
+            rows("csv", path)
+
     @pytest.mark.parametrize("user", ["4.17E+11", "1.5", "", "9" * 300])
     def test_a_user_id_that_is_none_is_rejected(self, user: str, write: Any) -> None:
         (found,) = outcomes("csv", write(f"user,time\n{user},2026-03-04 08:00\n"))
@@ -339,6 +380,44 @@ class TestXlsx:
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("xl/vbaProject.bin", b"")
         with pytest.raises(UnreadableFile, match="macros"):
+            rows("xlsx", path)
+
+    @pytest.mark.parametrize(
+        ("part", "said"), [("xl/macrosheets/sheet1.xml", "macros"), ("xl/externalLinks/externalLink1.xml", "links")]
+    )
+    def test_a_workbook_that_does_more_than_hold_values_is_refused(self, part: str, said: str, tmp_path: Path) -> None:
+        path = workbook(tmp_path / "a.xlsx", [["user", "time"], [1, "2026-03-04 08:00"]])
+        with zipfile.ZipFile(path, "a") as file:
+            file.writestr(part, b"")
+        with pytest.raises(UnreadableFile, match=said):
+            rows("xlsx", path)
+
+    def test_a_formula_that_nobody_computed_rejects_its_row_where_it_counts(self, tmp_path: Path) -> None:
+        table = [
+            ["user", "time", "direction", "hours"],
+            [1, "2026-03-04 08:00", "in", "=1+1"],
+            ["=A2", "=B2", "=C2"],
+            [2, "2026-03-04 08:00", "=C2"],
+        ]
+        uncomputed = "a formula of this row was never computed"
+        assert outcomes("xlsx", workbook(tmp_path / "a.xlsx", table)) == [("1", EIGHT, "IN"), uncomputed, uncomputed]
+
+    def test_days_without_a_time_are_no_punches(self, tmp_path: Path) -> None:
+        table = [["user", "time"], *([1, datetime(2026, 3, day)] for day in (4, 5))]  # noqa: DTZ001 - a wall clock
+        with pytest.raises(UnreadableFile, match="no time of day"):
+            rows("xlsx", workbook(tmp_path / "a.xlsx", table))
+
+    def test_a_row_beyond_every_sheet_ends_the_reading(self, tmp_path: Path) -> None:
+        path = workbook(tmp_path / "a.xlsx", [["user", "time"], [1, "2026-03-04 08:00"]])
+        with zipfile.ZipFile(path) as file:
+            parts = {name: file.read(name) for name in file.namelist()}
+        parts["xl/worksheets/sheet1.xml"] = parts["xl/worksheets/sheet1.xml"].replace(
+            b'<row r="2">', b'<row r="99999999999">'
+        )
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            for name, content in parts.items():
+                file.writestr(name, content)
+        with pytest.raises(UnreadableFile, match="more rows"):
             rows("xlsx", path)
 
     def test_a_workbook_that_lacks_a_sheet_is_unreadable(self, tmp_path: Path) -> None:

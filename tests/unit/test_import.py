@@ -15,6 +15,7 @@ from attendance.dead_letter import DeadLetter
 from attendance.errors import ConfigurationError, KafkaUnavailable, UnreadableFile
 from attendance.event import RawEvent
 from attendance.registry import Registry
+from attendance.user_map import UserMap, UserMapping
 from producers import files, folder
 from producers.files import BATCH, TRIES, Import, Tally, prepare, read, store
 from producers.folder import SETTLED_SECONDS, Folder, watch
@@ -124,6 +125,12 @@ class TestImport:
         (letter,) = kafka.letters
         assert (letter.stage, letter.where, letter.key) == ("import", "file:1_attlog.dat:2", b"USB-1")
 
+    def test_a_name_that_is_no_text_stops_nothing(self, registry: Registry, tmp_path: Path) -> None:
+        path = write(tmp_path / os.fsdecode(b"caf\xe9.dat"), PUNCH, "garbage\n")
+        kafka = Kafka()
+        stored(kafka, prepare(path, "USB-1", registry, ()))
+        assert ("x-dead-letter-where", "file:caf\ufffd.dat:2".encode()) in kafka.letters[0].encode_headers()
+
     def test_a_file_again_has_the_same_ids(self, registry: Registry, tmp_path: Path) -> None:
         wanted = prepare(write(tmp_path / "a.dat", PUNCH), "USB-1", registry, ())
         kafka = Kafka()
@@ -170,6 +177,35 @@ class TestImport:
 
 
 class TestCommand:
+    @pytest.fixture(autouse=True)
+    def user_map(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What Kafka has of users: number 7, and nobody else."""
+
+        async def read_map(_: object) -> UserMap:
+            users = UserMap()
+            known = UserMapping("*", "7", "HR-EMP-7", "csv")
+            users.apply(known.key, known.encode())
+            return users
+
+        monkeypatch.setattr(imports, "read_map", read_map)
+
+    def test_a_dry_run_names_those_whom_nobody_is_mapped_to(
+        self, registry: Registry, tmp_path: Path, capsys: Any
+    ) -> None:
+        path = write(tmp_path / "a.dat", PUNCH, PUNCH.replace("417", "7"))
+        assert "1 users are not in the user map: 417" in self.run([path], registry, capsys)[1]
+
+    def test_a_dry_run_does_without_kafka_and_says_so(
+        self, registry: Registry, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def read_map(_: object) -> UserMap:
+            raise KafkaUnavailable("no brokers")
+
+        monkeypatch.setattr(imports, "read_map", read_map)
+        status, shown = self.run([write(tmp_path / "a.dat", PUNCH)], registry, capsys)
+        assert status == 0
+        assert "Users were not looked up" in shown
+
     def run(self, paths: Sequence[Path], registry: Registry, capsys: Any, **options: Any) -> tuple[int, str]:
         prepared = [prepare(path, "USB-1", registry, ()) for path in paths]
         status = imports.run(prepared, dry_run=True, **{"as_json": False, **options})
@@ -234,6 +270,20 @@ class TestFolder:
         assert watched.ready() == [path]
         watched.done(path)
         assert not marker.exists()
+
+    def test_no_marker_is_left_behind_for_the_next_file_of_that_name(
+        self, watched: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = write(tmp_path / "a.csv")
+        marker = write(tmp_path / "a.csv.done")
+
+        def killed(_path: Path, _target: Path) -> Path:
+            assert not marker.exists()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            watched.done(path)
 
     @pytest.mark.parametrize(
         "name", [".a.csv", "~$a.xlsx", "a.csv.part", "a.csv.filepart", "a.csv.TMP", "a.csv~", "x.done"]
