@@ -23,7 +23,7 @@ from harness.faults import FAULTS, LASTS, Fault, has_struck, strike
 from harness.load import Load
 from harness.network import Network
 from harness.oracle import Rows, problems, together
-from harness.pipeline import ERPNEXT_ZONE, ErpnextVictim, Member, Pipeline
+from harness.pipeline import ERPNEXT_ZONE, PARTITIONS, ErpnextVictim, Member, Pipeline
 from punchstream.audit import Report, audit
 from sandbox.fleet.model import FleetPlan, Outcome, Transmission
 from sandbox.fleet.plan import Shape
@@ -53,15 +53,17 @@ SETTLE_SECONDS = 120.0
 LOOK_SECONDS = 1.0  # between two looks, which cost more than all else
 POINT_SECONDS = 20.0  # a process that stopped itself is let go on after so long
 # A process gets there when it begins anew, so it is killed before, in the middle of the load.
-BEGINNINGS = {"stream: during a rebalance", "stream: during recovery", "sink: during a rebalance"}
+STREAM_RECOVERY = "stream: during recovery"
+BEGINNINGS = {"stream: during a rebalance", STREAM_RECOVERY, "sink: during a rebalance"}
 ERPNEXT_WROTE = "after ERPNext wrote, before it answered"
 
 # How often a process gets to a point before it strikes itself, from and to: while most of the load is still to come.
 ONCE = (1, 1)
 TIMES = {
     "after Kafka has the raw events": (5, 60),
-    "after output, before state": (5, 60),
-    "after state, before commit": (1, 8),  # a step of many records writes one
+    # Few terminals may be in the share of one worker.
+    "after output, before state": (5, 30),
+    "after state, before commit": (1, 4),  # a step of many records writes one
     "after the delivery record, before commit": (5, 60),
 }
 
@@ -113,7 +115,7 @@ def matrix() -> list[Cell]:
         ("stream", "after output, before state"),
         ("stream", "after state, before commit"),
         ("stream", "stream: during a rebalance"),
-        ("stream", "stream: during recovery"),
+        ("stream", STREAM_RECOVERY),
         ("sink", ERPNEXT_WROTE),
         ("sink", "after the delivery record, before commit"),
         ("sink", "sink: during a rebalance"),
@@ -180,6 +182,9 @@ class _Scene:
         load.start()
         if not at_work:
             self._pass(self._random.uniform(3, 6))
+        if cell.point == STREAM_RECOVERY:
+            # Whichever partitions the worker gets then, of some it has punches to remember.
+            pipeline.until(lambda: pipeline.filled("dedup_state") > PARTITIONS // 2, SETTLE_SECONDS)
         victim = self._victim(name)
         if cell.point in BEGINNINGS:
             victim.process.kill()

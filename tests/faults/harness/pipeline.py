@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from aiokafka import ConsumerRecord
 
 from attendance.kafka import create_topics, snapshot
 from attendance.settings import ErpnextSettings, KafkaSettings
@@ -207,7 +208,14 @@ class Pipeline:
 
     def values(self, topic: Any) -> list[bytes | None]:
         """The values of a topic's records."""
-        return [record.value for record in asyncio.run(snapshot(self.kafka, self.kafka.topics[topic], "oracle"))]
+        return [record.value for record in self._records(topic)]
+
+    def filled(self, topic: Any) -> int:
+        """How many of a topic's partitions have a record."""
+        return len({record.partition for record in self._records(topic)})
+
+    def _records(self, topic: Any) -> list[ConsumerRecord]:
+        return asyncio.run(snapshot(self.kafka, self.kafka.topics[topic], "oracle"))
 
     def _all_take_part(self) -> bool:
         return (
