@@ -20,6 +20,9 @@ class DeviceStatus:
     in the raw topic; None claims nothing. It is UTC, whole seconds. `heard_at` is the server's clock. `pending` is how
     many punches the device had not handed over, `last_sequence` the number of its newest record, `clock_skew` by how
     many seconds its clock was ahead of the server's, None where it did not say. `details` are further facts to show.
+
+    `last_event` is when the newest of the punches was made that it has handed over: by its own clock or, where that was
+    ahead or cannot be read, when it arrived; UTC, whole seconds, None where that is not known.
     """
 
     device_id: str
@@ -29,6 +32,7 @@ class DeviceStatus:
     last_sequence: int | None = None
     clock_skew: int | None = None
     details: Mapping[str, str | int | float] = field(default_factory=dict)
+    last_event: datetime | None = None
 
     @property
     def key(self) -> bytes:
@@ -46,6 +50,7 @@ class DeviceStatus:
                 "last_sequence": self.last_sequence,
                 "clock_skew": self.clock_skew,
                 "details": self.details,
+                "last_event": None if self.last_event is None else format_seconds(self.last_event),
             }
         )
 
@@ -58,7 +63,7 @@ class DeviceStatus:
         """
         data = decode_object(value)
         try:
-            until = data["complete_until"]
+            until, last_event = data["complete_until"], data.get("last_event")
             return cls(
                 device_id=text(data, "device_id"),
                 heard_at=parse_utc(data["heard_at"]),
@@ -67,6 +72,7 @@ class DeviceStatus:
                 last_sequence=data.get("last_sequence"),
                 clock_skew=data.get("clock_skew"),
                 details=data.get("details", {}),
+                last_event=None if last_event is None else parse_utc(last_event),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a device status: {error!r}") from error

@@ -72,7 +72,9 @@ TABLE: Final[Mapping[Name, Topic]] = {
     "deliveries": Topic("deliveries.v1", "event_id", "what the target answered"),
     # Read by partition beside the raw topic, so both must have the same number of partitions.
     "dedup_state": Topic("dedup-state.v1", "random", "the punches that were kept: the stream's memory"),
-    "device_status": Topic("device-status.v1", "device_id", "how far each device says it is complete", "compact"),
+    "device_status": Topic(
+        "device-status.v1", "device_id", "what each device says of itself, and how far it is complete", "compact"
+    ),
     "sequences": Topic(
         "sequences.v1",
         "partition of the raw topic",

@@ -23,8 +23,8 @@ class SavedCursor:
     """Where to go on with one device. Times are UTC.
 
     `cursor` is the adapter's own; `adapter`, `version` and `serial` say whose and of which device it is.
-    `complete_until` is the newest claim that came with a page. `swept_at` is when the nightly sweep last began that
-    went through, or the first fetch of all. `at` is the server's clock.
+    `complete_until` is the newest claim that came with a page, `last_event` that of `DeviceStatus`. `swept_at` is when
+    the nightly sweep last began that went through, or the first fetch of all. `at` is the server's clock.
     """
 
     device_id: str
@@ -35,6 +35,7 @@ class SavedCursor:
     at: datetime
     complete_until: datetime | None = None
     swept_at: datetime | None = None
+    last_event: datetime | None = None
 
     @property
     def key(self) -> bytes:
@@ -53,6 +54,7 @@ class SavedCursor:
                 "at": format_milliseconds(self.at),
                 "complete_until": None if self.complete_until is None else format_seconds(self.complete_until),
                 "swept_at": None if self.swept_at is None else format_seconds(self.swept_at),
+                "last_event": None if self.last_event is None else format_seconds(self.last_event),
             }
         )
 
@@ -68,7 +70,7 @@ class SavedCursor:
             cursor = data["cursor"]
             if not isinstance(cursor, dict):
                 raise TypeError("the cursor is no object")
-            until, swept_at = data.get("complete_until"), data.get("swept_at")
+            until, swept_at, last_event = (data.get(name) for name in ("complete_until", "swept_at", "last_event"))
             return cls(
                 device_id=text(data, "device_id"),
                 adapter=text(data, "adapter"),
@@ -78,6 +80,7 @@ class SavedCursor:
                 at=parse_utc(data["at"]),
                 complete_until=None if until is None else parse_utc(until),
                 swept_at=None if swept_at is None else parse_utc(swept_at),
+                last_event=None if last_event is None else parse_utc(last_event),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a cursor: {error!r}") from error

@@ -116,16 +116,16 @@ class Publisher:
         for other in others:
             self._metrics.count("punchstream_other_events_total", adapter=other.adapter, kind=other.kind)
 
-    async def report(self, status: DeviceStatus) -> None:
-        """Return when Kafka has acknowledged what a device says of itself.
+    async def report(self, *statuses: DeviceStatus) -> None:
+        """Return when Kafka has acknowledged what devices say of themselves.
 
-        Assumes that every event it may claim has been published before.
+        Assumes that every event they may claim has been published before.
 
         Raises:
             KafkaUnavailable: it may be there or not.
         """
-        record = OutRecord(self._topics["device_status"], status.key, status.encode())
-        await self._send([record], record.size)
+        records = [OutRecord(self._topics["device_status"], status.key, status.encode()) for status in statuses]
+        await self._send(records, sum(record.size for record in records))
 
     async def probe(self) -> None:
         """Return when Kafka has just acknowledged a record. Asked more than once a second, repeat the last answer.

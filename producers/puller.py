@@ -31,7 +31,7 @@ from producers.clocks import Clocks
 from producers.cursors import Cursors, SavedCursor
 from producers.devices.base import Fetch, Heard, Other, Page, PullAdapter, Rejected
 from producers.publisher import Publisher
-from producers.status import heartbeat
+from producers.status import heartbeat, newest
 
 log = structlog.get_logger(__name__)
 
@@ -247,6 +247,7 @@ class Puller:
         await self._publish(page, at)
         before = self._saved
         until = max(filter(None, (page.complete_until, before.complete_until if before else None)), default=None)
+        last_event = newest(page.events, before.last_event if before else None)
         if before is None or before.cursor != page.cursor:
             await self._save(
                 SavedCursor(
@@ -258,15 +259,17 @@ class Puller:
                     at=at,
                     complete_until=until,
                     swept_at=before.swept_at if before else None,
+                    last_event=last_event,
                 )
             )
-        elif until != before.complete_until:
-            # In the topic it is written with the next change only: the status has it.
-            self._saved = replace(before, complete_until=until)
+        else:
+            # In the topic they are written with the next cursor only: the status has them.
+            self._saved = replace(before, complete_until=until, last_event=last_event)
         if page.complete_until is not None or heard is not None:
             status = replace(
                 heartbeat(device_id, at, heard or Heard()),
                 complete_until=None if until is None else until.replace(microsecond=0),
+                last_event=last_event,
             )
             await _until_taken(lambda: house.publisher.report(status))
 

@@ -251,6 +251,7 @@ class Endpoint:
         if parsed.results:
             await terminals.answered(device.device_id, parsed.results)
         terminals.handed_out(device.device_id, parsed.given)
+        self.ingest.statuses.punched(device.device_id, received_at, parsed.events)
         if heard is not None:
             # Only now: it may claim that all before it has been published.
             await self.ingest.statuses.report(device.device_id, received_at, heard)
@@ -338,6 +339,7 @@ def create_app(
     registry: Registry,
     publisher: Publisher,
     terminals: Terminals,
+    statuses: Statuses,
     metrics: Metrics,
     *beside: Callable[[], Awaitable[object]],
 ) -> FastAPI:
@@ -348,11 +350,11 @@ def create_app(
     What is given as `beside` runs beside it, for ever.
     """
     fleet = Fleet(registry)
-    ingest = Ingest(settings, fleet, publisher, Clocks(metrics), Statuses(publisher), terminals, metrics)
+    ingest = Ingest(settings, fleet, publisher, Clocks(metrics), statuses, terminals, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        following = [asyncio.ensure_future(work()) for work in (fleet.follow, terminals.keep, *beside)]
+        following = [asyncio.ensure_future(work()) for work in (fleet.follow, terminals.keep, statuses.keep, *beside)]
         try:
             yield
         finally:
@@ -422,11 +424,17 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
     """
     producer = Producer(kafka, f"{kafka.topic_prefix}-push")
     publisher = Publisher(producer, kafka.topics, metrics, push.max_in_flight)
-    topic = kafka.topics["terminals"]
-    terminals = Terminals(topic, producer.send)
-    following = partial(follow, kafka, topic, terminals.apply, client_id=f"{kafka.topic_prefix}-push-terminals")
+    terminals = Terminals(kafka.topics["terminals"], producer.send)
+    statuses = Statuses(publisher)
+    following = [
+        partial(follow, kafka, topic, apply, client_id=f"{kafka.topic_prefix}-push-follower")
+        for topic, apply in (
+            (kafka.topics["terminals"], terminals.apply),
+            (kafka.topics["device_status"], statuses.apply),
+        )
+    ]
     config = uvicorn.Config(
-        create_app(push, registry, publisher, terminals, metrics, following),
+        create_app(push, registry, publisher, terminals, statuses, metrics, *following),
         loop="uvloop",
         http="httptools",
         ws="none",

@@ -1,30 +1,72 @@
 """What may be claimed of a device's completeness. Every way in that hears of a device goes through here."""
 
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Final, NoReturn
 
+import structlog
+
+from attendance.dead_letter import Record
 from attendance.device_status import DeviceStatus
+from attendance.errors import InvalidRecord, KafkaUnavailable
+from attendance.event import RawEvent
 from producers.devices.base import Heard
 from producers.publisher import Publisher
+
+log = structlog.get_logger(__name__)
 
 UNTOLD_CLOCK: Final = timedelta(minutes=5)
 """How far behind the clock may be of a device that does not tell its time."""
 
-ALIVE_SECONDS: Final = 60
+ALIVE: Final = timedelta(seconds=60)
 """Between two reports of a device that has nothing new to say of itself. Many ask every few seconds."""
+
+WRITE_SECONDS: Final = 1.0  # between two writes of what nobody waits for
 
 
 class Statuses:
-    """What devices that push say of themselves, as far as it is new.
+    """What devices that push say of themselves, as far as it is new; the topic tells what other processes heard.
 
-    Facts are told when a device is switched on, and signs of life after that; so what it told stays beside them. This
-    process has heard it: after a restart it is told again by the device.
+    Facts are told when a device is switched on, and signs of life after that; so what it told stays beside them.
     """
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
-        self._reported: dict[str, DeviceStatus] = {}
+        self._known: dict[str, DeviceStatus] = {}
+        self._last_event: dict[str, datetime] = {}
+        self._unwritten: dict[str, DeviceStatus] = {}
+
+    def apply(self, record: Record) -> None:
+        """Take in one record of the device-status topic. One that cannot be read is logged and ignored."""
+        if record.value is None:
+            return
+        try:
+            status = DeviceStatus.decode(record.value)
+        except InvalidRecord as error:
+            log.error("A device status cannot be read.", key=record.key, error=error.message)
+            return
+        device_id, known = status.device_id, self._known.get(status.device_id)
+        if known is None or known.heard_at < status.heard_at:
+            self._known[device_id] = status
+        if status.last_event is not None:
+            self._last_event[device_id] = max(status.last_event, self._last_event.get(device_id, status.last_event))
+
+    def punched(self, device_id: str, at: datetime, events: Iterable[RawEvent]) -> None:
+        """Take in that a device handed over punches, which Kafka has; `at` is the server's clock, UTC.
+
+        A device that says nothing of itself is seen to live by them: `keep` writes that, now and then.
+        """
+        last_event = newest(events, self._last_event.get(device_id))
+        if last_event is None:
+            return
+        self._last_event[device_id] = last_event
+        known = self._known.get(device_id) or DeviceStatus(device_id, datetime.min.replace(tzinfo=UTC))
+        if at - known.heard_at >= ALIVE:
+            # What it once said of itself stands.
+            self._known[device_id] = self._unwritten[device_id] = replace(known, heard_at=at, last_event=last_event)
 
     async def report(self, device_id: str, heard_at: datetime, heard: Heard) -> None:
         """Return when Kafka has it, or has nothing to learn from it. Assumes and raises what `Publisher.report` does.
@@ -35,34 +77,40 @@ class Statuses:
             heard: What the device said.
         """
         status = heartbeat(device_id, heard_at, heard)
-        known = self._reported.get(device_id)
+        status = replace(status, last_event=self._last_event.get(device_id))
+        known = self._known.get(device_id)
         if known is not None:
             status = replace(status, details={**known.details, **heard.details})
             if heard.device_time is None:
                 status = replace(status, clock_skew=known.clock_skew)
             says_nothing = heard.device_time is None and heard.pending is None and heard.last_sequence is None
-            recent = heard_at - known.heard_at < timedelta(seconds=ALIVE_SECONDS)
-            if says_nothing and recent and status.details == known.details:
+            if says_nothing and heard_at - known.heard_at < ALIVE and status.details == known.details:
                 return
         await self._publisher.report(status)
-        self._reported[device_id] = status
+        self._known[device_id] = status
+        self._unwritten.pop(device_id, None)
+
+    async def keep(self) -> NoReturn:
+        """Write what `punched` left, for ever. What is lost of it is written with the next punch or heartbeat."""
+        while True:
+            await asyncio.sleep(WRITE_SECONDS)
+            unwritten, self._unwritten = self._unwritten, {}
+            if unwritten:
+                with suppress(KafkaUnavailable):  # the publisher says so, once
+                    await self._publisher.report(*unwritten.values())
 
 
-def pulled(
-    device_id: str, heard_at: datetime, heard: Heard | None, complete_until: datetime | None
-) -> DeviceStatus | None:
-    """The status that a fetched page amounts to; None where it says nothing.
+def newest(events: Iterable[RawEvent], before: datetime | None) -> datetime | None:
+    """When the newest of these punches was made, whole seconds, or what was known before where that is later.
 
-    Args:
-        device_id: Of whom.
-        heard_at: The server's clock, UTC, when the page had arrived.
-        heard: What the device said beside its punches.
-        complete_until: What the page claims, UTC.
+    A device's clock may be ahead, or not to be read; then it is when the punch arrived.
     """
-    if heard is None and complete_until is None:
-        return None
-    status = heartbeat(device_id, heard_at, heard or Heard())
-    return replace(status, complete_until=complete_until and complete_until.replace(microsecond=0))
+    made = (min(event.event_time or event.received_at, event.received_at) for event in events)
+    last = max(made, default=None)
+    if last is None:
+        return before
+    last = last.replace(microsecond=0)
+    return last if before is None else max(last, before)
 
 
 def heartbeat(device_id: str, heard_at: datetime, heard: Heard) -> DeviceStatus:

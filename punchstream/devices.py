@@ -65,6 +65,7 @@ def _row(device: Device, status: DeviceStatus | None) -> dict[str, Any]:
         "site": device.site,
         "disabled": device.disabled,
         "heard_at": format_seconds(status.heard_at) if status else None,
+        "last_event": format_seconds(status.last_event) if status and status.last_event else None,
         "pending": status.pending if status else None,
         "complete_until": format_seconds(until) if until else None,
         "clock_skew": status.clock_skew if status else None,

@@ -1,14 +1,20 @@
-"""What a heartbeat may claim, and its record."""
+"""What a device says of itself: what a heartbeat may claim, what its punches show, and the record."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import cast
 
 import orjson
 import pytest
 
+from attendance.dead_letter import Record
 from attendance.device_status import DeviceStatus
 from attendance.errors import InvalidRecord
+from attendance.event import RawEvent, Source
 from producers.devices.base import Heard
-from producers.status import UNTOLD_CLOCK, heartbeat
+from producers.publisher import Publisher
+from producers.status import UNTOLD_CLOCK, Statuses, heartbeat, newest
 
 HEARD = datetime(2026, 3, 2, 5, 0, 0, 900_000, tzinfo=UTC)
 SECOND = HEARD.replace(microsecond=0)
@@ -43,6 +49,7 @@ def test_a_claim_is_of_whole_seconds_because_punches_of_the_same_second_may_foll
         DeviceStatus("D1", SECOND),
         DeviceStatus("D1", SECOND, SECOND - timedelta(hours=1), pending=0, last_sequence=17),
         DeviceStatus("D1", SECOND, clock_skew=-75, details={"firmware": "3.2.4", "faces": 812}),
+        DeviceStatus("D1", SECOND, last_event=SECOND - timedelta(hours=1)),
     ],
 )
 def test_a_status_decodes_to_what_was_encoded(status: DeviceStatus) -> None:
@@ -61,3 +68,55 @@ def test_a_status_of_a_later_version_is_read_as_far_as_it_is_known() -> None:
 def test_what_is_no_status_is_refused(value: bytes | None) -> None:
     with pytest.raises(InvalidRecord):
         DeviceStatus.decode(value)
+
+
+def event(made: datetime | None) -> RawEvent:
+    return RawEvent("D1", "hq", "7", "IN", made, None, "UTC", HEARD, Source("push", "json"))
+
+
+@pytest.mark.parametrize(
+    ("made", "before", "last"),
+    [
+        ([SECOND - timedelta(hours=2), SECOND - timedelta(hours=1)], None, SECOND - timedelta(hours=1)),
+        ([SECOND - timedelta(hours=2)], SECOND - timedelta(hours=1), SECOND - timedelta(hours=1)),
+        ([SECOND + timedelta(days=900)], None, SECOND),
+        ([None], None, SECOND),
+        ([], None, None),
+        ([], SECOND, SECOND),
+    ],
+    ids=["the newest", "an old one comes late", "its clock is ahead", "no time", "none", "none now"],
+)
+def test_the_last_event_is_the_newest_and_never_in_the_future(
+    made: list[datetime | None], before: datetime | None, last: datetime | None
+) -> None:
+    assert newest([event(each) for each in made], before) == last
+
+
+class Wire:
+    """A publisher that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.reported: list[DeviceStatus] = []
+
+    async def report(self, *statuses: DeviceStatus) -> None:
+        self.reported += statuses
+
+
+def record(value: bytes | None) -> Record:
+    return cast("Record", SimpleNamespace(key=b"D1", value=value))
+
+
+def test_a_process_that_begins_anew_knows_what_the_device_told_another_one() -> None:
+    wire = Wire()
+    statuses = Statuses(cast("Publisher", wire))
+    told = DeviceStatus("D1", SECOND, SECOND, 0, 17, 3, {"firmware": "3.2.4"}, SECOND - timedelta(hours=1))
+    statuses.apply(record(told.encode()))
+    statuses.apply(record(None))
+    statuses.apply(record(b"{}"))
+    statuses.apply(record(DeviceStatus("D1", SECOND - timedelta(days=1)).encode()))
+    statuses.punched("D1", SECOND + timedelta(seconds=59), [])
+    asyncio.run(statuses.report("D1", SECOND + timedelta(seconds=59), Heard()))
+    assert wire.reported == []
+    asyncio.run(statuses.report("D1", SECOND + timedelta(seconds=60), Heard()))
+    (status,) = wire.reported
+    assert (status.details, status.clock_skew, status.last_event) == (told.details, 3, told.last_event)

@@ -24,6 +24,7 @@ from attendance.times import format_seconds
 from producers.cursors import Cursors, SavedCursor
 from producers.devices.base import Fetch, Heard, Other, Page, Rejected
 from producers.puller import Recent, last_night
+from producers.status import newest
 from pulling import (
     BEGIN,
     DAY,
@@ -70,6 +71,7 @@ async def test_a_cursor_is_written_after_all_of_its_page_and_the_claim_after_tha
     assert last.swept_at is not None
     (status,) = stage.wire.statuses()
     assert (status.complete_until, status.pending, status.details) == (BEGIN, 0, {"firmware": "1.2"})
+    assert status.last_event == first.last_event == last.last_event == newest([event("7")], None)
     letter = stage.wire.of("dead_letters")[0]
     decoded = DeadLetter.decode(letter.key, letter.value, letter.headers)
     assert (decoded.stage, decoded.reason, decoded.key, decoded.where) == (

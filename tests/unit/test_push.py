@@ -28,6 +28,7 @@ from producers.devices.base import Sender
 from producers.devices.json_v1 import JsonV1
 from producers.publisher import Publisher
 from producers.push import Fleet, create_app, listen
+from producers.status import Statuses
 from producers.terminals import Terminals
 
 TOPICS = Topics("t")
@@ -110,7 +111,7 @@ class Bench:
         self.settings = PushSettings.load(**settings)
         publisher = Publisher(self.kafka, TOPICS, self.metrics, self.settings.max_in_flight)  # type: ignore[arg-type]
         terminals = Terminals(TOPICS["terminals"], self.kafka.send)
-        self.app = create_app(self.settings, self.registry, publisher, terminals, self.metrics)
+        self.app = create_app(self.settings, self.registry, publisher, terminals, Statuses(publisher), self.metrics)
 
     def write(self, devices: object) -> None:
         # A file of its own each time, as an editor saves it: the same second and length are a change all the same.
@@ -254,6 +255,29 @@ def test_a_sign_of_life_takes_back_nothing_and_is_not_written_each_time(bench: B
     assert len(statuses(bench)) == 1
     asyncio.run(bench.request("GET", "/iclock/getrequest?SN=SN1&INFO=8.1"))
     assert [status.details for status in statuses(bench)][1:] == [{"FWVersion": "8.1", "UserCount": "97"}]
+
+
+def test_a_device_that_says_nothing_of_itself_is_seen_to_live_by_its_punches(bench: Bench) -> None:
+    head = {"X-Device-Token": TOKEN}
+
+    async def story() -> None:
+        async with bench.app.router.lifespan_context(bench.app):
+            for second in ("07", "09", "08"):
+                response = await bench.request(
+                    "POST", "/v1/events", content=batch(PUNCH | {"time": f"2026-03-02 08:00:{second}"}), headers=head
+                )
+                assert response.json()["inserted"] == 1
+            assert not statuses(bench)  # no terminal waits for it
+            while not statuses(bench):  # noqa: ASYNC110 - what writes them is not ours to tell us
+                await asyncio.sleep(0.05)
+            response = await bench.request("POST", "/v1/heartbeat", content=heartbeat(), headers=head)
+            assert response.json() == {"ok": True}
+
+    asyncio.run(story())
+    lives, heard = statuses(bench)
+    assert (lives.complete_until, lives.pending, heard.pending) == (None, None, 0)
+    assert heard.last_event == datetime(2026, 3, 2, 5, 0, 9, tzinfo=UTC)
+    assert lives.last_event is not None
 
 
 @pytest.mark.parametrize("pending", [3, None])
