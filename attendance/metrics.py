@@ -1,6 +1,6 @@
 """Prometheus metrics, from one table of names: a name that is not in it cannot be counted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
@@ -119,6 +119,10 @@ class Metrics:
     def gauge(self, name: Name, value: float, **labels: str) -> None:
         """Set a gauge."""
         self._of(name, Gauge, labels).set(value)
+
+    def watch(self, name: Name, read: Callable[[], float]) -> None:
+        """Have a gauge show what `read` returns when it is asked for."""
+        self._of(name, Gauge, {}).set_function(read)
 
     def forget(self, name: Name, **labels: str) -> None:
         """Show the metric with these labels no longer."""

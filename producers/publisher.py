@@ -69,6 +69,7 @@ class Publisher:
         self._producer = producer
         self._topics = topics
         self._metrics = metrics
+        metrics.watch("punchstream_in_flight_bytes", lambda: producer.in_flight_bytes)
         self._max_in_flight = max_in_flight
         self._clock = clock
         self._answering = True
@@ -104,7 +105,7 @@ class Publisher:
         waiting = self._producer.in_flight_bytes
         if waiting and waiting + size > self._max_in_flight:
             raise Overloaded(f"{waiting} bytes wait for Kafka's acknowledgement")
-        await self._send(records, size)
+        await self._send(records)
         for (site, adapter, transport), count in Counter(
             (event.site, event.source.adapter, event.source.transport) for event in events
         ).items():
@@ -125,7 +126,7 @@ class Publisher:
             KafkaUnavailable: it may be there or not.
         """
         records = [OutRecord(self._topics["device_status"], status.key, status.encode()) for status in statuses]
-        await self._send(records, sum(record.size for record in records))
+        await self._send(records)
 
     async def probe(self) -> None:
         """Return when Kafka has just acknowledged a record. Asked more than once a second, repeat the last answer.
@@ -137,7 +138,7 @@ class Publisher:
             if self._probed_at is None or self._clock() - self._probed_at >= PROBE_SECONDS:
                 record = OutRecord(self._topics["probe"], None, b"ready?")
                 try:
-                    await self._send([record], record.size)
+                    await self._send([record])
                     self._probe_error = None
                 except KafkaUnavailable as error:
                     self._probe_error = str(error)
@@ -149,8 +150,7 @@ class Publisher:
         """Wait for what is in flight, at most `KAFKA_REQUEST_TIMEOUT`, and disconnect."""
         await self._producer.stop()
 
-    async def _send(self, records: Sequence[OutRecord], size: int) -> None:
-        self._metrics.gauge("punchstream_in_flight_bytes", self._producer.in_flight_bytes + size)
+    async def _send(self, records: Sequence[OutRecord]) -> None:
         try:
             await self._producer.send(*records)
         except KafkaUnavailable as error:
@@ -159,8 +159,6 @@ class Publisher:
                 log.warning("Kafka does not acknowledge; nothing is taken in.", error=str(error))
             self._answering = False
             raise
-        finally:
-            self._metrics.gauge("punchstream_in_flight_bytes", self._producer.in_flight_bytes)
         if not self._answering:
             log.info("Kafka acknowledges again.")
             self._answering = True

@@ -11,8 +11,8 @@ appendix on access control event types, for the numbers of events. Nothing of th
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from secrets import token_hex
 from typing import Final
-from uuid import uuid4
 from xml.etree.ElementTree import Element, ParseError
 
 import orjson
@@ -125,7 +125,7 @@ class Hikvision:
         others: list[Other] = []
         rejected: list[Rejected] = []
         heard: Heard | None = None
-        batch_id = uuid4().hex
+        batch_id = token_hex(16)
         documents = list(_documents(request.body))
         for index, document in enumerate(documents):
             fields: Fields | None = None

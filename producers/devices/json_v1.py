@@ -7,8 +7,8 @@ of a Frappe app's `attendance_ingest` the answer to events stands under `message
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from secrets import token_hex
 from typing import Any, Final
-from uuid import uuid4
 
 import orjson
 
@@ -37,6 +37,8 @@ FRAPPE_EVENTS: Final = "/api/method/{app}.api.attendance_ingest"
 _BATCH_NAMES: Final = ("device_id", "events")
 _HEARTBEAT_NAMES: Final = ("device_id", "time", "pending", "last_sequence")
 _EVENT_NAMES: Final = ("user_id", "time", "type", "sequence", "replayed")
+_QUOTED_BATCH_NAMES: Final = tuple(f'"{name}"'.encode() for name in _BATCH_NAMES)
+_QUOTED_EVENT_NAMES: Final = tuple(f'"{name}"'.encode() for name in _EVENT_NAMES)
 _TYPES: Final[Mapping[str, EventType]] = {"IN": "IN", "OUT": "OUT"}
 
 
@@ -82,7 +84,7 @@ class JsonV1:
         if len(entries) > MAX_EVENTS:
             raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(entries)} events, more than {MAX_EVENTS}")
         twice = _given_twice(request.body, len(entries))
-        batch_id = uuid4().hex
+        batch_id = token_hex(16)
         events: list[RawEvent] = []
         rejected: list[Rejected] = []
         for index, entry in enumerate(entries):
@@ -185,9 +187,12 @@ def _given_twice(body: bytes, count: int) -> dict[int, str]:
     Raises:
         InvalidRecord: the batch itself gives a name twice (`unreadable_body`).
     """
-    allowed = dict.fromkeys(_BATCH_NAMES, 1) | dict.fromkeys(_EVENT_NAMES, count)
-    escaped = b"\\u" in body  # the count does not see a name that is written with escapes
-    if not escaped and all(body.count(b'"%b"' % name.encode()) <= most for name, most in allowed.items()):
+    # The count does not see a name that is written with escapes.
+    if not (
+        b"\\u" in body
+        or any(body.count(name) > 1 for name in _QUOTED_BATCH_NAMES)
+        or any(body.count(name) > count for name in _QUOTED_EVENT_NAMES)
+    ):
         return {}
     try:
         batch = json.loads(body, object_pairs_hook=_Pairs, parse_int=str, parse_float=str)

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from secrets import token_hex
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar
-from uuid import uuid4
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -154,7 +154,7 @@ class SqlAdapter(ABC):
         """
         events: list[RawEvent] = []
         rejected: list[Rejected] = []
-        batch_id = uuid4().hex
+        batch_id = token_hex(16)
         for line, row in enumerate(rows):
             terminal = "" if row[columns.terminal] is None else str(row[columns.terminal]).strip()
             terminals = wanted.terminals

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from secrets import token_hex
 from typing import Final
-from uuid import uuid4
 
 import orjson
 
@@ -202,7 +202,7 @@ class ZktecoAdms:
         read: "Callable[[str, Device, datetime, Source], RawEvent | Other]",
     ) -> _Found:
         found = _Found()
-        batch_id = uuid4().hex
+        batch_id = token_hex(16)
         for number, line in enumerate(lines):
             source = Source("push", self.name, self.version, batch_id, number)
             try:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from importlib.util import find_spec
+from secrets import token_hex
 from typing import Any, Final
-from uuid import uuid4
 
 import orjson
 import structlog
@@ -98,7 +98,7 @@ class ZktecoTcp:
         read = _still_there(records, wanted.cursor)
         heard = answer.heard(source)
         digest = sha256()
-        batch_id = uuid4().hex
+        batch_id = token_hex(16)
         for start in range(0, max(len(records), 1), PAGE_RECORDS):
             end = min(start + PAGE_RECORDS, len(records))
             digest.update(records.data[start * records.width : end * records.width])

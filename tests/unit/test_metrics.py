@@ -59,6 +59,13 @@ def test_a_gauge_holds_what_was_set_last(metrics: Metrics) -> None:
     assert samples(metrics)["punchstream_in_flight_bytes"] == 0
 
 
+def test_a_watched_gauge_shows_what_is_true_when_it_is_asked_for(metrics: Metrics) -> None:
+    waiting = [512]
+    metrics.watch("punchstream_in_flight_bytes", lambda: waiting[-1])
+    waiting.append(7)
+    assert samples(metrics)["punchstream_in_flight_bytes"] == 7
+
+
 def test_a_histogram_counts_and_sums_seconds(metrics: Metrics) -> None:
     metrics.observe("punchstream_request_seconds", 0.2)
     metrics.observe("punchstream_request_seconds", 1.3)
