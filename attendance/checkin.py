@@ -1,10 +1,10 @@
 """Checkin: one punch whose employee is known, and the wire format of the checkins topic."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
 import orjson
+from msgspec import Struct
 from msgspec.json import Decoder
 
 from attendance.event import Instant, Text, cloudevents_headers, decode_as
@@ -14,8 +14,7 @@ LogType = Literal["IN", "OUT", ""]
 CheckinTime = Literal["erpnext_zone", "device_local"]
 
 
-@dataclass(frozen=True, slots=True)
-class Checkin:
+class Checkin(Struct, frozen=True):
     """What a target is to store, once.
 
     `event_id` is that of the raw event and the idempotency key at the target. `event_time` is UTC, whole seconds;

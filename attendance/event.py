@@ -6,22 +6,19 @@ this format for consumers in other languages.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 import orjson
-from msgspec import Meta, MsgspecError
+from msgspec import Meta, MsgspecError, Struct
 from msgspec.json import Decoder, Encoder
+from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.times import format_milliseconds, format_seconds
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-_T = TypeVar("_T", bound="DataclassInstance")
+_T = TypeVar("_T", bound=Struct)
 
 EventType = Literal["IN", "OUT", "UNKNOWN"]
 Transport = Literal["push", "pull", "file", "sql"]
@@ -39,8 +36,7 @@ RAW_RECORD: Final = "x-raw-record"
 """The header of a check-in, and of what waits to be one: `partition:offset` of the raw record that it was made from."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """The way in: which transport and adapter, and where in its batch the record stood."""
 
     transport: Transport
@@ -50,8 +46,7 @@ class Source:
     line: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RawEvent:
+class RawEvent(Struct, frozen=True):
     """One punch, unchanged by any policy.
 
     `device_user_id` is exactly what the device has, leading zeros and letters kept. `event_time` is UTC in whole
@@ -77,7 +72,7 @@ class RawEvent:
     source: Source
     sequence: int | None = None
     replayed: bool = False
-    payload: Mapping[str, Scalar] = field(default_factory=dict)
+    payload: Mapping[str, Scalar] = {}
     supersedes: Text | None = None
     superseded_document: Text | None = None
     clock_skew: int | None = None
@@ -185,7 +180,7 @@ def is_replay(headers: Sequence[tuple[str, bytes]] | None) -> bool:
 
 
 def decode_as(decoder: Decoder[_T], value: bytes | None, what: str, *times: str) -> _T:
-    """The dataclass that a record's value holds, with these of its times in UTC. Unknown fields are ignored.
+    """What a record's value holds, with these of its times in UTC. Unknown fields are ignored.
 
     Raises:
         InvalidRecord: not `what` (`undecodable_record`).

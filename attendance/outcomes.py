@@ -4,12 +4,12 @@ Dead letters have an envelope of their own (`attendance/dead_letter.py`), becaus
 could decode.
 """
 
-from dataclasses import dataclass
 from datetime import date
 from typing import Final, Literal
 
 import orjson
-from msgspec.json import Decoder
+from msgspec import Struct
+from msgspec.json import Decoder, Encoder
 
 from attendance.errors import Reason
 from attendance.event import Instant, RawEvent, Text, decode_as
@@ -18,8 +18,7 @@ from attendance.times import format_milliseconds, format_seconds
 DeliveryStatus = Literal["created", "already_there", "replaced"]
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(Struct, frozen=True):
     """A raw record that repeats a punch which was kept. `partition` and `offset` are the dropped record's own.
 
     `reason` is `duplicate` (the same event_id) or `repeat` (within the punch window of the one kept).
@@ -64,8 +63,7 @@ class Dropped:
         return decode_as(_DROPPED, value, "a dropped record", "event_time")
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """A punch that waits for a mapping, or for its employee to become active. The raw event is kept whole.
 
     `reason` is `unmapped_user` or `employee_inactive`; `employee` is named where it is known.
@@ -96,8 +94,7 @@ class Waiting:
         return decode_as(_WAITING, value, "a waiting record")
 
 
-@dataclass(frozen=True, slots=True)
-class Late:
+class Late(Struct, frozen=True):
     """A delivery that came after its day was closed in the target, so that it is not counted there by itself.
 
     `shift_type` and `attendance_date` are the target's own. Where both are None it is not known whether it was late.
@@ -108,8 +105,7 @@ class Late:
     attendance_date: date | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """What the target answered for one check-in.
 
     `document` is the target's own name of what it holds. `already_there` means that the target had this punch before:
@@ -135,7 +131,7 @@ class Delivery:
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
-        return orjson.dumps(
+        return _ENCODER.encode(
             {
                 "event_id": self.event_id,
                 "employee": self.employee,
@@ -162,3 +158,4 @@ class Delivery:
 _DROPPED: Final = Decoder(Dropped)
 _WAITING: Final = Decoder(Waiting)
 _DELIVERY: Final = Decoder(Delivery)
+_ENCODER: Final = Encoder()

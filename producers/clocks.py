@@ -1,11 +1,11 @@
 """The devices' clocks, as far as they tell the time."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from attendance.event import RawEvent
 from attendance.metrics import Metrics

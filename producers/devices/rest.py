@@ -16,6 +16,7 @@ from uuid import uuid4
 import httpx
 import orjson
 import structlog
+from msgspec import structs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from attendance.errors import ConfigurationError, DeviceRefused, InvalidRecord, Reason, UnreadableAnswer
@@ -549,7 +550,7 @@ class _Reader:
             sequence=number,
             payload=scalars(record, self._payload),
         )
-        return replace(event, event_time=self._instant(told, device.timezone))
+        return structs.replace(event, event_time=self._instant(told, device.timezone))
 
     def _device(self, record: Fields) -> Device:
         device = self._wanted.source

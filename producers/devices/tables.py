@@ -6,12 +6,13 @@ once for its punches. Names of columns are compared without case, spaces and pun
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import islice
 from typing import Annotated, Final, Literal, cast
 
 import orjson
+from msgspec.structs import replace
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from attendance.errors import ConfigurationError, InvalidRecord, Reason, UnreadableFile

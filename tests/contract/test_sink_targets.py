@@ -1,15 +1,16 @@
 """What every target promises to the runner, asked of each of them."""
 
 import asyncio
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from attendance.checkin import Checkin
 from attendance.erpnext import ErpnextClient
@@ -318,7 +319,7 @@ def test_erpnext_has_the_document_of_a_superseded_check_in_become_the_new_one(
     correction = checkin(1, supersedes=checkin(1).event_id, **changes)
     first, second, again = deliver(subject, [checkin(1)], [correction, checkin(7)], [correction])
     assert statuses(first + second + again) == ["created", "replaced", "created", "already_there"]
-    assert first[0] == replace(second[0], status="created")  # type: ignore[type-var]
+    assert first[0] == dataclasses.replace(second[0], status="created")  # type: ignore[type-var]
     row = site.checkins()[0]
     assert (row["event_id"], row["employee"]) == (correction.event_id, correction.employee)
     assert row["time"] == str(correction.event_time.replace(tzinfo=None) + timedelta(hours=3))

@@ -4,12 +4,12 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from attendance.erpnext import CHECKIN, ErpnextClient
 from attendance.event import RawEvent

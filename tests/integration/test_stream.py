@@ -3,11 +3,11 @@
 import signal
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from attendance.outcomes import Dropped, Waiting
 from attendance.settings import KafkaSettings

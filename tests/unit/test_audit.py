@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter, Headers
@@ -241,7 +242,7 @@ def replayed(topics: Topics, record: Record) -> Record:
 
 
 def corrected(topics: Topics, event: RawEvent, **changes: Any) -> RawEvent:
-    correction = replace(event, supersedes=event.event_id, **changes)
+    correction = structs.replace(event, supersedes=event.event_id, **changes)
     topics.add("raw", correction.key, correction.encode())
     return correction
 
@@ -272,7 +273,7 @@ def test_a_corrected_punch_that_stands_where_a_wrong_one_stood_is_not_delivered_
     topics: Topics, tmp_path: Path
 ) -> None:
     early, _ = topics.punch()
-    late = replace(early, event_time=NOW + timedelta(hours=3))
+    late = structs.replace(early, event_time=NOW + timedelta(hours=3))
     topics.add("raw", late.key, late.encode())
     topics.delivery(early, "A")
     topics.delivery(late, "B")
@@ -301,7 +302,7 @@ def test_what_was_lost_and_sent_again_is_delivered_once_under_its_new_name(topic
 def test_a_record_without_an_outcome_has_that_of_its_copy(topics: Topics, tmp_path: Path) -> None:
     kept, _ = topics.punch()
     topics.delivery(kept)
-    tap = replace(kept, event_time=NOW + timedelta(seconds=9))
+    tap = structs.replace(kept, event_time=NOW + timedelta(seconds=9))
     lost = topics.add("raw", tap.key, tap.encode())
     poison = topics.add("raw", b"D1", b"poison")
     assert report(tmp_path).undecided == 2
@@ -365,7 +366,7 @@ def test_the_report_and_the_repair_of_one_device_leave_the_others_alone(
         for document in ("A", "B"):
             topics.delivery(twice[device], f"{document}-{device}")
     # Of before the time that is looked at, but for its check-in.
-    before = replace(gone["D1"], device_user_id="9")
+    before = structs.replace(gone["D1"], device_user_id="9")
     topics.checkin(before)
     topics.delivery(before, "BEFORE")
     documents = {f"{document}-{device}": twice[device].event_id for document in ("A", "B") for device in ("D1", "D2")}

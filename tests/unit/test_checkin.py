@@ -1,6 +1,5 @@
 """The check-in's wire format."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -9,6 +8,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from attendance.checkin import Checkin, CheckinTime, LogType
 from attendance.errors import InvalidRecord, Reason

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.event import EVENT_TYPES, TRANSPORTS, RawEvent, Source, decode_object, event_id

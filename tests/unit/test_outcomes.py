@@ -1,11 +1,11 @@
 """What became of a raw event: the wire formats."""
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.event import RawEvent, Source

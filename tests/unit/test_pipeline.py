@@ -1,12 +1,13 @@
 """Every raw record gets exactly one outcome, by the design's rules."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from attendance.checkin import Checkin
 from attendance.dead_letter import REPLAY_COUNT, DeadLetter

@@ -1,6 +1,5 @@
 """The published schema against the code."""
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from msgspec.structs import fields
 
 from attendance.event import EVENT_TYPES, TRANSPORTS, RawEvent, Source
 

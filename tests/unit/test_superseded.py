@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter, Headers
@@ -41,7 +42,7 @@ def event(hour: int, supersedes: int | None = None, document: str | None = None)
     punch = RawEvent("D1", "s", "1", "IN", time, None, "UTC", START, Source("push", "json"))
     if supersedes is None:
         return punch
-    return replace(punch, supersedes=event(supersedes).event_id, superseded_document=document)
+    return structs.replace(punch, supersedes=event(supersedes).event_id, superseded_document=document)
 
 
 def correction(offset: int, hour: int, of: int, document: str = "C1", **record: Any) -> Record:

@@ -1,10 +1,11 @@
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import orjson
 import pytest
 import structlog
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from attendance.errors import Reason

@@ -10,6 +10,7 @@ import pytest
 import structlog
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from msgspec import structs
 
 from attendance import kafka as kafka_module
 from attendance.checkin import Checkin
@@ -396,7 +397,7 @@ def test_a_waiting_record_that_cannot_be_read_is_left_and_holds_up_nothing(world
 
 
 def test_a_fault_of_our_own_in_one_punch_leaves_it_waiting_and_holds_up_nothing(world: World) -> None:
-    nowhere = replace(punch(1, user="2"), device_timezone="Mars/Olympus")
+    nowhere = structs.replace(punch(1, user="2"), device_timezone="Mars/Olympus")
     world.know(ACTIVE, MAPPED, Employee("E2", "Left", date(2026, 3, 4)), UserMapping("*", "2", "E2", "csv"))
     world.wait(nowhere, punch(2))
     world.poll()
