@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 LOCK_OF := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 LOCK := $(LOCK_OF) pyproject.toml
 PEERS := $(notdir $(wildcard bench/peers/*))
-PARTS := stream push pull sink latency state
+PARTS := stream push pull sink latency state profile
 .DEFAULT_GOAL := help
 .PHONY: help install demo test faults soak check docs format kafka bench performance lock clean
 
@@ -60,12 +60,12 @@ bench/.venvs/%/done: bench/peers/%/requirements.txt
 	$(@D)/bin/pip install --quiet --require-hashes -r $<
 	@touch $@
 
-bench/.venvs/plots/done: bench/plots/requirements.txt
+bench/.venvs/plots/done bench/.venvs/profiler/done: bench/.venvs/%/done: bench/%/requirements.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --require-hashes -r $<
 	@touch $@
 
-bench: $(VENV)/dev $(PEERS:%=bench/.venvs/%/done)  ## benchmarks beside peers, or one: PART=push BENCH="--repetitions 1"; needs `make kafka`
+bench: $(VENV)/dev $(PEERS:%=bench/.venvs/%/done) bench/.venvs/profiler/done  ## benchmarks beside peers, or one: PART=push BENCH="--repetitions 1"; needs `make kafka`
 	set -e; for part in $(or $(PART),$(PARTS)); do $(BIN)/python -m bench.$$part $(BENCH); done
 	$(MAKE) performance
 
@@ -76,7 +76,7 @@ performance: $(VENV)/dev bench/.venvs/plots/done  ## docs/performance.md and its
 lock:  ## requirements/*.txt and those of the benchmarks anew
 	$(LOCK) --extra embedded --extra build -o requirements/runtime.txt
 	$(LOCK) --extra embedded --extra build --extra rocksdb --extra sql --extra zk-tcp --extra dev -c requirements/runtime.txt -o requirements/dev.txt
-	set -e; for in in bench/peers/*/requirements.in bench/plots/requirements.in; do $(LOCK_OF) $$in -o $${in%in}txt; done
+	set -e; for in in bench/peers/*/requirements.in bench/plots/requirements.in bench/profiler/requirements.in; do $(LOCK_OF) $$in -o $${in%in}txt; done
 
 clean:  ## what was installed and built
 	rm -rf $(VENV) bench/.venvs bench/results deploy/kafka/target .punchstream .mypy_cache .ruff_cache .pytest_cache .hypothesis

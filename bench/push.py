@@ -4,7 +4,8 @@ import argparse
 import asyncio
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -65,10 +66,9 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def serve(
-    topics: TopicSet, server: str, workload: Workload, batch: int, count: int, build: Builder = json_request
-) -> Row:
-    """One server, warm, for so many requests."""
+@contextmanager
+def running(topics: TopicSet, server: str, workload: Workload) -> Iterator[tuple[ChildProcess, int]]:
+    """One server that listens, and its port."""
     registry(topics.directory / "devices.yaml", workload)
     port = free_port()
     environment = topics.environment() | {
@@ -79,6 +79,14 @@ async def serve(
     command = [sys.executable, "-m", *SERVERS[server]]
     with ChildProcess(command, log_file=topics.directory / "push.log", env=environment) as process:
         process.wait_until_ready(lambda: listens(port), timeout=60)
+        yield process, port
+
+
+async def serve(
+    topics: TopicSet, server: str, workload: Workload, batch: int, count: int, build: Builder = json_request
+) -> Row:
+    """One server, warm, for so many requests."""
+    with running(topics, server, workload) as (process, port):
         prepared = requests(workload, 0, WARM_UP + count, batch, build)
         await post(port, prepared[:WARM_UP], connections=CONNECTIONS[batch])
         before = cpu_seconds([process.pid])

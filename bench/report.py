@@ -84,6 +84,14 @@ SECTIONS: Final[dict[str, tuple[str, dict[str, str]]]] = {
             " with the disk lost.",
         },
     ),
+    "profile": (
+        "Where the time goes",
+        {
+            "stream": "Samples of the stream's process, each counted for the innermost frame that belongs to one of"
+            " these.",
+            "push": "The same of push.",
+        },
+    ),
 }
 PLOTS: Final = {"stream": ("throughput", "growth"), "latency": ("latency",)}
 
