@@ -130,7 +130,7 @@ def prepare(
         options["profile"] = profile
     if date_format is not None:
         options["date_format"] = date_format
-    terminals = {each.serial: each for each in registry if each.via == device_id and each.serial and not each.disabled}
+    terminals = {each.serial: each for each in registry if each.via == device_id and each.serial}
     if device.serial is not None:
         terminals[device.serial] = device
     device = device.model_copy(update={"options": options})

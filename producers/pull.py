@@ -43,16 +43,18 @@ def sources(fleet: Iterable[Device]) -> dict[str, Entry]:
 
     Not those that are disabled, whose records another holds, or that push by a protocol that cannot be asked.
     """
-    enabled = [device for device in fleet if not device.disabled]
     held: dict[str, dict[str, Device]] = {}
-    for device in enabled:
+    asked = []
+    for device in fleet:
         if device.serial is not None:
             held.setdefault(device.via or device.device_id, {})[device.serial] = device
-    return {device.device_id: Entry(device, held.get(device.device_id, {})) for device in enabled if _is_asked(device)}
+        if _is_asked(device):
+            asked.append(device)
+    return {device.device_id: Entry(device, held.get(device.device_id, {})) for device in asked}
 
 
 def _is_asked(device: Device) -> bool:
-    if device.via is not None:
+    if device.disabled or device.via is not None:
         return False
     reconciled = device.mode == "push" and device.interval is not None and device.adapter in PULL_ADAPTERS
     return device.mode == "pull" or reconciled

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import httpx
 
-from attendance.errors import Reason
+from attendance.errors import InvalidRecord, Reason
 from attendance.event import RawEvent
 from attendance.registry import Device
 
@@ -234,10 +234,10 @@ class Page:
 class Fetch:
     """What is asked of a pull adapter.
 
-    `source` is the registry entry to ask; `terminals` are the entries whose records it holds, by serial number (those
-    whose `via` it is). `cursor` is what the last page said, None at the first fetch. `since`, UTC, asks for all from
-    that time on whatever the cursor says, as a sweep for late records does; the cursor of its pages must not fall
-    behind `cursor`. `now` is the server's clock, UTC.
+    `source` is the registry entry to ask; `terminals` are the entries whose records it holds, by serial number: those
+    whose `via` it is, disabled ones too (see `terminal_of`). `cursor` is what the last page said, None at the first
+    fetch. `since`, UTC, asks for all from that time on whatever the cursor says, as a sweep for late records does; the
+    cursor of its pages must not fall behind `cursor`. `now` is the server's clock, UTC.
     """
 
     source: Device
@@ -245,6 +245,18 @@ class Fetch:
     cursor: Cursor | None
     since: datetime | None
     now: datetime
+
+
+def terminal_of(serial: str, terminals: Mapping[str, Device], source: Device) -> Device:
+    """Whose a record is: the terminal's with that serial number; the source's own where no entry has it.
+
+    Raises:
+        InvalidRecord: the terminal's entry is disabled (`unknown_device`).
+    """
+    device = terminals.get(serial, source)
+    if device.disabled:
+        raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"{device.device_id} is disabled")
+    return device
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ firmware differs: how a body is written and how a field is called are read gener
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Final
-from uuid import uuid4
 
 import orjson
 
@@ -156,7 +156,7 @@ class HfSecurity:
         if kind is not None:
             return Parsed(device.device_id, answer, others=[Other(kind, kept(fields, self._payload))])
         if not _RECOGNITION_NAMES.isdisjoint(fields):
-            outcome = self._read(fields, device, request.received_at, Source("push", NAME, VERSION, uuid4().hex, 0))
+            outcome = self._read(fields, device, request.received_at, Source("push", NAME, VERSION, token_hex(16), 0))
             return _parsed(device, answer, [outcome])
         heard = heard_of(fields, "time", device)
         if heard is None or not (heard.details or request.head.route.endswith("/heartbeat")):
@@ -181,7 +181,7 @@ class HfSecurity:
         ]
         found = [_find(devices, each) for each in named]
         device = next(filter(None, found), None) or _device(devices, named[0] if named else around)
-        batch_id = uuid4().hex
+        batch_id = token_hex(16)
         outcomes: list[_Outcome] = []
         for index, (record, its_device) in enumerate(zip(records, found, strict=True)):
             if its_device is device:

@@ -8,9 +8,9 @@ the entry's option `callback_url` names one. Nothing of this was tried on hardwa
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from secrets import token_hex
 from typing import Final
 from urllib.parse import quote, urlsplit
-from uuid import uuid4
 
 import httpx
 import structlog
@@ -124,7 +124,7 @@ class HfSecurityPull:
         events: list[RawEvent] = []
         others: list[Other] = []
         rejected: list[Rejected] = []
-        batch_id = uuid4().hex
+        batch_id = token_hex(16)
         for index, record in enumerate(part.records):
             try:
                 outcome = read_record(

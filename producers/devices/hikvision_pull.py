@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Any, Final
 from uuid import uuid4
 
@@ -166,7 +167,7 @@ class HikvisionPull:
         events: list[RawEvent] = []
         others: list[Other] = []
         rejected: list[Rejected] = []
-        batch_id = uuid4().hex
+        batch_id = token_hex(16)
         for index, row in enumerate(rows):
             try:
                 if not isinstance(row, dict):

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from secrets import token_hex
 from typing import Annotated, Any, Final, Literal, Protocol, Self
-from uuid import uuid4
 
 import httpx
 import orjson
@@ -31,7 +31,7 @@ from attendance.times import (
     read_device_time,
     zone,
 )
-from producers.devices.base import Cursor, Fetch, Heard, Page, Probed, Rejected, Tools
+from producers.devices.base import Cursor, Fetch, Heard, Page, Probed, Rejected, Tools, terminal_of
 from producers.devices.bodies import Fields
 from producers.devices.http import HttpAnswer, ask, base_url
 from producers.devices.punch import cut, invalid, punch, scalars
@@ -516,7 +516,7 @@ class _Reader:
     def read(self, records: Sequence[object]) -> tuple[Page, list[int]]:
         """A page without its cursor, and the numbers of all its records that have one."""
         events, rejected, numbers = [], [], []
-        batch_id = uuid4().hex
+        batch_id = token_hex(16)
         for index, record in enumerate(records):
             try:
                 number = self._number(record)
@@ -558,8 +558,8 @@ class _Reader:
         if path is not None:
             serial = str(dig(record, path))
             if serial not in self._wanted.terminals:
-                raise InvalidRecord(Reason.UNKNOWN_DEVICE, "no enabled device with this serial is asked by way of this")
-            device = self._wanted.terminals[serial]
+                raise InvalidRecord(Reason.UNKNOWN_DEVICE, "no device with this serial is asked by way of this")
+            device = terminal_of(serial, self._wanted.terminals, device)
         return device if self._zone is None else device.model_copy(update={"timezone": self._zone})
 
     def _direction(self, told: object) -> EventType:

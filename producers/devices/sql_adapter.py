@@ -17,7 +17,7 @@ from attendance.errors import DeviceRefused, InvalidRecord, UnreadableAnswer
 from attendance.event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.times import format_seconds, parse_utc
-from producers.devices.base import Cursor, Fetch, Page, Rejected, Tools
+from producers.devices.base import Cursor, Fetch, Page, Rejected, Tools, terminal_of
 from producers.devices.punch import punch, scalars
 from producers.devices.sql_database import Database, Row
 
@@ -159,8 +159,9 @@ class SqlAdapter(ABC):
             terminal = "" if row[columns.terminal] is None else str(row[columns.terminal]).strip()
             terminals = wanted.terminals
             try:
+                serial = serials.get(terminal, terminal)
                 event = punch(
-                    terminals.get(serials.get(terminal, terminal)) or terminals.get(terminal) or wanted.source,
+                    terminal_of(serial if serial in terminals else terminal, terminals, wanted.source),
                     user=row[columns.user],
                     time=row[columns.time],
                     event_type=direction(row[columns.direction]),

@@ -19,7 +19,7 @@ from attendance.errors import ConfigurationError, InvalidRecord, Reason, Unreada
 from attendance.event import EventType, RawEvent, Source
 from attendance.registry import Device
 from producers.devices import zkteco_states
-from producers.devices.base import Rejected, Row
+from producers.devices.base import Rejected, Row, terminal_of
 from producers.devices.punch import cut, invalid, punch, scalars
 
 Cells = Sequence[object]
@@ -244,7 +244,7 @@ class Table:
         if any(cell(cells, place) is UNCOMPUTED for place in header.places.values()):
             raise invalid("a formula of this row was never computed")
         return punch(
-            terminals.get(serial, device),
+            terminal_of(serial, terminals, device),
             user=_user(self._cell(cells, "user"), self.options.user_width),
             time=self._time(cells),
             event_type=self._direction(_text(self._cell(cells, "direction"))),

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Any, Final
-from uuid import uuid4
 
 import httpx
 import orjson
@@ -22,7 +22,7 @@ from attendance.event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import earliest_wall_clock
 from producers.devices import zkteco_states
-from producers.devices.base import Cursor, Fetch, Heard, Page, Probed, Rejected, Tools
+from producers.devices.base import Cursor, Fetch, Heard, Page, Probed, Rejected, Tools, terminal_of
 from producers.devices.http import HttpAnswer, ask, base_url
 from producers.devices.punch import cut, invalid, punch, scalars
 from producers.devices.windows import read_windows
@@ -144,15 +144,15 @@ class ZkBioTime:
     def _page(self, wanted: Fetch, rows: Mapping[int | str, Any], cursor: Cursor) -> Page:
         events: list[RawEvent] = []
         rejected: list[Rejected] = []
-        batch_id = uuid4().hex
+        batch_id = token_hex(16)
         for index, row in enumerate(rows.values()):
             try:
                 if not isinstance(row, dict):
                     raise invalid("a row must be an object")
                 terminal = row.get("terminal_sn")
-                device = wanted.terminals.get(terminal.strip()) if isinstance(terminal, str) else None
+                serial = terminal.strip() if isinstance(terminal, str) else ""
                 event = punch(
-                    device or wanted.source,
+                    terminal_of(serial, wanted.terminals, wanted.source),
                     user=row.get("emp_code"),
                     time=row.get("punch_time"),
                     event_type=zkteco_states.direction(row.get("punch_state")),

@@ -109,7 +109,7 @@ class TestHowAFileIsRead:
         assert prepare(Path("a.csv"), "PUSHES", registry, ()).device.options == {}
 
     def test_serial_numbers_are_of_the_device_and_of_those_behind_it(self, registry: Registry) -> None:
-        assert set(prepare(Path("a.csv"), "SERVER", registry, ()).terminals) == {"S1"}
+        assert set(prepare(Path("a.csv"), "SERVER", registry, ()).terminals) == {"S1", "S2"}
         assert set(prepare(Path("a.csv"), "PUSHES", registry, ()).terminals) == {"Z1"}
 
 

@@ -103,7 +103,7 @@ def test_a_server_is_asked_for_the_terminals_whose_records_it_holds() -> None:
     off = entry("off", via="server", serial="O1", disabled=True)
     found = sources([entry("server"), gate, door, off, entry("alone", serial="G1")])
     assert {name: dict(each.terminals) for name, each in found.items()} == {
-        "server": {"G1": gate, "D1": door},
+        "server": {"G1": gate, "D1": door, "O1": off},
         "alone": {"G1": entry("alone", serial="G1")},
     }
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attendance.errors import DeviceRefused, DeviceUnavailable, UnreadableAnswer
+from attendance.errors import DeviceRefused, DeviceUnavailable, Reason, UnreadableAnswer
 from attendance.event import RawEvent
 from attendance.registry import Device
 from attendance.settings import PushSettings
@@ -110,6 +110,15 @@ def test_a_punch_on_a_terminal_that_no_entry_names_counts_for_the_servers() -> N
     page = read((FIXTURES / "transactions.json").read_bytes(), {"BOCK000000002": DOOR})
     assert [event.device_id for event in page.events] == ["BIOTIME", "DOOR-2", "BIOTIME"]
     assert page.events[0].payload["terminal_sn"] == "BOCK000000001"
+
+
+def test_a_punch_on_a_disabled_terminal_is_nobody_elses() -> None:
+    off = DOOR.model_copy(update={"disabled": True})
+    page = read((FIXTURES / "transactions.json").read_bytes(), {"BOCK000000002": off})
+    assert [event.device_id for event in page.events] == ["BIOTIME", "BIOTIME"]
+    [rejected] = page.rejected
+    assert (rejected.index, rejected.reason) == (1, Reason.UNKNOWN_DEVICE)
+    assert "DOOR-2 is disabled" in rejected.message
 
 
 @pytest.mark.parametrize(
