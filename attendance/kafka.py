@@ -204,7 +204,7 @@ class Producer:
         return await task
 
     async def _send(self, records: Sequence[OutRecord]) -> Mapping[tuple[str, int], int]:
-        producer = await self._started()
+        producer = self._producer or await self._started()
         try:
             acknowledgements: list[asyncio.Future[RecordMetadata]] = []
             for (topic, partition), members in (await _by_partition(producer, records)).items():

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -30,6 +31,9 @@ _ENCODED: Final = re.compile(rb"(?<![A-Za-z0-9+/=_\\%\r\n-])[A-Za-z0-9+/=_\\%\r\
 _BEGINNING: Final = re.compile(rb"(?:/9j/|iVBORw0KGg|[fF]{2}[dD]8[fF]{2}|89504[eE]47)[A-Za-z0-9+/=_\\%\r\n-]{16,}")
 # A JPEG holds others within it, so the end marker is no end. A part of a multipart body ends with the next boundary.
 _IMAGE: Final = re.compile(rb"(?:\xff\xd8\xff|\x89PNG\r\n).*?(?=\r\n--|\Z)", re.DOTALL)
+
+
+_way_in: Final = attrgetter("site", "source.adapter", "source.transport")
 
 
 def redact(data: bytes) -> bytes:
@@ -106,9 +110,7 @@ class Publisher:
         if waiting and waiting + size > self._max_in_flight:
             raise Overloaded(f"{waiting} bytes wait for Kafka's acknowledgement")
         await self._send(records)
-        for (site, adapter, transport), count in Counter(
-            (event.site, event.source.adapter, event.source.transport) for event in events
-        ).items():
+        for (site, adapter, transport), count in Counter(map(_way_in, events)).items():
             self._metrics.count(
                 "punchstream_events_received_total", count, site=site, adapter=adapter, transport=transport
             )

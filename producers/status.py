@@ -105,12 +105,14 @@ def newest(events: Iterable[RawEvent], before: datetime | None) -> datetime | No
 
     A device's clock may be ahead, or not to be read; then it is when the punch arrived.
     """
-    made = (min(event.event_time or event.received_at, event.received_at) for event in events)
-    last = max(made, default=None)
-    if last is None:
-        return before
-    last = last.replace(microsecond=0)
-    return last if before is None else max(last, before)
+    last = before
+    for event in events:
+        made = event.event_time
+        if made is None or made > event.received_at:
+            made = event.received_at.replace(microsecond=0)
+        if last is None or made > last:
+            last = made
+    return last
 
 
 def heartbeat(device_id: str, heard_at: datetime, heard: Heard) -> DeviceStatus:

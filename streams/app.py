@@ -13,7 +13,6 @@ Faust keeps the consumer group. What it would lose records with is not used:
 """
 
 import asyncio
-import gc
 import os
 import tempfile
 from collections import defaultdict
@@ -45,7 +44,6 @@ log = structlog.get_logger(__name__)
 
 EXIT_FAULT: Final = 70  # EX_SOFTWARE
 HANDED_OVER: Final = 2  # chunks between Faust and the agent; what waits for its step is bounded by records
-YOUNG_OBJECTS: Final = 50_000  # between two looks for garbage
 
 
 def end_process() -> None:
@@ -255,9 +253,6 @@ def run(app: faust.App, kafka: KafkaSettings) -> NoReturn:
         SystemExit: always, with the exit status.
     """
     uvloop.install()
-    # What a step makes lives for as long as the step and is no garbage, and Python's defaults would have it looked
-    # through again and again: that took as long as all the rest.
-    gc.set_threshold(YOUNG_OBJECTS)
     # Faust ends where it does not find Kafka at the start.
     asyncio.run(clients.until_there(kafka, kafka.topics["raw"], f"{kafka.topic_prefix}-stream"))
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False)
