@@ -508,19 +508,22 @@ async def read(
     consumer = create_consumer(settings, topic, client_id=client_id)
     try:
         partitions = await _begin(consumer, topic)
-        ends = await consumer.end_offsets(partitions)
+        others = [tp for tp in partitions if begin is not None and tp.partition not in begin]
+        # Somebody may go on writing to them.
+        consumer.pause(*others)
+        ends = await consumer.end_offsets(set(partitions) - set(others))
         if since is not None:
-            times = dict.fromkeys(partitions, int(since.timestamp() * 1000))
+            times = dict.fromkeys(ends, int(since.timestamp() * 1000))
             for tp, found in (await consumer.offsets_for_times(times)).items():
                 consumer.seek(tp, ends[tp] if found is None else found.offset)
-        if begin is not None:
-            for tp, end in ends.items():
-                offset = begin.get(tp.partition, end)
-                if offset is not None:
-                    # Never beyond the end: from there a consumer goes back to the earliest record.
-                    consumer.seek(tp, min(offset, end))
+        for tp, end in ends.items():
+            offset = begin[tp.partition] if begin is not None else None
+            if offset is not None:
+                # Never beyond the end: from there a consumer goes back to the earliest record.
+                consumer.seek(tp, min(offset, end))
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):
-            for batch in (await consumer.getmany(timeout_ms=500)).values():
+            # By name, for what was fetched before the others were paused is still there.
+            for batch in (await consumer.getmany(*ends, timeout_ms=500)).values():
                 yield batch
     except KafkaError as error:
         raise _unavailable(settings, error) from error

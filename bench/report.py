@@ -1,6 +1,7 @@
 """`python -m bench.report`: the performance page, from the result files, to standard output."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -34,6 +35,7 @@ SECTIONS: Final[dict[str, tuple[str, dict[str, str]]]] = {
             "repeats": "Nothing but repeats: a terminal sends its whole memory again. The plain loop decodes and drops;"
             " Punchstream writes to `dropped` which punch was kept.",
             "workers": "Several processes on 4 partitions; CPU time and memory are those of all.",
+            "plain_workers": "The same of the plain loop: what processes that share nothing cost one another here.",
             "partitions": "One process on more partitions.",
             "devices": "Fleets of different sizes, 1,000 users.",
             "growth": "One process that goes on: each line is the last piece of the events so far.",
@@ -132,6 +134,14 @@ def targets(tables: Tables) -> Iterator[str]:
         yield f"| {target.what} | {target.wanted} | {target.told.format(figure)} | {told} |"
 
 
+def answers(tables: Tables) -> Iterator[str]:
+    """What holds back the targets that are not met."""
+    for target in TARGETS:
+        with suppress(LookupError):
+            if target.answer is not None and not target.met(target.figure(tables)):
+                yield f"- *{target.what}*: {target.answer(tables)}"
+
+
 def section(part: str, saved: dict[str, Any]) -> Iterator[str]:
     """The tables of a part, each with the command that made it."""
     title, texts = SECTIONS[part]
@@ -157,6 +167,8 @@ def page(tables: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield f"Versions: {', '.join(f'{name} {number}' for name, number in latest['versions'].items())}.\n"
     yield "## Targets\n"
     yield from targets(tables)
+    yield ""
+    yield from answers(tables)
     yield ""
     for part in SECTIONS:
         if part in tables:

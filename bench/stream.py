@@ -82,6 +82,15 @@ async def workers(kafka: Cluster, arguments: argparse.Namespace) -> list[Row]:
     return await _scaled(arguments, "workers", (1, 2, 4), lambda n: _punchstream(kafka, arguments, workers=n))
 
 
+async def plain_workers(kafka: Cluster, arguments: argparse.Namespace) -> list[Row]:
+    """The same of the plain loop: what processes that share nothing cost one another on this machine."""
+
+    def run(count: int) -> Awaitable[Run]:
+        return half_repeats(kafka, PLAIN, Workload(seed=arguments.seed), arguments.events, workers=count)
+
+    return await _scaled(arguments, "workers", (1, 2, 4), run)
+
+
 async def partitions(kafka: Cluster, arguments: argparse.Namespace) -> list[Row]:
     """One worker on more and more partitions."""
     return await _scaled(arguments, "partitions", (1, 4, 12), lambda n: _punchstream(kafka, arguments, partitions=n))
@@ -138,6 +147,7 @@ EXPERIMENTS: Final = {
     "compare": compare,
     "repeats": repeats,
     "workers": workers,
+    "plain_workers": plain_workers,
     "partitions": partitions,
     "devices": devices,
     "growth": growth,
