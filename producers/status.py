@@ -1,7 +1,7 @@
 """What may be claimed of a device's completeness. Every way in that hears of a device goes through here."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ class Statuses:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._known: dict[str, DeviceStatus] = {}
-        self._last_event: dict[str, datetime] = {}
+        self._last_event: dict[str, datetime | None] = {}
         self._unwritten: dict[str, DeviceStatus] = {}
 
     def apply(self, record: Record) -> None:
@@ -51,18 +51,18 @@ class Statuses:
         device_id, known = status.device_id, self._known.get(status.device_id)
         if known is None or known.heard_at < status.heard_at:
             self._known[device_id] = status
-        if status.last_event is not None:
-            self._last_event[device_id] = max(status.last_event, self._last_event.get(device_id, status.last_event))
+        ours = self._last_event.get(device_id)
+        if status.last_event is not None and (ours is None or ours < status.last_event):
+            self._last_event[device_id] = status.last_event
 
-    def punched(self, device_id: str, at: datetime, events: Iterable[RawEvent]) -> None:
+    def punched(self, device_id: str, at: datetime, events: Sequence[RawEvent]) -> None:
         """Take in that a device handed over punches, which Kafka has; `at` is the server's clock, UTC.
 
         A device that says nothing of itself is seen to live by them: `keep` writes that, now and then.
         """
-        last_event = newest(events, self._last_event.get(device_id))
-        if last_event is None:
+        if not events:
             return
-        self._last_event[device_id] = last_event
+        last_event = self._last_event[device_id] = newest(events, self._last_event.get(device_id))
         known = self._known.get(device_id) or DeviceStatus(device_id, datetime.min.replace(tzinfo=UTC))
         if at - known.heard_at >= ALIVE:
             # What it once said of itself stands.
