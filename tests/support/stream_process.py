@@ -12,14 +12,12 @@ from pathlib import Path
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError
-from aiokafka.structs import OffsetAndMetadata
 from msgspec.structs import replace
 
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter
 from attendance.event import RawEvent, Source
-from attendance.kafka import OutRecord, Producer, snapshot
+from attendance.kafka import OutRecord, Producer, create_consumer, snapshot
 from attendance.outcomes import Waiting
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
@@ -108,14 +106,6 @@ async def administrator(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClie
         await admin.close()
 
 
-async def group_offsets(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
-    while True:
-        try:
-            return dict(await admin.list_consumer_group_offsets(group))
-        except GroupCoordinatorNotAvailableError:  # a broker's first group: its topic of offsets is being made
-            await asyncio.sleep(0.1)
-
-
 class Stream:
     """The stream's topics, and its processes."""
 
@@ -170,9 +160,15 @@ class Stream:
         """The values of the raw records that the group's committed offsets have left behind."""
 
         async def committed() -> list[bytes | None]:
-            async with administrator(self.kafka) as admin:
-                offsets = await group_offsets(admin, self.kafka.group("stream"))
-            ends = {(tp.topic, tp.partition): at.offset for tp, at in offsets.items()}
+            # By a consumer that does not join: the embedded broker does not tell an administrator.
+            partitions = [TopicPartition(self.kafka.topics["raw"], number) for number in range(self.kafka.partitions)]
+            consumer = create_consumer(self.kafka, client_id="test", group=self.kafka.group("stream"))
+            await consumer.start()
+            try:
+                consumer.assign(partitions)
+                ends = {(tp.topic, tp.partition): await consumer.committed(tp) or 0 for tp in partitions}
+            finally:
+                await consumer.stop()
             records = await snapshot(self.kafka, self.kafka.topics["raw"], "test")
             return [record.value for record in records if record.offset < ends.get((record.topic, record.partition), 0)]
 
