@@ -6,10 +6,14 @@ from datetime import datetime
 from typing import Self
 
 import orjson
+import structlog
 
+from attendance.dead_letter import Record
 from attendance.errors import InvalidRecord, Reason
 from attendance.event import decode_object, text
 from attendance.times import format_milliseconds, format_seconds, parse_utc
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +80,17 @@ class DeviceStatus:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a device status: {error!r}") from error
+
+
+def told(record: Record) -> DeviceStatus | None:
+    """What a record of the device-status topic tells; None where it tells nothing, or cannot be read, which is logged.
+
+    A status only ever adds to what is known, so nobody has to stop for one that cannot be read.
+    """
+    if record.value is None:
+        return None
+    try:
+        return DeviceStatus.decode(record.value)
+    except InvalidRecord as error:
+        log.error("A device status cannot be read.", key=record.key, error=error.message)
+        return None

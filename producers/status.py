@@ -7,16 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, NoReturn
 
-import structlog
-
 from attendance.dead_letter import Record
-from attendance.device_status import DeviceStatus
-from attendance.errors import InvalidRecord, KafkaUnavailable
+from attendance.device_status import DeviceStatus, told
+from attendance.errors import KafkaUnavailable
 from attendance.event import RawEvent
 from producers.devices.base import Heard
 from producers.publisher import Publisher
-
-log = structlog.get_logger(__name__)
 
 UNTOLD_CLOCK: Final = timedelta(minutes=5)
 """How far behind the clock may be of a device that does not tell its time."""
@@ -41,12 +37,8 @@ class Statuses:
 
     def apply(self, record: Record) -> None:
         """Take in one record of the device-status topic. One that cannot be read is logged and ignored."""
-        if record.value is None:
-            return
-        try:
-            status = DeviceStatus.decode(record.value)
-        except InvalidRecord as error:
-            log.error("A device status cannot be read.", key=record.key, error=error.message)
+        status = told(record)
+        if status is None:
             return
         device_id, known = status.device_id, self._known.get(status.device_id)
         if known is None or known.heard_at < status.heard_at:

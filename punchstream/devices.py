@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 import yaml
 
-from attendance.device_status import DeviceStatus
+from attendance.device_status import DeviceStatus, told
 from attendance.errors import ConfigurationError, PunchstreamError
 from attendance.kafka import OutRecord, Producer, snapshot
 from attendance.registry import Device, Registry, hash_token, load
@@ -48,12 +48,9 @@ async def statuses(kafka: KafkaSettings, fleet: Iterable[Device]) -> list[dict[s
 
     Raises:
         KafkaUnavailable: Kafka does not answer, or the topic is missing.
-        InvalidRecord: something else than Punchstream wrote to the topic.
     """
     records = await snapshot(kafka, kafka.topics["device_status"], f"{kafka.topic_prefix}-devices")
-    newest = {
-        status.device_id: status for record in records if record.value for status in [DeviceStatus.decode(record.value)]
-    }
+    newest = {status.device_id: status for record in records if (status := told(record))}
     return [_row(device, newest.get(device.device_id)) for device in fleet]
 
 

@@ -21,7 +21,7 @@ import orjson
 import structlog
 
 from attendance.dead_letter import Record
-from attendance.device_status import DeviceStatus
+from attendance.device_status import told
 from attendance.erpnext import SHIFT_TYPE, ErpnextClient
 from attendance.errors import InvalidRecord, KafkaUnavailable, TargetRefused, TargetRejected, TargetUnavailable
 from attendance.event import RawEvent, is_replay
@@ -162,14 +162,9 @@ class Completeness:
             task.cancel()
 
     def _hear(self, record: Record) -> None:
-        if record.value is None:
-            return
-        try:
-            status = DeviceStatus.decode(record.value)
-        except InvalidRecord as error:
-            log.error("A device status cannot be read.", key=record.key, error=error.message)
-            return
-        self._proof(status.device_id).hear(status)
+        status = told(record)
+        if status is not None:
+            self._proof(status.device_id).hear(status)
 
     def _proof(self, device_id: str) -> Proof:
         return self._proofs.setdefault(device_id, Proof())

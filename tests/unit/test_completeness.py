@@ -237,12 +237,11 @@ def test_a_shift_that_erpnext_moves_by_the_clock_is_warned_of(bench: Bench) -> N
     assert any("Auto Update Last Sync" in sentence for sentence in bench.sentences())
 
 
-def test_a_status_that_cannot_be_read_is_said_and_changes_nothing(bench: Bench) -> None:
+def test_a_status_that_cannot_be_read_changes_nothing(bench: Bench) -> None:
     bench.hear("D3", 10)
     bench.stage._hear(SimpleNamespace(key=b"D3", value=b"{}"))  # type: ignore[arg-type]
     bench.stage._hear(SimpleNamespace(key=b"D3", value=None))  # type: ignore[arg-type]
     assert bench.look() == [("Night", "2026-03-02 17:50:00")]
-    assert bench.sentences().count("A device status cannot be read.") == 1
 
 
 def test_without_shifts_nothing_is_waited_for(bench: Bench) -> None:

@@ -7,9 +7,10 @@ from typing import cast
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from attendance.dead_letter import Record
-from attendance.device_status import DeviceStatus
+from attendance.device_status import DeviceStatus, told
 from attendance.errors import InvalidRecord
 from attendance.event import RawEvent, Source
 from producers.devices.base import Heard
@@ -68,6 +69,15 @@ def test_a_status_of_a_later_version_is_read_as_far_as_it_is_known() -> None:
 def test_what_is_no_status_is_refused(value: bytes | None) -> None:
     with pytest.raises(InvalidRecord):
         DeviceStatus.decode(value)
+
+
+def test_a_record_that_is_no_status_is_logged_and_tells_nothing() -> None:
+    status = DeviceStatus("D1", SECOND)
+    values = (None, b"[]", status.encode())
+    with capture_logs() as logs:
+        found = [told(record(value)) for value in values]
+    assert found == [None, None, status]
+    assert [(entry["log_level"], entry["key"]) for entry in logs] == [("error", b"D1")]
 
 
 def event(made: datetime | None) -> RawEvent:
