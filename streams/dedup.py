@@ -144,10 +144,10 @@ def remember(kept: bytes, entry: bytes, horizon: float) -> bytes:
         if kept.startswith(entry, at) or kept.startswith(mark, _place(kept, mark)):
             return kept
         kept = kept[:at] + entry + kept[at:]
-    oldest = _seconds(kept, -PUNCH_BYTES) - horizon
-    if _seconds(kept, 0) < oldest:
-        kept = kept[PUNCH_BYTES * _first_from(kept, oldest) :]
-    return kept
+    oldest, gone = _seconds(kept, -PUNCH_BYTES) - horizon, 0
+    while _seconds(kept, gone) < oldest:  # of a list that is as long as the horizon, each punch drives out one
+        gone += PUNCH_BYTES
+    return kept[gone:] if gone else kept
 
 
 def _place(kept: bytes, entry: bytes) -> int:
