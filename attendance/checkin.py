@@ -3,11 +3,10 @@
 from datetime import datetime
 from typing import Final, Literal
 
-import orjson
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from attendance.event import Instant, Text, cloudevents_headers, decode_as
+from attendance.event import Instant, Text, cloudevents_headers, decode_as, encode_json
 from attendance.times import format_seconds, to_wall_clock
 
 LogType = Literal["IN", "OUT", ""]
@@ -73,7 +72,7 @@ class Checkin(Struct, frozen=True):
         }
         if self.supersedes is not None:
             data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
-        return orjson.dumps(data)
+        return encode_json(data)
 
     @classmethod
     def decode(cls, value: bytes | None) -> "Checkin":

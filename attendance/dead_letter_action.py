@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self
 
-import orjson
-
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import decode_object, text
+from attendance.event import decode_object, encode_json, text
 from attendance.times import format_milliseconds, parse_utc
 
 Done = Literal["replayed", "discarded"]
@@ -62,7 +60,7 @@ class Action:
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
-        return orjson.dumps(
+        return encode_json(
             {
                 "action": self.action,
                 "at": format_milliseconds(self.at),

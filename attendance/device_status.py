@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
-import orjson
 import structlog
 
 from attendance.dead_letter import Record
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import decode_object, text
+from attendance.event import decode_object, encode_json, text
 from attendance.times import format_milliseconds, format_seconds, parse_utc
 
 log = structlog.get_logger(__name__)
@@ -45,7 +44,7 @@ class DeviceStatus:
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
-        return orjson.dumps(
+        return encode_json(
             {
                 "device_id": self.device_id,
                 "heard_at": format_milliseconds(self.heard_at),

@@ -129,7 +129,7 @@ class RawEvent(Struct, frozen=True):
             data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
         if self.clock_skew is not None:
             data["clock_skew"] = self.clock_skew
-        return _ENCODER.encode(data)
+        return encode_json(data)
 
     @classmethod
     def decode(cls, value: bytes | None) -> "RawEvent":
@@ -142,7 +142,6 @@ class RawEvent(Struct, frozen=True):
 
 
 _DECODER: Final = Decoder(RawEvent)
-_ENCODER: Final = Encoder()
 
 
 def event_id(device_id: str, device_user_id: str, when: str, event_type: str) -> str:
@@ -194,6 +193,14 @@ def decode_as(decoder: Decoder[_T], value: bytes | None, what: str, *times: str)
     except (MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not {what}: {error}") from error
     return decoded
+
+
+encode_json: Final = Encoder().encode
+"""A value as JSON in UTF-8, in bytes that take no more memory than they need.
+
+Those that `orjson.dumps` returns hold 4 KB or more each, however short they are, for as long as they are kept; and to
+fill memory by the page for what is soon let go takes longer than to write the JSON.
+"""
 
 
 def decode_object(value: bytes | None) -> dict[str, Any]:

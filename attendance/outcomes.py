@@ -7,12 +7,11 @@ could decode.
 from datetime import date
 from typing import Final, Literal
 
-import orjson
-from msgspec import Struct
-from msgspec.json import Decoder, Encoder
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
 
 from attendance.errors import Reason
-from attendance.event import Instant, RawEvent, Text, decode_as
+from attendance.event import Instant, RawEvent, Text, decode_as, encode_json
 from attendance.times import format_milliseconds, format_seconds
 
 DeliveryStatus = Literal["created", "already_there", "replaced"]
@@ -40,7 +39,7 @@ class Dropped(Struct, frozen=True):
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
-        return orjson.dumps(
+        return encode_json(
             {
                 "event_id": self.event_id,
                 "kept_event_id": self.kept_event_id,
@@ -80,9 +79,7 @@ class Waiting(Struct, frozen=True):
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
-        return orjson.dumps(
-            {"reason": self.reason, "employee": self.employee, "event": orjson.Fragment(self.event.encode())}
-        )
+        return encode_json({"reason": self.reason, "employee": self.employee, "event": Raw(self.event.encode())})
 
     @classmethod
     def decode(cls, value: bytes | None) -> "Waiting":
@@ -131,7 +128,7 @@ class Delivery(Struct, frozen=True):
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
-        return _ENCODER.encode(
+        return encode_json(
             {
                 "event_id": self.event_id,
                 "employee": self.employee,
@@ -158,4 +155,3 @@ class Delivery(Struct, frozen=True):
 _DROPPED: Final = Decoder(Dropped)
 _WAITING: Final = Decoder(Waiting)
 _DELIVERY: Final = Decoder(Delivery)
-_ENCODER: Final = Encoder()

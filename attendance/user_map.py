@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import decode_object, text
+from attendance.event import decode_object, encode_json, text
 
 log = structlog.get_logger(__name__)
 
@@ -59,11 +59,11 @@ class UserMapping:
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
-        return orjson.dumps({"employee": self.employee})
+        return encode_json({"employee": self.employee})
 
 
 def _user_key(scope: str, device_user_id: str, source: MapSource) -> bytes:
-    return orjson.dumps(["user", scope, device_user_id, source])
+    return encode_json(["user", scope, device_user_id, source])
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +79,11 @@ class Employee:
     @property
     def key(self) -> bytes:
         """The record key."""
-        return orjson.dumps(["employee", self.name])
+        return encode_json(["employee", self.name])
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
-        return orjson.dumps(
+        return encode_json(
             {
                 "status": self.status,
                 "relieving_date": self.relieving_date,

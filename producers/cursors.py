@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-import orjson
 import structlog
 
 from attendance.dead_letter import Record
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import decode_object, text
+from attendance.event import decode_object, encode_json, text
 from attendance.kafka import OutRecord, Producer
 from attendance.registry import Device
 from attendance.times import format_milliseconds, format_seconds, parse_utc
@@ -44,7 +43,7 @@ class SavedCursor:
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
-        return orjson.dumps(
+        return encode_json(
             {
                 "device_id": self.device_id,
                 "adapter": self.adapter,

@@ -18,6 +18,7 @@ import orjson
 import structlog
 
 from attendance.errors import KafkaUnavailable
+from attendance.event import encode_json
 from attendance.kafka import OutRecord
 from attendance.times import format_seconds, now
 from producers.devices.base import Command, Result
@@ -210,7 +211,7 @@ class Terminals:
             each.pop(key, None)
 
     def _record(self, key: list[str], value: object) -> OutRecord:
-        return OutRecord(self._topic, orjson.dumps(key), None if value is None else orjson.dumps(value))
+        return OutRecord(self._topic, encode_json(key), None if value is None else encode_json(value))
 
 
 def _age(order: Order) -> tuple[str, str]:
@@ -219,12 +220,12 @@ def _age(order: Order) -> tuple[str, str]:
 
 def order_record(topic: str, order: Order) -> OutRecord:
     """The record of a command."""
-    return OutRecord(topic, orjson.dumps(["command", order.device_id, order.id]), orjson.dumps(asdict(order)))
+    return OutRecord(topic, encode_json(["command", order.device_id, order.id]), encode_json(asdict(order)))
 
 
 def approved_record(topic: str, stranger: Stranger) -> OutRecord:
     """The record that removes a serial number, once an entry has it."""
-    return OutRecord(topic, orjson.dumps(["stranger", stranger.adapter, stranger.serial]), None)
+    return OutRecord(topic, encode_json(["stranger", stranger.adapter, stranger.serial]), None)
 
 
 def new_order(device_id: str, command: str) -> Order:

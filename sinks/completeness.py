@@ -24,7 +24,7 @@ from attendance.dead_letter import Record
 from attendance.device_status import told
 from attendance.erpnext import SHIFT_TYPE, ErpnextClient
 from attendance.errors import InvalidRecord, KafkaUnavailable, TargetRefused, TargetRejected, TargetUnavailable
-from attendance.event import RawEvent, is_replay
+from attendance.event import RawEvent, encode_json, is_replay
 from attendance.kafka import OutRecord, Producer, follow, read, snapshot, until_through
 from attendance.metrics import Metrics
 from attendance.registry import Registry
@@ -214,7 +214,7 @@ class Completeness:
             for device_id, of in self._partition_of.items()
             if of == partition and device_id in numbered
         }
-        value = orjson.dumps({"offset": self._offsets[partition], "devices": devices})
+        value = encode_json({"offset": self._offsets[partition], "devices": devices})
         return OutRecord(self._kafka.topics["sequences"], str(partition).encode(), value)
 
     def _report(

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
 
-import orjson
 import structlog
 
 from attendance.checkin import Checkin
 from attendance.dead_letter import DeadLetter, Record, is_sent_again
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import RawEvent, event_id, is_replay
+from attendance.event import RawEvent, encode_json, event_id, is_replay
 from attendance.kafka import MAX_VALUE_BYTES
 from attendance.outcomes import Dropped, Waiting
 from attendance.registry import Device
@@ -151,7 +150,7 @@ class Pipeline:
 
 def user_key(event: RawEvent) -> bytes:
     """The key of a device user in the memory."""
-    return orjson.dumps([event.device_id, event.device_user_id])
+    return encode_json([event.device_id, event.device_user_id])
 
 
 def _marks(event: RawEvent, known: bytes) -> list[bytes]:

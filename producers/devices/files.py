@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import charset_normalizer
-import orjson
 from pydantic import BaseModel, ValidationError
 
 from attendance.errors import ConfigurationError, InvalidRecord, UnreadableFile
+from attendance.event import encode_json
 from attendance.registry import Device
 from producers.devices.base import Rejected
 from producers.devices.punch import MAX_TEXT
@@ -119,4 +119,4 @@ def options(device: Device, model: type[AnyOptions]) -> AnyOptions:
 def rejected(line: int, error: InvalidRecord, cells: Sequence[object]) -> Rejected:
     """A row that can be no punch, without the cells that may hold a name: those with any letter."""
     kept = [cell[:MAX_TEXT] if isinstance(cell, str) and _NO_WORDS.fullmatch(cell) else None for cell in cells]
-    return Rejected(line - 1, error.reason, error.message, orjson.dumps(kept))
+    return Rejected(line - 1, error.reason, error.message, encode_json(kept))

@@ -9,9 +9,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Final
 
-import orjson
-
-from attendance.event import EventType, RawEvent, Source
+from attendance.event import EventType, RawEvent, Source, encode_json
 from attendance.registry import Device
 from attendance.times import read_device_time
 from producers.devices.base import Heard, Other
@@ -132,8 +130,8 @@ def first(record: Mapping[str, object], names: Collection[str]) -> object:
 def kept(record: object, payload: Collection[str]) -> bytes:
     """A record as JSON, reduced to the fields that may be kept."""
     if isinstance(record, Mapping):
-        return orjson.dumps(scalars(record, (*DEVICE_NAMES, *USER_NAMES, *TIME_NAMES, "eventType", *payload)))
-    return orjson.dumps(cut(record))
+        return encode_json(scalars(record, (*DEVICE_NAMES, *USER_NAMES, *TIME_NAMES, "eventType", *payload)))
+    return encode_json(cut(record))
 
 
 def _user(record: Mapping[str, object]) -> object:

@@ -23,7 +23,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import EventType, RawEvent, Source
+from attendance.event import EventType, RawEvent, Source, encode_json
 from attendance.registry import Device
 from attendance.times import read_device_time
 from producers.devices.base import MAX_EVENTS, Answer, Head, Heard, Other, Parsed, PushRequest, Rejected, Route, Sender
@@ -187,7 +187,7 @@ def payload_names(payload_fields: Collection[str]) -> tuple[str, ...]:
 
 def kept(fields: object, payload: Collection[str]) -> bytes:
     """What is kept of a record that becomes no event, as JSON."""
-    return orjson.dumps(scalars(fields, (*_KEPT, *payload)) if isinstance(fields, dict) else cut(fields))
+    return encode_json(scalars(fields, (*_KEPT, *payload)) if isinstance(fields, dict) else cut(fields))
 
 
 def read_record(

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import EventType, RawEvent, Source
+from attendance.event import EventType, RawEvent, Source, encode_json
 from attendance.registry import Device
 from attendance.times import read_device_time
 from producers.devices.base import (
@@ -137,7 +137,7 @@ class JsonV1:
 
     def _kept(self, entry: object) -> bytes:
         """What a dead letter keeps of a rejected event, as JSON: the allowed fields of an object, or a scalar."""
-        return orjson.dumps(scalars(entry, self._kept_fields) if isinstance(entry, dict) else cut(entry))
+        return encode_json(scalars(entry, self._kept_fields) if isinstance(entry, dict) else cut(entry))
 
 
 def _sender(devices: Mapping[str, Device], device_id: object) -> Device:

@@ -14,13 +14,12 @@ from secrets import token_hex
 from typing import Annotated, Any, Final, Literal, Protocol, Self
 
 import httpx
-import orjson
 import structlog
 from msgspec import structs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from attendance.errors import ConfigurationError, DeviceRefused, InvalidRecord, Reason, UnreadableAnswer
-from attendance.event import EventType, RawEvent, Scalar, Source
+from attendance.event import EventType, RawEvent, Scalar, Source, encode_json
 from attendance.registry import Device
 from attendance.times import (
     earliest_wall_clock,
@@ -589,12 +588,12 @@ class _Reader:
     def _kept(self, record: object) -> bytes:
         """What a dead letter keeps of a record: the fields that the entry names."""
         if not isinstance(record, Mapping):
-            return orjson.dumps(cut(record))
+            return encode_json(cut(record))
         kept: dict[str, Scalar] = {}
         for path in self._paths:
             with suppress(InvalidRecord):
                 kept[path] = cut(dig(record, path))
-        return orjson.dumps(kept | scalars(record, self._payload))
+        return encode_json(kept | scalars(record, self._payload))
 
 
 def dig(said: object, path: str) -> object:

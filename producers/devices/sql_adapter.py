@@ -10,11 +10,10 @@ from secrets import token_hex
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar
 
-import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from attendance.errors import DeviceRefused, InvalidRecord, UnreadableAnswer
-from attendance.event import EventType, RawEvent, Source
+from attendance.event import EventType, RawEvent, Source, encode_json
 from attendance.registry import Device
 from attendance.times import format_seconds, parse_utc
 from producers.devices.base import Cursor, Fetch, Page, Rejected, Tools, terminal_of
@@ -171,7 +170,7 @@ class SqlAdapter(ABC):
                     payload=scalars(row, (columns.terminal, *columns.payload)),
                 )
             except InvalidRecord as error:
-                kept = orjson.dumps(scalars(row, columns.kept))
+                kept = encode_json(scalars(row, columns.kept))
                 rejected.append(Rejected(line, error.reason, error.message, kept))
             else:
                 events.append(event)

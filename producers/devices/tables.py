@@ -11,12 +11,11 @@ from datetime import date, datetime, time, timedelta
 from itertools import islice
 from typing import Annotated, Final, Literal, cast
 
-import orjson
 from msgspec.structs import replace
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from attendance.errors import ConfigurationError, InvalidRecord, Reason, UnreadableFile
-from attendance.event import EventType, RawEvent, Source
+from attendance.event import EventType, RawEvent, Source, encode_json
 from attendance.registry import Device
 from producers.devices import zkteco_states
 from producers.devices.base import Rejected, Row, terminal_of
@@ -280,8 +279,8 @@ class Table:
     def _kept(self, cells: Cells) -> bytes:
         """What a dead letter keeps: no cell of a column that is not known, which may hold a name."""
         if not fits(cells, self.header.width):
-            return orjson.dumps({"columns": len(cells)})
-        return orjson.dumps({held: cut(_text(cell(cells, place))) for held, place in self.header.places.items()})
+            return encode_json({"columns": len(cells)})
+        return encode_json({held: cut(_text(cell(cells, place))) for held, place in self.header.places.items()})
 
     def _is_header_again(self, cells: Cells) -> bool:
         """Whether a row is the header once more, as where several exports stand in one file."""

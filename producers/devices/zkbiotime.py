@@ -18,7 +18,7 @@ import httpx
 import orjson
 
 from attendance.errors import DeviceRefused, InvalidRecord, UnreadableAnswer
-from attendance.event import RawEvent, Source
+from attendance.event import RawEvent, Source, encode_json
 from attendance.registry import Device
 from attendance.times import earliest_wall_clock
 from producers.devices import zkteco_states
@@ -163,7 +163,7 @@ class ZkBioTime:
                 )
             except InvalidRecord as error:
                 kept = scalars(row, (*_KEPT, *self._payload)) if isinstance(row, dict) else cut(row)
-                rejected.append(Rejected(index, error.reason, error.message, orjson.dumps(kept)))
+                rejected.append(Rejected(index, error.reason, error.message, encode_json(kept)))
             else:
                 events.append(event)
         return Page(cursor, events, rejected)

@@ -13,10 +13,8 @@ from hashlib import sha256
 from secrets import token_hex
 from typing import Final
 
-import orjson
-
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import EventType, RawEvent, Source
+from attendance.event import EventType, RawEvent, Source, encode_json
 from attendance.registry import Device
 from attendance.times import zone
 from producers.devices.base import (
@@ -284,7 +282,7 @@ def _access(line: str, device: Device, received_at: datetime, source: Source) ->
     pin, index = fields.get("pin", ""), fields.get("index", "")
     if pin in ("", "0") or int(event) not in _LET_IN:
         kept = {name: fields[name][:MAX_TEXT] for name in ("time", "event", "eventaddr", "index") if name in fields}
-        return Other(_kind(int(event)), orjson.dumps(kept))
+        return Other(_kind(int(event)), encode_json(kept))
     names = ("event", "eventaddr", "inoutstatus", "verifytype", "eventtype", "inoutstate", "verified", "time_second")
     return punch(
         device,
@@ -323,7 +321,7 @@ def _kind(event: int) -> str:
 def _counted(kind: str, table: str, lines: Sequence[str]) -> _Found:
     """That lines of these kinds came, and nothing of what is in them."""
     counts = Counter(re.split(r"[\s=]", line, maxsplit=1)[0][:16] for line in lines)
-    return _Found(others=[Other(kind, orjson.dumps({"table": table[:MAX_TEXT], "lines": counts}))] if lines else [])
+    return _Found(others=[Other(kind, encode_json({"table": table[:MAX_TEXT], "lines": counts}))] if lines else [])
 
 
 def _parsed(device: Device, answer: str, found: _Found, marks: Mapping[str, str] | None = None) -> Parsed:

@@ -21,7 +21,7 @@ import orjson
 import structlog
 
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, InvalidRecord, UnreadableAnswer
-from attendance.event import RawEvent, Source
+from attendance.event import RawEvent, Source, encode_json
 from attendance.registry import Device
 from attendance.times import from_wall_clock, read_device_time
 from producers.devices import zkteco_states
@@ -114,7 +114,7 @@ class ZktecoTcp:
                 try:
                     events.append(self._event(wanted, record, Source("pull", self.name, self.version, batch_id, index)))
                 except InvalidRecord as error:
-                    kept = orjson.dumps({"record": records.raw(index).hex()})
+                    kept = encode_json({"record": records.raw(index).hex()})
                     rejected.append(Rejected(index, error.reason, error.message, kept))
             if not (events or rejected or last):
                 continue
