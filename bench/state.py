@@ -82,7 +82,7 @@ async def recovery(topics: TopicSet, stream: Subject, workload: Workload, known:
 async def main() -> None:
     """Measure few punches and many with each store, and write `bench/results/state.json`."""
     parser = argparse.ArgumentParser(prog="python -m bench.state", description=__doc__)
-    parser.add_argument("--punches", type=int, default=1_000_000, help=f"to remember, beside {FEW} (%(default)s)")
+    parser.add_argument("--punches", type=int, default=5_000_000, help=f"to remember, beside {FEW} (%(default)s)")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=STORES)
     parser.add_argument("--seed", type=int, default=1, help="of the punches (%(default)s)")
     arguments = parser.parse_args()

@@ -12,10 +12,12 @@ from bench.events import Workload
 from bench.measure import spread
 from bench.rebalance import rebalance
 from bench.results import Row, save
-from bench.runs import WARM_UP, Run, bench
+from bench.runs import WARM_UP, Bench, Run, bench
 from bench.subjects import BYTEWAX, FAUST, PLAIN, PUNCHSTREAM, QUIX, Subject
 
 FIRST: Final = WARM_UP // 2  # the warm-up took the punches before it
+WORKERS: Final = (1, 2, 4)
+GROWTH_PIECE: Final = 1_000_000  # that fill a topic while the process is paused: less than its session timeout
 console = Console()
 
 
@@ -79,16 +81,20 @@ async def repeats(kafka: Cluster, arguments: argparse.Namespace) -> list[Row]:
 
 async def workers(kafka: Cluster, arguments: argparse.Namespace) -> list[Row]:
     """One to four workers on four partitions; the CPU time is that of all."""
-    return await _scaled(arguments, "workers", (1, 2, 4), lambda n: _punchstream(kafka, arguments, workers=n))
+    return await _shared(kafka, arguments, PUNCHSTREAM)
 
 
 async def plain_workers(kafka: Cluster, arguments: argparse.Namespace) -> list[Row]:
     """The same of the plain loop: what processes that share nothing cost one another on this machine."""
+    return await _shared(kafka, arguments, PLAIN)
 
-    def run(count: int) -> Awaitable[Run]:
-        return half_repeats(kafka, PLAIN, Workload(seed=arguments.seed), arguments.events, workers=count)
 
-    return await _scaled(arguments, "workers", (1, 2, 4), run)
+async def _shared(kafka: Cluster, arguments: argparse.Namespace, subject: Subject) -> list[Row]:
+    # So many that the share of each of four is a run by itself.
+    workload, events = Workload(seed=arguments.seed), arguments.events * max(WORKERS)
+    return await _scaled(
+        arguments, "workers", WORKERS, lambda n: half_repeats(kafka, subject, workload, events, workers=n)
+    )
 
 
 async def partitions(kafka: Cluster, arguments: argparse.Namespace) -> list[Row]:
@@ -115,28 +121,55 @@ async def _scaled(
 
 
 async def _punchstream(
-    kafka: Cluster, arguments: argparse.Namespace, *, devices: int = 100, workers: int = 1, partitions: int = 4
+    kafka: Cluster, arguments: argparse.Namespace, *, devices: int = 100, partitions: int = 4
 ) -> Run:
     workload = Workload(devices=devices, seed=arguments.seed)
-    return await half_repeats(kafka, PUNCHSTREAM, workload, arguments.events, workers=workers, partitions=partitions)
+    return await half_repeats(kafka, PUNCHSTREAM, workload, arguments.events, partitions=partitions)
+
+
+class Feed:
+    """A running process and how much of the workload it was given."""
+
+    def __init__(self, running: Bench, workload: Workload) -> None:
+        self.given = 0
+        self._running = running
+        self._workload = workload
+
+    async def give(self, events: int) -> Run:
+        """Have it work off so many more events, half of them repeats."""
+        run = await self._running.work_off(self._workload.half_repeats(FIRST + self.given // 2, events), events // 2)
+        self.given += events
+        return run
 
 
 async def growth(kafka: Cluster, arguments: argparse.Namespace) -> list[Row]:
-    """One process that goes on and on, measured piece by piece."""
-    workload, piece = Workload(seed=arguments.seed), max(arguments.growth // 10, 1000)
+    """One process that goes on and on; on its way it takes turns with ones that have seen a hundredth of it all.
+
+    In turns, because the machine is not as fast at the end as it was at the start.
+    """
+    workload, few = Workload(seed=arguments.seed), arguments.growth // 100
     rows: list[Row] = []
     async with bench(kafka, PUNCHSTREAM, workload) as running:
-        first = FIRST
-        while len(rows) < arguments.growth // piece:
-            run = await running.work_off(workload.half_repeats(first, piece), piece // 2)
-            first += piece // 2
+        grown = Feed(running, workload)
+        for events_before in (few, few * 3, few * 10, few * 30, few * 100):
+            while grown.given < events_before:
+                await grown.give(min(GROWTH_PIECE, events_before - grown.given))
+            async with bench(kafka, PUNCHSTREAM, workload) as beginning:
+                young = Feed(beginning, workload)
+                await young.give(few)
+                turns = [
+                    (await grown.give(arguments.events), await young.give(arguments.events))
+                    for _ in range(arguments.repetitions)
+                ]
+            runs = [run for run, _ in turns]
             rows.append(
                 {
-                    "events so far": (len(rows) + 1) * piece,
-                    "CPU µs/event": run.cpu_microseconds,
-                    "ratio": run.cpu_microseconds / (rows[0]["CPU µs/event"] if rows else run.cpu_microseconds),
-                    "events/s": run.per_second,
-                    "RSS MB": run.resident / 1e6,
+                    "events before": events_before,
+                    "CPU µs/event": spread([run.cpu_microseconds for run in runs]),
+                    "CPU µs/event, young": spread([run.cpu_microseconds for _, run in turns]),
+                    "ratio": spread([run.cpu_microseconds / other.cpu_microseconds for run, other in turns]),
+                    "events/s": spread([run.per_second for run in runs]),
+                    "RSS MB": runs[-1].resident / 1e6,
                 }
             )
             console.print(f"  growth: {rows[-1]}")
@@ -159,7 +192,9 @@ async def main() -> None:
     """Run what is asked for, and write `bench/results/stream.json`."""
     parser = argparse.ArgumentParser(prog="python -m bench.stream", description=__doc__)
     parser.add_argument("--events", type=int, default=100_000, help="in each run (%(default)s)")
-    parser.add_argument("--growth", type=int, default=1_000_000, help="events in all of `growth` (%(default)s)")
+    parser.add_argument(
+        "--growth", type=int, default=10_000_000, help="events of `growth` before its last turns (%(default)s)"
+    )
     parser.add_argument("--repetitions", type=int, default=3, help="of each run (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the events (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))

@@ -37,7 +37,8 @@ def throughput(stream: dict[str, Any]) -> Figure:
 def growth(stream: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(8, 3), layout="constrained")
     for axes, y in zip(figure.subplots(1, 2), ("CPU µs/event", "RSS MB"), strict=True):
-        line(axes, stream["growth"]["rows"], "events so far", y)
+        line(axes, stream["growth"]["rows"], "events before", y)
+        axes.set_xscale("log")
         axes.set_ylim(bottom=0)
     return figure
 
