@@ -1,5 +1,6 @@
 """Every raw record gets exactly one outcome, by the design's rules."""
 
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -18,7 +19,7 @@ from attendance.outcomes import Dropped, Waiting
 from attendance.registry import Device
 from attendance.user_map import Employee, UserMap, UserMapping
 from streams.dedup import remember
-from streams.pipeline import Outcome, Pipeline, Rules
+from streams.pipeline import Outcome, Pipeline, Rules, user_key
 from streams.store import StoreFailed
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -463,3 +464,19 @@ def test_a_memory_that_cannot_be_read_says_nothing_about_a_record() -> None:
 
     with pytest.raises(StoreFailed):
         Pipeline(RULES, known(), lambda _: None).decide([Record(EVENT.encode(), 0)], Broken(), NOW)
+
+
+def test_the_key_of_a_device_user_is_what_logs_of_the_memory_hold() -> None:
+    event = replace(EVENT, device_id='B\u00fcro "1"', device_user_id="7\t/\\")
+    assert user_key(event) == '["B\u00fcro \\"1\\"","7\\t/\\\\"]'.encode()
+
+
+def test_the_key_of_a_device_user_takes_no_more_memory_than_it_needs() -> None:
+    events = [replace(EVENT, device_user_id=str(number)) for number in range(100)]
+    tracemalloc.start()
+    try:
+        keys = [user_key(event) for event in events]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < len(keys) * 200
