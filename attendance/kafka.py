@@ -46,6 +46,10 @@ _T = TypeVar("_T")
 # asks the same broker until its metadata are this old; by default that is five minutes.
 METADATA_MAX_AGE_MS: Final = 10_000
 
+# How long a broker holds a fetch that finds nothing. aiokafka asks it for nothing else meanwhile, not for a partition
+# either that is behind. The embedded broker answers only when half of this is over, whatever it has.
+FETCH_MAX_WAIT_MS: Final = 100
+
 
 class OutRecord(NamedTuple):
     """A record to be sent. `partition` None leaves the choice to `partition_key`, and that None to the key."""
@@ -133,8 +137,7 @@ def create_consumer(
         session_timeout_ms=round(settings.session_timeout * 1000),
         heartbeat_interval_ms=round(settings.heartbeat_interval * 1000),
         metadata_max_age_ms=METADATA_MAX_AGE_MS,
-        # The embedded broker answers a fetch only when half of this is over.
-        fetch_max_wait_ms=100,
+        fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
         **options,
     )
 

@@ -1,11 +1,15 @@
-"""What Faust throws away at a rebalance is fetched again, also where nothing was ever committed."""
+"""What Faust throws away at a rebalance is fetched again, also where nothing was ever committed; no fetch is long."""
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
 
+import pytest
+from aiokafka import AIOKafkaConsumer
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from attendance.kafka import FETCH_MAX_WAIT_MS
 from streams.transport import Consumer
 
 COMMITTED, NEVER, BEGUN = TP("raw", 0), TP("raw", 1), TP("raw", 2)
@@ -57,3 +61,18 @@ def test_an_offset_whose_commit_failed_is_not_gone_by() -> None:
         return [consumer._committed_offset[COMMITTED], consumer._committed_offset[NEVER]]
 
     assert asyncio.run(rebalance()) == [36, None]
+
+
+def test_a_partition_that_is_behind_waits_for_no_long_fetch_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def waits() -> list[int]:
+        theirs = AIOKafkaConsumer(fetch_max_wait_ms=1500)
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_create_worker_consumer", lambda *_: theirs)
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "__init__", lambda *_, **__: None)
+        before: int = theirs._fetch_max_wait_ms
+        consumer = consumer_on(Thread({}, {}))
+        consumer.loop = consumer.beacon = None
+        ours = consumer._new_consumer_thread()._create_worker_consumer(consumer)
+        await ours.stop()
+        return [before, ours._fetch_max_wait_ms]
+
+    assert asyncio.run(waits()) == [1500, FETCH_MAX_WAIT_MS]
