@@ -1,4 +1,4 @@
-"""Faust's Kafka transport, handing over records by the chunk, with three losses and two standstills closed.
+"""Faust's Kafka transport, handing over records by the chunk, with three losses and three standstills closed.
 
 Faust takes some 300 microseconds of CPU for each message that it carries from the fetcher to an agent. Here a message
 is a chunk: what one fetch brought from one partition. Its value is the list of records, its offset that of the last.
@@ -10,10 +10,11 @@ throws away what it did not ask for. And a worker that keeps a partition over a 
 hears of the new assignment; Faust throws that away as of an older generation. A partition without a committed offset is
 not sought back in any of these cases, and the next commit passes over the records.
 
-And two standstills. aiokafka asks each broker one thing at a time, and Faust has it wait 1.5 s for partitions that have
-nothing new, while the next records of one that is behind are there. And Faust fetches past the call in which aiokafka
-says that it cannot be a member of the group any more, because it is not permitted, or because its coordination failed
-when the cluster had only begun: nobody would ever know.
+And three standstills. aiokafka asks each broker one thing at a time, and Faust has it wait 1.5 s for partitions that
+have nothing new, while the next records of one that is behind are there. Faust takes a partition from the active ones
+while the agent's queue is full, and where that leaves none it sleeps for a second, although the queue is empty long
+before. And it fetches past the call in which aiokafka says that it cannot be a member of the group any more, because it
+is not permitted, or because its coordination failed when the cluster had only begun: nobody would ever know.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -68,6 +69,12 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     async def _raise_error_of_membership(self) -> None:
         # In the thread whose futures these are.
         self._thread._ensure_consumer()._coordinator.check_errors()  # noqa: SLF001 - aiokafka's own callers do so
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Nothing: the conductor waits for room in a full queue, and the fetcher for the conductor."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """Nothing: the partition is active as before."""
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         """Hold these partitions back until the flow is resumed."""

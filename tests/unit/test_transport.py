@@ -1,15 +1,20 @@
-"""What Faust throws away at a rebalance is fetched again, also where nothing was ever committed; no fetch is long."""
+"""What Faust throws away at a rebalance is fetched again, also where nothing was ever committed; and nothing waits
+longer than it must."""
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from attendance.kafka import FETCH_MAX_WAIT_MS
+from streams.app import HANDED_OVER
 from streams.transport import Consumer
 
 COMMITTED, NEVER, BEGUN = TP("raw", 0), TP("raw", 1), TP("raw", 2)
@@ -76,3 +81,22 @@ def test_a_partition_that_is_behind_waits_for_no_long_fetch_of_the_others(monkey
         return [before, ours._fetch_max_wait_ms]
 
     assert asyncio.run(waits()) == [1500, FETCH_MAX_WAIT_MS]
+
+
+def test_a_partition_whose_queue_is_full_stays_active() -> None:
+    async def active() -> tuple[set[TP], set[TP]]:
+        actives = []
+        for kind in (driver.Consumer, Consumer):
+            consumer = object.__new__(kind)
+            consumer.app = SimpleNamespace(in_recovery=False)
+            consumer._active_partitions = {NEVER}
+            consumer._buffered_partitions = set()
+            flow = FlowControlEvent(initially_suspended=False)
+            queue = ThrowableQueue(maxsize=HANDED_OVER, flow_control=flow)
+            full, drop = partial(consumer.on_buffer_full, NEVER), partial(consumer.on_buffer_drop, NEVER)
+            for chunk in range(HANDED_OVER):
+                queue.put_nowait_enhanced(chunk, on_pressure_high=full, on_pressure_drop=drop)
+            actives.append(consumer._active_partitions)
+        return actives[0], actives[1]
+
+    assert asyncio.run(active()) == (set(), {NEVER})
