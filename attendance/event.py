@@ -175,7 +175,7 @@ def position(headers: Sequence[tuple[str, bytes]], name: str) -> tuple[int, int]
 
 def is_replay(headers: Sequence[tuple[str, bytes]] | None) -> bool:
     """Whether a raw record with these headers is a copy."""
-    return any(name == REPLAY_OF for name, _ in headers or ())
+    return REPLAY_OF in dict(headers or ())
 
 
 def decode_as(decoder: Decoder[_T], value: bytes | None, what: str, *times: str) -> _T:

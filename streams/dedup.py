@@ -12,7 +12,6 @@ comes first, so that a log of both can be read in any order.
 """
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
 from struct import Struct
@@ -85,8 +84,7 @@ class Verdict(Enum):
     """A record whose punch was kept, and superseded since."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """A verdict; `kept` is the punch that a duplicate or a repeat repeats, and a superseded one itself."""
 
     verdict: Verdict
