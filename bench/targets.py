@@ -98,14 +98,6 @@ def _beside(peer: str, divisor: float) -> Callable[[Tables], str]:
     return tell
 
 
-def _of_the_allocator(tables: Tables) -> str:
-    recovered = _last("state", "memory", "bytes a punch after recovery")(tables)
-    return (
-        f"what is remembered takes {recovered:.0f} bytes, as after recovery. The lists grow by each punch while it is"
-        " processed, and the rest is what the allocator cannot give back of their old places."
-    )
-
-
 def _plain_workers(count: int) -> Callable[[Tables], str]:
     def tell(tables: Tables) -> str:
         ratio = _at("stream", "plain_workers", "workers", count, "ratio")(tables)
@@ -209,8 +201,7 @@ TARGETS: Final = (
         "≤ 64 bytes",
         _last("state", "memory", "bytes a punch after processing"),
         at_most(64),
-        "{:.1f} bytes",
-        answer=_of_the_allocator,
+        "{:.0f} bytes",
     ),
     Target(
         "memory for each remembered punch, after recovery",
