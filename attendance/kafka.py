@@ -188,23 +188,29 @@ class Producer:
         """
         if not records:
             return {}
-        task = asyncio.create_task(self._send(records))
+        loop = asyncio.get_running_loop()
+        # Cancelling an idempotent send would tear its sequence; so a late one is left to finish by itself, and what is
+        # waited for is another future. `asyncio.wait` does the same, and takes as long as the rest of this.
+        task = loop.create_task(self._send(records))
+        over: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(self._settings.request_timeout, _set, over)
         size = sum(record.size for record in records)
         self.in_flight_bytes += size
         self._sending.add(task)
 
         def finished(done: asyncio.Task[Mapping[tuple[str, int], int]]) -> None:
+            timer.cancel()
             self.in_flight_bytes -= size
             self._sending.discard(done)
             if not done.cancelled():
                 done.exception()  # seen here, so that asyncio does not report it for a caller that gave up
+            _set(over)
 
         task.add_done_callback(finished)
-        # Cancelling an idempotent send would tear its sequence; so a late one is left to finish by itself.
-        done, _ = await asyncio.wait({task}, timeout=self._settings.request_timeout)
-        if not done:
+        await over
+        if not task.done():
             raise KafkaUnavailable(f"no acknowledgement within {self._settings.request_timeout:g} s")
-        return await task
+        return task.result()
 
     async def _send(self, records: Sequence[OutRecord]) -> Mapping[tuple[str, int], int]:
         producer = self._producer or await self._started()
@@ -256,6 +262,11 @@ class Producer:
             await _stop_quietly(producer)
         for task in self._sending:
             task.cancel()
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 async def _first_offsets(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 
@@ -111,6 +111,7 @@ class Metrics:
             name: metric.kind(name, metric.meaning, metric.labels, registry=self._registry)
             for name, metric in TABLE.items()
         }
+        self._labelled: dict[tuple[object, ...], Any] = {}
 
     def count(self, name: Name, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
@@ -127,6 +128,7 @@ class Metrics:
     def forget(self, name: Name, **labels: str) -> None:
         """Show the metric with these labels no longer."""
         self._metrics[name].remove(*(labels[label] for label in TABLE[name].labels))
+        self._labelled.clear()
 
     def observe(self, name: Name, seconds: float, **labels: str) -> None:
         """Add a duration to a histogram."""
@@ -142,7 +144,12 @@ class Metrics:
             start_http_server(port, host, self._registry)
 
     def _of(self, name: Name, kind: type[_Kind], labels: dict[str, str]) -> _Kind:
-        metric = self._metrics[name]
+        # The library's own way to the labels takes as long as to write the event that is counted.
+        key = (name, *labels.items())
+        metric = self._labelled.get(key)
+        if metric is None:
+            metric = self._metrics[name].labels(**labels) if labels else self._metrics[name]
+            self._labelled[key] = metric
         if not isinstance(metric, kind):
             raise TypeError(f"{name} is a {type(metric).__name__}, not a {kind.__name__}")
-        return metric.labels(**labels) if labels else metric
+        return metric

@@ -150,9 +150,9 @@ def merged(rows: Sequence[Row]) -> Row:
 async def main() -> None:
     """Run both sizes and both protocols, and write `bench/results/push.json`."""
     parser = argparse.ArgumentParser(prog="python -m bench.push", description=__doc__)
-    parser.add_argument("--requests", type=int, default=10_000, help="of one event, in each run (%(default)s)")
+    parser.add_argument("--requests", type=int, default=20_000, help="of one event, in each run (%(default)s)")
     parser.add_argument("--batches", type=int, default=200, help="requests of 500 events, in each run (%(default)s)")
-    parser.add_argument("--repetitions", type=int, default=3, help="of each run (%(default)s)")
+    parser.add_argument("--repetitions", type=int, default=5, help="of each run (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the events (%(default)s)")
     arguments = parser.parse_args()
     async with cluster() as kafka:

@@ -3,10 +3,9 @@
 import asyncio
 import re
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -31,9 +30,6 @@ _ENCODED: Final = re.compile(rb"(?<![A-Za-z0-9+/=_\\%\r\n-])[A-Za-z0-9+/=_\\%\r\
 _BEGINNING: Final = re.compile(rb"(?:/9j/|iVBORw0KGg|[fF]{2}[dD]8[fF]{2}|89504[eE]47)[A-Za-z0-9+/=_\\%\r\n-]{16,}")
 # A JPEG holds others within it, so the end marker is no end. A part of a multipart body ends with the next boundary.
 _IMAGE: Final = re.compile(rb"(?:\xff\xd8\xff|\x89PNG\r\n).*?(?=\r\n--|\Z)", re.DOTALL)
-
-
-_way_in: Final = attrgetter("site", "source.adapter", "source.transport")
 
 
 def redact(data: bytes) -> bytes:
@@ -98,10 +94,10 @@ class Publisher:
         """
         letters = [replace(letter, value=redact(letter.value or b"")) for letter in dead_letters]
         raw, dead = self._topics["raw"], self._topics["dead_letters"]
-        records = [
-            *(OutRecord(raw, *event.record()) for event in events),
-            *(letter.to_record(dead) for letter in letters),
-            *(replace(other, value=redact(other.value)).to_record(self._topics["other_events"]) for other in others),
+        records = [OutRecord(raw, *event.record()) for event in events]
+        records += [letter.to_record(dead) for letter in letters]
+        records += [
+            replace(other, value=redact(other.value)).to_record(self._topics["other_events"]) for other in others
         ]
         if not records:
             return
@@ -110,7 +106,10 @@ class Publisher:
         if waiting and waiting + size > self._max_in_flight:
             raise Overloaded(f"{waiting} bytes wait for Kafka's acknowledgement")
         await self._send(records)
-        for (site, adapter, transport), count in Counter(map(_way_in, events)).items():
+        received: dict[tuple[str, str, str], int] = defaultdict(int)
+        for event in events:
+            received[event.site, event.source.adapter, event.source.transport] += 1
+        for (site, adapter, transport), count in received.items():
             self._metrics.count(
                 "punchstream_events_received_total", count, site=site, adapter=adapter, transport=transport
             )

@@ -6,13 +6,13 @@ have been meant as one and can be none.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
 import httpx
+from msgspec import Struct
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.event import RawEvent
@@ -37,8 +37,7 @@ Cursor = Mapping[str, Any]
 """Where a pull adapter goes on: JSON, understood by the adapter that wrote it alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Struct, frozen=True):
     """A record that can never become a punch. It becomes a dead letter.
 
     `index` is its place in the body, page or file, from 0. `value` is what a dead letter keeps of it: the record as the
@@ -51,8 +50,7 @@ class Rejected:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Other:
+class Other(Struct, frozen=True):
     """A record that is no punch and was never meant as one: a stranger's face, a door, an operator's action.
 
     `kind` is one lower-case word for the metric; `value` is the record as JSON, reduced to the fields that may be kept.
@@ -62,8 +60,7 @@ class Other:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """A request without its body. Names of headers are in lower case; `params` are those of the route's path."""
 
     method: str
@@ -73,24 +70,21 @@ class Head:
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """Something that a terminal is to do when it asks, in the protocol's own words."""
 
     id: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What a terminal answered to the command of that id."""
 
     id: str
     returned: str
 
 
-@dataclass(frozen=True, slots=True)
-class PushRequest:
+class PushRequest(Struct, frozen=True):
     """A request with its body, and when that had arrived: the server's clock, UTC.
 
     `marks` are what earlier requests of the device left in `Parsed.marks`; `commands` are those that wait for it. Both
@@ -100,22 +94,20 @@ class PushRequest:
     head: Head
     body: bytes
     received_at: datetime
-    marks: Mapping[str, str] = field(default_factory=dict)
+    marks: Mapping[str, str] = {}
     commands: Sequence[Command] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What a terminal hears."""
 
     body: bytes = b""
     status: int = 200
     media_type: str = "text/plain"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(Struct, frozen=True):
     """Who a request says it is from: a token, or the vendor's serial number where the protocol has nothing better.
 
     `facts` are what it tells of itself, to show to whoever has to approve an unknown serial number.
@@ -123,11 +115,10 @@ class Sender:
 
     token: str | None = None
     serial: str | None = None
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """What a device says of itself beside its punches; None where it does not say.
 
     `device_time` is its clock, UTC. `pending` is how many punches it has not handed over, `last_sequence` the number of
@@ -137,11 +128,10 @@ class Heard:
     device_time: datetime | None = None
     pending: int | None = None
     last_sequence: int | None = None
-    details: Mapping[str, str | int | float] = field(default_factory=dict)
+    details: Mapping[str, str | int | float] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(Struct, frozen=True):
     """All that a request holds, events and the rest each in its order, and what to answer once Kafka has it.
 
     `marks` are kept, once Kafka has the events, for the device's next requests. `given` are the commands that the
@@ -154,13 +144,12 @@ class Parsed:
     rejected: Sequence[Rejected] = ()
     others: Sequence[Other] = ()
     heard: Heard | None = None
-    marks: Mapping[str, str] = field(default_factory=dict)
+    marks: Mapping[str, str] = {}
     given: Sequence[Command] = ()
     results: Sequence[Result] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """A path that an adapter answers, such as `/iclock/cdata` or `/hik/{token}`, and its method."""
 
     method: str
@@ -214,8 +203,7 @@ class PushAdapter(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """A part of what a pull adapter fetched.
 
     `cursor` is where to go on once Kafka has this page. `complete_until` claims, in the device's own time as UTC, that
@@ -230,8 +218,7 @@ class Page:
     complete_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(Struct, frozen=True):
     """What is asked of a pull adapter.
 
     `source` is the registry entry to ask; `terminals` are the entries whose records it holds, by serial number: those
@@ -259,16 +246,14 @@ def terminal_of(serial: str, terminals: Mapping[str, Device], source: Device) ->
     return device
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
+class Probed(Struct, frozen=True):
     """What a device answered when it was only asked who it is. `serial` is what the registry entry should have."""
 
     serial: str | None
     heard: Heard
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
+class Tools(Struct, frozen=True):
     """What a pull adapter works with. `secret` returns the value of a name in the entry's `credentials`.
 
     `secret` raises `DeviceRefused` where the entry or the environment has no such name.
@@ -322,8 +307,7 @@ class ChecksEntries(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One row of a file that holds punches: its event, or why it has none. `line` is counted from 1."""
 
     line: int

@@ -6,7 +6,7 @@ the entry's option `callback_url` names one. Nothing of this was tried on hardwa
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import Final
@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import structlog
+from msgspec.structs import replace
 
 from attendance.errors import DeviceRefused, DeviceUnavailable, InvalidRecord, UnreadableAnswer
 from attendance.event import RawEvent, Source

@@ -9,7 +9,7 @@ on hardware.
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from hashlib import sha256
@@ -21,6 +21,7 @@ from uuid import uuid4
 import httpx
 import orjson
 import structlog
+from msgspec.structs import replace
 
 from attendance.errors import DeviceRefused, InvalidRecord, UnreadableAnswer
 from attendance.event import RawEvent, Source

@@ -190,8 +190,8 @@ def _given_twice(body: bytes, count: int) -> dict[int, str]:
     # The count does not see a name that is written with escapes.
     if not (
         b"\\u" in body
-        or any(body.count(name) > 1 for name in _QUOTED_BATCH_NAMES)
-        or any(body.count(name) > count for name in _QUOTED_EVENT_NAMES)
+        or max(map(body.count, _QUOTED_BATCH_NAMES)) > 1
+        or max(map(body.count, _QUOTED_EVENT_NAMES)) > count
     ):
         return {}
     try:

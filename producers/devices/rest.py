@@ -214,7 +214,7 @@ class Rest:
                 following = _Place(start, options.paging.first)
             whole = following is None and fault is None
             claims = whole and options.complete and wanted.since is None
-            yield replace(
+            yield structs.replace(
                 page,
                 cursor=progress.cursor(whole=whole) if fault is None else wanted.cursor or {},
                 complete_until=wanted.now - UNTOLD_CLOCK if claims else None,

@@ -53,6 +53,21 @@ def test_a_counter_adds_by_its_labels(metrics: Metrics) -> None:
     assert samples(metrics)['punchstream_outcomes_total{outcome="delivered"}'] == 1
 
 
+def test_the_order_in_which_labels_are_given_does_not_matter(metrics: Metrics) -> None:
+    metrics.count("punchstream_dead_letters_total", stage="push", reason="invalid_event")
+    metrics.count("punchstream_dead_letters_total", reason="invalid_event", stage="push")
+    assert samples(metrics)['punchstream_dead_letters_total{reason="invalid_event",stage="push"}'] == 2
+
+
+def test_what_is_forgotten_is_not_shown_until_it_is_set_again(metrics: Metrics) -> None:
+    series = 'punchstream_pull_behind_timestamp_seconds{device_id="D1"}'
+    metrics.gauge("punchstream_pull_behind_timestamp_seconds", 1, device_id="D1")
+    metrics.forget("punchstream_pull_behind_timestamp_seconds", device_id="D1")
+    assert series not in samples(metrics)
+    metrics.gauge("punchstream_pull_behind_timestamp_seconds", 2, device_id="D1")
+    assert samples(metrics)[series] == 2
+
+
 def test_a_gauge_holds_what_was_set_last(metrics: Metrics) -> None:
     metrics.gauge("punchstream_in_flight_bytes", 512)
     metrics.gauge("punchstream_in_flight_bytes", 0)

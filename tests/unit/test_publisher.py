@@ -221,6 +221,25 @@ def test_bytes_that_timed_out_count_until_kafka_takes_them(bench: Bench) -> None
     asyncio.run(story())
 
 
+def test_a_send_whose_caller_is_cancelled_goes_on_by_itself(bench: Bench) -> None:
+    async def story() -> None:
+        bench.kafka.state = "hangs"
+        caller = asyncio.create_task(bench.publisher.publish([punch()]))
+        for _ in range(10):  # turns of the loop, in which it is sent
+            await asyncio.sleep(0)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert not bench.kafka.hanging[0][0].cancelled()
+
+        bench.kafka.answer()
+        await bench.publisher.stop()
+        assert len(bench.kafka.topic("raw.v1")) == 1
+        assert bench.producer.in_flight_bytes == 0
+
+    asyncio.run(story())
+
+
 def test_nothing_of_an_overload_is_sent(bench: Bench) -> None:
     async def story() -> None:
         bench.kafka.state = "hangs"

@@ -345,6 +345,7 @@ def test_a_terminal_set_up_for_a_frappe_app_gets_the_answer_it_knows(bench: Benc
     [
         ("GATE-1", None),
         ("GATE-1", "wrong"),
+        ("GATE-1", TOKEN[:-1]),
         ("GATE-1", "\xff"),
         ("GATE-1", hash_token(TOKEN)),
         ("NO-TOKEN", ""),

@@ -56,18 +56,6 @@ def test_the_list_may_stand_under_the_word_devices(path: Path) -> None:
     assert list(load(path)) == ["riyadh-01"]
 
 
-def test_only_the_token_of_the_device_is_accepted() -> None:
-    device = Device.model_validate(ENTRY)
-    assert device.accepts(TOKEN)
-    assert not device.accepts(TOKEN + " ")
-    assert not device.accepts("")
-    assert not device.accepts("ключ")
-
-
-def test_a_device_without_a_token_accepts_none() -> None:
-    assert not Device.model_validate(ENTRY | {"token_sha256": None}).accepts("")
-
-
 @pytest.mark.parametrize(
     ("change", "named"),
     [
