@@ -111,7 +111,7 @@ class Metrics:
             name: metric.kind(name, metric.meaning, metric.labels, registry=self._registry)
             for name, metric in TABLE.items()
         }
-        self._labelled: dict[tuple[object, ...], Any] = {}
+        self._children: dict[tuple[object, ...], Any] = {}
 
     def count(self, name: Name, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
@@ -128,7 +128,7 @@ class Metrics:
     def forget(self, name: Name, **labels: str) -> None:
         """Show the metric with these labels no longer."""
         self._metrics[name].remove(*(labels[label] for label in TABLE[name].labels))
-        self._labelled.clear()
+        self._children.clear()
 
     def observe(self, name: Name, seconds: float, **labels: str) -> None:
         """Add a duration to a histogram."""
@@ -144,12 +144,14 @@ class Metrics:
             start_http_server(port, host, self._registry)
 
     def _of(self, name: Name, kind: type[_Kind], labels: dict[str, str]) -> _Kind:
-        # The library's own way to the labels takes as long as to write the event that is counted.
-        key = (name, *labels.items())
-        metric = self._labelled.get(key)
-        if metric is None:
-            metric = self._metrics[name].labels(**labels) if labels else self._metrics[name]
-            self._labelled[key] = metric
+        metric = self._metrics[name]
         if not isinstance(metric, kind):
             raise TypeError(f"{name} is a {type(metric).__name__}, not a {kind.__name__}")
-        return metric
+        if not labels:
+            return metric
+        # The library's own way to the labels takes as long as to write the event that is counted.
+        key = (name, *labels.items())
+        child: _Kind | None = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(**labels)
+        return child

@@ -18,7 +18,7 @@ from bench.subjects import BYTEWAX, FAUST, PLAIN, PUNCHSTREAM, QUIX, Subject
 FIRST: Final = WARM_UP // 2  # the warm-up took the punches before it
 WORKERS: Final = (1, 2, 4)
 GROWTH_PIECE: Final = 1_000_000  # that fill a topic while the process is paused: less than its session timeout
-TURNS: Final = 9  # at each stop of `growth`: short beside the way there, and as noisy as every run
+TURNS: Final = 3  # of `growth` for each repetition: short beside the way between them, and as noisy as every run
 console = Console()
 
 
@@ -158,7 +158,10 @@ async def growth(kafka: Cluster, arguments: argparse.Namespace) -> list[Row]:
             async with bench(kafka, PUNCHSTREAM, workload) as beginning:
                 young = Feed(beginning, workload)
                 await young.give(few)
-                turns = [(await grown.give(arguments.events), await young.give(arguments.events)) for _ in range(TURNS)]
+                turns = [
+                    (await grown.give(arguments.events), await young.give(arguments.events))
+                    for _ in range(TURNS * arguments.repetitions)
+                ]
             runs = [run for run, _ in turns]
             rows.append(
                 {

@@ -361,6 +361,14 @@ def test_a_token_of_no_enabled_push_device_is_refused(bench: Bench, device_id: s
     assert not bench.kafka.records
 
 
+@pytest.mark.parametrize("token", [TOKEN + " ", TOKEN[:-1], "ключ", "", None])
+def test_only_its_own_token_opens_a_device(bench: Bench, token: str | None) -> None:
+    fleet = Fleet(bench.registry)
+    assert list(fleet.of("json", Sender(token=TOKEN))) == ["GATE-1"]
+    for adapter in ("json", "zkteco_adms"):  # the entry of the second has no token
+        assert not fleet.of(adapter, Sender(token=token))
+
+
 @pytest.mark.parametrize("length", [None, "5", "999999999"])
 def test_the_body_of_a_stranger_is_not_read(bench: Bench, length: str | None) -> None:
     async def receive() -> dict[str, Any]:
