@@ -14,11 +14,11 @@ import requests
 from frappeclient import FrappeClient
 
 from attendance.errors import (
-    TargetChanged,
-    TargetFault,
-    TargetForbidden,
-    TargetRefused,
-    TargetRejected,
+    AccessDenied,
+    Conflict,
+    DocumentRejected,
+    PermissionDenied,
+    ServerError,
     TargetUnavailable,
 )
 from attendance.settings import ErpnextSettings
@@ -72,7 +72,7 @@ class ErpnextClient:
         path = "/api/method/frappe.client.get_value?doctype=System+Settings&fieldname=time_zone"
         try:
             answer = self.call("GET", path)
-        except TargetRefused:
+        except AccessDenied:
             # Only a System Manager may read System Settings; this is for anybody.
             answer = self.call("GET", "/api/method/frappe.client.get_time_zone")
         return str(_part(answer, "message", "time_zone"))
@@ -142,11 +142,11 @@ class ErpnextClient:
         wanted = [("dt", "=", CHECKIN), ("fieldname", "=", EVENT_ID_FIELD), ("unique", "=", 1)]
         try:
             return bool(self.get_list("Custom Field", ["name"], wanted, limit=1))
-        except TargetRefused:
+        except AccessDenied:
             # An HR user may not read Custom Field; but a list that names an unknown field is rejected.
             try:
                 self.get_list(CHECKIN, [EVENT_ID_FIELD], limit=1)
-            except TargetRejected:
+            except DocumentRejected:
                 return False
             return True
 
@@ -155,11 +155,11 @@ class ErpnextClient:
 
         Raises:
             TargetUnavailable: no answer, an unreadable one, or one that says "later". A write may have happened.
-            TargetChanged: the document is not any more what `modified` says.
-            TargetFault: the site failed inside on this request.
-            TargetRefused: the credentials, a permission or the address is wrong.
-            TargetForbidden: the user is known and lacks the permission for this request.
-            TargetRejected: the site will not take this request as it is.
+            Conflict: the document is not any more what `modified` says.
+            ServerError: the site failed inside on this request.
+            AccessDenied: the credentials, a permission or the address is wrong.
+            PermissionDenied: the user is known and lacks the permission for this request.
+            DocumentRejected: the site will not take this request as it is.
         """
         if self._closed:
             raise TargetUnavailable(f"{self._client.url}: {method} {path}: this connection was closed")
@@ -203,33 +203,33 @@ def _read(response: requests.Response) -> dict[str, Any]:
         raise _unreadable(status, response)
     if status < 300:
         if body.get("exc"):
-            raise TargetFault(f"{status} with an error inside: {_message(body)}")
+            raise ServerError(f"{status} with an error inside: {_message(body)}")
         return body
     kind = str(body.get("exc_type") or response.reason)
     message = _message(body)
     if kind == _CHANGED:
-        raise TargetChanged(f"{status} {kind}")
+        raise Conflict(f"{status} {kind}")
     if status in _BUSY or kind in _PASSING:
         raise TargetUnavailable(f"{status} {kind}", read_retry_after(response.headers.get("Retry-After", "")))
     if status == 401:
-        raise TargetRefused(f"{status} {kind}: {message}")
+        raise AccessDenied(f"{status} {kind}: {message}")
     if status == 403:
-        raise TargetForbidden(f"{status} {kind}: {message}")
+        raise PermissionDenied(f"{status} {kind}: {message}")
     if status < 500:
-        raise TargetRejected(status, kind, message)
-    raise TargetFault(f"{status} {kind}: {message}")
+        raise DocumentRejected(status, kind, message)
+    raise ServerError(f"{status} {kind}: {message}")
 
 
 def _unreadable(status: int, response: requests.Response) -> Exception:
     """What an answer means that is no JSON object: it comes from something in front of Frappe, or was cut off."""
     if 300 <= status < 400:
-        return TargetRefused(f"ERPNEXT_URL redirects to {response.headers.get('Location')}; set it to that address")
+        return AccessDenied(f"ERPNEXT_URL redirects to {response.headers.get('Location')}; set it to that address")
     if status in {401, 403, 404}:
-        return TargetRefused(f"{status} {response.reason}, and not from Frappe: is ERPNEXT_URL right?")
+        return AccessDenied(f"{status} {response.reason}, and not from Frappe: is ERPNEXT_URL right?")
     if status == 413:
-        return TargetRejected(status, "RequestEntityTooLarge", "")
+        return DocumentRejected(status, "RequestEntityTooLarge", "")
     if 400 <= status < 500 and status not in _BUSY:
-        return TargetRejected(status, str(response.reason), "")
+        return DocumentRejected(status, str(response.reason), "")
     return TargetUnavailable(
         f"{status} {response.reason} without JSON", read_retry_after(response.headers.get("Retry-After", ""))
     )

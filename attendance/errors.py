@@ -13,10 +13,10 @@ The tree is grouped by what the caller must do:
     │   ├── DeviceUnavailable a device does not answer, or not now
     │   │   └── UnreadableAnswer  what it answers cannot be understood, or cannot be right
     │   └── TargetUnavailable the target is down, slow or asks for fewer requests
-    │       └── TargetFault   it failed on this very request: it may be broken, or the record may break it
-    ├── TargetRejected        the target understood and will never take this; the caller finds out why
-    └── TargetRefused         credentials or permission: stop, say so, wait for a person
-        └── TargetForbidden   the permission for this very request: it may be missing for one record, or for all
+    │       └── ServerError   it failed on this very request: it may be broken, or the record may break it
+    ├── DocumentRejected        the target understood and will never take this; the caller finds out why
+    └── AccessDenied         credentials or permission: stop, say so, wait for a person
+        └── PermissionDenied   the permission for this very request: it may be missing for one record, or for all
 """
 
 from enum import StrEnum
@@ -115,15 +115,15 @@ class TargetUnavailable(RetriableError):
     """The target did not answer, or answered that it cannot serve now."""
 
 
-class TargetFault(TargetUnavailable):
+class ServerError(TargetUnavailable):
     """The target failed inside while it handled this request. Only repetition tells an outage from a bad record."""
 
 
-class TargetChanged(TargetUnavailable):
+class Conflict(TargetUnavailable):
     """Somebody else changed the document since it was read. Nothing was written; what to write is decided anew."""
 
 
-class TargetRejected(PunchstreamError):
+class DocumentRejected(PunchstreamError):
     """The target understood the request and will not do it. `kind` is its own name for the error."""
 
     def __init__(self, status: int, kind: str, message: str) -> None:
@@ -132,9 +132,9 @@ class TargetRejected(PunchstreamError):
         self.kind = kind
 
 
-class TargetRefused(PunchstreamError):
+class AccessDenied(PunchstreamError):
     """The target refuses these credentials or lacks a permission. A person has to act."""
 
 
-class TargetForbidden(TargetRefused):
+class PermissionDenied(AccessDenied):
     """The target lets us in and forbids this request. Only what it does with others tells what is not permitted."""

@@ -10,8 +10,8 @@ import structlog
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from attendance.checkin import CheckinTime
 from attendance.errors import ConfigurationError
+from attendance.records.checkin import CheckinTime
 from attendance.times import zone
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import orjson
 
-from attendance.event import RawEvent
+from attendance.records.raw_event import RawEvent
 from bench.results import ROOT
 
 

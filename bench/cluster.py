@@ -12,11 +12,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from attendance.event import RawEvent
-from attendance.kafka import OutRecord, Producer, create_consumer, create_topics
+from attendance.kafka.admin import create_topics
+from attendance.kafka.clients import create_consumer
+from attendance.kafka.producer import Producer
+from attendance.kafka.records import OutRecord
+from attendance.records.raw_event import RawEvent
+from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
-from attendance.user_map import Employee, UserMapping
 from sandbox.broker import create_broker
 
 SESSION_SECONDS: Final = 300

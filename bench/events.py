@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from attendance.event import EventType, RawEvent, Source
-from attendance.user_map import Employee, UserMapping
+from attendance.records.raw_event import EventType, RawEvent, Source
+from attendance.records.user_map import Employee, UserMapping
 
 START: Final = datetime(2020, 1, 1, 5, tzinfo=UTC)
 BETWEEN_PUNCHES: Final = timedelta(hours=6)

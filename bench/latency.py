@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from attendance.kafka import create_topics
+from attendance.kafka.admin import create_topics
 from attendance.settings import KafkaSettings
 from bench.client import post
 from bench.events import Workload

@@ -14,7 +14,7 @@ from typing import Final
 
 from rich.console import Console
 
-from attendance.event import RawEvent
+from attendance.records.raw_event import RawEvent
 from bench.client import post
 from bench.cluster import Cluster, cluster
 from bench.events import Workload

@@ -12,7 +12,7 @@ from typing import Final
 import yaml
 from rich.console import Console
 
-from attendance.event import RawEvent
+from attendance.records.raw_event import RawEvent
 from attendance.registry import hash_token
 from bench.client import adms_request, post, request
 from bench.cluster import Cluster, TopicSet, cluster

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from attendance.event import RawEvent
+from attendance.records.raw_event import RawEvent
 from bench.cluster import Cluster, TopicSet
 from bench.events import Workload
 from bench.measure import cpu_seconds, resident_bytes

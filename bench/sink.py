@@ -13,16 +13,16 @@ from typing import Any, Final
 import requests
 from rich.console import Console
 
-from attendance.checkin import Checkin
 from attendance.erpnext import CHECKIN
-from attendance.kafka import OutRecord
+from attendance.kafka.records import OutRecord
+from attendance.records.checkin import Checkin
 from attendance.settings import ErpnextSettings
 from bench.cluster import Cluster, TopicSet, cluster
 from bench.events import Workload
 from bench.measure import cpu_seconds, spread
 from bench.results import Row, save
 from bench.site import ADD_LOG
-from punchstream.erpnext import ensure_event_id_field
+from punchstream.commands.erpnext import ensure_event_id_field
 from sandbox.erpnext.server import ErpnextStandIn
 from sandbox.process import ChildProcess
 

@@ -7,8 +7,8 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
-from attendance.event import RawEvent
 from attendance.metrics import Metrics
+from attendance.records.raw_event import RawEvent
 
 log = structlog.get_logger(__name__)
 

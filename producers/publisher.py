@@ -10,13 +10,14 @@ from typing import Final
 
 import structlog
 
-from attendance.dead_letter import DeadLetter
-from attendance.device_status import DeviceStatus
 from attendance.errors import KafkaUnavailable, Overloaded
-from attendance.event import RawEvent
-from attendance.kafka import OutRecord, Producer
+from attendance.kafka.producer import Producer
+from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
-from attendance.other_event import OtherEvent
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.device_status import DeviceStatus
+from attendance.records.other_event import OtherEvent
+from attendance.records.raw_event import RawEvent
 from attendance.topics import Topics
 
 log = structlog.get_logger(__name__)

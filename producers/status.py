@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, NoReturn
 
-from attendance.dead_letter import Record
-from attendance.device_status import DeviceStatus, told
 from attendance.errors import KafkaUnavailable
-from attendance.event import RawEvent
-from producers.devices.base import Heard
+from attendance.kafka.records import Record
+from attendance.records.device_status import DeviceStatus, told
+from attendance.records.raw_event import RawEvent
+from producers.devices.contract import DeviceReport
 from producers.publisher import Publisher
 
 UNTOLD_CLOCK: Final = timedelta(minutes=5)
@@ -60,7 +60,7 @@ class Statuses:
             # What it once said of itself stands.
             self._known[device_id] = self._unwritten[device_id] = replace(known, heard_at=at, last_event=last_event)
 
-    async def report(self, device_id: str, heard_at: datetime, heard: Heard) -> None:
+    async def report(self, device_id: str, heard_at: datetime, heard: DeviceReport) -> None:
         """Return when Kafka has it, or has nothing to learn from it. Assumes and raises what `Publisher.report` does.
 
         Args:
@@ -107,7 +107,7 @@ def newest(events: Iterable[RawEvent], before: datetime | None) -> datetime | No
     return last
 
 
-def heartbeat(device_id: str, heard_at: datetime, heard: Heard) -> DeviceStatus:
+def heartbeat(device_id: str, heard_at: datetime, heard: DeviceReport) -> DeviceStatus:
     """The status that a heartbeat amounts to.
 
     A device with nothing pending has handed over every punch that it had dated before the heartbeat. Its punches are

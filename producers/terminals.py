@@ -18,10 +18,10 @@ import orjson
 import structlog
 
 from attendance.errors import KafkaUnavailable
-from attendance.event import encode_json
-from attendance.kafka import OutRecord
+from attendance.kafka.records import OutRecord
 from attendance.times import format_seconds, now
-from producers.devices.base import Command, Result
+from attendance.wire import encode_json
+from producers.devices.contract import Command, Result
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ MAX_FACT: Final = 64  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
+class PendingDevice:
     """A serial number that no entry has. Times are UTC, `YYYY-MM-DDTHH:MM:SSZ`; `facts` are what it told of itself."""
 
     adapter: str
@@ -77,7 +77,7 @@ class Terminals:
         self._unwritten: dict[str, Mapping[str, str]] = {}
         self._orders: dict[str, dict[str, Order]] = defaultdict(dict)
         self._handed_out: dict[tuple[str, str], float] = {}
-        self._strangers: dict[tuple[str, str], Stranger] = {}
+        self._strangers: dict[tuple[str, str], PendingDevice] = {}
         self._knocked: dict[tuple[str, str], float] = {}  # the longest silent first
         self._noted: dict[tuple[str, str], float] = {}
 
@@ -96,7 +96,7 @@ class Terminals:
                 case "stranger", str(adapter), str(serial) if value is None:
                     self._forget((adapter, serial))
                 case "stranger", str(adapter), str(serial):
-                    self._strangers[adapter, serial] = Stranger(**value)
+                    self._strangers[adapter, serial] = PendingDevice(**value)
                     self._has_knocked((adapter, serial))
         except (ValueError, TypeError) as error:
             log.error("A record of the terminals topic is ignored.", key=record.key, error=repr(error))
@@ -173,7 +173,7 @@ class Terminals:
             self._forget(displaced)
         moment = format_seconds(now())
         told = {name: value[:MAX_FACT] for name, value in facts.items()}
-        stranger = Stranger(
+        stranger = PendingDevice(
             adapter,
             serial,
             known.first_seen if known else moment,
@@ -194,7 +194,7 @@ class Terminals:
         except KafkaUnavailable:
             self._noted.pop(key, None)
 
-    def strangers(self) -> list[Stranger]:
+    def strangers(self) -> list[PendingDevice]:
         """The serial numbers that were heard of, the latest last."""
         return sorted(self._strangers.values(), key=lambda stranger: stranger.last_seen)
 
@@ -223,7 +223,7 @@ def order_record(topic: str, order: Order) -> OutRecord:
     return OutRecord(topic, encode_json(["command", order.device_id, order.id]), encode_json(asdict(order)))
 
 
-def approved_record(topic: str, stranger: Stranger) -> OutRecord:
+def approved_record(topic: str, stranger: PendingDevice) -> OutRecord:
     """The record that removes a serial number, once an entry has it."""
     return OutRecord(topic, encode_json(["stranger", stranger.adapter, stranger.serial]), None)
 

@@ -18,7 +18,8 @@ from attendance.errors import ConfigurationError, PunchstreamError
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.settings import GROUPS, CommonSettings, KafkaSettings
-from punchstream import dead_letters, devices, erpnext, users
+from operations import dead_letters
+from punchstream.commands import devices, erpnext, users
 from punchstream.output import AsJson, show
 
 YOUNG_OBJECTS: Final = 50_000  # between two looks for garbage
@@ -145,11 +146,11 @@ def audit(
 ) -> None:
     """Account for every raw event. Exit status 1 when one has no outcome, also where --repair sent it again."""
     from attendance.settings import ErpnextSettings
-    from punchstream import audit as auditing
+    from operations import audit as auditing
 
     erpnext_settings = ErpnextSettings.load() if against_erpnext or repair_late else None
     if late or repair_late:
-        from punchstream.late import run
+        from operations.late import run
 
         kafka, begin = KafkaSettings.load(), auditing.instant(since)
         raise typer.Exit(
@@ -196,8 +197,8 @@ def replay(
     replaced; cancel that first.
     """
     from attendance.settings import ErpnextSettings
-    from punchstream.audit import instant
-    from punchstream.replay import Range, run
+    from operations.audit import instant
+    from operations.replay import Range, run
 
     begin = instant(since)
     assert begin is not None
@@ -216,7 +217,7 @@ def replay(
 def push() -> None:
     """The HTTP way in: terminals post their punches."""
     from attendance.settings import PushSettings
-    from producers.push import serve
+    from producers.push.server import serve
 
     common, metrics = _stage("push")
     serve(KafkaSettings.load(), PushSettings.load(), Registry(common.punchstream_devices), metrics)
@@ -226,7 +227,7 @@ def push() -> None:
 def pull() -> None:
     """The way in of devices that are asked: this process's share of them."""
     from attendance.settings import PullSettings, PushSettings
-    from producers.pull import run
+    from producers.pull.share import run
 
     common, metrics = _stage("pull")
     registry = Registry(common.punchstream_devices)
@@ -261,8 +262,8 @@ def import_files(
     its end; what stood before is taken in.
     """
     from attendance.settings import PushSettings
-    from producers.files import prepare
-    from punchstream import imports
+    from producers.files.importer import prepare
+    from punchstream.commands import imports
 
     if (watch is None) == (not files) or (watch is not None and (dry_run or as_json)):
         raise ConfigurationError("import: needs either files or --watch, and shows nothing while it watches")
@@ -283,7 +284,7 @@ def directory(
 ) -> None:
     """Keep the user map in step with ERPNext's employees."""
     from attendance.settings import DirectorySettings, ErpnextSettings
-    from producers.directory import run
+    from producers.directory.sync import run
 
     _, metrics = _stage("directory")
 
@@ -310,8 +311,8 @@ def stream() -> None:
 def sink() -> None:
     """Write check-ins to the target."""
     from attendance.settings import SinkSettings
-    from sinks import create_target
-    from sinks.runner import run
+    from sinks.delivery.runner import run
+    from sinks.targets import create_target
 
     _, metrics = _stage("sink")
     settings = SinkSettings.load()
@@ -328,7 +329,7 @@ def sink() -> None:
 def completeness() -> None:
     """Tell ERPNext up to when each shift's devices are complete."""
     from attendance.settings import CompletenessSettings, ErpnextSettings
-    from sinks.completeness import run
+    from sinks.completeness.runner import run
 
     common, metrics = _stage("completeness")
     registry = Registry(common.punchstream_devices)
@@ -344,7 +345,7 @@ def completeness() -> None:
 @topics_app.command("create")
 def topics_create() -> None:
     """Create the topics that are missing."""
-    from attendance.kafka import create_topics
+    from attendance.kafka.admin import create_topics
 
     created = asyncio.run(create_topics(KafkaSettings.load()))
     for name, is_new in created.items():
@@ -354,7 +355,7 @@ def topics_create() -> None:
 @topics_app.command("describe")
 def topics_describe(*, as_json: AsJson = False) -> None:
     """Show the topics with their partitions, retention and what they hold. Exit status 1 when one is missing."""
-    from attendance.kafka import describe_topics
+    from attendance.kafka.admin import describe_topics
 
     rows = asyncio.run(describe_topics(KafkaSettings.load()))
     show(rows, as_json=as_json)
@@ -369,7 +370,7 @@ def settings(
     style: Annotated[Literal["table", "markdown"], typer.Option("--format", help="How to print it.")] = "table",
 ) -> None:
     """Show every setting: its value (secrets masked), where it came from, what it means."""
-    from punchstream.settings import describe, markdown
+    from punchstream.commands.settings import describe, markdown
 
     if style == "markdown":
         typer.echo(markdown(GROUPS), nl=False)

@@ -19,10 +19,10 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from attendance.kafka import create_topics
+from attendance.kafka.admin import create_topics
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import now
-from punchstream.audit import Report, audit, show
+from operations.audit import Report, audit, show
 from punchstream.stages import PULL, STAGES, Stages
 from punchstream.up import sandbox_broker, sandbox_erpnext, sigterm_interrupts
 from sandbox.broker import BrokerFailed, BrokerKind, unavailable_reason

@@ -15,13 +15,13 @@ from typing import Final
 import yaml
 from rich.console import Console
 
-from attendance.kafka import create_topics
+from attendance.kafka.admin import create_topics
 from attendance.registry import Registry, hash_token
 from attendance.settings import GROUPS, CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import format_seconds, now
-from producers.pull import sources
-from punchstream.erpnext import ensure_event_id_field
-from punchstream.settings import is_set
+from producers.pull.share import sources
+from punchstream.commands.erpnext import ensure_event_id_field
+from punchstream.commands.settings import is_set
 from punchstream.stages import COMPLETENESS, PULL, STAGES, Stages
 from sandbox.broker import BrokerKind, create_broker
 from sandbox.erpnext.server import ErpnextStandIn

@@ -8,7 +8,7 @@ Faust keeps the consumer group. What it would lose records with is not used:
 - Chunks are gathered into steps by a queue of ours: while one step is under way the next one gathers, so that there is
   no time to wait for, as `take` has it. `take` also acknowledges what it did not deliver when it is abandoned.
 - Outcomes go through our own producer, whose acknowledgements are awaited; Faust's `send` only enqueues and drops what
-  fails. What is remembered is no Faust table, whose changelog goes the same way (`streams/memory.py`).
+  fails. What is remembered is no Faust table, whose changelog goes the same way (`streams/state.py`).
 - No exception leaves the agent: what a step cannot survive ends the process, and the records come again.
 """
 
@@ -26,15 +26,17 @@ import structlog
 import uvloop
 from faust.types import EventT, StreamT
 
-from attendance import kafka as clients
-from attendance.dead_letter import Record
-from attendance.kafka import Producer
+from attendance.kafka.clients import METADATA_MAX_AGE_MS, ssl_context
+from attendance.kafka.groups import follow_share
+from attendance.kafka.producer import Producer
+from attendance.kafka.readers import follow, until_there
+from attendance.kafka.records import Record
 from attendance.metrics import Metrics
+from attendance.records.user_map import UserMap
 from attendance.registry import Registry
 from attendance.settings import KafkaSettings, StreamSettings
-from attendance.user_map import UserMap
-from streams.memory import Memory
 from streams.pipeline import Pipeline, Rules
+from streams.state import Memory
 from streams.step import Step
 from streams.store import store_opener
 from streams.transport import Transport
@@ -78,7 +80,7 @@ def create_app(
     step = Step(Pipeline(rules, users, registry.get), memory, producer, kafka.topics, metrics)
     release = Release(users, registry.get, producer, kafka.topics, metrics)
     users_known = follow_beside(app, kafka, release, on_fault)
-    gathered = Gathered(stream.stream_batch)
+    gathered = BatchBuffer(stream.stream_batch)
 
     async def refresh_registry() -> None:
         await asyncio.to_thread(registry.refresh)
@@ -119,7 +121,7 @@ def create_app(
     return app
 
 
-class Gathered:
+class BatchBuffer:
     """The chunks that wait for their step: so many records, and the chunk that is the first to exceed it."""
 
     def __init__(self, most: int) -> None:
@@ -158,7 +160,7 @@ def follow_beside(
     users_known = asyncio.Event()
 
     async def follow_users() -> None:
-        await clients.follow(
+        await follow(
             kafka,
             kafka.topics["user_map"],
             release.learn,
@@ -168,7 +170,7 @@ def follow_beside(
 
     async def release_waiting() -> None:
         await users_known.wait()
-        share = clients.follow_share(
+        share = follow_share(
             kafka,
             kafka.topics["unmapped"],
             kafka.group("waiting"),
@@ -221,7 +223,7 @@ def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, An
         "broker_commit_interval": 1.0,
         "broker_max_poll_records": stream.stream_batch,
         "consumer_auto_offset_reset": "earliest",
-        "consumer_metadata_max_age_ms": clients.METADATA_MAX_AGE_MS,
+        "consumer_metadata_max_age_ms": METADATA_MAX_AGE_MS,
         "processing_guarantee": "at_least_once",
         "stream_wait_empty": True,
         "stream_buffer_maxsize": HANDED_OVER,
@@ -232,7 +234,7 @@ def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, An
         "web_enabled": False,
         "worker_redirect_stdouts": False,
     }
-    context = clients.ssl_context(kafka)
+    context = ssl_context(kafka)
     if kafka.security_protocol.startswith("SASL"):
         assert kafka.sasl_password is not None
         settings["broker_credentials"] = faust.SASLCredentials(
@@ -254,7 +256,7 @@ def run(app: faust.App, kafka: KafkaSettings) -> NoReturn:
     """
     uvloop.install()
     # Faust ends where it does not find Kafka at the start.
-    asyncio.run(clients.until_there(kafka, kafka.topics["raw"], f"{kafka.topic_prefix}-stream"))
+    asyncio.run(until_there(kafka, kafka.topics["raw"], f"{kafka.topic_prefix}-stream"))
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False)
     worker.spinner = None  # it draws on standard output
     worker.execute_from_commandline()

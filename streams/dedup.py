@@ -17,7 +17,7 @@ from enum import Enum, auto
 from struct import Struct
 from typing import Final, NamedTuple
 
-from attendance.event import EventType
+from attendance.records.raw_event import EventType
 
 # Seconds since the epoch, type, offset. Big-endian, so that entries sort as their bytes do.
 _ENTRY: Final = Struct(">IBQ")

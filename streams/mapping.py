@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from attendance.checkin import Checkin, CheckinTime, LogType
 from attendance.errors import Reason
-from attendance.event import EventType, RawEvent
-from attendance.outcomes import Waiting
+from attendance.records.checkin import Checkin, CheckinTime, LogType
+from attendance.records.outcomes import Waiting
+from attendance.records.raw_event import EventType, RawEvent
+from attendance.records.user_map import Employee, UserMap
 from attendance.registry import Device, Direction
 from attendance.times import to_wall_clock
-from attendance.user_map import Employee, UserMap
 
 _FROM_DEVICE: Final[dict[EventType, LogType]] = {"IN": "IN", "OUT": "OUT", "UNKNOWN": ""}
 _FIXED: Final[dict[Direction, LogType]] = {"in": "IN", "out": "OUT", "none": ""}

@@ -7,15 +7,16 @@ from typing import Final
 
 import structlog
 
-from attendance.checkin import Checkin
-from attendance.dead_letter import DeadLetter, Record, is_sent_again
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import RawEvent, encode_json, event_id, is_replay
-from attendance.kafka import MAX_VALUE_BYTES
-from attendance.outcomes import Dropped, Waiting
+from attendance.kafka.records import MAX_VALUE_BYTES, Record
+from attendance.records.checkin import Checkin
+from attendance.records.dead_letter import DeadLetter, is_sent_again
+from attendance.records.outcomes import Dropped, Waiting
+from attendance.records.raw_event import RawEvent, event_id, is_replay
+from attendance.records.user_map import UserMap
 from attendance.registry import Device
 from attendance.times import format_seconds, to_wall_clock, zone
-from attendance.user_map import UserMap
+from attendance.wire import encode_json
 from streams import dedup, mapping
 from streams.dedup import Kept, Punch, Verdict
 from streams.store import Lists, StoreFailed

@@ -4,16 +4,17 @@ from asyncio import TaskGroup
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from attendance.checkin import Checkin
-from attendance.dead_letter import DeadLetter, Record
-from attendance.event import RAW_RECORD
-from attendance.kafka import OutRecord, Producer, send_until_acknowledged
+from attendance.kafka.producer import Producer, send_until_acknowledged
+from attendance.kafka.records import OutRecord, Record
 from attendance.metrics import Metrics
-from attendance.outcomes import Dropped, Waiting
+from attendance.records.checkin import Checkin
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.outcomes import Dropped, Waiting
+from attendance.records.raw_event import RAW_RECORD
 from attendance.times import now
 from attendance.topics import Topics
-from streams.memory import Memory
 from streams.pipeline import STAGE, Outcome, Pipeline
+from streams.state import Memory
 
 
 class Step:

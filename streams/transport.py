@@ -25,7 +25,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT
 from mode import Service
 
-from attendance.kafka import FETCH_MAX_WAIT_MS
+from attendance.kafka.clients import FETCH_MAX_WAIT_MS
 
 log = structlog.get_logger(__name__)
 

@@ -13,16 +13,16 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from attendance.checkin import Checkin
-from attendance.dead_letter import Record
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import RAW_RECORD
-from attendance.kafka import OutRecord, Producer, send_until_acknowledged
+from attendance.kafka.producer import Producer, send_until_acknowledged
+from attendance.kafka.records import OutRecord, Record
 from attendance.metrics import Metrics
-from attendance.outcomes import Waiting
+from attendance.records.checkin import Checkin
+from attendance.records.outcomes import Waiting
+from attendance.records.raw_event import RAW_RECORD
+from attendance.records.user_map import Employee, MapRecord, UserMap, UserMapping
 from attendance.registry import Device
 from attendance.topics import Topics
-from attendance.user_map import Employee, MapRecord, UserMap, UserMapping
 from streams.mapping import assign
 from streams.step import checkin_record
 

@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any, Final, cast
 
 from attendance.errors import ConfigurationError
-from producers.devices.base import (
+from producers.devices.contract import (
     CreateFileAdapter,
     CreatePullAdapter,
     CreatePushAdapter,
@@ -16,25 +16,25 @@ from producers.devices.base import (
 )
 
 PUSH_ADAPTERS: Final[Mapping[str, str]] = {
-    "hfsecurity": "producers.devices.hfsecurity:HfSecurity",
-    "hikvision": "producers.devices.hikvision:Hikvision",
-    "json": "producers.devices.json_v1:JsonV1",
-    "zkteco_adms": "producers.devices.zkteco_adms:ZktecoAdms",
+    "hfsecurity": "producers.devices.hfsecurity.push:HfSecurity",
+    "hikvision": "producers.devices.hikvision.push:Hikvision",
+    "json": "producers.devices.generic.json_v1:JsonV1",
+    "zkteco_adms": "producers.devices.zkteco.adms:ZktecoAdms",
 }
 PULL_ADAPTERS: Final[Mapping[str, str]] = {
-    "biotime_sql": "producers.devices.biotime_sql:BioTimeSql",
-    "etimetracklite": "producers.devices.etimetracklite:ETimeTrackLite",
-    "hfsecurity": "producers.devices.hfsecurity_pull:HfSecurityPull",
-    "hikvision": "producers.devices.hikvision_pull:HikvisionPull",
-    "rest": "producers.devices.rest:Rest",
-    "sql": "producers.devices.sql:Sql",
-    "zkbiotime": "producers.devices.zkbiotime:ZkBioTime",
-    "zkteco_tcp": "producers.devices.zkteco_tcp:ZktecoTcp",
+    "biotime_sql": "producers.devices.zkteco.biotime_sql:BioTimeSql",
+    "etimetracklite": "producers.devices.essl.etimetracklite:ETimeTrackLite",
+    "hfsecurity": "producers.devices.hfsecurity.lan_api:HfSecurityPull",
+    "hikvision": "producers.devices.hikvision.pull:HikvisionPull",
+    "rest": "producers.devices.generic.rest:Rest",
+    "sql": "producers.devices.generic.sql:Sql",
+    "zkbiotime": "producers.devices.zkteco.biotime_api:ZkBioTime",
+    "zkteco_tcp": "producers.devices.zkteco.tcp:ZktecoTcp",
 }
 FILE_ADAPTERS: Final[Mapping[str, str]] = {
-    "attlog": "producers.devices.attlog:Attlog",
-    "csv": "producers.devices.csv_file:Csv",
-    "xlsx": "producers.devices.xlsx_file:Xlsx",
+    "attlog": "producers.devices.zkteco.attlog:Attlog",
+    "csv": "producers.devices.generic.csv_file:Csv",
+    "xlsx": "producers.devices.generic.xlsx_file:Xlsx",
 }
 
 

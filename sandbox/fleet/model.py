@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Literal
 
-from attendance.checkin import CheckinTime, LogType
 from attendance.errors import Reason
-from attendance.event import EventType
+from attendance.records.checkin import CheckinTime, LogType
+from attendance.records.raw_event import EventType
 from attendance.registry import Direction
 
 Outcome = Literal["delivered", "repeat", "waiting", "dead_letter"]

@@ -17,9 +17,9 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from attendance.checkin import LogType
 from attendance.errors import Reason
-from attendance.event import EventType, event_id
+from attendance.records.checkin import LogType
+from attendance.records.raw_event import EventType, event_id
 from attendance.registry import Direction
 from attendance.times import format_seconds
 from sandbox.fleet.model import (

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from attendance.errors import DeviceRefused, DeviceUnavailable, Reason
-from attendance.event import RawEvent
+from attendance.records.raw_event import RawEvent
 from attendance.registry import hash_token
 from attendance.times import from_wall_clock
 from conformance import NOW, SERIAL, SITE, WALL_CLOCK, ZONE, Pushed, device_of, pulled, punches, run
 from producers.devices import FILE_ADAPTERS, PULL_ADAPTERS, PUSH_ADAPTERS, create_file_adapter
-from producers.devices.base import Page, Parsed, Rejected
+from producers.devices.contract import Page, Parsed, Rejected
 from sandbox.terminals import FILE_WRITERS, PULL_TERMINALS, PUSH_TERMINALS, simulator
 from sandbox.terminals.base import NAME, PHOTO, Punch, Quirks
 

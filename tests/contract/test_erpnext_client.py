@@ -15,13 +15,13 @@ import pytest
 
 from attendance.erpnext import CHECKIN, ErpnextClient
 from attendance.errors import (
+    AccessDenied,
+    Conflict,
+    DocumentRejected,
+    PermissionDenied,
     PunchstreamError,
     RetriableError,
-    TargetChanged,
-    TargetFault,
-    TargetForbidden,
-    TargetRefused,
-    TargetRejected,
+    ServerError,
     TargetUnavailable,
 )
 from attendance.settings import ErpnextSettings
@@ -167,7 +167,7 @@ def test_the_recordings_are_there() -> None:
     ],
 )
 def test_what_a_person_has_to_mend_is_refused(client: ErpnextClient, server: Server, name: str) -> None:
-    assert type(error_of(lambda: ask(client, server, name))) is TargetRefused
+    assert type(error_of(lambda: ask(client, server, name))) is AccessDenied
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_what_a_person_has_to_mend_is_refused(client: ErpnextClient, server: Ser
 def test_a_permission_that_is_missing_is_told_from_wrong_credentials(
     client: ErpnextClient, server: Server, name: str
 ) -> None:
-    assert type(error_of(lambda: ask(client, server, name))) is TargetForbidden
+    assert type(error_of(lambda: ask(client, server, name))) is PermissionDenied
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_what_erpnext_will_never_take_is_rejected_by_its_kind(
     client: ErpnextClient, server: Server, name: str, status: int, kind: str
 ) -> None:
     error = error_of(lambda: ask(client, server, name))
-    assert type(error) is TargetRejected
+    assert type(error) is DocumentRejected
     assert (error.status, error.kind) == (status, kind)
 
 
@@ -249,7 +249,7 @@ def test_what_passes_by_itself_is_unavailable(client: ErpnextClient, server: Ser
 def test_a_fault_inside_says_that_the_request_may_be_the_cause(
     client: ErpnextClient, server: Server, name: str
 ) -> None:
-    assert type(error_of(lambda: ask(client, server, name))) is TargetFault
+    assert type(error_of(lambda: ask(client, server, name))) is ServerError
 
 
 @pytest.mark.parametrize("name", ["rate_limit_hit", "rate_limit_hit_post"])
@@ -288,7 +288,7 @@ def test_a_message_is_for_people_without_tags(client: ErpnextClient, server: Ser
 
 def test_an_error_inside_a_success_is_a_fault(client: ErpnextClient, server: Server) -> None:
     server.answers = [Answer(200, b'{"exc": "[\\"Traceback\\"]", "exc_type": "ValueError"}')]
-    assert type(error_of(lambda: client.call("POST", "/"))) is TargetFault
+    assert type(error_of(lambda: client.call("POST", "/"))) is ServerError
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_a_proxy_may_name_the_pause_too(client: ErpnextClient, server: Server) -
 def test_a_redirect_is_not_followed_and_named(client: ErpnextClient, server: Server, status: int) -> None:
     server.answers = [Answer(status, b"", {"Location": "https://erp.example.com/"})]
     error = error_of(lambda: client.insert({"doctype": CHECKIN}))
-    assert type(error) is TargetRefused
+    assert type(error) is AccessDenied
     assert "https://erp.example.com/" in str(error)
     assert len(server.requests) == 1
 
@@ -336,7 +336,7 @@ def test_a_redirect_is_not_followed_and_named(client: ErpnextClient, server: Ser
 def test_a_body_that_a_proxy_finds_too_large_is_rejected(client: ErpnextClient, server: Server) -> None:
     server.answers = [Answer(413, b"<html>Request Entity Too Large</html>")]
     error = error_of(lambda: client.insert_many([{"doctype": CHECKIN}]))
-    assert type(error) is TargetRejected
+    assert type(error) is DocumentRejected
     assert error.status == 413
 
 
@@ -444,7 +444,7 @@ def test_one_document_is_read_whole(client: ErpnextClient, server: Server) -> No
 
 def test_a_write_to_what_somebody_else_has_changed_is_for_another_try(client: ErpnextClient, server: Server) -> None:
     server.answers = [answer_of(recorded("checkin_put_stale"))]
-    with pytest.raises(TargetChanged):
+    with pytest.raises(Conflict):
         client.update(CHECKIN, "EMP-CKIN-1", {"modified": "2020-01-01 00:00:00"})
 
 

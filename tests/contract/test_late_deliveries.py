@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from attendance.checkin import Checkin
 from attendance.erpnext import ErpnextClient
 from attendance.errors import TargetUnavailable
-from attendance.outcomes import Late
+from attendance.records.checkin import Checkin
+from attendance.records.outcomes import Late
 from attendance.settings import ErpnextSettings
 from attendance.times import now
-from punchstream.late import Day, LateDelivery, looked_up, repair
+from operations.late import Day, LateDelivery, looked_up, repair
 from sandbox.erpnext.server import ErpnextStandIn
-from sinks.base import Delivered
-from sinks.erpnext import ErpnextTarget
+from sinks.targets.base import Delivered
+from sinks.targets.erpnext import ErpnextTarget
 
 TODAY = now().date()
 DAY = TODAY - timedelta(days=3)

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from attendance.checkin import Checkin
 from attendance.erpnext import ErpnextClient
-from attendance.errors import InvalidRecord, Reason, TargetFault, TargetForbidden, TargetRefused, TargetUnavailable
+from attendance.errors import AccessDenied, InvalidRecord, PermissionDenied, Reason, ServerError, TargetUnavailable
+from attendance.records.checkin import Checkin
 from attendance.settings import ErpnextSettings
 from attendance.times import now
 from sandbox.erpnext.server import ErpnextStandIn
-from sinks.base import Delivered, Result
-from sinks.erpnext import ErpnextTarget
+from sinks.targets.base import Delivered, Result
+from sinks.targets.erpnext import ErpnextTarget
 
 FIELD = {"dt": "Employee Checkin", "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
 EMPLOYEES = [f"HR-EMP-{number:05}" for number in range(200)]
@@ -118,8 +118,8 @@ def status(status: int, exc_type: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("knobs", "kind"),
     [
-        (status(401, "AuthenticationError"), TargetRefused),
-        (status(403, "PermissionError"), TargetRefused),
+        (status(401, "AuthenticationError"), AccessDenied),
+        (status(403, "PermissionError"), AccessDenied),
         (status(429, "TooManyRequestsError"), TargetUnavailable),
         (status(500, "QueryTimeoutError"), TargetUnavailable),
         (status(500, "AttributeError"), TargetUnavailable),
@@ -176,7 +176,7 @@ def test_a_rate_limit_is_heard_with_and_without_a_time_to_come_back(
 
 
 ONE_BAD_DOCUMENT = [
-    (403, "PermissionError", TargetForbidden, None),
+    (403, "PermissionError", PermissionDenied, None),
     (404, "DoesNotExistError", InvalidRecord, Reason.TARGET_REJECTED),
     (409, "DuplicateEntryError", InvalidRecord, Reason.TARGET_REJECTED),
     (413, "RequestEntityTooLarge", InvalidRecord, Reason.TARGET_REJECTED),
@@ -187,8 +187,8 @@ ONE_BAD_DOCUMENT = [
     (417, "CharacterLengthExceededError", InvalidRecord, Reason.TARGET_REJECTED),
     (417, "DataError", InvalidRecord, Reason.TARGET_REJECTED),
     (417, "InactiveEmployeeStatusError", InvalidRecord, Reason.EMPLOYEE_INACTIVE),
-    (500, "AttributeError", TargetFault, None),
-    (500, "OperationalError", TargetFault, None),
+    (500, "AttributeError", ServerError, None),
+    (500, "OperationalError", ServerError, None),
 ]
 
 
@@ -250,7 +250,7 @@ def test_many_documents_that_are_forbidden_do_not_keep_the_others_of_their_batch
 ) -> None:
     hidden = {name: {"status": 403, "exc_type": "PermissionError"} for name in EMPLOYEES[40:50]}
     [results] = deliver(site, checkins(100), lambda: site.knobs(failing_employees=hidden))
-    assert [type(result) for result in results[40:50]] == [TargetForbidden] * 10
+    assert [type(result) for result in results[40:50]] == [PermissionDenied] * 10
     assert all(isinstance(result, Delivered) for result in results[:40] + results[50:])
 
 
@@ -270,7 +270,7 @@ def test_forbidden_documents_at_the_head_of_a_batch_do_not_stop_a_sink_that_has_
             await target.close()
 
     results = asyncio.run(run())
-    assert [type(result) for result in results[:10]] == [TargetForbidden] * 10
+    assert [type(result) for result in results[:10]] == [PermissionDenied] * 10
     assert all(isinstance(result, Delivered) for result in results[10:])
 
 
@@ -282,8 +282,8 @@ def test_where_nothing_may_be_stored_few_requests_find_out(site: ErpnextStandIn)
         asked.append(requests(site))
 
     [results] = deliver(site, checkins(200), begin)
-    assert [type(result) for result in results[:2]] == [TargetForbidden] * 2
-    assert {type(result) for result in results[2:]} == {TargetRefused}
+    assert [type(result) for result in results[:2]] == [PermissionDenied] * 2
+    assert {type(result) for result in results[2:]} == {AccessDenied}
     assert requests(site) - asked[0] <= 10
 
 

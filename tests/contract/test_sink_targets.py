@@ -12,14 +12,14 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
-from attendance.checkin import Checkin
 from attendance.erpnext import ErpnextClient
 from attendance.errors import TargetUnavailable
+from attendance.records.checkin import Checkin
 from attendance.settings import ErpnextSettings
 from sandbox.erpnext.server import ErpnextStandIn
-from sinks.base import Delivered, InvalidRecord, Result, Target
-from sinks.erpnext import ErpnextTarget
-from sinks.jsonl import JsonlTarget
+from sinks.targets.base import Delivered, InvalidRecord, Result, Target
+from sinks.targets.erpnext import ErpnextTarget
+from sinks.targets.jsonl import JsonlTarget
 
 FIELD = {
     "dt": "Employee Checkin",

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from attendance.kafka import create_topics
+from attendance.kafka.admin import create_topics
 from attendance.settings import KafkaSettings
 from sandbox.broker import Broker
 

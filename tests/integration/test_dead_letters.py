@@ -17,23 +17,25 @@ from click.testing import Result
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from attendance.checkin import Checkin
-from attendance.dead_letter import DeadLetter
 from attendance.erpnext import ErpnextClient
 from attendance.errors import InvalidRecord, Reason
-from attendance.event import RawEvent, Source
-from attendance.kafka import OutRecord, Producer, snapshot
+from attendance.kafka.producer import Producer
+from attendance.kafka.readers import snapshot
+from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
-from attendance.outcomes import Delivery
+from attendance.records.checkin import Checkin
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.outcomes import Delivery
+from attendance.records.raw_event import RawEvent, Source
+from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import ErpnextSettings, KafkaSettings, SinkSettings
 from attendance.topics import Name
-from attendance.user_map import Employee, UserMapping
-from punchstream import dead_letters
-from punchstream.audit import Report, audit
+from operations import dead_letters
+from operations.audit import Report, audit
 from sandbox.erpnext.server import ErpnextStandIn
-from sinks.delivery import Patience
-from sinks.erpnext import ErpnextTarget
-from sinks.runner import run
+from sinks.delivery.deliverer import SinkTimings
+from sinks.delivery.runner import run
+from sinks.targets.erpnext import ErpnextTarget
 
 pytestmark = pytest.mark.broker
 
@@ -253,7 +255,7 @@ def sink_until(kafka: KafkaSettings, site: ErpnextStandIn, topic: Name, records:
 
     async def deliver() -> None:
         stop = asyncio.Event()
-        patience = Patience(recheck=0.5, unknown=0.5, commit=0.2, stop=10)
+        patience = SinkTimings(recheck=0.5, unknown=0.5, commit=0.2, stop=10)
         sink = asyncio.create_task(run(kafka, settings, target, Metrics(), stop, patience=patience))
         try:
             async with asyncio.timeout(DEADLINE):

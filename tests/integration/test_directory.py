@@ -9,11 +9,11 @@ import pytest
 import uvicorn
 
 from attendance.erpnext import ErpnextClient
-from attendance.kafka import snapshot
+from attendance.kafka.readers import snapshot
 from attendance.metrics import Metrics
+from attendance.records.user_map import EVERYWHERE, Employee, UserMap
 from attendance.settings import DirectorySettings, ErpnextSettings, KafkaSettings
-from attendance.user_map import EVERYWHERE, Employee, UserMap
-from producers.directory import ImportResult, import_csv, read_map, run
+from producers.directory.sync import ImportResult, import_csv, read_map, run
 from sandbox.erpnext.app import create_app
 from sandbox.erpnext.site import ADMIN, Site
 from sandbox.ports import free_port

@@ -9,9 +9,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from attendance.erpnext import ErpnextClient
-from attendance.errors import TargetRefused
+from attendance.errors import AccessDenied
 from attendance.settings import ErpnextSettings
-from punchstream import erpnext
+from punchstream.commands import erpnext
 from sandbox.erpnext.app import create_app
 from sandbox.erpnext.site import ADMIN, HR_USER, NO_ROLE_USER, Site, User
 from sandbox.ports import free_port
@@ -57,7 +57,7 @@ def states(result: Result) -> dict[str, str]:
 
 def test_a_site_is_made_ready_by_a_system_manager_and_only_once(log_in: LogIn) -> None:
     refused = log_in(HR_USER, "setup").exception
-    assert isinstance(refused, TargetRefused)
+    assert isinstance(refused, AccessDenied)
     assert "System Manager" in str(refused)
     assert "was created" in log_in(ADMIN, "setup").stdout
     assert "was there already" in log_in(ADMIN, "setup").stdout

@@ -19,16 +19,16 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from msgspec.structs import replace
 
 from attendance.errors import Reason
-from attendance.event import RawEvent
-from attendance.kafka import create_topics
-from attendance.outcomes import Dropped
+from attendance.kafka.admin import create_topics
+from attendance.records.outcomes import Dropped
+from attendance.records.raw_event import RawEvent
+from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import KafkaSettings
-from attendance.user_map import Employee, UserMapping
 from sandbox.broker import Broker
 from stream_process import DEADLINE, HANGER, OUTCAST, Stream, administrator, punch
 from streams.app import EXIT_FAULT
 from streams.dedup import Kept
-from streams.memory import decode
+from streams.state import decode
 
 pytestmark = pytest.mark.broker
 

@@ -11,9 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from attendance.dead_letter import DeadLetter
-from attendance.event import RawEvent
-from attendance.kafka import create_topics, snapshot
+from attendance.kafka.admin import create_topics
+from attendance.kafka.readers import snapshot
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.raw_event import RawEvent
 from attendance.settings import KafkaSettings
 from sandbox.broker import Broker
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from attendance.event import RawEvent
-from attendance.kafka import snapshot
+from attendance.kafka.readers import snapshot
+from attendance.records.raw_event import RawEvent
 from attendance.settings import KafkaSettings
 from attendance.times import now, to_wall_clock
-from producers.cursors import SavedCursor
+from producers.pull.cursors import SavedCursor
 from sandbox.process import ChildProcess
 from sandbox.terminals.base import Punch
 from sandbox.terminals.rest import NumberedRest

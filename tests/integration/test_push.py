@@ -21,10 +21,10 @@ import orjson
 import pytest
 import yaml
 
-from attendance.dead_letter import DeadLetter
 from attendance.errors import Reason
-from attendance.event import RawEvent
-from attendance.kafka import snapshot
+from attendance.kafka.readers import snapshot
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.raw_event import RawEvent
 from attendance.registry import hash_token
 from attendance.settings import KafkaSettings
 from attendance.topics import Name

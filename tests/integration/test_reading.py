@@ -3,7 +3,9 @@
 import asyncio
 from contextlib import suppress
 
-from attendance.kafka import OutRecord, Producer, read
+from attendance.kafka.producer import Producer
+from attendance.kafka.readers import read
+from attendance.kafka.records import OutRecord
 from attendance.settings import KafkaSettings
 
 COUNT = 3000

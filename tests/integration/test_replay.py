@@ -12,12 +12,12 @@ import pytest
 from msgspec.structs import replace
 
 from attendance.erpnext import CHECKIN, ErpnextClient
-from attendance.event import RawEvent
+from attendance.records.raw_event import RawEvent
+from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import from_wall_clock
-from attendance.user_map import Employee, UserMapping
-from punchstream.audit import Report, audit
-from punchstream.replay import Range, run
+from operations.audit import Report, audit
+from operations.replay import Range, run
 from sandbox.erpnext.server import ErpnextStandIn
 from stream_process import Stream, punch
 

@@ -14,26 +14,28 @@ from typing import Any
 
 import pytest
 
-from attendance.checkin import Checkin
-from attendance.dead_letter import DeadLetter
 from attendance.erpnext import ErpnextClient
 from attendance.errors import Reason
-from attendance.kafka import OutRecord, Producer, snapshot
+from attendance.kafka.producer import Producer
+from attendance.kafka.readers import snapshot
+from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
-from attendance.outcomes import Delivery
+from attendance.records.checkin import Checkin
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.outcomes import Delivery
+from attendance.records.user_map import Employee
 from attendance.settings import ErpnextSettings, KafkaSettings, SinkSettings
-from attendance.user_map import Employee
 from sandbox.erpnext.server import ErpnextStandIn
-from sinks.base import Result, Target
-from sinks.delivery import Patience
-from sinks.erpnext import ErpnextTarget
-from sinks.runner import run
+from sinks.delivery.deliverer import SinkTimings
+from sinks.delivery.runner import run
+from sinks.targets.base import Result, Target
+from sinks.targets.erpnext import ErpnextTarget
 
 pytestmark = pytest.mark.broker
 
 EMPLOYEES = [f"HR-EMP-{number:05}" for number in range(1, 41)]
 SETTINGS = SinkSettings(batch=20, retry_max=0.5, max_in_flight=50, _env_file=None)
-PATIENCE = Patience(recheck=0.5, unknown=0.5, commit=0.2, stop=10)
+PATIENCE = SinkTimings(recheck=0.5, unknown=0.5, commit=0.2, stop=10)
 FIELD = {"dt": "Employee Checkin", "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from attendance.kafka import create_topics
+from attendance.kafka.admin import create_topics
+from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import KafkaSettings
-from attendance.user_map import Employee, UserMapping
 from sandbox.broker import Broker
 from stream_process import DEADLINE, Stream, administrator, punch
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from attendance.outcomes import Dropped, Waiting
+from attendance.records.outcomes import Dropped, Waiting
+from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import KafkaSettings
-from attendance.user_map import Employee, UserMapping
 from stream_process import DEADLINE, KILLER, Stream, punch
 from streams.app import EXIT_FAULT
 

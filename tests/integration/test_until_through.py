@@ -5,7 +5,10 @@ import asyncio
 import pytest
 from aiokafka import TopicPartition
 
-from attendance.kafka import OutRecord, Producer, create_consumer, until_through
+from attendance.kafka.clients import create_consumer
+from attendance.kafka.groups import until_through
+from attendance.kafka.producer import Producer
+from attendance.kafka.records import OutRecord
 from attendance.settings import KafkaSettings
 
 pytestmark = pytest.mark.broker

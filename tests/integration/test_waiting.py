@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from attendance.event import RawEvent
+from attendance.records.raw_event import RawEvent
+from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import KafkaSettings
-from attendance.user_map import Employee, UserMapping
-from punchstream.audit import audit
+from operations.audit import audit
 from stream_process import DEADLINE, KILLER, Stream, punch
 
 pytestmark = pytest.mark.broker

@@ -14,7 +14,7 @@ import httpx
 from attendance.errors import DeviceRefused, InvalidRecord, Reason
 from attendance.registry import Device
 from producers.devices import create_pull_adapter, create_push_adapter
-from producers.devices.base import (
+from producers.devices.contract import (
     Answer,
     Cursor,
     Fetch,

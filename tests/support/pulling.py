@@ -9,18 +9,19 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
-from attendance.device_status import DeviceStatus
 from attendance.errors import KafkaUnavailable
-from attendance.event import RawEvent, Source
-from attendance.kafka import OutRecord, Producer
+from attendance.kafka.producer import Producer
+from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
+from attendance.records.device_status import DeviceStatus
+from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.settings import KafkaSettings, PullSettings
 from producers.clocks import Clocks
-from producers.cursors import Cursors, SavedCursor
-from producers.devices.base import Fetch, Page, Probed
+from producers.devices.contract import Fetch, Page, Probed
 from producers.publisher import Publisher
-from producers.puller import Entry, House, Lanes, Puller
+from producers.pull.cursors import Cursors, SavedCursor
+from producers.pull.puller import Entry, House, Lanes, Puller
 from virtual_time import run_in_virtual_time
 
 TOPICS = KafkaSettings.load().topics

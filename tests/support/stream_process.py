@@ -14,15 +14,18 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from msgspec.structs import replace
 
-from attendance.checkin import Checkin
-from attendance.dead_letter import DeadLetter
-from attendance.event import RawEvent, Source
-from attendance.kafka import OutRecord, Producer, create_consumer, snapshot
-from attendance.outcomes import Waiting
+from attendance.kafka.clients import create_consumer
+from attendance.kafka.producer import Producer
+from attendance.kafka.readers import snapshot
+from attendance.kafka.records import OutRecord
+from attendance.records.checkin import Checkin
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.outcomes import Waiting
+from attendance.records.raw_event import RawEvent, Source
+from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
-from attendance.user_map import Employee, UserMapping
-from punchstream.users import waiting_now
+from punchstream.commands.users import waiting_now
 
 START = datetime(2026, 3, 2, 5, tzinfo=UTC)
 DEADLINE = 60
@@ -30,10 +33,10 @@ DEADLINE = 60
 # Ends the process by SIGKILL when the stream has sent its nth record to a topic of the given suffix.
 KILLER = """
 import os, signal, sys
-from attendance import kafka
+from attendance.kafka.producer import Producer
 from punchstream.cli import main
 suffix, left = sys.argv[1], int(sys.argv[2])
-send = kafka.Producer.send
+send = Producer.send
 async def send_then_die(self, *records):
     global left
     offsets = await send(self, *records)
@@ -41,7 +44,7 @@ async def send_then_die(self, *records):
     if left <= 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return offsets
-kafka.Producer.send = send_then_die
+Producer.send = send_then_die
 sys.argv = ["punchstream", "stream"]
 main()
 """
@@ -50,10 +53,10 @@ main()
 # second for how long, by which one knows that the process went on beside it.
 HANGER = """
 import asyncio, sys
-from attendance import kafka
+from attendance.kafka.producer import Producer
 from punchstream.cli import main
 suffix = sys.argv[1]
-send = kafka.Producer.send
+send = Producer.send
 async def send_or_hang(self, *records):
     seconds = 0
     while any(record.topic.endswith(suffix) for record in records):
@@ -61,7 +64,7 @@ async def send_or_hang(self, *records):
         await asyncio.sleep(1)
         seconds += 1
     return await send(self, *records)
-kafka.Producer.send = send_or_hang
+Producer.send = send_or_hang
 sys.argv = ["punchstream", "stream"]
 main()
 """

@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from attendance.checkin import Checkin
 from attendance.errors import InvalidRecord
-from attendance.event import RawEvent
-from attendance.outcomes import Delivery
+from attendance.records.checkin import Checkin
+from attendance.records.outcomes import Delivery
+from attendance.records.raw_event import RawEvent
 from attendance.times import now
 from harness.cluster import Cluster, Victim
 from harness.faults import FAULTS, LASTS, Fault, has_struck, strike
@@ -24,7 +24,7 @@ from harness.load import Load
 from harness.network import Network
 from harness.oracle import Rows, problems, together
 from harness.pipeline import ERPNEXT_ZONE, PARTITIONS, ErpnextVictim, Member, Pipeline
-from punchstream.audit import Report, audit
+from operations.audit import Report, audit
 from sandbox.fleet.model import FleetPlan, Outcome, Transmission
 from sandbox.fleet.plan import Shape
 from sandbox.fleet.plan import plan as make_plan

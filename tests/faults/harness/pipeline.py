@@ -13,11 +13,12 @@ from typing import Any, Self
 import httpx
 from aiokafka import ConsumerRecord
 
-from attendance.kafka import create_topics, snapshot
+from attendance.kafka.admin import create_topics
+from attendance.kafka.readers import snapshot
 from attendance.settings import ErpnextSettings, KafkaSettings
 from harness.cluster import Cluster, Victim
 from harness.network import Network
-from punchstream.erpnext import ensure_event_id_field
+from punchstream.commands.erpnext import ensure_event_id_field
 from sandbox.erpnext.server import ErpnextStandIn
 from sandbox.fleet.model import FleetPlan
 from sandbox.fleet.registry import employees, registry_yaml

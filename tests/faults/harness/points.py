@@ -13,7 +13,8 @@ from typing import Any
 
 from attendance.erpnext import ErpnextClient
 from attendance.errors import TargetUnavailable
-from attendance.kafka import OutRecord, Producer
+from attendance.kafka.producer import Producer
+from attendance.kafka.records import OutRecord
 from punchstream.cli import main
 from streams.dedup import Kept
 
@@ -58,7 +59,7 @@ def stream_rebalance(strike: Strike) -> None:
 
 def stream_recovery(strike: Strike) -> None:
     """Some of what is remembered has been read back from its log."""
-    from streams import memory
+    from streams import state as memory
 
     decode = memory.decode
 
@@ -71,7 +72,7 @@ def stream_recovery(strike: Strike) -> None:
 
 def sink_rebalance(strike: Strike) -> None:
     """The group has given the process partitions, and it has done nothing about them yet."""
-    from sinks.runner import _Runner
+    from sinks.delivery.runner import _Runner
 
     before(_Runner, "on_partitions_assigned", strike)
 

@@ -12,11 +12,12 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from attendance.kafka import create_consumer, snapshot
+from attendance.kafka.clients import create_consumer
+from attendance.kafka.readers import snapshot
 from attendance.settings import KafkaSettings
 from harness.pipeline import Member
 from streams.dedup import unpack
-from streams.memory import decode
+from streams.state import decode
 
 WARM_UP = 0.25  # the first part of the run, which is not looked at
 LEAST_LIFE = 0.5  # of the run; a process that was killed in between began anew

@@ -1,0 +1,248 @@
+"""Sends records so that an acknowledgement means what it says."""
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+)
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
+
+from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
+from attendance.kafka.clients import connection_options, create_producer, unavailable
+from attendance.kafka.records import MAX_RECORD_BYTES, RECORD_OVERHEAD, OutRecord
+from attendance.settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
+
+log = structlog.get_logger(__name__)
+
+# From so many records for one partition on, a batch of their own costs less than a future for each.
+BATCHED: Final = 16
+
+_T = TypeVar("_T")
+
+
+class Producer:
+    """Sends records and returns when Kafka has them.
+
+    It connects when it is first used, and is built anew after an error that an idempotent producer does not survive
+    (aiokafka then fails every later send). Records that timed out may still arrive.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        client_id: str,
+        create: Callable[[KafkaSettings, str], AIOKafkaProducer] = create_producer,
+        *,
+        batches: bool = False,
+    ) -> None:
+        """Nothing is connected yet.
+
+        With `batches`, many records for one partition are made a batch here, which costs a fraction. It is for one
+        caller at a time: aiokafka has batches of several callers wait for one another, and soon gives up. Where each
+        batch may hold one record only there are none.
+
+        Raises:
+            ConfigurationError: a setting is missing or a certificate cannot be read.
+        """
+        connection_options(settings, client_id)  # for its errors: they should stop the start, not the first send
+        self._settings = settings
+        self._client_id = client_id
+        self._create = create
+        self._batches = batches and settings.enable_idempotence
+        self._producer: AIOKafkaProducer | None = None
+        self._lock = asyncio.Lock()
+        self._sending: set[asyncio.Task[Any]] = set()
+        self.in_flight_bytes = 0
+
+    async def send(self, *records: OutRecord) -> Mapping[tuple[str, int], int]:
+        """Return when every record is acknowledged by all in-sync replicas.
+
+        Returns:
+            The offset of the first of them in each topic and partition.
+
+        Raises:
+            KafkaUnavailable: not within `KAFKA_REQUEST_TIMEOUT`; each record may be there or not.
+            InvalidRecord: a record is larger than Kafka takes; the others may be there or not.
+        """
+        if not records:
+            return {}
+        loop = asyncio.get_running_loop()
+        # Cancelling an idempotent send would tear its sequence; so a late one is left to finish by itself, and what is
+        # waited for is another future. `asyncio.wait` would do the same for half as much again.
+        task = loop.create_task(self._send(records))
+        over: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(self._settings.request_timeout, _set, over)
+        size = sum(record.size for record in records)
+        self.in_flight_bytes += size
+        self._sending.add(task)
+
+        def finished(done: asyncio.Task[Mapping[tuple[str, int], int]]) -> None:
+            timer.cancel()
+            self.in_flight_bytes -= size
+            self._sending.discard(done)
+            if not done.cancelled():
+                done.exception()  # seen here, so that asyncio does not report it for a caller that gave up
+            _set(over)
+
+        task.add_done_callback(finished)
+        await over
+        if not task.done():
+            raise KafkaUnavailable(f"no acknowledgement within {self._settings.request_timeout:g} s")
+        return task.result()
+
+    async def _send(self, records: Sequence[OutRecord]) -> Mapping[tuple[str, int], int]:
+        producer = self._producer or await self._started()
+        try:
+            acknowledgements: list[asyncio.Future[RecordMetadata]] = []
+            for (topic, partition), members in (await _by_partition(producer, records)).items():
+                if self._batches and len(members) >= BATCHED:
+                    acknowledgements += [
+                        await producer.send_batch(batch, topic, partition=partition)
+                        for batch in _batches(producer, members)
+                    ]
+                else:
+                    acknowledgements += [await _enqueue(producer, record, partition) for record in members]
+            return await _first_offsets(acknowledgements)
+        except MessageSizeTooLargeError as error:
+            raise InvalidRecord(Reason.INVALID_EVENT, f"larger than {MAX_RECORD_BYTES} bytes") from error
+        except KafkaError as error:
+            await self._discard(producer, error)
+            raise unavailable(self._settings, error) from error
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._lock:
+            if self._producer is None:
+                producer = self._create(self._settings, self._client_id)
+                try:
+                    await producer.start()
+                except KafkaError as error:
+                    await producer.stop()
+                    raise unavailable(self._settings, error) from error
+                self._producer = producer
+            return self._producer
+
+    async def _discard(self, producer: AIOKafkaProducer, error: Exception) -> None:
+        async with self._lock:
+            if self._producer is not producer:
+                return
+            self._producer = None
+        log.warning("Kafka producer is rebuilt.", client_id=self._client_id, error=repr(error))
+        task = asyncio.create_task(_stop_quietly(producer))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def stop(self) -> None:
+        """Wait for what is in flight, at most `KAFKA_REQUEST_TIMEOUT`, and disconnect."""
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=self._settings.request_timeout)
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stop_quietly(producer)
+        for task in self._sending:
+            task.cancel()
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def _first_offsets(
+    acknowledgements: Iterable[Awaitable[RecordMetadata]],
+) -> dict[tuple[str, int], int]:
+    """The first offset in each topic and partition, once every one is in. Raises the first error, then too."""
+    first: dict[tuple[str, int], int] = {}
+    failure: Exception | None = None
+    # In turn, which costs half of what `gather` does; all of them, for none may stay unobserved.
+    for acknowledgement in acknowledgements:
+        try:
+            result = await acknowledgement
+        except Exception as error:  # noqa: BLE001 - raised below
+            failure = failure or error
+        else:
+            first.setdefault((result.topic, result.partition), result.offset)
+    if failure is not None:
+        raise failure
+    return first
+
+
+async def _by_partition(
+    producer: AIOKafkaProducer, records: Sequence[OutRecord]
+) -> dict[tuple[str, int], list[OutRecord]]:
+    """The records by topic and partition, in their order."""
+    counts = {topic: len(await producer.partitions_for(topic)) for topic in {record.topic for record in records}}
+    groups: dict[tuple[str, int], list[OutRecord]] = defaultdict(list)
+    for record in records:
+        groups[record.topic, _partition(record, counts[record.topic])].append(record)
+    return groups
+
+
+def _partition(record: OutRecord, partitions: int) -> int:
+    if record.partition is not None:
+        return record.partition
+    key = record.key if record.partition_key is None else record.partition_key
+    return random.randrange(partitions) if key is None else partition_of(key, partitions)  # noqa: S311 - no secret
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition that every Kafka client chooses for a key. The library's hash is slow, and keys come again."""
+    chosen: int = DefaultPartitioner()(key, range(partitions), range(partitions))
+    return chosen
+
+
+async def _enqueue(producer: AIOKafkaProducer, record: OutRecord, partition: int) -> asyncio.Future[RecordMetadata]:
+    acknowledgement: asyncio.Future[RecordMetadata] = await producer.send(
+        record.topic, value=record.value, key=record.key, partition=partition, headers=list(record.headers)
+    )
+    return acknowledgement
+
+
+def _batches(producer: AIOKafkaProducer, records: Iterable[OutRecord]) -> Iterator[BatchBuilder]:
+    """The records of one partition as batches, each as full as it may be."""
+    batch = producer.create_batch()
+    for record in records:
+        if record.size > MAX_RECORD_BYTES - RECORD_OVERHEAD:
+            raise MessageSizeTooLargeError
+        content = {"timestamp": None, "key": record.key, "value": record.value, "headers": list(record.headers)}
+        # The first record of a batch is taken whatever its size.
+        if batch.append(**content) is None:
+            yield batch
+            batch = producer.create_batch()
+            batch.append(**content)
+    yield batch
+
+
+async def _stop_quietly(producer: AIOKafkaProducer) -> None:
+    try:
+        # stop() flushes, and a flush that cannot succeed never ends.
+        await asyncio.wait_for(producer.stop(), timeout=5)
+    except (KafkaError, TimeoutError) as error:
+        log.info("Kafka producer did not stop cleanly.", error=repr(error))
+
+
+async def until_available(work: Callable[[], Awaitable[_T]]) -> _T:
+    """Do what needs Kafka, as often as it takes until Kafka is there for all of it."""
+    while True:
+        try:
+            return await work()
+        except KafkaUnavailable as error:
+            log.warning("Kafka is waited for.", error=str(error))
+            await asyncio.sleep(1)
+
+
+async def send_until_acknowledged(producer: Producer, records: Sequence[OutRecord]) -> None:
+    """Send records, as often as it takes until Kafka has all of them."""
+    await until_available(lambda: producer.send(*records))

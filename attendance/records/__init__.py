@@ -1,0 +1,1 @@
+"""The records that stand on the topics, each a module of its own."""

@@ -1,0 +1,87 @@
+"""Checkin: one punch whose employee is known, and the wire format of the checkins topic."""
+
+from datetime import datetime
+from typing import Final, Literal
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from attendance.times import format_seconds, to_wall_clock
+from attendance.wire import Instant, Text, cloudevents_headers, decode_as, encode_json
+
+LogType = Literal["IN", "OUT", ""]
+CheckinTime = Literal["erpnext_zone", "device_local"]
+
+
+class Checkin(Struct, frozen=True):
+    """What a target is to store, once.
+
+    `event_id` is that of the raw event and the idempotency key at the target. `event_time` is UTC, whole seconds;
+    `checkin_time` says in whose wall clock the target gets it, `device_timezone` being the device's. `log_type` is
+    empty where the direction is left to the shift's own rule.
+
+    `supersedes` is the `event_id` of a check-in that was wrong: what the target stored for it, under the name
+    `superseded_document`, becomes this one.
+    """
+
+    event_id: Text
+    employee: Text
+    event_time: Instant
+    log_type: LogType
+    device_id: Text
+    device_user_id: Text
+    site: Text
+    device_timezone: Text
+    checkin_time: CheckinTime = "erpnext_zone"
+    supersedes: Text | None = None
+    superseded_document: str | None = None
+
+    @property
+    def key(self) -> bytes:
+        """The record key: an employee's check-ins stay in order."""
+        return self.employee.encode()
+
+    def wall_clock(self, site_zone: str) -> datetime:
+        """The naive time, whole seconds, that a target whose own zone is `site_zone` gets.
+
+        Raises:
+            ConfigurationError: there is no such zone.
+            OverflowError: the time is out of range in the zone.
+        """
+        return to_wall_clock(
+            self.event_time, self.device_timezone if self.checkin_time == "device_local" else site_zone
+        )
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """CloudEvents 1.0 attributes in Kafka's binary mode."""
+        source = f"/sites/{self.site}/devices/{self.device_id}"
+        return cloudevents_headers(self.event_id, b"punchstream.attendance.checkin.v1", source, self.event_time)
+
+    def encode(self) -> bytes:
+        """The record value: JSON in UTF-8."""
+        data: dict[str, str | None] = {
+            "event_id": self.event_id,
+            "employee": self.employee,
+            "event_time": format_seconds(self.event_time),
+            "log_type": self.log_type,
+            "device_id": self.device_id,
+            "device_user_id": self.device_user_id,
+            "site": self.site,
+            "device_timezone": self.device_timezone,
+            "checkin_time": self.checkin_time,
+        }
+        if self.supersedes is not None:
+            data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
+        return encode_json(data)
+
+    @classmethod
+    def decode(cls, value: bytes | None) -> "Checkin":
+        """The check-in that `encode` wrote, in this version or an older one.
+
+        Raises:
+            InvalidRecord: not such a check-in (`undecodable_record`); one without employee or time never passes.
+        """
+        return decode_as(_DECODER, value, "a check-in", "event_time")
+
+
+_DECODER: Final = Decoder(Checkin)

@@ -1,0 +1,155 @@
+"""The dead-letter envelope: a failed record as it was, and why it failed.
+
+Key, value and headers are the original's own bytes; what was added stands in further headers that begin with
+`x-original-` and `x-dead-letter-`, so that the usual Kafka tools can show a dead letter and send it back.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from attendance.errors import InvalidRecord, Reason
+from attendance.kafka.records import MAX_VALUE_BYTES, Headers, OutRecord, Record
+from attendance.times import format_milliseconds, parse_utc
+
+MAX_MESSAGE: Final = 1000
+_OURS: Final = ("x-original-", "x-dead-letter-")
+# None of the above: it stays on the record when that fails again, so that the count goes on.
+REPLAY_COUNT: Final = "x-replay-count"
+
+
+def is_sent_again(headers: "Headers | None") -> bool:
+    """Whether somebody looked at a record with these headers as a dead letter, and sent it back."""
+    return any(name == REPLAY_COUNT for name, _ in headers or ())
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One failed record. `timestamp` is the original's, in milliseconds since the epoch.
+
+    `topic`, `partition` and `offset` say where it stood; a request that never became a record has none of them, and
+    `where` says what it was (`http:/v1/events`).
+    """
+
+    stage: str
+    reason: Reason
+    message: str
+    at: datetime
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp: int | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    where: str | None = None
+    attempts: int = 1
+    event_id: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        record: Record,
+        stage: str,
+        error: InvalidRecord,
+        at: datetime,
+        *,
+        attempts: int = 1,
+        event_id: str | None = None,
+    ) -> "DeadLetter":
+        """The dead letter of a consumed record.
+
+        Without the value where that is so large that Kafka would refuse the dead letter, again and again: the record
+        stays on its topic, where the headers say.
+        """
+        fits = len(record.value or b"") <= MAX_VALUE_BYTES
+        return cls(
+            stage=stage,
+            reason=error.reason,
+            message=error.message if fits else f"{error.message} (value too large to keep here)",
+            at=at,
+            key=record.key,
+            value=record.value if fits else None,
+            headers=[(name, value) for name, value in record.headers or () if not name.startswith(_OURS)],
+            timestamp=record.timestamp,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            attempts=attempts,
+            event_id=event_id,
+        )
+
+    def encode_headers(self) -> list[tuple[str, bytes]]:
+        """The original's headers, then ours."""
+        ours = {
+            "x-original-topic": self.topic,
+            "x-original-partition": self.partition,
+            "x-original-offset": self.offset,
+            "x-original-timestamp": self.timestamp,
+            "x-dead-letter-stage": self.stage,
+            "x-dead-letter-reason": self.reason,
+            "x-dead-letter-message": self.message[:MAX_MESSAGE],
+            "x-dead-letter-attempts": self.attempts,
+            "x-dead-letter-at": format_milliseconds(self.at),
+            "x-dead-letter-where": self.where,
+            "x-dead-letter-event-id": self.event_id,
+        }
+        return [
+            *self.headers,
+            *((name, str(value).encode()) for name, value in ours.items() if value is not None),
+        ]
+
+    def to_record(self, topic: str) -> OutRecord:
+        """The record to send. Until Kafka has it, the record that it came from must not count as done."""
+        return OutRecord(topic, self.key, self.value, self.encode_headers())
+
+    @property
+    def replay_count(self) -> int:
+        """How often the record had been replayed when it failed. What is no count counts as none."""
+        # A record may come from anybody who may write to its topic.
+        counts = [int(data) for name, data in self.headers if name == REPLAY_COUNT and re.fullmatch(rb"\d{1,9}", data)]
+        return max(counts, default=0)
+
+    def to_replay(self) -> OutRecord:
+        """The original record, for its topic, where its key leads it to its partition; its replay count is one more.
+
+        Assumes a letter with a topic.
+        """
+        assert self.topic is not None
+        headers = [(name, data) for name, data in self.headers if name != REPLAY_COUNT]
+        return OutRecord(
+            self.topic, self.key, self.value, [*headers, (REPLAY_COUNT, str(self.replay_count + 1).encode())]
+        )
+
+    @classmethod
+    def decode(cls, key: bytes | None, value: bytes | None, headers: Headers) -> "DeadLetter":
+        """The dead letter that a record of the dead-letter topic holds.
+
+        Raises:
+            InvalidRecord: the record is no dead letter.
+        """
+        ours = {name: data.decode(errors="replace") for name, data in headers if name.startswith(_OURS)}
+
+        def number(name: str) -> int | None:
+            return int(ours[name]) if name in ours else None
+
+        try:
+            return cls(
+                stage=ours["x-dead-letter-stage"],
+                reason=Reason(ours["x-dead-letter-reason"]),
+                message=ours["x-dead-letter-message"],
+                at=parse_utc(ours["x-dead-letter-at"]),
+                key=key,
+                value=value,
+                headers=[(name, data) for name, data in headers if not name.startswith(_OURS)],
+                timestamp=number("x-original-timestamp"),
+                topic=ours.get("x-original-topic"),
+                partition=number("x-original-partition"),
+                offset=number("x-original-offset"),
+                where=ours.get("x-dead-letter-where"),
+                attempts=number("x-dead-letter-attempts") or 1,
+                event_id=ours.get("x-dead-letter-event-id"),
+            )
+        except (KeyError, ValueError) as error:
+            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a dead letter: {error!r}") from error

@@ -1,0 +1,150 @@
+"""RawEvent: one punch as a terminal reported it, and the wire format of the raw topic.
+
+Fields are only ever added, with a default; `decode` ignores fields it does not know. `docs/raw-event.schema.json` is
+this format for consumers in other languages.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Final, Literal, get_args
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from attendance.times import format_milliseconds, format_seconds
+from attendance.wire import Instant, Text, cloudevents_headers, decode_as, encode_json
+
+EventType = Literal["IN", "OUT", "UNKNOWN"]
+Transport = Literal["push", "pull", "file", "sql"]
+Scalar = str | int | float | bool | None
+
+
+EVENT_TYPES: Final = frozenset(get_args(EventType))
+TRANSPORTS: Final = frozenset(get_args(Transport))
+
+REPLAY_OF: Final = "x-replay-of"
+"""The header of a raw record that `punchstream replay` sent again: `partition:offset` of the one it is a copy of."""
+RAW_RECORD: Final = "x-raw-record"
+"""The header of a check-in, and of what waits to be one: `partition:offset` of the raw record that it was made from."""
+
+
+class Source(Struct, frozen=True):
+    """The way in: which transport and adapter, and where in its batch the record stood."""
+
+    transport: Transport
+    adapter: str
+    adapter_version: str = "1"
+    batch_id: str | None = None
+    line: int | None = None
+
+
+class RawEvent(Struct, frozen=True):
+    """One punch, unchanged by any policy.
+
+    `device_user_id` is exactly what the device has, leading zeros and letters kept. `event_time` is UTC in whole
+    seconds, or None where it could not be derived from `device_time`. `payload` holds the vendor's own fields, already
+    reduced to the allowed ones: no photograph, no template, no name.
+
+    `supersedes` is the `event_id` of an event that was wrong and that this one takes the place of: its own where only
+    the employee was wrong. `superseded_document` is the target's name of what it holds for that one, by which a later
+    document of the same `event_id` is told from it. No terminal's event has them.
+
+    `clock_skew` is how many seconds the device's clock was ahead of the server's when that was last measured, where it
+    was worth a warning; None otherwise.
+    """
+
+    device_id: Text
+    site: Text
+    device_user_id: Text
+    event_type: EventType
+    event_time: Instant | None
+    device_time: str | None
+    device_timezone: Text
+    received_at: Instant
+    source: Source
+    sequence: int | None = None
+    replayed: bool = False
+    payload: Mapping[str, Scalar] = {}
+    supersedes: Text | None = None
+    superseded_document: Text | None = None
+    clock_skew: int | None = None
+
+    @property
+    def event_id(self) -> str:
+        """32 hex characters, the same for the same punch by whichever way it came. See `event_id`."""
+        when = self.device_time or "" if self.event_time is None else format_seconds(self.event_time)
+        return event_id(self.device_id, self.device_user_id, when, self.event_type)
+
+    @property
+    def key(self) -> bytes:
+        """The record key: per-device order is kept."""
+        return self.device_id.encode()
+
+    def record(self) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+        """Key, value and headers of the record, for less than they cost one by one: the id is computed once."""
+        id_ = self.event_id
+        return self.key, self._encode(id_), self._headers(id_)
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """CloudEvents 1.0 attributes in Kafka's binary mode."""
+        return self._headers(self.event_id)
+
+    def _headers(self, id_: str) -> list[tuple[str, bytes]]:
+        return cloudevents_headers(
+            id_,
+            b"punchstream.attendance.raw.v1",
+            f"/sites/{self.site}/devices/{self.device_id}",
+            self.event_time or self.received_at,
+        )
+
+    def encode(self) -> bytes:
+        """The record value: JSON in UTF-8."""
+        return self._encode(self.event_id)
+
+    def _encode(self, id_: str) -> bytes:
+        data = {
+            "event_id": id_,
+            "device_id": self.device_id,
+            "site": self.site,
+            "device_user_id": self.device_user_id,
+            "event_type": self.event_type,
+            "event_time": None if self.event_time is None else format_seconds(self.event_time),
+            "device_time": self.device_time,
+            "device_timezone": self.device_timezone,
+            "received_at": format_milliseconds(self.received_at),
+            "sequence": self.sequence,
+            "source": self.source,
+            "replayed": self.replayed,
+            "payload": self.payload,
+        }
+        if self.supersedes is not None:
+            data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
+        if self.clock_skew is not None:
+            data["clock_skew"] = self.clock_skew
+        return encode_json(data)
+
+    @classmethod
+    def decode(cls, value: bytes | None) -> "RawEvent":
+        """The event that `encode` wrote, in this version or an older one.
+
+        Raises:
+            InvalidRecord: not such an event (`undecodable_record`).
+        """
+        return decode_as(_DECODER, value, "a raw event", "event_time", "received_at")
+
+
+_DECODER: Final = Decoder(RawEvent)
+
+
+def event_id(device_id: str, device_user_id: str, when: str, event_type: str) -> str:
+    """The first 128 bits of SHA-256 over `device_id|device_user_id|when|event_type`, as 32 hex characters.
+
+    `when` is the event time in UTC, whole seconds and `Z` (`2026-01-01T05:00:00Z`); where there is none, the device
+    time as the device wrote it.
+    """
+    return sha256(f"{device_id}|{device_user_id}|{when}|{event_type}".encode()).hexdigest()[:32]
+
+
+def is_replay(headers: Sequence[tuple[str, bytes]] | None) -> bool:
+    """Whether a raw record with these headers is a copy."""
+    return REPLAY_OF in dict(headers or ())

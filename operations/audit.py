@@ -1,0 +1,395 @@
+"""The audit: every raw record and its outcome, and whether ERPNext holds what was delivered.
+
+Memory is bounded: what the topics say goes into a temporary SQLite file, and the questions are its queries.
+"""
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Self
+
+from aiokafka import ConsumerRecord
+from rich.console import Console
+
+from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, ErpnextClient
+from attendance.errors import ConfigurationError, InvalidRecord
+from attendance.kafka.producer import Producer
+from attendance.kafka.readers import read
+from attendance.kafka.records import OutRecord, Record
+from attendance.records.checkin import Checkin
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.outcomes import Delivery, Dropped
+from attendance.records.raw_event import REPLAY_OF, RawEvent
+from attendance.settings import ErpnextSettings, KafkaSettings
+from attendance.times import parse_utc
+from attendance.wire import position
+
+NAMED: Final = 20  # so many ids of each problem are listed
+LOOK_UP: Final = 500
+
+_SCHEMA: Final = """
+create table raw (partition, offset, event_id, device_id, primary key (partition, offset)) without rowid;
+create table dropped (partition, offset, kept_event_id, primary key (partition, offset)) without rowid;
+create table dead_record (partition, offset, primary key (partition, offset)) without rowid;
+create table dead (event_id primary key) without rowid;
+create table waiting (event_id primary key) without rowid;
+create table checkin (event_id primary key) without rowid;
+create table delivered (event_id, document, primary key (event_id, document)) without rowid;
+create table superseded (event_id, document, primary key (event_id, document)) without rowid;
+create table sent_again (event_id primary key) without rowid;
+create table copy (of_partition, of_offset, partition, offset, primary key (of_partition, of_offset, partition, offset))
+without rowid;
+create table in_target (event_id primary key) without rowid;
+create table document_in_target (document primary key) without rowid;
+-- What a correction has left of the deliveries. It took over the document, or removed another one.
+create view standing as
+select * from delivered d where not exists (
+    select 1 from superseded s where s.event_id = d.event_id and (s.document = d.document or not exists (
+        select 1 from delivered x where (x.event_id, x.document) = (s.event_id, s.document)
+    ))
+);
+create view outcome as
+select raw.*, case
+    when exists (select 1 from dropped d where (d.partition, d.offset) = (raw.partition, raw.offset)) then 'dropped'
+    when exists (select 1 from delivered d where d.event_id = raw.event_id) then 'delivered'
+    when exists (select 1 from dead_record d where (d.partition, d.offset) = (raw.partition, raw.offset))
+      or exists (select 1 from dead d where d.event_id = raw.event_id) then 'dead_lettered'
+    when exists (select 1 from waiting w where w.event_id = raw.event_id) then 'waiting'
+    when exists (select 1 from copy c join dropped d on (d.partition, d.offset) = (c.partition, c.offset)
+        where (c.of_partition, c.of_offset) = (raw.partition, raw.offset)) then 'dropped'
+    when exists (select 1 from copy c join dead_record d on (d.partition, d.offset) = (c.partition, c.offset)
+        where (c.of_partition, c.of_offset) = (raw.partition, raw.offset)) then 'dead_lettered'
+    when exists (select 1 from checkin c where c.event_id = raw.event_id) then 'undelivered'
+    else 'undecided' end as what
+from raw
+"""
+
+
+_MISSING: Final = "select distinct event_id from standing where event_id not in (select event_id from in_target)"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the audit found, counted in raw records.
+
+    `raw` = `delivered` + `dropped` + `waiting` + `dead_lettered` + `undelivered` + `undecided`; the last two have no
+    outcome yet. `refused` counts dead letters of what never became a raw event. The lists name the first few
+    `event_id`s, or all, or `partition:offset` where a record has none. `sent_again` counts, by topic, the records that
+    were to repair this; what became of them is not in this report.
+    """
+
+    raw: int = 0
+    delivered: int = 0
+    dropped: int = 0
+    waiting: int = 0
+    dead_lettered: int = 0
+    undelivered: int = 0
+    undecided: int = 0
+    refused: int = 0
+    without_outcome: list[str] = field(default_factory=list)
+    delivered_twice: list[str] = field(default_factory=list)
+    dropped_for_nothing: list[str] = field(default_factory=list)
+    missing_in_target: list[str] | None = None
+    sent_again: dict[str, int] | None = None
+
+    @property
+    def balanced(self) -> bool:
+        """Every raw record has its one outcome, and the target, where it was asked, holds what was delivered."""
+        problems = (self.without_outcome, self.delivered_twice, self.dropped_for_nothing, self.missing_in_target)
+        return not any(problems)
+
+    def json(self) -> str:
+        """The report for programs."""
+        return json.dumps(asdict(self) | {"balanced": self.balanced}, indent=2)
+
+
+class Ledger:
+    """The topics' contents, as far as the audit needs them."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path)
+        # The file is thrown away afterwards, so nothing needs to survive a crash.
+        self._db.executescript("pragma journal_mode = off; pragma synchronous = off;" + _SCHEMA)
+        self._refused = 0
+        self._target_was_asked = False
+        self._name_at_most = NAMED
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    async def fill(self, kafka: KafkaSettings, since: datetime | None, device: str | None) -> None:
+        """Read the topics. Raw first: an outcome is younger than its event, so none is missed.
+
+        With `device`, only what a raw record or a check-in shows to be that device's.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer, or a topic is missing.
+        """
+        topics, client = kafka.topics, f"{kafka.topic_prefix}-audit"
+        async for batch in read(kafka, topics["raw"], client, since):
+            self._raw(batch, device)
+        async for batch in read(kafka, topics["dropped"], client, since):
+            self._dropped(batch)
+        # Compacted: a punch may wait since before `since`, and a later record of its key takes it off again.
+        async for batch in read(kafka, topics["unmapped"], client):
+            self._waiting(batch)
+        async for batch in read(kafka, topics["checkins"], client, since):
+            ours = [(record, checkin) for record, checkin in _checkins(batch) if device in (None, checkin.device_id)]
+            self._many("insert or ignore into checkin values (?)", ((c.event_id,) for _, c in ours))
+            again = ((c.event_id,) for record, c in ours if _original(record))
+            self._many("insert or ignore into sent_again values (?)", again)
+        async for batch in read(kafka, topics["dead_letters"], client, since):
+            self._dead_letters(batch, topics["raw"])
+        async for batch in read(kafka, topics["deliveries"], client, since):
+            decoded = [Delivery.decode(record.value) for record in batch]
+            self._many("insert or ignore into delivered values (?, ?)", ((d.event_id, d.document) for d in decoded))
+            superseded = ((d.supersedes, d.document) for d in decoded if d.supersedes not in (None, d.event_id))
+            self._many("insert or ignore into superseded values (?, ?)", superseded)
+        if device is not None:
+            # A delivery does not name its device.
+            self._db.execute(
+                "delete from delivered where event_id not in (select event_id from checkin)"
+                " and event_id not in (select event_id from raw where event_id is not null)"
+            )
+
+    def _raw(self, batch: Iterable[ConsumerRecord], device: str | None) -> None:
+        rows: list[tuple[int, int, str | None, str]] = []
+        for record in batch:
+            row: tuple[int, int, str | None, str]
+            try:
+                event = RawEvent.decode(record.value)
+                row = (record.partition, record.offset, event.event_id, event.device_id)
+            except InvalidRecord:
+                row = (record.partition, record.offset, None, (record.key or b"").decode(errors="replace"))
+            if device is None or row[3] == device:
+                rows.append(row)
+                self._note_copy(record, row[2])
+        self._many("insert into raw values (?, ?, ?, ?)", rows)
+
+    def _note_copy(self, record: ConsumerRecord, event_id: str | None) -> None:
+        original = _original(record)
+        if original is not None:
+            position = (*original, record.partition, record.offset)
+            self._db.execute("insert or ignore into copy values (?, ?, ?, ?)", position)
+            self._db.execute("insert or ignore into sent_again values (?)", (event_id,))
+
+    def _dropped(self, batch: Iterable[ConsumerRecord]) -> None:
+        decoded = (Dropped.decode(record.value) for record in batch)
+        self._many(
+            "insert or ignore into dropped values (?, ?, ?)",
+            ((d.partition, d.offset, d.kept_event_id) for d in decoded),
+        )
+
+    def _waiting(self, batch: Iterable[ConsumerRecord]) -> None:
+        for record in batch:
+            statement = "delete from waiting where event_id = ?"
+            if record.value is not None:
+                statement = "insert or ignore into waiting values (?)"
+            self._db.execute(statement, ((record.key or b"").decode(),))
+
+    def _dead_letters(self, batch: Iterable[ConsumerRecord], raw_topic: str) -> None:
+        for record in batch:
+            letter = DeadLetter.decode(record.key, record.value, record.headers)
+            if letter.topic == raw_topic:
+                position = (letter.partition, letter.offset)
+                self._db.execute("insert or ignore into dead_record values (?, ?)", position)
+            elif letter.event_id is not None:
+                self._db.execute("insert or ignore into dead values (?)", (letter.event_id,))
+            elif letter.topic is None:
+                self._refused += 1
+
+    def look_up(self, client: ErpnextClient) -> None:
+        """Ask ERPNext which of the delivered events it holds. Raises what `ErpnextClient.call` raises."""
+        self._target_was_asked = True
+        cursor = self._db.execute(
+            "select document from standing where event_id in"
+            " (select event_id from standing group by event_id having count(*) > 1)"
+        )
+        while names := [row[0] for row in cursor.fetchmany(LOOK_UP)]:
+            rows = client.get_list(CHECKIN, ["name"], [("name", "in", names)])
+            self._many("insert or ignore into document_in_target values (?)", ((row["name"],) for row in rows))
+        cursor = self._db.execute("select event_id, document from standing")
+        while batch := dict(cursor.fetchmany(LOOK_UP)):
+            rows = client.get_list(CHECKIN, [EVENT_ID_FIELD], [(EVENT_ID_FIELD, "in", list(batch))])
+            found = {row[EVENT_ID_FIELD] for row in rows}
+            # A check-in that was there before us has no event_id, or that of another punch of the same second.
+            others = {document: event_id for event_id, document in batch.items() if event_id not in found}
+            if others:
+                rows = client.get_list(CHECKIN, ["name"], [("name", "in", list(others))])
+                found |= {others[row["name"]] for row in rows}
+            self._many("insert or ignore into in_target values (?)", ((event_id,) for event_id in found))
+
+    def report(self, *, whole: bool = True, named: int = NAMED) -> Report:
+        """What the contents come to. Unless `whole`, a copy may well repeat a punch from before.
+
+        At most `named` ids of each problem are listed; -1: all.
+        """
+        self._name_at_most = named
+        # What the target lost is stored under another name when it is sent again.
+        not_again = "select event_id from standing where event_id not in (select event_id from sent_again)"
+        there = "select event_id from standing where document in (select document from document_in_target)"
+        twice = f"{there if self._target_was_asked else not_again} group by event_id having count(*) > 1"
+        counts = dict(self._db.execute("select what, count(*) from outcome group by what"))
+        # A copy names the event that was kept. Where none of that id was kept, a punch was lost.
+        nothing_kept = """
+            select distinct d.kept_event_id from outcome o
+            join dropped d on (d.partition, d.offset) = (o.partition, o.offset)
+            where not exists (select 1 from delivered x where x.event_id = d.kept_event_id)
+              and not exists (select 1 from dead x where x.event_id = d.kept_event_id)
+              and not exists (select 1 from waiting x where x.event_id = d.kept_event_id)
+              and not exists (select 1 from checkin x where x.event_id = d.kept_event_id)"""
+        return Report(
+            raw=sum(counts.values()),
+            refused=self._refused,
+            without_outcome=self._named(
+                "select coalesce(event_id, partition || ':' || offset) from outcome"
+                " where what in ('undelivered', 'undecided')"
+            ),
+            delivered_twice=self._named(twice),
+            dropped_for_nothing=self._named(nothing_kept) if whole else [],
+            missing_in_target=self._named(_MISSING) if self._target_was_asked else None,
+            **counts,
+        )
+
+    def _named(self, query: str) -> list[str]:
+        return [row[0] for row in self._db.execute(f"{query} limit {self._name_at_most}")]
+
+    async def repair(self, kafka: KafkaSettings, since: datetime | None) -> dict[str, int]:
+        """Send again what has no outcome: raw records to the stream, check-ins to the sink. Both know what they have.
+
+        Check-ins of deliveries that the target was asked for and does not hold are among them, if it was asked.
+
+        Returns:
+            How many records went to each topic.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer; some may have been sent, and may be again.
+        """
+        self._db.executescript(
+            "create table lost_record as select partition, offset from outcome where what = 'undecided';"
+            "create index lost_records on lost_record (partition, offset);"
+            "create table lost_checkin as select event_id from outcome where what = 'undelivered';"
+            "create index lost_checkins on lost_checkin (event_id);"
+        )
+        if self._target_was_asked:
+            self._db.execute(f"insert into lost_checkin {_MISSING}")
+
+        def lost_record(record: ConsumerRecord) -> bool:
+            query = "select 1 from lost_record where partition = ? and offset = ?"
+            return bool(self._db.execute(query, (record.partition, record.offset)).fetchone())
+
+        def lost_checkin(record: ConsumerRecord) -> bool:
+            query = "select 1 from lost_checkin where event_id = ?"
+            return any(self._db.execute(query, (c.event_id,)).fetchone() for _, c in _checkins([record]))
+
+        producer = Producer(kafka, f"{kafka.topic_prefix}-audit")
+        sent: dict[str, int] = {}
+        try:
+            for topic, is_lost in ((kafka.topics["raw"], lost_record), (kafka.topics["checkins"], lost_checkin)):
+                sent[topic] = 0
+                async for batch in read(kafka, topic, f"{kafka.topic_prefix}-audit", since):
+                    copies = [copy_of(record) for record in batch if is_lost(record)]
+                    await producer.send(*copies)
+                    sent[topic] += len(copies)
+        finally:
+            await producer.stop()
+        return sent
+
+    def _many(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+        self._db.executemany(statement, rows)
+
+
+def copy_of(record: Record) -> OutRecord:
+    """A record for the topic that it stands on, which names the one that it is a copy of."""
+    partition, offset = _original(record) or (record.partition, record.offset)
+    headers = [(name, data) for name, data in record.headers if name != REPLAY_OF]
+    return OutRecord(record.topic, record.key, record.value, [*headers, (REPLAY_OF, f"{partition}:{offset}".encode())])
+
+
+def _original(record: Record) -> tuple[int, int] | None:
+    """Partition and offset of the record that this one is a copy of, if it is one."""
+    return position(record.headers, REPLAY_OF)
+
+
+def _checkins(batch: Iterable[ConsumerRecord]) -> Iterable[tuple[ConsumerRecord, Checkin]]:
+    for record in batch:
+        try:
+            yield record, Checkin.decode(record.value)
+        except InvalidRecord:
+            continue  # the sink makes a dead letter of it
+
+
+async def audit(
+    kafka: KafkaSettings,
+    *,
+    since: datetime | None = None,
+    device: str | None = None,
+    erpnext: ErpnextSettings | None = None,
+    repair: bool = False,
+    named: int = NAMED,
+) -> Report:
+    """Compare the raw topic with its outcomes and, where `erpnext` is given, the deliveries with ERPNext.
+
+    With `repair` what is missing is sent again. At most `named` ids of each problem are listed; -1: all.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or a topic is missing.
+        TargetUnavailable: ERPNext does not answer.
+        AccessDenied: ERPNext does not let us look.
+    """
+    with tempfile.TemporaryDirectory() as directory, Ledger(Path(directory) / "audit.sqlite") as ledger:
+        await ledger.fill(kafka, since, device)
+        if erpnext is not None:
+            client = ErpnextClient(erpnext)
+            try:
+                ledger.look_up(client)
+            finally:
+                client.close()
+        report = ledger.report(whole=since is None, named=named)
+        return replace(report, sent_again=await ledger.repair(kafka, since)) if repair else report
+
+
+def show(report: Report, console: Console) -> None:
+    """Print a report for people."""
+    line = (
+        f"{report.raw:,} raw = {report.delivered:,} delivered + {report.dropped:,} dropped"
+        f" + {report.waiting:,} waiting + {report.dead_lettered:,} dead-lettered"
+    )
+    if report.undelivered or report.undecided:
+        line += f" + {report.undelivered:,} not delivered yet + {report.undecided:,} without any outcome"
+    console.print(line)
+    if report.refused:
+        console.print(f"{report.refused:,} more dead letters of what never became a raw event")
+    problems = {
+        "Without an outcome": report.without_outcome,
+        "Delivered as two documents": report.delivered_twice,
+        "Dropped although nothing was kept": report.dropped_for_nothing,
+        "Delivered, but not in ERPNext": report.missing_in_target or [],
+    }
+    for problem, ids in problems.items():
+        if ids:
+            console.print(f"{problem}: {', '.join(ids)}{' …' if len(ids) == NAMED else ''}", style="red")
+    for topic, count in (report.sent_again or {}).items():
+        console.print(f"{count:,} records sent again to {topic}")
+    console.print("Balanced." if report.balanced else "NOT balanced.", style="green" if report.balanced else "red")
+
+
+def instant(text: str | None, option: str = "--since") -> datetime | None:
+    """The instant that a date, or a time with an offset, names; `option` is where it was given.
+
+    Raises:
+        ConfigurationError: it names none.
+    """
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC) if len(text) == len("2026-01-01") else parse_utc(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{option}: {error}") from error

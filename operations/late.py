@@ -1,0 +1,348 @@
+"""Late deliveries: whom they concern, what ERPNext has of the day, and how such a day is put right.
+
+A day is put right in steps that may be interrupted anywhere and taken again: its check-ins are let in, its Absent is
+cancelled, auto attendance runs once more, and what came of it is looked at.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
+from typing import Final, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from attendance.erpnext import CHECKIN, SHIFT_TYPE, Document, ErpnextClient
+from attendance.errors import DocumentRejected, ServerError
+from attendance.kafka.readers import read
+from attendance.records.outcomes import Delivery
+from attendance.settings import ErpnextSettings, KafkaSettings
+from attendance.times import format_seconds
+from punchstream.output import print_json, print_table
+from sinks.completeness.lateness import synced_shifts
+
+ATTENDANCE: Final = "Attendance"
+ABSENT: Final = "Absent"
+SCHEDULER: Final = "Administrator"
+"""As whom ERPNext's own jobs work."""
+SUBMITTED: Final = 1
+CANCELLED: Final = 2
+CHUNK: Final = 500
+_FIELDS: Final = (
+    "name",
+    "employee",
+    "attendance_date",
+    "status",
+    "docstatus",
+    "shift",
+    "owner",
+    "modified_by",
+    "leave_type",
+    "leave_application",
+    "attendance_request",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LateDelivery:
+    """One delivery that came after its day was closed. Shift and day are None where they are not known.
+
+    `attendance` is what ERPNext has of that day now: a status, or `none`. It is None where ERPNext was not asked.
+    """
+
+    employee: str
+    attendance_date: date | None
+    shift_type: str | None
+    event_id: str
+    device_id: str
+    document: str
+    delivered_at: datetime
+    attendance: str | None = None
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Day:
+    """A working day of one employee."""
+
+    shift_type: str
+    attendance_date: date
+    employee: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What came of a day. `why` says it in words."""
+
+    day: Day
+    result: Literal["repaired", "left alone", "not repaired"]
+    why: str
+
+
+async def late_deliveries(
+    kafka: KafkaSettings, *, since: datetime | None = None, device: str | None = None
+) -> list[LateDelivery]:
+    """The deliveries that the sink marked, by employee and day; each event once.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or the topic is missing.
+    """
+    found: dict[str, LateDelivery] = {}
+    async for batch in read(kafka, kafka.topics["deliveries"], f"{kafka.topic_prefix}-late", since):
+        for delivery in (Delivery.decode(record.value) for record in batch):
+            late = delivery.late
+            if late is not None and device in (None, late.device_id):
+                found.setdefault(
+                    delivery.event_id,
+                    LateDelivery(
+                        employee=delivery.employee,
+                        attendance_date=late.attendance_date,
+                        shift_type=late.shift_type,
+                        event_id=delivery.event_id,
+                        device_id=late.device_id,
+                        document=delivery.document,
+                        delivered_at=delivery.delivered_at,
+                    ),
+                )
+    return sorted(found.values(), key=lambda each: (each.employee, str(each.attendance_date), each.delivered_at))
+
+
+def looked_up(client: ErpnextClient, deliveries: Sequence[LateDelivery]) -> list[LateDelivery]:
+    """The deliveries with the shift and day that ERPNext has now, and its attendance of that day.
+
+    What is no document any more, or on no shift, is left out: no day waits for it. Raises what `ErpnextClient.call`
+    raises.
+    """
+    documents = _in_chunks(client, CHECKIN, ["name", "shift", "shift_start"], "name", [d.document for d in deliveries])
+    placed = {row["name"]: row for row in documents if row["shift"] and row["shift_start"]}
+    rows = _in_chunks(
+        client,
+        ATTENDANCE,
+        ["employee", "attendance_date", "shift", "status"],
+        "employee",
+        sorted({each.employee for each in deliveries if each.document in placed}),
+        ("docstatus", "=", SUBMITTED),
+        ("attendance_date", "in", sorted({row["shift_start"][:10] for row in placed.values()})),
+    )
+    # One that a person made may have no shift, and is then of every shift.
+    statuses = {(row["employee"], row["attendance_date"], row["shift"] or None): row["status"] for row in rows}
+    found = []
+    for each in deliveries:
+        if (row := placed.get(each.document)) is not None:
+            day = row["shift_start"][:10]
+            status = statuses.get((each.employee, day, row["shift"])) or statuses.get(
+                (each.employee, day, None), "none"
+            )
+            found.append(
+                replace(each, shift_type=row["shift"], attendance_date=date.fromisoformat(day), attendance=status)
+            )
+    return found
+
+
+def repair(client: ErpnextClient, deliveries: Iterable[LateDelivery]) -> Iterator[Repair]:
+    """Put right each day of these deliveries, as `looked_up` gives them, that ERPNext by itself counts as Absent.
+
+    Days of one shift are opened together, because auto attendance runs for a whole shift. Raises what
+    `ErpnextClient.call` raises of the site as a whole; then another call goes on where this one was.
+    """
+    days = sorted(
+        {
+            Day(each.shift_type, each.attendance_date, each.employee)
+            for each in deliveries
+            if each.shift_type is not None and each.attendance_date is not None
+        }
+    )
+    by_shift: dict[str, list[Day]] = defaultdict(list)
+    for day in days:
+        by_shift[day.shift_type].append(day)
+    us = client.logged_user()
+    synced = synced_shifts(client)
+    for shift_type, members in by_shift.items():
+        opened = []
+        for day in members:
+            refused = _open(client, day, us, synced)
+            if refused is None:
+                opened.append(day)
+            else:
+                yield refused
+        if opened:
+            client.run_method(SHIFT_TYPE, shift_type, "process_auto_attendance")
+            for day in opened:
+                yield _outcome(client, day)
+
+
+def _open(client: ErpnextClient, day: Day, us: str, synced: Mapping[str, datetime]) -> Repair | None:
+    """Make the day one that auto attendance has not looked at. What is in the way of that is returned."""
+    try:
+        checkins = _checkins(client, day)
+        if not checkins:
+            return Repair(day, "left alone", "ERPNext has no check-in of that day")
+        end = max(datetime.fromisoformat(row["shift_actual_end"]) for row in checkins)
+        if day.shift_type not in synced or synced[day.shift_type] <= end:
+            return Repair(day, "left alone", "auto attendance does not go beyond that day")
+        rows = client.get_list(
+            ATTENDANCE,
+            _FIELDS,
+            [("employee", "=", day.employee), ("attendance_date", "=", str(day.attendance_date))],
+        )
+        absent = to_cancel(rows, day.shift_type, us, {row["attendance"] or None for row in checkins})
+        if isinstance(absent, str):
+            return Repair(day, "left alone", absent)
+        # While the Absent stands, ERPNext's own job sets all of them aside again and does no harm. Without it, the job
+        # would count those that are let in so far, and leave out the others.
+        for row in _skipped(checkins):
+            client.update(CHECKIN, row["name"], {"skip_auto_attendance": 0})
+        if _skipped(_checkins(client, day)):
+            return Repair(day, "not repaired", "ERPNext has set check-ins aside meanwhile; run this again")
+        if absent is not None:
+            client.cancel(ATTENDANCE, absent["name"])
+    except (DocumentRejected, ServerError) as error:
+        return Repair(day, "not repaired", f"ERPNext refuses: {error}")
+    return None
+
+
+def _checkins(client: ErpnextClient, day: Day) -> list[Document]:
+    return client.get_list(
+        CHECKIN,
+        ["name", "skip_auto_attendance", "shift_actual_end", "attendance"],
+        [
+            ("employee", "=", day.employee),
+            ("shift", "=", day.shift_type),
+            ("shift_start", "between", [f"{day.attendance_date} 00:00:00", f"{day.attendance_date} 23:59:59"]),
+        ],
+    )
+
+
+def _skipped(checkins: Iterable[Document]) -> list[Document]:
+    return [row for row in checkins if row["skip_auto_attendance"]]
+
+
+def to_cancel(rows: Sequence[Document], shift_type: str, us: str, counted: set[str | None]) -> Document | str | None:
+    """The Absent that stands in the way of a day; None where an earlier repair has cancelled it; or why not to touch.
+
+    Args:
+        rows: Every attendance of the employee and the day.
+        shift_type: The shift that is to be processed again.
+        us: The user as whom we cancel. Auto attendance runs as this one, when we ask for it, or as ERPNext's jobs do.
+        counted: The attendances that count the day's check-ins; None is among them where one is not counted.
+    """
+    machines = {SCHEDULER, us}
+
+    def automatic(row: Document) -> bool:
+        by_a_person = row["leave_type"] or row["leave_application"] or row["attendance_request"]
+        return row["status"] == ABSENT and row["shift"] == shift_type and row["owner"] in machines and not by_a_person
+
+    standing = [row for row in rows if row["docstatus"] != CANCELLED]
+    if not standing:
+        if any(automatic(row) and row["modified_by"] == us for row in rows):
+            return None
+        return "there is no attendance of that day, and none that a repair has cancelled"
+    row = standing[0]
+    reasons = {
+        "there are several attendances of that day": len(standing) > 1,
+        f"the day is {row['status']}": row["status"] != ABSENT,
+        "the Absent is a draft": row["docstatus"] != SUBMITTED,
+        "the Absent was not made by auto attendance of this shift": not automatic(row),
+        f"{row['modified_by']} has changed the Absent": row["modified_by"] not in machines,
+        "the day is Absent with all its check-ins counted": counted == {row["name"]},
+    }
+    return next((why for why, holds in reasons.items() if holds), row)
+
+
+def _outcome(client: ErpnextClient, day: Day) -> Repair:
+    rows = client.get_list(
+        ATTENDANCE,
+        ["status"],
+        [
+            ("employee", "=", day.employee),
+            ("attendance_date", "=", str(day.attendance_date)),
+            ("docstatus", "=", SUBMITTED),
+        ],
+    )
+    statuses = [row["status"] for row in rows]
+    if not statuses:
+        return Repair(day, "not repaired", "ERPNext has not processed the day yet; run this again")
+    if ABSENT in statuses:
+        return Repair(day, "not repaired", "ERPNext counts the day as Absent again")
+    if _skipped(_checkins(client, day)):
+        return Repair(day, "not repaired", f"the day is {', '.join(statuses)}, but without some of its check-ins")
+    return Repair(day, "repaired", f"the day is {', '.join(statuses)}")
+
+
+def _in_chunks(
+    client: ErpnextClient,
+    doctype: str,
+    fields: Sequence[str],
+    by: str,
+    values: Sequence[str],
+    *filters: tuple[str, str, object],
+) -> list[Document]:
+    return [
+        row
+        for first in range(0, len(values), CHUNK)
+        for row in client.get_list(doctype, fields, [(by, "in", list(values[first : first + CHUNK])), *filters])
+    ]
+
+
+def run(
+    kafka: KafkaSettings,
+    erpnext: ErpnextSettings | None,
+    *,
+    since: datetime | None,
+    device: str | None,
+    repairing: bool,
+    as_json: bool,
+) -> int:
+    """Print the late deliveries, with what ERPNext has of their days where it is given; with `repairing`, the repairs.
+
+    Returns the exit status: 1 where ERPNext was asked and a day is still Absent, or one was to be repaired and is not.
+
+    Raises:
+        KafkaUnavailable, TargetUnavailable, AccessDenied, DocumentRejected: Kafka or ERPNext does not let us look.
+    """
+    deliveries = asyncio.run(late_deliveries(kafka, since=since, device=device))
+    if erpnext is None:
+        _show(deliveries, as_json=as_json)
+        return 0
+    with closing(ErpnextClient(erpnext)) as client:
+        deliveries = looked_up(client, deliveries)
+        if not repairing:
+            _show(deliveries, as_json=as_json)
+            return int(any(each.attendance == ABSENT for each in deliveries))
+        return _repair_and_say(client, deliveries, as_json=as_json)
+
+
+def _show(deliveries: Sequence[LateDelivery], *, as_json: bool) -> None:
+    if as_json:
+        print_json([asdict(each) for each in deliveries])
+        return
+    table = Table("Employee", "Day", "Shift", "In ERPNext", "Event", "Device", "Delivered (UTC)")
+    for each in deliveries:
+        day = "not known" if each.attendance_date is None else str(each.attendance_date)
+        table.add_row(
+            each.employee,
+            day,
+            each.shift_type,
+            each.attendance,
+            each.event_id,
+            each.device_id,
+            format_seconds(each.delivered_at),
+        )
+    print_table(table)
+    Console(highlight=False).print(f"{len(deliveries)} late deliveries")
+
+
+def _repair_and_say(client: ErpnextClient, deliveries: Sequence[LateDelivery], *, as_json: bool) -> int:
+    repairs = []
+    for each in repair(client, deliveries):
+        repairs.append(each)
+        if not as_json:  # each at once: what is done is done, also where the next one fails
+            day = each.day
+            Console(highlight=False, markup=False, soft_wrap=True).print(
+                f"{day.employee} {day.attendance_date} {day.shift_type}: {each.result}: {each.why}"
+            )
+    if as_json:
+        print_json([asdict(each) for each in repairs])
+    return int(any(each.result == "not repaired" for each in repairs))

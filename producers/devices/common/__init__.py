@@ -1,0 +1,1 @@
+"""What adapters of several vendors have in common. No adapter stands here."""

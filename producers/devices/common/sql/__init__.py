@@ -1,0 +1,1 @@
+"""Databases that are read and never written."""

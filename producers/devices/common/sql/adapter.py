@@ -1,0 +1,213 @@
+"""What the adapters that read a database have in common: the flag, the login, how far they read, and pages of rows."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from secrets import token_hex
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from attendance.errors import DeviceRefused, InvalidRecord, UnreadableAnswer
+from attendance.records.raw_event import EventType, RawEvent, Source
+from attendance.registry import Device
+from attendance.times import format_seconds, parse_utc
+from attendance.wire import encode_json
+from producers.devices.common.punch import punch, scalars
+from producers.devices.common.sql.database import Database, Row
+from producers.devices.contract import Cursor, Fetch, Page, Rejected, Tools, terminal_of
+
+PAGE_ROWS: Final = 2_000
+WINDOW: Final = 1_000
+"""How far behind the newest record number a number that was left out is waited for."""
+
+PATIENCE: Final = timedelta(hours=1)
+
+_THREADS: Final = 8
+_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Options(BaseModel):
+    """The options of an entry that reads a database. The flag has to be set: none is read by accident."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    read_database: Literal[True]
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a table was read by its record number, and when that was last found to have moved.
+
+    Transactions that run side by side may commit their numbers out of order, so a number that was left out is waited
+    for: until the newest is `WINDOW` ahead of it, or nothing has come for `PATIENCE`.
+    """
+
+    last: int = 0
+    missing: frozenset[int] = frozenset()
+    moved: datetime = _NEVER
+
+    @classmethod
+    def from_cursor(cls, value: Mapping[str, Any], now: datetime) -> "Position":
+        """What `to_cursor` wrote."""
+        moved = parse_utc(value["moved"])
+        return cls(value["last"], frozenset(value["missing"] if now - moved < PATIENCE else ()), moved)
+
+    def to_cursor(self) -> Cursor:
+        """As JSON."""
+        return {"last": self.last, "missing": sorted(self.missing), "moved": format_seconds(self.moved)}
+
+    @property
+    def floor(self) -> int:
+        """Whatever is new has a greater number."""
+        return min(self.missing, default=self.last + 1) - 1
+
+    def is_new(self, number: int) -> bool:
+        """Whether the record of that number was not read before."""
+        return number > self.last or number in self.missing
+
+    def after(self, numbers: Sequence[int], now: datetime) -> "Position":
+        """The position once these were read, which rise and between which the query left none out."""
+        if not any(map(self.is_new, numbers)):
+            return self
+        last = max(self.last, numbers[-1])
+        # Before the first number ever seen, nothing is missing.
+        first = max(self.last or numbers[0], last - WINDOW)
+        awaited = self.missing.union(range(first + 1, last)).difference(numbers)
+        return Position(last, frozenset(number for number in awaited if number >= last - WINDOW), now)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What a row's columns are called. `payload` are those that an event keeps as they are, beside the terminal's."""
+
+    user: str
+    time: str
+    direction: str
+    sequence: str
+    terminal: str
+    payload: Sequence[str]
+
+    @property
+    def kept(self) -> Sequence[str]:
+        """What a dead letter keeps of a row."""
+        return (self.user, self.time, self.direction, self.sequence, self.terminal, *self.payload)
+
+
+class SqlAdapter(ABC):
+    """Reads rows out of databases."""
+
+    verified_on: Final = "simulator"
+
+    def __init__(self, tools: Tools) -> None:
+        self._secret = tools.secret
+        self._payload_fields = tools.payload_fields
+        # Not asyncio's own threads: a database that hangs would keep those from everybody else.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=self.name)
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """As the registry's `adapter` has it."""
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """Of what the adapter makes of a row."""
+
+    def database(self, source: Device) -> Database:
+        """The database of an entry.
+
+        Raises:
+            DeviceRefused: the entry names none.
+        """
+        return Database(self._secret(source, "url"), self._threads)
+
+    def page(
+        self,
+        wanted: Fetch,
+        cursor: Cursor,
+        columns: Columns,
+        rows: Sequence[Row],
+        direction: Callable[[object], EventType],
+        serials: Mapping[str, str] = MappingProxyType({}),
+    ) -> Page:
+        """Every row as an event or as rejected.
+
+        A record of a terminal that no entry names counts for the entry of the server, with the terminal's number in its
+        payload: it is nobody else's, and is not lost.
+
+        Args:
+            wanted: What was asked.
+            cursor: Where to go on after these rows.
+            columns: What their columns are called.
+            rows: Each has all of those columns.
+            direction: What the value in the direction's column says.
+            serials: The terminals' serial numbers by what the rows call them, where that is something else.
+        """
+        events: list[RawEvent] = []
+        rejected: list[Rejected] = []
+        batch_id = token_hex(16)
+        for line, row in enumerate(rows):
+            terminal = "" if row[columns.terminal] is None else str(row[columns.terminal]).strip()
+            terminals = wanted.terminals
+            try:
+                serial = serials.get(terminal, terminal)
+                event = punch(
+                    terminal_of(serial if serial in terminals else terminal, terminals, wanted.source),
+                    user=row[columns.user],
+                    time=row[columns.time],
+                    event_type=direction(row[columns.direction]),
+                    received_at=wanted.now,
+                    source=Source("sql", self.name, self.version, batch_id, line),
+                    sequence=row[columns.sequence],
+                    payload=scalars(row, (columns.terminal, *columns.payload)),
+                )
+            except InvalidRecord as error:
+                kept = encode_json(scalars(row, columns.kept))
+                rejected.append(Rejected(line, error.reason, error.message, kept))
+            else:
+                events.append(event)
+        return Page(cursor, events, rejected)
+
+
+def read_options(source: Device, model: type[AnyOptions]) -> AnyOptions:
+    """The entry's options.
+
+    Raises:
+        DeviceRefused: one is wrong, or the flag is not set.
+    """
+    try:
+        return model.model_validate(source.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join(str(part) for part in first["loc"])
+        if option == "read_database":
+            raise DeviceRefused("options: read_database: true is needed to read a database") from None
+        raise DeviceRefused(f"options: {option}: {first['msg']}") from None
+
+
+def numbers_of(rows: Sequence[Row], column: str) -> Sequence[int]:
+    """The record numbers of the rows.
+
+    Raises:
+        UnreadableAnswer: one is no integer, or they do not rise: then nobody could say how far the rows were read.
+    """
+    numbers = [row[column] for row in rows]
+    if any(isinstance(number, bool) or not isinstance(number, int) for number in numbers):
+        raise UnreadableAnswer(f"{column} is not an integer in every row")
+    if any(before >= after for before, after in pairwise(numbers)):
+        raise UnreadableAnswer(f"rows are not in the order of {column}, each with its own")
+    return numbers
+
+
+def any_zone(since: datetime) -> datetime:
+    """A naive time that no wall clock had before the instant, whichever zone it is in."""
+    return since.replace(tzinfo=None, microsecond=0) - timedelta(days=1)

@@ -1,0 +1,1 @@
+"""Tables of punches with a header, whichever file they stand in."""

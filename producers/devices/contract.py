@@ -1,0 +1,347 @@
+"""What an adapter is: a vendor's words in, raw events out. No Kafka, and no registry but the entries it is given.
+
+A push adapter reads what a terminal sends, a pull adapter asks a device, a file adapter reads rows. Each puts all that
+it read into one of three: events, which are punches; others, which were never meant to be one; and rejected, which may
+have been meant as one and can be none.
+"""
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, Protocol, runtime_checkable
+
+import httpx
+from msgspec import Struct
+
+from attendance.errors import InvalidRecord, Reason
+from attendance.records.raw_event import RawEvent
+from attendance.registry import Device
+
+MAX_EVENTS: Final = 20_000
+"""Records that one request may hold: each takes far more room in memory and in Kafka than it may take in a body."""
+
+STATUS: Final[Mapping[Reason, HTTPStatus]] = {
+    Reason.UNREADABLE_BODY: HTTPStatus.BAD_REQUEST,
+    # Whoever sends it again fails on the same fault of ours; its bytes are kept, so it need not be sent again.
+    Reason.INTERNAL_ERROR: HTTPStatus.BAD_REQUEST,
+    Reason.UNKNOWN_DEVICE: HTTPStatus.UNAUTHORIZED,
+    Reason.BODY_TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
+    Reason.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Reason.KAFKA_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.OVERLOADED: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""The status of a refusal, where a protocol has no form of its own for it."""
+
+Cursor = Mapping[str, Any]
+"""Where a pull adapter goes on: JSON, understood by the adapter that wrote it alone."""
+
+
+class Rejected(Struct, frozen=True):
+    """A record that can never become a punch. It becomes a dead letter.
+
+    `index` is its place in the body, page or file, from 0. `value` is what a dead letter keeps of it: the record as the
+    device wrote it, without the fields that may not be kept.
+    """
+
+    index: int
+    reason: Reason
+    message: str
+    value: bytes
+
+
+class Other(Struct, frozen=True):
+    """A record that is no punch and was never meant as one: a stranger's face, a door, an operator's action.
+
+    `kind` is one lower-case word for the metric; `value` is the record as JSON, reduced to the fields that may be kept.
+    """
+
+    kind: str
+    value: bytes
+
+
+class Head(Struct, frozen=True):
+    """A request without its body. Names of headers are in lower case; `params` are those of the route's path."""
+
+    method: str
+    route: str
+    params: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+class Command(Struct, frozen=True):
+    """Something that a terminal is to do when it asks, in the protocol's own words."""
+
+    id: str
+    text: str
+
+
+class Result(Struct, frozen=True):
+    """What a terminal answered to the command of that id."""
+
+    id: str
+    returned: str
+
+
+class PushRequest(Struct, frozen=True):
+    """A request with its body, and when that had arrived: the server's clock, UTC.
+
+    `marks` are what earlier requests of the device left in `Parsed.marks`; `commands` are those that wait for it. Both
+    are empty where the sender may be one of several devices.
+    """
+
+    head: Head
+    body: bytes
+    received_at: datetime
+    marks: Mapping[str, str] = {}
+    commands: Sequence[Command] = ()
+
+
+class Answer(Struct, frozen=True):
+    """What a terminal hears."""
+
+    body: bytes = b""
+    status: int = 200
+    media_type: str = "text/plain"
+    headers: Mapping[str, str] = {}
+
+
+class Sender(Struct, frozen=True):
+    """Who a request says it is from: a token, or the vendor's serial number where the protocol has nothing better.
+
+    `facts` are what it tells of itself, to show to whoever has to approve an unknown serial number.
+    """
+
+    token: str | None = None
+    serial: str | None = None
+    facts: Mapping[str, str] = {}
+
+
+class DeviceReport(Struct, frozen=True):
+    """What a device says of itself beside its punches; None where it does not say.
+
+    `device_time` is its clock, UTC. `pending` is how many punches it has not handed over, `last_sequence` the number of
+    its newest record. `details` are further facts to show: firmware, counts, free storage.
+    """
+
+    device_time: datetime | None = None
+    pending: int | None = None
+    last_sequence: int | None = None
+    details: Mapping[str, str | int | float] = {}
+
+
+class Parsed(Struct, frozen=True):
+    """All that a request holds, events and the rest each in its order, and what to answer once Kafka has it.
+
+    `marks` are kept, once Kafka has the events, for the device's next requests. `given` are the commands that the
+    answer hands out, `results` what the device says became of earlier ones.
+    """
+
+    device_id: str
+    answer: Answer
+    events: Sequence[RawEvent] = ()
+    rejected: Sequence[Rejected] = ()
+    others: Sequence[Other] = ()
+    heard: DeviceReport | None = None
+    marks: Mapping[str, str] = {}
+    given: Sequence[Command] = ()
+    results: Sequence[Result] = ()
+
+
+class Route(Struct, frozen=True):
+    """A path that an adapter answers, such as `/iclock/cdata` or `/hik/{token}`, and its method."""
+
+    method: str
+    path: str
+
+
+class PushAdapter(Protocol):
+    """Speaks one vendor's push protocol. Safe for use by several requests at once."""
+
+    @property
+    def name(self) -> str:
+        """As the registry's `adapter` has it."""
+
+    @property
+    def version(self) -> str:
+        """Of what the adapter makes of a request. Stands in each event's source."""
+
+    @property
+    def verified_on(self) -> str:
+        """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """What it answers. No two adapters share a route."""
+
+    def sender(self, head: Head) -> Sender:
+        """Who sends this, before its body is read.
+
+        Raises:
+            InvalidRecord: no token or serial number that could be one (`unknown_device`).
+        """
+
+    def parse(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
+        """Read one request.
+
+        Args:
+            request: As it arrived.
+            devices: The devices that the sender's token or serial number stands for, by id; never empty.
+
+        Raises:
+            InvalidRecord: nothing of the body can be used: `unreadable_body`; `body_too_large`, where it holds more
+                records than one request may; `unknown_device`, where it speaks for a device that is not in `devices`.
+        """
+
+    def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:
+        """What to answer where nothing was stored, or only as a dead letter (`unreadable_body`, `internal_error`).
+
+        For `kafka_unavailable`, `overloaded` and `body_too_slow` it is the protocol's "send it again", after
+        `retry_after` seconds where it can say so; for `unknown_device` its "you are unknown", which makes the device
+        keep its punches.
+        """
+
+
+class Page(Struct, frozen=True):
+    """A part of what a pull adapter fetched.
+
+    `cursor` is where to go on once Kafka has this page. `complete_until` claims, in the device's own time as UTC, that
+    every punch dated before it is in Kafka when this page is; None claims nothing.
+    """
+
+    cursor: Cursor
+    events: Sequence[RawEvent] = ()
+    rejected: Sequence[Rejected] = ()
+    others: Sequence[Other] = ()
+    heard: DeviceReport | None = None
+    complete_until: datetime | None = None
+
+
+class Fetch(Struct, frozen=True):
+    """What is asked of a pull adapter.
+
+    `source` is the registry entry to ask; `terminals` are the entries whose records it holds, by serial number: those
+    whose `via` it is, disabled ones too (see `terminal_of`). `cursor` is what the last page said, None at the first
+    fetch. `since`, UTC, asks for all from that time on whatever the cursor says, as a sweep for late records does; the
+    cursor of its pages must not fall behind `cursor`. `now` is the server's clock, UTC.
+    """
+
+    source: Device
+    terminals: Mapping[str, Device]
+    cursor: Cursor | None
+    since: datetime | None
+    now: datetime
+
+
+def terminal_of(serial: str, terminals: Mapping[str, Device], source: Device) -> Device:
+    """Whose a record is: the terminal's with that serial number; the source's own where no entry has it.
+
+    Raises:
+        InvalidRecord: the terminal's entry is disabled (`unknown_device`).
+    """
+    device = terminals.get(serial, source)
+    if device.disabled:
+        raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"{device.device_id} is disabled")
+    return device
+
+
+class Probed(Struct, frozen=True):
+    """What a device answered when it was only asked who it is. `serial` is what the registry entry should have."""
+
+    serial: str | None
+    heard: DeviceReport
+
+
+class Tools(Struct, frozen=True):
+    """What a pull adapter works with. `secret` returns the value of a name in the entry's `credentials`.
+
+    `secret` raises `DeviceRefused` where the entry or the environment has no such name.
+    """
+
+    http: httpx.AsyncClient
+    secret: Callable[[Device, str], str]
+    payload_fields: Collection[str]
+
+
+class PullAdapter(Protocol):
+    """Asks devices of one kind. Safe for use with several devices at once, never twice with the same."""
+
+    @property
+    def name(self) -> str:
+        """As the registry's `adapter` has it."""
+
+    @property
+    def version(self) -> str:
+        """Of what the adapter makes of an answer. Stands in each event's source."""
+
+    @property
+    def verified_on(self) -> str:
+        """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
+
+    def fetch(self, wanted: Fetch) -> AsyncIterator[Page]:
+        """The pages since the cursor, oldest first; the caller may stop after any and close the iterator.
+
+        A record that is handed over twice is harmless. One that is left out is lost: an answer that cannot be right (a
+        count that does not fit, a page that is cut off) raises.
+
+        Raises:
+            DeviceUnavailable: it does not answer, or not now.
+            DeviceRefused: it refuses the credentials, or the entry cannot work. Asked again only after a long while.
+            UnreadableAnswer: what it says cannot be understood, or cannot be right.
+        """
+
+    async def probe(self, source: Device) -> Probed:
+        """Who the device says it is, changing nothing. Raises what `fetch` raises."""
+
+
+@runtime_checkable
+class ChecksEntries(Protocol):
+    """What a pull adapter may do beside: tell of an entry that cannot work before the device is asked."""
+
+    def check(self, source: Device) -> None:
+        """Look at the entry.
+
+        Raises:
+            ConfigurationError: it cannot work; the message names the device and the field.
+        """
+
+
+class Row(Struct, frozen=True):
+    """One row of a file that holds punches: its event, or why it has none. `line` is counted from 1."""
+
+    line: int
+    outcome: RawEvent | Rejected
+
+
+class FileAdapter(Protocol):
+    """Reads files of one format."""
+
+    @property
+    def name(self) -> str:
+        """As `--profile` and the registry's `adapter` have it."""
+
+    @property
+    def version(self) -> str:
+        """Of what the adapter makes of a row. Stands in each event's source."""
+
+    @property
+    def verified_on(self) -> str:
+        """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
+
+    def rows(self, path: Path, device: Device, terminals: Mapping[str, Device]) -> Iterator[Row]:
+        """Every row that holds data, in the order of the file, in bounded memory.
+
+        Args:
+            path: The file.
+            device: The entry that the file belongs to.
+            terminals: The entries that the file's own serial numbers stand for.
+
+        Raises:
+            UnreadableFile: it is not of this format, or cannot be read to its end. Rows before that were handed over.
+        """
+
+
+CreatePushAdapter = Callable[[Collection[str]], PushAdapter]
+CreatePullAdapter = Callable[[Tools], PullAdapter]
+CreateFileAdapter = Callable[[Collection[str]], FileAdapter]

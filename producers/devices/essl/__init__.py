@@ -1,0 +1,1 @@
+"""eSSL's attendance software."""

@@ -1,0 +1,1 @@
+"""Adapters that know no vendor: JSON, REST, SQL, CSV and Excel."""

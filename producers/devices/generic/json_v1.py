@@ -1,0 +1,220 @@
+"""The JSON of `POST /v1/events`: `{"device_id": "D1", "events": [{"user_id": "7", "time": "...", "type": "IN"}]}`.
+
+That of `POST /v1/heartbeat` is `{"device_id": "D1", "time": "...", "pending": 0, "last_sequence": 17}`. At the address
+of a Frappe app's `attendance_ingest` the answer to events stands under `message` as well, as Frappe has it.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from secrets import token_hex
+from typing import Any, Final
+
+import orjson
+
+from attendance.errors import InvalidRecord, Reason
+from attendance.records.raw_event import EventType, RawEvent, Source
+from attendance.registry import Device
+from attendance.times import read_device_time
+from attendance.wire import encode_json
+from producers.devices.common.punch import cut, invalid, punch, scalars
+from producers.devices.contract import (
+    MAX_EVENTS,
+    STATUS,
+    Answer,
+    DeviceReport,
+    Head,
+    Parsed,
+    PushRequest,
+    Rejected,
+    Route,
+    Sender,
+)
+
+EVENTS: Final = "/v1/events"
+HEARTBEAT: Final = "/v1/heartbeat"
+FRAPPE_EVENTS: Final = "/api/method/{app}.api.attendance_ingest"
+
+_BATCH_NAMES: Final = ("device_id", "events")
+_HEARTBEAT_NAMES: Final = ("device_id", "time", "pending", "last_sequence")
+_EVENT_NAMES: Final = ("user_id", "time", "type", "sequence", "replayed")
+_QUOTED_BATCH_NAMES: Final = tuple(f'"{name}"'.encode() for name in _BATCH_NAMES)
+_QUOTED_EVENT_NAMES: Final = tuple(f'"{name}"'.encode() for name in _EVENT_NAMES)
+_TYPES: Final[Mapping[str, EventType]] = {"IN": "IN", "OUT": "OUT"}
+
+
+class JsonV1:
+    """The adapter. Beside the names of the contract it keeps the vendor's fields that `payload_fields` names.
+
+    An event without a time that can be read is kept, with `event_time` None. One without a user cannot be anybody's
+    punch and is rejected, as is one that gives a name of the contract twice, for then either value may be meant.
+    """
+
+    name: Final = "json"
+    version: Final = "1"
+    verified_on: Final = "simulator"
+
+    def __init__(self, payload_fields: Collection[str]) -> None:
+        self._payload_fields = tuple(payload_fields)
+        self._kept_fields = tuple(dict.fromkeys((*_EVENT_NAMES, *payload_fields)))
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """Events, the same at a Frappe app's address, and heartbeats."""
+        return [Route("POST", path) for path in (EVENTS, FRAPPE_EVENTS, HEARTBEAT)]
+
+    def sender(self, head: Head) -> Sender:
+        """The token in `X-Device-Token`."""
+        return Sender(token=head.headers.get("x-device-token"))
+
+    def parse(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
+        """Read one request. See `PushAdapter.parse`."""
+        if request.head.route == HEARTBEAT:
+            return self._parse_heartbeat(request, devices)
+        return self._parse_events(request, devices)
+
+    def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:
+        """`{"ok": false, "error": reason}`. See `PushAdapter.refuse`."""
+        status = STATUS[reason]
+        headers = {"Retry-After": str(retry_after)} if status == 503 else {}
+        return _answer(head, {"ok": False, "error": reason}, status, headers)
+
+    def _parse_events(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
+        device_id, entries = _read_batch(request.body)
+        device = _sender(devices, device_id)
+        if len(entries) > MAX_EVENTS:
+            raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(entries)} events, more than {MAX_EVENTS}")
+        twice = _given_twice(request.body, len(entries))
+        batch_id = token_hex(16)
+        events: list[RawEvent] = []
+        rejected: list[Rejected] = []
+        for index, entry in enumerate(entries):
+            source = Source("push", self.name, self.version, batch_id, index)
+            try:
+                if index in twice:
+                    raise invalid(f"{twice[index]} is given twice")
+                events.append(self._read_event(entry, device, request.received_at, source))
+            except InvalidRecord as error:
+                rejected.append(Rejected(index, error.reason, error.message, self._kept(entry)))
+        told = {
+            "ok": True,
+            "inserted": len(events),
+            "rejected": [{"index": each.index, "reason": each.reason} for each in rejected],
+        }
+        return Parsed(device_id, _answer(request.head, told), events, rejected)
+
+    def _parse_heartbeat(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
+        try:
+            pairs = json.loads(request.body, object_pairs_hook=_Pairs)
+        except (ValueError, RecursionError) as error:
+            raise InvalidRecord(Reason.UNREADABLE_BODY, f"not JSON: {error}") from error
+        if not isinstance(pairs, _Pairs):
+            raise InvalidRecord(Reason.UNREADABLE_BODY, "not an object")
+        if name := pairs.twice(_HEARTBEAT_NAMES):
+            raise InvalidRecord(Reason.UNREADABLE_BODY, f"{name} is given twice")
+        told = dict(pairs)
+        device = _sender(devices, told.get("device_id"))
+        device_time = read_device_time(str(told["time"]), device.timezone) if told.get("time") is not None else None
+        if told.get("time") is not None and device_time is None:
+            # Without its clock a claim would rest on ours.
+            raise InvalidRecord(Reason.UNREADABLE_BODY, "time cannot be read")
+        heard = DeviceReport(device_time, _count(told, "pending"), _count(told, "last_sequence"))
+        return Parsed(device.device_id, _answer(request.head, {"ok": True}), heard=heard)
+
+    def _read_event(self, entry: object, device: Device, received_at: datetime, source: Source) -> RawEvent:
+        if not isinstance(entry, dict):
+            raise invalid(f"an event must be an object, not {type(entry).__name__}")
+        return punch(
+            device,
+            user=entry.get("user_id"),
+            time=entry.get("time"),
+            event_type=_event_type(entry.get("type")),
+            received_at=received_at,
+            source=source,
+            sequence=entry.get("sequence"),
+            replayed=entry.get("replayed") is True,
+            payload=scalars(entry, self._payload_fields),
+        )
+
+    def _kept(self, entry: object) -> bytes:
+        """What a dead letter keeps of a rejected event, as JSON: the allowed fields of an object, or a scalar."""
+        return encode_json(scalars(entry, self._kept_fields) if isinstance(entry, dict) else cut(entry))
+
+
+def _sender(devices: Mapping[str, Device], device_id: object) -> Device:
+    device = devices.get(device_id) if isinstance(device_id, str) else None
+    if device is None:
+        raise InvalidRecord(Reason.UNKNOWN_DEVICE, "the token is not that of the device named in the body")
+    return device
+
+
+def _count(told: Mapping[str, object], name: str) -> int | None:
+    """A number that is not negative; None where nothing is told."""
+    value = told.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise InvalidRecord(Reason.UNREADABLE_BODY, f"{name} must be an integer from 0")
+    return value
+
+
+def _read_batch(body: bytes) -> tuple[str, list[object]]:
+    try:
+        batch = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRecord(Reason.UNREADABLE_BODY, f"not JSON: {error}") from error
+    match batch:
+        case {"device_id": str(device_id), "events": list(entries)}:
+            return device_id, entries
+        case _:
+            raise InvalidRecord(Reason.UNREADABLE_BODY, "not an object with a string device_id and a list of events")
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with all that it says, also where it gives a name twice."""
+
+    def twice(self, names: Collection[str]) -> str | None:
+        """The first of these names that is given more than once."""
+        given = [name for name, _ in self]
+        return next((name for name in names if given.count(name) > 1), None)
+
+
+def _given_twice(body: bytes, count: int) -> dict[int, str]:
+    """The events, by index, that give a name of the contract twice, and which name. `body` can be read.
+
+    orjson takes the last of several values without a word, so a list of events or a user could vanish. Only a body
+    in which that can be so is read again, by a reader that tells.
+
+    Raises:
+        InvalidRecord: the batch itself gives a name twice (`unreadable_body`).
+    """
+    # The count does not see a name that is written with escapes.
+    if not (
+        b"\\u" in body
+        or max(map(body.count, _QUOTED_BATCH_NAMES)) > 1
+        or max(map(body.count, _QUOTED_EVENT_NAMES)) > count
+    ):
+        return {}
+    try:
+        batch = json.loads(body, object_pairs_hook=_Pairs, parse_int=str, parse_float=str)
+    except RecursionError as error:
+        raise InvalidRecord(Reason.UNREADABLE_BODY, "nested too deeply") from error
+    name = batch.twice(_BATCH_NAMES)
+    if name is not None:
+        raise InvalidRecord(Reason.UNREADABLE_BODY, f"{name} is given twice")
+    found = {}
+    for index, entry in enumerate(dict(batch)["events"]):
+        if isinstance(entry, _Pairs) and (name := entry.twice(_EVENT_NAMES)) is not None:
+            found[index] = name
+    return found
+
+
+def _event_type(value: object) -> EventType:
+    return _TYPES.get(value.upper(), "UNKNOWN") if isinstance(value, str) else "UNKNOWN"
+
+
+def _answer(
+    head: Head, content: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Answer:
+    told = {**content, "message": content} if head.route == FRAPPE_EVENTS else content
+    return Answer(orjson.dumps(told), status, "application/json", headers or {})

@@ -1,0 +1,279 @@
+"""What HFSECURITY terminals send, in three dialects that are told apart by what a request holds.
+
+- the LAN API's callbacks for recognitions, heartbeats and events, one JSON object each ("Device LAN Version Interface
+  Document" V5.1, 2.13, 2.15 and 2.27);
+- those of the HF-IMS server, which are forms;
+- the contract for an app of one's own on the terminal: `POST /hf/app/events`, which `docs/devices/hfsecurity.md` has.
+
+A terminal can set no header, so its token is in the address it is given. Nothing of this was tried on hardware, and
+firmware differs: how a body is written and how a field is called are read generously.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from http import HTTPStatus
+from secrets import token_hex
+from typing import Final
+
+import orjson
+
+from attendance.errors import InvalidRecord, Reason
+from attendance.records.raw_event import RawEvent, Source
+from attendance.registry import Device
+from attendance.times import format_milliseconds
+from producers.devices.common.bodies import Fields, read_body
+from producers.devices.common.punch import cut
+from producers.devices.contract import (
+    MAX_EVENTS,
+    STATUS,
+    Answer,
+    DeviceReport,
+    Head,
+    Other,
+    Parsed,
+    PushRequest,
+    Rejected,
+    Route,
+    Sender,
+)
+from producers.devices.hfsecurity.recognition import (
+    CARD_NAME,
+    DEVICE_NAMES,
+    HOW_NAMES,
+    NAME,
+    USER_NAMES,
+    VERIFIED_ON,
+    VERSION,
+    first,
+    heard_of,
+    kept,
+    payload_names,
+    read_record,
+)
+
+APP_EVENTS: Final = "/hf/app/events"
+APP_TIME: Final = "/hf/app/time"
+
+_LONGEST_TOKEN: Final = 256
+_RECOGNITION_NAMES: Final = frozenset({*USER_NAMES, CARD_NAME, *HOW_NAMES})
+# Other callbacks speak of persons too: of photographs, cards and persons that are enrolled.
+_ENROLMENT_NAMES: Final = frozenset({"faceId", "imgPath", "newImgPath", "feature", "facePermission", "role"})
+_CARD_ENROLMENT: Final = frozenset({"deviceKey", "time", "ip", "personId", CARD_NAME})
+_EVENTS: Final[Mapping[str, str]] = {
+    "1": "fire",
+    "2": "door",
+    "3": "door",
+    "4": "tamper",
+    "5": "recognition",
+    "7": "password",
+    "8": "duress",
+}
+_TOLD: Final = {"result": 1, "success": True}
+_TOLD_HEARTBEAT_FORM: Final = {"status": "success"}
+_REFUSED: Final = {"result": 0, "success": False}
+_STATUS: Final[Mapping[Reason, HTTPStatus]] = {
+    **STATUS,
+    Reason.UNKNOWN_DEVICE: HTTPStatus.FORBIDDEN,
+    Reason.BODY_TOO_SLOW: HTTPStatus.SERVICE_UNAVAILABLE,
+    # What it sends cannot be read, now or later; its bytes are kept, so it may forget them.
+    Reason.UNREADABLE_BODY: HTTPStatus.OK,
+    Reason.INTERNAL_ERROR: HTTPStatus.OK,
+}
+_FINAL: Final = frozenset({Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR, Reason.BODY_TOO_LARGE})
+
+_Outcome = RawEvent | Other | Rejected
+
+
+class HfSecurity:
+    """The push adapter."""
+
+    name: Final = NAME
+    version: Final = VERSION
+    verified_on: Final = VERIFIED_ON
+    routes: Final = (
+        *(Route("POST", f"/hf/{{token}}{purpose}") for purpose in ("", "/identify", "/heartbeat", "/event")),
+        # As HF-IMS names them; the token is in the query.
+        *(Route("POST", f"/hfsecurity/{purpose}") for purpose in ("eventlog", "heartbeat")),
+        Route("POST", APP_EVENTS),
+        Route("GET", APP_TIME),
+    )
+
+    def __init__(self, payload_fields: Collection[str]) -> None:
+        self._payload = payload_names(payload_fields)
+
+    def sender(self, head: Head) -> Sender:
+        """By the bearer token, or that in the address. See `PushAdapter.sender`."""
+        scheme, _, bearer = head.headers.get("authorization", "").partition(" ")
+        token = bearer.strip() if scheme.lower() == "bearer" else head.params.get("token") or head.query.get("token")
+        if not token or len(token) > _LONGEST_TOKEN:
+            raise InvalidRecord(Reason.UNKNOWN_DEVICE, "no token, neither as bearer nor in the address")
+        return Sender(token=token)
+
+    def parse(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
+        """Read one request. See `PushAdapter.parse`."""
+        query = {name: value for name, value in request.head.query.items() if name != "token"}
+        if request.head.route == APP_TIME:
+            device = _device(devices, query)
+            return Parsed(device.device_id, _time(request.received_at), heard=heard_of(query, "deviceTime", device))
+        try:
+            return self._read_body(request, devices, query)
+        except InvalidRecord as error:
+            # A terminal cannot do better at the next attempt; an app is told, and several devices have no one to blame.
+            if error.reason is not Reason.UNREADABLE_BODY or request.head.route == APP_EVENTS or len(devices) > 1:
+                raise
+            rejected = Rejected(0, error.reason, error.message, request.body)
+            return Parsed(_only(devices).device_id, _json(_TOLD), rejected=[rejected])
+
+    def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:
+        """What to answer where nothing was taken in. See `PushAdapter.refuse`."""
+        app = head.route in (APP_EVENTS, APP_TIME)
+        status = (STATUS if app else _STATUS)[reason]
+        headers = {"Retry-After": str(retry_after)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+        if not app:
+            return _json(_TOLD if status is HTTPStatus.OK else _REFUSED, status, headers)
+        again = reason not in _FINAL
+        return _json({"status": "FAILED" if again else "REJECTED", "code": reason, "retryable": again}, status, headers)
+
+    def _read_body(self, request: PushRequest, devices: Mapping[str, Device], query: Mapping[str, str]) -> Parsed:
+        match read_body(request.head.headers.get("content-type", ""), request.body):
+            case list(records):
+                return self._batch(request, devices, Fields(query), records)
+            case Fields() as fields:
+                # Some firmware says a thing in the query as well; the body counts.
+                for name, value in query.items():
+                    fields.setdefault(name, value)
+                if isinstance(events := fields.get("events"), list):
+                    return self._batch(request, devices, fields, events)
+                if request.head.route == APP_EVENTS:
+                    return self._batch(request, devices, fields, [fields])
+                return self._callback(request, _device(devices, fields), fields)
+        raise InvalidRecord(Reason.UNREADABLE_BODY, "neither an object nor a list")
+
+    def _callback(self, request: PushRequest, device: Device, fields: Fields) -> Parsed:
+        """The one thing that a terminal's own firmware reports in a request."""
+        answer = _json(_TOLD)
+        kind = _other_callback(fields)
+        if kind is not None:
+            return Parsed(device.device_id, answer, others=[Other(kind, kept(fields, self._payload))])
+        if not _RECOGNITION_NAMES.isdisjoint(fields):
+            outcome = self._read(fields, device, request.received_at, Source("push", NAME, VERSION, token_hex(16), 0))
+            return _parsed(device, answer, [outcome])
+        heard = heard_of(fields, "time", device)
+        if heard is None or not (heard.details or request.head.route.endswith("/heartbeat")):
+            names = ", ".join(name[:32] for name in sorted(fields)[:20])
+            raise InvalidRecord(Reason.UNREADABLE_BODY, f"no field says what it is: {names}")
+        if "form" in request.head.headers.get("content-type", ""):
+            answer = _json(_TOLD_HEARTBEAT_FORM)
+        return Parsed(device.device_id, answer, heard=heard)
+
+    def _batch(
+        self, request: PushRequest, devices: Mapping[str, Device], around: Fields, records: Sequence[object]
+    ) -> Parsed:
+        """Several records of one device, as an app sends them."""
+        if len(records) > MAX_EVENTS:
+            raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(records)} events, more than {MAX_EVENTS}")
+        if around.twice & {"events", *DEVICE_NAMES} and records != [around]:
+            raise InvalidRecord(Reason.UNREADABLE_BODY, "its device or its events are given twice")
+        # A record that names no device is of the one that the batch names.
+        named = [
+            record if isinstance(record, Fields) and first(record, DEVICE_NAMES) is not None else around
+            for record in records
+        ]
+        found = [_find(devices, each) for each in named]
+        device = next(filter(None, found), None) or _device(devices, named[0] if named else around)
+        batch_id = token_hex(16)
+        outcomes: list[_Outcome] = []
+        for index, (record, its_device) in enumerate(zip(records, found, strict=True)):
+            if its_device is device:
+                source = Source("push", NAME, VERSION, batch_id, index)
+                outcomes.append(self._read(record, device, request.received_at, source))
+            else:
+                message = f"it is of another device than {device.device_id}"
+                outcomes.append(Rejected(index, Reason.UNKNOWN_DEVICE, message, kept(record, self._payload)))
+        told: Mapping[str, object] = _TOLD
+        if request.head.route == APP_EVENTS:
+            told = {"results": [_result(*each) for each in zip(records, outcomes, strict=True)]}
+        return _parsed(device, _json(told), outcomes, heard_of(around, "deviceTime", device))
+
+    def _read(self, record: object, device: Device, received_at: datetime, source: Source) -> _Outcome:
+        sequence = record.get("clientSequence") if isinstance(record, Fields) else None
+        try:
+            return read_record(
+                record, device, received_at=received_at, source=source, payload=self._payload, sequence=sequence
+            )
+        except InvalidRecord as error:
+            return Rejected(source.line or 0, error.reason, error.message, kept(record, self._payload))
+
+
+def _find(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Device | None:
+    """The device, of those that the token stands for, that these fields name."""
+    named = first(fields, DEVICE_NAMES)
+    for device in devices.values():
+        if named is not None and device.serial == str(named):
+            return device
+    # An entry without a serial number is known by the token, or by its id where several share one.
+    if len(devices) == 1 and (named is None or _only(devices).serial is None):
+        return _only(devices)
+    by_id = devices.get(str(named))
+    return by_id if by_id is not None and by_id.serial is None else None
+
+
+def _device(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Device:
+    """What `_find` finds.
+
+    Raises:
+        InvalidRecord: it finds none (`unknown_device`).
+    """
+    device = _find(devices, fields)
+    if device is None:
+        named = cut(first(fields, DEVICE_NAMES))
+        raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"the token is not that of a device with the serial number {named}")
+    return device
+
+
+def _only(devices: Mapping[str, Device]) -> Device:
+    return next(iter(devices.values()))
+
+
+def _other_callback(fields: Fields) -> str | None:
+    """What a callback is about that is neither a recognition nor a heartbeat; None where it may be one of these."""
+    if not fields.keys().isdisjoint(HOW_NAMES):
+        return None
+    event = fields.get("event")
+    told = event if isinstance(event, Fields) else fields
+    if (kind := _EVENTS.get(str(told.get("eventType")))) is not None:
+        return kind
+    if not fields.keys().isdisjoint(_ENROLMENT_NAMES) or (fields.get(CARD_NAME) and fields.keys() <= _CARD_ENROLMENT):
+        return "enrolment"
+    if first(fields, (*USER_NAMES, CARD_NAME)) is not None:
+        return None
+    return "qr_code" if "QRdata" in fields else "event" if "eventType" in fields or "event" in fields else None
+
+
+def _parsed(device: Device, answer: Answer, outcomes: Sequence[_Outcome], heard: DeviceReport | None = None) -> Parsed:
+    return Parsed(
+        device.device_id,
+        answer,
+        events=[each for each in outcomes if isinstance(each, RawEvent)],
+        rejected=[each for each in outcomes if isinstance(each, Rejected)],
+        others=[each for each in outcomes if isinstance(each, Other)],
+        heard=heard,
+    )
+
+
+def _result(record: object, outcome: _Outcome) -> Mapping[str, object]:
+    """What an app hears of one record. Whether it was there already nobody knows here: repeats are found later."""
+    event_id = cut(record.get("attendanceEventId")) if isinstance(record, Fields) else None
+    if isinstance(outcome, Rejected):
+        return {"attendanceEventId": event_id, "status": "REJECTED", "code": outcome.reason}
+    return {"attendanceEventId": event_id, "status": "RECORDED"}
+
+
+def _time(now: datetime) -> Answer:
+    return _json({"time": format_milliseconds(now), "timestamp": int(now.timestamp() * 1000)})
+
+
+def _json(
+    content: Mapping[str, object], status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> Answer:
+    return Answer(orjson.dumps(content), int(status), "application/json", headers or {})

@@ -1,0 +1,169 @@
+"""What HFSECURITY terminals say of one recognition, by whichever way in: the words, and what is a punch.
+
+The vocabulary is that of the "Device LAN Version Interface Document" V5.1, which HF-IMS shares. Other firmware and
+apps of the same terminals use other names for the same things; they are understood as well.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from math import isfinite
+from typing import Final
+
+from attendance.records.raw_event import EventType, RawEvent, Source
+from attendance.registry import Device
+from attendance.times import read_device_time
+from attendance.wire import encode_json
+from producers.devices.common.bodies import Fields
+from producers.devices.common.punch import cut, invalid, punch, scalars
+from producers.devices.contract import DeviceReport, Other
+
+NAME: Final = "hfsecurity"
+VERSION: Final = "1"
+VERIFIED_ON: Final = "simulator"
+
+DEVICE_NAMES: Final = ("deviceKey", "deviceId", "device_id", "sn", "SN", "deviceNo")
+USER_NAMES: Final = ("personId", "userId", "employeeId", "employeeNo", "customId", "person_id")
+CARD_NAME: Final = "idcardNum"
+TIME_NAMES: Final = ("time", "deviceTimestamp", "recordTime", "createTime", "captureTime", "identifyTime")
+HOW_NAMES: Final = ("type", "model", "identifyType")
+"""How a person was recognised; only what reports a recognition says so."""
+
+# Not idcardNum, which may be the number of a citizen, nor path, which leads to a photograph.
+_PAYLOAD: Final = (
+    *("type", "model", "identifyType", "isPass", "aliveType", "passTimeType", "permissionTimeType", "state"),
+    *("maskState", "mask", "recType", "recModeType", "passbackTriggerType", "attendance", "workCode", "workCode2"),
+    *("dstOffset", "searchScore", "livenessScore"),
+    *("action", "biometricType", "attendanceEventId", "clientSequence"),
+)
+_NEVER: Final = frozenset({"base64", "imgBase64", "data"})  # photographs, and what an identity card says
+_TEXTS: Final = ("version", "SDKVersion", "ip")
+_NUMBERS: Final = (
+    *("personCount", "faceCount", "fingerCount"),
+    *("freeDiskSpace", "cpuUsageRate", "cpuTemperature", "memoryUsageRate"),
+)
+_DECIDING: Final = frozenset({*DEVICE_NAMES, *USER_NAMES, CARD_NAME, *TIME_NAMES, *HOW_NAMES, "attendance", "action"})
+_STRANGER: Final = "STRANGERBABY"
+_ID_CARD: Final = "IDCARD"  # somebody who has an identity card and is not enrolled
+_DOOR_MODELS: Final = frozenset({"4", "5"})  # the exit button, and opened from afar
+_DOOR_METHODS: Final = frozenset({"openDoor", "remoteDoor"})
+_DENIED: Final = frozenset({"1", "2"})  # outside the permitted time, and not recognised
+_ACTIONS: Final[Mapping[str, EventType]] = {"CHECK_IN": "IN", "CHECK_OUT": "OUT"}
+_DIRECTIONS: Final[Mapping[str, EventType]] = {"IN": "IN", "OUT": "OUT"}
+
+
+def payload_names(configured: Collection[str]) -> tuple[str, ...]:
+    """The fields that an event keeps: those of the family, and the configured ones that may be kept at all."""
+    return tuple(dict.fromkeys(name for name in (*_PAYLOAD, *configured) if name not in _NEVER))
+
+
+def read_record(
+    record: object,
+    device: Device,
+    *,
+    received_at: datetime,
+    source: Source,
+    payload: Collection[str],
+    sequence: object = None,
+) -> RawEvent | Other:
+    """The punch of a record, or the other thing that it reports.
+
+    Args:
+        record: As the device wrote it.
+        device: Whose it is. Its option `attendance` gives the directions of the states that are chosen on the screen.
+        received_at: The server's clock, UTC.
+        source: The way in.
+        payload: The names of the fields to keep.
+        sequence: The device's number of the record, where it has one.
+
+    Raises:
+        InvalidRecord: it may have been meant as a punch and can be none (`invalid_event`).
+    """
+    if not isinstance(record, Mapping):
+        raise invalid(f"a record must be an object, not {type(record).__name__}")
+    if isinstance(record, Fields) and (twice := record.twice & _DECIDING):
+        raise invalid(f"{', '.join(sorted(twice))} is given twice")
+    user = _user(record)
+    kind = _no_punch(record, user)
+    if kind is not None:
+        return Other(kind, kept(record, payload))
+    if isinstance(user, str) and "\N{REPLACEMENT CHARACTER}" in user:
+        raise invalid("the user id is not UTF-8")
+    return punch(
+        device,
+        user=user,
+        time=first(record, TIME_NAMES),
+        event_type=_event_type(record, device),
+        received_at=received_at,
+        source=source,
+        sequence=sequence,
+        payload=scalars(record, payload),
+    )
+
+
+def heard_of(fields: Mapping[str, object], time_name: str, device: Device) -> DeviceReport | None:
+    """What a device says of itself: its clock, which has this name, its versions and its counts; None for nothing."""
+    details: dict[str, str | int | float] = {
+        name: str(value) for name, value in scalars(fields, _TEXTS).items() if value is not None
+    }
+    details |= {name: _number(value) for name, value in scalars(fields, _NUMBERS).items() if value is not None}
+    time = fields.get(time_name)
+    if time is None and not details:
+        return None
+    return DeviceReport(None if time is None else read_device_time(str(time), device.timezone), details=details)
+
+
+def _number(value: str | float) -> str | int | float:
+    """A number that may be written as text."""
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    if not isfinite(number):
+        return str(value)
+    return int(number) if number.is_integer() else number
+
+
+def first(record: Mapping[str, object], names: Collection[str]) -> object:
+    """The value of the first of these names that has one; None where none has."""
+    return next((record[name] for name in names if record.get(name) not in (None, "")), None)
+
+
+def kept(record: object, payload: Collection[str]) -> bytes:
+    """A record as JSON, reduced to the fields that may be kept."""
+    if isinstance(record, Mapping):
+        return encode_json(scalars(record, (*DEVICE_NAMES, *USER_NAMES, *TIME_NAMES, "eventType", *payload)))
+    return encode_json(cut(record))
+
+
+def _user(record: Mapping[str, object]) -> object:
+    """Whom the device recognised; None for nobody."""
+    user = first(record, USER_NAMES)
+    # A device that names a person and leaves it empty has recognised nobody, whosever card it was.
+    if user is None and not any(name in record for name in USER_NAMES):
+        return first(record, (CARD_NAME,))
+    return user
+
+
+def _no_punch(record: Mapping[str, object], user: object) -> str | None:
+    """What a record reports that is no punch; None where it is one."""
+    method, _, outcome = str(record.get("type", "")).rpartition("_")
+    if str(record.get("model")) in _DOOR_MODELS or method in _DOOR_METHODS:
+        return "door"
+    if user == _STRANGER or (user is None and not record.keys().isdisjoint(HOW_NAMES)):
+        return "stranger"
+    if user == _ID_CARD:
+        return "id_card"
+    if str(record.get("identifyType")) == "2" or outcome in _DENIED:
+        return "denied"
+    return None
+
+
+def _event_type(record: Mapping[str, object], device: Device) -> EventType:
+    action = record.get("action")
+    if action is not None:
+        return _ACTIONS.get(str(action).upper(), "UNKNOWN")
+    meant = device.options.get("attendance")
+    states = meant if isinstance(meant, Mapping) else {}
+    # A file in YAML has numbers where a device writes digits.
+    written = {str(state): str(direction).upper() for state, direction in states.items()}
+    return _DIRECTIONS.get(written.get(str(record.get("attendance")), ""), "UNKNOWN")

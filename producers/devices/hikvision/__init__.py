@@ -1,0 +1,1 @@
+"""Hikvision access terminals."""

@@ -1,0 +1,1 @@
+"""ZKTeco terminals, their files, and the servers that they send to."""

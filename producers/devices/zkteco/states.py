@@ -1,0 +1,17 @@
+"""What ZKTeco's attendance state says of the direction: the same by push, by 4370 and from BioTime's database.
+
+Source: ZKTeco, "Attendance PUSH Communication Protocol": 0 check-in, 1 check-out, 2 break-out, 3 break-in,
+4 overtime-in, 5 overtime-out, 255 none.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from attendance.records.raw_event import EventType
+
+_DIRECTIONS: Final[Mapping[str, EventType]] = {"0": "IN", "3": "IN", "4": "IN", "1": "OUT", "2": "OUT", "5": "OUT"}
+
+
+def direction(state: object) -> EventType:
+    """The direction of a state, written as a number or as its digits; UNKNOWN for every other one."""
+    return _DIRECTIONS.get(str(state), "UNKNOWN")

@@ -1,0 +1,1 @@
+"""The user map's way in: ERPNext's employees, and CSV files."""

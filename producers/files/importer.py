@@ -1,0 +1,237 @@
+"""The way in by file: rows that a device or another vendor's software exported, once or from a watched folder.
+
+A file that is imported again is harmless, whole or in part: an event's id follows from what it says.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from attendance.errors import ConfigurationError, RetriableError, UnreadableFile
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.raw_event import RawEvent
+from attendance.registry import Device, Registry
+from attendance.times import now, to_wall_clock
+from producers.devices import FILE_ADAPTERS, create_file_adapter
+from producers.devices.common.tables.table import PROFILES
+from producers.devices.contract import FileAdapter, Rejected, Row
+from producers.publisher import Publisher
+
+log = structlog.get_logger(__name__)
+
+BATCH: Final = 1_000  # rows that wait for one acknowledgement
+PREVIEW: Final = 20
+TRIES: Final = 5
+PAUSE: Final = 2.0  # seconds, between two tries while Kafka does not acknowledge
+
+_BY_SUFFIX: Final[Mapping[str, str]] = {
+    ".csv": "csv",
+    ".txt": "csv",
+    ".dat": "attlog",
+    # The adapter says why it reads no other kind of workbook.
+    **dict.fromkeys((".xlsx", ".xlsm", ".xls"), "xlsx"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A file that belongs to a device. `terminals` are the entries of its own serial numbers."""
+
+    path: Path
+    device: Device
+    terminals: Mapping[str, Device]
+    adapter: FileAdapter
+
+    def rows(self) -> Iterator[Row]:
+        """Its rows. See `FileAdapter.rows`."""
+        return self.adapter.rows(self.path, self.device, self.terminals)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a file's rows came to. Of the events, some have a time that cannot be right.
+
+    `users` are site, device and device user of each who punched.
+    """
+
+    rows: int = 0
+    events: int = 0
+    rejected: int = 0
+    unreadable_times: int = 0
+    before_installed: int = 0
+    future: int = 0
+    first: list[Row] = field(default_factory=list)
+    users: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def add(self, row: Row, device: Device, at: datetime) -> None:
+        """Count a row; `at` is the server's clock."""
+        self.rows += 1
+        if len(self.first) < PREVIEW:
+            self.first.append(row)
+        if isinstance(row.outcome, Rejected):
+            self.rejected += 1
+            return
+        self.events += 1
+        self.users.add((row.outcome.site, row.outcome.device_id, row.outcome.device_user_id))
+        time = row.outcome.event_time
+        if time is None:
+            self.unreadable_times += 1
+        elif time > at:
+            self.future += 1
+        elif device.installed_on is not None and to_wall_clock(time, device.timezone).date() < device.installed_on:
+            self.before_installed += 1
+
+
+def prepare(
+    path: Path,
+    device_id: str,
+    registry: Registry,
+    payload_fields: Collection[str],
+    *,
+    profile: str | None = None,
+    date_format: str | None = None,
+) -> Import:
+    """Find out how a file is read: by the entry of a device whose files are read, by the profile, or by its name.
+
+    Args:
+        path: The file.
+        device_id: Whose punches it holds.
+        registry: The fleet.
+        payload_fields: The vendor's fields that are kept beside the adapter's own.
+        profile: An adapter, or the name of a table that is known. None for what the entry or the file's name says.
+        date_format: Counts before the entry's own. See `TableOptions`.
+
+    Raises:
+        ConfigurationError: no such device, it is disabled, or nothing says how the file is read.
+    """
+    device = find_device(registry, device_id)
+    by_name = _BY_SUFFIX.get(path.suffix.lower())
+    if profile in PROFILES:
+        name = by_name if by_name == "xlsx" else "csv"
+    elif profile is not None:
+        name = profile
+    elif device.mode == "file":
+        name = device.adapter
+    elif by_name is not None:
+        name = by_name
+    else:
+        known = ", ".join((*FILE_ADAPTERS, *PROFILES))
+        raise ConfigurationError(f"{path.name}: --profile must say how it is read: {known}")
+    # Those of an entry that is pushed or pulled are another adapter's.
+    options = dict(device.options) if device.mode == "file" else {}
+    if profile in PROFILES:
+        options["profile"] = profile
+    if date_format is not None:
+        options["date_format"] = date_format
+    terminals = {each.serial: each for each in registry if each.via == device_id and each.serial}
+    if device.serial is not None:
+        terminals[device.serial] = device
+    device = device.model_copy(update={"options": options})
+    return Import(path, device, terminals, create_file_adapter(name, payload_fields))
+
+
+def find_device(registry: Registry, device_id: str) -> Device:
+    """The device of that id.
+
+    Raises:
+        ConfigurationError: there is none, or it is disabled.
+    """
+    device = registry.get(device_id)
+    if device is None:
+        raise ConfigurationError(f"--device: {device_id} is not in the registry file")
+    if device.disabled:
+        raise ConfigurationError(f"--device: {device_id} is disabled")
+    return device
+
+
+async def read(wanted: Import, tally: Tally) -> None:
+    """Count what a file holds, and send nothing.
+
+    Raises:
+        UnreadableFile: see `FileAdapter.rows`.
+    """
+    async for batch in _batches(wanted):
+        for row in batch:
+            tally.add(row, wanted.device, now())
+
+
+def _ignore(*, rows: int) -> None:
+    """Show nothing."""
+
+
+async def store(wanted: Import, publisher: Publisher, tally: Tally, progress: Callable[..., object] = _ignore) -> None:
+    """Return when Kafka has every row of a file, as an event or as a dead letter.
+
+    `tally` counts what Kafka has acknowledged; `progress` is called with its `rows` after each part.
+
+    Raises:
+        UnreadableFile: see `FileAdapter.rows`. What stood before has been stored.
+        KafkaUnavailable: several tries in a row were not acknowledged.
+    """
+    async for batch in _batches(wanted):
+        at = now()
+        events = [row.outcome for row in batch if isinstance(row.outcome, RawEvent)]
+        letters = [
+            _dead_letter(wanted, row.line, row.outcome, at) for row in batch if isinstance(row.outcome, Rejected)
+        ]
+        await _publish(publisher, events, letters)
+        for row in batch:
+            tally.add(row, wanted.device, at)
+        progress(rows=tally.rows)
+
+
+async def _batches(wanted: Import) -> AsyncIterator[Sequence[Row]]:
+    rows = wanted.rows()
+    while True:
+        # In a thread: a large workbook takes many seconds, in which Kafka's connection has to live.
+        batch, error = await asyncio.to_thread(_take, rows)
+        if batch:
+            yield batch
+        if error is not None:
+            raise error
+        if len(batch) < BATCH:
+            return
+
+
+def _take(rows: Iterator[Row]) -> tuple[list[Row], UnreadableFile | None]:
+    """The next rows, and what keeps the file from being read further."""
+    batch: list[Row] = []
+    try:
+        for row in islice(rows, BATCH):
+            batch.append(row)  # noqa: PERF402 - the rows before an error are kept
+    except UnreadableFile as error:
+        return batch, error
+    return batch, None
+
+
+async def _publish(publisher: Publisher, events: Sequence[RawEvent], letters: Sequence[DeadLetter]) -> None:
+    for tries_left in reversed(range(TRIES)):
+        try:
+            await publisher.publish(events, letters)
+        except RetriableError as error:
+            if not tries_left:
+                raise
+            log.debug("Kafka is waited for.", error=str(error))
+            await asyncio.sleep(PAUSE)
+        else:
+            return
+
+
+def _dead_letter(wanted: Import, line: int, rejected: Rejected, at: datetime) -> DeadLetter:
+    return DeadLetter(
+        stage="import",
+        reason=rejected.reason,
+        message=f"line {line}: {rejected.message}",
+        at=at,
+        key=wanted.device.device_id.encode(),
+        value=rejected.value,
+        # A name is bytes, which need not be text.
+        where=f"file:{os.fsencode(wanted.path.name).decode(errors='replace')}:{line}",
+    )

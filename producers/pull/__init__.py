@@ -1,0 +1,1 @@
+"""The way in of devices that are asked."""

@@ -1,0 +1,274 @@
+"""The way in of devices that are asked: this process's share of the fleet, and who asks whom after a change.
+
+The processes are a consumer group on the topic of cursors. Each asks the devices whose cursors are, or would be, in
+its partitions; what one loses another takes up, with the cursors that it left.
+"""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Final, NoReturn, get_args
+
+import structlog
+
+from attendance.errors import ConfigurationError, DeviceRefused
+from attendance.kafka.groups import Assignment, follow_share
+from attendance.kafka.producer import Producer
+from attendance.kafka.records import Record
+from attendance.metrics import Metrics
+from attendance.registry import Device, Registry
+from attendance.settings import KafkaSettings, PullSettings
+from attendance.times import now
+from producers.clocks import Clocks
+from producers.devices import PULL_ADAPTERS, create_pull_adapter
+from producers.devices.common.http import create_client
+from producers.devices.contract import ChecksEntries, PullAdapter, Tools
+from producers.publisher import Publisher
+from producers.pull.cursors import Cursors, key_of
+from producers.pull.puller import STAGE, Entry, House, Lanes, Puller, State
+
+log = structlog.get_logger(__name__)
+
+REFRESH_SECONDS: Final = 1.0
+MAX_IN_FLIGHT: Final = 32 * 1024 * 1024  # bytes that may wait for Kafka's acknowledgement
+BEHIND: Final = timedelta(minutes=5)
+"""A device that has not answered for three intervals, and for so long, is behind."""
+NAMED: Final = 100  # devices in the metrics, which must not grow with the fleet
+SERIES: Final = "punchstream_pull_behind_timestamp_seconds"
+
+
+def sources(fleet: Iterable[Device]) -> dict[str, Entry]:
+    """The devices that are to be asked, by id: those of mode `pull`, and those that push and have an interval.
+
+    Not those that are disabled, whose records another holds, or that push by a protocol that cannot be asked.
+    """
+    held: dict[str, dict[str, Device]] = {}
+    asked = []
+    for device in fleet:
+        if device.serial is not None:
+            held.setdefault(device.via or device.device_id, {})[device.serial] = device
+        if _is_asked(device):
+            asked.append(device)
+    return {device.device_id: Entry(device, held.get(device.device_id, {})) for device in asked}
+
+
+def _is_asked(device: Device) -> bool:
+    if device.disabled or device.via is not None:
+        return False
+    reconciled = device.mode == "push" and device.interval is not None and device.adapter in PULL_ADAPTERS
+    return device.mode == "pull" or reconciled
+
+
+def secret(device: Device, name: str) -> str:
+    """The value of a credential, from the environment variable that the entry names. See `Tools`."""
+    variable = device.credentials.get(name)
+    if variable is None:
+        raise DeviceRefused(f"{device.device_id}: credentials: its entry names no {name}")
+    value = os.environ.get(variable)
+    if value is None:
+        raise DeviceRefused(f"{device.device_id}: credentials: {name}: {variable} is not set")
+    return value
+
+
+class Adapters:
+    """The pull adapters, each made when a device first needs it."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._made: dict[str, PullAdapter] = {}
+
+    def of(self, device: Device) -> PullAdapter:
+        """The device's adapter.
+
+        Raises:
+            ConfigurationError: there is none, or the entry cannot work; the message names the device.
+        """
+        name = device.adapter
+        if name not in self._made:
+            try:
+                self._made[name] = create_pull_adapter(name, self._tools)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{device.device_id}: {error}") from error
+        adapter = self._made[name]
+        if isinstance(adapter, ChecksEntries):
+            adapter.check(device)
+        return adapter
+
+
+class Pull:
+    """This process's share of the fleet, each device asked by a task of its own."""
+
+    def __init__(self, registry: Registry, adapter_of: Callable[[Device], PullAdapter], house: House) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            registry: The fleet.
+            adapter_of: A device's adapter; raises `ConfigurationError`.
+            house: What the devices have in common.
+
+        Raises:
+            ConfigurationError: an entry cannot work. Later, such an entry is logged and left out.
+        """
+        self._registry = registry
+        self._adapter_of = adapter_of
+        self._house = house
+        self._assignment: Assignment | None = None
+        self._asking = False
+        self._pullers: dict[str, Puller] = {}
+        self._tasks: dict[str, asyncio.Task[NoReturn]] = {}
+        self._ended: set[asyncio.Task[NoReturn]] = set()
+        self._behind: set[str] = set()
+        for entry in sources(registry).values():
+            adapter_of(entry.device)
+
+    def lost(self) -> None:
+        """Ask nobody any more, and forget where to go on. When and whom to ask next is kept."""
+        self._asking = False
+        self._assignment = None
+        for device_id in list(self._tasks):
+            self._stop(device_id)
+        self._house.cursors.forget()
+
+    def take(self, record: Record) -> None:
+        """Take in a cursor."""
+        self._house.cursors.take(record)
+
+    def assigned(self, assignment: Assignment) -> None:
+        """These are the partitions from now on."""
+        self._assignment = assignment
+
+    async def caught_up(self) -> None:
+        """Ask the devices of this share, now that their cursors are known."""
+        if not self._asking and self._assignment is not None:
+            self._asking = True
+            self._reconcile()
+            log.info("Devices are asked.", devices=len(self._tasks), partitions=len(self._assignment.partitions))
+
+    async def watch(self) -> NoReturn:
+        """Take up changes of the registry file, and show how the devices are, for ever."""
+        while True:
+            try:
+                # In a thread: thousands of entries take seconds to read.
+                if await asyncio.to_thread(self._registry.refresh) and self._asking:
+                    self._reconcile()
+            except Exception:
+                log.exception("The registry file cannot be read; the last good fleet stays.")
+            self.show()
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def stop(self) -> None:
+        """Ask nobody any more. Returns when no device is being asked."""
+        self.lost()
+        await asyncio.gather(*self._ended, return_exceptions=True)
+
+    def show(self) -> None:
+        """Show how many devices are in which state, and which are furthest behind."""
+        states = Counter(puller.state for device_id, puller in self._pullers.items() if device_id in self._tasks)
+        for state in get_args(State):
+            self._house.metrics.gauge("punchstream_pull_devices", states[state], state=state)
+        behind = self._furthest_behind(self._house.now())
+        for device_id in self._behind - behind.keys():
+            self._house.metrics.forget(SERIES, device_id=device_id)
+        for device_id, answered_at in behind.items():
+            self._house.metrics.gauge(SERIES, answered_at.timestamp(), device_id=device_id)
+        self._behind = set(behind)
+
+    def _furthest_behind(self, at: datetime) -> Mapping[str, datetime]:
+        behind = [
+            (puller.answered_at, device_id)
+            for device_id, puller in self._pullers.items()
+            if device_id in self._tasks
+            and at - puller.answered_at > max(BEHIND, 3 * timedelta(seconds=puller.interval))
+        ]
+        return {device_id: answered_at for answered_at, device_id in sorted(behind)[:NAMED]}
+
+    def _reconcile(self) -> None:
+        """Have exactly the devices of this share asked, each by its entry of now."""
+        assert self._assignment is not None
+        wanted = {
+            device_id: entry
+            for device_id, entry in sources(self._registry).items()
+            if self._assignment.has(key_of(device_id))
+        }
+        for device_id in self._pullers.keys() - wanted.keys():
+            self._stop(device_id)
+            del self._pullers[device_id]
+        for device_id, entry in wanted.items():
+            known = self._pullers.get(device_id)
+            if known is None or known.entry != entry:
+                self._stop(device_id)
+                self._pullers.pop(device_id, None)
+                try:
+                    self._pullers[device_id] = Puller(entry, self._adapter_of(entry.device), self._house)
+                except ConfigurationError as error:
+                    log.error("A device cannot be asked.", error=str(error))
+                    continue
+            if device_id not in self._tasks:
+                self._start(device_id)
+
+    def _start(self, device_id: str) -> None:
+        before = {task for task in self._ended if task.get_name() == device_id}
+        asking = _after(before, self._pullers[device_id])
+        self._tasks[device_id] = asyncio.create_task(asking, name=device_id)
+
+    def _stop(self, device_id: str) -> None:
+        task = self._tasks.pop(device_id, None)
+        if task is not None:
+            task.cancel()
+            self._ended.add(task)
+            task.add_done_callback(self._ended.discard)
+
+
+async def _after(before: Collection[asyncio.Task[NoReturn]], puller: Puller) -> NoReturn:
+    """Ask, once whoever asked the same device before has ended: an adapter is never used twice at once for one."""
+    if before:
+        await asyncio.wait(before)
+    await puller.run()
+
+
+async def run(
+    kafka: KafkaSettings,
+    settings: PullSettings,
+    registry: Registry,
+    payload_fields: Collection[str],
+    metrics: Metrics,
+    stop: asyncio.Event,
+) -> None:
+    """Ask this process's share of the fleet until `stop` is set. Kafka is waited for.
+
+    Raises:
+        ConfigurationError: a setting or an entry of the registry is wrong.
+    """
+    client_id = f"{kafka.topic_prefix}-{STAGE}"
+    producer = Producer(kafka, client_id)
+    cursors_topic = kafka.topics["cursors"]
+    async with create_client(
+        connect_seconds=settings.connect_timeout, answer_seconds=settings.answer_timeout, cafile=settings.ssl_cafile
+    ) as http:
+        house = House(
+            settings=settings,
+            publisher=Publisher(producer, kafka.topics, metrics, MAX_IN_FLIGHT),
+            cursors=Cursors(producer, cursors_topic),
+            clocks=Clocks(metrics),
+            metrics=metrics,
+            lanes=Lanes(settings.concurrency),
+            now=now,
+        )
+        pull = Pull(registry, Adapters(Tools(http, secret, payload_fields)).of, house)
+        share = follow_share(
+            kafka, cursors_topic, kafka.group(STAGE), pull, client_id=client_id, assigned=pull.assigned
+        )
+        working = (asyncio.create_task(share), asyncio.create_task(pull.watch()))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (*working, stopping):
+                task.cancel()
+            await asyncio.gather(*working, stopping, return_exceptions=True)
+            await pull.stop()
+            await house.publisher.stop()

@@ -1,0 +1,1 @@
+"""The HTTP way in: terminals send their punches."""

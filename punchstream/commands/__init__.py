@@ -1,0 +1,1 @@
+"""The commands' groups: they read arguments and print answers, and decide nothing."""

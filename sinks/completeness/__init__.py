@@ -1,0 +1,1 @@
+"""Up to when each shift is complete, and which deliveries came later."""

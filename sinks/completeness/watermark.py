@@ -1,0 +1,172 @@
+"""How far devices and shifts are proven complete. Pure: no Kafka, no ERPNext, no clock.
+
+A *watermark* is an instant before which everything is there: no punch of the device that is dated earlier can still
+come, unless the device contradicts what it said.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from attendance.records.device_status import DeviceStatus
+from attendance.registry import Device
+from attendance.times import earliest_wall_clock, from_wall_clock
+
+FIRST_NUMBER: Final = 1
+MAX_RUNS: Final = 1000  # beyond that the numbers mean nothing, and memory must not grow with them
+AHEAD: Final = timedelta(days=1)  # a clock further ahead of the server's tells nothing about the order of punches
+
+
+class Run(NamedTuple):
+    """Records whose numbers follow each other without a gap. The times are the latest of them, seconds since 1970."""
+
+    first: int
+    last: int
+    dated: int
+    """As the device wrote it. 0 where that cannot be."""
+    safe: int
+    """The same, but not after the record's arrival: a clock that is ahead may yet be put right."""
+
+
+class Numbers:
+    """The record numbers of one device, as they arrive, in any order and with repeats.
+
+    They prove the device complete up to the last record before the first gap. Counting begins at the first record that
+    is seen. A later punch with number 1 begins a new count: the device has forgotten the old one, and what was missing
+    then cannot come any more.
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[Run] = []
+        self._renewed: list[Run] = []  # low numbers that are dated later than the runs: of the next count
+        self._until = 0
+
+    @property
+    def until(self) -> datetime | None:
+        """The device's watermark by its numbers. Never goes back."""
+        return datetime.fromtimestamp(self._until, UTC) if self._until else None
+
+    @property
+    def newest(self) -> int | None:
+        """The highest number of the present count."""
+        return self._runs[-1].last if self._runs else None
+
+    @property
+    def missing(self) -> int | None:
+        """The first number that is missing between others."""
+        return self._runs[0].last + 1 if len(self._runs) > 1 else None
+
+    def add(self, number: int, event_time: datetime | None, received_at: datetime) -> None:
+        """Take in one record. A number below 0 is none."""
+        if number < 0:
+            return
+        dated = 0
+        if event_time is not None and event_time <= received_at + AHEAD:
+            dated = int(event_time.timestamp())
+        run = Run(number, number, dated, min(dated, int(received_at.timestamp())))
+        if not self._runs or number > self._runs[0].last:
+            _insert(self._runs, run)
+        elif dated > self._runs[0].dated:
+            _insert(self._renewed, run)
+            if self._renewed[0].first <= FIRST_NUMBER <= self._renewed[0].last:
+                self._runs, self._renewed = self._renewed, []
+        self._until = max(self._until, self._runs[0].safe)
+
+    def dump(self) -> list[Any]:
+        """What `load` makes the same numbers of, as JSON."""
+        return [self._until, [list(run) for run in self._runs], [list(run) for run in self._renewed]]
+
+    @classmethod
+    def load(cls, data: Sequence[Any]) -> "Numbers":
+        """What `dump` gave."""
+        numbers = cls()
+        numbers._until = int(data[0])
+        numbers._runs = [Run(*run) for run in data[1]]
+        numbers._renewed = [Run(*run) for run in data[2]]
+        return numbers
+
+
+def _insert(runs: list[Run], new: Run) -> None:
+    """Add a record to runs that are in order and do not touch, and join what then follows without a gap."""
+    at = bisect_left(runs, new.first, key=lambda run: run.first)
+    if (at and runs[at - 1].last >= new.first) or (at < len(runs) and runs[at].first == new.first):
+        return  # a repeat
+    if at < len(runs) and runs[at].first == new.last + 1:
+        new = _joined(new, runs.pop(at))
+    if at and runs[at - 1].last + 1 == new.first:
+        at -= 1
+        new = _joined(runs.pop(at), new)
+    if len(runs) < MAX_RUNS:
+        runs.insert(at, new)
+
+
+def _joined(run: Run, next_: Run) -> Run:
+    return Run(run.first, next_.last, max(run.dated, next_.dated), max(run.safe, next_.safe))
+
+
+@dataclass(slots=True)
+class Proof:
+    """What is known of one device: the best of its claims, its newest status, and its numbers where it numbers."""
+
+    claimed: datetime | None = None
+    status: DeviceStatus | None = None
+    numbers: Numbers = field(default_factory=Numbers)
+
+    def hear(self, status: DeviceStatus) -> None:
+        """Take in a status. A claim that once held still holds, whatever the device says of later punches."""
+        self.status = status
+        if status.last_sequence is None:
+            self._claim(status.complete_until)
+
+    def watermark(self, *, numbered: bool) -> datetime | None:
+        """Before when everything is there; None where nothing is proven. Never goes back.
+
+        Where the device numbers and told its newest number, its claim counts only once that record has been seen as
+        the newest.
+        """
+        if self.status is not None and (not numbered or self.status.last_sequence in (None, self.numbers.newest)):
+            self._claim(self.status.complete_until)
+        return max(filter(None, (self.claimed, self.numbers.until if numbered else None)), default=None)
+
+    def _claim(self, until: datetime | None) -> None:
+        if until is not None:
+            self.claimed = until if self.claimed is None else max(self.claimed, until)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a shift is complete.
+
+    `until` is the watermark of the device that holds it back most, None where one has never proven anything. `sync` is
+    the same in the naive time of the check-ins in ERPNext, what `last_sync_of_checkin` may be.
+    """
+
+    until: datetime | None
+    sync: datetime | None
+
+
+def standing(
+    devices: Iterable[Device], watermarks: Mapping[str, datetime], latest: datetime, site_zone: str
+) -> Standing:
+    """How far a shift is complete by the watermarks of its devices, at least one; never beyond `latest`.
+
+    Each watermark is turned into the time in which ERPNext has that device's check-ins: that of the site's zone, or of
+    the device's own.
+    """
+    members = [(device, watermarks.get(device.device_id)) for device in devices]
+    proven = [(device, min(watermark, latest)) for device, watermark in members if watermark is not None]
+    if len(proven) < len(members):
+        return Standing(None, None)
+    return Standing(
+        until=min(watermark for _, watermark in proven),
+        sync=min(_in_target(watermark, device, site_zone) for device, watermark in proven),
+    )
+
+
+def _in_target(watermark: datetime, device: Device, site_zone: str) -> datetime:
+    # While its clock goes back, a terminal without offsets dates its punches once more as in the hour before.
+    read = from_wall_clock(earliest_wall_clock(watermark, device.timezone), device.timezone)
+    zone_name = device.timezone if device.checkin_time == "device_local" else site_zone
+    return earliest_wall_clock(min(watermark, read), zone_name)

@@ -1,0 +1,246 @@
+"""run: consumes the checkins topic and delivers it, until it is told to stop."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from attendance.errors import InvalidRecord, KafkaUnavailable
+from attendance.kafka.clients import create_consumer
+from attendance.kafka.producer import Producer, send_until_acknowledged
+from attendance.kafka.readers import follow
+from attendance.kafka.records import OutRecord, Record
+from attendance.metrics import Metrics
+from attendance.records.checkin import Checkin
+from attendance.records.user_map import UserMap
+from attendance.settings import KafkaSettings, SinkSettings
+from sinks.delivery.deliverer import STAGE, Deliverer, SinkTimings
+from sinks.delivery.offsets import OffsetTracker
+from sinks.delivery.queue import Entry
+from sinks.targets.base import Target
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS: Final = 0.5
+FULL_POLL_SECONDS: Final = 0.05  # while partitions are paused: how soon room is noticed
+MOST_RECORDS: Final = 500  # in one poll
+FAREWELL_SECONDS: Final = 5.0  # for the last commit, and for leaving the group
+
+
+async def run(
+    kafka: KafkaSettings,
+    sink: SinkSettings,
+    target: Target,
+    metrics: Metrics,
+    stop: asyncio.Event,
+    *,
+    patience: SinkTimings | None = None,
+) -> None:
+    """Deliver check-ins to the target until `stop` is set; then finish what is in flight, commit and leave the group.
+
+    Assumes that the topics exist. Kafka, the target and the first employees of the user map are waited for. Whatever
+    else goes wrong is raised: what was not committed comes again to whoever has the partitions next, and the target
+    knows what it has. The target is closed in every case.
+
+    Raises:
+        ConfigurationError: a setting of the target or of Kafka is wrong.
+        KafkaUnavailable: the consumer failed in a way that only a new one survives.
+    """
+    producer = Producer(kafka, f"{kafka.topic_prefix}-{STAGE}")
+    try:
+        await _Runner(kafka, sink, target, producer, metrics, patience or SinkTimings()).run(stop)
+    finally:
+        await producer.stop()
+        await target.close()
+
+
+class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """One membership of the consumer group."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        sink: SinkSettings,
+        target: Target,
+        producer: Producer,
+        metrics: Metrics,
+        patience: SinkTimings,
+    ) -> None:
+        self._kafka = kafka
+        self._sink = sink
+        self._producer = producer
+        self._metrics = metrics
+        self._patience = patience
+        self._topic = kafka.topics["checkins"]
+        self._users = UserMap()
+        self._users_caught_up = asyncio.Event()
+        self._offsets = OffsetTracker()
+        self._committing = asyncio.Lock()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._deliverer = Deliverer(
+            target,
+            sink,
+            kafka.topics,
+            metrics,
+            knows=self._knows,
+            settle=self._settle,
+            patience=patience,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """See `run`."""
+        workers = [asyncio.create_task(self._deliverer.work(stop)) for _ in range(self._sink.concurrency)]
+        others = (self._follow_users(), self._consume(stop), self._commit_regularly(), _until(stop))
+        tasks = [*workers, *map(asyncio.create_task, others)]
+        try:
+            # None of them ends before the stop, unless it fails.
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._deliverer.wake()
+            if stop.is_set():
+                _, late = await asyncio.wait(workers, timeout=self._patience.stop)
+                if late:
+                    log.warning("Requests are given up; what they were about comes again.", requests=len(late))
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._leave()
+
+    async def _follow_users(self) -> None:
+        await follow(
+            self._kafka,
+            self._kafka.topics["user_map"],
+            self._users.learn,
+            client_id=f"{self._kafka.topic_prefix}-{STAGE}-users",
+            caught_up=self._users_caught_up,
+        )
+
+    def _directory_is_known(self) -> bool:
+        # Where the directory never ran there is no employee, and everybody would be an unknown one.
+        return self._users_caught_up.is_set() and next(self._users.employees(), None) is not None
+
+    def _knows(self, employee: str) -> bool | None:
+        if self._users.employee(employee) is not None:
+            return True
+        return False if self._directory_is_known() else None
+
+    async def _consume(self, stop: asyncio.Event) -> None:
+        consumer = await self._join()
+        try:
+            await self._fetch(consumer, stop)
+        except KafkaError as error:
+            raise KafkaUnavailable(f"the consumer failed: {error}") from error
+
+    async def _join(self) -> AIOKafkaConsumer:
+        while True:
+            consumer = create_consumer(
+                self._kafka, client_id=f"{self._kafka.topic_prefix}-{STAGE}", group=self._kafka.group(STAGE)
+            )
+            consumer.subscribe([self._topic], listener=self)
+            self._consumer = consumer
+            try:
+                await consumer.start()
+            except KafkaError as error:
+                await consumer.stop()
+                self._consumer = None
+                log.warning("Kafka is waited for.", topic=self._topic, error=str(error))
+                await asyncio.sleep(1)
+                continue
+            log.info("Sink consumes.", topic=self._topic, group=self._kafka.group(STAGE))
+            return consumer
+
+    async def _fetch(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
+        said = False
+        while not stop.is_set():
+            ready = self._directory_is_known()
+            if not ready and self._users_caught_up.is_set() and not said:
+                said = True
+                log.warning("The user map has no employee yet; `punchstream directory` brings them. It is waited for.")
+            room = self._sink.max_in_flight - len(self._deliverer) if ready else 0
+            # Paused and not left alone: a consumer that does not poll is taken out of the group. A rebalance takes
+            # pauses away, so they are made anew each time.
+            if room > 0:
+                consumer.resume(*consumer.paused())
+            else:
+                consumer.pause(*consumer.assignment())
+            batches = await consumer.getmany(
+                timeout_ms=round(1000 * (POLL_SECONDS if room > 0 else FULL_POLL_SECONDS)),
+                max_records=min(max(room, 1), MOST_RECORDS),
+            )
+            for records in batches.values():
+                for record in records:
+                    self._take_in(record)
+
+    def _take_in(self, record: ConsumerRecord) -> None:
+        self._offsets.add(record.partition, record.offset)
+        try:
+            checkin = Checkin.decode(record.value)
+        except InvalidRecord as problem:
+            self._deliverer.refuse(record, problem)
+        else:
+            self._deliverer.add(Entry(record, checkin))
+
+    async def _settle(self, outcomes: Sequence[tuple[Record, OutRecord]]) -> None:
+        """Return when Kafka has the outcomes; only then may their records be committed."""
+        await send_until_acknowledged(self._producer, [outcome for _, outcome in outcomes])
+        for record, _ in outcomes:
+            self._offsets.done(record.partition, record.offset)
+
+    async def _commit_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._patience.commit)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        # One at a time: an older commit that is retried must not overtake a newer one.
+        async with self._committing:
+            positions = self._offsets.committable()
+            if self._consumer is None or not positions:
+                return
+            try:
+                await self._consumer.commit({TopicPartition(self._topic, each): at for each, at in positions.items()})
+            except (CommitFailedError, IllegalStateError) as error:
+                log.info("Partitions were taken away before a commit; their last records come again.", error=str(error))
+            except KafkaError as error:
+                log.warning("Offsets are not committed; it is tried again.", error=str(error))
+            else:
+                self._offsets.committed(positions)
+
+    async def on_partitions_revoked(self, _revoked: Iterable[TopicPartition]) -> None:
+        """Finish what is in flight, if it does not take long, and commit: the next owner then begins after it."""
+        # aiokafka takes all partitions away and then assigns anew. The group waits for us no longer than a session.
+        patience = min(FAREWELL_SECONDS, self._kafka.session_timeout / 3)
+        self._deliverer.forget()
+        try:
+            await _within(patience, self._deliverer.idle())
+            await _within(patience, self._commit())
+        finally:
+            self._offsets.clear()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Delivery begins at the committed offsets."""
+        log.info("Partitions assigned.", topic=self._topic, partitions=sorted(each.partition for each in assigned))
+
+    async def _leave(self) -> None:
+        if self._consumer is not None:
+            await _within(FAREWELL_SECONDS, self._commit())
+            await _within(FAREWELL_SECONDS, self._consumer.stop())
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+async def _within(seconds: float, work: Awaitable[None]) -> None:
+    """Wait for it, but no longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except (TimeoutError, KafkaError) as error:
+        log.info("Not waited for any longer.", seconds=seconds, error=repr(error))

@@ -1,0 +1,79 @@
+"""Target: what the runner asks of a place that check-ins are delivered to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from attendance.errors import AccessDenied, InvalidRecord, TargetUnavailable
+from attendance.records.checkin import Checkin
+from attendance.records.outcomes import DeliveryStatus, Late
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The target holds the check-in. `document` is its own name of what it holds; `late` where that came too late."""
+
+    document: str
+    status: DeliveryStatus
+    late: Late | None = None
+
+
+Result = Delivered | InvalidRecord | TargetUnavailable | AccessDenied | None
+"""What became of one check-in.
+
+- `Delivered`: the target holds it, from this call or from before.
+- `InvalidRecord`: the target will never take it; it is dead-lettered.
+- `ServerError` (a `TargetUnavailable`) or `PermissionDenied` (a `AccessDenied`): the target failed on it or forbade it,
+  and it was alone in its request. It is tried again alone, and while others are stored, only its own employee waits
+  with it.
+- any other `TargetUnavailable`, or `AccessDenied`: it may be there or not; it is tried again when the target is well.
+- None: not tried, because an earlier check-in of the same employee has to come first.
+"""
+
+
+class Target(Protocol):
+    """A place that check-ins are delivered to.
+
+    1. *Create*: by the factory in `sinks.TARGETS`, from settings. No input or output yet; a wrong setting is a
+       `ConfigurationError`.
+    2. *Open*: `open` proves that the target is there, lets us in and can hold check-ins. It is called before the first
+       `deliver`, and again at any time, also while deliveries are under way: to see whether a target that refused has
+       been repaired, or whether one that failed on a record is well otherwise.
+    3. *Deliver*: `deliver` is called with one to `max_batch` check-ins, by several tasks at once, but never by two for
+       the same employee. Check-ins of one employee, in one call or in several, come in the order of their records.
+    4. *Retry*: what was not delivered comes again, in this process or in another, whatever was answered before.
+    5. *Close*: `close`, once, also where `open` failed. A cancelled `deliver` may still be at work.
+
+    A target promises to be idempotent: a check-in that it holds already, by `event_id`, is `already_there` and is not
+    stored again. What it cannot promise, it says in the log when it opens.
+    """
+
+    name: str
+    """The word by which it is chosen; it stands in every delivery."""
+
+    @property
+    def max_batch(self) -> int:
+        """The most check-ins in one call. May change when it opens."""
+
+    async def open(self) -> None:
+        """Return when check-ins can be delivered.
+
+        Raises:
+            TargetUnavailable: not now; it is tried again.
+            AccessDenied: credentials or a permission are missing; it is tried again when a person may have acted.
+            ConfigurationError: a setting is wrong; the process ends.
+        """
+
+    async def deliver(self, checkins: Sequence[Checkin]) -> list[Result]:
+        """What became of each check-in, in their order.
+
+        What succeeded before the target failed is returned as delivered beside the failures of the others. An error
+        that is raised is the result of every check-in of the call.
+
+        Raises:
+            TargetUnavailable: no answer, or "later". Anything may have been stored.
+            AccessDenied: credentials or a permission are missing. Nothing was stored.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections and files. Does not raise."""

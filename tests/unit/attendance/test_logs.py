@@ -1,0 +1,149 @@
+"""Structured logs, one form for all, secrets masked."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from attendance.logs import MASK, configure, mask_secrets
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """`configure` is for a process; a test gives back what it found."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    noisy = {name: logging.getLogger(name).level for name in ("uvicorn.access", "httpx", "aiokafka", "kafka")}
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, its_level in noisy.items():
+        logging.getLogger(name).setLevel(its_level)
+    structlog.contextvars.clear_contextvars()
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return [json.loads(line) for line in captured.err.splitlines()]
+
+
+def test_a_log_line_is_one_json_object_with_the_sentence_and_what_varies(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(stage="push")
+    structlog.get_logger("producers.push.server").info("A batch was taken.", events=3)
+    (line,) = lines(capsys)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "A batch was taken.",
+        "events": 3,
+        "level": "info",
+        "logger": "producers.push.server",
+        "stage": "push",
+    }
+
+
+def test_a_library_logs_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(stage="push")
+    logging.getLogger("some.library").warning("%s is gone", "the broker", extra={"token": "t-1"})
+    (line,) = lines(capsys)
+    assert (line["event"], line["level"], line["logger"]) == ("the broker is gone", "warning", "some.library")
+    assert (line["stage"], line["token"]) == ("push", MASK)
+
+
+def test_an_exception_stays_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    try:
+        raise RuntimeError("no coffee")
+    except RuntimeError:
+        structlog.get_logger("test").exception("It failed.")
+    (line,) = lines(capsys)
+    assert "RuntimeError: no coffee" in line["exception"]
+
+
+def test_what_is_below_the_level_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("WARNING")
+    structlog.get_logger("test").info("Nothing of note.")
+    logging.getLogger("test").info("nothing of note")
+    assert lines(capsys) == []
+
+
+def test_libraries_that_report_every_request_are_heard_only_when_something_is_wrong(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure("DEBUG")
+    for name in ("uvicorn.access", "httpx", "aiokafka", "kafka"):
+        logging.getLogger(name).info("GET /")
+        logging.getLogger(name).warning("slow")
+    assert [line["event"] for line in lines(capsys)] == ["slow"] * 4
+
+
+def test_configuring_again_does_not_double_the_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(stage="push")
+    configure(stage="stream")
+    structlog.get_logger("test").info("Once.")
+    (line,) = lines(capsys)
+    assert line["stage"] == "stream"
+
+
+def test_text_is_for_reading_and_has_no_colours_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(style="text")
+    assert not sys.stderr.isatty()
+    structlog.get_logger("test").info("A batch was taken.", token="t-1", events=3)
+    text = capsys.readouterr().err
+    assert "A batch was taken." in text
+    assert "events=3" in text
+    assert "\x1b" not in text
+    assert "t-1" not in text
+
+
+@pytest.mark.parametrize(
+    "name", ["token", "X-Device-Token", "api_secret", "sasl_plain_password", "api_key", "Authorization", "credentials"]
+)
+def test_the_value_of_a_key_that_names_a_secret_is_masked(name: str) -> None:
+    assert mask_secrets(None, "info", {"event": "Started.", name: "hunter2"}) == {"event": "Started.", name: MASK}
+
+
+def test_a_secret_is_masked_at_any_depth() -> None:
+    event = {"device": {"id": "riyadh-01", "headers": [{"X-Device-Token": "t-1"}, ("a", {"password": "p"})]}}
+    assert mask_secrets(None, "info", event) == {
+        "device": {"id": "riyadh-01", "headers": [{"X-Device-Token": MASK}, ["a", {"password": MASK}]]}
+    }
+
+
+def test_every_one_of_several_secrets_is_masked() -> None:
+    assert mask_secrets(None, "info", {"tokens": ["one", "two"]}) == {"tokens": [MASK, MASK]}
+
+
+def test_that_there_is_no_secret_is_no_secret() -> None:
+    assert mask_secrets(None, "info", {"token": None, "password": ""}) == {"token": None, "password": ""}
+
+
+def test_other_keys_are_left_alone() -> None:
+    event = {"event": "Started.", "key": b"riyadh-01", "devices": 3, "offsets": [1, 2]}
+    assert mask_secrets(None, "info", event) == event
+
+
+def test_what_the_kafka_client_repeats_is_logged_once_in_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    client = logging.getLogger("aiokafka.consumer.fetcher")
+    for node in (1, 2, 3):
+        client.error("Failed fetch messages from %s", node)
+    client.error("Another trouble")
+    later = client.makeRecord(client.name, logging.ERROR, "", 0, "Failed fetch messages from %s", (4,), None)
+    later.created += 10.1
+    client.handle(later)
+    logging.getLogger("producers.push.server").error("Ours")
+    logging.getLogger("producers.push.server").error("Ours")
+
+    assert [line["event"] for line in lines(capsys)] == [
+        "Failed fetch messages from 1",
+        "Another trouble",
+        "Failed fetch messages from 4",
+        "Ours",
+        "Ours",
+    ]

@@ -1,0 +1,120 @@
+"""Metrics: one table of names, and counts of one's own."""
+
+import re
+import threading
+from typing import get_args
+
+import pytest
+from prometheus_client import Counter, Gauge, Histogram
+
+from attendance.metrics import TABLE, Metrics, Name
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+def samples(metrics: Metrics) -> dict[str, float]:
+    """Every sample, by its name and labels as they are exposed."""
+    lines = [line for line in metrics.exposition().decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+def test_the_table_has_every_name_that_can_be_counted_and_no_other() -> None:
+    assert set(TABLE) == set(get_args(Name))
+
+
+def test_names_follow_the_conventions_of_prometheus() -> None:
+    for name, metric in TABLE.items():
+        assert re.fullmatch(r"punchstream_[a-z_]+", name)
+        assert name.endswith("_total") == (metric.kind is Counter)
+        assert name.endswith("_seconds") or metric.kind is not Histogram
+        assert metric.meaning.endswith(".")
+
+
+def test_nothing_is_labelled_with_what_grows_with_the_fleet() -> None:
+    bounded = "punchstream_pull_behind_timestamp_seconds"  # by `producers.pull.share.NAMED`
+    labels = {label for name, metric in TABLE.items() for label in metric.labels if name != bounded}
+    assert not labels & {"device_id", "device", "employee", "user", "device_user_id", "event_id"}
+
+
+def test_every_metric_is_exposed_by_its_own_name_with_its_meaning(metrics: Metrics) -> None:
+    text = metrics.exposition().decode()
+    for name, metric in TABLE.items():
+        assert f"# HELP {name} {metric.meaning}" in text
+
+
+def test_a_counter_adds_by_its_labels(metrics: Metrics) -> None:
+    metrics.count("punchstream_outcomes_total", outcome="repeat")
+    metrics.count("punchstream_outcomes_total", 4, outcome="repeat")
+    metrics.count("punchstream_outcomes_total", outcome="delivered")
+    assert samples(metrics)['punchstream_outcomes_total{outcome="repeat"}'] == 5
+    assert samples(metrics)['punchstream_outcomes_total{outcome="delivered"}'] == 1
+
+
+def test_the_order_in_which_labels_are_given_does_not_matter(metrics: Metrics) -> None:
+    metrics.count("punchstream_dead_letters_total", stage="push", reason="invalid_event")
+    metrics.count("punchstream_dead_letters_total", reason="invalid_event", stage="push")
+    assert samples(metrics)['punchstream_dead_letters_total{reason="invalid_event",stage="push"}'] == 2
+
+
+def test_what_is_forgotten_is_not_shown_until_it_is_set_again(metrics: Metrics) -> None:
+    series = 'punchstream_pull_behind_timestamp_seconds{device_id="D1"}'
+    metrics.gauge("punchstream_pull_behind_timestamp_seconds", 1, device_id="D1")
+    metrics.forget("punchstream_pull_behind_timestamp_seconds", device_id="D1")
+    assert series not in samples(metrics)
+    metrics.gauge("punchstream_pull_behind_timestamp_seconds", 2, device_id="D1")
+    assert samples(metrics)[series] == 2
+
+
+def test_a_gauge_holds_what_was_set_last(metrics: Metrics) -> None:
+    metrics.gauge("punchstream_in_flight_bytes", 512)
+    metrics.gauge("punchstream_in_flight_bytes", 0)
+    assert samples(metrics)["punchstream_in_flight_bytes"] == 0
+
+
+def test_a_watched_gauge_shows_what_is_true_when_it_is_asked_for(metrics: Metrics) -> None:
+    waiting = [512]
+    metrics.watch("punchstream_in_flight_bytes", lambda: waiting[-1])
+    waiting.append(7)
+    assert samples(metrics)["punchstream_in_flight_bytes"] == 7
+
+
+def test_a_histogram_counts_and_sums_seconds(metrics: Metrics) -> None:
+    metrics.observe("punchstream_request_seconds", 0.2)
+    metrics.observe("punchstream_request_seconds", 1.3)
+    assert samples(metrics)["punchstream_request_seconds_count"] == 2
+    assert samples(metrics)["punchstream_request_seconds_sum"] == pytest.approx(1.5)
+
+
+def test_two_instances_do_not_share_their_counts(metrics: Metrics) -> None:
+    metrics.count("punchstream_requests_refused_total", reason="overloaded")
+    assert not any("overloaded" in name for name in samples(Metrics()))
+
+
+def test_a_name_that_is_not_in_the_table_cannot_be_counted(metrics: Metrics) -> None:
+    with pytest.raises(KeyError):
+        metrics.count("punchstream_coffees_total")
+
+
+def test_a_metric_cannot_be_used_as_another_kind(metrics: Metrics) -> None:
+    with pytest.raises(TypeError, match="punchstream_in_flight_bytes is a Gauge, not a Counter"):
+        metrics.count("punchstream_in_flight_bytes")
+    with pytest.raises(TypeError):
+        metrics.gauge("punchstream_request_seconds", 1)
+
+
+def test_a_label_that_the_table_does_not_name_is_refused(metrics: Metrics) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        metrics.count("punchstream_outcomes_total", mood="good")
+
+
+def test_port_0_serves_nothing(metrics: Metrics) -> None:
+    before = threading.active_count()
+    metrics.serve("127.0.0.1", 0)
+    assert threading.active_count() == before
+
+
+def test_every_kind_is_one_of_three() -> None:
+    assert {metric.kind for metric in TABLE.values()} == {Counter, Gauge, Histogram}

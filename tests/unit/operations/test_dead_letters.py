@@ -1,0 +1,324 @@
+"""What the dead-letters commands decide: states, groups, what may be replayed, and how fast."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import orjson
+import pytest
+
+from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
+from attendance.kafka.records import OutRecord
+from attendance.records.checkin import Checkin
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.dead_letter_action import Action, Done, LetterId
+from attendance.topics import Topics
+from operations import dead_letters
+from operations.dead_letters import (
+    MAX_REPLAYS,
+    SHOWN_VALUE,
+    Group,
+    Groups,
+    Letter,
+    Pace,
+    State,
+    Wanted,
+    begin_at,
+    describe,
+    objection_to_discard,
+    objection_to_replay,
+    replay_one,
+)
+
+AT = datetime(2026, 3, 2, 5, tzinfo=UTC)
+TOPICS = Topics("attendance")
+CONTENT = DeadLetter(
+    stage="stream",
+    reason=Reason.IMPLAUSIBLE_TIME,
+    message="before the device was installed",
+    at=AT,
+    key=b"D1",
+    value=b'{"device_id": "D1"}',
+    headers=[("ce_id", b"abc")],
+    timestamp=1_767_243_602_345,
+    topic="attendance.raw.v1",
+    partition=3,
+    offset=77,
+    event_id="abc",
+)
+REQUEST = DeadLetter("push", Reason.UNREADABLE_BODY, "cut off", AT, b"D1", b"{", where="http:/v1/events")
+CHECKIN = Checkin(
+    event_id="abc",
+    employee="HR-EMP-1",
+    event_time=AT,
+    log_type="IN",
+    device_id="D1",
+    device_user_id="7",
+    site="HQ",
+    device_timezone="UTC",
+)
+UNDELIVERED = replace(
+    CONTENT,
+    stage="sink",
+    reason=Reason.EMPLOYEE_INACTIVE,
+    key=CHECKIN.key,
+    value=CHECKIN.encode(),
+    topic="attendance.checkins.v1",
+)
+
+
+def letter(content: DeadLetter = CONTENT, *done: Done, offset: int = 0, replays: int = 0) -> Letter:
+    if replays:
+        content = replace(content, headers=[*content.headers, ("x-replay-count", str(replays).encode())])
+    id_ = LetterId(0, offset)
+    return Letter(id_, content, tuple(Action(id_, each, AT, "root", note="why") for each in done))
+
+
+@pytest.mark.parametrize(
+    ("subject", "state"),
+    [
+        (letter(), State.OPEN),
+        (letter(replays=MAX_REPLAYS - 1), State.OPEN),
+        (letter(replays=MAX_REPLAYS), State.PARKED),
+        (letter(replays=MAX_REPLAYS + 1), State.PARKED),
+        (letter(CONTENT, "replayed"), State.REPLAYED),
+        (letter(CONTENT, "discarded"), State.DISCARDED),
+        (letter(CONTENT, "discarded", "replayed"), State.REPLAYED),
+        (letter(CONTENT, "replayed", replays=MAX_REPLAYS), State.REPLAYED),
+    ],
+)
+def test_the_last_action_says_what_a_letter_is_and_without_one_its_replays_do(subject: Letter, state: State) -> None:
+    assert subject.state is state
+
+
+@pytest.mark.parametrize(
+    ("subject", "objection", "forced"),
+    [
+        (letter(), None, None),
+        (letter(UNDELIVERED), None, None),
+        (letter(replays=MAX_REPLAYS - 1), None, None),
+        (letter(replays=MAX_REPLAYS), "parked: failed after 3 replays", None),
+        (letter(CONTENT, "replayed"), "replayed already", None),
+        (letter(CONTENT, "discarded"), "discarded already", None),
+        (letter(REQUEST), "never was a record (http:/v1/events)", "never was a record (http:/v1/events)"),
+        (letter(replace(CONTENT, value=None)), "attendance.raw.v1 3:77", "attendance.raw.v1 3:77"),
+        (letter(replace(CONTENT, topic="orders")), "orders is not a topic", "orders is not a topic"),
+        (letter(replace(CONTENT, topic="attendance.user-map.v1")), "is not a topic", "is not a topic"),
+    ],
+)
+def test_a_letter_is_replayed_unless_it_is_settled_or_parked_and_never_without_a_record_to_send(
+    subject: Letter, objection: str | None, forced: str | None
+) -> None:
+    for expected, force in ((objection, False), (forced, True)):
+        found = objection_to_replay(subject, TOPICS, force=force)
+        assert found is None if expected is None else expected in (found or "")
+
+
+def test_what_is_open_or_parked_may_be_discarded_once_also_what_cannot_be_replayed() -> None:
+    assert [objection_to_discard(each) for each in (letter(), letter(replays=3), letter(REQUEST))] == [None] * 3
+    assert objection_to_discard(letter(CONTENT, "discarded")) == "discarded already"
+    assert objection_to_discard(letter(CONTENT, "replayed")) == "replayed already"
+
+
+@pytest.mark.parametrize(
+    ("subject", "device"),
+    [
+        (letter(), "D1"),
+        (letter(UNDELIVERED), "D1"),
+        (letter(replace(UNDELIVERED, value=b"\xff")), None),
+        (letter(REQUEST), "D1"),
+        (letter(replace(REQUEST, key=None)), None),
+    ],
+)
+def test_the_device_of_a_letter_is_its_key_or_for_a_check_in_what_it_names(subject: Letter, device: str | None) -> None:
+    assert subject.device(TOPICS) == device
+
+
+def test_a_filter_takes_what_all_its_parts_let_through_and_names_take_nothing_else() -> None:
+    subjects = [letter(offset=0), letter(UNDELIVERED, offset=1), letter(REQUEST, offset=2)]
+
+    def taken(wanted: Wanted) -> list[int]:
+        return [each.id.offset for each in subjects if wanted.matches(each, TOPICS)]
+
+    assert taken(Wanted()) == [0, 1, 2]
+    assert taken(Wanted(reason=Reason.EMPLOYEE_INACTIVE)) == [1]
+    assert taken(Wanted(stage="push", device="D1")) == [2]
+    assert taken(Wanted(stage="push", device="D2")) == []
+    assert taken(Wanted(ids=frozenset({LetterId(0, 2), LetterId(1, 0)}))) == [2]
+
+
+def test_a_filter_leaves_alone_what_is_settled_but_a_name_does_not() -> None:
+    settled = [letter(CONTENT, "replayed"), letter(CONTENT, "discarded")]
+    assert not any(Wanted().includes(each, TOPICS) for each in settled)
+    assert all(Wanted(ids=frozenset({each.id})).includes(each, TOPICS) for each in settled)
+    assert Wanted().includes(letter(replays=MAX_REPLAYS), TOPICS)
+
+
+def groups_of(*letters: Letter) -> list[Group]:
+    groups = Groups()
+    for each in letters:
+        groups.add(each)
+    return groups.sorted()
+
+
+def test_letters_are_counted_by_stage_and_reason_with_their_states_and_times() -> None:
+    later = replace(CONTENT, at=AT + timedelta(hours=1), message="the newest")
+    push, sink, stream = groups_of(
+        letter(later, offset=5),
+        letter(CONTENT, "replayed", offset=1),
+        letter(CONTENT, offset=2, replays=MAX_REPLAYS),
+        letter(REQUEST, "discarded", offset=3),
+        letter(UNDELIVERED, offset=4),
+    )
+    assert stream.to_json() == {
+        "stage": "stream",
+        "reason": "implausible_time",
+        "count": 3,
+        "open": 1,
+        "replayed": 1,
+        "discarded": 0,
+        "parked": 1,
+        "first": "2026-03-02T05:00:00Z",
+        "last": "2026-03-02T06:00:00Z",
+        "sample_id": "0:5",
+        "sample_message": "the newest",
+    }
+    assert (push.states, sink.states) == ({State.DISCARDED: 1}, {State.OPEN: 1})
+
+
+def test_the_sample_of_a_group_is_one_that_waits_for_the_operator_if_there_is_one() -> None:
+    newer = replace(CONTENT, at=AT + timedelta(hours=1))
+    for order in ((0, 1), (1, 0)):
+        letters = [letter(CONTENT, offset=1), letter(newer, "replayed", offset=2)]
+        (group,) = groups_of(*(letters[index] for index in order))
+        assert group.sample == LetterId(0, 1)
+    (settled,) = groups_of(letter(newer, "replayed", offset=2), letter(CONTENT, "discarded", offset=1))
+    assert settled.sample == LetterId(0, 2)
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_replays_are_spread_evenly_and_lost_time_is_not_made_up_for() -> None:
+    clock = Clock()
+    pace = Pace(4, clock)
+    sent = []
+    for _ in range(5):
+        clock.seconds += pace.delay()
+        sent.append(clock.seconds)
+    assert [after - before for before, after in pairwise(sent)] == [0.25] * 4
+
+    clock.seconds += 60
+    assert [pace.delay(), pace.delay(), pace.delay()] == [0, 0.25, 0.5]
+
+
+def test_work_that_takes_time_of_its_own_is_not_slowed_further() -> None:
+    clock = Clock()
+    pace = Pace(4, clock)
+    assert pace.delay() == 0
+    clock.seconds += 0.2
+    assert pace.delay() == pytest.approx(0.05)
+
+
+def test_each_partition_is_read_from_the_first_letter_that_is_named() -> None:
+    assert begin_at([LetterId(0, 9), LetterId(0, 4), LetterId(2, 7)]) == {0: 4, 2: 7}
+    assert begin_at([]) == {}
+
+
+class FakeProducer:
+    """Holds what Kafka has, and fails from a given send on."""
+
+    def __init__(self, error: Exception | None = None, after: int = 0) -> None:
+        self.records: list[OutRecord] = []
+        self._error = error
+        self._after = after
+
+    async def send(self, *records: OutRecord) -> None:
+        if self._error is not None and len(self.records) >= self._after:
+            raise self._error
+        self.records.extend(records)
+
+
+def send_back(subject: Letter, producer: FakeProducer) -> str | None:
+    return asyncio.run(replay_one(subject, producer, TOPICS, "root"))  # type: ignore[arg-type]
+
+
+def actions_of(records: Sequence[OutRecord]) -> list[Action]:
+    topic = TOPICS["dead_letter_actions"]
+    return [Action.decode(record.key, record.value) for record in records if record.topic == topic]
+
+
+def test_a_replay_is_in_kafka_before_it_is_recorded() -> None:
+    producer = FakeProducer()
+    assert send_back(letter(replays=1, offset=8), producer) is None
+    sent, _ = producer.records
+    assert (sent.topic, sent.value, dict(sent.headers)["x-replay-count"]) == (CONTENT.topic, CONTENT.value, b"2")
+    (action,) = actions_of(producer.records)
+    assert (action.letter, action.action, action.by, action.replay_count) == (LetterId(0, 8), "replayed", "root", 2)
+
+
+@pytest.mark.parametrize("acknowledged", [0, 1])
+def test_a_replay_that_kafka_did_not_acknowledge_or_could_not_record_leaves_the_letter_open(acknowledged: int) -> None:
+    producer = FakeProducer(KafkaUnavailable("gone"), after=acknowledged)
+    with pytest.raises(KafkaUnavailable):
+        send_back(letter(), producer)
+    assert len(producer.records) == acknowledged
+    assert actions_of(producer.records) == []
+
+
+def test_a_record_that_kafka_will_not_take_is_refused_and_not_recorded() -> None:
+    producer = FakeProducer(InvalidRecord(Reason.INVALID_EVENT, "larger than Kafka takes"))
+    assert send_back(letter(), producer) == "larger than Kafka takes"
+    assert producer.records == []
+
+
+def shown(subject: Letter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    monkeypatch.setenv("COLUMNS", "200")
+    dead_letters._print_letter(subject)
+    return capsys.readouterr().out
+
+
+def test_a_letter_is_shown_with_all_that_is_known_and_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = shown(letter(CONTENT, "replayed", "discarded", offset=17), monkeypatch, capsys)
+    for part in ("0:17, discarded", "attendance.raw.v1 3:77", "header ce_id", '{"device_id": "D1"}', "by root: why"):
+        assert part in text
+
+
+def test_what_a_terminal_would_obey_is_shown_and_not_obeyed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = replace(
+        CONTENT, value=b"\x1b[2Jclear \x9b\xc2\x9b", message="[red]\x1b]0;title\x07", headers=[("\x1b", b"\x1b")]
+    )
+    text = shown(letter(hostile), monkeypatch, capsys)
+    assert "\x1b" not in text
+    assert "[red]\\x1b]0;title\\x07" in text
+
+
+def test_a_long_value_is_cut_with_a_note_and_whole_in_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subject = letter(replace(CONTENT, value=b"x" * (SHOWN_VALUE + 7)))
+    text = shown(subject, monkeypatch, capsys)
+    assert "(7 more characters)" in text
+    assert text.count("x" * 50) < SHOWN_VALUE / 50
+    assert describe(subject)["value"] == {"bytes": SHOWN_VALUE + 7, "text": "x" * (SHOWN_VALUE + 7)}
+
+
+def test_bytes_that_are_no_text_are_hex(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    subject = letter(replace(CONTENT, key=None, value=b"\xff\x00"))
+    assert "ff00 (hex, 2 bytes)" in shown(subject, monkeypatch, capsys)
+    described = describe(subject)
+    assert (described["key"], described["value"]) == (None, {"bytes": 2, "hex": "ff00"})
+    assert orjson.loads(orjson.dumps(described))["headers"] == [["ce_id", {"bytes": 3, "text": "abc"}]]

@@ -1,0 +1,308 @@
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attendance.errors import InvalidRecord, Reason
+from attendance.records.raw_event import RawEvent
+from attendance.registry import Device
+from attendance.settings import PushSettings
+from producers.devices.contract import Head, Parsed, PushRequest
+from producers.devices.hikvision.push import Hikvision
+from sandbox.terminals.base import PHOTO, HttpAnswer, HttpRequest, Punch, Quirks
+from sandbox.terminals.hikvision import Form, PushingTerminal
+
+FIXTURES = Path(__file__).parents[4] / "fixtures" / "hikvision"
+FIELDS = PushSettings.model_fields["payload_fields"].default
+RECEIVED = datetime(2026, 1, 1, 5, 0, 3, tzinfo=UTC)
+GATE = Device(device_id="GATE-2", site="riyadh", timezone="Asia/Riyadh", adapter="hikvision", token_sha256="0" * 64)
+TOKEN = "a-token-of-the-gate"
+HEAD = Head("POST", "/hik/{token}", {"token": TOKEN}, {}, {})
+PUNCH = json.loads((FIXTURES / "punch.json").read_bytes())
+
+
+def parse(body: bytes, adapter: Hikvision | None = None, device: Device = GATE) -> Parsed:
+    return (adapter or Hikvision(FIELDS)).parse(PushRequest(HEAD, body, RECEIVED), {device.device_id: device})
+
+
+def alert(**fields: object) -> bytes:
+    return json.dumps(PUNCH | {"AccessControllerEvent": PUNCH["AccessControllerEvent"] | fields}).encode()
+
+
+def read(body: bytes, device: Device = GATE) -> RawEvent:
+    parsed = parse(body, device=device)
+    [event] = parsed.events
+    assert not parsed.others
+    assert not parsed.rejected
+    return event
+
+
+def form(*parts: tuple[str, bytes], end: bytes = b"--MIME_boundary--\r\n") -> bytes:
+    written = (
+        b'--MIME_boundary\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (name.encode(), content)
+        for name, content in parts
+    )
+    return b"".join(written) + end
+
+
+def test_a_punch_is_read_with_the_offset_of_its_time() -> None:
+    event = read((FIXTURES / "punch.json").read_bytes())
+    assert (event.device_id, event.device_user_id, event.event_type) == ("GATE-2", "000417", "IN")
+    assert event.device_time == "2026-01-01T08:00:02+03:00"
+    assert event.event_time == datetime(2026, 1, 1, 5, 0, 2, tzinfo=UTC)
+    assert (event.sequence, event.replayed, event.source.transport) == (90211, False, "push")
+    assert event.payload["currentVerifyMode"] == "faceOrFpOrCardOrPw"
+    assert "Zoë".encode() not in event.encode()
+    assert "name" not in event.payload
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        (FIXTURES / "punch.xml").read_bytes(),
+        json.dumps({"EventNotificationAlert": PUNCH}).encode(),
+        form(("event_log", alert())),
+        form(("AccessControllerEvent", alert()), ("Picture", PHOTO)),
+        form(("Picture", PHOTO), ("anything", (FIXTURES / "punch.xml").read_bytes())),
+        form(("event_log", alert()), ("Picture", PHOTO), end=b""),
+        form(("event_log", alert()), ("Picture", PHOTO))[:-400],
+        form(("event_log", alert()), ("Picture", PHOTO + b"\r\n--MIME_boundary" + PHOTO)),
+        b"\xef\xbb\xbf" + alert(),
+    ],
+    ids=["xml", "wrapped", "form", "picture", "xml in a form", "no end", "cut off", "picture with a boundary", "BOM"],
+)
+def test_every_form_of_a_punch_is_the_same_punch(body: bytes) -> None:
+    event = read(body)
+    assert event.event_id == read(alert()).event_id
+    assert event.sequence == 90211
+    assert PHOTO[:40] not in event.encode()
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        *[("checkIn", "IN"), ("breakIn", "IN"), ("overtimeIn", "IN")],
+        *[("checkOut", "OUT"), ("breakOut", "OUT"), ("overtimeOut", "OUT")],
+        *[("undefined", "UNKNOWN"), ("", "UNKNOWN"), (None, "UNKNOWN"), ([], "UNKNOWN"), ("lunch", "UNKNOWN")],
+    ],
+)
+def test_a_direction_that_is_not_known_is_no_reason_to_drop_a_punch(said: object, meant: str) -> None:
+    assert read(alert(attendanceStatus=said)).event_type == meant
+
+
+@pytest.mark.parametrize("minor", [1, 2, 38, 40, 69, 75, 77, 101, 153, 181, "75"])
+def test_card_finger_face_and_password_are_punches_alike(minor: object) -> None:
+    assert read(alert(subEventType=minor)).device_user_id == "000417"
+
+
+@pytest.mark.parametrize("minor", [6, 8, 9, 21, 39, 76, 80, 112, 151])
+def test_a_refused_access_is_no_punch(minor: int) -> None:
+    parsed = parse(alert(subEventType=minor))
+    assert not parsed.events
+    assert not parsed.rejected
+    [other] = parsed.others
+    assert other.kind == "refused"
+    assert b"000417" in other.value
+    assert "Zoë".encode() not in other.value
+
+
+def test_an_unknown_event_of_an_employee_is_neither_paid_nor_passed_over() -> None:
+    parsed = parse(alert(subEventType=250))
+    assert not parsed.events
+    [rejected] = parsed.rejected
+    assert rejected.reason is Reason.INVALID_EVENT
+    assert "5/250" in rejected.message
+    assert json.loads(rejected.value)["employeeNoString"] == "000417"
+
+
+def test_the_entry_says_what_an_unknown_event_is() -> None:
+    paid = GATE.model_copy(update={"options": {"punch_events": [250]}})
+    assert read(alert(subEventType=250), paid).device_user_id == "000417"
+    unpaid = GATE.model_copy(update={"options": {"other_events": [250]}})
+    parsed = parse(alert(subEventType=250), device=unpaid)
+    assert [other.kind for other in parsed.others] == ["refused"]
+
+
+def test_somebody_who_was_let_in_and_has_no_number_is_rejected_and_not_passed_over() -> None:
+    for absent in ({"employeeNoString": ""}, {"employeeNoString": None, "employeeNo": 0}):
+        [rejected] = parse(alert(**absent)).rejected
+        assert rejected.reason is Reason.INVALID_EVENT
+
+
+def test_old_firmware_that_has_the_number_as_an_integer_is_understood() -> None:
+    assert read(alert(employeeNoString="", employeeNo=417)).device_user_id == "417"
+
+
+@pytest.mark.parametrize("fields", [{"majorEventType": 3}, {"employeeNoString": None, "subEventType": 21}])
+def test_operations_and_doors_are_no_punches(fields: dict[str, Any]) -> None:
+    parsed = parse(alert(**fields))
+    assert len(parsed.others) == 1
+    assert not parsed.events
+    assert not parsed.rejected
+
+
+def test_an_alarm_of_another_kind_is_a_notice() -> None:
+    parsed = parse(b'{"eventType": "videoloss", "eventState": "inactive", "dateTime": "2026-01-01T08:00:30+03:00"}')
+    assert [other.kind for other in parsed.others] == ["notice"]
+
+
+def test_a_heartbeat_tells_the_clock_and_nothing_else() -> None:
+    parsed = parse((FIXTURES / "heartbeat.json").read_bytes())
+    assert parsed.heard is not None
+    assert parsed.heard.device_time == datetime(2026, 1, 1, 5, 0, 30, tzinfo=UTC)
+    assert (parsed.events, parsed.others, parsed.rejected) == ([], [], [])
+
+
+@pytest.mark.parametrize(("said", "replayed"), [(False, True), (True, False), (None, False)])
+def test_what_is_not_current_is_history(said: object, replayed: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    assert read(alert(currentEvent=said)).replayed is replayed
+    assert read((FIXTURES / "punch.xml").read_bytes().replace(b">true<", b">false<")).replayed is True
+
+
+def test_a_number_that_was_never_seen_before_an_event_is_a_gap() -> None:
+    adapter = Hikvision(FIELDS)
+    assert parse(alert(serialNo=10, frontSerialNo=9), adapter).heard is None
+    assert parse(alert(serialNo=11, frontSerialNo=10), adapter).heard is None
+    heard = parse(alert(serialNo=15, frontSerialNo=14), adapter).heard
+    assert heard is not None
+    assert heard.details == {"missing_after": 11, "missing_through": 14}
+    assert parse(alert(serialNo=12, frontSerialNo=11, currentEvent=False), adapter).heard is None
+    assert parse(alert(serialNo=16, frontSerialNo=15), adapter).heard is None
+
+
+def test_numbers_that_begin_again_are_a_reset_and_no_gap() -> None:
+    adapter = Hikvision(FIELDS)
+    parse(alert(serialNo=90_000, frontSerialNo=89_999), adapter)
+    assert parse(alert(serialNo=1, frontSerialNo=0), adapter).heard is None
+    heard = parse(alert(serialNo=4, frontSerialNo=3), adapter).heard
+    assert heard is not None
+    assert heard.details == {"missing_after": 1, "missing_through": 3}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"x",
+        b"{",
+        b"[]",
+        b"5",
+        b"{}",
+        b'{"AccessControllerEvent": 5}',
+        b'{"EventNotificationAlert": []}',
+        b"<a",
+        b"<a/>",
+        b'<!DOCTYPE a [<!ENTITY e "x">]><a><eventType>&e;</eventType></a>',
+        b"--",
+        b"--b\r\n",
+        form(("Picture", PHOTO)),
+        form(("event_log", alert()[:200])),
+        b"[" * 5000,
+        b"<a>" * 5000,
+    ],
+)
+def test_a_body_that_is_no_event_is_unreadable(body: bytes) -> None:
+    with pytest.raises(InvalidRecord) as caught:
+        parse(body)
+    assert caught.value.reason is Reason.UNREADABLE_BODY
+
+
+def test_an_unreadable_part_leaves_the_others() -> None:
+    parsed = parse(form(("a", alert()), ("b", b"{" + PHOTO), ("c", alert(employeeNoString="2"))))
+    assert [event.device_user_id for event in parsed.events] == ["000417", "2"]
+    [rejected] = parsed.rejected
+    assert (rejected.index, rejected.reason) == (1, Reason.UNREADABLE_BODY)
+    assert PHOTO[:40] not in rejected.value
+
+
+def test_a_token_that_several_devices_have_names_none_of_them() -> None:
+    other = GATE.model_copy(update={"device_id": "GATE-3"})
+    with pytest.raises(InvalidRecord) as caught:
+        Hikvision(FIELDS).parse(PushRequest(HEAD, alert(), RECEIVED), {"GATE-2": GATE, "GATE-3": other})
+    assert caught.value.reason is Reason.UNKNOWN_DEVICE
+
+
+@pytest.mark.parametrize("token", ["", "short", "with space!", "x" * 201, "ünïcödé-token"])
+def test_what_can_be_no_token_is_nobodys(token: str) -> None:
+    with pytest.raises(InvalidRecord) as caught:
+        Hikvision(FIELDS).sender(Head("POST", "/hik/{token}", {"token": token}, {}, {}))
+    assert caught.value.reason is Reason.UNKNOWN_DEVICE
+
+
+def test_only_what_kafka_has_is_accepted() -> None:
+    adapter, terminal = Hikvision(FIELDS), PushingTerminal("S1", TOKEN, "Asia/Riyadh")
+    assert adapter.sender(HEAD).token == TOKEN
+    accepted = set()
+    for reason in Reason:
+        answer = adapter.refuse(HEAD, reason, 5)
+        if terminal.accepts(HttpAnswer(answer.status, answer.headers, answer.body), 1):
+            accepted.add(reason)
+    assert accepted == {Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR}
+    assert adapter.refuse(HEAD, Reason.KAFKA_UNAVAILABLE, 5).headers == {"Retry-After": "5"}
+
+
+@pytest.mark.parametrize("form", ["multipart", "json", "xml"])
+@pytest.mark.parametrize("line_end", ["\r\n", "\n"])
+def test_a_terminal_that_sends_is_understood_in_every_form(form: Form, line_end: str) -> None:
+    terminal = PushingTerminal("S1", TOKEN, "Asia/Riyadh", form)
+    at = datetime.fromisoformat("2026-01-01T08:00:00")
+    punches = [Punch("007", at, "OUT", photo=PHOTO), Punch("8", at, "", 17), Punch("سارة", at.replace(2000), "IN")]
+    requests = terminal.upload(punches, Quirks(line_end, final_line_end=False, garbage_at=1))
+    assert len(requests) == 4
+    with pytest.raises(InvalidRecord):
+        send(requests[1])
+    events = [event for request in (requests[0], *requests[2:]) for event in send(request).events]
+    assert [(event.device_user_id, event.event_type) for event in events] == [
+        ("007", "OUT"),
+        ("8", "UNKNOWN"),
+        ("سارة", "IN"),
+    ]
+    assert events[0].event_time == datetime(2026, 1, 1, 5, tzinfo=UTC)
+    assert not any(send(request).events or send(request).rejected for request in terminal.strangers())
+    assert all(len(send(request).others) == 1 for request in terminal.strangers())
+    [hello] = terminal.hello()
+    assert send(hello).heard is not None
+
+
+def send(request: HttpRequest) -> Parsed:
+    assert request.path == f"/hik/{TOKEN}"
+    return parse(request.body)
+
+
+values = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.lists(st.integers(), max_size=2)
+names = st.sampled_from([*PUNCH["AccessControllerEvent"], "eventType", "dateTime", "major", "minor", "time"])
+events = st.dictionaries(names, values, max_size=8)
+bodies = (
+    st.binary(max_size=200)
+    | events.map(lambda fields: json.dumps(fields).encode())
+    | events.map(lambda fields: alert(**fields))
+    | st.lists(st.tuples(st.just("p"), st.binary(max_size=60) | events.map(lambda f: alert(**f))), max_size=4).map(
+        lambda parts: form(*parts)
+    )
+    | st.integers(0, 700).map(lambda size: (FIXTURES / "punch.xml").read_bytes()[:size])
+)
+
+
+@given(bodies)
+@settings(deadline=None, max_examples=100)
+def test_any_bytes_are_read_or_unreadable(body: bytes) -> None:
+    try:
+        parsed = parse(body)
+    except InvalidRecord as error:
+        reason = error.reason
+    else:
+        reason = Reason.UNREADABLE_BODY
+        account_for(parsed)
+    assert reason is Reason.UNREADABLE_BODY
+
+
+def account_for(parsed: Parsed) -> None:
+    assert parsed.events or parsed.others or parsed.rejected or parsed.heard
+    for event in parsed.events:
+        assert RawEvent.decode(event.encode()) == event
+    for kept in (*parsed.others, *parsed.rejected):
+        json.loads(kept.value)

@@ -1,0 +1,533 @@
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attendance.errors import AccessDenied, KafkaUnavailable, TargetUnavailable
+from attendance.kafka.records import OutRecord
+from attendance.metrics import Metrics
+from attendance.records.user_map import EVERYWHERE, Employee, UserMap, UserMapping, site_scope
+from attendance.settings import DirectorySettings
+from producers.directory.sync import (
+    Directory,
+    EmployeeReader,
+    Person,
+    RemovalRefused,
+    differences,
+    holders,
+    part_removed,
+    wanted,
+)
+
+START = datetime.fromisoformat("2026-03-01 08:00:00")
+TOPIC = "attendance.user-map.v1"
+COMPARE = {">": lambda value, bound: value > bound, ">=": lambda value, bound: value >= bound}
+
+
+class FakeSite:
+    """ERPNext's Employee list: rows with a clock of their own, filters and orders as they are asked for."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.time = START
+        self.requests = 0
+        self.failure: Exception | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def save(self, name: str, device_user_id: str | None = None, status: str = "Active", **fields: Any) -> None:
+        self.time += timedelta(seconds=1)
+        self.rows[name] = {
+            "name": name,
+            "attendance_device_id": device_user_id,
+            "status": status,
+            "company": None,
+            "branch": None,
+            "relieving_date": None,
+            "modified": str(self.time),
+        } | fields
+
+    def get_list(
+        self,
+        doctype: str,
+        fields: Sequence[str],
+        filters: Sequence[tuple[str, str, str]] = (),
+        *,
+        order_by: str,
+        start: int = 0,
+        limit: int,
+    ) -> list[dict[str, Any]]:
+        assert doctype == "Employee"
+        self.requests += 1
+        if self.failure is not None:
+            raise self.failure
+        matching = [
+            row
+            for row in self.rows.values()
+            if all(COMPARE[operator](row[name], bound) for name, operator, bound in filters)
+        ]
+        for order in reversed(order_by.split(", ")):
+            name, direction = order.split()
+            matching.sort(key=lambda row: row[name], reverse=direction == "desc")
+        page = [{name: row[name] for name in fields} for row in matching[start : start + limit]]
+        self.meanwhile()
+        return page
+
+
+class FakeTopic:
+    """The user map topic: what was acknowledged, in order."""
+
+    def __init__(self) -> None:
+        self.records: list[OutRecord] = []
+        self.failure: Exception | None = None
+
+    async def send(self, *records: OutRecord) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.records += records
+
+    async def load(self) -> UserMap:
+        users = UserMap()
+        for record in self.records:
+            users.apply(record.key, record.value)
+        return users
+
+
+class Bench:
+    """A directory between a site and a topic, with a clock that stands until it is moved."""
+
+    def __init__(self, **options: Any) -> None:
+        self.site = FakeSite()
+        self.topic = FakeTopic()
+        self.seconds = 0.0
+        self.metrics = Metrics()
+        self.restart(**options)
+
+    def restart(self, *, page: int = 3, force: bool = False, **settings: Any) -> None:
+        self.directory = Directory(
+            EmployeeReader(self.site, page),  # type: ignore[arg-type]
+            self.topic.load,
+            self.topic.send,
+            TOPIC,
+            DirectorySettings(**settings),
+            self.metrics,
+            force=force,
+            clock=lambda: self.seconds,
+        )
+
+    def step(self, seconds: float = 60) -> float:
+        self.seconds += seconds
+        return asyncio.run(self.directory.step())
+
+    def users(self) -> dict[str, str]:
+        """The employee of each device user, at a device that no mapping names."""
+        users = asyncio.run(self.topic.load())
+        return {
+            mapping.device_user_id: mapping.employee
+            for mapping in users.mappings()
+            if users.in_scope(EVERYWHERE, mapping.device_user_id) == mapping
+        }
+
+    def employee(self, name: str) -> Employee | None:
+        return asyncio.run(self.topic.load()).employee(name)
+
+    def written(self) -> int:
+        return len(self.topic.records)
+
+    def counted(self, result: str) -> bool:
+        return f'punchstream_directory_syncs_total{{result="{result}"}}' in self.metrics.exposition().decode()
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_every_employee_is_written_whatever_the_status(bench: Bench) -> None:
+    bench.site.save("E1", "1", company="Acme", branch="Riyadh")
+    bench.site.save("E2", "2", "Left", relieving_date="2026-01-31")
+    bench.site.save("E3", None, "Suspended")
+    bench.step()
+    assert bench.users() == {"1": "E1", "2": "E2"}
+    assert bench.employee("E1") == Employee("E1", "Active", None, "Acme", "Riyadh")
+    assert bench.employee("E2") == Employee("E2", "Left", date(2026, 1, 31))
+    assert bench.employee("E3") == Employee("E3", "Suspended")
+
+
+def test_a_look_that_finds_nothing_new_writes_nothing(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.step()
+    written = bench.written()
+    bench.step()
+    bench.step(seconds=3600)
+    bench.restart()
+    bench.step()
+    assert bench.written() == written
+
+
+def test_a_change_is_written_at_the_next_look(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.site.save("E2", "2")
+    bench.step()
+    bench.site.save("E1", "1", "Left", relieving_date="2026-02-28")
+    bench.site.save("E2", "22")
+    bench.site.save("E3", "3")
+    bench.step()
+    assert bench.users() == {"1": "E1", "22": "E2", "3": "E3"}
+    assert bench.employee("E1") == Employee("E1", "Left", date(2026, 2, 28))
+
+
+def test_a_change_that_was_committed_late_is_still_seen(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    begun = bench.site.time
+    bench.site.save("E2", "2")
+    bench.step()
+    bench.site.save("E3", "3", modified=str(begun + timedelta(milliseconds=500)))
+    bench.step()
+    assert bench.users() == {"1": "E1", "2": "E2", "3": "E3"}
+
+
+def test_an_emptied_device_id_removes_the_mapping_and_keeps_the_employee(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.step()
+    bench.site.save("E1", None)
+    bench.step()
+    assert bench.users() == {}
+    assert bench.employee("E1") is not None
+
+
+def test_a_deleted_employee_is_found_by_the_next_full_comparison(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.site.save("E2", "2")
+    bench.step()
+    del bench.site.rows["E1"]
+    bench.step()
+    assert bench.users() == {"1": "E1", "2": "E2"}
+    bench.step(seconds=3600)
+    assert bench.users() == {"2": "E2"}
+    assert bench.employee("E1") is None
+
+
+def test_a_device_id_that_moves_on_from_a_deleted_employee_moves_at_once(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.step()
+    del bench.site.rows["E1"]
+    bench.site.save("E2", "1")
+    bench.step()
+    assert bench.users() == {"1": "E2"}
+
+
+def test_what_others_did_to_the_topic_is_repaired_by_a_full_comparison(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.step()
+    mapping = UserMapping(EVERYWHERE, "1", "E1", "erpnext")
+    bench.topic.records.append(OutRecord(TOPIC, mapping.key, None))
+    bench.step(seconds=3600)
+    assert bench.users() == {"1": "E1"}
+
+
+def test_a_csv_mapping_is_left_alone_and_gives_way_to_erpnext_when_it_goes(bench: Bench) -> None:
+    mine = UserMapping(EVERYWHERE, "1", "E9", "csv")
+    bench.topic.records.append(OutRecord(TOPIC, mine.key, mine.encode()))
+    bench.site.save("E1", "1")
+    bench.step()
+    assert bench.users() == {"1": "E9"}
+    bench.topic.records.append(OutRecord(TOPIC, mine.key, None))
+    assert bench.users() == {"1": "E1"}
+
+
+def test_an_employee_that_changes_while_pages_are_read_is_written_as_it_became(bench: Bench) -> None:
+    for number in range(1, 8):
+        bench.site.save(f"E{number}", str(number))
+
+    def move() -> None:
+        if bench.site.requests == 3:
+            bench.site.save("E1", None)
+            bench.site.save("E9", "1")
+
+    bench.site.meanwhile = move
+    bench.step()
+    assert bench.users() == {"1": "E9"} | {str(number): f"E{number}" for number in range(2, 8)}
+
+
+def test_a_change_that_was_committed_late_while_pages_are_read_is_seen_too(bench: Bench) -> None:
+    for number in range(1, 8):
+        bench.site.save(f"E{number}", str(number))
+    begun = bench.site.time - timedelta(seconds=1)
+
+    def commit() -> None:
+        if bench.site.requests == 3:
+            bench.site.save("E1", "11", modified=str(begun))
+
+    bench.site.meanwhile = commit
+    bench.step()
+    assert "11" in bench.users()
+
+
+def test_a_change_while_changes_are_read_hides_no_other(bench: Bench) -> None:
+    for number in range(1, 8):
+        bench.site.save(f"E{number}")
+
+    def save_again() -> None:
+        if bench.site.requests == 1:
+            bench.site.save("E1")
+
+    bench.site.meanwhile = save_again
+    reader = EmployeeReader(bench.site, 3)  # type: ignore[arg-type]
+    assert set(asyncio.run(reader.changed_since(START))) == set(bench.site.rows)
+
+
+def test_a_deletion_while_pages_are_read_makes_nobody_else_vanish(bench: Bench) -> None:
+    for number in range(1, 10):
+        bench.site.save(f"E{number}", str(number), modified=str(START))
+
+    def delete() -> None:
+        bench.site.rows.pop("E1", None)
+
+    bench.site.meanwhile = delete
+    bench.step()
+    assert set(bench.users()) >= {str(number) for number in range(2, 10)}
+
+
+@given(
+    seconds=st.lists(st.integers(0, 4), max_size=25),
+    page=st.integers(1, 6),
+    since=st.integers(0, 5),
+)
+def test_no_change_is_missed_at_the_edge_of_a_page(seconds: list[int], page: int, since: int) -> None:
+    site = FakeSite()
+    for number, second in enumerate(seconds):
+        site.save(f"E{number}", modified=str(START + timedelta(seconds=second)))
+    reader = EmployeeReader(site, page)  # type: ignore[arg-type]
+    found = asyncio.run(reader.changed_since(START + timedelta(seconds=since)))
+    assert set(found) == {f"E{number}" for number, second in enumerate(seconds) if second >= since}
+    assert set(asyncio.run(reader.everyone())) == set(site.rows)
+
+
+def test_a_device_id_of_two_employees_goes_to_the_active_one(bench: Bench) -> None:
+    bench.site.save("E1", "1", "Left", relieving_date="2025-12-31")
+    bench.site.save("E2", "1")
+    with structlog.testing.capture_logs() as logs:
+        bench.step()
+        bench.step(seconds=3600)
+    assert bench.users() == {"1": "E2"}
+    warnings = [entry for entry in logs if entry["log_level"] == "warning"]
+    assert [(entry["taken"], entry["others"]) for entry in warnings] == [("E2", ["E1"])]
+
+
+def test_an_edit_that_changes_nothing_else_does_not_move_a_device_id(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.site.save("E2", "1")
+    bench.step()
+    written = bench.written()
+    for name in ("E1", "E2", "E1"):
+        bench.site.save(name, "1")
+        bench.step()
+    assert bench.users() == {"1": "E1"}
+    assert bench.written() == written
+
+
+def test_two_known_holders_of_one_device_id_do_not_cause_full_comparisons(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.site.save("E2", "1")
+    bench.step()
+    requests = bench.site.requests
+    bench.site.save("E2", "1", branch="Jeddah")
+    bench.step()
+    assert bench.site.requests == requests + 1
+
+
+def test_the_last_of_the_former_employees_keeps_the_device_id() -> None:
+    def former(name: str, relieved: str) -> Person:
+        return Person(Employee(name, "Left", date.fromisoformat(relieved)), "1", START)
+
+    people = [former("E1", "2024-01-31"), former("E2", "2025-01-31"), former("E3", "2023-01-31")]
+    assert [person.employee.name for person in holders(people)["1"]] == ["E2", "E1", "E3"]
+
+
+def test_an_active_employee_under_notice_keeps_the_device_id() -> None:
+    leaving = Person(Employee("E2", "Active", date(2026, 12, 31)), "1", START)
+    suspended = Person(Employee("E1", "Suspended"), "1", START)
+    assert holders([suspended, leaving])["1"] == [leaving, suspended]
+
+
+def test_a_space_around_a_device_id_is_no_part_of_it(bench: Bench) -> None:
+    bench.site.save("E1", " 007 ")
+    bench.site.save("E2", "  ")
+    bench.step()
+    assert bench.users() == {"007": "E1"}
+
+
+def test_an_empty_answer_does_not_empty_the_map(bench: Bench) -> None:
+    for number in range(20):
+        bench.site.save(f"E{number}", str(number))
+    bench.step()
+    written = bench.written()
+    bench.site.rows.clear()
+    with structlog.testing.capture_logs() as logs:
+        assert bench.step(seconds=3600) > 60
+        bench.restart()
+        bench.step()
+    assert bench.written() == written
+    assert bench.counted("removal_refused")
+    assert [entry["event"] for entry in logs] == ["The last good user map stays."] * 2
+    assert "DIRECTORY_MAX_REMOVED" in logs[0]["error"]
+
+
+def test_device_ids_that_all_vanish_at_once_are_refused_too(bench: Bench) -> None:
+    for number in range(20):
+        bench.site.save(f"E{number}", str(number))
+    bench.step()
+    for number in range(20):
+        bench.site.save(f"E{number}", None)
+    bench.step()
+    assert len(bench.users()) == 20
+
+
+def test_a_great_removal_happens_when_it_is_forced_and_only_once(bench: Bench) -> None:
+    for number in range(20):
+        bench.site.save(f"E{number}", str(number))
+    bench.step()
+    bench.site.rows.clear()
+    for number in range(100, 120):
+        bench.site.save(f"E{number}", str(number))
+    bench.restart(force=True)
+    bench.step()
+    assert set(bench.users()) == {str(number) for number in range(100, 120)}
+    bench.site.rows.clear()
+    bench.step(seconds=3600)
+    assert len(bench.users()) == 20
+
+
+def test_a_small_site_may_lose_half_of_its_people(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.step()
+    del bench.site.rows["E1"]
+    bench.step(seconds=3600)
+    assert bench.users() == {}
+
+
+def test_while_erpnext_is_away_the_map_stays_and_looks_go_on(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.step()
+    bench.site.failure = TargetUnavailable("503 SessionStopped")
+    pauses = [bench.step() for _ in range(2000)]
+    assert 0 <= min(pauses) <= max(pauses) <= 60
+    assert bench.users() == {"1": "E1"}
+    bench.site.failure = None
+    bench.site.save("E2", "2")
+    assert bench.step() == 60
+    assert bench.users() == {"1": "E1", "2": "E2"}
+
+
+def test_erpnext_names_the_pause_when_it_asks_for_fewer_requests(bench: Bench) -> None:
+    bench.site.failure = TargetUnavailable("429 TooManyRequestsError", retry_after=300)
+    assert bench.step() == 300
+
+
+def test_refused_credentials_are_an_error_and_are_tried_again_slowly(bench: Bench) -> None:
+    bench.site.failure = AccessDenied("401 AuthenticationError")
+    with structlog.testing.capture_logs() as logs:
+        assert bench.step() == 300
+    assert [entry["log_level"] for entry in logs] == ["error"]
+    assert bench.counted("refused")
+    bench.site.failure = None
+    bench.site.save("E1", "1")
+    bench.step()
+    assert bench.users() == {"1": "E1"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"modified": None}, {"relieving_date": "soon"}, {"attendance_device_id": 7}, {"modified": "yesterday"}]
+)
+def test_an_employee_that_cannot_be_read_stops_the_look_and_not_the_stage(bench: Bench, wrong: dict[str, Any]) -> None:
+    bench.site.save("E1", "1")
+    bench.step()
+    bench.site.get_list = lambda *_, **__: [bench.site.rows["E1"] | wrong]  # type: ignore[method-assign]
+    bench.step(seconds=3600)
+    assert bench.counted("unavailable")
+    assert bench.users() == {"1": "E1"}
+
+
+def test_what_kafka_did_not_acknowledge_is_written_by_the_next_look(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.step()
+    bench.site.save("E2", "2")
+    bench.topic.failure = KafkaUnavailable("no acknowledgement within 10 s")
+    bench.step()
+    bench.topic.failure = None
+    bench.step()
+    assert bench.users() == {"1": "E1", "2": "E2"}
+
+
+names = st.sampled_from([f"E{number}" for number in range(8)])
+ids = st.none() | st.sampled_from([str(number) for number in range(6)])
+employees = st.builds(Employee, names, st.sampled_from(["Active", "Left", "Inactive"]), st.none() | st.dates())
+people = st.lists(st.builds(Person, employees, ids, st.just(START)), unique_by=lambda person: person.employee.name)
+csv_mappings = st.lists(
+    st.builds(
+        UserMapping,
+        st.sampled_from([EVERYWHERE, site_scope("riyadh")]),
+        st.sampled_from(["0", "1", "2", "99"]),
+        names,
+        st.just("csv"),
+    )
+)
+
+
+def user_map(entries: Sequence[UserMapping | Employee]) -> UserMap:
+    users = UserMap()
+    for entry in entries:
+        users.apply(entry.key, entry.encode())
+    return users
+
+
+@given(before=people, after=people, files=csv_mappings)
+def test_the_differences_make_the_map_what_erpnext_has(
+    before: list[Person], after: list[Person], files: list[UserMapping]
+) -> None:
+    users = user_map([*wanted(before).values(), *files])
+    from_files = {entry.key: entry for entry in files}
+    target = wanted(after)
+    for record in differences(users, target, TOPIC):
+        users.apply(record.key, record.value)
+    assert {entry.key: entry for entry in (*users.employees(), *users.mappings())} == target | from_files
+    assert differences(users, target, TOPIC) == []
+
+
+@given(before=people, after=people)
+def test_no_mapping_ever_stands_without_its_employee(before: list[Person], after: list[Person]) -> None:
+    users = user_map(list(wanted(before).values()))
+    for record in differences(users, wanted(after), TOPIC):
+        users.apply(record.key, record.value)
+        assert all(users.employee(mapping.employee) for mapping in users.mappings())
+
+
+@given(people=people, data=st.data())
+def test_the_order_in_which_employees_are_read_does_not_matter(people: list[Person], data: st.DataObject) -> None:
+    assert wanted(people) == wanted(data.draw(st.permutations(people)))
+
+
+def test_the_part_removed_is_that_of_the_kind_which_loses_most() -> None:
+    everyone = [Person(Employee(f"E{number}", "Active"), str(number), START) for number in range(10)]
+    without_ids = [Person(person.employee, None, START) for person in everyone]
+    users = user_map(list(wanted(everyone).values()))
+    assert part_removed(users, wanted(everyone)) == 0
+    assert part_removed(users, wanted(everyone[:4])) == 0.6
+    assert part_removed(users, wanted(without_ids)) == 1
+
+
+def test_a_removal_that_is_refused_writes_nothing_at_all(bench: Bench) -> None:
+    for number in range(20):
+        bench.site.save(f"E{number}", str(number))
+    bench.step()
+    written = bench.written()
+    bench.site.rows.clear()
+    bench.site.save("X1", "1")
+    with pytest.raises(RemovalRefused):
+        asyncio.run(bench.directory.compare())
+    assert bench.written() == written

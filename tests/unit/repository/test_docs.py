@@ -1,0 +1,242 @@
+"""The documents against the code: what they name exists, and what has to be in them is there."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from attendance import metrics, registry, settings, topics
+from attendance.errors import Reason
+from attendance.registry import Device
+from attendance.times import now
+from producers.devices import create_push_adapter
+from producers.devices.contract import STATUS, Head, PushRequest
+from producers.directory.sync import read_csv
+from punchstream.cli import app
+
+ROOT = Path(__file__).parents[3]
+README = ROOT / "README.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+DECISIONS = ROOT / "docs" / "adr"
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/*/*.md")])
+
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+SPAN = re.compile(r"`([^`]+)`")
+LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+COMMAND = re.compile(r"\bpunchstream((?: +(?:--)?[a-z][a-z-]*)+)")
+METRIC = re.compile(r"\bpunchstream_[a-z_]+")
+
+# What a setting's name begins with, in any group.
+SETTING = re.compile(
+    r"\b(?:KAFKA|PUNCH|PUSH|PULL|ERPNEXT|DIRECTORY|SINK|COMPLETENESS|METRICS|LOG|DEDUP|STREAM|FUTURE)_[A-Z_]+\b\*?"
+)
+SETTINGS = {
+    f"{group.model_config.get('env_prefix', '')}{name}".upper()
+    for group in settings.GROUPS
+    for name in group.model_fields
+}
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def section(page: Path, heading: str) -> str:
+    """What stands under a heading, without the sections after it."""
+    _, _, rest = page.read_text().partition(f"\n## {heading}\n")
+    assert rest, f"{page} has no section {heading}"
+    return rest.partition("\n## ")[0]
+
+
+def fences(text: str, language: str) -> list[str]:
+    return [content for tag, content in FENCE.findall(text) if tag == language]
+
+
+def code(text: str) -> Iterator[str]:
+    """The code of a page: the lines of its fenced blocks, and its spans."""
+    for _, content in FENCE.findall(text):
+        yield from content.splitlines()
+    # A span may be broken over two lines.
+    yield from (" ".join(span.split()) for span in SPAN.findall(FENCE.sub("", text)))
+
+
+def rows(text: str) -> list[list[str]]:
+    """The rows of every table in a text, without the heads, as cells without the marks of code."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines]
+    heads = {number - 1 for number, line in enumerate(lines) if set(line) <= set("|-")}
+    return [row for number, row in enumerate(cells) if number not in heads and number - 1 not in heads]
+
+
+def commands() -> dict[str, set[str]]:
+    """Every command, and every group of commands, with its options."""
+    found: dict[str, set[str]] = {}
+
+    def walk(command: Any, name: str) -> None:
+        found[name] = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+        for inner, subcommand in getattr(command, "commands", {}).items():
+            walk(subcommand, f"{name} {inner}".strip())
+
+    walk(typer.main.get_command(app), "")
+    del found[""]
+    return found
+
+
+COMMANDS = commands()
+
+
+def is_command(words: list[str]) -> bool:
+    """Whether a line begins with a command; what follows a command that is no group are its arguments."""
+    name = " ".join(words[:2])
+    if name in COMMANDS:
+        return True
+    is_group = any(other.startswith(f"{words[0]} ") for other in COMMANDS)
+    return words[0] in COMMANDS and (len(words) == 1 or not is_group)
+
+
+def named_commands(text: str) -> Iterator[tuple[list[str], set[str]]]:
+    """The commands that the code of a page calls: their words, and their options."""
+    for line in code(text):
+        for match in COMMAND.finditer(line):
+            words = match[1].split()
+            yield (
+                [word for word in words if not word.startswith("-")],
+                {word for word in words if word.startswith("--")},
+            )
+
+
+@each_page
+def test_every_command_that_is_named_exists_with_its_options(page: Path) -> None:
+    text = page.read_text()
+    if page == README:
+        text = text.replace(section(README, "Not there yet"), "")
+    for words, options in named_commands(text):
+        assert is_command(words), f"punchstream {' '.join(words)}"
+        known = COMMANDS.get(" ".join(words[:2])) or COMMANDS[words[0]]
+        assert options <= known, f"punchstream {' '.join(words)} {options - known}"
+
+
+def test_what_is_said_not_to_be_there_yet_is_not_there() -> None:
+    missing = [words for words, _ in named_commands(section(README, "Not there yet"))]
+    assert missing
+    assert not [words for words in missing if is_command(words)]
+
+
+def test_the_readme_has_every_command_with_its_options() -> None:
+    groups = {name for name in COMMANDS if any(other.startswith(f"{name} ") for other in COMMANDS)}
+    table = {command: set(re.findall(r"--[a-z-]+", text)) for command, text in rows(section(README, "Commands"))}
+    assert table == {f"punchstream {name}": options for name, options in COMMANDS.items() if name not in groups}
+
+
+@each_page
+def test_every_relative_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) -> None:
+    for link in LINK.findall(FENCE.sub("", page.read_text())):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if anchor:
+            headings = HEADING.findall(target.read_text())
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, link
+
+
+@each_page
+def test_every_setting_that_is_named_exists(page: Path) -> None:
+    for name in SETTING.findall(page.read_text()):
+        beginning = name.removesuffix("*")
+        assert any(each == name or (name != beginning and each.startswith(beginning)) for each in SETTINGS), name
+
+
+@each_page
+def test_every_metric_that_is_named_exists(page: Path) -> None:
+    assert set(METRIC.findall(page.read_text())) <= set(metrics.TABLE)
+
+
+def test_the_readme_has_every_metric_with_its_labels() -> None:
+    table = {row[0]: row[1] for row in rows(section(README, "Operating")) if row[0] in metrics.TABLE}
+    assert table == {name: ", ".join(metric.labels) for name, metric in metrics.TABLE.items()}
+
+
+def test_the_readme_has_every_error_of_the_http_contract_with_its_status() -> None:
+    answers = [row for row in rows(section(README, "HTTP for terminals")) if row[0].isdigit()]
+    assert {(int(status), error) for status, error, _ in answers if error} == {
+        (int(status), str(reason)) for reason, status in STATUS.items()
+    }
+
+
+def test_the_readme_has_every_reason_that_is_no_outcome_of_another_kind() -> None:
+    written = {word for row in rows(README.read_text()) for word in re.findall(r"[a-z_]+", " ".join(row))}
+    assert set(Reason) <= written
+
+
+def test_the_fleet_of_the_readme_can_be_read_and_shows_every_field(fleet: dict[str, Device]) -> None:
+    (device,) = fleet.values()
+    assert device.model_fields_set == set(Device.model_fields)
+
+
+def test_the_request_of_the_readme_is_taken_in(fleet: dict[str, Device]) -> None:
+    (body,) = fences(section(README, "HTTP for terminals"), "json")
+    parsed = create_push_adapter("json", ()).parse(
+        PushRequest(Head("POST", "/v1/events", {}, {}, {}), body.encode(), now()), fleet
+    )
+    assert not parsed.rejected
+    assert all(event.event_time for event in parsed.events)
+
+
+def test_the_user_map_of_the_readme_can_be_read(tmp_path: Path) -> None:
+    (content,) = fences(section(README, "The user map"), "csv")
+    path = tmp_path / "map.csv"
+    path.write_text(content)
+    assert [mapping.scope for mapping in read_csv(path)] == ["*", "site:riyadh", "device:riyadh-01"]
+
+
+def test_the_log_sentences_that_operators_look_for_are_in_the_code() -> None:
+    shown = {row[1] for row in rows(section(README, "Operating")) if row[1].endswith(".")}
+    modules = [
+        path for package in ("producers", "streams", "sinks", "attendance") for path in ROOT.glob(f"{package}/**/*.py")
+    ]
+    source = "".join(path.read_text() for path in modules)
+    assert shown
+    assert not {sentence for sentence in shown if f'"{sentence}"' not in source}
+
+
+def test_every_file_that_the_architecture_names_exists() -> None:
+    named = {span for span in code(ARCHITECTURE.read_text()) if re.fullmatch(r"[\w./-]+(?:\.[a-z]+|/)", span)}
+    paths = {name for name in named if "/" in name or name.endswith((".md", ".toml"))}
+    assert paths
+    assert not {path for path in paths if not (ROOT / path).exists()}
+
+
+def test_the_architecture_has_every_topic_as_it_is_created() -> None:
+    days = settings.KafkaSettings.model_fields["retention_days"].get_default()
+    kept = {topics.FOREVER: "for ever", topics.HOUR_MS: "1 hour", days * topics.DAY_MS: "KAFKA_RETENTION_DAYS"}
+    assert [row[:5] for row in rows(section(ARCHITECTURE, "Topics"))] == [
+        [
+            topics.Topics("attendance")[name],
+            topic.key,
+            topic.holds,
+            topic.cleanup,
+            kept[int(topics.topic_configs(topic, days)["retention.ms"])],
+        ]
+        for name, topic in topics.TABLE.items()
+    ]
+
+
+def test_the_index_of_decisions_has_each_with_its_title() -> None:
+    titles = [
+        f"- [{HEADING.findall(page.read_text())[0]}]({page.name})" for page in sorted(DECISIONS.glob("[0-9]*.md"))
+    ]
+    assert titles
+    assert [line for line in (DECISIONS / "README.md").read_text().splitlines() if line.startswith("- ")] == titles
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> dict[str, Device]:
+    """The registry file that the README shows."""
+    (content,) = fences(section(README, "The fleet"), "yaml")
+    path = tmp_path / "devices.yaml"
+    path.write_text(content)
+    return registry.load(path)

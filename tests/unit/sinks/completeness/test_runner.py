@@ -1,0 +1,297 @@
+"""The stage, with Kafka's reading replaced and ERPNext faked."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import structlog
+import yaml
+from structlog.testing import LogCapture
+
+from attendance.errors import Conflict, DocumentRejected
+from attendance.kafka.records import OutRecord
+from attendance.metrics import Metrics
+from attendance.records.device_status import DeviceStatus
+from attendance.records.raw_event import RawEvent, Source
+from attendance.registry import Registry
+from attendance.settings import CompletenessSettings, KafkaSettings
+from sinks.completeness import runner as completeness
+from sinks.completeness.runner import BEHIND, Completeness
+
+NOW = datetime(2026, 3, 2, 15, tzinfo=UTC)  # 18:00 in Riyadh
+KAFKA = KafkaSettings(partitions=2, _env_file=None)
+
+
+class Site:
+    """ERPNext's Shift Types."""
+
+    def __init__(self) -> None:
+        self.shifts: dict[str, dict[str, Any]] = {}
+        self.errors: dict[str, Exception] = {}
+        self.written: list[tuple[str, str]] = []
+        self.modified = 0
+
+    def time_zone(self) -> str:
+        return "Asia/Riyadh"
+
+    def get(self, _doctype: str, name: str) -> dict[str, Any]:
+        if name in self.errors:
+            raise self.errors[name]
+        return dict(self.shifts.setdefault(name, {"last_sync_of_checkin": None, "modified": "0"}))
+
+    def update(self, _doctype: str, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        row = self.shifts[name]
+        if fields["modified"] != row["modified"]:
+            raise Conflict("417 TimestampMismatchError")
+        self.modified += 1
+        row |= {**fields, "modified": str(self.modified)}
+        self.written.append((name, str(fields["last_sync_of_checkin"])))
+        return row
+
+
+@dataclass
+class Log:
+    """What Kafka holds, how far the groups are, and what was sent."""
+
+    raw: list[Any] = field(default_factory=list)
+    sequences: list[Any] = field(default_factory=list)
+    waited: list[tuple[str, str]] = field(default_factory=list)
+    during: Any = None
+    """Called while the stream is waited for."""
+
+    async def read(self, _kafka: object, topic: str, _client: str, **more: Any) -> AsyncIterator[list[Any]]:
+        if topic.endswith("raw.v1"):
+            yield [record for record in self.raw if record.offset >= more["begin"].get(record.partition, 0)]
+
+    async def snapshot(self, _kafka: object, _topic: str, _client: str) -> list[Any]:
+        return list(self.sequences)
+
+    async def until_through(self, _kafka: object, topic: str, group: str, _client: str) -> None:
+        self.waited.append((topic, group))
+        if self.during is not None:
+            self.during()
+
+    async def send(self, *records: OutRecord) -> None:
+        self.sequences += records
+
+
+class Bench:
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, *, numbered: bool = False) -> None:
+        self.path = path / "devices.yaml"
+        devices = [
+            {"device_id": name, "site": site, "timezone": "UTC", "mode": "pull", "numbered": numbered}
+            for name, site in (("D1", "hq"), ("D2", "hq"), ("D3", "branch"))
+        ]
+        shifts = [{"shift_type": "Day", "sites": ["hq"]}, {"shift_type": "Night", "devices": ["D3"]}]
+        self.path.write_text(yaml.safe_dump({"devices": devices, "shifts": shifts}))
+        self.site = Site()
+        self.log = Log()
+        self.metrics = Metrics()
+        self.said = LogCapture()
+        for name in ("read", "snapshot", "until_through"):
+            monkeypatch.setattr(completeness, name, getattr(self.log, name))
+        monkeypatch.setattr(completeness, "now", lambda: NOW)
+        monkeypatch.setattr(completeness, "log", structlog.wrap_logger(None, [self.said]))
+        self.stage = self.new_process()
+
+    def new_process(self) -> Completeness:
+        settings = CompletenessSettings(_env_file=None)
+        registry = Registry(self.path)
+        return Completeness(KAFKA, settings, registry, self.site, self.log, self.metrics)  # type: ignore[arg-type]
+
+    def hear(self, device_id: str, minutes_ago: float | None, **fields: int) -> None:
+        until = None if minutes_ago is None else NOW - timedelta(minutes=minutes_ago)
+        self.stage._hear(SimpleNamespace(key=b"", value=DeviceStatus(device_id, NOW, until, **fields).encode()))  # type: ignore[arg-type]
+
+    def punch(
+        self,
+        device_id: str,
+        number: int | None,
+        minutes_ago: float,
+        *,
+        supersedes: str | None = None,
+        headers: tuple[tuple[str, bytes], ...] = (),
+    ) -> None:
+        made = NOW - timedelta(minutes=minutes_ago)
+        event = RawEvent(
+            *(device_id, "hq", "7", "IN", made, None, "UTC", made, Source("push", "json"), number),
+            supersedes=supersedes,
+        )
+        partition = int(device_id[1:]) % 2
+        offset = sum(record.partition == partition for record in self.log.raw)
+        self.log.raw.append(
+            SimpleNamespace(key=event.key, value=event.encode(), partition=partition, offset=offset, headers=headers)
+        )
+
+    def look(self) -> list[tuple[str, str]]:
+        """What a look writes into ERPNext."""
+        before = len(self.site.written)
+        asyncio.run(self.stage.look())
+        return self.site.written[before:]
+
+    def shown(self, shift_type: str) -> dict[str, float]:
+        """The metric's series of a shift."""
+        lines = self.metrics.exposition().decode().splitlines()
+        found = [line for line in lines if line.startswith("punchstream_shift_") and f'"{shift_type}"' in line]
+        return {line.partition("{")[2].partition(",")[0]: float(line.rpartition(" ")[2]) for line in found}
+
+    def sentences(self) -> list[str]:
+        return [entry["event"] for entry in self.said.entries]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(tmp_path, monkeypatch, numbered=True)
+
+
+def test_a_shift_moves_to_its_device_that_is_furthest_behind_in_the_zone_of_the_site(bench: Bench) -> None:
+    bench.hear("D1", 10)
+    bench.hear("D2", 30)
+    assert bench.look() == [("Day", "2026-03-02 17:30:00")]
+
+
+def test_a_device_that_was_never_heard_holds_its_own_shift_back_and_no_other(bench: Bench) -> None:
+    bench.hear("D1", 10)
+    bench.hear("D3", 10)
+    assert bench.look() == [("Night", "2026-03-02 17:50:00")]
+    [entry] = [entry for entry in bench.said.entries if entry["event"] == "Devices hold a shift back."]
+    assert (entry["shift_type"], entry["first"]) == ("Day", ("D2",))
+    assert bench.shown("Day") == {'held_by="D2"': 0.0}
+    assert bench.shown("Night") == {'held_by=""': (NOW - timedelta(minutes=10)).timestamp()}
+
+
+def test_who_holds_a_shift_back_is_said_once_and_again_when_nobody_does(bench: Bench) -> None:
+    bench.hear("D1", 10)
+    bench.hear("D3", 10)
+    for _ in range(3):
+        bench.look()
+    assert bench.sentences().count("Devices hold a shift back.") == 1
+    bench.hear("D2", 10)
+    bench.look()
+    assert "No device holds the shift back any more." in bench.sentences()
+    assert bench.shown("Day") == {'held_by=""': (NOW - timedelta(minutes=10)).timestamp()}, "and nobody is named"
+
+
+def test_the_last_sync_stays_behind_the_clock_whatever_devices_claim(bench: Bench) -> None:
+    bench.hear("D3", -60)
+    latest = (NOW - BEHIND + timedelta(hours=3)).replace(tzinfo=None)
+    assert bench.look() == [("Night", str(latest))]
+
+
+def test_it_never_moves_back_and_not_to_where_it_is(bench: Bench) -> None:
+    bench.hear("D3", 30)
+    bench.site.shifts["Night"] = {"last_sync_of_checkin": "2026-03-02 17:30:00.000000", "modified": "0"}
+    assert not bench.look()
+    bench.site.shifts["Night"]["last_sync_of_checkin"] = "2026-03-02 17:45:00"
+    assert not bench.look()
+    bench.hear("D3", 10)
+    assert bench.look() == [("Night", "2026-03-02 17:50:00")]
+
+
+def test_whoever_was_faster_is_not_overwritten(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.hear("D3", 30)
+    get = bench.site.get
+
+    def get_and_be_overtaken(doctype: str, name: str) -> dict[str, Any]:
+        document = get(doctype, name)
+        bench.site.update(doctype, name, document | {"last_sync_of_checkin": "2026-03-02 17:55:00"})
+        return document
+
+    monkeypatch.setattr(bench.site, "get", get_and_be_overtaken)
+    assert bench.look() == [("Night", "2026-03-02 17:55:00")]
+
+
+def test_what_is_claimed_while_punches_are_waited_for_counts_only_next_time(bench: Bench) -> None:
+    bench.hear("D3", 30)
+    bench.log.during = lambda: bench.hear("D3", 10)
+    assert bench.look() == [("Night", "2026-03-02 17:30:00")]
+    assert bench.log.waited == [
+        ("attendance.raw.v1", "attendance.stream"),
+        ("attendance.checkins.v1", "attendance.sink"),
+    ]
+    assert bench.look() == [("Night", "2026-03-02 17:50:00")]
+
+
+def test_a_shift_that_erpnext_refuses_does_not_hold_up_the_others(bench: Bench) -> None:
+    for name in ("D1", "D2", "D3"):
+        bench.hear(name, 10)
+    bench.site.errors["Day"] = DocumentRejected(404, "DoesNotExistError", "Shift Type Day not found")
+    assert bench.look() == [("Night", "2026-03-02 17:50:00")]
+    assert "ERPNext does not let this shift move on." in bench.sentences()
+
+
+def test_a_shift_that_erpnext_moves_by_the_clock_is_warned_of(bench: Bench) -> None:
+    bench.hear("D3", 10)
+    bench.site.shifts["Night"] = {"last_sync_of_checkin": None, "modified": "0", "auto_update_last_sync": 1}
+    bench.look()
+    assert any("Auto Update Last Sync" in sentence for sentence in bench.sentences())
+
+
+def test_a_status_that_cannot_be_read_changes_nothing(bench: Bench) -> None:
+    bench.hear("D3", 10)
+    bench.stage._hear(SimpleNamespace(key=b"D3", value=b"{}"))  # type: ignore[arg-type]
+    bench.stage._hear(SimpleNamespace(key=b"D3", value=None))  # type: ignore[arg-type]
+    assert bench.look() == [("Night", "2026-03-02 17:50:00")]
+
+
+def test_without_shifts_nothing_is_waited_for(bench: Bench) -> None:
+    bench.hear("D3", 10)
+    bench.look()
+    bench.log.waited.clear()
+    bench.path.write_text("[]")
+    assert not bench.look()
+    assert not bench.log.waited
+    assert not bench.shown("Night"), "and what was known of them is not shown any longer"
+
+
+def test_numbers_without_a_gap_move_a_shift_on_and_a_gap_is_named(numbered: Bench) -> None:
+    numbered.punch("D3", 1, 300)
+    numbered.punch("D3", 2, 200)
+    numbered.punch("D3", 4, 100)
+    assert numbered.look() == [("Night", "2026-03-02 14:40:00")]
+    [entry] = [entry for entry in numbered.said.entries if entry.get("shift_type") == "Night" and "first" in entry]
+    assert entry["numbers_missing"] == {"D3": 3}
+    numbered.punch("D3", 3, 150)
+    assert numbered.look() == [("Night", "2026-03-02 16:20:00")]
+
+
+def test_a_new_process_knows_the_gaps_of_the_one_before_without_reading_again(numbered: Bench) -> None:
+    numbered.punch("D3", 1, 300)
+    numbered.punch("D3", 3, 100)
+    numbered.look()
+    numbered.log.raw = [
+        SimpleNamespace(**vars(record) | {"value": b"not to be read again"}) for record in numbered.log.raw
+    ]
+    numbered.stage = numbered.new_process()
+    numbered.punch("D3", 4, 50)
+    assert not numbered.look()
+    numbered.punch("D3", 2, 200)
+    assert numbered.look() == [("Night", "2026-03-02 17:10:00")]
+
+
+def test_numbers_of_a_device_that_is_not_numbered_are_not_read(bench: Bench) -> None:
+    bench.punch("D3", 1, 100)
+    assert not bench.look()
+    assert not bench.log.sequences
+
+
+@pytest.mark.parametrize("again", [{"supersedes": "a" * 32}, {"headers": (("x-replay-of", b"0:1"),)}])
+def test_what_comes_again_is_no_record_of_the_devices(numbered: Bench, again: dict[str, Any]) -> None:
+    """A number from before the device began to count anew would be far ahead, and all between would be missing."""
+    numbered.punch("D3", 7, 60)
+    numbered.punch("D3", 900, 50, **again)
+    numbered.punch("D3", 8, 10)
+    numbered.look()
+
+    assert numbered.stage._proof("D3").numbers.missing is None
+    assert numbered.stage._proof("D3").numbers.newest == 8

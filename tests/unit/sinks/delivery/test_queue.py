@@ -1,0 +1,154 @@
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import inf
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attendance.records.checkin import Checkin
+from sinks.delivery.queue import Entry, Lanes
+
+AT_ONCE = -inf
+
+
+@dataclass
+class FakeRecord:
+    offset: int
+    topic: str = "checkins"
+    partition: int = 0
+    timestamp: int = 0
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def entry(employee: str, number: int = 0) -> Entry:
+    checkin = Checkin(
+        event_id=f"{employee}-{number}",
+        employee=employee,
+        event_time=datetime(2026, 1, 1, 5, tzinfo=UTC),
+        log_type="IN",
+        device_id="D1",
+        device_user_id="7",
+        site="HQ",
+        device_timezone="Asia/Riyadh",
+    )
+    return Entry(FakeRecord(number), checkin)
+
+
+def lanes(*entries: Entry) -> Lanes:
+    filled = Lanes()
+    for each in entries:
+        filled.add(each)
+    return filled
+
+
+def test_a_batch_holds_many_employees_and_each_ones_checkins_in_order() -> None:
+    a1, b1, a2 = entry("A", 1), entry("B", 1), entry("A", 2)
+    filled = lanes(a1, b1, a2)
+    assert filled.take(10, 0) == [a1, a2, b1]
+
+
+def test_an_employee_whose_batch_is_in_flight_is_not_handed_out_again() -> None:
+    a1, a2, b1 = entry("A", 1), entry("A", 2), entry("B", 1)
+    filled = lanes(a1, b1)
+    first = filled.take(1, 0)
+    filled.add(a2)
+    assert first == [a1]
+    assert filled.take(10, 0) == [b1]
+    assert filled.take(10, 0) == []
+    filled.settle(first, {})
+    assert filled.take(10, 0) == [a2]
+
+
+def test_no_batch_is_larger_than_asked_for_and_employees_take_turns() -> None:
+    many = [entry("A", number) for number in range(5)]
+    other = entry("B")
+    filled = lanes(*many, other)
+    first = filled.take(3, 0)
+    assert first == many[:3]
+    filled.settle(first, {})
+    assert filled.take(3, 0) == [other, *many[3:]]
+
+
+def test_what_comes_back_goes_to_the_front_in_its_old_order() -> None:
+    many = [entry("A", number) for number in range(4)]
+    filled = lanes(*many)
+    batch = filled.take(3, 0)
+    filled.settle(batch, {batch[1]: AT_ONCE, batch[2]: AT_ONCE})
+    assert filled.take(10, 0) == many[1:]
+
+
+def test_a_lane_waits_for_its_time_and_others_do_not_wait_with_it() -> None:
+    a1, a2, b1 = entry("A", 1), entry("A", 2), entry("B", 1)
+    filled = lanes(a1)
+    filled.settle(filled.take(1, 0), {a1: 30.0})
+    filled.add(a2)
+    filled.add(b1)
+    assert filled.next_due() == 30.0
+    assert filled.take(10, 29.9) == [b1]
+    assert filled.take(10, 30.0) == [a1, a2]
+
+
+def test_a_checkin_that_travels_alone_is_in_no_batch() -> None:
+    a1, b1, b2, c1 = entry("A", 1), entry("B", 1), entry("B", 2), entry("C", 1)
+    b1.alone = b2.alone = True
+    filled = lanes(a1, b1, b2, c1)
+    assert filled.take(10, 0) == [a1]
+    alone = filled.take(10, 0)
+    assert alone == [b1]
+    assert filled.take(10, 0) == [c1]
+    filled.settle(alone, {})
+    assert filled.take(10, 0) == [b2]
+
+
+def test_clearing_drops_what_is_queued_and_keeps_lanes_in_flight_closed() -> None:
+    a1, a2, b1, new = entry("A", 1), entry("A", 2), entry("B", 1), entry("A", 3)
+    filled = lanes(a1, a2, b1)
+    in_flight = filled.take(1, 0)
+    filled.clear()
+    assert len(filled) == 1
+    filled.add(new)
+    assert filled.take(10, 0) == []
+    filled.settle(in_flight, {})
+    assert filled.take(10, 0) == [new]
+
+
+def test_a_lane_that_waited_when_it_was_cleared_begins_anew() -> None:
+    old, new = entry("A", 1), entry("A", 2)
+    filled = lanes(old)
+    filled.settle(filled.take(1, 0), {old: 30.0})
+    filled.clear()
+    filled.add(new)
+    assert filled.take(10, 0) == [new]
+    assert filled.take(10, 31) == []
+
+
+@given(st.lists(st.sampled_from("ABC"), max_size=40), st.randoms(use_true_random=False), st.integers(1, 5))
+def test_every_checkin_is_settled_once_and_in_its_employees_order(
+    employees: list[str], random: Random, most: int
+) -> None:
+    entries = [entry(employee, number) for number, employee in enumerate(employees)]
+    filled = lanes(*entries)
+    in_flight: list[list[Entry]] = []
+    settled: list[Entry] = []
+    now = 0.0
+    while len(filled):
+        now += 1
+        if batch := filled.take(most, now):
+            in_flight.append(batch)
+            assert len({each.checkin.employee for batch in in_flight for each in batch}) == sum(
+                len({each.checkin.employee for each in batch}) for batch in in_flight
+            )
+        if in_flight and (not batch or random.random() < 0.5):
+            batch = in_flight.pop(random.randrange(len(in_flight)))
+            # What fails takes everything later of the same employee with it.
+            failed = {each.checkin.employee: random.randrange(len(batch) + 1) for each in batch}
+            again = {each: now + 1 for index, each in enumerate(batch) if index >= failed[each.checkin.employee]}
+            settled += [each for each in batch if each not in again]
+            filled.settle(batch, again)
+    for employee in "ABC":
+        assert [each for each in settled if each.checkin.employee == employee] == [
+            each for each in entries if each.checkin.employee == employee
+        ]

@@ -1,0 +1,330 @@
+"""The memory is what the log says, is written before it is believed, and is kept only where the log proves it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attendance.errors import ConfigurationError, KafkaUnavailable
+from attendance.kafka.producer import Producer
+from attendance.kafka.records import OutRecord
+from attendance.settings import KafkaSettings, StreamSettings
+from streams import state as module
+from streams.dedup import Kept, Punch, remember
+from streams.state import Memory, decode, encode
+from streams.store import store_opener
+
+HORIZON = 90 * 86400
+T = 1_800_000_000
+KEY = b'["D1","7"]'
+OTHER = b'["D1","8"]'
+
+
+class Log:
+    """The log topic, as `attendance.kafka.read` and a producer see it."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, list[OutRecord]] = {0: [], 1: []}
+        self.first = {0: 0, 1: 0}
+        self.reads: list[dict[int, int | None]] = []
+        self.failures = 0
+
+    def write(self, *punches: Kept, key: bytes | None = b"somebody") -> None:
+        """A record in partition 0, as another worker writes it."""
+        self.records[0].append(OutRecord("log", key, encode(punches)))
+
+    async def send(self, record: OutRecord) -> Mapping[tuple[str, int], int]:
+        assert record.partition is not None
+        self.records[record.partition].append(record)
+        return {(record.topic, record.partition): len(self.records[record.partition]) - 1}
+
+    async def read(
+        self, _kafka: object, _topic: str, _client: str, _since: datetime, begin: Mapping[int, int | None]
+    ) -> AsyncGenerator[list[Any], None]:
+        self.reads.append(dict(begin))
+        for partition, offset in begin.items():
+            records = self.records[partition]
+            for at in range(max(self.first[partition], offset or 0), len(records)):
+                if self.failures:
+                    self.failures -= 1
+                    raise KafkaUnavailable("away")
+                record = records[at]
+                yield [SimpleNamespace(partition=partition, offset=at, key=record.key, value=record.value)]
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    log = Log()
+    monkeypatch.setattr(module, "read", log.read)
+    return log
+
+
+Start = Callable[[str], Memory]
+
+
+def starter(log: Log, directory: Path, store: str) -> Start:
+    """What starts a worker on a machine."""
+
+    def start(machine: str) -> Memory:
+        settings = StreamSettings.load(dedup_store=store, dedup_directory=directory / machine)
+        return Memory(KafkaSettings.load(), cast("Producer", log), HORIZON, store_opener(settings, "log"))
+
+    return start
+
+
+@pytest.fixture(params=["memory", "rocksdb"])
+def start(request: pytest.FixtureRequest, log: Log, tmp_path: Path) -> Start:
+    return starter(log, tmp_path, request.param)
+
+
+@pytest.fixture
+def start_on_disk(log: Log, tmp_path: Path) -> Start:
+    return starter(log, tmp_path, "rocksdb")
+
+
+def kept(n: int, key: bytes = KEY) -> Kept:
+    return Kept(key, Punch(T + 100 * n, 1, n).pack())
+
+
+def lists(*punches: Kept) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for key, entry in punches:
+        found[key] = remember(found.get(key, b""), entry, HORIZON)
+    return found
+
+
+def remembered(memory: Memory, partition: int = 0) -> dict[bytes, bytes]:
+    found = {key: memory[partition].get(key, b"") for key in (KEY, OTHER)}
+    return {key: value for key, value in found.items() if value}
+
+
+@given(st.lists(st.builds(Kept, st.binary(max_size=300), st.integers(0, 1000).map(lambda n: kept(n).entry))))
+def test_a_log_record_holds_the_punches_that_were_written(punches: list[Kept]) -> None:
+    assert list(decode(encode(punches))) == punches
+
+
+@pytest.mark.parametrize("value", [None, b"", b"\x00", b"{}"])
+def test_a_record_of_another_format_is_said_to_be_one(value: bytes | None) -> None:
+    with pytest.raises(ConfigurationError, match="format"):
+        list(decode(value))
+
+
+def test_another_worker_learns_what_one_remembered(log: Log, start: Start) -> None:
+    first, second = start("A"), start("B")
+
+    async def act() -> None:
+        await first.catch_up([0, 1])
+        await first.add(0, [kept(1), kept(2, OTHER)], lists(kept(1), kept(2, OTHER)))
+        await first.add(0, [kept(3)], lists(kept(1), kept(3)))
+        await second.catch_up([0, 1])
+
+    asyncio.run(act())
+
+    assert remembered(first) == remembered(second) == lists(kept(1), kept(2, OTHER), kept(3))
+    assert remembered(first, 1) == remembered(second, 1) == {}
+
+
+def test_after_a_rebalance_only_what_others_may_have_written_is_read(log: Log, start: Start) -> None:
+    log.write(kept(1))
+    memory = start("A")
+
+    async def act() -> None:
+        await memory.catch_up([0])
+        await memory.add(0, [kept(2)], lists(kept(1), kept(2)))
+        await memory.catch_up([0, 1])
+
+    asyncio.run(act())
+
+    assert log.reads == [{0: None}, {0: 1, 1: None}]
+
+
+def test_what_another_wrote_in_between_is_found_and_nothing_of_ours_is_undone(log: Log, start: Start) -> None:
+    """A worker that was paused, and whose partition another had meanwhile."""
+    paused, other = start("A"), start("B")
+
+    async def act() -> None:
+        await paused.catch_up([0])
+        await paused.add(0, [kept(1)], lists(kept(1)))
+        await other.catch_up([0])
+        await other.add(0, [kept(2)], lists(kept(1), kept(2)))
+        await paused.add(0, [kept(3)], lists(kept(1), kept(3)))  # it does not know yet that it lost the partition
+        await paused.catch_up([0])
+        await other.catch_up([0])
+
+    asyncio.run(act())
+
+    assert remembered(paused) == remembered(other) == lists(kept(1), kept(2), kept(3))
+
+
+def test_partitions_that_went_away_are_let_go_and_read_whole_when_they_come_back(log: Log, tmp_path: Path) -> None:
+    memory = starter(log, tmp_path, "memory")("A")
+
+    async def act() -> None:
+        await memory.catch_up([0])
+        await memory.add(0, [kept(1)], lists(kept(1)))
+        await memory.catch_up([1])
+        with pytest.raises(KeyError):
+            memory[0]
+        await memory.catch_up([0])
+
+    asyncio.run(act())
+
+    assert log.reads[-1] == {0: None}
+    assert remembered(memory) == lists(kept(1))
+
+
+def test_of_a_partition_that_another_machine_had_meanwhile_only_the_rest_is_read(
+    log: Log, start_on_disk: Start
+) -> None:
+    here, there = start_on_disk("A"), start_on_disk("B")
+
+    async def act() -> None:
+        await here.catch_up([0])
+        await here.add(0, [kept(1)], lists(kept(1)))
+        await here.catch_up([])
+        await there.catch_up([0])
+        await there.add(0, [kept(2)], lists(kept(1), kept(2)))
+        await there.catch_up([])
+        await here.catch_up([0])
+
+    asyncio.run(act())
+
+    assert log.reads[-1] == {0: 0}
+    assert remembered(here) == lists(kept(1), kept(2))
+
+
+def test_two_workers_on_one_machine_pass_a_partition_on(log: Log, start_on_disk: Start) -> None:
+    one, other = start_on_disk("A"), start_on_disk("A")
+
+    async def act() -> None:
+        await one.catch_up([0, 1])
+        await one.add(0, [kept(1)], lists(kept(1)))
+        await one.catch_up([1])
+        await other.catch_up([0])
+
+    asyncio.run(act())
+
+    assert log.reads[-1] == {0: 0}
+    assert remembered(other) == lists(kept(1))
+
+
+def test_a_restarted_worker_knows_what_its_disk_knows_and_reads_the_rest(log: Log, start_on_disk: Start) -> None:
+    async def act() -> Memory:
+        before = start_on_disk("A")
+        await before.catch_up([0])
+        await before.add(0, [kept(1)], lists(kept(1)))
+        await before.add(0, [kept(2)], lists(kept(1), kept(2)))
+        before.close()
+        log.write(kept(3))
+        memory = start_on_disk("A")
+        await memory.catch_up([0])
+        return memory
+
+    memory = asyncio.run(act())
+
+    assert log.reads[-1] == {0: 1}
+    assert remembered(memory) == lists(kept(1), kept(2), kept(3))
+
+
+def made_anew(log: Log) -> None:
+    log.records[0] = []
+    for n in (7, 8, 9):
+        log.write(kept(n), key=b"another %d" % n)
+
+
+def shorter(log: Log) -> None:
+    del log.records[0][1:]
+    log.records[0][0] = OutRecord("log", b"another", encode([kept(7), kept(8), kept(9)]))
+
+
+def empty(log: Log) -> None:
+    log.records[0] = []
+
+
+def expired(log: Log) -> None:
+    log.write(kept(7), kept(8), kept(9))
+    log.first[0] = len(log.records[0]) - 1
+
+
+def without_keys(log: Log) -> None:
+    log.records[0] = []
+    for n in (7, 8, 9):
+        log.write(kept(n), key=None)
+
+
+@pytest.mark.parametrize("change", [made_anew, shorter, empty, expired, without_keys])
+def test_what_the_log_does_not_prove_is_not_believed(log: Log, start: Start, change: Callable[[Log], None]) -> None:
+    memory = start("A")
+
+    async def act() -> None:
+        await memory.catch_up([0, 1])
+        await memory.add(0, [kept(1)], lists(kept(1)))
+        await memory.add(0, [kept(2)], lists(kept(1), kept(2)))
+        await memory.add(1, [kept(3)], lists(kept(3)))
+        change(log)
+        await memory.catch_up([0, 1])
+
+    asyncio.run(act())
+
+    assert log.reads[1:] == [{0: 1, 1: 0}, {0: None}]
+    assert remembered(memory) == ({} if change is empty else lists(kept(7), kept(8), kept(9)))
+    assert remembered(memory, 1) == lists(kept(3))
+
+
+def test_a_log_of_records_without_keys_proves_nothing_even_if_it_is_the_same(log: Log, start: Start) -> None:
+    log.write(kept(1), key=None)
+    memory = start("A")
+
+    async def act() -> None:
+        await memory.catch_up([0])
+        await memory.catch_up([0])
+
+    asyncio.run(act())
+
+    assert log.reads == [{0: None}, {0: 0}, {0: None}]
+    assert remembered(memory) == lists(kept(1))
+
+
+def test_what_kafka_has_not_acknowledged_is_not_remembered(
+    log: Log, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act() -> None:
+        memory = start("A")
+        await memory.catch_up([0])
+        await memory.add(0, [kept(1)], lists(kept(1)))
+        asked = asyncio.Event()
+
+        async def send(_: OutRecord) -> Mapping[tuple[str, int], int]:
+            asked.set()
+            return await asyncio.Future()
+
+        monkeypatch.setattr(log, "send", send)
+        adding = asyncio.create_task(memory.add(0, [kept(2)], lists(kept(1), kept(2))))
+        await asked.wait()
+        assert remembered(memory) == lists(kept(1))
+        adding.cancel()
+
+    asyncio.run(act())
+
+
+def test_while_kafka_is_away_it_waits_and_goes_on_where_it_was(
+    log: Log, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def come_back(_: float) -> None:
+        """The wait is over at once."""
+
+    log.write(kept(1), key=b"one")
+    log.write(kept(2), key=b"two")
+    log.failures = 1
+    monkeypatch.setattr("attendance.kafka.producer.asyncio.sleep", come_back)
+    memory = start("A")
+
+    asyncio.run(memory.catch_up([0]))
+
+    assert remembered(memory) == lists(kept(1), kept(2))

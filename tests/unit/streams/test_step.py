@@ -1,0 +1,166 @@
+"""A step makes outcomes durable before the memory, and both before the records may be acknowledged."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+from msgspec.structs import replace
+
+from attendance.errors import KafkaUnavailable
+from attendance.kafka import producer as kafka_module
+from attendance.kafka.producer import Producer
+from attendance.kafka.records import OutRecord
+from attendance.metrics import Metrics
+from attendance.records.raw_event import RawEvent, Source
+from attendance.records.user_map import Employee, UserMap, UserMapping
+from attendance.topics import Topics
+from streams.dedup import Kept
+from streams.pipeline import Pipeline, Rules
+from streams.state import Memory, encode
+from streams.step import Step
+
+TOPICS = Topics("t")
+EVENT = RawEvent(
+    device_id="D1",
+    site="s",
+    device_user_id="1",
+    event_type="IN",
+    event_time=datetime(2026, 3, 2, 5, tzinfo=UTC),
+    device_time=None,
+    device_timezone="UTC",
+    received_at=datetime(2026, 3, 2, 5, tzinfo=UTC),
+    source=Source("push", "json"),
+)
+
+
+@dataclass
+class Record:
+    value: bytes | None = field(default_factory=EVENT.encode)
+    offset: int = 0
+    partition: int = 2
+    topic: str = "t.raw.v1"
+    timestamp: int = 0
+    key: bytes | None = b"D1"
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class FakeProducer:
+    """Keeps what it acknowledged; fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.sent: list[list[OutRecord]] = []
+        self.failures = failures
+
+    async def send(self, *records: OutRecord) -> dict[tuple[str, int | None], int]:
+        if self.failures:
+            self.failures -= 1
+            raise KafkaUnavailable("away")
+        self.sent.append(list(records))
+        return {(record.topic, record.partition): 0 for record in records}
+
+
+class FakeMemory:
+    """Remembers through the same producer, as the real one does, and says what it took when."""
+
+    def __init__(self, producer: FakeProducer) -> None:
+        self._producer = producer
+        self.lists: dict[int, dict[bytes, bytes]] = defaultdict(dict)
+
+    def __getitem__(self, partition: int) -> dict[bytes, bytes]:
+        return self.lists[partition]
+
+    async def add(self, partition: int, punches: Sequence[Kept], lists: Mapping[bytes, bytes]) -> None:
+        await self._producer.send(OutRecord("memory", None, encode(punches), partition=partition))
+        self.lists[partition].update(lists)
+
+
+def make(producer: FakeProducer, memory: FakeMemory | None = None, users: UserMap | None = None) -> Step:
+    pipeline = Pipeline(Rules(60, 3600, 300, 600), users or UserMap(), lambda _: None)
+    remembered = cast("Memory", memory or FakeMemory(producer))
+    return Step(pipeline, remembered, cast("Producer", producer), TOPICS, Metrics())
+
+
+def test_outcomes_are_sent_before_the_memory() -> None:
+    producer = FakeProducer()
+    memory = FakeMemory(producer)
+
+    asyncio.run(make(producer, memory)({2: [Record()]}))
+
+    topics = [[(record.topic, record.partition) for record in batch] for batch in producer.sent]
+    assert topics == [[(TOPICS["unmapped"], None)], [("memory", 2)]]
+    assert [len(lists) for lists in memory.lists.values()] == [1]
+
+
+def test_the_chunks_of_all_partitions_are_made_durable_together_and_remembered_apart() -> None:
+    producer = FakeProducer()
+    memory = FakeMemory(producer)
+
+    asyncio.run(make(producer, memory)({2: [Record()], 3: [Record(partition=3), Record(partition=3, offset=1)]}))
+
+    assert [len(batch) for batch in producer.sent] == [3, 1, 1]
+    assert [(batch[0].topic, batch[0].partition) for batch in producer.sent[1:]] == [("memory", 2), ("memory", 3)]
+    assert set(memory.lists) == {2, 3}
+
+
+def test_a_step_that_keeps_nothing_writes_no_memory() -> None:
+    producer = FakeProducer()
+
+    asyncio.run(make(producer)({2: [Record(value=b"poison")]}))
+
+    assert [[record.topic for record in batch] for batch in producer.sent] == [[TOPICS["dead_letters"]]]
+
+
+def test_what_waits_for_one_mapping_goes_to_one_partition_whatever_its_key() -> None:
+    producer = FakeProducer()
+    other = replace(EVENT, device_id="D2")
+
+    asyncio.run(make(producer)({2: [Record(), Record(other.encode(), offset=1)]}))
+
+    waiting = producer.sent[0]
+    assert [record.key for record in waiting] == [EVENT.event_id.encode(), other.event_id.encode()]
+    assert [record.partition_key for record in waiting] == [b"1", b"1"]
+
+
+def test_a_check_in_and_what_waits_to_be_one_name_the_raw_record_that_they_were_made_from() -> None:
+    producer = FakeProducer()
+    users = UserMap()
+    for entry in (Employee("E1", "Active"), UserMapping("*", "1", "E1", "csv")):
+        users.apply(entry.key, entry.encode())
+    stranger = replace(EVENT, device_user_id="2")
+
+    asyncio.run(make(producer, users=users)({2: [Record(offset=7), Record(stranger.encode(), offset=8)]}))
+
+    checkin, waiting = producer.sent[0]
+    assert (checkin.topic, dict(checkin.headers)["x-raw-record"]) == (TOPICS["checkins"], b"2:7")
+    assert (waiting.topic, dict(waiting.headers)["x-raw-record"]) == (TOPICS["unmapped"], b"2:8")
+
+
+def test_the_memory_does_not_hold_a_punch_whose_outcome_is_not_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = FakeProducer(failures=1)
+    memory = FakeMemory(producer)
+    seen: list[dict[bytes, bytes]] = []
+
+    async def look(_: float) -> None:
+        seen.append(dict(memory[2]))
+
+    monkeypatch.setattr(kafka_module.asyncio, "sleep", look)
+    asyncio.run(make(producer, memory)({2: [Record()]}))
+
+    assert seen == [{}]
+
+
+def test_while_kafka_is_away_a_step_waits_and_then_sends_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    producer, waits = FakeProducer(failures=3), list[float]()
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(kafka_module.asyncio, "sleep", wait)
+    asyncio.run(make(producer)({2: [Record()]}))
+
+    assert len(waits) == 3
+    assert [len(batch) for batch in producer.sent] == [1, 1]

@@ -1,0 +1,102 @@
+"""What Faust throws away at a rebalance is fetched again, also where nothing was ever committed; and nothing waits
+longer than it must."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from mode.utils.queues import FlowControlEvent, ThrowableQueue
+
+from attendance.kafka.clients import FETCH_MAX_WAIT_MS
+from streams.app import HANDED_OVER
+from streams.transport import Consumer
+
+COMMITTED, NEVER, BEGUN = TP("raw", 0), TP("raw", 1), TP("raw", 2)
+
+
+class Thread:
+    """The client's positions, as the thread has them that Faust runs it in."""
+
+    def __init__(self, committed: Mapping[TP, int | None], beginnings: Mapping[TP, int]) -> None:
+        self._committed = committed
+        self._beginnings = beginnings
+        self.positions = dict.fromkeys(committed, 500)  # what was fetched and thrown away
+
+    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+        # As aiokafka does it.
+        self.positions |= {tp: offset for tp, offset in self._committed.items() if offset}
+        return self._committed
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        return {tp: self._beginnings[tp] for tp in partitions}
+
+    async def seek_wait(self, positions: Mapping[TP, int]) -> None:
+        self.positions |= positions
+
+
+def consumer_on(thread: Thread) -> Consumer:
+    """A consumer as far as seeking goes; all of it needs an application, and that an event loop of its own."""
+    consumer: Consumer = object.__new__(Consumer)
+    consumer._thread = thread
+    consumer._read_offset = defaultdict(lambda: None)
+    consumer._committed_offset = defaultdict(lambda: None)
+    return consumer
+
+
+def test_after_a_rebalance_each_partition_begins_where_it_was_committed_or_at_its_beginning() -> None:
+    async def rebalance() -> dict[TP, int]:
+        thread = Thread({COMMITTED: 36, NEVER: None, BEGUN: 0}, {NEVER: 12, BEGUN: 0})
+        await consumer_on(thread).perform_seek()
+        return thread.positions
+
+    assert asyncio.run(rebalance()) == {COMMITTED: 36, NEVER: 12, BEGUN: 0}
+
+
+def test_an_offset_whose_commit_failed_is_not_gone_by() -> None:
+    async def rebalance() -> list[int | None]:
+        consumer = consumer_on(Thread({COMMITTED: 36, NEVER: None}, {NEVER: 0}))
+        consumer._committed_offset.update({COMMITTED: 40, NEVER: 500})
+        await consumer.perform_seek()
+        return [consumer._committed_offset[COMMITTED], consumer._committed_offset[NEVER]]
+
+    assert asyncio.run(rebalance()) == [36, None]
+
+
+def test_a_partition_that_is_behind_waits_for_no_long_fetch_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def waits() -> list[int]:
+        theirs = AIOKafkaConsumer(fetch_max_wait_ms=1500)
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_create_worker_consumer", lambda *_: theirs)
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "__init__", lambda *_, **__: None)
+        before: int = theirs._fetch_max_wait_ms
+        consumer = consumer_on(Thread({}, {}))
+        consumer.loop = consumer.beacon = None
+        ours = consumer._new_consumer_thread()._create_worker_consumer(consumer)
+        await ours.stop()
+        return [before, ours._fetch_max_wait_ms]
+
+    assert asyncio.run(waits()) == [1500, FETCH_MAX_WAIT_MS]
+
+
+def test_a_partition_whose_queue_is_full_stays_active() -> None:
+    async def active() -> tuple[set[TP], set[TP]]:
+        actives = []
+        for kind in (driver.Consumer, Consumer):
+            consumer = object.__new__(kind)
+            consumer.app = SimpleNamespace(in_recovery=False)
+            consumer._active_partitions = {NEVER}
+            consumer._buffered_partitions = set()
+            flow = FlowControlEvent(initially_suspended=False)
+            queue = ThrowableQueue(maxsize=HANDED_OVER, flow_control=flow)
+            full, drop = partial(consumer.on_buffer_full, NEVER), partial(consumer.on_buffer_drop, NEVER)
+            for chunk in range(HANDED_OVER):
+                queue.put_nowait_enhanced(chunk, on_pressure_high=full, on_pressure_drop=drop)
+            actives.append(consumer._active_partitions)
+        return actives[0], actives[1]
+
+    assert asyncio.run(active()) == (set(), {NEVER})
