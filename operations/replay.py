@@ -38,6 +38,7 @@ from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import read_device_time
 from operations.audit import copy_of
 from operations.dead_letters import Pace
+from producers.directory.user_map import read_user_map
 from punchstream.output import print_json, print_table
 from sinks.targets.erpnext import to_document
 from streams.mapping import assign
@@ -349,16 +350,6 @@ async def _send(
         await producer.stop()
 
 
-async def present_users(kafka: KafkaSettings) -> UserMap:
-    """The user map as it is now. Raises `KafkaUnavailable`."""
-    users = UserMap()
-    async with aclosing(read(kafka, kafka.topics["user_map"], _client(kafka))) as batches:
-        async for batch in batches:
-            for record in batch:
-                users.learn(record)
-    return users
-
-
 async def _raw(kafka: KafkaSettings, since: datetime) -> AsyncGenerator[tuple[Record, RawEvent], None]:
     """The raw records from a time on that are events. The others were dead-lettered and are replayed as such."""
     async with aclosing(read(kafka, kafka.topics["raw"], _client(kafka), since)) as batches:
@@ -399,7 +390,7 @@ def run(
     with tempfile.TemporaryDirectory() as directory, Plan(Path(directory) / "replay.sqlite") as plan:
         asyncio.run(plan.fill(kafka, wanted))
         if erpnext is not None:
-            users = asyncio.run(present_users(kafka))
+            users = asyncio.run(read_user_map(kafka))
             fleet = Registry(CommonSettings.load().punchstream_devices)
             client = ErpnextClient(erpnext)
             try:

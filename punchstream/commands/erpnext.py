@@ -139,14 +139,12 @@ def _attempt(name: str, remedy: str, look: Callable[[], str], only_for: str | No
 
 
 def _employees(client: ErpnextClient) -> str:
-    from producers.directory.sync import EmployeeReader, holders
+    from producers.directory.employees import EmployeeReader, holders, shared_ids
 
-    people = asyncio.run(EmployeeReader(client).everyone()).values()
-    held = holders(people)
-    contested = sorted(device_user_id for device_user_id, members in held.items() if len(members) > 1)
-    if contested:
-        raise ConfigurationError(f"several employees have the attendance_device_id {', '.join(contested[:10])}")
-    return f"{len(people)} employees, {len(held)} with attendance_device_id"
+    people = asyncio.run(EmployeeReader(client).everyone())
+    if shared := sorted(shared_ids(people)):
+        raise ConfigurationError(f"several employees have the attendance_device_id {', '.join(shared[:10])}")
+    return f"{len(people)} employees, {len(holders(people.values()))} with attendance_device_id"
 
 
 def _may_create(client: ErpnextClient) -> str:

@@ -23,7 +23,7 @@ from attendance.registry import Registry
 from attendance.settings import KafkaSettings, PushSettings
 from attendance.times import format_seconds
 from producers.devices.contract import Row
-from producers.directory.sync import read_map
+from producers.directory.user_map import read_user_map
 from producers.files.folder import Folder
 from producers.files.folder import watch as watch_folder
 from producers.files.importer import Import, Tally, find_device, prepare, read, store
@@ -124,7 +124,7 @@ async def _look(files: Sequence[Import]) -> Sequence[Imported]:
         with _noting(each):
             await read(each.file, each.tally)
     try:
-        users = await asyncio.wait_for(read_map(KafkaSettings.load()), MAP_SECONDS)
+        users = await asyncio.wait_for(read_user_map(KafkaSettings.load()), MAP_SECONDS)
     except (PunchstreamError, TimeoutError):
         return results  # a preview needs no Kafka; it says that it could not look
     for each in results:

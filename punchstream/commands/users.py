@@ -113,9 +113,9 @@ def by_user(waiting: Iterable[Waiting]) -> list[WaitingUser]:
 @app.command("list")
 def list_users(*, as_json: AsJson = False) -> None:
     """Who each device user is, by the user map as Kafka has it."""
-    from producers.directory.sync import read_map
+    from producers.directory.user_map import read_user_map
 
-    rows = user_rows(asyncio.run(read_map(KafkaSettings.load())))
+    rows = user_rows(asyncio.run(read_user_map(KafkaSettings.load())))
     if as_json:
         print_json([asdict(row) for row in rows])
         return
@@ -135,7 +135,7 @@ def import_users(
     replace: Annotated[bool, typer.Option(help="Remove mappings of earlier files that this one lacks.")] = False,
 ) -> None:
     """Add the mappings of a CSV file. They count before ERPNext's own in the same scope; waiting punches then flow."""
-    from producers.directory.sync import InvalidUserMapFile, import_csv
+    from producers.directory.csv_files import InvalidUserMapFile, import_csv
 
     try:
         result = asyncio.run(import_csv(KafkaSettings.load(), file, replace=replace))

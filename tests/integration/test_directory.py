@@ -13,7 +13,9 @@ from attendance.kafka.readers import snapshot
 from attendance.metrics import Metrics
 from attendance.records.user_map import EVERYWHERE, Employee, UserMap
 from attendance.settings import DirectorySettings, ErpnextSettings, KafkaSettings
-from producers.directory.sync import ImportResult, import_csv, read_map, run
+from producers.directory.csv_files import ImportResult, import_csv
+from producers.directory.sync import run
+from producers.directory.user_map import read_user_map
 from sandbox.erpnext.app import create_app
 from sandbox.erpnext.site import ADMIN, Site
 from sandbox.ports import free_port
@@ -95,7 +97,7 @@ def users_of(users: UserMap) -> dict[str, str]:
 async def until(kafka: KafkaSettings, expected: dict[str, str]) -> UserMap:
     """Return the map once the topic has these users."""
     deadline = time.monotonic() + PATIENCE
-    while users_of(users := await read_map(kafka)) != expected:
+    while users_of(users := await read_user_map(kafka)) != expected:
         assert time.monotonic() < deadline, f"still {users_of(users)}, not {expected}"
         await asyncio.sleep(0.1)
     return users

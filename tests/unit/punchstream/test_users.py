@@ -13,8 +13,8 @@ from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import EVERYWHERE, Employee, UserMap, UserMapping, site_scope
 from attendance.settings import KafkaSettings
-from producers.directory import sync as directory
-from producers.directory.sync import InvalidUserMapFile
+from producers.directory import user_map as directory
+from producers.directory.csv_files import InvalidUserMapFile
 from punchstream.commands import users
 from punchstream.commands.users import WaitingUser, by_user, user_rows, waiting_now
 
@@ -126,11 +126,11 @@ def kafka(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
         assert topic == settings.topics["unmapped"]
         return records
 
-    async def read_map(settings: KafkaSettings) -> UserMap:
+    async def read_user_map(settings: KafkaSettings) -> UserMap:
         return KNOWN
 
     monkeypatch.setattr(users, "snapshot", snapshot)
-    monkeypatch.setattr(directory, "read_map", read_map)
+    monkeypatch.setattr(directory, "read_user_map", read_user_map)
     return records
 
 

@@ -14,7 +14,7 @@ from attendance.registry import Device
 from attendance.times import now
 from producers.devices import create_push_adapter
 from producers.devices.contract import STATUS, Head, PushRequest
-from producers.directory.sync import read_csv
+from producers.directory.csv_files import read_csv
 from punchstream.cli import app
 
 ROOT = Path(__file__).parents[3]

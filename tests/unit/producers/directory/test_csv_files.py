@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attendance.errors import ConfigurationError
 from attendance.records.user_map import EVERYWHERE, UserMapping, device_scope, site_scope
-from producers.directory.sync import InvalidUserMapFile, read_csv
+from producers.directory.csv_files import InvalidUserMapFile, read_csv
 
 
 @pytest.fixture

@@ -13,16 +13,9 @@ from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.user_map import EVERYWHERE, Employee, UserMap, UserMapping, site_scope
 from attendance.settings import DirectorySettings
-from producers.directory.sync import (
-    Directory,
-    EmployeeReader,
-    Person,
-    RemovalRefused,
-    differences,
-    holders,
-    part_removed,
-    wanted,
-)
+from producers.directory.employees import EmployeeReader, Person, holders
+from producers.directory.sync import Directory, RemovalRefused
+from producers.directory.user_map import differences, part_removed, wanted
 
 START = datetime.fromisoformat("2026-03-01 08:00:00")
 TOPIC = "attendance.user-map.v1"
@@ -374,7 +367,8 @@ def test_an_empty_answer_does_not_empty_the_map(bench: Bench) -> None:
         bench.step()
     assert bench.written() == written
     assert bench.counted("removal_refused")
-    assert [entry["event"] for entry in logs] == ["The last good user map stays."] * 2
+    refused = "Refused to remove a large part of the user map; keeping the previous one."
+    assert [(entry["event"], entry["percent"]) for entry in logs] == [(refused, 100)] * 2
     assert "DIRECTORY_MAX_REMOVED" in logs[0]["error"]
 
 

@@ -182,13 +182,13 @@ class TestCommand:
     def user_map(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What Kafka has of users: number 7, and nobody else."""
 
-        async def read_map(_: object) -> UserMap:
+        async def read_user_map(_: object) -> UserMap:
             users = UserMap()
             known = UserMapping("*", "7", "HR-EMP-7", "csv")
             users.apply(known.key, known.encode())
             return users
 
-        monkeypatch.setattr(imports, "read_map", read_map)
+        monkeypatch.setattr(imports, "read_user_map", read_user_map)
 
     def test_a_dry_run_names_those_whom_nobody_is_mapped_to(
         self, registry: Registry, tmp_path: Path, capsys: Any
@@ -199,10 +199,10 @@ class TestCommand:
     def test_a_dry_run_does_without_kafka_and_says_so(
         self, registry: Registry, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def read_map(_: object) -> UserMap:
+        async def read_user_map(_: object) -> UserMap:
             raise KafkaUnavailable("no brokers")
 
-        monkeypatch.setattr(imports, "read_map", read_map)
+        monkeypatch.setattr(imports, "read_user_map", read_user_map)
         status, shown = self.run([write(tmp_path / "a.dat", PUNCH)], registry, capsys)
         assert status == 0
         assert "Users were not looked up" in shown

@@ -1,0 +1,126 @@
+"""ERPNext's employees: how they are read, and who of them has a device user id."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from attendance.erpnext import Document, ErpnextClient, Filter
+from attendance.errors import TargetUnavailable
+from attendance.records.user_map import Employee
+
+EMPLOYEE: Final = "Employee"
+FIELDS: Final = ("name", "attendance_device_id", "status", "company", "branch", "relieving_date", "modified")
+PAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One employee as ERPNext lists it. `modified` is naive, in the site's own zone."""
+
+    employee: Employee
+    device_user_id: str | None
+    modified: datetime
+
+
+People = dict[str, Person]
+
+
+def read_person(document: Document) -> Person:
+    """The employee of a listed document.
+
+    Raises:
+        TargetUnavailable: the document cannot be read, so the answer it came with is not to be trusted.
+    """
+    try:
+        relieved = document["relieving_date"]
+        # A trailing space, pasted from a sheet, would match no punch.
+        device_user_id = (document["attendance_device_id"] or "").strip()
+        return Person(
+            Employee(
+                name=document["name"],
+                status=document["status"],
+                relieving_date=date.fromisoformat(relieved) if relieved else None,
+                company=document["company"],
+                branch=document["branch"],
+            ),
+            device_user_id or None,
+            datetime.fromisoformat(document["modified"]),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise TargetUnavailable(f"an employee that cannot be read: {error!r}") from error
+
+
+class EmployeeReader:
+    """Reads employees page by page. Its methods raise what `ErpnextClient.call` raises."""
+
+    def __init__(self, site: ErpnextClient, page: int = PAGE) -> None:
+        self._site = site
+        self._page = page
+
+    async def everyone(self) -> People:
+        """Every employee, by name. Whoever is there from beginning to end is found, whatever else changes meanwhile."""
+        people: People = {}
+        after: list[Filter] = []
+        while True:
+            page = await self._list(filters=after, order_by="name asc", limit=self._page)
+            people |= {person.employee.name: person for person in page}
+            if len(page) < self._page:
+                return people
+            after = [("name", ">", page[-1].employee.name)]
+
+    async def changed_since(self, since: datetime) -> People:
+        """The employees modified then or later, by name. Those at a page's edge are read twice, none is missed."""
+        people: People = {}
+        start = 0
+        while True:
+            page = await self._list(
+                filters=[("modified", ">=", str(since))],
+                order_by="modified asc, name asc",
+                start=start,
+                limit=self._page,
+            )
+            people |= {person.employee.name: person for person in page}
+            if len(page) < self._page:
+                return people
+            # A change moves its row to the end and every later row up, so rows are counted off only among equal times.
+            newest = page[-1].modified
+            since, start = (since, start + self._page) if newest == since else (newest, 0)
+
+    async def newest(self) -> datetime | None:
+        """When an employee was last modified; None where there is no employee."""
+        return next((person.modified for person in await self._list(order_by="modified desc", limit=1)), None)
+
+    async def _list(self, **options: Any) -> list[Person]:
+        return [read_person(row) for row in await asyncio.to_thread(self._site.get_list, EMPLOYEE, FIELDS, **options)]
+
+
+def holders(people: Iterable[Person]) -> dict[str, list[Person]]:
+    """Who has each device user id, the one to be taken first.
+
+    Active comes before any other status, who was not relieved or was relieved later before the others, and then the
+    name decides. `modified` does not: an unrelated edit would move the mapping.
+    """
+    held: dict[str, list[Person]] = defaultdict(list)
+    for person in people:
+        if person.device_user_id is not None:
+            held[person.device_user_id].append(person)
+    for candidates in held.values():
+        candidates.sort(key=_precedence)
+    return held
+
+
+def _precedence(person: Person) -> tuple[bool, int, str]:
+    employee = person.employee
+    return employee.status != "Active", -(employee.relieving_date or date.max).toordinal(), employee.name
+
+
+def shared_ids(people: People) -> dict[str, list[str]]:
+    """The device user ids that several employees share, with their names; the name that is used comes first."""
+    return {
+        device_user_id: [person.employee.name for person in candidates]
+        for device_user_id, candidates in holders(people.values()).items()
+        if len(candidates) > 1
+    }
