@@ -28,6 +28,7 @@ def _known_zone(name: str) -> str:
 
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
+ZoneName = Annotated[str, AfterValidator(_known_zone)]
 
 
 class Device(BaseModel):
@@ -47,7 +48,7 @@ class Device(BaseModel):
     device_id: Identifier
     name: str = ""
     site: Identifier
-    timezone: Annotated[str, AfterValidator(_known_zone)]
+    timezone: ZoneName
     mode: Literal["push", "pull", "file"] = "push"
     adapter: str = "json"
     serial: str | None = Field(None, pattern=r"^[A-Za-z0-9_.:-]{1,64}$")

@@ -11,11 +11,9 @@ from attendance.errors import KafkaUnavailable
 from attendance.kafka.records import Record
 from attendance.records.device_status import DeviceStatus, told
 from attendance.records.raw_event import RawEvent
+from producers.devices.common.clocks import ASSUMED_LAG
 from producers.devices.contract import DeviceReport
 from producers.publisher import Publisher
-
-UNTOLD_CLOCK: Final = timedelta(minutes=5)
-"""How far behind the clock may be of a device that does not tell its time."""
 
 ALIVE: Final = timedelta(seconds=60)
 """Between two reports of a device that has nothing new to say of itself. Many ask every few seconds."""
@@ -123,7 +121,7 @@ def heartbeat(device_id: str, heard_at: datetime, heard: DeviceReport) -> Device
     if heard.device_time is not None:
         skew = round((heard.device_time - heard_at).total_seconds())
     if heard.pending == 0:
-        until = heard_at - UNTOLD_CLOCK if heard.device_time is None else min(heard_at, heard.device_time)
+        until = heard_at - ASSUMED_LAG if heard.device_time is None else min(heard_at, heard.device_time)
     return DeviceStatus(
         device_id=device_id,
         heard_at=heard_at,

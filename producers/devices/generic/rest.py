@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from attendance.errors import ConfigurationError, DeviceRefused, InvalidRecord, Reason, UnreadableAnswer
 from attendance.records.raw_event import EventType, RawEvent, Scalar, Source
-from attendance.registry import Device
+from attendance.registry import Device, ZoneName
 from attendance.times import (
     earliest_wall_clock,
     format_seconds,
@@ -32,10 +32,10 @@ from attendance.times import (
 )
 from attendance.wire import encode_json
 from producers.devices.common.bodies import Fields
+from producers.devices.common.clocks import ASSUMED_LAG, LOST_CLOCK, MAX_ZONE_DIFFERENCE
 from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Page, Probed, Rejected, Tools, terminal_of
-from producers.status import UNTOLD_CLOCK
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +48,6 @@ _AHEAD: Final = timedelta(days=1)
 """How far in the future records are asked for: clocks are wrong, and the stream judges that."""
 _MILLISECONDS: Final = 10**11  # an epoch from here on is in milliseconds; in seconds it is the year 5138
 
-_LOST_CLOCK: Final = datetime(2020, 1, 1, tzinfo=UTC)
-"""What is dated before was punched after a clock had been lost."""
-_ANY_ZONE: Final = timedelta(hours=26)  # that two wall clocks of one instant can differ by
 
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 _PLACEHOLDERS: Final = frozenset({"from", "to", "cursor", "page", "offset", "size"})
@@ -108,14 +105,6 @@ def _strptime(text: str) -> str:
     return text
 
 
-def _known_zone(name: str) -> str:
-    try:
-        zone(name)
-    except ConfigurationError as error:
-        raise ValueError(str(error)) from error
-    return name
-
-
 class Options(_Model):
     """The entry's `options`.
 
@@ -135,7 +124,7 @@ class Options(_Model):
     fields: FieldNames
     directions: dict[str, Literal["IN", "OUT"]] = Field(default_factory=dict)
     time_format: Annotated[str, AfterValidator(_strptime)] = "iso"
-    timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
+    timezone: ZoneName | None = None
     cursor: CursorBy = CursorBy()
     paging: Paging = Paging()
     auth: Literal["none", "basic", "bearer", "header"] = "none"
@@ -218,7 +207,7 @@ class Rest:
             yield structs.replace(
                 page,
                 cursor=progress.cursor(whole=whole) if fault is None else wanted.cursor or {},
-                complete_until=wanted.now - UNTOLD_CLOCK if claims else None,
+                complete_until=wanted.now - ASSUMED_LAG if claims else None,
             )
             if fault is not None:
                 raise UnreadableAnswer(f"{wanted.source.device_id}: {fault}")
@@ -447,12 +436,12 @@ class _ByTime:
     def next_start(self) -> _Start | None:
         if self._lost:
             self._lost = False
-            return _Start(_EARLIEST, _LOST_CLOCK)
+            return _Start(_EARLIEST, LOST_CLOCK)
         if self._anchor is None:
             return None
         log.info("What was newest before is not there now; it is looked for.", device_id=self._wanted.source.device_id)
         self._anchor = None
-        return _Start(max(_EARLIEST, self.start.time - _ANY_ZONE), self._until)
+        return _Start(max(_EARLIEST, self.start.time - MAX_ZONE_DIFFERENCE), self._until)
 
     def cursor(self, *, whole: bool) -> Cursor:
         if not whole or self._newest is None or self._wanted.since is not None:

@@ -21,6 +21,7 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import earliest_wall_clock, format_seconds, parse_utc, read_device_time
 from producers.devices.common.bodies import read_body
+from producers.devices.common.clocks import ASSUMED_LAG, LOST_CLOCK, MAX_ZONE_DIFFERENCE
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Other, Page, Probed, Rejected, Tools
 from producers.devices.hfsecurity.recognition import (
     NAME,
@@ -33,7 +34,6 @@ from producers.devices.hfsecurity.recognition import (
     payload_names,
     read_record,
 )
-from producers.status import UNTOLD_CLOCK
 
 log = structlog.get_logger(__name__)
 
@@ -50,9 +50,6 @@ LOOK_AFTER: Final = timedelta(minutes=15)
 # is after the epoch's beginning and the last before the end of 32 bits in every zone.
 _EARLIEST: Final = datetime(1970, 1, 2, tzinfo=UTC)
 _LATEST: Final = "2037-12-31 23:59:59"
-_LOST_CLOCK: Final = datetime(2020, 1, 1, tzinfo=UTC)
-"""What is dated before was punched after a device had lost its clock, and can come at any time."""
-_ANY_ZONE: Final = timedelta(hours=26)  # that two wall clocks of one instant can differ by
 
 _NOT_NOW: Final = frozenset({"1000", "1005"})  # unknown, and busy
 _REFUSED: Final[Mapping[str, str]] = {
@@ -147,7 +144,7 @@ class HfSecurityPull:
         # A total that is no more than a full page may be that of the page.
         if last and part.fault is None and wanted.since is None and len(part.records) < LENGTH:
             told = None if heard is None else heard.device_time
-            until = wanted.now - UNTOLD_CLOCK if told is None else min(wanted.now, told)
+            until = wanted.now - ASSUMED_LAG if told is None else min(wanted.now, told)
         return Page(cursor, events, rejected, others, heard, until)
 
     async def _look_after(self, lan: "_Lan", now: datetime) -> DeviceReport | None:
@@ -265,7 +262,7 @@ class _Lan:
                     "A device does not have the newest record known of it in its place.",
                     device_id=self.device.device_id,
                 )
-                window = _Window(window.start - _ANY_ZONE, window.end)
+                window = _Window(window.start - MAX_ZONE_DIFFERENCE, window.end)
                 continue
             expected = max(0, min(total - index * LENGTH, LENGTH))
             fault = None
@@ -393,9 +390,9 @@ def _addresses(told: object) -> set[tuple[str, int, str]]:
 
 def _windows(wanted: Fetch, through: datetime | None) -> Sequence[_Window]:
     if wanted.since is not None:
-        since = max(wanted.since, _EARLIEST) - _ANY_ZONE
-        lost = _Window(_EARLIEST, str(_LOST_CLOCK.replace(tzinfo=None)))
-        return [_Window(since)] if since <= _LOST_CLOCK else [lost, _Window(since)]
+        since = max(wanted.since, _EARLIEST) - MAX_ZONE_DIFFERENCE
+        lost = _Window(_EARLIEST, str(LOST_CLOCK.replace(tzinfo=None)))
+        return [_Window(since)] if since <= LOST_CLOCK else [lost, _Window(since)]
     return [_Window(_EARLIEST) if through is None else _Window(through - OVERLAP, anchor=through)]
 
 

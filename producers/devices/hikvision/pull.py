@@ -27,6 +27,7 @@ from attendance.errors import DeviceRefused, InvalidRecord, UnreadableAnswer
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import earliest_wall_clock, format_seconds, from_wall_clock, parse_utc, read_device_time, zone
+from producers.devices.common.clocks import LOST_CLOCK
 from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.punch import invalid
 from producers.devices.common.windows import read_windows
@@ -46,9 +47,6 @@ SEEN: Final = 1_000
 # Wall clocks that 32-bit firmware understands in every zone.
 _BEGINNING: Final = datetime(1970, 1, 2, tzinfo=UTC)
 _END: Final = datetime(2037, 12, 31, tzinfo=UTC)
-_LOST_CLOCK: Final = datetime(2020, 1, 1, tzinfo=UTC)
-"""What is dated before was punched after a terminal had lost its clock, and can come at any time."""
-
 
 _ERRORS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 _NOT_SUPPORTED: Final = "notSupport"
@@ -210,8 +208,8 @@ class _Reading:
         self._end = max(_END, clock.time + timedelta(days=1))
         self.spans = [(self._through, self._end)]
         """What is read. All but a sweep ask for what is dated before 2020 too, last, so as not to hold up the rest."""
-        if wanted.since is None and self._through > _LOST_CLOCK:
-            self.spans.append((_BEGINNING, _LOST_CLOCK))
+        if wanted.since is None and self._through > LOST_CLOCK:
+            self.spans.append((_BEGINNING, LOST_CLOCK))
 
     def fresh(self, rows: Sequence[object]) -> list[object]:
         """Those of them that the cursor does not say were handed over."""
@@ -231,7 +229,7 @@ class _Reading:
             past = [time for time in self._times.values() if time is not None and time <= self._clock.time]
             self._through = max([self._through, *(time - OVERLAP for time in past)])
         last = span is self.spans[-1] and end == span[1]
-        seen = [key for key, time in self._times.items() if time is None or time < _LOST_CLOCK or time >= self._through]
+        seen = [key for key, time in self._times.items() if time is None or time < LOST_CLOCK or time >= self._through]
         # What is before 2020 was not read again until the end, and is still known.
         before = [] if last else [key for key in self.progress.seen if key not in self._times]
         cursor = _Progress(self._through, self._ahead, [*before, *seen], local_times).write()

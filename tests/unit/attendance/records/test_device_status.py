@@ -13,9 +13,10 @@ from attendance.errors import InvalidRecord
 from attendance.kafka.records import Record
 from attendance.records.device_status import DeviceStatus, told
 from attendance.records.raw_event import RawEvent, Source
+from producers.devices.common.clocks import ASSUMED_LAG
 from producers.devices.contract import DeviceReport
 from producers.publisher import Publisher
-from producers.status import UNTOLD_CLOCK, Statuses, heartbeat, newest
+from producers.status import Statuses, heartbeat, newest
 
 HEARD = datetime(2026, 3, 2, 5, 0, 0, 900_000, tzinfo=UTC)
 SECOND = HEARD.replace(microsecond=0)
@@ -34,7 +35,7 @@ def test_the_earlier_of_the_two_clocks_counts(ahead: timedelta, until: datetime)
 
 
 def test_a_device_that_does_not_tell_its_time_may_be_behind() -> None:
-    assert heartbeat("D1", HEARD, DeviceReport(pending=0)).complete_until == SECOND - UNTOLD_CLOCK
+    assert heartbeat("D1", HEARD, DeviceReport(pending=0)).complete_until == SECOND - ASSUMED_LAG
 
 
 def test_a_claim_is_of_whole_seconds_because_punches_of_the_same_second_may_follow() -> None:
