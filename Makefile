@@ -36,11 +36,13 @@ faults: $(VENV)/dev  ## the fault matrix on three brokers, about 20 minutes: SEE
 soak: $(VENV)/dev  ## steady load with random faults, 20 minutes: MINUTES=5, SEED=7
 	$(BIN)/python tests/faults/run_soak.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-check: $(VENV)/dev  ## lint, types, import rules and docs
+check: $(VENV)/dev  ## lint, types, import rules, dependencies, spelling and generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/codespell
 	$(BIN)/punchstream settings --format markdown | diff docs/settings.md - || (echo "docs/settings.md: run make docs"; exit 1)
 
 docs: $(VENV)/dev  ## the generated pages of docs/
@@ -67,7 +69,7 @@ bench/.venvs/plots/done bench/.venvs/profiler/done: bench/.venvs/%/done: bench/%
 
 bench: $(VENV)/dev $(PEERS:%=bench/.venvs/%/done) bench/.venvs/profiler/done  ## benchmarks beside peers, or one: PART=push BENCH="--repetitions 1"; needs `make kafka`
 	set -e; for part in $(or $(PART),$(PARTS)); do $(BIN)/python -m bench.$$part $(BENCH); done
-	$(MAKE) performance
+	$(if $(findstring --other,$(BENCH)),,$(MAKE) performance)
 
 performance: $(VENV)/dev bench/.venvs/plots/done  ## docs/performance.md and its plots from the last results of `make bench`
 	bench/.venvs/plots/bin/python bench/plots/plots.py bench/results docs/performance

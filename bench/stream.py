@@ -1,8 +1,12 @@
-"""`python -m bench.stream`: the stream beside its peers; with several workers; as the fleet and the memory grow."""
+"""`python -m bench.stream`: the stream beside its peers; with several workers; as the fleet and the memory grow.
+
+`--other CHECKOUT` compares this checkout with another one instead, such as a worktree of the commit before.
+"""
 
 import argparse
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -11,9 +15,10 @@ from bench.cluster import Cluster, cluster
 from bench.events import Workload
 from bench.measure import spread
 from bench.rebalance import rebalance
-from bench.results import Row, save
+from bench.report import table
+from bench.results import ROOT, Row, save
 from bench.runs import WARM_UP, Bench, Run, bench
-from bench.subjects import BYTEWAX, FAUST, PLAIN, PUNCHSTREAM, QUIX, Subject
+from bench.subjects import BYTEWAX, FAUST, PLAIN, PUNCHSTREAM, QUIX, Subject, checkout
 
 FIRST: Final = WARM_UP // 2  # the warm-up took the punches before it
 WORKERS: Final = (1, 2, 4)
@@ -67,6 +72,24 @@ async def compare(kafka: Cluster, arguments: argparse.Namespace) -> list[Row]:
             runs[subject.name].append(await half_repeats(kafka, subject, Workload(seed=arguments.seed), events))
     return [
         row(runs[subject.name], runs[PUNCHSTREAM.name], what=subject.name, does=subject.does) for subject in subjects
+    ]
+
+
+async def checkouts(kafka: Cluster, arguments: argparse.Namespace) -> list[Row]:
+    """This checkout beside another one, in turns; each of the two begins every second turn."""
+    ours, other = checkout("this-checkout", ROOT), checkout("other-checkout", arguments.other)
+    runs: dict[str, list[Run]] = {ours.name: [], other.name: []}
+    for turn in range(arguments.repetitions):
+        for subject in (ours, other) if turn % 2 else (other, ours):
+            run = await half_repeats(kafka, subject, Workload(seed=arguments.seed), arguments.events)
+            runs[subject.name].append(run)
+    ratios = [
+        mine.cpu_microseconds / its.cpu_microseconds
+        for mine, its in zip(runs[ours.name], runs[other.name], strict=True)
+    ]
+    return [
+        row(runs[other.name], runs[other.name], what=f"{arguments.other}"),
+        row(runs[ours.name], runs[other.name], what=f"{ROOT}") | {"ratio of each turn": spread(ratios)},
     ]
 
 
@@ -199,8 +222,14 @@ async def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3, help="of each run (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the events (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
+    parser.add_argument(
+        "--other", type=Path, metavar="CHECKOUT", help="only compare this checkout with another one; nothing is saved"
+    )
     arguments = parser.parse_args()
     async with cluster() as kafka:
+        if arguments.other:
+            print(*table(await checkouts(kafka, arguments)), sep="\n")
+            return
         for name in arguments.only:
             console.print(f"stream: {name}")
             rows = await EXPERIMENTS[name](kafka, arguments)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +54,27 @@ class Subject:
 
 def _punchstream(topics: TopicSet, _workload: Workload) -> tuple[list[str | Path], dict[str, str]]:
     return [sys.executable, "-m", "punchstream", "stream"], topics.environment()
+
+
+def checkout(name: str, root: Path) -> Subject:
+    """The stream as it stands in a checkout, with what is installed here.
+
+    Args:
+        name: What the tables call it.
+        root: The checkout's folder.
+
+    Raises:
+        FileNotFoundError: There is no Punchstream in that folder.
+    """
+    if not (root / "punchstream" / "__main__.py").exists():
+        raise FileNotFoundError(f"{root} holds no checkout of Punchstream.")
+
+    def prepare(topics: TopicSet, _workload: Workload) -> tuple[list[str | Path], dict[str, str]]:
+        # -P, so that the folder in which the benchmark runs does not come before that of the checkout.
+        command: list[str | Path] = [sys.executable, "-P", "-m", "punchstream", "stream"]
+        return command, topics.environment() | {"PYTHONPATH": str(root.resolve())}
+
+    return replace(PUNCHSTREAM, name=name, prepare=prepare)
 
 
 def _peer(name: str, *arguments: str | Path) -> Callable[[TopicSet, Workload], tuple[list[str | Path], dict[str, str]]]:
