@@ -1,5 +1,6 @@
 """The registry file: the fleet, read by every stage that applies a device's own policy."""
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
@@ -111,6 +112,17 @@ class Registry:
     def shifts(self) -> Mapping[str, Sequence[Device]]:
         """The devices of each Shift Type that the file lists, at least one, without the disabled ones."""
         return self._shifts
+
+    async def refreshed(self) -> bool:
+        """Take up a changed file, in a thread: thousands of entries take seconds to read. True when the fleet changed.
+
+        Whatever goes wrong is logged and changes nothing.
+        """
+        try:
+            return await asyncio.to_thread(self.refresh)
+        except Exception:
+            log.exception("The registry file cannot be read; the last good fleet stays.")
+            return False
 
     def refresh(self) -> bool:
         """Take up a changed file. True when the fleet changed; a bad file is logged and changes nothing."""

@@ -118,6 +118,10 @@ class KafkaSettings(_Group):
         """The consumer group of a stage."""
         return f"{self.topic_prefix}.{stage}"
 
+    def client_id(self, client: str) -> str:
+        """How a client of a stage or a command is named in Kafka's logs and quotas."""
+        return f"{self.topic_prefix}-{client}"
+
 
 class CommonSettings(_Group):
     """What every stage reads beside Kafka."""

@@ -132,7 +132,7 @@ class Ledger:
         Raises:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
         """
-        topics, client = kafka.topics, f"{kafka.topic_prefix}-audit"
+        topics, client = kafka.topics, kafka.client_id("audit")
         async for batch in read(kafka, topics["raw"], client, since):
             self._raw(batch, device)
         async for batch in read(kafka, topics["dropped"], client, since):
@@ -289,12 +289,12 @@ class Ledger:
             query = "select 1 from lost_checkin where event_id = ?"
             return any(self._db.execute(query, (c.event_id,)).fetchone() for _, c in _checkins([record]))
 
-        producer = Producer(kafka, f"{kafka.topic_prefix}-audit")
+        producer = Producer(kafka, kafka.client_id("audit"))
         sent: dict[str, int] = {}
         try:
             for topic, is_lost in ((kafka.topics["raw"], lost_record), (kafka.topics["checkins"], lost_checkin)):
                 sent[topic] = 0
-                async for batch in read(kafka, topic, f"{kafka.topic_prefix}-audit", since):
+                async for batch in read(kafka, topic, kafka.client_id("audit"), since):
                     copies = [copy_of(record) for record in batch if is_lost(record)]
                     await producer.send(*copies)
                     sent[topic] += len(copies)

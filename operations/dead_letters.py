@@ -432,7 +432,7 @@ def _record(topics: Topics, action: Action) -> OutRecord:
 
 
 def _client(kafka: KafkaSettings) -> str:
-    return f"{kafka.topic_prefix}-dead-letters"
+    return kafka.client_id("dead-letters")
 
 
 def _user() -> str:

@@ -90,7 +90,7 @@ async def late_deliveries(
         KafkaUnavailable: Kafka does not answer, or the topic is missing.
     """
     found: dict[str, LateDelivery] = {}
-    async for batch in read(kafka, kafka.topics["deliveries"], f"{kafka.topic_prefix}-late", since):
+    async for batch in read(kafka, kafka.topics["deliveries"], kafka.client_id("late"), since):
         for delivery in (Delivery.decode(record.value) for record in batch):
             late = delivery.late
             if late is not None and device in (None, late.device_id):

@@ -363,7 +363,7 @@ async def _raw(kafka: KafkaSettings, since: datetime) -> AsyncGenerator[tuple[Re
 
 
 def _client(kafka: KafkaSettings) -> str:
-    return f"{kafka.topic_prefix}-replay"
+    return kafka.client_id("replay")
 
 
 # The command.

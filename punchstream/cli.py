@@ -3,12 +3,11 @@
 import asyncio
 import gc
 import logging
-import signal
 import sys
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 from rich.console import Console
@@ -17,6 +16,7 @@ from attendance import logs
 from attendance.errors import ConfigurationError, PunchstreamError
 from attendance.metrics import Metrics
 from attendance.registry import Registry
+from attendance.runtime import on_stop_signal, run_until_signalled
 from attendance.settings import GROUPS, CommonSettings, KafkaSettings
 from operations import dead_letters
 from punchstream.commands import devices, erpnext, users
@@ -66,24 +66,6 @@ def _stage(name: str) -> tuple[CommonSettings, Metrics]:
     metrics = Metrics()
     metrics.serve(common.metrics_host, common.metrics_port)
     return common, metrics
-
-
-def _until_signalled(stop: asyncio.Event) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-
-def _run_until_signalled(work: Coroutine[Any, Any, None]) -> None:
-    """Run until it ends or a signal stops it."""
-
-    async def until_stopped() -> None:
-        task = asyncio.ensure_future(work)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        with suppress(asyncio.CancelledError):
-            await task
-
-    asyncio.run(until_stopped())
 
 
 @contextmanager
@@ -234,7 +216,7 @@ def pull() -> None:
 
     async def until_stopped() -> None:
         stop = asyncio.Event()
-        _until_signalled(stop)
+        on_stop_signal(stop.set)
         payload_fields = PushSettings.load().payload_fields
         await run(KafkaSettings.load(), PullSettings.load(), registry, payload_fields, metrics, stop)
 
@@ -270,7 +252,7 @@ def import_files(
     if watch is not None:
         common, metrics = _stage("import")
         registry = Registry(common.punchstream_devices)
-        _run_until_signalled(imports.watch(watch, device, registry, profile, date_format, metrics))
+        run_until_signalled(imports.watch(watch, device, registry, profile, date_format, metrics))
         return
     fleet, fields = Registry(CommonSettings.load().punchstream_devices), PushSettings.load().payload_fields
     prepared = [prepare(file, device, fleet, fields, profile=profile, date_format=date_format) for file in files or ()]
@@ -290,7 +272,7 @@ def directory(
 
     async def until_stopped() -> None:
         stop = asyncio.Event()
-        _until_signalled(stop)
+        on_stop_signal(stop.set)
         await run(KafkaSettings.load(), ErpnextSettings.load(), DirectorySettings.load(), metrics, stop, force=force)
 
     asyncio.run(until_stopped())
@@ -319,7 +301,7 @@ def sink() -> None:
 
     async def until_stopped() -> None:
         stop = asyncio.Event()
-        _until_signalled(stop)
+        on_stop_signal(stop.set)
         await run(KafkaSettings.load(), settings, create_target(settings), metrics, stop)
 
     asyncio.run(until_stopped())
@@ -336,7 +318,7 @@ def completeness() -> None:
 
     async def until_stopped() -> None:
         stop = asyncio.Event()
-        _until_signalled(stop)
+        on_stop_signal(stop.set)
         await run(KafkaSettings.load(), ErpnextSettings.load(), CompletenessSettings.load(), registry, metrics, stop)
 
     asyncio.run(until_stopped())

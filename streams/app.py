@@ -69,7 +69,7 @@ def create_app(
     Raises:
         ConfigurationError: a setting is wrong or missing, or what it asks for is not installed.
     """
-    producer = Producer(kafka, f"{kafka.topic_prefix}-stream", batches=True)
+    producer = Producer(kafka, kafka.client_id("stream"), batches=True)
     app = faust.App(**faust_settings(kafka, stream))
     app.transport = Transport(app, on_fault)
     raw = app.topic(kafka.topics["raw"], **_BYTES)
@@ -83,7 +83,7 @@ def create_app(
     gathered = BatchBuffer(stream.stream_batch)
 
     async def refresh_registry() -> None:
-        await asyncio.to_thread(registry.refresh)
+        await registry.refreshed()
 
     async def disconnect(_app: faust.App, **_: Any) -> None:
         await producer.stop()
@@ -164,7 +164,7 @@ def follow_beside(
             kafka,
             kafka.topics["user_map"],
             release.learn,
-            client_id=f"{kafka.topic_prefix}-stream-users",
+            client_id=kafka.client_id("stream-users"),
             caught_up=users_known,
         )
 
@@ -175,7 +175,7 @@ def follow_beside(
             kafka.topics["unmapped"],
             kafka.group("waiting"),
             release,
-            client_id=f"{kafka.topic_prefix}-stream-waiting",
+            client_id=kafka.client_id("stream-waiting"),
         )
         await end_process_on_fault(share, on_fault)
 
@@ -256,7 +256,7 @@ def run(app: faust.App, kafka: KafkaSettings) -> NoReturn:
     """
     uvloop.install()
     # Faust ends where it does not find Kafka at the start.
-    asyncio.run(until_there(kafka, kafka.topics["raw"], f"{kafka.topic_prefix}-stream"))
+    asyncio.run(until_there(kafka, kafka.topics["raw"], kafka.client_id("stream")))
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False)
     worker.spinner = None  # it draws on standard output
     worker.execute_from_commandline()

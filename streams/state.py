@@ -19,9 +19,10 @@ from typing import Final
 import structlog
 
 from attendance.errors import ConfigurationError
-from attendance.kafka.producer import Producer, until_available
+from attendance.kafka.producer import Producer
 from attendance.kafka.readers import read
 from attendance.kafka.records import OutRecord, Record
+from attendance.runtime import until_available
 from attendance.settings import KafkaSettings
 from attendance.times import now
 from streams.dedup import PUNCH_BYTES, Kept, remember
@@ -97,7 +98,7 @@ class Memory:
         unproved = {number: store for number, store in stores.items() if store.position is not None}
         disproved: dict[int, Store] = {}
         since = now() - timedelta(seconds=self._horizon)
-        client = f"{self._kafka.topic_prefix}-stream-memory"
+        client = self._kafka.client_id("stream-memory")
         async with aclosing(read(self._kafka, self._topic, client, since, begin)) as batches:
             async for batch in batches:
                 partition = batch[0].partition

@@ -17,6 +17,7 @@ from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import connection_options, create_consumer, unavailable
 from attendance.kafka.producer import partition_of
 from attendance.kafka.readers import begin_reading
+from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -103,9 +104,8 @@ async def follow_share(
                 if not missing and not rebalance.is_new:
                     await share.caught_up()
         except (KafkaError, KafkaUnavailable) as error:
-            log.warning("Kafka is waited for.", topic=topic, error=str(error))
             share.lost()
-            await asyncio.sleep(1)
+            await wait_for_kafka(error, topic=topic)
         finally:
             await consumer.stop()
 

@@ -5,7 +5,7 @@ import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -20,6 +20,7 @@ from aiokafka.structs import RecordMetadata
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
 from attendance.kafka.clients import connection_options, create_producer, unavailable
 from attendance.kafka.records import MAX_RECORD_BYTES, RECORD_OVERHEAD, OutRecord
+from attendance.runtime import until_available
 from attendance.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -28,8 +29,6 @@ log = structlog.get_logger(__name__)
 
 # From so many records for one partition on, a batch of their own costs less than a future for each.
 BATCHED: Final = 16
-
-_T = TypeVar("_T")
 
 
 class Producer:
@@ -231,16 +230,6 @@ async def _stop_quietly(producer: AIOKafkaProducer) -> None:
         await asyncio.wait_for(producer.stop(), timeout=5)
     except (KafkaError, TimeoutError) as error:
         log.info("Kafka producer did not stop cleanly.", error=repr(error))
-
-
-async def until_available(work: Callable[[], Awaitable[_T]]) -> _T:
-    """Do what needs Kafka, as often as it takes until Kafka is there for all of it."""
-    while True:
-        try:
-            return await work()
-        except KafkaUnavailable as error:
-            log.warning("Kafka is waited for.", error=str(error))
-            await asyncio.sleep(1)
 
 
 async def send_until_acknowledged(producer: Producer, records: Sequence[OutRecord]) -> None:

@@ -12,6 +12,7 @@ from aiokafka.errors import (
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_consumer, unavailable
+from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -41,8 +42,7 @@ async def until_there(settings: KafkaSettings, topic: str, client_id: str) -> No
             await begin_reading(consumer, topic)
             return
         except (KafkaError, KafkaUnavailable) as error:
-            log.warning("Kafka is waited for.", topic=topic, error=str(error))
-            await asyncio.sleep(1)
+            await wait_for_kafka(error, topic=topic)
         finally:
             await consumer.stop()
 
@@ -73,8 +73,7 @@ async def follow(
                     for record in records:
                         apply(record)
         except (KafkaError, KafkaUnavailable) as error:
-            log.warning("Kafka is waited for.", topic=topic, error=str(error))
-            await asyncio.sleep(1)
+            await wait_for_kafka(error, topic=topic)
         finally:
             await consumer.stop()
 

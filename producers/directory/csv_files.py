@@ -125,7 +125,7 @@ async def import_csv(kafka: KafkaSettings, path: Path, *, replace: bool = False)
     written = [OutRecord(topic, key, mapping.encode()) for key, mapping in target.items() if known.get(key) != mapping]
     removed = [OutRecord(topic, key, None) for key in known if replace and key not in target]
     records = [*written, *removed]
-    producer = Producer(kafka, f"{kafka.topic_prefix}-users-import")
+    producer = Producer(kafka, kafka.client_id("users-import"))
     try:
         await send_records(producer.send, records)
     finally:

@@ -4,7 +4,6 @@ Only differences are written, so an update that finds nothing new leaves the top
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -17,6 +16,7 @@ from attendance.errors import AccessDenied, DocumentRejected, PunchstreamError, 
 from attendance.kafka.producer import Producer
 from attendance.metrics import Metrics
 from attendance.records.user_map import UserMap
+from attendance.runtime import full_jitter, run_until_stopped
 from attendance.settings import DirectorySettings, ErpnextSettings, KafkaSettings
 from producers.directory.employees import EmployeeReader, People, shared_ids
 from producers.directory.user_map import differences, part_removed, read_user_map, send_records, wanted
@@ -105,7 +105,8 @@ class Directory:
                 await self.catch_up()
         except RetriableError as error:
             self._failures += 1
-            pause = max(self._backoff(), error.retry_after or 0)
+            backoff = full_jitter(self._failures, self._settings.interval, first=1.0)
+            pause = max(backoff, error.retry_after or 0)
             log.warning("Could not update the user map; trying again.", error=str(error), seconds=round(pause, 1))
             return self._looked("unavailable", pause)
         except (AccessDenied, DocumentRejected) as error:
@@ -183,11 +184,6 @@ class Directory:
                 )
         self._shared = shared
 
-    def _backoff(self) -> float:
-        """Seconds, with full jitter, so that processes that failed together do not return together."""
-        longest = min(self._settings.interval, 2.0 ** min(self._failures, 10))
-        return random.uniform(0, longest)  # noqa: S311 - not for secrets
-
     def _looked(self, result: str, pause: float) -> float:
         self._metrics.count("punchstream_directory_syncs_total", result=result)
         return pause
@@ -215,7 +211,7 @@ async def run(
         force: Whether the first full comparison may remove any number of entries.
     """
     client = ErpnextClient(erpnext)
-    producer = Producer(kafka, f"{kafka.topic_prefix}-directory")
+    producer = Producer(kafka, kafka.client_id("directory"))
     keeper = Directory(
         EmployeeReader(client),
         lambda: read_user_map(kafka),
@@ -225,15 +221,8 @@ async def run(
         metrics,
         force=force,
     )
-    keeping = asyncio.create_task(keeper.keep())
-    stopping = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({keeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if keeping.done():
-            keeping.result()
+        await run_until_stopped(stop, keeper.keep())
     finally:
-        keeping.cancel()
-        stopping.cancel()
-        await asyncio.gather(keeping, stopping, return_exceptions=True)
         await producer.stop()
         client.close()

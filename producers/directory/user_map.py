@@ -23,7 +23,7 @@ async def read_user_map(kafka: KafkaSettings) -> UserMap:
         KafkaUnavailable: Kafka does not answer, or there is no such topic.
     """
     users = UserMap()
-    async with aclosing(read(kafka, kafka.topics["user_map"], f"{kafka.topic_prefix}-users")) as batches:
+    async with aclosing(read(kafka, kafka.topics["user_map"], kafka.client_id("users"))) as batches:
         async for batch in batches:
             for record in batch:
                 users.learn(record)

@@ -218,7 +218,7 @@ async def _publish(publisher: Publisher, events: Sequence[RawEvent], letters: Se
         except RetriableError as error:
             if not tries_left:
                 raise
-            log.debug("Kafka is waited for.", error=str(error))
+            log.debug("Waiting for Kafka.", error=str(error))
             await asyncio.sleep(PAUSE)
         else:
             return

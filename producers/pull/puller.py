@@ -25,6 +25,7 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
 from attendance.registry import Device
+from attendance.runtime import full_jitter
 from attendance.settings import PullSettings
 from attendance.times import from_wall_clock, to_wall_clock
 from producers.clocks import Clocks
@@ -151,8 +152,7 @@ class Puller:
             if state == "refused":
                 self._conclude(state, error)
             self._sweep_failures = 0 if state == "ok" else self._sweep_failures + 1
-            longest = min(LONGEST_SWEEP_RETRY, self.interval * 2.0 ** min(self._sweep_failures, 16))
-            self._sweep_after = _time() + random.uniform(0, longest)  # noqa: S311 - jitter
+            self._sweep_after = _time() + full_jitter(self._sweep_failures, LONGEST_SWEEP_RETRY, first=self.interval)
 
     def _conclude(self, state: State, error: Exception | None) -> None:
         """Decide when the device is due again."""
@@ -168,9 +168,8 @@ class Puller:
         self._failures += 1
         pause = settings.refused_pause
         if state != "refused":
-            longest = min(settings.retry_max, self.interval * 2.0 ** min(self._failures, 16))
             asked_for = error.retry_after or 0.0 if isinstance(error, RetriableError) else 0.0
-            pause = max(random.uniform(0, longest), asked_for)  # noqa: S311 - jitter
+            pause = max(full_jitter(self._failures, settings.retry_max, first=self.interval), asked_for)
         self._due = _time() + pause
 
     def _log(self, state: State, error: Exception | None) -> None:

@@ -19,6 +19,7 @@ from attendance.kafka.producer import Producer
 from attendance.kafka.records import Record
 from attendance.metrics import Metrics
 from attendance.registry import Device, Registry
+from attendance.runtime import run_until_stopped
 from attendance.settings import KafkaSettings, PullSettings
 from attendance.times import now
 from producers.clocks import Clocks
@@ -149,12 +150,8 @@ class Pull:
     async def watch(self) -> NoReturn:
         """Take up changes of the registry file, and show how the devices are, for ever."""
         while True:
-            try:
-                # In a thread: thousands of entries take seconds to read.
-                if await asyncio.to_thread(self._registry.refresh) and self._asking:
-                    self._reconcile()
-            except Exception:
-                log.exception("The registry file cannot be read; the last good fleet stays.")
+            if await self._registry.refreshed() and self._asking:
+                self._reconcile()
             self.show()
             await asyncio.sleep(REFRESH_SECONDS)
 
@@ -241,7 +238,7 @@ async def run(
     Raises:
         ConfigurationError: a setting or an entry of the registry is wrong.
     """
-    client_id = f"{kafka.topic_prefix}-{STAGE}"
+    client_id = kafka.client_id(STAGE)
     producer = Producer(kafka, client_id)
     cursors_topic = kafka.topics["cursors"]
     async with create_client(
@@ -260,15 +257,8 @@ async def run(
         share = follow_share(
             kafka, cursors_topic, kafka.group(STAGE), pull, client_id=client_id, assigned=pull.assigned
         )
-        working = (asyncio.create_task(share), asyncio.create_task(pull.watch()))
-        stopping = asyncio.create_task(stop.wait())
         try:
-            done, _ = await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await run_until_stopped(stop, share, pull.watch())
         finally:
-            for task in (*working, stopping):
-                task.cancel()
-            await asyncio.gather(*working, stopping, return_exceptions=True)
             await pull.stop()
             await house.publisher.stop()

@@ -37,6 +37,7 @@ from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.other_event import OtherEvent
 from attendance.registry import Device, Registry, hash_token
+from attendance.runtime import STOP_SIGNALS
 from attendance.settings import KafkaSettings, PushSettings
 from attendance.times import now
 from producers.clocks import Clocks
@@ -70,18 +71,14 @@ class Fleet:
 
     async def refresh(self) -> None:
         """Take up a changed registry file."""
-        # In a thread: thousands of entries take seconds to read.
-        if await asyncio.to_thread(self._registry.refresh):
+        if await self._registry.refreshed():
             self._index()
 
     async def follow(self) -> NoReturn:
         """Take up changes of the registry file for ever."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
-            try:
-                await self.refresh()
-            except Exception:
-                log.exception("The registry file cannot be read; the last good fleet stays.")
+            await self.refresh()
 
     def _index(self) -> None:
         by_token: dict[tuple[str, str], dict[str, Device]] = defaultdict(dict)
@@ -425,12 +422,12 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
-    producer = Producer(kafka, f"{kafka.topic_prefix}-push")
+    producer = Producer(kafka, kafka.client_id("push"))
     publisher = Publisher(producer, kafka.topics, metrics, push.max_in_flight)
     terminals = Terminals(kafka.topics["terminals"], producer.send)
     statuses = Statuses(publisher)
     following = [
-        partial(follow, kafka, topic, apply, client_id=f"{kafka.topic_prefix}-push-follower")
+        partial(follow, kafka, topic, apply, client_id=kafka.client_id("push-follower"))
         for topic, apply in (
             (kafka.topics["terminals"], terminals.apply),
             (kafka.topics["device_status"], statuses.apply),
@@ -451,7 +448,7 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
     )
     server = uvicorn.Server(config)
     # At its end the server raises each signal again, for whoever handled it before: that must not kill the process.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, server.handle_exit)
     with listen(push.host, push.port) as listener:
         host, port = listener.getsockname()[:2]

@@ -51,7 +51,7 @@ async def statuses(kafka: KafkaSettings, fleet: Iterable[Device]) -> list[dict[s
     Raises:
         KafkaUnavailable: Kafka does not answer, or the topic is missing.
     """
-    records = await snapshot(kafka, kafka.topics["device_status"], f"{kafka.topic_prefix}-devices")
+    records = await snapshot(kafka, kafka.topics["device_status"], kafka.client_id("devices"))
     newest = {status.device_id: status for record in records if (status := told(record))}
     return [_row(device, newest.get(device.device_id)) for device in fleet]
 
@@ -264,13 +264,13 @@ async def _terminals(kafka: KafkaSettings) -> "Terminals":
         raise AssertionError("a view that only reads")
 
     terminals = Terminals(kafka.topics["terminals"], refuse)
-    for record in await snapshot(kafka, kafka.topics["terminals"], f"{kafka.topic_prefix}-devices"):
+    for record in await snapshot(kafka, kafka.topics["terminals"], kafka.client_id("devices")):
         terminals.apply(record)
     return terminals
 
 
 async def _send(kafka: KafkaSettings, record: OutRecord) -> None:
-    producer = Producer(kafka, f"{kafka.topic_prefix}-devices")
+    producer = Producer(kafka, kafka.client_id("devices"))
     try:
         await producer.send(record)
     finally:

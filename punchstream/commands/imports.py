@@ -114,7 +114,7 @@ async def watch(
 
 def _publisher(metrics: Metrics) -> Publisher:
     kafka = KafkaSettings.load()
-    producer = Producer(kafka, f"{kafka.topic_prefix}-import", batches=True)
+    producer = Producer(kafka, kafka.client_id("import"), batches=True)
     return Publisher(producer, kafka.topics, metrics, PushSettings.load().max_in_flight)
 
 

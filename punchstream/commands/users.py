@@ -154,7 +154,7 @@ def import_users(
 def unmapped(*, as_json: AsJson = False) -> None:
     """Whose punches wait for a mapping, or for an employee to become active."""
     kafka = KafkaSettings.load()
-    records = asyncio.run(snapshot(kafka, kafka.topics["unmapped"], f"{kafka.topic_prefix}-users"))
+    records = asyncio.run(snapshot(kafka, kafka.topics["unmapped"], kafka.client_id("users")))
     rows = by_user(waiting_now(records))
     if as_json:
         print_json([asdict(row) | {"since": format_seconds(row.since)} for row in rows])

@@ -30,6 +30,7 @@ from attendance.metrics import Metrics
 from attendance.records.device_status import told
 from attendance.records.raw_event import RawEvent, is_replay
 from attendance.registry import Registry
+from attendance.runtime import run_until_stopped
 from attendance.settings import CompletenessSettings, ErpnextSettings, KafkaSettings
 from attendance.times import now, zone
 from attendance.wire import encode_json
@@ -59,18 +60,11 @@ async def run(
         ConfigurationError: a setting of Kafka or ERPNext's time zone is wrong.
     """
     client = ErpnextClient(erpnext)
-    producer = Producer(kafka, f"{kafka.topic_prefix}-{STAGE}")
+    producer = Producer(kafka, kafka.client_id(STAGE))
     completeness = Completeness(kafka, settings, registry, client, producer, metrics)
-    working = (asyncio.create_task(completeness.hear()), asyncio.create_task(completeness.keep()))
-    stopping = asyncio.create_task(stop.wait())
     try:
-        done, _ = await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await run_until_stopped(stop, completeness.hear(), completeness.keep())
     finally:
-        for task in (*working, stopping):
-            task.cancel()
-        await asyncio.gather(*working, stopping, return_exceptions=True)
         await producer.stop()
         client.close()
 
@@ -112,9 +106,9 @@ class Completeness:
             try:
                 await self.look()
             except KafkaUnavailable as error:
-                log.warning("Kafka is waited for.", error=str(error))
+                log.warning("Waiting for Kafka.", error=str(error))
             except TargetUnavailable as error:
-                log.warning("ERPNext is waited for.", error=str(error))
+                log.warning("Waiting for ERPNext.", error=str(error))
             except (AccessDenied, DocumentRejected) as error:
                 log.error("ERPNext refuses; no shift moves on until this is repaired.", error=str(error))
             await asyncio.sleep(self._settings.interval)
@@ -126,7 +120,7 @@ class Completeness:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
             TargetUnavailable, AccessDenied, DocumentRejected: ERPNext does not tell its time zone.
         """
-        await asyncio.to_thread(self._registry.refresh)
+        await self._registry.refreshed()
         shifts = self._registry.shifts
         for removed in self._holding.keys() - shifts.keys():
             self._forget(removed)
@@ -271,7 +265,7 @@ class Completeness:
             moved = {"last_sync_of_checkin": str(sync), "modified": document.get("modified")}
             self._client.update(SHIFT_TYPE, shift_type, moved)
         except TargetUnavailable as error:
-            log.warning("ERPNext is waited for.", shift_type=shift_type, error=str(error))
+            log.warning("Waiting for ERPNext.", shift_type=shift_type, error=str(error))
         except (AccessDenied, DocumentRejected) as error:
             log.error("ERPNext does not let this shift move on.", shift_type=shift_type, error=str(error))
         else:
@@ -279,7 +273,7 @@ class Completeness:
 
     @property
     def _client_id(self) -> str:
-        return f"{self._kafka.topic_prefix}-{STAGE}"
+        return self._kafka.client_id(STAGE)
 
 
 def _first(holding: Sequence[str]) -> str:

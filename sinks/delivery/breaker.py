@@ -4,14 +4,8 @@ import random
 import time
 from collections.abc import Callable
 from math import inf
-from typing import Final
 
-FIRST_PAUSE: Final = 0.5  # seconds; doubled with each failure
-
-
-def full_jitter(failures: int, longest: float, uniform: Callable[[float, float], float] = random.uniform) -> float:
-    """Seconds to wait after so many failures in a row: anything up to a bound that doubles until it is `longest`."""
-    return uniform(0, min(longest, FIRST_PAUSE * 2 ** min(failures, 32)))
+from attendance.runtime import full_jitter
 
 
 class Gate:
@@ -66,7 +60,7 @@ class Gate:
         self._failures += 1
         self._ticket += 1
         self.is_open, self._probing = False, False
-        self._until = now + max(pause, full_jitter(self._failures, self._longest, self._uniform))
+        self._until = now + max(pause, full_jitter(self._failures, self._longest, uniform=self._uniform))
 
     def left(self, ticket: int) -> None:
         """The request said nothing about the target; where it was the one alone, another may go."""

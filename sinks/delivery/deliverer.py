@@ -15,10 +15,11 @@ from attendance.kafka.records import OutRecord, Record
 from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import Delivery
+from attendance.runtime import full_jitter
 from attendance.settings import SinkSettings
 from attendance.times import now
 from attendance.topics import Topics
-from sinks.delivery.breaker import Gate, full_jitter
+from sinks.delivery.breaker import Gate
 from sinks.delivery.concurrency import Concurrency
 from sinks.delivery.limit import DeadLetterLimit
 from sinks.delivery.poison import PoisonDetector

@@ -16,6 +16,7 @@ from attendance.kafka.records import OutRecord, Record
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.records.user_map import UserMap
+from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings, SinkSettings
 from sinks.delivery.deliverer import STAGE, Deliverer, SinkTimings
 from sinks.delivery.offsets import OffsetTracker
@@ -49,7 +50,7 @@ async def run(
         ConfigurationError: a setting of the target or of Kafka is wrong.
         KafkaUnavailable: the consumer failed in a way that only a new one survives.
     """
-    producer = Producer(kafka, f"{kafka.topic_prefix}-{STAGE}")
+    producer = Producer(kafka, kafka.client_id(STAGE))
     try:
         await _Runner(kafka, sink, target, producer, metrics, patience or SinkTimings()).run(stop)
     finally:
@@ -117,7 +118,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             self._kafka,
             self._kafka.topics["user_map"],
             self._users.learn,
-            client_id=f"{self._kafka.topic_prefix}-{STAGE}-users",
+            client_id=self._kafka.client_id(f"{STAGE}-users"),
             caught_up=self._users_caught_up,
         )
 
@@ -140,7 +141,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
     async def _join(self) -> AIOKafkaConsumer:
         while True:
             consumer = create_consumer(
-                self._kafka, client_id=f"{self._kafka.topic_prefix}-{STAGE}", group=self._kafka.group(STAGE)
+                self._kafka, client_id=self._kafka.client_id(STAGE), group=self._kafka.group(STAGE)
             )
             consumer.subscribe([self._topic], listener=self)
             self._consumer = consumer
@@ -149,8 +150,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             except KafkaError as error:
                 await consumer.stop()
                 self._consumer = None
-                log.warning("Kafka is waited for.", topic=self._topic, error=str(error))
-                await asyncio.sleep(1)
+                await wait_for_kafka(error, topic=self._topic)
                 continue
             log.info("Sink consumes.", topic=self._topic, group=self._kafka.group(STAGE))
             return consumer

@@ -32,7 +32,7 @@ from streams.state import decode
 
 pytestmark = pytest.mark.broker
 
-UNACKNOWLEDGED = "Kafka is waited for."  # logged each time that a send is given up
+UNACKNOWLEDGED = "Waiting for Kafka."  # logged each time that a send is given up
 SOON = "1s"  # given up after so long, and tried again a second later
 
 

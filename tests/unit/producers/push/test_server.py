@@ -153,8 +153,8 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, Any]]:
     entries: list[Mapping[str, Any]] = []
     capture = structlog.testing.LogCapture()
     capture.entries = entries  # type: ignore[assignment]
-    for module in ("push.server", "publisher"):
-        monkeypatch.setattr(f"producers.{module}.log", structlog.wrap_logger(None, [capture]))
+    for module in ("producers.push.server", "producers.publisher", "attendance.registry"):
+        monkeypatch.setattr(f"{module}.log", structlog.wrap_logger(None, [capture]))
     return entries
 
 

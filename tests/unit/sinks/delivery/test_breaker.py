@@ -1,9 +1,7 @@
 from math import inf
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from sinks.delivery.breaker import FIRST_PAUSE, Gate, full_jitter
+from attendance.runtime import FIRST_BACKOFF_SECONDS
+from sinks.delivery.breaker import Gate
 
 
 class Clock:
@@ -39,8 +37,8 @@ def test_after_a_failure_nobody_asks_until_the_pause_is_over_and_then_one_alone(
     clock = Clock()
     gate = open_gate(clock)
     gate.failed(gate.enter())
-    assert gate.delay() == 2 * FIRST_PAUSE
-    clock.now += 2 * FIRST_PAUSE
+    assert gate.delay() == 2 * FIRST_BACKOFF_SECONDS
+    clock.now += 2 * FIRST_BACKOFF_SECONDS
     assert gate.delay() == 0
     gate.enter()
     assert gate.delay() == inf
@@ -94,8 +92,3 @@ def test_a_request_that_says_nothing_of_the_target_lets_another_one_go() -> None
     gate.left(gate.enter())
     assert gate.delay() == 0
     assert not gate.is_open
-
-
-@given(st.integers(0, 10_000))
-def test_a_pause_is_never_longer_than_the_longest(failures: int) -> None:
-    assert 0 <= full_jitter(failures, 60) <= 60

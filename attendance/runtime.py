@@ -1,0 +1,101 @@
+"""What every process does alike: run until stopped, wait for Kafka, back off. Loads no Kafka library."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from attendance.errors import KafkaUnavailable
+
+log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+KAFKA_RETRY_SECONDS: Final = 1.0
+FIRST_BACKOFF_SECONDS: Final = 0.5
+
+
+def on_stop_signal(act: Callable[[], object]) -> None:
+    """Have SIGTERM and SIGINT call `act` in the running event loop, and do nothing else."""
+    for number in STOP_SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, act)
+
+
+def run_until_signalled(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in an event loop of its own until it ends, or is cancelled by SIGTERM or SIGINT."""
+
+    async def until_stopped() -> None:
+        task = asyncio.ensure_future(work)
+        on_stop_signal(task.cancel)
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(until_stopped())
+
+
+async def run_until_stopped(stop: asyncio.Event, *work: Coroutine[Any, Any, object]) -> None:
+    """Run coroutines side by side until `stop` is set or one of them ends; then cancel the others and await them.
+
+    Args:
+        stop: Set by whoever wants them to end.
+        work: Coroutines that run for ever. One that ends, ends all.
+
+    Raises:
+        Exception: what one of them raised.
+    """
+    working = [asyncio.create_task(each) for each in work]
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        done, _ = await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (*working, stopping):
+            task.cancel()
+        await asyncio.gather(*working, stopping, return_exceptions=True)
+
+
+def full_jitter(
+    failures: int,
+    longest: float,
+    first: float = FIRST_BACKOFF_SECONDS,
+    uniform: Callable[[float, float], float] = random.uniform,
+) -> float:
+    """How long to wait after failures in a row, so that processes that failed together do not return together.
+
+    Args:
+        failures: How many there were.
+        longest: The bound of the pause, in seconds.
+        first: The bound after no failure, in seconds; each failure doubles it.
+        uniform: Draws from between two numbers.
+
+    Returns:
+        Seconds, anywhere between 0 and the bound.
+    """
+    # Beyond 32 doublings any bound is reached, and a float would overflow later.
+    return uniform(0, min(longest, first * 2 ** min(failures, 32)))
+
+
+async def wait_for_kafka(error: Exception, **about: object) -> None:
+    """Log that Kafka does not answer, and pause before the next try.
+
+    Args:
+        error: What Kafka's client said.
+        about: What the log line names beside it, such as `topic`.
+    """
+    log.warning("Waiting for Kafka.", error=str(error), **about)
+    await asyncio.sleep(KAFKA_RETRY_SECONDS)
+
+
+async def until_available(work: Callable[[], Awaitable[_T]]) -> _T:
+    """Do what needs Kafka, as often as it takes until Kafka is there for all of it, and return what that gave."""
+    while True:
+        try:
+            return await work()
+        except KafkaUnavailable as error:
+            await wait_for_kafka(error)

@@ -1,0 +1,136 @@
+"""What every process does alike: it ends when it is told to, waits for Kafka, and backs off."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attendance import runtime
+from attendance.errors import KafkaUnavailable
+from attendance.runtime import full_jitter, run_until_signalled, run_until_stopped, until_available
+
+
+def longest_of(_low: float, high: float) -> float:
+    return high
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that were taken, none of which lasts."""
+    taken: list[float] = []
+    sleep = asyncio.sleep
+
+    async def at_once(seconds: float) -> None:
+        taken.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(runtime.asyncio, "sleep", at_once)
+    return taken
+
+
+class Worker:
+    """Works until it is cancelled, and notes that it was."""
+
+    def __init__(self) -> None:
+        self.ended = False
+
+    async def work(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            self.ended = True
+
+
+async def fail() -> None:
+    raise KafkaUnavailable("gone")
+
+
+async def end() -> None:
+    return
+
+
+def test_work_goes_on_until_the_stop_and_has_ended_when_the_call_returns() -> None:
+    workers = [Worker(), Worker()]
+
+    async def scene() -> None:
+        stop = asyncio.Event()
+        running = asyncio.create_task(run_until_stopped(stop, *(worker.work() for worker in workers)))
+        await asyncio.sleep(0)
+        assert not running.done()
+        stop.set()
+        await running
+
+    asyncio.run(scene())
+    assert all(worker.ended for worker in workers)
+
+
+@pytest.mark.parametrize("work", [fail, end])
+def test_what_fails_or_ends_ends_the_others_first(work: Callable[[], object]) -> None:
+    worker = Worker()
+
+    async def scene() -> None:
+        await run_until_stopped(asyncio.Event(), worker.work(), work())  # type: ignore[arg-type]
+
+    if work is fail:
+        with pytest.raises(KafkaUnavailable, match="gone"):
+            asyncio.run(scene())
+    else:
+        asyncio.run(scene())
+    assert worker.ended
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_work_and_not_the_process(number: signal.Signals) -> None:
+    worker = Worker()
+
+    async def signalled() -> None:
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+        await worker.work()
+
+    run_until_signalled(signalled())
+    assert worker.ended
+
+
+def test_work_that_needs_kafka_is_tried_until_it_succeeds_and_each_wait_is_logged(pauses: list[float]) -> None:
+    answers: list[Exception | int] = [KafkaUnavailable("no broker"), KafkaUnavailable("no leader"), 7]
+
+    async def work() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with structlog.testing.capture_logs() as logged:
+        assert asyncio.run(until_available(work)) == 7
+    assert [(entry["event"], entry["error"]) for entry in logged] == [
+        ("Waiting for Kafka.", "no broker"),
+        ("Waiting for Kafka.", "no leader"),
+    ]
+    assert pauses == [runtime.KAFKA_RETRY_SECONDS] * 2
+
+
+def test_an_error_that_waiting_does_not_mend_is_raised(pauses: list[float]) -> None:
+    async def work() -> None:
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        asyncio.run(until_available(work))
+    assert not pauses
+
+
+def test_the_bound_of_the_pause_doubles_with_each_failure_up_to_the_longest() -> None:
+    bounds = [full_jitter(failures, 6, first=1, uniform=longest_of) for failures in range(5)]
+    assert bounds == [1, 2, 4, 6, 6]
+
+
+@given(st.integers(0, 10**6), st.floats(0, 3600), st.floats(0.01, 600))
+def test_a_pause_is_never_longer_than_the_longest_however_often_it_failed(
+    failures: int, longest: float, first: float
+) -> None:
+    assert 0 <= full_jitter(failures, longest, first) <= longest
