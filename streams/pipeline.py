@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import MAX_VALUE_BYTES, Record
+from attendance.plausibility import find_time_fault
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter, is_sent_again
 from attendance.records.outcomes import Dropped, Waiting
 from attendance.records.raw_event import RawEvent, event_id, is_replay
 from attendance.records.user_map import UserMap
 from attendance.registry import Device
-from attendance.times import format_seconds, to_wall_clock, zone
+from attendance.times import format_seconds
 from attendance.wire import encode_json
 from streams import dedup, mapping
 from streams.dedup import Kept, Punch, Verdict
@@ -24,11 +25,6 @@ from streams.store import Lists, StoreFailed
 log = structlog.get_logger(__name__)
 
 STAGE: Final = "stream"
-
-# Clocks that lost their battery come back in 1970, 2000, 2010 or 2015. This is the floor for a device without
-# `installed_on`.
-EARLIEST: Final = date(2016, 1, 1)
-_DAY: Final = timedelta(days=1)
 
 Outcome = Checkin | Dropped | Waiting | DeadLetter
 
@@ -89,7 +85,12 @@ class Pipeline:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"larger than {MAX_VALUE_BYTES} bytes")
         event = RawEvent.decode(record.value)
         device = self.device(event.device_id)
-        event_time = self._plausible_time(event, device)
+        implausible = find_time_fault(event, device, self.rules.future_tolerance)
+        if implausible is not None:
+            # Reported, never rewritten.
+            raise InvalidRecord(implausible.reason, implausible.message)
+        event_time = event.event_time
+        assert event_time is not None
         self._check_clock(event, record)
         key = user_key(event)
         known = decisions.lists.get(key) or memory.get(key, b"")
@@ -124,29 +125,6 @@ class Pipeline:
             return
         if not is_sent_again(record.headers):
             raise InvalidRecord(Reason.CLOCK_SKEW, f"the device's clock was {timedelta(seconds=skew)} ahead")
-
-    def _plausible_time(self, event: RawEvent, device: Device | None) -> datetime:
-        """The event time, if it can be true. Implausible times are reported, never rewritten."""
-        event_time = event.event_time
-        if event_time is None:
-            raise InvalidRecord(Reason.UNREADABLE_TIME, f"device time {event.device_time!r} is not a time")
-        ahead = event_time - event.received_at
-        if ahead.total_seconds() > self.rules.future_tolerance:
-            raise InvalidRecord(
-                Reason.IMPLAUSIBLE_TIME, f"{format_seconds(event_time)} is {ahead} ahead of its arrival"
-            )
-        zone(event.device_timezone)  # to read the time by; one that is not known here is no zone
-        installed = device.installed_on if device and device.installed_on else EARLIEST
-        # No zone is a day from UTC, so only about the day itself the wall clock has to be asked. Long before, there may
-        # be none: the year 1 in a zone west of Greenwich.
-        day = event_time.date()
-        if day <= installed + _DAY and (
-            day < installed - _DAY or to_wall_clock(event_time, event.device_timezone).date() < installed
-        ):
-            raise InvalidRecord(
-                Reason.IMPLAUSIBLE_TIME, f"{format_seconds(event_time)} is before the device was installed"
-            )
-        return event_time
 
 
 def user_key(event: RawEvent) -> bytes:

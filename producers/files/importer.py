@@ -5,6 +5,7 @@ A file that is imported again is harmless, whole or in part: an event's id follo
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,10 +16,11 @@ from typing import Final
 import structlog
 
 from attendance.errors import ConfigurationError, RetriableError, UnreadableFile
+from attendance.plausibility import TimeFault, find_time_fault
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent
 from attendance.registry import Device, Registry
-from attendance.times import now, to_wall_clock
+from attendance.times import now
 from producers.devices import FILE_ADAPTERS, create_file_adapter
 from producers.devices.common.tables.table import PROFILES
 from producers.devices.contract import FileAdapter, Rejected, Row
@@ -53,25 +55,33 @@ class Import:
         """Its rows. See `FileAdapter.rows`."""
         return self.adapter.rows(self.path, self.device, self.terminals)
 
+    def devices(self) -> Mapping[str, Device]:
+        """The entries that its events may name, by id."""
+        return {each.device_id: each for each in (*self.terminals.values(), self.device)}
+
 
 @dataclass(slots=True)
 class Tally:
-    """What a file's rows came to. Of the events, some have a time that cannot be right.
+    """What a file's rows came to. Of the events, the stream will dead-letter those whose time cannot be true.
 
-    `users` are site, device and device user of each who punched.
+    `future_tolerance` is the stream's, in seconds. `users` are site, device and device user of each who punched.
     """
 
+    future_tolerance: float
     rows: int = 0
     events: int = 0
     rejected: int = 0
-    unreadable_times: int = 0
-    before_installed: int = 0
-    future: int = 0
+    implausible: Counter[TimeFault] = field(default_factory=Counter)
     first: list[Row] = field(default_factory=list)
     users: set[tuple[str, str, str]] = field(default_factory=set)
 
-    def add(self, row: Row, device: Device, at: datetime) -> None:
-        """Count a row; `at` is the server's clock."""
+    def add(self, row: Row, devices: Mapping[str, Device]) -> None:
+        """Count a row.
+
+        Args:
+            row: The row.
+            devices: The entries that its event may name, by id.
+        """
         self.rows += 1
         if len(self.first) < PREVIEW:
             self.first.append(row)
@@ -80,13 +90,8 @@ class Tally:
             return
         self.events += 1
         self.users.add((row.outcome.site, row.outcome.device_id, row.outcome.device_user_id))
-        time = row.outcome.event_time
-        if time is None:
-            self.unreadable_times += 1
-        elif time > at:
-            self.future += 1
-        elif device.installed_on is not None and to_wall_clock(time, device.timezone).date() < device.installed_on:
-            self.before_installed += 1
+        if implausible := find_time_fault(row.outcome, devices.get(row.outcome.device_id), self.future_tolerance):
+            self.implausible[implausible.fault] += 1
 
 
 def prepare(
@@ -157,9 +162,10 @@ async def read(wanted: Import, tally: Tally) -> None:
     Raises:
         UnreadableFile: see `FileAdapter.rows`.
     """
+    devices = wanted.devices()
     async for batch in _batches(wanted):
         for row in batch:
-            tally.add(row, wanted.device, now())
+            tally.add(row, devices)
 
 
 def _ignore(*, rows: int) -> None:
@@ -175,6 +181,7 @@ async def store(wanted: Import, publisher: Publisher, tally: Tally, progress: Ca
         UnreadableFile: see `FileAdapter.rows`. What stood before has been stored.
         KafkaUnavailable: several tries in a row were not acknowledged.
     """
+    devices = wanted.devices()
     async for batch in _batches(wanted):
         at = now()
         events = [row.outcome for row in batch if isinstance(row.outcome, RawEvent)]
@@ -183,7 +190,7 @@ async def store(wanted: Import, publisher: Publisher, tally: Tally, progress: Ca
         ]
         await _publish(publisher, events, letters)
         for row in batch:
-            tally.add(row, wanted.device, at)
+            tally.add(row, devices)
         progress(rows=tally.rows)
 
 

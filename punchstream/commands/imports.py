@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -18,9 +18,10 @@ from rich.table import Table
 from attendance.errors import PunchstreamError, UnreadableFile
 from attendance.kafka.producer import Producer
 from attendance.metrics import Metrics
+from attendance.plausibility import TimeFault
 from attendance.records.raw_event import RawEvent
 from attendance.registry import Registry
-from attendance.settings import KafkaSettings, PushSettings
+from attendance.settings import KafkaSettings, PushSettings, StreamSettings
 from attendance.times import format_seconds
 from producers.devices.contract import Row
 from producers.directory.user_map import read_user_map
@@ -44,7 +45,7 @@ class Imported:
     """
 
     file: Import
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally
     error: str | None = None
     unknown_users: Sequence[str] | None = None
 
@@ -58,9 +59,9 @@ class Imported:
             "rows": tally.rows,
             "events": tally.events,
             "rejected": tally.rejected,
-            "unreadable_times": tally.unreadable_times,
-            "before_installed_on": tally.before_installed,
-            "future": tally.future,
+            "unreadable_times": tally.implausible[TimeFault.UNREADABLE],
+            "before_installed_on": tally.implausible[TimeFault.BEFORE_INSTALLED],
+            "future": tally.implausible[TimeFault.AHEAD],
             "unknown_users": self.unknown_users,
             "error": self.error,
         }
@@ -102,7 +103,7 @@ async def watch(
     async def take_in(path: Path) -> None:
         registry.refresh()
         file = prepare(path, device_id, registry, fields, profile=profile, date_format=date_format)
-        tally = Tally()
+        tally = _new_tally()
         await store(file, publisher, tally)
         log.info("A file was imported.", file=path.name, rows=tally.rows, events=tally.events, rejected=tally.rejected)
 
@@ -118,8 +119,12 @@ def _publisher(metrics: Metrics) -> Publisher:
     return Publisher(producer, kafka.topics, metrics, PushSettings.load().max_in_flight)
 
 
+def _new_tally() -> Tally:
+    return Tally(StreamSettings.load().future_tolerance)
+
+
 async def _look(files: Sequence[Import]) -> Sequence[Imported]:
-    results = [Imported(file) for file in files]
+    results = [Imported(file, _new_tally()) for file in files]
     for each in results:
         with _noting(each):
             await read(each.file, each.tally)
@@ -134,7 +139,7 @@ async def _look(files: Sequence[Import]) -> Sequence[Imported]:
 
 async def _import(files: Sequence[Import]) -> Sequence[Imported]:
     publisher = _publisher(Metrics())
-    results = [Imported(file) for file in files]
+    results = [Imported(file, _new_tally()) for file in files]
     try:
         with _progress() as progress:
             for each in results:
@@ -168,13 +173,10 @@ def _show(imported: Imported, *, dry_run: bool) -> None:
         for row in _first(imported):
             table.add_row(*("" if value is None else str(value) for value in row.values()))
         print_table(table)
-    doubts = {
-        "rejected": tally.rejected,
-        "with a time that cannot be read": tally.unreadable_times,
-        "from before the device was installed": tally.before_installed,
-        "dated in the future": tally.future,
+    counts = {"rejected": tally.rejected} | {
+        f"whose time {fault.value}": tally.implausible[fault] for fault in TimeFault
     }
-    said = "".join(f", {count:,} {what}" for what, count in doubts.items() if count)
+    said = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
     typer.echo(f"{imported.file.path.name}: {tally.rows:,} rows, {tally.events:,} punches{said}")
     if dry_run:
         typer.echo(_who_is_unknown(imported.unknown_users))

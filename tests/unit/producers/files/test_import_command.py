@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from attendance.errors import ConfigurationError, KafkaUnavailable, UnreadableFile
+from attendance.plausibility import TimeFault
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent
 from attendance.records.user_map import UserMap, UserMapping
@@ -24,11 +25,12 @@ from producers.publisher import Publisher
 from punchstream.cli import app
 from punchstream.commands import imports
 
+FUTURE_TOLERANCE = 300.0
 PUNCH = "417\t2026-03-04 08:00:00\t1\t0\t1\t0\n"
 DEVICES: list[dict[str, Any]] = [
     {"device_id": "USB-1", "mode": "file", "adapter": "attlog", "installed_on": "2026-01-01"},
     {"device_id": "SERVER", "mode": "file", "adapter": "csv", "options": {"user_width": 4}},
-    {"device_id": "DOOR-1", "via": "SERVER", "serial": "S1"},
+    {"device_id": "DOOR-1", "via": "SERVER", "serial": "S1", "installed_on": "2026-03-01"},
     {"device_id": "DOOR-2", "via": "SERVER", "serial": "S2", "disabled": True},
     {"device_id": "PUSHES", "serial": "Z1", "adapter": "hfsecurity", "options": {"of": "another adapter"}},
 ]
@@ -64,7 +66,7 @@ class Kafka:
 
 
 def stored(kafka: Kafka, wanted: Import) -> Tally:
-    tally = Tally()
+    tally = Tally(FUTURE_TOLERANCE)
     asyncio.run(store(wanted, cast("Publisher", kafka), tally))
     return tally
 
@@ -157,7 +159,7 @@ class TestImport:
         self, registry: Registry, tmp_path: Path
     ) -> None:
         wanted = prepare(write(tmp_path / "a.dat", PUNCH), "USB-1", registry, ())
-        tally = Tally()
+        tally = Tally(FUTURE_TOLERANCE)
         with pytest.raises(KafkaUnavailable):
             asyncio.run(store(wanted, cast("Publisher", Kafka(silent=TRIES)), tally))
         assert tally.rows == 0
@@ -169,12 +171,22 @@ class TestImport:
             stored(kafka, prepare(path, "USB-1", registry, ()))
         assert len(kafka.events) == 1
 
-    def test_times_that_cannot_be_right_are_counted(self, registry: Registry, tmp_path: Path) -> None:
+    def test_times_that_cannot_be_true_are_counted(self, registry: Registry, tmp_path: Path) -> None:
         times = ["2026-03-04 08:00:00", "2026-03-99 08:00:00", "2000-01-01 00:00:00", "2999-01-01 00:00:00"]
         path = write(tmp_path / "a.dat", *(f"1\t{time}\n" for time in times))
-        tally = Tally()
+        tally = Tally(FUTURE_TOLERANCE)
         asyncio.run(read(prepare(path, "USB-1", registry, ()), tally))
-        assert (tally.events, tally.unreadable_times, tally.before_installed, tally.future) == (4, 1, 1, 1)
+        assert tally.events == 4
+        assert tally.implausible == dict.fromkeys(TimeFault, 1)
+
+    def test_a_row_of_a_terminal_is_held_to_when_that_terminal_was_installed(
+        self, registry: Registry, tmp_path: Path
+    ) -> None:
+        row = "user,time,serial\n417,2026-02-01 08:00:00,S1\n417,2026-02-01 08:00:00,\n"
+        wanted = prepare(write(tmp_path / "a.csv", row), "SERVER", registry, ())
+        tally = Tally(FUTURE_TOLERANCE)
+        asyncio.run(read(wanted, tally))
+        assert (tally.events, tally.implausible) == (2, {TimeFault.BEFORE_INSTALLED: 1})
 
 
 class TestCommand:

@@ -1,0 +1,66 @@
+"""Whether the time of a punch can be true: one rule, for the stream and for the preview of a file."""
+
+from datetime import date, timedelta
+from enum import Enum
+from typing import Final, NamedTuple
+
+from attendance.errors import Reason
+from attendance.records.raw_event import RawEvent
+from attendance.registry import Device
+from attendance.times import format_seconds, to_wall_clock, zone
+
+# Clocks that lost their battery come back in 1970, 2000, 2010 or 2015. This is the floor for a device without
+# `installed_on`.
+EARLIEST: Final = date(2016, 1, 1)
+_DAY: Final = timedelta(days=1)
+
+
+class TimeFault(Enum):
+    """What can be wrong with a time, in words that follow "whose time"."""
+
+    UNREADABLE = "is not a time"
+    AHEAD = "is ahead of its arrival"
+    BEFORE_INSTALLED = "is before the device was installed"
+
+
+class ImplausibleTime(NamedTuple):
+    """Why the time of an event cannot be true; `message` is a sentence for the dead letter."""
+
+    fault: TimeFault
+    reason: Reason
+    message: str
+
+
+def find_time_fault(event: RawEvent, device: Device | None, future_tolerance: float) -> ImplausibleTime | None:
+    """Whether the time of an event can be true.
+
+    Args:
+        event: The punch. Its time is compared with when it arrived, and with when its device was installed.
+        device: The event's own entry in the registry, None where it has none.
+        future_tolerance: Seconds by which a time may be ahead of the arrival.
+
+    Returns:
+        What is wrong, or None. With None, `event_time` is a time.
+
+    Raises:
+        ConfigurationError: the zone that the event's time was read in is not known here.
+    """
+    event_time = event.event_time
+    if event_time is None:
+        message = f"device time {event.device_time!r} {TimeFault.UNREADABLE.value}"
+        return ImplausibleTime(TimeFault.UNREADABLE, Reason.UNREADABLE_TIME, message)
+    ahead = event_time - event.received_at
+    if ahead.total_seconds() > future_tolerance:
+        message = f"{format_seconds(event_time)} is {ahead} ahead of its arrival"
+        return ImplausibleTime(TimeFault.AHEAD, Reason.IMPLAUSIBLE_TIME, message)
+    zone(event.device_timezone)  # to read the time by; one that is not known here is no zone
+    installed = device.installed_on if device and device.installed_on else EARLIEST
+    # No zone is a day from UTC, so only about the day itself the wall clock has to be asked. Long before, there may be
+    # none: the year 1 in a zone west of Greenwich.
+    day = event_time.date()
+    if day <= installed + _DAY and (
+        day < installed - _DAY or to_wall_clock(event_time, event.device_timezone).date() < installed
+    ):
+        message = f"{format_seconds(event_time)} {TimeFault.BEFORE_INSTALLED.value}"
+        return ImplausibleTime(TimeFault.BEFORE_INSTALLED, Reason.IMPLAUSIBLE_TIME, message)
+    return None
