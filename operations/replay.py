@@ -40,7 +40,7 @@ from operations.audit import copy_of
 from operations.dead_letters import Pace
 from producers.directory.user_map import read_user_map
 from punchstream.output import print_json, print_table
-from sinks.targets.erpnext import to_document
+from sinks.targets.erpnext import StoredPunch, to_document
 from streams.mapping import assign
 
 LOOK_UP: Final = 500
@@ -83,20 +83,6 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What stands in a document, or is to stand there: time in the wall clock that ERPNext has it in."""
-
-    employee: str
-    time: str
-    log_type: str
-
-    @classmethod
-    def of(cls, document: Document) -> Self:
-        """That of an Employee Checkin."""
-        return cls(document["employee"] or "", str(document["time"])[:19], document.get("log_type") or "")
-
-
-@dataclass(frozen=True, slots=True)
 class Difference:
     """A document that would be another by the present user map and registry.
 
@@ -108,8 +94,8 @@ class Difference:
     document: str
     attendance: str | None
     edited: bool
-    held: Held
-    wanted: Held
+    held: StoredPunch
+    wanted: StoredPunch
 
     @property
     def days(self) -> set[tuple[str, str]]:
@@ -170,9 +156,9 @@ class Plan:
             return  # never delivered
         self._db.execute("insert or ignore into checkin values (?, ?)", row)
 
-    def _is_edited(self, event: RawEvent, held: Held, site_zone: str) -> bool:
+    def _is_edited(self, event: RawEvent, held: StoredPunch, site_zone: str) -> bool:
         rows = self._db.execute("select value from checkin where event_id = ?", (event.event_id,))
-        ours = [Held.of(to_document(Checkin.decode(value), site_zone, event_id=True)) for (value,) in rows]
+        ours = [StoredPunch.of(to_document(Checkin.decode(value), site_zone, event_id=True)) for (value,) in rows]
         return bool(ours) and held not in ours
 
     def was_repeat(self, record: Record) -> bool:
@@ -221,7 +207,7 @@ class Plan:
         if not isinstance(outcome, Checkin):
             self.unassigned += 1
             return
-        held, wanted = Held.of(row), Held.of(to_document(outcome, site_zone, event_id=True))
+        held, wanted = StoredPunch.of(row), StoredPunch.of(to_document(outcome, site_zone, event_id=True))
         if held == wanted:
             return
         correction = replace(corrected, supersedes=event.event_id, superseded_document=row["name"])
@@ -257,7 +243,8 @@ class Plan:
             " employee, time, log_type from difference order by document"
         )
         for event_id, document, attendance, edited, *rest in self._db.execute(query):
-            yield Difference(event_id, document, attendance, bool(edited), Held(*rest[:3]), Held(*rest[3:]))
+            held, wanted = StoredPunch(*rest[:3]), StoredPunch(*rest[3:])
+            yield Difference(event_id, document, attendance, bool(edited), held, wanted)
 
     def days(self) -> list[tuple[str, str]]:
         """The attendance days that the differences touch, each once."""

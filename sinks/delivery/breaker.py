@@ -1,19 +1,29 @@
-"""Gate: the one circuit breaker in front of the target, shared by all workers."""
+"""CircuitBreaker: stops requests to a target that fails, and lets one alone find out when it has recovered."""
 
 import random
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from math import inf
 
 from attendance.runtime import full_jitter
 
 
-class Gate:
-    """Says when the target may be asked.
+class BreakerState(StrEnum):
+    """What the circuit breaker allows."""
 
-    While it is open, everybody may ask. A failure shuts it for a while; after that one request alone goes through, and
-    its success opens the gate. It begins shut with nothing to wait for, so the very first request is alone too. Pure
-    but for the clock.
+    CLOSED = "closed"
+    """The target is healthy: every request may be sent."""
+    OPEN = "open"
+    """The target failed: nothing is sent until a pause is over."""
+    HALF_OPEN = "half_open"
+    """One request is in flight to find out whether the target has recovered. The others wait for its answer."""
+
+
+class CircuitBreaker:
+    """Says when the target may be asked. All workers share it. Pure but for the clock.
+
+    It begins open with no pause, so the very first request goes alone too.
     """
 
     def __init__(
@@ -23,46 +33,75 @@ class Gate:
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        """`longest` is in seconds: the longest pause that is not asked for by the target itself."""
+        """Nothing has been asked of the target yet.
+
+        Args:
+            longest: The longest pause that the target itself has not asked for, in seconds.
+            clock: Seconds, monotonic.
+            uniform: A random number between two others.
+        """
         self._longest = longest
         self._clock = clock
         self._uniform = uniform
         self._until = -inf
-        self._probing = False
         self._failures = 0
-        self._ticket = 0
-        self.is_open = False
+        self._generation = 0
+        self._state = BreakerState.OPEN
+
+    @property
+    def state(self) -> BreakerState:
+        """Closed is healthy."""
+        return self._state
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the target is healthy, so that every request may be sent."""
+        return self._state is BreakerState.CLOSED
 
     def delay(self) -> float:
-        """Seconds until a request may be sent: 0 is now, infinity is after the request that is under way."""
-        if self.is_open:
-            return 0.0
-        return inf if self._probing else max(0.0, self._until - self._clock())
+        """Seconds until a request may be sent: 0 is now, infinity is after the answer to the one in flight."""
+        match self._state:
+            case BreakerState.CLOSED:
+                return 0.0
+            case BreakerState.HALF_OPEN:
+                return inf
+            case BreakerState.OPEN:
+                return max(0.0, self._until - self._clock())
 
-    def enter(self) -> int:
-        """Send a request now, which `delay` must have allowed. Each ticket is given back by one of the calls below."""
-        self._probing = not self.is_open
-        return self._ticket
+    def acquire(self) -> int:
+        """Begin a request, which `delay` must have allowed.
 
-    def succeeded(self, ticket: int) -> None:
+        Returns:
+            A ticket, which one of the methods below takes back when the request is over.
+        """
+        if self._state is BreakerState.OPEN:
+            self._state = BreakerState.HALF_OPEN
+        return self._generation
+
+    def record_success(self, ticket: int) -> None:
         """The target served the request."""
-        # One that was sent before the gate was shut says nothing about the target now.
-        if ticket == self._ticket:
-            self.is_open, self._probing, self._failures = True, False, 0
+        # A request that was sent before the last failure says nothing about the target now.
+        if ticket == self._generation:
+            self._state, self._failures = BreakerState.CLOSED, 0
 
-    def failed(self, ticket: int, pause: float = 0.0) -> None:
-        """The target did not serve the request. It is left alone for at least `pause` seconds."""
+    def record_failure(self, ticket: int, pause: float = 0.0) -> None:
+        """The target did not serve the request.
+
+        Args:
+            ticket: That of the request.
+            pause: For how many seconds at least nothing is sent.
+        """
         now = self._clock()
-        if ticket != self._ticket:
-            # Requests that were under way together and failed together are one failure.
+        if ticket != self._generation:
+            # Requests that were in flight together and failed together are one failure.
             self._until = max(self._until, now + pause)
             return
         self._failures += 1
-        self._ticket += 1
-        self.is_open, self._probing = False, False
+        self._generation += 1
+        self._state = BreakerState.OPEN
         self._until = now + max(pause, full_jitter(self._failures, self._longest, uniform=self._uniform))
 
-    def left(self, ticket: int) -> None:
-        """The request said nothing about the target; where it was the one alone, another may go."""
-        if ticket == self._ticket:
-            self._probing = False
+    def release(self, ticket: int) -> None:
+        """The request said nothing about the target. If it was the one that had to find out, another may go."""
+        if ticket == self._generation and self._state is BreakerState.HALF_OPEN:
+            self._state = BreakerState.OPEN

@@ -20,7 +20,12 @@ class DeadLetterLimit:
     """
 
     def __init__(self, run: int, ratio: float) -> None:
-        """So many in a row, and this part of the last `WINDOW` outcomes; a ratio of 1 is never exceeded."""
+        """No outcome is counted yet.
+
+        Args:
+            run: How many dead letters in a row are too many.
+            ratio: The largest part of the last `WINDOW` outcomes that may be dead letters. 1 is never exceeded.
+        """
         self._longest_run = run
         self._most = ratio * WINDOW
         self._run = 0
@@ -39,7 +44,7 @@ class DeadLetterLimit:
         self._run = 0
         self._outcomes.append(False)
         if was_reached and not self.reached:
-            log.info("The limit of dead letters is no longer reached; delivery goes on.")
+            log.info("A check-in was delivered; delivery goes on, and dead letters are written again.")
 
     def admit(self, problem: InvalidRecord) -> bool:
         """Count a dead letter that is to be written; False, and not counted, where it must not be."""
@@ -50,7 +55,7 @@ class DeadLetterLimit:
         self._outcomes.append(True)
         if self.reached:
             log.error(
-                "Too much fails; nothing is dead-lettered any more, and one check-in at a time is tried until one is "
+                "Nearly every check-in fails; writing no more dead letters, and trying one at a time until one is "
                 "delivered.",
                 run=self._run,
                 of_last=f"{sum(self._outcomes)}/{len(self._outcomes)}",

@@ -1,4 +1,4 @@
-"""Lanes: fetched check-ins in one queue for each employee, of which one batch at a time is in flight."""
+"""EmployeeQueues: fetched check-ins in one queue for each employee, of which one batch at a time is in flight."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,16 @@ from attendance.records.checkin import Checkin
 
 
 @dataclass(eq=False, slots=True)
-class Entry:
-    """One fetched check-in and what its tries have shown. Two entries are equal only where they are the same one.
+class QueuedCheckin:
+    """One fetched check-in and what its tries have shown. Two are equal only where they are the same object.
 
-    `epoch` is the assignment of partitions under which it was fetched. `alone`: the target failed on it, so it travels
-    in no batch. `faults` are those failures that count against it; `stored` is how many check-ins the target had stored
-    at the last of its failures, and `others_stored` whether it stored any between two of them.
+    Attributes:
+        record: The record that it was fetched from.
+        checkin: What is to be delivered.
+        epoch: The assignment of partitions under which it was fetched.
+        attempts: How often the target was asked to store it.
+        alone: The target failed on it, so it shares a request with no other check-in.
+        employee_missing: The directory did not know its employee when it was first to be delivered.
     """
 
     record: Record
@@ -24,26 +28,23 @@ class Entry:
     epoch: int = 0
     attempts: int = 0
     alone: bool = False
-    faults: int = 0
-    stored: int = 0
-    others_stored: bool = False
-    unknown: bool = False
+    employee_missing: bool = False
 
 
 @dataclass(slots=True)
-class _Lane:
-    queue: deque[Entry] = field(default_factory=deque)
+class _Queue:
+    checkins: deque[QueuedCheckin] = field(default_factory=deque)
     in_flight: bool = False
 
 
-class Lanes:
+class EmployeeQueues:
     """Hands out batches in which each employee's check-ins are in order, and never two batches of one employee.
 
     Employees take turns. Pure: the time is what the caller says.
     """
 
     def __init__(self) -> None:
-        self._lanes: dict[str, _Lane] = {}
+        self._queues: dict[str, _Queue] = {}
         self._ready: deque[str] = deque()
         self._waiting: list[tuple[float, str]] = []  # a heap
         self.in_flight = 0
@@ -52,69 +53,80 @@ class Lanes:
     def __len__(self) -> int:
         return self.in_flight + self.queued
 
-    def add(self, entry: Entry) -> None:
-        """Put a check-in at the end of its employee's lane."""
-        employee = entry.checkin.employee
-        lane = self._lanes.get(employee)
-        if lane is None:
-            lane = self._lanes[employee] = _Lane()
+    def add(self, queued: QueuedCheckin) -> None:
+        """Put a check-in at the end of its employee's queue."""
+        employee = queued.checkin.employee
+        queue = self._queues.get(employee)
+        if queue is None:
+            queue = self._queues[employee] = _Queue()
             self._ready.append(employee)
-        lane.queue.append(entry)
+        queue.checkins.append(queued)
         self.queued += 1
 
-    def take(self, most: int, now: float) -> list[Entry]:
-        """A batch of at most so many check-ins, from lanes that have nothing in flight; empty when there are none.
+    def take(self, most: int, now: float) -> list[QueuedCheckin]:
+        """Take a batch from queues that have nothing in flight. They stay closed until `give_back` gets the batch.
 
-        The lanes it came from are closed until `settle` gets the same batch.
+        Args:
+            most: The most check-ins in the batch.
+            now: The time, in the seconds of `give_back`.
+
+        Returns:
+            The check-ins, each employee's in order. Empty if there are none.
         """
         while self._waiting and self._waiting[0][0] <= now:
             self._ready.append(heappop(self._waiting)[1])
-        batch: list[Entry] = []
+        batch: list[QueuedCheckin] = []
         while self._ready and len(batch) < most:
-            lane = self._lanes[self._ready[0]]
-            alone = lane.queue[0].alone
+            queue = self._queues[self._ready[0]]
+            alone = queue.checkins[0].alone
             if alone and batch:
                 break
             self._ready.popleft()
-            lane.in_flight = True
-            batch.append(lane.queue.popleft())
+            queue.in_flight = True
+            batch.append(queue.checkins.popleft())
             if alone:
                 break
-            while lane.queue and len(batch) < most and not lane.queue[0].alone:
-                batch.append(lane.queue.popleft())
+            while queue.checkins and len(batch) < most and not queue.checkins[0].alone:
+                batch.append(queue.checkins.popleft())
         self.queued -= len(batch)
         self.in_flight += len(batch)
         return batch
 
-    def settle(self, batch: Sequence[Entry], again: Mapping[Entry, float]) -> None:
-        """A batch is back. Those in `again` go to the front of their lanes, in order, until the time beside them."""
+    def give_back(self, batch: Sequence[QueuedCheckin], retries: Mapping[QueuedCheckin, float]) -> None:
+        """Open the queues of a batch again.
+
+        Args:
+            batch: What `take` returned.
+            retries: Those of the batch that are to be tried again, and not before which time, in seconds. They go to
+                the front of their queues, in their old order.
+        """
         self.in_flight -= len(batch)
-        due = dict.fromkeys((entry.checkin.employee for entry in batch), -inf)
-        for entry in reversed(batch):
-            employee = entry.checkin.employee
-            if entry in again:
-                self._lanes[employee].queue.appendleft(entry)
+        due = dict.fromkeys((queued.checkin.employee for queued in batch), -inf)
+        for queued in reversed(batch):
+            employee = queued.checkin.employee
+            if queued in retries:
+                self._queues[employee].checkins.appendleft(queued)
                 self.queued += 1
-                due[employee] = max(due[employee], again[entry])
+                due[employee] = max(due[employee], retries[queued])
         for employee, when in due.items():
-            lane = self._lanes[employee]
-            lane.in_flight = False
-            if not lane.queue:
-                del self._lanes[employee]
+            queue = self._queues[employee]
+            queue.in_flight = False
+            if not queue.checkins:
+                del self._queues[employee]
             elif when == -inf:
                 self._ready.append(employee)
             else:
                 heappush(self._waiting, (when, employee))
 
     def next_due(self) -> float:
-        """When the next waiting lane may go on; infinity when none waits."""
+        """When the next queue that waits for a retry may go on; infinity if none waits."""
         return self._waiting[0][0] if self._waiting else inf
 
     def clear(self) -> None:
-        """Drop what is queued. What is in flight is not touched; its lanes stay closed until it is settled."""
-        self._lanes = {employee: lane for employee, lane in self._lanes.items() if lane.in_flight}
-        for lane in self._lanes.values():
-            lane.queue.clear()
+        """Drop what is queued. What is in flight stays, and its queues stay closed until it is given back."""
+        self._queues = {employee: queue for employee, queue in self._queues.items() if queue.in_flight}
+        for queue in self._queues.values():
+            queue.checkins.clear()
         self._ready.clear()
         self._waiting.clear()
         self.queued = 0

@@ -20,15 +20,15 @@ from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings, SinkSettings
 from sinks.delivery.deliverer import STAGE, Deliverer, SinkTimings
 from sinks.delivery.offsets import OffsetTracker
-from sinks.delivery.queue import Entry
+from sinks.delivery.queue import QueuedCheckin
 from sinks.targets.base import Target
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS: Final = 0.5
-FULL_POLL_SECONDS: Final = 0.05  # while partitions are paused: how soon room is noticed
-MOST_RECORDS: Final = 500  # in one poll
-FAREWELL_SECONDS: Final = 5.0  # for the last commit, and for leaving the group
+FULL_POLL_SECONDS: Final = 0.05  # while partitions are paused, so that room is noticed soon
+MAX_POLL_RECORDS: Final = 500  # in one poll
+LEAVE_SECONDS: Final = 5.0  # for the last commit, and for leaving the group
 
 
 async def run(
@@ -38,21 +38,29 @@ async def run(
     metrics: Metrics,
     stop: asyncio.Event,
     *,
-    patience: SinkTimings | None = None,
+    timings: SinkTimings | None = None,
 ) -> None:
     """Deliver check-ins to the target until `stop` is set; then finish what is in flight, commit and leave the group.
 
-    Assumes that the topics exist. Kafka, the target and the first employees of the user map are waited for. Whatever
-    else goes wrong is raised: what was not committed comes again to whoever has the partitions next, and the target
-    knows what it has. The target is closed in every case.
+    Assumes that the topics exist. It waits for Kafka, for the target, and for the first employees of the user map.
+    Whatever else goes wrong is raised: what was not committed is redelivered to whoever has the partitions next, and
+    the target knows what it has. The target is closed in every case.
+
+    Args:
+        kafka: Where check-ins come from, and where their outcomes go.
+        sink: Batch size, pauses, tries, limits.
+        target: Where check-ins are delivered to. Not opened yet.
+        metrics: What is counted.
+        stop: Set when the process is to stop.
+        timings: How long the sink waits.
 
     Raises:
-        ConfigurationError: a setting of the target or of Kafka is wrong.
-        KafkaUnavailable: the consumer failed in a way that only a new one survives.
+        ConfigurationError: A setting of the target or of Kafka is wrong.
+        KafkaUnavailable: The consumer failed in a way that only a new one survives.
     """
     producer = Producer(kafka, kafka.client_id(STAGE))
     try:
-        await _Runner(kafka, sink, target, producer, metrics, patience or SinkTimings()).run(stop)
+        await _Runner(kafka, sink, target, producer, metrics, timings or SinkTimings()).run(stop)
     finally:
         await producer.stop()
         await target.close()
@@ -68,13 +76,13 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         target: Target,
         producer: Producer,
         metrics: Metrics,
-        patience: SinkTimings,
+        timings: SinkTimings,
     ) -> None:
         self._kafka = kafka
         self._sink = sink
         self._producer = producer
         self._metrics = metrics
-        self._patience = patience
+        self._timings = timings
         self._topic = kafka.topics["checkins"]
         self._users = UserMap()
         self._users_caught_up = asyncio.Event()
@@ -86,9 +94,9 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             sink,
             kafka.topics,
             metrics,
-            knows=self._knows,
-            settle=self._settle,
-            patience=patience,
+            employee_exists=self._employee_exists,
+            publish_outcomes=self._publish_outcomes,
+            timings=timings,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -101,9 +109,9 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             self._deliverer.wake()
             if stop.is_set():
-                _, late = await asyncio.wait(workers, timeout=self._patience.stop)
+                _, late = await asyncio.wait(workers, timeout=self._timings.stop)
                 if late:
-                    log.warning("Requests are given up; what they were about comes again.", requests=len(late))
+                    log.warning("Abandoning in-flight requests; their records will be redelivered.", requests=len(late))
             for task in tasks:
                 if task.done():
                     task.result()
@@ -123,10 +131,10 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         )
 
     def _directory_is_known(self) -> bool:
-        # Where the directory never ran there is no employee, and everybody would be an unknown one.
+        # If the directory never ran, there is no employee, and every check-in would be that of an unknown one.
         return self._users_caught_up.is_set() and next(self._users.employees(), None) is not None
 
-    def _knows(self, employee: str) -> bool | None:
+    def _employee_exists(self, employee: str) -> bool | None:
         if self._users.employee(employee) is not None:
             return True
         return False if self._directory_is_known() else None
@@ -152,41 +160,41 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
                 self._consumer = None
                 await wait_for_kafka(error, topic=self._topic)
                 continue
-            log.info("Sink consumes.", topic=self._topic, group=self._kafka.group(STAGE))
+            log.info("Consuming check-ins.", topic=self._topic, group=self._kafka.group(STAGE))
             return consumer
 
     async def _fetch(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
-        said = False
+        warned = False
         while not stop.is_set():
             ready = self._directory_is_known()
-            if not ready and self._users_caught_up.is_set() and not said:
-                said = True
-                log.warning("The user map has no employee yet; `punchstream directory` brings them. It is waited for.")
+            if not ready and self._users_caught_up.is_set() and not warned:
+                warned = True
+                log.warning("The user map has no employees yet. Waiting for `punchstream directory` to add them.")
             room = self._sink.max_in_flight - len(self._deliverer) if ready else 0
-            # Paused and not left alone: a consumer that does not poll is taken out of the group. A rebalance takes
-            # pauses away, so they are made anew each time.
+            # Paused, but still polled: a consumer that does not poll is removed from the group. A rebalance ends all
+            # pauses, so they are made anew each time.
             if room > 0:
                 consumer.resume(*consumer.paused())
             else:
                 consumer.pause(*consumer.assignment())
             batches = await consumer.getmany(
                 timeout_ms=round(1000 * (POLL_SECONDS if room > 0 else FULL_POLL_SECONDS)),
-                max_records=min(max(room, 1), MOST_RECORDS),
+                max_records=min(max(room, 1), MAX_POLL_RECORDS),
             )
             for records in batches.values():
                 for record in records:
-                    self._take_in(record)
+                    self._add(record)
 
-    def _take_in(self, record: ConsumerRecord) -> None:
+    def _add(self, record: ConsumerRecord) -> None:
         self._offsets.add(record.partition, record.offset)
         try:
             checkin = Checkin.decode(record.value)
         except InvalidRecord as problem:
-            self._deliverer.refuse(record, problem)
+            self._deliverer.add_undecodable(record, problem)
         else:
-            self._deliverer.add(Entry(record, checkin))
+            self._deliverer.add(QueuedCheckin(record, checkin))
 
-    async def _settle(self, outcomes: Sequence[tuple[Record, OutRecord]]) -> None:
+    async def _publish_outcomes(self, outcomes: Sequence[tuple[Record, OutRecord]]) -> None:
         """Return when Kafka has the outcomes; only then may their records be committed."""
         await send_until_acknowledged(self._producer, [outcome for _, outcome in outcomes])
         for record, _ in outcomes:
@@ -194,7 +202,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
 
     async def _commit_regularly(self) -> None:
         while True:
-            await asyncio.sleep(self._patience.commit)
+            await asyncio.sleep(self._timings.commit)
             await self._commit()
 
     async def _commit(self) -> None:
@@ -206,20 +214,22 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             try:
                 await self._consumer.commit({TopicPartition(self._topic, each): at for each, at in positions.items()})
             except (CommitFailedError, IllegalStateError) as error:
-                log.info("Partitions were taken away before a commit; their last records come again.", error=str(error))
+                log.info(
+                    "Partitions were revoked before a commit; their last records will be redelivered.", error=str(error)
+                )
             except KafkaError as error:
-                log.warning("Offsets are not committed; it is tried again.", error=str(error))
+                log.warning("Could not commit offsets; trying again.", error=str(error))
             else:
                 self._offsets.committed(positions)
 
     async def on_partitions_revoked(self, _revoked: Iterable[TopicPartition]) -> None:
         """Finish what is in flight, if it does not take long, and commit: the next owner then begins after it."""
-        # aiokafka takes all partitions away and then assigns anew. The group waits for us no longer than a session.
-        patience = min(FAREWELL_SECONDS, self._kafka.session_timeout / 3)
-        self._deliverer.forget()
+        # aiokafka revokes all partitions and then assigns anew. The group waits for us no longer than a session.
+        longest = min(LEAVE_SECONDS, self._kafka.session_timeout / 3)
+        self._deliverer.revoke()
         try:
-            await _within(patience, self._deliverer.idle())
-            await _within(patience, self._commit())
+            await _within(longest, self._deliverer.wait_until_idle())
+            await _within(longest, self._commit())
         finally:
             self._offsets.clear()
 
@@ -229,8 +239,8 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
 
     async def _leave(self) -> None:
         if self._consumer is not None:
-            await _within(FAREWELL_SECONDS, self._commit())
-            await _within(FAREWELL_SECONDS, self._consumer.stop())
+            await _within(LEAVE_SECONDS, self._commit())
+            await _within(LEAVE_SECONDS, self._consumer.stop())
 
 
 async def _until(stop: asyncio.Event) -> None:
@@ -243,4 +253,4 @@ async def _within(seconds: float, work: Awaitable[None]) -> None:
         async with asyncio.timeout(seconds):
             await work
     except (TimeoutError, KafkaError) as error:
-        log.info("Not waited for any longer.", seconds=seconds, error=repr(error))
+        log.info("Stopped waiting.", seconds=seconds, error=repr(error))

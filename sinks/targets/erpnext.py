@@ -9,8 +9,9 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 import structlog
 
@@ -29,12 +30,12 @@ from attendance.records.checkin import Checkin
 from attendance.settings import ErpnextSettings, SinkSettings
 from attendance.times import now, zone
 from sinks.completeness import lateness
+from sinks.poison import FailureRun, Undecided, as_target_failure
 from sinks.targets.base import Delivered, Result
 
 log = structlog.get_logger(__name__)
 
 ONE_BY_ONE: Final = 20  # documents in one call of `deliver` where each is a request of its own
-FAULTS_IN_A_ROW: Final = 2  # different documents that fail or are forbidden, each alone: it is the site
 GONE: Final = "DoesNotExistError"  # the document
 REQUEST_TOO_LARGE: Final = 413  # an answer of what stands in front of ERPNext, which has not seen the request
 _LOOK_AGAIN: Final = frozenset({"ValidationError", "DuplicateEntryError", "UniqueValidationError"})
@@ -110,7 +111,7 @@ class ErpnextTarget:
         except ConfigurationError as error:
             raise ConfigurationError(f"The time zone in ERPNext's System Settings: {error}") from error
         if unique != self._unique:
-            log.info("ERPNext is open.", user=user, zone=site_zone, event_id_field=unique)
+            log.info("Connected to ERPNext.", user=user, zone=site_zone, event_id_field=unique)
             if not unique:
                 log.warning(
                     "Employee Checkin has no unique field event_id, so a punch may be stored twice when a request is "
@@ -130,25 +131,20 @@ class ErpnextTarget:
                 documents[index] = to_document(checkin, self._site_zone, event_id=self._unique)
             except InvalidRecord as error:
                 results[index] = error
-        attempt = _Attempt(client, documents, results, stores=self._stores)
+        failures = FailureRun(stores=self._stores)
+        call = _Call(client, documents, results, failures)
         otherwise: Result = None
         try:
             if self._unique:
-                attempt.send_in_order({i: each for i, each in enumerate(checkins) if each.supersedes})
+                call.send_in_order({i: each for i, each in enumerate(checkins) if each.supersedes})
             else:
-                attempt.send_one_by_one()
-        except ServerError as error:
-            # That of a document alone has been dealt with; this one is of a look-up and says nothing of a document.
-            otherwise = TargetUnavailable(str(error))
-        except PermissionDenied as error:
-            otherwise = AccessDenied(str(error))
-        except (TargetUnavailable, AccessDenied) as error:
-            otherwise = error
-        except DocumentRejected as error:
-            otherwise = AccessDenied(f"Employee Checkin cannot be looked up: {error}")
-        self._stores |= attempt.stores
+                call.send_one_by_one()
+        except (TargetUnavailable, AccessDenied, DocumentRejected) as error:
+            # That of a document alone has been dealt with: this one is of a look-up, or of the site.
+            otherwise = as_target_failure(error)
+        self._stores |= failures.stores
         answers = [
-            results.get(index, otherwise if index not in attempt.held else None) for index in range(len(checkins))
+            results.get(index, otherwise if index not in call.skipped else None) for index in range(len(checkins))
         ]
         return lateness.mark(client, checkins, answers, self._site_zone, now())
 
@@ -178,23 +174,48 @@ def to_document(checkin: Checkin, site_zone: str, *, event_id: bool) -> Document
     return document
 
 
-class _Attempt:
+@dataclass(frozen=True, slots=True)
+class StoredPunch:
+    """What makes a punch in ERPNext: two documents with the same are doubles to it. The device plays no part.
+
+    Attributes:
+        employee: The name of the Employee.
+        time: The wall clock that ERPNext has it in, whole seconds: `2026-03-02 08:00:00`.
+        log_type: `IN`, `OUT` or nothing.
+    """
+
+    employee: str
+    time: str
+    log_type: str
+
+    @classmethod
+    def of(cls, document: Document) -> Self:
+        """That of an Employee Checkin, as it is sent or as ERPNext returns it."""
+        return cls(document["employee"] or "", str(document["time"])[:19], document.get("log_type") or "")
+
+    def __str__(self) -> str:
+        return f"{self.employee} {self.time} {self.log_type}"
+
+
+class _Call:
     """One call of `deliver`: documents by their index, and the results as they become known.
 
-    Raises out of its methods what concerns the site and not a document; the results so far are kept.
+    Its methods raise what is the site's fault and not that of a document (`sinks.poison`); the results so far are kept.
     """
 
     def __init__(
-        self, client: ErpnextClient, documents: dict[int, Document], results: dict[int, Result], *, stores: bool
+        self,
+        client: ErpnextClient,
+        documents: dict[int, Document],
+        results: dict[int, Result],
+        failures: FailureRun,
     ) -> None:
         self._client = client
         self._documents = documents
         self._results = results
+        self._failures = failures
         self._looked_up: set[int] = set()
-        self._faults_in_a_row = 0
-        self.stores = stores
-        """Whether ERPNext has stored a document of ours, so that a 403 is not for lack of the role."""
-        self.held: set[int] = set()
+        self.skipped: set[int] = set()
         """Not tried, because the site failed on an earlier document of the same employee."""
 
     def send_in_order(self, corrections: Mapping[int, Checkin]) -> None:
@@ -212,7 +233,7 @@ class _Attempt:
         A batch is all or nothing, and the answer does not say which document was wrong. Needs the unique field: halves
         are sent again without knowing what became of the whole.
         """
-        wanted = [index for index in indexes if index not in self._results and index not in self.held]
+        wanted = [index for index in indexes if index not in self._results and index not in self.skipped]
         if not wanted:
             return
         try:
@@ -229,14 +250,14 @@ class _Attempt:
                     self.send(wanted)
                     return
             if len(wanted) == 1:
-                self._rejected(wanted[0], error)
+                self._add_rejection(wanted[0], error)
                 return
         except (ServerError, PermissionDenied) as error:
             if len(wanted) == 1:
-                self._failed(wanted[0], error)
+                self._add_failure(wanted[0], error)
                 return
         else:
-            self._created(wanted, names)
+            self._add_created(wanted, names)
             return
         middle = len(wanted) // 2
         self.send(wanted[:middle])
@@ -251,19 +272,19 @@ class _Attempt:
         """
         self._look_up(self._documents)
         for index, document in self._documents.items():
-            if index in self._results or index in self.held:
+            if index in self._results or index in self.skipped:
                 continue
             try:
                 name = self._client.insert(document)
             except DocumentRejected as error:
-                self._rejected(index, error)
+                self._add_rejection(index, error)
             except (ServerError, PermissionDenied) as error:
-                self._failed(index, error)
+                self._add_failure(index, error)
             else:
-                self._created([index], [name])
+                self._add_created([index], [name])
 
     def _correct(self, index: int, correction: Checkin) -> None:
-        if index in self.held:
+        if index in self.skipped:
             return
         try:
             self._results[index] = self._replace(self._documents[index], correction)
@@ -274,11 +295,11 @@ class _Attempt:
                 raise TargetUnavailable(
                     f"somebody else removed a document that was to be corrected: {error}"
                 ) from error
-            self._results[index] = _refusal(error)
+            self._results[index] = _as_dead_letter(error)
         except (ServerError, PermissionDenied) as error:
-            self._failed(index, error)
+            self._add_failure(index, error)
         else:
-            self._faults_in_a_row = 0
+            self._failures.clear()
 
     def _replace(self, document: Document, correction: Checkin) -> Delivered:
         """Have the document of what is superseded become this one, in one request.
@@ -298,7 +319,7 @@ class _Attempt:
             return (
                 Delivered(new["name"], "already_there") if new else Delivered(self._client.insert(document), "created")
             )
-        if old is new and _same_punch(old) == _same_punch(document):
+        if old is new and StoredPunch.of(old) == StoredPunch.of(document):
             return Delivered(old["name"], "already_there")
         if old["attendance"]:
             message = (
@@ -309,38 +330,32 @@ class _Attempt:
             # Whether auto attendance is to look at it was decided for the old one.
             values = {"log_type": "", **document, "skip_auto_attendance": 0, "modified": old["modified"]}
             saved = self._client.update(CHECKIN, old["name"], values)
-            if _same_punch(saved) != _same_punch(document):
+            if StoredPunch.of(saved) != StoredPunch.of(document):
                 # The time is of permission level 1, and Frappe leaves out without a word what a user may not change.
-                message = f"ERPNext kept {' '.join(_same_punch(saved))} in {old['name']}: may the API user change it?"
+                message = f"ERPNext kept {StoredPunch.of(saved)} in {old['name']}: may the API user change it?"
                 raise InvalidRecord(Reason.TARGET_REJECTED, message)
             return Delivered(old["name"], "replaced")
         self._client.delete(CHECKIN, old["name"])
         return Delivered(new["name"], "replaced")
 
-    def _created(self, indexes: Sequence[int], names: Sequence[str]) -> None:
-        self._faults_in_a_row = 0
-        self.stores = True
+    def _add_created(self, indexes: Sequence[int], names: Sequence[str]) -> None:
+        self._failures.clear()
+        self._failures.stores = True
         for index, name in zip(indexes, names, strict=True):
             self._results[index] = Delivered(name, "created")
 
-    def _rejected(self, index: int, error: DocumentRejected) -> None:
+    def _add_rejection(self, index: int, error: DocumentRejected) -> None:
         # A copy may have been stored after the first look-up: by the request that this one raced with.
         if error.kind in _LOOK_AGAIN:
             self._look_up([index])
         if index not in self._results:
-            self._results[index] = _refusal(error)
+            self._results[index] = _as_dead_letter(error)
 
-    def _failed(self, index: int, error: ServerError | PermissionDenied) -> None:
+    def _add_failure(self, index: int, error: Undecided) -> None:
         self._results[index] = error
         employee = self._documents[index]["employee"]
-        self.held |= {later for later, document in self._documents.items() if document["employee"] == employee}
-        self._faults_in_a_row += 1
-        if isinstance(error, PermissionDenied):
-            # Those of a whole site may be hidden from us, one after the other.
-            if not self.stores and self._faults_in_a_row >= FAULTS_IN_A_ROW:
-                raise AccessDenied(f"ERPNext forbids one document after the other: {error}")
-        elif self._faults_in_a_row >= FAULTS_IN_A_ROW:
-            raise TargetUnavailable(f"ERPNext fails on one document after the other: {error}")
+        self.skipped |= {later for later, document in self._documents.items() if document["employee"] == employee}
+        self._failures.add(error)
 
     def _look_up(self, indexes: Iterable[int]) -> None:
         """Find out which of these ERPNext holds, by event_id and by what it takes for a double, in two requests."""
@@ -349,10 +364,12 @@ class _Attempt:
         if any(EVENT_ID_FIELD in document for document in wanted.values()):
             ids = sorted({document[EVENT_ID_FIELD] for document in wanted.values()})
             rows = self._client.get_list(CHECKIN, ["name", EVENT_ID_FIELD], [(EVENT_ID_FIELD, "in", ids)])
-            self._found({row[EVENT_ID_FIELD]: row["name"] for row in rows}, wanted, lambda each: each[EVENT_ID_FIELD])
+            self._add_found(
+                {row[EVENT_ID_FIELD]: row["name"] for row in rows}, wanted, lambda each: each[EVENT_ID_FIELD]
+            )
             wanted = {index: document for index, document in wanted.items() if index not in self._results}
         if wanted:
-            # The two lists cross, so there may be more rows than asked for; `_same_punch` picks.
+            # The two lists cross, so there may be more rows than asked for; `StoredPunch` picks.
             employees = sorted({document["employee"] for document in wanted.values()})
             times = sorted({document["time"] for document in wanted.values()})
             rows = self._client.get_list(
@@ -360,19 +377,14 @@ class _Attempt:
                 ["name", "employee", "time", "log_type"],
                 [("employee", "in", employees), ("time", "in", times)],
             )
-            self._found({_same_punch(row): row["name"] for row in rows}, wanted, _same_punch)
+            self._add_found({StoredPunch.of(row): row["name"] for row in rows}, wanted, StoredPunch.of)
 
-    def _found(self, names: dict[_T, str], wanted: dict[int, Document], key: Callable[[Document], _T]) -> None:
+    def _add_found(self, names: dict[_T, str], wanted: dict[int, Document], key: Callable[[Document], _T]) -> None:
         for index, document in wanted.items():
             if key(document) in names:
                 self._results[index] = Delivered(names[key(document)], "already_there")
 
 
-def _refusal(error: DocumentRejected) -> InvalidRecord:
+def _as_dead_letter(error: DocumentRejected) -> InvalidRecord:
     inactive = error.kind == "InactiveEmployeeStatusError"
     return InvalidRecord(Reason.EMPLOYEE_INACTIVE if inactive else Reason.TARGET_REJECTED, str(error))
-
-
-def _same_punch(document: Document) -> tuple[str, str, str]:
-    """What ERPNext goes by when it refuses a double. Its device plays no part."""
-    return document["employee"], str(document["time"])[:19], document.get("log_type") or ""

@@ -255,8 +255,8 @@ def sink_until(kafka: KafkaSettings, site: ErpnextStandIn, topic: Name, records:
 
     async def deliver() -> None:
         stop = asyncio.Event()
-        patience = SinkTimings(recheck=0.5, unknown=0.5, commit=0.2, stop=10)
-        sink = asyncio.create_task(run(kafka, settings, target, Metrics(), stop, patience=patience))
+        timings = SinkTimings(recheck=0.5, unknown=0.5, commit=0.2, stop=10)
+        sink = asyncio.create_task(run(kafka, settings, target, Metrics(), stop, timings=timings))
         try:
             async with asyncio.timeout(DEADLINE):
                 while True:

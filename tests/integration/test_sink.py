@@ -35,7 +35,7 @@ pytestmark = pytest.mark.broker
 
 EMPLOYEES = [f"HR-EMP-{number:05}" for number in range(1, 41)]
 SETTINGS = SinkSettings(batch=20, retry_max=0.5, max_in_flight=50, _env_file=None)
-PATIENCE = SinkTimings(recheck=0.5, unknown=0.5, commit=0.2, stop=10)
+TIMINGS = SinkTimings(recheck=0.5, unknown=0.5, commit=0.2, stop=10)
 FIELD = {"dt": "Employee Checkin", "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
 
 
@@ -107,7 +107,7 @@ class Sinks:
     @asynccontextmanager
     async def running(self, target: Target, settings: SinkSettings = SETTINGS) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        sink = asyncio.create_task(run(self.kafka, settings, target, self.metrics, stop, patience=PATIENCE))
+        sink = asyncio.create_task(run(self.kafka, settings, target, self.metrics, stop, timings=TIMINGS))
         try:
             yield
         finally:
@@ -197,7 +197,7 @@ def test_a_sink_that_dies_between_delivery_and_commit_leads_to_no_second_row(
         await sinks.produce(sent)
         cut = PowerCut(lambda: ErpnextClient(settings_of(site)), SETTINGS.concurrency, SETTINGS.batch)
         with pytest.raises(RuntimeError, match="power cut"):
-            await run(sinks.kafka, SETTINGS, cut, sinks.metrics, asyncio.Event(), patience=PATIENCE)
+            await run(sinks.kafka, SETTINGS, cut, sinks.metrics, asyncio.Event(), timings=TIMINGS)
         assert site.checkins()
         assert await sinks.deliveries() == []
         async with sinks.running(target_of(site)):
@@ -313,9 +313,9 @@ def test_a_sink_that_is_stopped_while_erpnext_hangs_gives_up_in_time_and_nothing
         site.knobs(latency_per_document_ms=100)
         sent = checkins(60)
         await sinks.produce(sent)
-        patience = replace(PATIENCE, stop=0.5)
+        timings = replace(TIMINGS, stop=0.5)
         stop = asyncio.Event()
-        sink = asyncio.create_task(run(kafka, SETTINGS, target_of(site), sinks.metrics, stop, patience=patience))
+        sink = asyncio.create_task(run(kafka, SETTINGS, target_of(site), sinks.metrics, stop, timings=timings))
         await eventually(lambda: b"punchstream_target_available 1.0" in sinks.metrics.exposition())
         await eventually(lambda: b"punchstream_sink_in_flight 0.0" not in sinks.metrics.exposition())
         await asyncio.sleep(0.3)

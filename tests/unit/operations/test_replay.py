@@ -20,7 +20,8 @@ from attendance.records.user_map import Employee, UserMap, UserMapping
 from attendance.registry import Device
 from attendance.settings import KafkaSettings
 from operations import replay
-from operations.replay import Held, Plan, Range, reread
+from operations.replay import Plan, Range, reread
+from sinks.targets.erpnext import StoredPunch
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 KAFKA = KafkaSettings.load(topic_prefix="t")
@@ -136,7 +137,7 @@ def test_another_zone_is_a_difference_that_touches_the_days_before_and_after(raw
     compare(plan, Site(event(1)), users(u1="E1"), zone="Asia/Riyadh")
 
     [difference] = plan.differences()
-    assert difference.wanted == Held("E1", "2026-03-01 22:00:00", "IN")
+    assert difference.wanted == StoredPunch("E1", "2026-03-01 22:00:00", "IN")
     assert plan.days() == [("E1", "2026-03-01"), ("E1", "2026-03-02")]
     [correction] = plan.corrections()
     assert (correction.event_time, correction.device_timezone) == (START - timedelta(hours=2), "Asia/Riyadh")

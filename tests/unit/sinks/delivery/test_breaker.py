@@ -1,7 +1,7 @@
 from math import inf
 
 from attendance.runtime import FIRST_BACKOFF_SECONDS
-from sinks.delivery.breaker import Gate
+from sinks.delivery.breaker import CircuitBreaker
 
 
 class Clock:
@@ -16,79 +16,79 @@ def longest(_low: float, high: float) -> float:
     return high
 
 
-def open_gate(clock: Clock) -> Gate:
-    gate = Gate(60, clock=clock, uniform=longest)
-    gate.succeeded(gate.enter())
-    return gate
+def closed_breaker(clock: Clock) -> CircuitBreaker:
+    breaker = CircuitBreaker(60, clock=clock, uniform=longest)
+    breaker.record_success(breaker.acquire())
+    return breaker
 
 
 def test_the_first_request_goes_alone_and_its_success_lets_everybody_in() -> None:
-    gate = Gate(60, clock=Clock())
-    assert gate.delay() == 0
-    ticket = gate.enter()
-    assert gate.delay() == inf
-    gate.succeeded(ticket)
-    assert gate.delay() == 0
-    gate.enter()
-    assert gate.delay() == 0
+    breaker = CircuitBreaker(60, clock=Clock())
+    assert breaker.delay() == 0
+    ticket = breaker.acquire()
+    assert breaker.delay() == inf
+    breaker.record_success(ticket)
+    assert breaker.delay() == 0
+    breaker.acquire()
+    assert breaker.delay() == 0
 
 
 def test_after_a_failure_nobody_asks_until_the_pause_is_over_and_then_one_alone() -> None:
     clock = Clock()
-    gate = open_gate(clock)
-    gate.failed(gate.enter())
-    assert gate.delay() == 2 * FIRST_BACKOFF_SECONDS
+    breaker = closed_breaker(clock)
+    breaker.record_failure(breaker.acquire())
+    assert breaker.delay() == 2 * FIRST_BACKOFF_SECONDS
     clock.now += 2 * FIRST_BACKOFF_SECONDS
-    assert gate.delay() == 0
-    gate.enter()
-    assert gate.delay() == inf
+    assert breaker.delay() == 0
+    breaker.acquire()
+    assert breaker.delay() == inf
 
 
 def test_pauses_double_up_to_the_longest_and_begin_anew_after_a_success() -> None:
     clock = Clock()
-    gate = open_gate(clock)
+    breaker = closed_breaker(clock)
     pauses = []
     for _ in range(9):
-        gate.failed(gate.enter())
-        pauses.append(gate.delay())
-        clock.now += gate.delay()
+        breaker.record_failure(breaker.acquire())
+        pauses.append(breaker.delay())
+        clock.now += breaker.delay()
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-    gate.succeeded(gate.enter())
-    gate.failed(gate.enter())
-    assert gate.delay() == 1
+    breaker.record_success(breaker.acquire())
+    breaker.record_failure(breaker.acquire())
+    assert breaker.delay() == 1
 
 
 def test_the_time_that_the_target_asks_for_is_kept_even_if_it_is_longer() -> None:
     clock = Clock()
-    gate = open_gate(clock)
-    gate.failed(gate.enter(), 300)
-    assert gate.delay() == 300
+    breaker = closed_breaker(clock)
+    breaker.record_failure(breaker.acquire(), 300)
+    assert breaker.delay() == 300
 
 
 def test_requests_that_fail_together_are_one_failure_and_the_longest_pause_holds() -> None:
     clock = Clock()
-    gate = open_gate(clock)
-    together = [gate.enter() for _ in range(4)]
+    breaker = closed_breaker(clock)
+    together = [breaker.acquire() for _ in range(4)]
     for ticket in together[:3]:
-        gate.failed(ticket)
-    assert gate.delay() == 1
-    gate.failed(together[3], 30)
-    assert gate.delay() == 30
+        breaker.record_failure(ticket)
+    assert breaker.delay() == 1
+    breaker.record_failure(together[3], 30)
+    assert breaker.delay() == 30
 
 
-def test_a_success_that_was_sent_before_the_failure_does_not_open_the_gate() -> None:
-    gate = open_gate(Clock())
-    early, failing = gate.enter(), gate.enter()
-    gate.failed(failing)
-    gate.succeeded(early)
-    assert not gate.is_open
+def test_a_success_that_was_sent_before_the_failure_does_not_close_the_breaker() -> None:
+    breaker = closed_breaker(Clock())
+    early, failing = breaker.acquire(), breaker.acquire()
+    breaker.record_failure(failing)
+    breaker.record_success(early)
+    assert not breaker.is_closed
 
 
 def test_a_request_that_says_nothing_of_the_target_lets_another_one_go() -> None:
     clock = Clock()
-    gate = open_gate(clock)
-    gate.failed(gate.enter())
+    breaker = closed_breaker(clock)
+    breaker.record_failure(breaker.acquire())
     clock.now += 1
-    gate.left(gate.enter())
-    assert gate.delay() == 0
-    assert not gate.is_open
+    breaker.release(breaker.acquire())
+    assert breaker.delay() == 0
+    assert not breaker.is_closed

@@ -26,11 +26,11 @@ from attendance.records.outcomes import Delivery, Late
 from attendance.settings import SinkSettings
 from attendance.topics import Topics
 from sinks.delivery.deliverer import Deliverer, SinkTimings, dead_letter
-from sinks.delivery.queue import Entry
+from sinks.delivery.queue import QueuedCheckin
 from sinks.targets.base import Delivered, Result
 
 TOPICS = Topics("test")
-PATIENCE = SinkTimings(recheck=30, unknown=5)
+TIMINGS = SinkTimings(recheck=30, unknown=5)
 
 
 @dataclass
@@ -119,7 +119,7 @@ class FakeTarget:
         pass
 
 
-class House:
+class Bench:
     """A deliverer with everything around it, on a clock of its own."""
 
     def __init__(self, **settings: Any) -> None:
@@ -135,13 +135,13 @@ class House:
             SinkSettings(**{"error_attempts": 3, "batch": 10} | settings),
             TOPICS,
             self.metrics,
-            knows=lambda name: None if self.employees is None else name in self.employees,
-            settle=self.settle,
-            patience=PATIENCE,
+            employee_exists=lambda name: None if self.employees is None else name in self.employees,
+            publish_outcomes=self.publish,
+            timings=TIMINGS,
             clock=self.clock,
         )
 
-    async def settle(self, outcomes: Sequence[tuple[Record, OutRecord]]) -> None:
+    async def publish(self, outcomes: Sequence[tuple[Record, OutRecord]]) -> None:
         for record, outcome in outcomes:
             if outcome.topic == TOPICS["deliveries"]:
                 self.deliveries.append(Delivery.decode(outcome.value))
@@ -153,7 +153,7 @@ class House:
     def add(self, *names: str) -> None:
         """Check-ins named like `A1`: the first one of employee A. The digit is the offset too."""
         for name in names:
-            self.deliverer.add(Entry(FakeRecord(int(name[1:])), checkin(name)))
+            self.deliverer.add(QueuedCheckin(FakeRecord(int(name[1:])), checkin(name)))
 
     async def until_idle(self, seconds: float = 10_000) -> None:
         """Work, with time passing where there is nothing to do now, for at most so many seconds."""
@@ -188,472 +188,474 @@ def checkin(name: str) -> Checkin:
     )
 
 
-def scenario(play: Callable[[House], Coroutine[Any, Any, None]], **settings: Any) -> House:
-    async def run() -> House:
-        house = House(**settings)
-        await play(house)
-        return house
+def scenario(play: Callable[[Bench], Coroutine[Any, Any, None]], **settings: Any) -> Bench:
+    async def run() -> Bench:
+        bench = Bench(**settings)
+        await play(bench)
+        return bench
 
     return asyncio.run(run())
 
 
 def test_a_checkin_is_delivered_and_its_delivery_says_where_it_is() -> None:
-    async def play(house: House) -> None:
-        house.add("A1", "B2")
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.add("A1", "B2")
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert house.target.rows == ["A1", "B2"]
-    delivery = house.deliveries[0]
+    bench = scenario(play)
+    assert bench.target.rows == ["A1", "B2"]
+    delivery = bench.deliveries[0]
     assert (delivery.event_id, delivery.employee, delivery.document) == ("A1", "A", "DOC-A1")
     assert (delivery.status, delivery.target, delivery.attempts) == ("created", "fake", 1)
-    assert house.done == [1, 2]
-    assert house.count("punchstream_deliveries_total", status="created") == 2
-    assert house.count("punchstream_target_available") == 1
-    assert house.count("punchstream_sink_in_flight") == 0
+    assert bench.done == [1, 2]
+    assert bench.count("punchstream_deliveries_total", status="created") == 2
+    assert bench.count("punchstream_target_available") == 1
+    assert bench.count("punchstream_sink_in_flight") == 0
 
 
 def test_the_target_is_opened_before_the_first_checkin_comes() -> None:
-    async def play(house: House) -> None:
-        await house.until_idle()
-        assert house.target.opened == 1
+    async def play(bench: Bench) -> None:
+        await bench.until_idle()
+        assert bench.target.opened == 1
 
     scenario(play)
 
 
 def test_no_batch_is_larger_than_the_setting_or_the_target_allows() -> None:
-    async def play(house: House) -> None:
-        house.add("A1", "B2", "C3", "D4", "E5")
-        house.target.max_batch = 2
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.add("A1", "B2", "C3", "D4", "E5")
+        bench.target.max_batch = 2
+        await bench.until_idle()
 
     assert scenario(play, batch=3).target.batches == [["A1", "B2"], ["C3", "D4"], ["E5"]]
 
 
 def test_a_target_that_is_down_is_waited_for_and_nothing_is_dead_lettered() -> None:
-    async def play(house: House) -> None:
-        await house.until_idle()
-        house.target.down = TargetUnavailable("down")
-        house.add("A1", "B2", "A3")
-        await house.until_idle(seconds=3600)
-        assert house.target.rows == []
-        assert house.count("punchstream_target_available") == 0
-        house.target.down = None
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        await bench.until_idle()
+        bench.target.down = TargetUnavailable("down")
+        bench.add("A1", "B2", "A3")
+        await bench.until_idle(seconds=3600)
+        assert bench.target.rows == []
+        assert bench.count("punchstream_target_available") == 0
+        bench.target.down = None
+        await bench.until_idle()
 
-    house = scenario(play, retry_max=60)
-    assert house.target.rows == ["A1", "A3", "B2"]
-    assert house.dead_letters == []
-    assert house.deliveries[0].attempts > 50
+    bench = scenario(play, retry_max=60)
+    assert bench.target.rows == ["A1", "A3", "B2"]
+    assert bench.dead_letters == []
+    assert bench.deliveries[0].attempts > 50
     # An hour of full jitter up to a minute: some 120 requests, each of them alone.
-    assert len(house.target.batches) < 300
+    assert len(bench.target.batches) < 300
 
 
 def test_a_target_that_asks_for_time_is_not_asked_before() -> None:
-    async def play(house: House) -> None:
-        await house.until_idle()
-        house.target.down = TargetUnavailable("429", retry_after=57)
-        house.add("A1")
-        await house.until_idle(seconds=56)
-        assert len(house.target.batches) == 1
-        house.target.down = None
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        await bench.until_idle()
+        bench.target.down = TargetUnavailable("429", retry_after=57)
+        bench.add("A1")
+        await bench.until_idle(seconds=56)
+        assert len(bench.target.batches) == 1
+        bench.target.down = None
+        await bench.until_idle()
 
     assert scenario(play, retry_max=1).target.rows == ["A1"]
 
 
 def test_while_the_target_is_down_one_request_at_a_time_finds_out() -> None:
-    async def play(house: House) -> None:
-        await house.until_idle()
-        house.target.down = TargetUnavailable("down")
-        house.add("A1", "B2")
-        await house.deliverer.step()
-        house.clock.now += 60
-        house.target.release = asyncio.Event()
-        probe = asyncio.create_task(house.deliverer.step())
+    async def play(bench: Bench) -> None:
+        await bench.until_idle()
+        bench.target.down = TargetUnavailable("down")
+        bench.add("A1", "B2")
+        await bench.deliverer.step()
+        bench.clock.now += 60
+        bench.target.release = asyncio.Event()
+        probe = asyncio.create_task(bench.deliverer.step())
         await asyncio.sleep(0)
-        assert isinf(await house.deliverer.step())
-        assert len(house.target.batches) == 2
-        house.target.release.set()
+        assert isinf(await bench.deliverer.step())
+        assert len(bench.target.batches) == 2
+        bench.target.release.set()
         await probe
 
     scenario(play, batch=1)
 
 
 def test_an_answer_that_got_lost_leads_to_no_second_row() -> None:
-    async def play(house: House) -> None:
-        house.target.answers_get_lost = 1
-        house.add("A1", "B2")
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.target.answers_get_lost = 1
+        bench.add("A1", "B2")
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert house.target.rows == ["A1", "B2"]
-    assert [delivery.status for delivery in house.deliveries] == ["already_there", "already_there"]
-    assert [delivery.attempts for delivery in house.deliveries] == [2, 2]
+    bench = scenario(play)
+    assert bench.target.rows == ["A1", "B2"]
+    assert [delivery.status for delivery in bench.deliveries] == ["already_there", "already_there"]
+    assert [delivery.attempts for delivery in bench.deliveries] == [2, 2]
 
 
 def test_a_refusal_stops_delivery_until_it_is_repaired_and_dead_letters_nothing() -> None:
-    async def play(house: House) -> None:
-        await house.until_idle()
-        house.target.refuses = AccessDenied("401")
-        house.add("A1", "B2")
-        await house.until_idle(seconds=29)
-        assert len(house.target.batches) == 1
-        assert house.count("punchstream_target_available") == 0
-        await house.until_idle(seconds=600)
-        assert len(house.target.batches) == 1  # it is opened to see, not written to
-        house.target.refuses = None
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        await bench.until_idle()
+        bench.target.refuses = AccessDenied("401")
+        bench.add("A1", "B2")
+        await bench.until_idle(seconds=29)
+        assert len(bench.target.batches) == 1
+        assert bench.count("punchstream_target_available") == 0
+        await bench.until_idle(seconds=600)
+        assert len(bench.target.batches) == 1  # it is opened to see, not written to
+        bench.target.refuses = None
+        await bench.until_idle()
 
-    house = scenario(play, retry_max=1)
-    assert house.target.rows == ["A1", "B2"]
-    assert house.dead_letters == []
-    assert house.count("punchstream_target_errors_total", kind="refused") > 15
+    bench = scenario(play, retry_max=1)
+    assert bench.target.rows == ["A1", "B2"]
+    assert bench.dead_letters == []
+    assert bench.count("punchstream_target_errors_total", kind="refused") > 15
 
 
 def test_a_wrong_setting_of_the_target_ends_the_worker() -> None:
-    async def play(house: House) -> None:
-        house.target.wrong_setting = True
+    async def play(bench: Bench) -> None:
+        bench.target.wrong_setting = True
         with pytest.raises(ConfigurationError, match="FAKE_SETTING"):
-            await house.deliverer.work(asyncio.Event())
+            await bench.deliverer.work(asyncio.Event())
 
     scenario(play)
 
 
 def test_a_checkin_that_the_target_rejects_is_dead_lettered_and_the_others_are_delivered() -> None:
-    async def play(house: House) -> None:
-        house.target.rejects["B2"] = InvalidRecord(Reason.TARGET_REJECTED, "417 MandatoryError: shift")
-        house.add("A1", "B2", "C3", "B4")
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.target.rejects["B2"] = InvalidRecord(Reason.TARGET_REJECTED, "417 MandatoryError: shift")
+        bench.add("A1", "B2", "C3", "B4")
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert house.target.rows == ["A1", "B4", "C3"]
-    [letter] = house.dead_letters
+    bench = scenario(play)
+    assert bench.target.rows == ["A1", "B4", "C3"]
+    [letter] = bench.dead_letters
     assert (letter.reason, letter.message) == (Reason.TARGET_REJECTED, "417 MandatoryError: shift")
     assert (letter.stage, letter.event_id, letter.offset, letter.attempts) == ("sink", "B2", 2, 1)
-    assert sorted(house.done) == [1, 2, 3, 4]
-    assert house.count("punchstream_dead_letters_total", stage="sink", reason="target_rejected") == 1
+    assert sorted(bench.done) == [1, 2, 3, 4]
+    assert bench.count("punchstream_dead_letters_total", stage="sink", reason="target_rejected") == 1
 
 
 def test_a_checkin_that_breaks_the_target_is_dead_lettered_after_its_tries_and_holds_up_its_employee_only() -> None:
-    async def play(house: House) -> None:
-        house.target.broken_by = {"B2"}
-        house.add("A1", "B2", "B3", "C4")
-        await house.deliverer.step()
-        await house.deliverer.step()
-        assert house.target.rows == ["A1", "C4"]
-        house.add("D5")
-        await house.deliverer.step()
-        assert house.target.rows == ["A1", "C4", "D5"]
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.target.broken_by = {"B2"}
+        bench.add("A1", "B2", "B3", "C4")
+        await bench.deliverer.step()
+        await bench.deliverer.step()
+        assert bench.target.rows == ["A1", "C4"]
+        bench.add("D5")
+        await bench.deliverer.step()
+        assert bench.target.rows == ["A1", "C4", "D5"]
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert house.target.rows == ["A1", "C4", "D5", "B3"]
-    [letter] = house.dead_letters
+    bench = scenario(play)
+    assert bench.target.rows == ["A1", "C4", "D5", "B3"]
+    [letter] = bench.dead_letters
     assert (letter.reason, letter.event_id, letter.attempts) == (Reason.TARGET_ERROR, "B2", 3)
 
 
 def test_a_checkin_that_broke_the_target_is_tried_again_alone() -> None:
-    async def play(house: House) -> None:
-        house.target.broken_by = {"B2"}
-        house.add("A1", "B2", "B3")
-        await house.until_idle(seconds=0)
-        house.target.broken_by = set()
-        house.add("C4")
-        house.clock.now += 60
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.target.broken_by = {"B2"}
+        bench.add("A1", "B2", "B3")
+        await bench.until_idle(seconds=0)
+        bench.target.broken_by = set()
+        bench.add("C4")
+        bench.clock.now += 60
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert ["B2"] in house.target.batches[1:]
-    assert house.target.rows.index("B2") < house.target.rows.index("B3")
-    assert house.dead_letters == []
+    bench = scenario(play)
+    assert ["B2"] in bench.target.batches[1:]
+    assert bench.target.rows.index("B2") < bench.target.rows.index("B3")
+    assert bench.dead_letters == []
 
 
 def test_checkins_that_broke_the_target_while_it_served_others_are_dead_lettered_though_nothing_else_comes() -> None:
-    async def play(house: House) -> None:
-        house.target.broken_by = {"B2", "C3"}
-        house.add("A1", "B2", "C3")
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.target.broken_by = {"B2", "C3"}
+        bench.add("A1", "B2", "C3")
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert {letter.event_id for letter in house.dead_letters} == {"B2", "C3"}
+    bench = scenario(play)
+    assert {letter.event_id for letter in bench.dead_letters} == {"B2", "C3"}
 
 
 def test_one_checkin_that_breaks_the_target_is_dead_lettered_where_nothing_else_comes_but_the_target_opens() -> None:
-    async def play(house: House) -> None:
-        house.target.broken_by = {"A1"}
-        house.add("A1")
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.target.broken_by = {"A1"}
+        bench.add("A1")
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert [letter.reason for letter in house.dead_letters] == [Reason.TARGET_ERROR]
+    bench = scenario(play)
+    assert [letter.reason for letter in bench.dead_letters] == [Reason.TARGET_ERROR]
 
 
 def test_a_target_that_answers_but_stores_nothing_leads_to_no_dead_letters() -> None:
-    async def play(house: House) -> None:
-        house.target.cannot_write = True
-        house.add("A1", "B2", "C3")
-        await house.until_idle(seconds=3600)
-        assert house.dead_letters == []
-        house.target.cannot_write = False
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.target.cannot_write = True
+        bench.add("A1", "B2", "C3")
+        await bench.until_idle(seconds=3600)
+        assert bench.dead_letters == []
+        bench.target.cannot_write = False
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert sorted(house.target.rows) == ["A1", "B2", "C3"]
-    assert house.dead_letters == []
+    bench = scenario(play)
+    assert sorted(bench.target.rows) == ["A1", "B2", "C3"]
+    assert bench.dead_letters == []
 
 
 def test_an_unknown_employee_is_dead_lettered_without_asking_the_target() -> None:
-    async def play(house: House) -> None:
-        house.add("A1", "X2")
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.add("A1", "X2")
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert house.target.batches == [["A1"]]
-    [letter] = house.dead_letters
+    bench = scenario(play)
+    assert bench.target.batches == [["A1"]]
+    [letter] = bench.dead_letters
     assert (letter.reason, letter.event_id) == (Reason.UNKNOWN_EMPLOYEE, "X2")
 
 
 def test_an_employee_that_the_directory_learns_of_a_little_late_is_not_dead_lettered() -> None:
-    async def play(house: House) -> None:
-        house.add("X1")
-        await house.until_idle(seconds=PATIENCE.unknown - 1)
-        assert house.employees is not None
-        house.employees.add("X")
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.add("X1")
+        await bench.until_idle(seconds=TIMINGS.unknown - 1)
+        assert bench.employees is not None
+        bench.employees.add("X")
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert house.target.rows == ["X1"]
-    assert house.dead_letters == []
+    bench = scenario(play)
+    assert bench.target.rows == ["X1"]
+    assert bench.dead_letters == []
 
 
 def test_while_the_directory_is_not_known_nobody_is_dead_lettered() -> None:
-    async def play(house: House) -> None:
-        house.employees = None
-        house.add("A1", "X2")
-        await house.until_idle(seconds=3600)
-        assert house.dead_letters == []
-        assert house.target.batches == []
-        house.employees = {"A"}
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.employees = None
+        bench.add("A1", "X2")
+        await bench.until_idle(seconds=3600)
+        assert bench.dead_letters == []
+        assert bench.target.batches == []
+        bench.employees = {"A"}
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert house.target.rows == ["A1"]
-    assert [letter.event_id for letter in house.dead_letters] == ["X2"]
+    bench = scenario(play)
+    assert bench.target.rows == ["A1"]
+    assert [letter.event_id for letter in bench.dead_letters] == ["X2"]
 
 
 def test_a_directory_that_is_emptied_makes_nobody_unknown() -> None:
-    async def play(house: House) -> None:
-        house.add("X1")
-        await house.until_idle(seconds=1)
-        house.employees = None
-        await house.until_idle(seconds=3600)
-        house.employees = {"X"}
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.add("X1")
+        await bench.until_idle(seconds=1)
+        bench.employees = None
+        await bench.until_idle(seconds=3600)
+        bench.employees = {"X"}
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert house.target.rows == ["X1"]
-    assert house.dead_letters == []
+    bench = scenario(play)
+    assert bench.target.rows == ["X1"]
+    assert bench.dead_letters == []
 
 
 def test_where_nearly_everything_fails_no_more_is_dead_lettered_and_nothing_is_done_with_what_is_in_hand() -> None:
-    async def play(house: House) -> None:
-        house.target.rejects["every one"] = InvalidRecord(Reason.TARGET_REJECTED, "417")
-        house.add(*(f"{employee}{number}" for number, employee in enumerate("ABCDEFGHIJ", 1)))
+    async def play(bench: Bench) -> None:
+        bench.target.rejects["every one"] = InvalidRecord(Reason.TARGET_REJECTED, "417")
+        bench.add(*(f"{employee}{number}" for number, employee in enumerate("ABCDEFGHIJ", 1)))
         with structlog.testing.capture_logs() as logs:
-            await house.until_idle(seconds=3600)
-        assert [entry["log_level"] for entry in logs if "serves" in entry["event"]] == ["info"]
-        assert len(house.deliverer) == 6
-        assert house.count("punchstream_sink_stopped") == 1
-        assert house.count("punchstream_target_available") == 0
-        assert all(len(batch) == 1 for batch in house.target.batches[1:])
-        assert 3600 / 60 <= len(house.target.batches) <= 3600 / PATIENCE.recheck + 2
-        assert len({name for batch in house.target.batches[1:] for name in batch}) == 6
+            await bench.until_idle(seconds=3600)
+        assert [entry["log_level"] for entry in logs if "recovered" in entry["event"]] == ["info"]
+        assert len(bench.deliverer) == 6
+        assert bench.count("punchstream_sink_stopped") == 1
+        assert bench.count("punchstream_target_available") == 0
+        assert all(len(batch) == 1 for batch in bench.target.batches[1:])
+        assert 3600 / 60 <= len(bench.target.batches) <= 3600 / TIMINGS.recheck + 2
+        assert len({name for batch in bench.target.batches[1:] for name in batch}) == 6
 
-    house = scenario(play, dead_letter_run=4, batch=4, retry_max=60)
-    assert len(house.dead_letters) == 4
-    assert sorted(house.done) == [1, 2, 3, 4]
+    bench = scenario(play, dead_letter_run=4, batch=4, retry_max=60)
+    assert len(bench.dead_letters) == 4
+    assert sorted(bench.done) == [1, 2, 3, 4]
 
 
 def test_a_sink_that_was_stopped_by_its_dead_letters_goes_on_when_something_is_delivered() -> None:
-    async def play(house: House) -> None:
-        house.target.rejects["every one"] = InvalidRecord(Reason.TARGET_REJECTED, "417")
-        house.add(*(f"{employee}{number}" for number, employee in enumerate("ABCDEFGHIJ", 1)))
-        await house.until_idle(seconds=300)
-        house.target.rejects.clear()
-        await house.until_idle(seconds=150)
-        assert house.count("punchstream_sink_stopped") == 0
-        assert house.count("punchstream_target_available") == 1
+    async def play(bench: Bench) -> None:
+        bench.target.rejects["every one"] = InvalidRecord(Reason.TARGET_REJECTED, "417")
+        bench.add(*(f"{employee}{number}" for number, employee in enumerate("ABCDEFGHIJ", 1)))
+        await bench.until_idle(seconds=300)
+        bench.target.rejects.clear()
+        await bench.until_idle(seconds=150)
+        assert bench.count("punchstream_sink_stopped") == 0
+        assert bench.count("punchstream_target_available") == 1
 
-    house = scenario(play, dead_letter_run=4, batch=4)
-    assert len(house.dead_letters) == 4
-    assert len(house.target.rows) == 6
+    bench = scenario(play, dead_letter_run=4, batch=4)
+    assert len(bench.dead_letters) == 4
+    assert len(bench.target.rows) == 6
 
 
 def test_a_good_check_in_behind_a_run_of_bad_ones_is_delivered_while_the_bad_ones_wait() -> None:
-    async def play(house: House) -> None:
-        house.target.rejects = {f"A{number}": InvalidRecord(Reason.TARGET_REJECTED, "417") for number in range(9)}
-        house.add(*house.target.rejects)
-        await house.until_idle(seconds=100)
-        house.add("B9")
-        await house.until_idle(seconds=600)
+    async def play(bench: Bench) -> None:
+        bench.target.rejects = {f"A{number}": InvalidRecord(Reason.TARGET_REJECTED, "417") for number in range(9)}
+        bench.add(*bench.target.rejects)
+        await bench.until_idle(seconds=100)
+        bench.add("B9")
+        await bench.until_idle(seconds=600)
 
-    house = scenario(play, dead_letter_run=4, batch=1)
-    assert house.target.rows == ["B9"]
-    assert house.count("punchstream_sink_stopped") == 1
-    assert [letter.event_id for letter in house.dead_letters] == [f"A{number}" for number in range(8)]
+    bench = scenario(play, dead_letter_run=4, batch=1)
+    assert bench.target.rows == ["B9"]
+    assert bench.count("punchstream_sink_stopped") == 1
+    assert [letter.event_id for letter in bench.dead_letters] == [f"A{number}" for number in range(8)]
 
 
 def test_unknown_employees_count_for_the_limit_too() -> None:
-    async def play(house: House) -> None:
-        house.add(*(f"{employee}{number}" for number, employee in enumerate("OPQRSTUVWXYZ", 1)))
-        await house.until_idle(seconds=3600)
+    async def play(bench: Bench) -> None:
+        bench.add(*(f"{employee}{number}" for number, employee in enumerate("OPQRSTUVWXYZ", 1)))
+        await bench.until_idle(seconds=3600)
 
-    house = scenario(play, dead_letter_run=4)
-    assert len(house.dead_letters) == 4
-    assert len(house.deliverer) == 8
+    bench = scenario(play, dead_letter_run=4)
+    assert len(bench.dead_letters) == 4
+    assert len(bench.deliverer) == 8
 
 
 def test_records_that_hold_no_check_in_are_dead_lettered_even_while_the_target_is_down() -> None:
-    async def play(house: House) -> None:
-        house.target.down = TargetUnavailable("down")
-        house.deliverer.refuse(FakeRecord(7, value=b"\xff"), InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON"))
-        await house.until_idle(seconds=10)
+    async def play(bench: Bench) -> None:
+        bench.target.down = TargetUnavailable("down")
+        bench.deliverer.add_undecodable(
+            FakeRecord(7, value=b"\xff"), InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON")
+        )
+        await bench.until_idle(seconds=10)
 
-    house = scenario(play)
-    [letter] = house.dead_letters
+    bench = scenario(play)
+    [letter] = bench.dead_letters
     assert (letter.reason, letter.offset, letter.value) == (Reason.UNDECODABLE_RECORD, 7, b"\xff")
-    assert house.done == [7]
-    assert house.count("punchstream_dead_letters_total", stage="sink", reason="undecodable_record") == 1
+    assert bench.done == [7]
+    assert bench.count("punchstream_dead_letters_total", stage="sink", reason="undecodable_record") == 1
 
 
 def test_records_that_hold_no_check_in_count_for_the_limit_and_wait_beyond_it() -> None:
-    async def play(house: House) -> None:
+    async def play(bench: Bench) -> None:
         for offset in range(1, 9):
             problem = InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON")
-            house.deliverer.refuse(FakeRecord(offset, value=b"\xff"), problem)
-        await house.until_idle(seconds=3600)
-        assert house.done == [1, 2, 3, 4]
-        assert len(house.deliverer) == 4
-        house.add("A9")
-        await house.until_idle()
+            bench.deliverer.add_undecodable(FakeRecord(offset, value=b"\xff"), problem)
+        await bench.until_idle(seconds=3600)
+        assert bench.done == [1, 2, 3, 4]
+        assert len(bench.deliverer) == 4
+        bench.add("A9")
+        await bench.until_idle()
 
-    house = scenario(play, dead_letter_run=4)
-    assert house.done == [1, 2, 3, 4, 9, 5, 6, 7, 8]
-    assert house.target.rows == ["A9"]
+    bench = scenario(play, dead_letter_run=4)
+    assert bench.done == [1, 2, 3, 4, 9, 5, 6, 7, 8]
+    assert bench.target.rows == ["A9"]
 
 
 def test_records_without_a_check_in_are_dropped_when_their_partitions_are_taken_away() -> None:
-    async def play(house: House) -> None:
-        house.deliverer.refuse(FakeRecord(1), InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON"))
-        house.deliverer.forget()
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.deliverer.add_undecodable(FakeRecord(1), InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON"))
+        bench.deliverer.revoke()
+        await bench.until_idle()
 
     assert scenario(play).done == []
 
 
 def test_a_check_in_that_alone_is_forbidden_is_dead_lettered_after_its_tries_and_holds_up_its_employee_only() -> None:
-    async def play(house: House) -> None:
-        house.target.forbids = {"B"}
-        house.add("A1", "B2", "C3")
-        await house.until_idle(seconds=5)
-        assert house.target.rows == ["A1", "C3"]
-        assert house.count("punchstream_target_available") == 1
+    async def play(bench: Bench) -> None:
+        bench.target.forbids = {"B"}
+        bench.add("A1", "B2", "C3")
+        await bench.until_idle(seconds=5)
+        assert bench.target.rows == ["A1", "C3"]
+        assert bench.count("punchstream_target_available") == 1
         for number in range(4, 9):
-            house.add(f"D{number}")
-            await house.until_idle(seconds=60)
-        house.target.forbids = set()
+            bench.add(f"D{number}")
+            await bench.until_idle(seconds=60)
+        bench.target.forbids = set()
 
-    house = scenario(play)
-    assert house.target.rows == ["A1", "C3", "D4", "D5", "D6", "D7", "D8"]
-    [letter] = house.dead_letters
+    bench = scenario(play)
+    assert bench.target.rows == ["A1", "C3", "D4", "D5", "D6", "D7", "D8"]
+    [letter] = bench.dead_letters
     assert (letter.reason, letter.event_id) == (Reason.TARGET_FORBIDDEN, "B2")
-    assert house.count("punchstream_target_errors_total", kind="refused") == 0
+    assert bench.count("punchstream_target_errors_total", kind="refused") == 0
 
 
 def test_that_the_target_opens_is_no_evidence_against_a_forbidden_check_in() -> None:
-    async def play(house: House) -> None:
-        house.target.forbids = {"B"}
-        house.add("A1", "B2", "C3")
-        await house.until_idle(seconds=36_000)
+    async def play(bench: Bench) -> None:
+        bench.target.forbids = {"B"}
+        bench.add("A1", "B2", "C3")
+        await bench.until_idle(seconds=36_000)
 
-    house = scenario(play)
-    assert house.target.rows == ["A1", "C3"]
-    assert house.dead_letters == []
+    bench = scenario(play)
+    assert bench.target.rows == ["A1", "C3"]
+    assert bench.dead_letters == []
 
 
 def test_a_failure_of_a_record_that_was_taken_away_says_nothing_about_the_next() -> None:
-    async def play(house: House) -> None:
-        await house.until_idle()
-        house.target.broken_by = {"A1", "B2"}
-        house.target.release = asyncio.Event()
-        house.add("A1")
-        request = asyncio.create_task(house.deliverer.step())
+    async def play(bench: Bench) -> None:
+        await bench.until_idle()
+        bench.target.broken_by = {"A1", "B2"}
+        bench.target.release = asyncio.Event()
+        bench.add("A1")
+        request = asyncio.create_task(bench.deliverer.step())
         await asyncio.sleep(0)
-        house.deliverer.forget()
-        house.target.release.set()
+        bench.deliverer.revoke()
+        bench.target.release.set()
         await request
-        house.add("B2")
-        await house.until_idle()
+        bench.add("B2")
+        await bench.until_idle()
 
     assert [letter.event_id for letter in scenario(play).dead_letters] == ["B2"]
 
 
 def test_where_nothing_else_comes_a_forbidden_check_in_stops_the_sink_and_is_delivered_when_permitted() -> None:
-    async def play(house: House) -> None:
-        house.target.forbids = {"B"}
-        house.add("B2")
-        await house.until_idle(seconds=36_000)
-        assert house.count("punchstream_target_available") == 0
-        assert house.dead_letters == []
-        house.target.forbids = set()
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.target.forbids = {"B"}
+        bench.add("B2")
+        await bench.until_idle(seconds=36_000)
+        assert bench.count("punchstream_target_available") == 0
+        assert bench.dead_letters == []
+        bench.target.forbids = set()
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert house.target.rows == ["B2"]
-    assert house.dead_letters == []
+    bench = scenario(play)
+    assert bench.target.rows == ["B2"]
+    assert bench.dead_letters == []
 
 
 def test_others_that_come_while_a_forbidden_check_in_stops_the_sink_are_delivered_at_the_next_try() -> None:
-    async def play(house: House) -> None:
-        house.target.forbids = {"B"}
-        house.add("B2")
-        await house.until_idle(seconds=100)
-        house.add("A3", "C4")
-        await house.until_idle(seconds=PATIENCE.recheck)
-        assert house.target.rows == ["A3", "C4"]
-        assert house.count("punchstream_target_available") == 1
+    async def play(bench: Bench) -> None:
+        bench.target.forbids = {"B"}
+        bench.add("B2")
+        await bench.until_idle(seconds=100)
+        bench.add("A3", "C4")
+        await bench.until_idle(seconds=TIMINGS.recheck)
+        assert bench.target.rows == ["A3", "C4"]
+        assert bench.count("punchstream_target_available") == 1
 
     scenario(play, retry_max=1)
 
 
 def test_where_everything_is_forbidden_the_sink_stops_and_dead_letters_nothing() -> None:
-    async def play(house: House) -> None:
-        house.target.forbids = set("ABCDE")
-        house.add("A1", "B2", "C3", "D4", "E5")
-        await house.until_idle(seconds=36_000)
-        assert house.dead_letters == []
-        assert house.count("punchstream_target_available") == 0
-        assert len(house.target.batches) < 36_000 / PATIENCE.recheck * 5
-        house.target.forbids = set()
-        await house.until_idle()
+    async def play(bench: Bench) -> None:
+        bench.target.forbids = set("ABCDE")
+        bench.add("A1", "B2", "C3", "D4", "E5")
+        await bench.until_idle(seconds=36_000)
+        assert bench.dead_letters == []
+        assert bench.count("punchstream_target_available") == 0
+        assert len(bench.target.batches) < 36_000 / TIMINGS.recheck * 5
+        bench.target.forbids = set()
+        await bench.until_idle()
 
-    house = scenario(play)
-    assert sorted(house.target.rows) == ["A1", "B2", "C3", "D4", "E5"]
-    assert house.dead_letters == []
+    bench = scenario(play)
+    assert sorted(bench.target.rows) == ["A1", "B2", "C3", "D4", "E5"]
+    assert bench.dead_letters == []
 
 
 def test_to_begin_with_one_request_is_under_way_however_many_workers_there_are() -> None:
-    async def play(house: House) -> None:
-        await house.until_idle()
-        house.add("A1", "B2")
-        house.target.release = asyncio.Event()
-        request = asyncio.create_task(house.deliverer.step())
+    async def play(bench: Bench) -> None:
+        await bench.until_idle()
+        bench.add("A1", "B2")
+        bench.target.release = asyncio.Event()
+        request = asyncio.create_task(bench.deliverer.step())
         await asyncio.sleep(0)
-        other = asyncio.create_task(house.deliverer.step())
+        other = asyncio.create_task(bench.deliverer.step())
         await asyncio.sleep(0)
-        assert house.target.batches == [["A1"]]
-        house.target.release.set()
+        assert bench.target.batches == [["A1"]]
+        bench.target.release.set()
         await request
         assert isinf(await other)
 
@@ -661,114 +663,114 @@ def test_to_begin_with_one_request_is_under_way_however_many_workers_there_are()
 
 
 def test_more_requests_are_under_way_together_as_long_as_answers_take_no_longer() -> None:
-    async def play(house: House) -> None:
-        house.add(*(f"{'ABCDEFGHIJ'[number % 10]}{number}" for number in range(9)))
-        await house.until_idle()
-        assert house.count("punchstream_sink_concurrency") == 2
-        house.target.down = TargetUnavailable("429")
-        house.add("A9")
-        await house.until_idle(seconds=1)
-        assert house.count("punchstream_sink_concurrency") == 1
+    async def play(bench: Bench) -> None:
+        bench.add(*(f"{'ABCDEFGHIJ'[number % 10]}{number}" for number in range(9)))
+        await bench.until_idle()
+        assert bench.count("punchstream_sink_concurrency") == 2
+        bench.target.down = TargetUnavailable("429")
+        bench.add("A9")
+        await bench.until_idle(seconds=1)
+        assert bench.count("punchstream_sink_concurrency") == 1
 
     scenario(play, batch=1)
 
 
 def test_what_is_queued_when_partitions_are_taken_away_is_not_delivered() -> None:
-    async def play(house: House) -> None:
-        house.add("A1", "B2")
-        house.deliverer.forget()
-        await house.until_idle()
-        assert len(house.deliverer) == 0
+    async def play(bench: Bench) -> None:
+        bench.add("A1", "B2")
+        bench.deliverer.revoke()
+        await bench.until_idle()
+        assert len(bench.deliverer) == 0
 
     assert scenario(play).target.rows == []
 
 
 def test_what_is_in_flight_when_partitions_are_taken_away_is_finished_and_recorded() -> None:
-    async def play(house: House) -> None:
-        await house.until_idle()
-        house.add("A1")
-        house.target.release = asyncio.Event()
-        request = asyncio.create_task(house.deliverer.step())
+    async def play(bench: Bench) -> None:
+        await bench.until_idle()
+        bench.add("A1")
+        bench.target.release = asyncio.Event()
+        request = asyncio.create_task(bench.deliverer.step())
         await asyncio.sleep(0)
-        house.deliverer.forget()
-        idle = asyncio.create_task(house.deliverer.idle())
+        bench.deliverer.revoke()
+        idle = asyncio.create_task(bench.deliverer.wait_until_idle())
         await asyncio.sleep(0)
         assert not idle.done()
-        house.target.release.set()
+        bench.target.release.set()
         await asyncio.gather(request, idle)
 
-    house = scenario(play)
-    assert [delivery.event_id for delivery in house.deliveries] == ["A1"]
+    bench = scenario(play)
+    assert [delivery.event_id for delivery in bench.deliveries] == ["A1"]
 
 
 def test_what_fails_after_its_partition_was_taken_away_is_left_to_the_next_owner() -> None:
-    async def play(house: House) -> None:
-        await house.until_idle()
-        house.add("A1")
-        house.target.release = asyncio.Event()
-        house.target.down = TargetUnavailable("down")
-        request = asyncio.create_task(house.deliverer.step())
+    async def play(bench: Bench) -> None:
+        await bench.until_idle()
+        bench.add("A1")
+        bench.target.release = asyncio.Event()
+        bench.target.down = TargetUnavailable("down")
+        request = asyncio.create_task(bench.deliverer.step())
         await asyncio.sleep(0)
-        house.deliverer.forget()
-        house.target.release.set()
+        bench.deliverer.revoke()
+        bench.target.release.set()
         await request
-        house.target.down = None
-        await house.until_idle()
-        assert len(house.deliverer) == 0
+        bench.target.down = None
+        await bench.until_idle()
+        assert len(bench.deliverer) == 0
 
-    house = scenario(play)
-    assert house.target.rows == []
-    assert house.done == []
+    bench = scenario(play)
+    assert bench.target.rows == []
+    assert bench.done == []
 
 
 def test_two_workers_never_have_the_same_employee_in_flight() -> None:
-    async def play(house: House) -> None:
-        house.add("C7", "C8", "C9")
-        await house.until_idle()
-        house.target.batches.clear()
-        house.add("A1", "A2", "B3", "A4")
-        house.target.release = asyncio.Event()
-        requests = [asyncio.create_task(house.deliverer.step()) for _ in range(4)]
+    async def play(bench: Bench) -> None:
+        bench.add("C7", "C8", "C9")
+        await bench.until_idle()
+        bench.target.batches.clear()
+        bench.add("A1", "A2", "B3", "A4")
+        bench.target.release = asyncio.Event()
+        requests = [asyncio.create_task(bench.deliverer.step()) for _ in range(4)]
         await asyncio.sleep(0)
-        in_flight = Counter(name[0] for batch in house.target.batches for name in batch)
+        in_flight = Counter(name[0] for batch in bench.target.batches for name in batch)
         assert in_flight == {"A": 1, "B": 1}
-        house.target.release.set()
+        bench.target.release.set()
         await asyncio.gather(*requests)
-        await house.until_idle()
+        await bench.until_idle()
 
-    house = scenario(play, batch=1)
-    assert [name for name in house.target.rows if name[0] == "A"] == ["A1", "A2", "A4"]
+    bench = scenario(play, batch=1)
+    assert [name for name in bench.target.rows if name[0] == "A"] == ["A1", "A2", "A4"]
 
 
 def test_a_worker_finishes_its_request_and_stops() -> None:
-    async def play(house: House) -> None:
+    async def play(bench: Bench) -> None:
         stop = asyncio.Event()
-        house.target.release = asyncio.Event()
-        house.add("A1")
-        worker = asyncio.create_task(house.deliverer.work(stop))
-        await house.target.asked.wait()
-        house.add("B2")
+        bench.target.release = asyncio.Event()
+        bench.add("A1")
+        worker = asyncio.create_task(bench.deliverer.work(stop))
+        await bench.target.asked.wait()
+        bench.add("B2")
         stop.set()
-        house.deliverer.wake()
-        house.target.release.set()
+        bench.deliverer.wake()
+        bench.target.release.set()
         await worker
 
-    house = scenario(play)
-    assert house.target.rows == ["A1"]
-    assert house.done == [1]
+    bench = scenario(play)
+    assert bench.target.rows == ["A1"]
+    assert bench.done == [1]
 
 
 def test_an_idle_worker_begins_when_a_checkin_comes_and_stops_when_told_to() -> None:
-    async def play(house: House) -> None:
+    async def play(bench: Bench) -> None:
         stop = asyncio.Event()
-        worker = asyncio.create_task(house.deliverer.work(stop))
+        worker = asyncio.create_task(bench.deliverer.work(stop))
         for _ in range(10):
             await asyncio.sleep(0)
-        assert house.target.opened
-        house.add("A1")
-        await house.target.asked.wait()
+        assert bench.target.opened
+        bench.add("A1")
+        await bench.target.asked.wait()
         stop.set()
-        house.deliverer.wake()
+        bench.deliverer.wake()
         await worker
 
     assert scenario(play).target.rows == ["A1"]
@@ -788,13 +790,13 @@ def test_a_dead_letter_keeps_its_record_unless_kafka_would_refuse_it_for_its_siz
 
 def test_what_came_too_late_is_said_in_its_delivery_and_counted_by_shift() -> None:
     async def story() -> None:
-        house = House()
-        house.target.late = {"A1": Late("D1", "Day Shift", date(2026, 1, 1)), "B2": Late("D1")}
-        house.add("A1", "B2", "C3")
-        await house.until_idle()
-        late = {each.event_id: each.late for each in house.deliveries}
+        bench = Bench()
+        bench.target.late = {"A1": Late("D1", "Day Shift", date(2026, 1, 1)), "B2": Late("D1")}
+        bench.add("A1", "B2", "C3")
+        await bench.until_idle()
+        late = {each.event_id: each.late for each in bench.deliveries}
         assert late == {"A1": Late("D1", "Day Shift", date(2026, 1, 1)), "B2": Late("D1"), "C3": None}
-        assert house.count("punchstream_late_deliveries_total", shift_type="Day Shift") == 1
-        assert house.count("punchstream_late_deliveries_total", shift_type="") == 1
+        assert bench.count("punchstream_late_deliveries_total", shift_type="Day Shift") == 1
+        assert bench.count("punchstream_late_deliveries_total", shift_type="") == 1
 
     asyncio.run(story())

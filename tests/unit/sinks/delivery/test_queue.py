@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attendance.records.checkin import Checkin
-from sinks.delivery.queue import Entry, Lanes
+from sinks.delivery.queue import EmployeeQueues, QueuedCheckin
 
 AT_ONCE = -inf
 
@@ -23,7 +23,7 @@ class FakeRecord:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-def entry(employee: str, number: int = 0) -> Entry:
+def queued(employee: str, number: int = 0) -> QueuedCheckin:
     checkin = Checkin(
         event_id=f"{employee}-{number}",
         employee=employee,
@@ -34,56 +34,56 @@ def entry(employee: str, number: int = 0) -> Entry:
         site="HQ",
         device_timezone="Asia/Riyadh",
     )
-    return Entry(FakeRecord(number), checkin)
+    return QueuedCheckin(FakeRecord(number), checkin)
 
 
-def lanes(*entries: Entry) -> Lanes:
-    filled = Lanes()
-    for each in entries:
+def queues(*checkins: QueuedCheckin) -> EmployeeQueues:
+    filled = EmployeeQueues()
+    for each in checkins:
         filled.add(each)
     return filled
 
 
 def test_a_batch_holds_many_employees_and_each_ones_checkins_in_order() -> None:
-    a1, b1, a2 = entry("A", 1), entry("B", 1), entry("A", 2)
-    filled = lanes(a1, b1, a2)
+    a1, b1, a2 = queued("A", 1), queued("B", 1), queued("A", 2)
+    filled = queues(a1, b1, a2)
     assert filled.take(10, 0) == [a1, a2, b1]
 
 
 def test_an_employee_whose_batch_is_in_flight_is_not_handed_out_again() -> None:
-    a1, a2, b1 = entry("A", 1), entry("A", 2), entry("B", 1)
-    filled = lanes(a1, b1)
+    a1, a2, b1 = queued("A", 1), queued("A", 2), queued("B", 1)
+    filled = queues(a1, b1)
     first = filled.take(1, 0)
     filled.add(a2)
     assert first == [a1]
     assert filled.take(10, 0) == [b1]
     assert filled.take(10, 0) == []
-    filled.settle(first, {})
+    filled.give_back(first, {})
     assert filled.take(10, 0) == [a2]
 
 
 def test_no_batch_is_larger_than_asked_for_and_employees_take_turns() -> None:
-    many = [entry("A", number) for number in range(5)]
-    other = entry("B")
-    filled = lanes(*many, other)
+    many = [queued("A", number) for number in range(5)]
+    other = queued("B")
+    filled = queues(*many, other)
     first = filled.take(3, 0)
     assert first == many[:3]
-    filled.settle(first, {})
+    filled.give_back(first, {})
     assert filled.take(3, 0) == [other, *many[3:]]
 
 
 def test_what_comes_back_goes_to_the_front_in_its_old_order() -> None:
-    many = [entry("A", number) for number in range(4)]
-    filled = lanes(*many)
+    many = [queued("A", number) for number in range(4)]
+    filled = queues(*many)
     batch = filled.take(3, 0)
-    filled.settle(batch, {batch[1]: AT_ONCE, batch[2]: AT_ONCE})
+    filled.give_back(batch, {batch[1]: AT_ONCE, batch[2]: AT_ONCE})
     assert filled.take(10, 0) == many[1:]
 
 
-def test_a_lane_waits_for_its_time_and_others_do_not_wait_with_it() -> None:
-    a1, a2, b1 = entry("A", 1), entry("A", 2), entry("B", 1)
-    filled = lanes(a1)
-    filled.settle(filled.take(1, 0), {a1: 30.0})
+def test_a_queue_waits_for_its_time_and_others_do_not_wait_with_it() -> None:
+    a1, a2, b1 = queued("A", 1), queued("A", 2), queued("B", 1)
+    filled = queues(a1)
+    filled.give_back(filled.take(1, 0), {a1: 30.0})
     filled.add(a2)
     filled.add(b1)
     assert filled.next_due() == 30.0
@@ -92,33 +92,33 @@ def test_a_lane_waits_for_its_time_and_others_do_not_wait_with_it() -> None:
 
 
 def test_a_checkin_that_travels_alone_is_in_no_batch() -> None:
-    a1, b1, b2, c1 = entry("A", 1), entry("B", 1), entry("B", 2), entry("C", 1)
+    a1, b1, b2, c1 = queued("A", 1), queued("B", 1), queued("B", 2), queued("C", 1)
     b1.alone = b2.alone = True
-    filled = lanes(a1, b1, b2, c1)
+    filled = queues(a1, b1, b2, c1)
     assert filled.take(10, 0) == [a1]
     alone = filled.take(10, 0)
     assert alone == [b1]
     assert filled.take(10, 0) == [c1]
-    filled.settle(alone, {})
+    filled.give_back(alone, {})
     assert filled.take(10, 0) == [b2]
 
 
-def test_clearing_drops_what_is_queued_and_keeps_lanes_in_flight_closed() -> None:
-    a1, a2, b1, new = entry("A", 1), entry("A", 2), entry("B", 1), entry("A", 3)
-    filled = lanes(a1, a2, b1)
+def test_clearing_drops_what_is_queued_and_keeps_queues_in_flight_closed() -> None:
+    a1, a2, b1, new = queued("A", 1), queued("A", 2), queued("B", 1), queued("A", 3)
+    filled = queues(a1, a2, b1)
     in_flight = filled.take(1, 0)
     filled.clear()
     assert len(filled) == 1
     filled.add(new)
     assert filled.take(10, 0) == []
-    filled.settle(in_flight, {})
+    filled.give_back(in_flight, {})
     assert filled.take(10, 0) == [new]
 
 
-def test_a_lane_that_waited_when_it_was_cleared_begins_anew() -> None:
-    old, new = entry("A", 1), entry("A", 2)
-    filled = lanes(old)
-    filled.settle(filled.take(1, 0), {old: 30.0})
+def test_a_queue_that_waited_when_it_was_cleared_begins_anew() -> None:
+    old, new = queued("A", 1), queued("A", 2)
+    filled = queues(old)
+    filled.give_back(filled.take(1, 0), {old: 30.0})
     filled.clear()
     filled.add(new)
     assert filled.take(10, 0) == [new]
@@ -126,13 +126,11 @@ def test_a_lane_that_waited_when_it_was_cleared_begins_anew() -> None:
 
 
 @given(st.lists(st.sampled_from("ABC"), max_size=40), st.randoms(use_true_random=False), st.integers(1, 5))
-def test_every_checkin_is_settled_once_and_in_its_employees_order(
-    employees: list[str], random: Random, most: int
-) -> None:
-    entries = [entry(employee, number) for number, employee in enumerate(employees)]
-    filled = lanes(*entries)
-    in_flight: list[list[Entry]] = []
-    settled: list[Entry] = []
+def test_every_checkin_is_done_once_and_in_its_employees_order(employees: list[str], random: Random, most: int) -> None:
+    checkins = [queued(employee, number) for number, employee in enumerate(employees)]
+    filled = queues(*checkins)
+    in_flight: list[list[QueuedCheckin]] = []
+    done: list[QueuedCheckin] = []
     now = 0.0
     while len(filled):
         now += 1
@@ -145,10 +143,10 @@ def test_every_checkin_is_settled_once_and_in_its_employees_order(
             batch = in_flight.pop(random.randrange(len(in_flight)))
             # What fails takes everything later of the same employee with it.
             failed = {each.checkin.employee: random.randrange(len(batch) + 1) for each in batch}
-            again = {each: now + 1 for index, each in enumerate(batch) if index >= failed[each.checkin.employee]}
-            settled += [each for each in batch if each not in again]
-            filled.settle(batch, again)
+            retries = {each: now + 1 for index, each in enumerate(batch) if index >= failed[each.checkin.employee]}
+            done += [each for each in batch if each not in retries]
+            filled.give_back(batch, retries)
     for employee in "ABC":
-        assert [each for each in settled if each.checkin.employee == employee] == [
-            each for each in entries if each.checkin.employee == employee
+        assert [each for each in done if each.checkin.employee == employee] == [
+            each for each in checkins if each.checkin.employee == employee
         ]
