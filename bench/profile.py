@@ -36,7 +36,7 @@ STREAM: Final[Parts] = (
     ("reading the raw event", r"(decode|decode_as) \(attendance/event\.py"),
     ("deciding", r"\((streams/(pipeline|dedup|mapping)|attendance/(registry|user_map|errors))\.py"),
     ("writing the outcome", r"\((streams/step|attendance/(checkin|outcomes|event|dead_letter))\.py"),
-    ("memory and its log", r"\(streams/(memory|store)\.py"),
+    ("state and changelog", r"\(streams/(state|store)\.py"),
     ("record batches", r"\(attendance/kafka\.py|\(aiokafka/producer/message_accumulator\.py"),
     ("aiokafka: sending", r"\(aiokafka/(producer|protocol|conn|client)"),
     ("aiokafka: fetching", r"\(aiokafka/"),

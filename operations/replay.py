@@ -31,7 +31,7 @@ from attendance.kafka.readers import read
 from attendance.kafka.records import OutRecord, Record
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Dropped
-from attendance.records.raw_event import RawEvent, is_replay
+from attendance.records.raw_event import RawEvent, is_replay_copy
 from attendance.records.user_map import UserMap
 from attendance.registry import Device, Registry
 from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
@@ -138,13 +138,13 @@ class Plan:
                     self._add_checkin(record.value)
         async with aclosing(_raw(kafka, wanted.since)) as records:
             async for record, event in records:
-                if event.supersedes not in (None, event.event_id) and not is_replay(record.headers):
+                if event.supersedes not in (None, event.event_id) and not is_replay_copy(record.headers):
                     correction = (event.supersedes, event.superseded_document or "", record.partition, record.offset)
                     self._db.execute("insert or replace into superseded values (?, ?, ?, ?)", correction)
                 if wanted.includes(record):
                     row = (event.event_id, record.partition, record.offset, record.value)
                     self._db.execute("insert or replace into event values (?, ?, ?, ?)", row)
-                    self.records += not (is_replay(record.headers) or self.was_repeat(record))
+                    self.records += not (is_replay_copy(record.headers) or self.was_repeat(record))
                 else:
                     # The id of a wrong time may have become that of another punch since.
                     self._db.execute("update event set value = ? where event_id = ?", (record.value, event.event_id))
@@ -294,7 +294,7 @@ async def replay(
     async def copies() -> AsyncGenerator[OutRecord, None]:
         async with aclosing(_raw(kafka, wanted.since)) as records:
             async for record, event in records:
-                again = is_replay(record.headers) or plan.was_repeat(record)
+                again = is_replay_copy(record.headers) or plan.was_repeat(record)
                 if wanted.includes(record) and not again and plan.stands(record, event):
                     yield copy_of(record)
 

@@ -14,7 +14,7 @@ from attendance.kafka.records import Record
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import LetterId
-from attendance.records.raw_event import RAW_RECORD, RawEvent, is_replay
+from attendance.records.raw_event import RAW_RECORD, RawEvent, is_replay_copy
 from attendance.settings import KafkaSettings
 from attendance.topics import Topics
 from attendance.wire import position
@@ -98,7 +98,7 @@ class Versions:
         except InvalidRecord:
             return {}
         # A copy changes nothing that its original did not.
-        if event.supersedes is None or is_replay(record.headers):
+        if event.supersedes is None or is_replay_copy(record.headers):
             return {}
         return {
             version.letter: f"{record.topic} {record.partition}:{record.offset}"

@@ -4,12 +4,12 @@ Faust keeps the consumer group. What it would lose records with is not used:
 
 - Values are bytes and decoded by us, because Faust acknowledges a record that it cannot decode.
 - The stream is `noack`: Faust otherwise acknowledges a record whose agent raised or was cancelled. A step
-  acknowledges its chunks itself, once their outcomes and then what is remembered are in Kafka.
-- Chunks are gathered into steps by a queue of ours: while one step is under way the next one gathers, so that there is
-  no time to wait for, as `take` has it. `take` also acknowledges what it did not deliver when it is abandoned.
+  acknowledges its chunks itself, once their outcomes and then the deduplication state are in Kafka.
+- A buffer of ours collects chunks for the next step while one step is under way, so that there is no time to wait
+  for, as `take` has it. `take` also acknowledges what it did not deliver when it is abandoned.
 - Outcomes go through our own producer, whose acknowledgements are awaited; Faust's `send` only enqueues and drops what
-  fails. What is remembered is no Faust table, whose changelog goes the same way (`streams/state.py`).
-- No exception leaves the agent: what a step cannot survive ends the process, and the records come again.
+  fails. The deduplication state is no Faust table, whose changelog goes the same way (`streams/state.py`).
+- No exception leaves the agent: what a step cannot survive ends the process, and the records are redelivered.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from attendance.records.user_map import UserMap
 from attendance.registry import Registry
 from attendance.settings import KafkaSettings, StreamSettings
 from streams.pipeline import Pipeline, Rules
-from streams.state import Memory
+from streams.state import DeduplicationState
 from streams.step import Step
 from streams.store import store_opener
 from streams.transport import Transport
@@ -76,11 +76,11 @@ def create_app(
     users = UserMap()
     rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance, stream.clock_tolerance)
     open_store = store_opener(stream, kafka.topics["dedup_state"])
-    memory = Memory(kafka, producer, stream.dedup_horizon, open_store)
-    step = Step(Pipeline(rules, users, registry.get), memory, producer, kafka.topics, metrics)
+    state = DeduplicationState(kafka, producer, stream.dedup_horizon, open_store)
+    step = Step(Pipeline(rules, users, registry.get), state, producer, kafka.topics, metrics)
     release = Release(users, registry.get, producer, kafka.topics, metrics)
     users_known = follow_beside(app, kafka, release, on_fault)
-    gathered = BatchBuffer(stream.stream_batch)
+    buffer = BatchBuffer(stream.stream_batch)
 
     async def refresh_registry() -> None:
         await registry.refreshed()
@@ -93,15 +93,15 @@ def create_app(
 
         async def take_steps() -> None:
             await users_known.wait()
-            remembered = None
-            with closing(memory):
+            restored = None
+            with closing(state):
                 while True:
-                    arrived = await gathered.take()
+                    arrived = await buffer.take()
                     generation = app.consumer_generation_id
-                    if generation != remembered:
-                        await memory.catch_up(tp.partition for tp in app.consumer.assignment())
-                        remembered = generation
-                    # What was fetched before a rebalance is somebody else's, or comes again.
+                    if generation != restored:
+                        await state.catch_up(tp.partition for tp in app.consumer.assignment())
+                        restored = generation
+                    # What was fetched before a rebalance is somebody else's, or is redelivered.
                     events = [event for event in arrived if event.message.generation_id == generation]
                     await step(by_partition(events))
                     for event in events:
@@ -110,13 +110,13 @@ def create_app(
         steps = asyncio.create_task(end_process_on_fault(take_steps(), on_fault))
         try:
             async for event in ours_to_acknowledge.events():
-                await gathered.put(event)
+                await buffer.put(event)
         finally:
             steps.cancel()
 
     app.timer(interval=1.0)(refresh_registry)
     app.on_before_shutdown.connect(disconnect)
-    app.on_partitions_assigned.connect(gathered.on_partitions_assigned)
+    app.on_partitions_assigned.connect(buffer.on_partitions_assigned)
     app.agent(raw, name="decide", concurrency=1)(decide)
     return app
 
@@ -132,7 +132,7 @@ class BatchBuffer:
         self._taken = asyncio.Event()
 
     async def put(self, chunk: EventT) -> None:
-        """Add a chunk, once there is room."""
+        """Add a chunk. Waits until there is room."""
         while self._count >= self._most:
             self._taken.clear()
             await self._taken.wait()
@@ -191,7 +191,7 @@ async def end_process_on_fault(work: Awaitable[None], on_fault: Callable[[], Non
     except asyncio.CancelledError:
         raise
     except BaseException:
-        log.critical("The stream ends, because a step failed; its records come again.", exc_info=True)
+        log.critical("The stream ends, because a step failed; its records will be redelivered.", exc_info=True)
         on_fault()
 
 
@@ -212,7 +212,7 @@ _BYTES: Final[dict[str, Any]] = {
 
 
 def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, Any]:
-    """What Faust is told. It creates no topic, serves no web page, and runs no leader election of its own."""
+    """Faust's settings. It creates no topic, serves no web page, and runs no leader election of its own."""
     settings: dict[str, Any] = {
         "id": kafka.group("stream"),
         "broker": [f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
@@ -249,7 +249,7 @@ def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, An
 
 
 def run(app: faust.App, kafka: KafkaSettings) -> NoReturn:
-    """Run a worker until SIGTERM or SIGINT; then finish the step in hand, commit, and exit. Kafka is waited for.
+    """Run a worker until SIGTERM or SIGINT; then finish the step in hand, commit, and exit. Waits for Kafka.
 
     Raises:
         SystemExit: always, with the exit status.

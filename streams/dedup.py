@@ -1,14 +1,14 @@
-"""Repeat removal: pure, per device and user, in event time.
+"""Removal of duplicates and repeats: pure, for each device user, in event time.
 
-What is remembered of one device user is a packed list of the punches that were kept, oldest first, no further back than
-the horizon before the newest. A punch needs no stored id: device, user, time and type are what its `event_id` is made
-of. Each entry keeps the offset of the record it came from, so that a redelivered record is told from a duplicate: it
-must be emitted again, because nobody knows whether its first output got through. A device user's records are all in one
+The state of one device user is a packed list of the punches that were kept, oldest first, no further back than the
+horizon before the newest. A punch needs no stored id: device, user, time and type are what its `event_id` is made of.
+Each entry has the offset of its record, which tells a redelivered record from a duplicate: a redelivered record must be
+emitted again, because nobody knows whether its first output got through. A device user's records are all in one
 partition of the raw topic, so the offset is enough.
 
-What is kept may turn out to be wrong, and another punch to supersede it. Then a mark takes its place: the same time and
-offset, with a code that no punch has. Nothing is a repeat of a mark. It wins over the entry it stands for whichever
-comes first, so that a log of both can be read in any order.
+If a punch that was kept turns out to be wrong, a correction supersedes it. Then a superseded entry takes its place: the
+same time and offset, with a code that no punch has. Nothing is a repeat of a superseded entry. It wins over the punch
+that it replaces whichever comes first, so that a changelog of both can be read in any order.
 """
 
 from bisect import bisect_left
@@ -24,14 +24,14 @@ _ENTRY: Final = Struct(">IBQ")
 _TYPES: Final[tuple[EventType, ...]] = ("UNKNOWN", "IN", "OUT")
 _CODES: Final = {event_type: code for code, event_type in enumerate(_TYPES)}
 _UNKNOWN: Final = _CODES["UNKNOWN"]
-_MARK: Final = 0x80  # added to the code of a punch that is superseded
+_SUPERSEDED: Final = 0x80  # added to the code of a punch that is superseded
 
 PUNCH_BYTES: Final = _ENTRY.size
 _CODE_AT: Final = 4
 
 
 class Punch(NamedTuple):
-    """A punch as it is remembered: seconds since the epoch, type code, and the offset of its record."""
+    """An entry of a packed list: seconds since the epoch, type code, and the offset of its record."""
 
     seconds: int
     code: int
@@ -39,7 +39,13 @@ class Punch(NamedTuple):
 
     @classmethod
     def of(cls, time: datetime, event_type: EventType, offset: int) -> "Punch":
-        """The punch of a raw record."""
+        """The punch of a raw record.
+
+        Args:
+            time: The event time, UTC.
+            event_type: What the device said.
+            offset: Of the record in its partition.
+        """
         return cls(int(time.timestamp()), _CODES[event_type], offset)
 
     @property
@@ -53,13 +59,13 @@ class Punch(NamedTuple):
         return _TYPES[self.code]
 
     @property
-    def is_mark(self) -> bool:
-        """Whether it is no punch, but stands for one that is superseded."""
-        return self.code >= _MARK
+    def is_superseded(self) -> bool:
+        """Whether a correction superseded this punch."""
+        return self.code >= _SUPERSEDED
 
-    def mark(self) -> "Punch":
-        """What takes its place when it is superseded."""
-        return self._replace(code=self.code | _MARK)
+    def as_superseded(self) -> "Punch":
+        """The entry that takes its place once it is superseded."""
+        return self._replace(code=self.code | _SUPERSEDED)
 
     def pack(self) -> bytes:
         """The punch in `PUNCH_BYTES` bytes, which sort as punches do."""
@@ -67,7 +73,7 @@ class Punch(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A punch to remember: its device user's key, and the punch as `Punch.pack` packs it."""
+    """A punch to keep: its device user's key, and the punch as `Punch.pack` packs it."""
 
     key: bytes
     entry: bytes
@@ -84,14 +90,14 @@ class Verdict(Enum):
     """A record whose punch was kept, and superseded since."""
 
 
-class Judgement(NamedTuple):
-    """A verdict; `kept` is the punch that a duplicate or a repeat repeats, and a superseded one itself."""
+class Classification(NamedTuple):
+    """A verdict. `kept` is the kept punch of a redelivery, duplicate or repeat; of a superseded punch, itself."""
 
     verdict: Verdict
     kept: Punch | None = None
 
 
-_NEW: Final = Judgement(Verdict.NEW)
+_NEW: Final = Classification(Verdict.NEW)
 
 
 def unpack(kept: bytes) -> list[Punch]:
@@ -99,11 +105,16 @@ def unpack(kept: bytes) -> list[Punch]:
     return [Punch(*entry) for entry in _ENTRY.iter_unpack(kept)]
 
 
-def judge(kept: bytes, punch: Punch, window: float) -> Judgement:
-    """Tell a punch from those of a packed list.
+def classify(kept: bytes, punch: Punch, window: float) -> Classification:
+    """Compare a punch with those of a packed list.
 
-    The same time and type is the same punch: a redelivery where the record is the same too, else a duplicate. Within
+    The same time and type is the same punch: a redelivery if the record is the same too, else a duplicate. Within
     `window` seconds of a kept punch of the same type, or with one of the two unknown, it is a repeat of the nearest.
+
+    Args:
+        kept: The packed list of the device user; empty if nothing is known.
+        punch: The punch to classify.
+        window: Seconds.
     """
     if not kept or punch.seconds - window > _seconds(kept, -PUNCH_BYTES):
         return _NEW  # the usual one: later than all that is known
@@ -113,33 +124,36 @@ def judge(kept: bytes, punch: Punch, window: float) -> Judgement:
         other = Punch(*_ENTRY.unpack_from(kept, index * PUNCH_BYTES))
         if other.seconds > punch.seconds + window:
             break
-        if other.is_mark:
-            if other == punch.mark():
-                return Judgement(Verdict.SUPERSEDED, punch)
+        if other.is_superseded:
+            if other == punch.as_superseded():
+                return Classification(Verdict.SUPERSEDED, punch)
             continue
         if (other.seconds, other.code) == (punch.seconds, punch.code):
-            return Judgement(Verdict.REDELIVERY if other.offset == punch.offset else Verdict.DUPLICATE, other)
+            return Classification(Verdict.REDELIVERY if other.offset == punch.offset else Verdict.DUPLICATE, other)
         same_kind = other.code == punch.code or _UNKNOWN in (other.code, punch.code)
         if same_kind and (nearest is None or _distance(other, punch) < _distance(nearest, punch)):
             nearest = other
-    return _NEW if nearest is None else Judgement(Verdict.REPEAT, nearest)
+    return _NEW if nearest is None else Classification(Verdict.REPEAT, nearest)
 
 
-def remember(kept: bytes, entry: bytes, horizon: float) -> bytes:
-    """The packed list with one more punch or mark in it, which is not added twice.
+def insert(kept: bytes, entry: bytes, horizon: float) -> bytes:
+    """The packed list with one more entry, which is not added twice.
 
-    What lies further back than `horizon` seconds before the newest is left out.
+    Args:
+        kept: The packed list of the device user.
+        entry: A packed punch, superseded or not.
+        horizon: Seconds. What lies further back before the newest entry is left out.
     """
-    if entry[_CODE_AT] & _MARK:
-        superseded = _with_code(entry, entry[_CODE_AT] ^ _MARK)
-        at = _place(kept, superseded)
-        if kept.startswith(superseded, at):
+    if entry[_CODE_AT] & _SUPERSEDED:
+        punch = _with_code(entry, entry[_CODE_AT] ^ _SUPERSEDED)
+        at = _place(kept, punch)
+        if kept.startswith(punch, at):
             kept = kept[:at] + kept[at + PUNCH_BYTES :]
     if entry > kept[-PUNCH_BYTES:]:
         kept += entry
     else:
-        at, mark = _place(kept, entry), _with_code(entry, entry[_CODE_AT] | _MARK)
-        if kept.startswith(entry, at) or kept.startswith(mark, _place(kept, mark)):
+        at, superseded = _place(kept, entry), _with_code(entry, entry[_CODE_AT] | _SUPERSEDED)
+        if kept.startswith(entry, at) or kept.startswith(superseded, _place(kept, superseded)):
             return kept
         kept = kept[:at] + entry + kept[at:]
     oldest, gone = _seconds(kept, -PUNCH_BYTES) - horizon, 0
@@ -149,7 +163,7 @@ def remember(kept: bytes, entry: bytes, horizon: float) -> bytes:
 
 
 def _place(kept: bytes, entry: bytes) -> int:
-    """Where an entry stands in a packed list, or would stand."""
+    """Where an entry is in a packed list, or would be, in bytes."""
     return PUNCH_BYTES * bisect_left(
         range(len(kept) // PUNCH_BYTES),
         entry,

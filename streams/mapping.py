@@ -17,7 +17,10 @@ _FIXED: Final[dict[Direction, LogType]] = {"in": "IN", "out": "OUT", "none": ""}
 def assign(event: RawEvent, users: UserMap, device: Device | None) -> Checkin | Waiting:
     """The check-in of a punch whose employee is known and may check in, else what it waits for.
 
-    Assumes an event time. A device that is not in the registry any more has the default policies.
+    Args:
+        event: The punch. It has an event time.
+        users: The user map.
+        device: The device's policies; None, for a device that is not in the registry any more, are the defaults.
     """
     assert event.event_time is not None
     mapping = users.mapping(event.site, event.device_id, event.device_user_id)

@@ -1,4 +1,4 @@
-"""The stream's decisions: raw records of one partition in, outcomes and what to remember out. No Faust, no Kafka."""
+"""The stream's decisions: raw records of one partition in, outcomes and kept punches out. No Faust, no Kafka."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import MAX_VALUE_BYTES, Record
 from attendance.plausibility import find_time_fault
 from attendance.records.checkin import Checkin
-from attendance.records.dead_letter import DeadLetter, is_sent_again
+from attendance.records.dead_letter import DeadLetter, is_dead_letter_replay
 from attendance.records.outcomes import Dropped, Waiting
-from attendance.records.raw_event import RawEvent, event_id, is_replay
+from attendance.records.raw_event import RawEvent, event_id, is_replay_copy
 from attendance.records.user_map import UserMap
 from attendance.registry import Device
 from attendance.times import format_seconds
@@ -41,7 +41,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """One outcome for each record, in their order; the punches that are kept now; and with them the new lists."""
+    """One outcome for each record, in their order; the punches that are kept now; and the lists that contain them."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
@@ -56,19 +56,23 @@ class Pipeline:
     users: UserMap
     device: Callable[[str], Device | None]
 
-    def decide(self, records: Sequence[Record], memory: Lists, now: datetime) -> Decisions:
+    def decide(self, records: Sequence[Record], state: Lists, now: datetime) -> Decisions:
         """One outcome for each record of a partition, in offset order.
 
-        `memory` holds the packed list of each device user of that partition, and is not changed. What is kept now must
-        be added to it only once every outcome is acknowledged, and before the records are.
+        What is kept must be added to the state only once every outcome is acknowledged, and before the records are.
+
+        Args:
+            records: Of one partition, in offset order.
+            state: The packed list of each device user of that partition. It is not changed.
+            now: The server's clock, UTC, for dead letters.
 
         Raises:
-            StoreFailed: the memory cannot be read.
+            StoreFailed: the state cannot be read.
         """
         decisions = Decisions()
         for record in records:
             try:
-                outcome = self._decide_one(record, memory, decisions)
+                outcome = self._decide_one(record, state, decisions)
             except StoreFailed:
                 raise
             except InvalidRecord as error:
@@ -80,7 +84,7 @@ class Pipeline:
             decisions.outcomes.append(outcome)
         return decisions
 
-    def _decide_one(self, record: Record, memory: Lists, decisions: Decisions) -> Outcome:
+    def _decide_one(self, record: Record, state: Lists, decisions: Decisions) -> Outcome:
         if len(record.value or b"") > MAX_VALUE_BYTES:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"larger than {MAX_VALUE_BYTES} bytes")
         event = RawEvent.decode(record.value)
@@ -93,29 +97,29 @@ class Pipeline:
         assert event_time is not None
         self._check_clock(event, record)
         key = user_key(event)
-        known = decisions.lists.get(key) or memory.get(key, b"")
+        known = decisions.lists.get(key) or state.get(key, b"")
         punch = Punch.of(event_time, event.event_type, record.offset)
-        judgement = dedup.judge(known, punch, self.rules.window)
-        if judgement.kept is not None and judgement.verdict is not Verdict.REDELIVERY:
-            # A correction stands for a punch that was kept, and a replay of one is there to have its outcome again.
+        found = dedup.classify(known, punch, self.rules.window)
+        if found.kept is not None and found.verdict is not Verdict.REDELIVERY:
+            # A correction replaces a punch that was kept, and a replay copy is there to have its outcome again.
             passes = event.supersedes is not None or (
-                judgement.verdict is Verdict.DUPLICATE and is_replay(record.headers)
+                found.verdict is Verdict.DUPLICATE and is_replay_copy(record.headers)
             )
-            if judgement.verdict is Verdict.SUPERSEDED or not passes:
-                return _dropped(event, event_time, record, judgement.verdict, judgement.kept)
-        # The outcome first: should it fail, the punch must not be remembered.
+            if found.verdict is Verdict.SUPERSEDED or not passes:
+                return _dropped(event, event_time, record, found.verdict, found.kept)
+        # The outcome first: if it fails, the punch must not be kept.
         outcome = mapping.assign(event, self.users, device)
-        entries = [punch.pack()] if judgement.verdict in (Verdict.NEW, Verdict.REPEAT) else []
+        entries = [punch.pack()] if found.verdict in (Verdict.NEW, Verdict.REPEAT) else []
         if (
             event.supersedes is not None
-            and judgement.verdict is not Verdict.REDELIVERY
-            and not is_replay(record.headers)
+            and found.verdict is not Verdict.REDELIVERY
+            and not is_replay_copy(record.headers)
         ):
-            # Only the first time: later another punch may stand where the wrong one stood.
-            entries += _marks(event, known)
+            # Only the first time: later another punch may be where the wrong one was.
+            entries += _superseded_entries(event, known)
         for entry in entries:
             decisions.kept.append(Kept(key, entry))
-            known = decisions.lists[key] = dedup.remember(known, entry, self.rules.horizon)
+            known = decisions.lists[key] = dedup.insert(known, entry, self.rules.horizon)
         return outcome
 
     def _check_clock(self, event: RawEvent, record: Record) -> None:
@@ -123,23 +127,23 @@ class Pipeline:
         skew = event.clock_skew
         if skew is None or abs(skew) <= self.rules.clock_tolerance or event.supersedes is not None:
             return
-        if not is_sent_again(record.headers):
+        if not is_dead_letter_replay(record.headers):
             raise InvalidRecord(Reason.CLOCK_SKEW, f"the device's clock was {timedelta(seconds=skew)} ahead")
 
 
 def user_key(event: RawEvent) -> bytes:
-    """The key of a device user in the memory."""
+    """The key of a device user in the deduplication state."""
     return encode_json([event.device_id, event.device_user_id])
 
 
-def _marks(event: RawEvent, known: bytes) -> list[bytes]:
-    """The mark for the kept punch that an event supersedes; none where that is forgotten, or the event's own punch."""
+def _superseded_entries(event: RawEvent, known: bytes) -> list[bytes]:
+    """The entry of the punch that an event supersedes; none if that is not known, or is the event's own punch."""
     if event.supersedes == event.event_id:
         return []
     return [
-        kept.mark().pack()
+        kept.as_superseded().pack()
         for kept in dedup.unpack(known)
-        if not kept.is_mark
+        if not kept.is_superseded
         and event.supersedes
         == event_id(event.device_id, event.device_user_id, format_seconds(kept.time), kept.event_type)
     ]

@@ -1,8 +1,8 @@
 """The store on disk: a RocksDB for each partition. Needs the extra `rocksdb`.
 
-RocksDB's own log of writes is off. After a crash a database is then as it was at its last flush, which is a state
-that it once had, because a batch of writes is in one memtable, and memtables are flushed in their order. So its lists
-and its position belong together, and the log in Kafka has the rest.
+RocksDB's own write-ahead log is off. After a crash a database is as it was at its last flush. That is a state that it
+once had, because a batch of writes is in one memtable, and memtables are flushed in their order. So its lists and its
+checkpoint belong together, and the changelog in Kafka has the rest.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from rocksdict import (
 )
 
 from attendance.errors import ConfigurationError
-from streams.store import Position, Store, StoreFailed
+from streams.store import Checkpoint, Store, StoreFailed
 
 log = structlog.get_logger(__name__)
 
@@ -37,12 +37,12 @@ LOG_FILE_BYTES: Final = 1024 * 1024
 BLOOM_BITS: Final = 10  # a key that is not there is taken for there once in a hundred times
 
 LOCK_SECONDS: Final = 30
-"""Another process that lost a partition lets go of it once its step is done."""
+"""How long to wait for another process, which closes a lost partition once its step is done."""
 
-# No device user's key begins so: theirs are JSON lists.
-_POSITION_KEY: Final = b"position"
+# No device user's key begins so: theirs are JSON lists. Stores on disk have this key, so it does not follow the class.
+_CHECKPOINT_KEY: Final = b"position"
 # A format byte and the offset; the record's key follows.
-_POSITION: Final = Struct(">BQ")
+_CHECKPOINT: Final = Struct(">BQ")
 _FORMAT: Final = 1
 
 
@@ -67,7 +67,7 @@ class RocksStores:
         self._options = options()
 
     async def open(self, partition: int) -> Store:
-        """The store of a partition. Where another process has it open, it is waited for.
+        """The store of a partition. If another process has it open, wait for it to close.
 
         Raises:
             ConfigurationError: another process keeps it open.
@@ -81,12 +81,12 @@ class RocksStores:
             except Locked:
                 if time.monotonic() > give_up:
                     raise ConfigurationError(f"DEDUP_DIRECTORY: another process uses {path}") from None
-                log.info("A store is waited for, which another process has open.", path=str(path))
+                log.info("Waiting for a store that another process has open.", path=str(path))
                 await asyncio.sleep(1)
 
 
 def options() -> Options:
-    """How databases are opened. Those that are opened with the same options share their caches."""
+    """How databases are opened. Databases with the same options object share their caches."""
     cache = Cache(CACHE_BYTES)
     table = BlockBasedOptions()
     table.set_block_cache(cache)
@@ -104,10 +104,14 @@ def options() -> Options:
 
 
 class RocksStore:
-    """A store in a directory. What it holds without a position is not believed, and what is corrupt is dropped."""
+    """A store in a directory. Lists without a checkpoint are removed, and so is what is corrupt."""
 
     def __init__(self, path: Path, options: Options) -> None:
-        """Open it, and make it where there is none.
+        """Open the database, and make it if there is none.
+
+        Args:
+            path: Its directory.
+            options: What `options` returned; one object for all databases of a process.
 
         Raises:
             Locked: another process has it open.
@@ -122,11 +126,11 @@ class RocksStore:
         except StoreFailed as error:
             if not _is_corruption(error):
                 raise
-            log.warning("A store is corrupt and is dropped; the log is read whole.", error=str(error))
+            log.warning("A store is corrupt; it is removed and rebuilt from the whole changelog.", error=str(error))
             Rdict.destroy(self._path, self._options)
             self._db = self._open()
-        self.position = self._stored_position()
-        if self.position is None:
+        self.checkpoint = self._stored_checkpoint()
+        if self.checkpoint is None:
             self.clear()
 
     def get(self, key: bytes, default: bytes, /) -> bytes:
@@ -135,32 +139,32 @@ class RocksStore:
             found: Any = self._db.get(key, default)
         except Exception as error:
             if _is_corruption(error):
-                self._destroy()  # so that the next start reads the log instead
+                self._destroy()  # so that the next start reads the changelog instead
             raise StoreFailed(str(error)) from error
         return cast("bytes", found)
 
-    def take(self, lists: Mapping[bytes, bytes], position: Position | None) -> None:
+    def write(self, lists: Mapping[bytes, bytes], checkpoint: Checkpoint | None) -> None:
         """See `Store`."""
         batch = WriteBatch(raw_mode=True)
         for key, kept in lists.items():
             batch.put(key, kept)
-        if position is not None:
-            batch.put(_POSITION_KEY, _POSITION.pack(_FORMAT, position.offset) + position.key)
+        if checkpoint is not None:
+            batch.put(_CHECKPOINT_KEY, _CHECKPOINT.pack(_FORMAT, checkpoint.offset) + checkpoint.key)
         try:
             self._db.write(batch, self._unlogged)
         except Exception as error:
             raise StoreFailed(str(error)) from error
-        self.position = position
+        self.checkpoint = checkpoint
 
     def clear(self) -> None:
         """See `Store`."""
         self._destroy()
         self._db = self._open()
-        self.position = None
+        self.checkpoint = None
 
     def close(self) -> None:
         """See `Store`. What was not flushed yet is."""
-        with suppress(DbClosedError):  # where it proved corrupt
+        with suppress(DbClosedError):  # if it was found corrupt
             self._db.close()
 
     def _open(self) -> Rdict:
@@ -175,12 +179,12 @@ class RocksStore:
         self._db.close()
         Rdict.destroy(self._path, self._options)
 
-    def _stored_position(self) -> Position | None:
-        value = self.get(_POSITION_KEY, b"")
+    def _stored_checkpoint(self) -> Checkpoint | None:
+        value = self.get(_CHECKPOINT_KEY, b"")
         if not value.startswith(bytes((_FORMAT,))):
             return None
-        _, offset = _POSITION.unpack_from(value)
-        return Position(offset, value[_POSITION.size :])
+        _, offset = _CHECKPOINT.unpack_from(value)
+        return Checkpoint(offset, value[_CHECKPOINT.size :])
 
 
 def _is_corruption(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""One step: decide chunks of records, make the outcomes durable, then the memory. Knows no Faust."""
+"""One step: decide chunks of records, make the outcomes durable, then the deduplication state. Knows no Faust."""
 
 from asyncio import TaskGroup
 from collections import Counter
@@ -14,30 +14,44 @@ from attendance.records.raw_event import RAW_RECORD
 from attendance.times import now
 from attendance.topics import Topics
 from streams.pipeline import STAGE, Outcome, Pipeline
-from streams.state import Memory
+from streams.state import DeduplicationState
 
 
 class Step:
     """Takes records from decided to durable."""
 
     def __init__(
-        self, pipeline: Pipeline, memory: Memory, producer: Producer, topics: Topics, metrics: Metrics
+        self, pipeline: Pipeline, state: DeduplicationState, producer: Producer, topics: Topics, metrics: Metrics
     ) -> None:
+        """Wire a step.
+
+        Args:
+            pipeline: Decides.
+            state: The kept punches, and their changelog.
+            producer: Sends the outcomes.
+            topics: Their names.
+            metrics: Counts outcomes that are in Kafka.
+        """
         self._pipeline = pipeline
-        self._memory = memory
+        self._state = state
         self._producer = producer
         self._topics = topics
         self._metrics = metrics
 
     async def __call__(self, chunks: Mapping[int, Sequence[Record]]) -> None:
-        """Return when the records may be acknowledged: their outcomes, and after them the memory, are in Kafka.
+        """Return when the records may be acknowledged: their outcomes, and after them the state, are in Kafka.
 
-        `chunks` are records by partition, in offset order. While Kafka is away this waits. Memory ahead of the output
-        would turn a redelivered record into a duplicate of itself and lose it; memory behind it only has the record
-        decided again, with the same result.
+        While Kafka is away this waits. State that is ahead of the output would turn a redelivered record into a
+        duplicate of itself and lose it. State that is behind only has the record decided again, with the same result.
+
+        Args:
+            chunks: Records by partition, in offset order.
+
+        Raises:
+            StoreFailed: the state cannot be read or written.
         """
         decided = {
-            partition: self._pipeline.decide(records, self._memory[partition], now())
+            partition: self._pipeline.decide(records, self._state[partition], now())
             for partition, records in chunks.items()
         }
         await send_until_acknowledged(
@@ -51,12 +65,18 @@ class Step:
         async with TaskGroup() as writes:
             for partition, decisions in decided.items():
                 if decisions.kept:
-                    writes.create_task(self._memory.add(partition, decisions.kept, decisions.lists))
+                    writes.create_task(self._state.add(partition, decisions.kept, decisions.lists))
         count((outcome for decisions in decided.values() for outcome in decisions.outcomes), self._metrics)
 
 
 def to_record(outcome: Outcome, topics: Topics, record: Record) -> OutRecord:
-    """The record of the outcome of a raw record, for the topic of its kind."""
+    """The record of an outcome, for the topic of its kind.
+
+    Args:
+        outcome: What was decided.
+        topics: The names of the topics.
+        record: The raw record that it was decided of.
+    """
     match outcome:
         case Checkin():
             return checkin_record(outcome, topics, _raw_record(record))
@@ -71,7 +91,13 @@ def to_record(outcome: Outcome, topics: Topics, record: Record) -> OutRecord:
 
 
 def checkin_record(checkin: Checkin, topics: Topics, raw_record: bytes | None) -> OutRecord:
-    """The record of a check-in that was made from the raw record at `partition:offset`."""
+    """The record of a check-in.
+
+    Args:
+        checkin: The check-in.
+        topics: The names of the topics.
+        raw_record: Where its raw record is, `partition:offset`; None if nobody knows.
+    """
     headers = checkin.headers()
     if raw_record is not None:
         headers.append((RAW_RECORD, raw_record))

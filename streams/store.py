@@ -1,6 +1,6 @@
-"""Stores: where the memory of a partition is kept, in this process or on disk. Know no Kafka.
+"""Stores: where a process has the deduplication state of a partition, in memory or on disk. They know no Kafka.
 
-The log in Kafka is the truth. A store saves reading it anew, as far as it knows it.
+The changelog in Kafka is the truth. A store only saves reading again what it contains already.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,8 +16,8 @@ class StoreFailed(Exception):
     """The disk, or what is on it, is broken. It says nothing about a record, so the process has to end."""
 
 
-class Position(NamedTuple):
-    """The last record of the log that a store knows: its offset, and its key, by which the log is known again."""
+class Checkpoint(NamedTuple):
+    """The last changelog record that a store contains: its offset, and its key, which verifies the changelog."""
 
     offset: int
     key: bytes
@@ -29,31 +29,39 @@ class Lists(Protocol):
     def get(self, key: bytes, default: bytes, /) -> bytes:
         """The list of one device user, or `default`.
 
+        Args:
+            key: The device user, as `streams.pipeline.user_key` writes it.
+            default: What is returned if nothing is known of the device user.
+
         Raises:
             StoreFailed: it cannot be read.
         """
 
 
 class Store(Lists, Protocol):
-    """The memory of one partition, and how far it knows the log. One task at a time uses it."""
+    """The deduplication state of one partition, and its checkpoint. One task at a time uses it."""
 
-    position: Position | None
-    """None where it holds nothing of the log, or nobody knows what."""
+    checkpoint: Checkpoint | None
+    """None if the store contains nothing of the changelog, or nobody knows what."""
 
-    def take(self, lists: Mapping[bytes, bytes], position: Position | None) -> None:
-        """Take new lists and the position that they belong to. A crash leaves both, or neither.
+    def write(self, lists: Mapping[bytes, bytes], checkpoint: Checkpoint | None) -> None:
+        """Replace lists, and the checkpoint. A crash leaves both, or neither.
 
-        Assumes that the log holds all that is in them.
+        Assumes that the changelog holds all that is in the lists.
+
+        Args:
+            lists: The new packed lists, by device user.
+            checkpoint: The last changelog record that the store contains now.
 
         Raises:
             StoreFailed: they cannot be written.
         """
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all lists and the checkpoint."""
 
     def close(self) -> None:
-        """Let go of the disk. The store is not used any more."""
+        """Close the disk. The store is not used any more."""
 
 
 OpenStore = Callable[[int], Awaitable[Store]]
@@ -64,17 +72,17 @@ class DictStore(dict[bytes, bytes]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.position: Position | None = None
+        self.checkpoint: Checkpoint | None = None
 
-    def take(self, lists: Mapping[bytes, bytes], position: Position | None) -> None:
+    def write(self, lists: Mapping[bytes, bytes], checkpoint: Checkpoint | None) -> None:
         """See `Store`."""
         self.update(lists)
-        self.position = position
+        self.checkpoint = checkpoint
 
     def clear(self) -> None:
         """See `Store`."""
         super().clear()
-        self.position = None
+        self.checkpoint = None
 
     def close(self) -> None:
         """See `Store`."""
@@ -86,7 +94,14 @@ async def open_dict_store(_partition: int) -> Store:
 
 
 def store_opener(settings: StreamSettings, topic: str) -> OpenStore:
-    """What opens the store of a partition of a log, as the settings ask for.
+    """What opens the store of a partition.
+
+    Args:
+        settings: Say which kind of store, and in which directory.
+        topic: The changelog; its stores have a directory of its name.
+
+    Returns:
+        A coroutine function from the number of a partition to its store.
 
     Raises:
         ConfigurationError: RocksDB is not installed, or its directory cannot be made.

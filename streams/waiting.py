@@ -32,15 +32,15 @@ BATCH: Final = 500
 NAMED: Final = 5  # so many employees of a batch are logged
 REASONS: Final = (Reason.UNMAPPED_USER, Reason.EMPLOYEE_INACTIVE)
 
-# The agent lives in the same event loop. So many punches are judged before it gets a turn.
+# The agent runs in the same event loop. So many punches are assigned before it gets a turn.
 TURN: Final = 100
 
 
 @dataclass(slots=True)
-class Held:
+class WaitingPunch:
     """A waiting punch in memory: encoded, because that is smaller. `reason` is what it waits for by the map now.
 
-    `raw_record` says where its raw record stands, `partition:offset`; None where an older version wrote it.
+    `raw_record` says where its raw record is, `partition:offset`; None if an older version wrote it.
     """
 
     value: bytes
@@ -60,10 +60,10 @@ class Ready(NamedTuple):
 
 
 class Release:
-    """Holds what waits in this process's share of the unmapped topic, and releases what need not wait any more.
+    """Keeps what waits in this process's share of the unmapped topic, and releases what need not wait any more.
 
-    Memory is bounded by what waits. A punch is judged when it is read, and again when the user map says something new
-    of its device user or of an employee that this user is mapped to.
+    What waits bounds the memory. A punch is assigned when it is read, and again when the user map says something new of
+    its device user or of an employee that this user is mapped to.
     """
 
     def __init__(
@@ -79,26 +79,26 @@ class Release:
         self._producer = producer
         self._topics = topics
         self._metrics = metrics
-        self._held: dict[bytes, Held] = {}
+        self._waiting: dict[bytes, WaitingPunch] = {}
         self._by_user: dict[str, set[bytes]] = defaultdict(set)
         self._counts: Counter[Reason] = Counter()
-        self._unjudged: set[bytes] = set()
+        self._unassigned: set[bytes] = set()
         self._changed_employees: set[str] = set()
 
     def learn(self, record: MapRecord) -> None:
-        """Have the user map take in one record of its topic, and the punches judged again that this may concern."""
+        """Have the user map take in one record of its topic, and the punches that this may concern assigned again."""
         match self._users.learn(record):
             case UserMapping(device_user_id=user):
-                self._unjudged |= self._by_user.get(user, set())
+                self._unassigned |= self._by_user.get(user, set())
             case Employee(name=name):
                 self._changed_employees.add(name)
 
     def lost(self) -> None:
         """Forget everything: whoever has the partitions next reads them from the beginning."""
-        self._held.clear()
+        self._waiting.clear()
         self._by_user.clear()
         self._counts.clear()
-        self._unjudged.clear()
+        self._unassigned.clear()
         self._show()
 
     def take(self, record: Record) -> None:
@@ -113,12 +113,12 @@ class Release:
             log.error("A waiting punch cannot be read.", key=key, error=error.message)
             return
         user = waiting.event.device_user_id
-        self._held[key] = Held(
+        self._waiting[key] = WaitingPunch(
             record.value, dict(record.headers).get(RAW_RECORD), record.partition, user, waiting.reason
         )
         self._by_user[user].add(key)
         self._counts[waiting.reason] += 1
-        self._unjudged.add(key)
+        self._unassigned.add(key)
 
     async def caught_up(self) -> None:
         """Release every punch that need not wait any more: an employee's in the order of their event times."""
@@ -129,37 +129,37 @@ class Release:
 
     async def _ready(self) -> list[Ready]:
         ready = []
-        for number, key in enumerate(self._to_judge(), 1):
-            held = self._held.get(key)
-            outcome = held and self._judge(key, held)
+        for number, key in enumerate(self._to_reassign(), 1):
+            punch = self._waiting.get(key)
+            outcome = punch and self._assign(key, punch)
             match outcome:
                 case Checkin():
-                    assert held is not None
-                    ready.append(Ready(key, held.partition, outcome, held.raw_record))
+                    assert punch is not None
+                    ready.append(Ready(key, punch.partition, outcome, punch.raw_record))
                 case Waiting():
-                    assert held is not None
-                    self._counts[held.reason] -= 1
+                    assert punch is not None
+                    self._counts[punch.reason] -= 1
                     self._counts[outcome.reason] += 1
-                    held.reason = outcome.reason
+                    punch.reason = outcome.reason
             if number % TURN == 0:
                 await asyncio.sleep(0)
         return ready
 
-    def _to_judge(self) -> set[bytes]:
-        keys, self._unjudged = self._unjudged, set()
+    def _to_reassign(self) -> set[bytes]:
+        keys, self._unassigned = self._unassigned, set()
         employees, self._changed_employees = self._changed_employees, set()
-        if employees and self._held:
+        if employees and self._waiting:
             users = {entry.device_user_id for entry in self._users.mappings() if entry.employee in employees}
             keys.update(*(self._by_user[user] for user in users & self._by_user.keys()))
         return keys
 
-    def _judge(self, key: bytes, held: Held) -> Checkin | Waiting | None:
+    def _assign(self, key: bytes, punch: WaitingPunch) -> Checkin | Waiting | None:
         """What the user map says now; None after a fault of our own, which leaves the punch waiting."""
         try:
-            event = Waiting.decode(held.value).event
+            event = Waiting.decode(punch.value).event
             return assign(event, self._users, self._device(event.device_id))
         except Exception:
-            log.exception("A waiting punch could not be judged.", key=key)
+            log.exception("A waiting punch could not be assigned.", key=key)
             return None
 
     async def _release(self, ready: list[Ready]) -> None:
@@ -178,14 +178,14 @@ class Release:
         log.info("Waiting punches are released.", punches=len(ready), employees=named)
 
     def _forget(self, key: bytes) -> None:
-        held = self._held.pop(key, None)
-        if held is None:
+        punch = self._waiting.pop(key, None)
+        if punch is None:
             return
-        self._counts[held.reason] -= 1
-        keys = self._by_user[held.device_user_id]
+        self._counts[punch.reason] -= 1
+        keys = self._by_user[punch.device_user_id]
         keys.discard(key)
         if not keys:
-            del self._by_user[held.device_user_id]
+            del self._by_user[punch.device_user_id]
 
     def _show(self) -> None:
         for reason in REASONS:

@@ -19,7 +19,7 @@ _OURS: Final = ("x-original-", "x-dead-letter-")
 REPLAY_COUNT: Final = "x-replay-count"
 
 
-def is_sent_again(headers: "Headers | None") -> bool:
+def is_dead_letter_replay(headers: "Headers | None") -> bool:
     """Whether somebody looked at a record with these headers as a dead letter, and sent it back."""
     return any(name == REPLAY_COUNT for name, _ in headers or ())
 

@@ -145,6 +145,6 @@ def event_id(device_id: str, device_user_id: str, when: str, event_type: str) ->
     return sha256(f"{device_id}|{device_user_id}|{when}|{event_type}".encode()).hexdigest()[:32]
 
 
-def is_replay(headers: Sequence[tuple[str, bytes]] | None) -> bool:
+def is_replay_copy(headers: Sequence[tuple[str, bytes]] | None) -> bool:
     """Whether a raw record with these headers is a copy."""
     return REPLAY_OF in dict(headers or ())

@@ -28,7 +28,7 @@ from attendance.kafka.readers import follow, read, snapshot
 from attendance.kafka.records import OutRecord, Record
 from attendance.metrics import Metrics
 from attendance.records.device_status import told
-from attendance.records.raw_event import RawEvent, is_replay
+from attendance.records.raw_event import RawEvent, is_replay_copy
 from attendance.registry import Registry
 from attendance.runtime import run_until_stopped
 from attendance.settings import CompletenessSettings, ErpnextSettings, KafkaSettings
@@ -192,7 +192,7 @@ class Completeness:
             return  # the stream makes a dead letter of it
         # A copy or a correction is no record of the device's: its number was counted the first time, and may be of a
         # count that the device has forgotten since.
-        again = event.supersedes is not None or is_replay(record.headers)
+        again = event.supersedes is not None or is_replay_copy(record.headers)
         if event.sequence is not None and not again:
             self._proof(device_id).numbers.add(event.sequence, event.event_time, event.received_at)
 

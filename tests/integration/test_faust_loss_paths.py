@@ -105,7 +105,7 @@ def all_kept(stream: Stream, punches: list[RawEvent]) -> None:
     assert stream.values("dropped") == []
 
 
-def remembered(stream: Stream) -> list[Kept]:
+def in_changelog(stream: Stream) -> list[Kept]:
     return [kept for value in stream.values("dedup_state") for kept in decode(value)]
 
 
@@ -194,7 +194,7 @@ def test_a_punch_whose_checkin_kafka_did_not_acknowledge_is_not_committed(stream
 
 
 @pytest.mark.parametrize("store", ["memory", "rocksdb"])
-def test_a_punch_is_not_committed_before_its_memory_is_in_kafka_and_then_is_no_duplicate_of_itself(
+def test_a_punch_is_not_committed_before_its_changelog_record_is_in_kafka_and_then_is_no_duplicate_of_itself(
     stream: Stream, store: str, tmp_path: Path
 ) -> None:
     settings = {"DEDUP_STORE": store, "DEDUP_DIRECTORY": str(tmp_path / "store")}
@@ -210,7 +210,7 @@ def test_a_punch_is_not_committed_before_its_memory_is_in_kafka_and_then_is_no_d
     all_kept(stream, kept)
 
 
-def test_what_was_committed_before_a_kill_is_remembered_after_it(stream: Stream) -> None:
+def test_what_was_committed_before_a_kill_is_known_after_it(stream: Stream) -> None:
     kept = [punch(n) for n in range(30)]
     second_taps = [replace(event, event_time=event.event_time + timedelta(seconds=9)) for event in kept]
     stream.punches(*kept)
@@ -233,7 +233,7 @@ def test_a_punch_written_but_not_committed_is_emitted_again_and_is_no_duplicate_
     stream.until(lambda: stream.says("[^Worker]: Ready") == 1)
     with refusing(stream, "__consumer_offsets", larger_than=1):
         stream.punches(*kept)
-        stream.until(lambda: len(stream.checkins()) == 30 and len(remembered(stream)) == 30)
+        stream.until(lambda: len(stream.checkins()) == 30 and len(in_changelog(stream)) == 30)
         process.kill()
 
     assert stream.committed() == []

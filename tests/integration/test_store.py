@@ -1,4 +1,4 @@
-"""The memory on disk, as processes on Apache Kafka see it."""
+"""The deduplication state on disk, as processes on Apache Kafka see it."""
 
 import asyncio
 from collections import Counter
@@ -31,12 +31,13 @@ def stream(kafka: KafkaSettings, tmp_path: Path) -> Iterator[Stream]:
 
 
 def read(stream: Stream) -> int:
-    """How many records of the log the processes have read."""
-    lines = [orjson.loads(line) for line in stream.log.read_text().splitlines() if '"Memory is up to date."' in line]
+    """How many records of the changelog the processes have read."""
+    written = stream.log.read_text().splitlines()
+    lines = [orjson.loads(line) for line in written if '"Deduplication state is up to date."' in line]
     return sum(line["read"] for line in lines)
 
 
-def test_a_stream_that_starts_again_reads_the_rest_of_the_log_and_knows_every_duplicate(stream: Stream) -> None:
+def test_a_stream_that_starts_again_reads_the_rest_of_the_changelog_and_knows_every_duplicate(stream: Stream) -> None:
     kept = [punch(n) for n in range(30)]
     stream.punches(*kept)
     process = stream.start()
@@ -53,23 +54,23 @@ def test_a_stream_that_starts_again_reads_the_rest_of_the_log_and_knows_every_du
     assert len(stream.values("dropped")) == 30
 
 
-def test_a_store_of_a_log_that_was_made_anew_is_dropped(stream: Stream) -> None:
+def test_a_store_of_a_changelog_that_was_made_anew_is_rebuilt(stream: Stream) -> None:
     kept = [punch(n) for n in range(30)]
     stream.punches(*kept)
     process = stream.start()
     stream.until(lambda: len(stream.committed()) == 30)
     process.terminate()
     assert process.wait(DEADLINE) == 0
-    log = stream.kafka.topics["dedup_state"]
-    asyncio.run(delete(stream.kafka, log))
-    stream.until(lambda: not asyncio.run(exists(stream.kafka, log)))
+    changelog = stream.kafka.topics["dedup_state"]
+    asyncio.run(delete(stream.kafka, changelog))
+    stream.until(lambda: not asyncio.run(exists(stream.kafka, changelog)))
     asyncio.run(create_topics(stream.kafka))
 
     stream.punches(*kept)
     stream.start()
     stream.until(lambda: len(stream.committed()) == 60)
 
-    assert stream.says("Stores are not of this log") == 1
+    assert stream.says("Stores do not match the changelog") == 1
     # Nobody knows any more that they were kept, but they are the same punches to whoever gets them.
     assert Counter(checkin.event_id for checkin in stream.checkins()) == {event.event_id: 2 for event in kept}
 
@@ -90,7 +91,7 @@ def test_workers_of_one_machine_pass_on_what_is_on_disk(stream: Stream) -> None:
     first = stream.start()
     stream.until(lambda: len(stream.committed()) == 30)
     second = stream.start()
-    stream.until(lambda: stream.says("Memory is up to date.") >= 3)
+    stream.until(lambda: stream.says("Deduplication state is up to date.") >= 3)
 
     stream.punches(*kept)
     stream.until(lambda: len(stream.committed()) == 60)

@@ -100,7 +100,7 @@ def test_a_fault_in_a_step_ends_the_process_and_its_records_come_again(stream: S
     assert stream.values("dropped") == []
 
 
-def test_a_stream_that_is_stopped_and_started_again_remembers_what_it_kept(stream: Stream) -> None:
+def test_a_stream_that_is_stopped_and_started_again_knows_what_it_kept(stream: Stream) -> None:
     kept = [punch(n) for n in range(10)]
     stream.punches(*kept)
     first = stream.start()
@@ -131,7 +131,7 @@ def test_when_one_of_two_workers_ends_the_other_takes_over_and_nothing_is_lost(
     stream.until(lambda: {c.event_id for c in stream.checkins()} == {event.event_id for event in events})
 
     assert stream.values("dropped") == []
-    # The other worker recovered the memory of the partitions that it took over.
+    # The other worker restored the state of the partitions that it took over.
     stream.punches(*events)
     stream.until(lambda: len(stream.values("dropped")) >= 120)
     assert len({c.event_id for c in stream.checkins()}) == 120

@@ -23,7 +23,7 @@ def punch(  # noqa: PLR0913 - the fields of a punch
     received_at: datetime,
     source: Source,
     sequence: object = None,
-    replayed: bool = False,
+    historical: bool = False,
     payload: Mapping[str, Scalar] | None = None,
 ) -> RawEvent:
     """The raw event of a record.
@@ -38,7 +38,7 @@ def punch(  # noqa: PLR0913 - the fields of a punch
         received_at: The server's clock, UTC.
         source: The way in.
         sequence: The vendor's number of the record.
-        replayed: Whether the device says that it is history.
+        historical: Whether the device says that the punch is from its past.
         payload: The vendor's own fields, reduced to those that may be kept.
 
     Raises:
@@ -56,7 +56,7 @@ def punch(  # noqa: PLR0913 - the fields of a punch
         received_at=received_at,
         source=source,
         sequence=sequence if isinstance(sequence, int) and not isinstance(sequence, bool) and _fits(sequence) else None,
-        replayed=replayed,
+        replayed=historical,
         payload=payload or {},
     )
 

@@ -132,7 +132,7 @@ class JsonV1:
             received_at=received_at,
             source=source,
             sequence=entry.get("sequence"),
-            replayed=entry.get("replayed") is True,
+            historical=entry.get("replayed") is True,
             payload=scalars(entry, self._payload_fields),
         )
 

@@ -233,7 +233,7 @@ def read_record(
         received_at=received_at,
         source=source,
         sequence=_number(fields.get("serialNo")),
-        replayed=fields.get("currentEvent") in (False, "false"),
+        historical=fields.get("currentEvent") in (False, "false"),
         payload=scalars(fields, payload),
     )
 

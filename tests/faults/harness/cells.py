@@ -183,7 +183,7 @@ class _Scene:
         if not at_work:
             self._pass(self._random.uniform(3, 6))
         if cell.point == STREAM_RECOVERY:
-            # Whichever partitions the worker gets then, of some it has punches to remember.
+            # Whichever partitions the worker gets then, it has kept punches of some.
             pipeline.until(lambda: pipeline.filled("dedup_state") > PARTITIONS // 2, SETTLE_SECONDS)
         victim = self._victim(name)
         if cell.point in BEGINNINGS:
@@ -262,9 +262,9 @@ class _Scene:
         )
 
     def _second_taps_again(self, before: Tally) -> list[str]:
-        """What is wrong after both workers have read their memory back and the second taps come again, alone.
+        """What is wrong after both workers have restored their state and the second taps come again, alone.
 
-        Whose memory lacks the first tap takes the second for a punch of its own.
+        A worker whose state lacks the first tap takes the second for a punch of its own.
         """
         for member in self._pipeline.members.values():
             if member.stage == "stream":

@@ -58,16 +58,16 @@ def stream_rebalance(strike: Strike) -> None:
 
 
 def stream_recovery(strike: Strike) -> None:
-    """Some of what is remembered has been read back from its log."""
-    from streams import state as memory
+    """Some of the deduplication state has been restored from the changelog."""
+    from streams import state
 
-    decode = memory.decode
+    decode = state.decode
 
     def decode_then_strike(value: bytes | None) -> Iterator[Kept]:
         yield from decode(value)
         strike(1)
 
-    memory.decode = decode_then_strike
+    state.decode = decode_then_strike
 
 
 def sink_rebalance(strike: Strike) -> None:

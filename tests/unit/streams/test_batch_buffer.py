@@ -13,35 +13,35 @@ def chunk(records: int) -> Any:
 
 def test_a_step_gets_all_chunks_that_have_arrived() -> None:
     async def act() -> list[Any]:
-        gathered = BatchBuffer(10)
+        buffer = BatchBuffer(10)
         for records in (4, 4, 4):
-            await gathered.put(chunk(records))
-        return await gathered.take()
+            await buffer.put(chunk(records))
+        return await buffer.take()
 
     assert asyncio.run(act()) == [chunk(4)] * 3
 
 
 def test_a_chunk_waits_while_there_are_as_many_records_as_a_step_takes() -> None:
     async def act() -> None:
-        gathered = BatchBuffer(10)
-        await gathered.put(chunk(10))
-        late = asyncio.create_task(gathered.put(chunk(1)))
+        buffer = BatchBuffer(10)
+        await buffer.put(chunk(10))
+        late = asyncio.create_task(buffer.put(chunk(1)))
         await asyncio.sleep(0)
         assert not late.done()
-        assert await gathered.take() == [chunk(10)]
+        assert await buffer.take() == [chunk(10)]
         await late
-        assert await gathered.take() == [chunk(1)]
+        assert await buffer.take() == [chunk(1)]
 
     asyncio.run(act())
 
 
 def test_a_rebalance_ends_the_wait_for_a_chunk() -> None:
     async def act() -> list[Any]:
-        gathered = BatchBuffer(10)
-        waiting = asyncio.create_task(gathered.take())
+        buffer = BatchBuffer(10)
+        waiting = asyncio.create_task(buffer.take())
         await asyncio.sleep(0)
         assert not waiting.done()
-        await gathered.on_partitions_assigned()
+        await buffer.on_partitions_assigned()
         return await waiting
 
     assert asyncio.run(act()) == []

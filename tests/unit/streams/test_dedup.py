@@ -1,4 +1,4 @@
-"""Repeat removal decides by event time, whatever the order of arrival."""
+"""Removal of duplicates and repeats decides by event time, whatever the order of arrival."""
 
 from datetime import UTC, datetime
 from random import Random
@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dedup import PUNCH_BYTES, Judgement, Punch, Verdict, judge, remember, unpack
+from streams.dedup import PUNCH_BYTES, Classification, Punch, Verdict, classify, insert, unpack
 
 WINDOW = 60
 HORIZON = 90 * 86400
@@ -25,14 +25,16 @@ def pack(*kept: Punch) -> bytes:
     return b"".join(punch.pack() for punch in kept)
 
 
-def feed(arrivals: list[Punch], window: int = WINDOW, horizon: int = HORIZON) -> tuple[list[Punch], list[Judgement]]:
+def feed(
+    arrivals: list[Punch], window: int = WINDOW, horizon: int = HORIZON
+) -> tuple[list[Punch], list[Classification]]:
     kept = b""
-    judgements = []
+    found = []
     for punch in arrivals:
-        judgements.append(judge(kept, punch, window))
-        if judgements[-1].verdict is Verdict.NEW:
-            kept = remember(kept, punch.pack(), horizon)
-    return unpack(kept), judgements
+        found.append(classify(kept, punch, window))
+        if found[-1].verdict is Verdict.NEW:
+            kept = insert(kept, punch.pack(), horizon)
+    return unpack(kept), found
 
 
 def same_kind(one: Punch, other: Punch) -> bool:
@@ -40,54 +42,54 @@ def same_kind(one: Punch, other: Punch) -> bool:
 
 
 def test_a_first_punch_is_new() -> None:
-    assert judge(b"", Punch(T, IN, 1), WINDOW) == Judgement(Verdict.NEW)
+    assert classify(b"", Punch(T, IN, 1), WINDOW) == Classification(Verdict.NEW)
 
 
 def test_the_same_punch_from_another_record_is_a_duplicate() -> None:
     kept = Punch(T, IN, 1)
 
-    assert judge(kept.pack(), Punch(T, IN, 2), WINDOW) == Judgement(Verdict.DUPLICATE, kept)
+    assert classify(kept.pack(), Punch(T, IN, 2), WINDOW) == Classification(Verdict.DUPLICATE, kept)
 
 
 def test_the_same_record_again_is_a_redelivery_and_never_a_duplicate() -> None:
     kept = Punch(T, IN, 7)
 
-    assert judge(kept.pack(), kept, WINDOW) == Judgement(Verdict.REDELIVERY, kept)
+    assert classify(kept.pack(), kept, WINDOW) == Classification(Verdict.REDELIVERY, kept)
 
 
 def test_a_second_tap_within_the_window_is_a_repeat_of_the_nearest() -> None:
     early, late = Punch(T, IN, 1), Punch(T + 100, IN, 2)
 
-    assert judge(pack(early, late), Punch(T + 55, IN, 3), WINDOW) == Judgement(Verdict.REPEAT, late)
+    assert classify(pack(early, late), Punch(T + 55, IN, 3), WINDOW) == Classification(Verdict.REPEAT, late)
 
 
 def test_the_window_includes_its_edge_and_ends_there() -> None:
     kept = Punch(T, IN, 1).pack()
 
-    assert judge(kept, Punch(T + 60, IN, 2), WINDOW).verdict is Verdict.REPEAT
-    assert judge(kept, Punch(T + 61, IN, 2), WINDOW).verdict is Verdict.NEW
-    assert judge(kept, Punch(T - 60, IN, 2), WINDOW).verdict is Verdict.REPEAT
+    assert classify(kept, Punch(T + 60, IN, 2), WINDOW).verdict is Verdict.REPEAT
+    assert classify(kept, Punch(T + 61, IN, 2), WINDOW).verdict is Verdict.NEW
+    assert classify(kept, Punch(T - 60, IN, 2), WINDOW).verdict is Verdict.REPEAT
 
 
 def test_in_and_out_within_the_window_are_two_punches() -> None:
-    assert judge(Punch(T, IN, 1).pack(), Punch(T + 5, OUT, 2), WINDOW).verdict is Verdict.NEW
+    assert classify(Punch(T, IN, 1).pack(), Punch(T + 5, OUT, 2), WINDOW).verdict is Verdict.NEW
 
 
 def test_an_unknown_direction_repeats_either() -> None:
-    assert judge(Punch(T, OUT, 1).pack(), Punch(T, UNKNOWN, 2), WINDOW).verdict is Verdict.REPEAT
-    assert judge(Punch(T, UNKNOWN, 1).pack(), Punch(T + 5, IN, 2), WINDOW).verdict is Verdict.REPEAT
+    assert classify(Punch(T, OUT, 1).pack(), Punch(T, UNKNOWN, 2), WINDOW).verdict is Verdict.REPEAT
+    assert classify(Punch(T, UNKNOWN, 1).pack(), Punch(T + 5, IN, 2), WINDOW).verdict is Verdict.REPEAT
 
 
-def test_memory_reaches_back_no_further_than_the_horizon() -> None:
+def test_a_list_reaches_back_no_further_than_the_horizon() -> None:
     old, edge, new = Punch(T, IN, 1), Punch(T + 1, IN, 2), Punch(T + 1 + HORIZON, IN, 3)
 
-    assert remember(pack(old, edge), new.pack(), HORIZON) == pack(edge, new)
+    assert insert(pack(old, edge), new.pack(), HORIZON) == pack(edge, new)
 
 
-def test_a_punch_from_before_the_horizon_is_not_remembered() -> None:
+def test_a_punch_from_before_the_horizon_is_not_kept() -> None:
     recent = Punch(T, IN, 1)
 
-    assert remember(recent.pack(), Punch(T - HORIZON - 1, IN, 2).pack(), HORIZON) == recent.pack()
+    assert insert(recent.pack(), Punch(T - HORIZON - 1, IN, 2).pack(), HORIZON) == recent.pack()
 
 
 def test_a_punch_knows_its_time_and_type() -> None:
@@ -98,18 +100,18 @@ def test_a_punch_knows_its_time_and_type() -> None:
 
 
 @given(st.lists(punches))
-def test_memory_survives_packing(kept: list[Punch]) -> None:
+def test_a_list_survives_packing(kept: list[Punch]) -> None:
     assert unpack(pack(*kept)) == kept
     assert len(pack(*kept)) == len(kept) * PUNCH_BYTES
 
 
 @given(st.lists(punches), st.lists(punches))
-def test_punches_learned_in_any_order_and_more_than_once_make_one_sorted_list(
+def test_punches_inserted_in_any_order_and_more_than_once_make_one_sorted_list(
     first: list[Punch], second: list[Punch]
 ) -> None:
     kept = b""
     for punch in [*first, *second, *first]:
-        kept = remember(kept, punch.pack(), HORIZON)
+        kept = insert(kept, punch.pack(), HORIZON)
 
     assert unpack(kept) == sorted({*first, *second})
 
@@ -118,17 +120,17 @@ def test_punches_learned_in_any_order_and_more_than_once_make_one_sorted_list(
 def test_whatever_the_order_no_two_kept_punches_repeat_each_other_and_every_dropped_one_repeats_a_kept(
     arrivals: list[Punch],
 ) -> None:
-    kept, judgements = feed(arrivals)
+    kept, found = feed(arrivals)
 
     for i, one in enumerate(kept):
         for other in kept[i + 1 :]:
             assert not same_kind(one, other) or abs(one.seconds - other.seconds) > WINDOW
-    for punch, judgement in zip(arrivals, judgements, strict=True):
-        if judgement.verdict is not Verdict.NEW:
-            assert judgement.kept is not None
-            assert judgement.kept in kept
-            assert same_kind(punch, judgement.kept)
-            assert abs(punch.seconds - judgement.kept.seconds) <= WINDOW
+    for punch, each in zip(arrivals, found, strict=True):
+        if each.verdict is not Verdict.NEW:
+            assert each.kept is not None
+            assert each.kept in kept
+            assert same_kind(punch, each.kept)
+            assert abs(punch.seconds - each.kept.seconds) <= WINDOW
 
 
 @given(st.data(), st.lists(st.tuples(st.integers(0, 50), st.sampled_from([IN, OUT])), unique=True))
@@ -147,16 +149,16 @@ def test_the_order_of_arrival_does_not_change_what_is_kept_of_punches_further_ap
 def test_redelivery_of_every_record_changes_nothing(arrivals: list[Punch]) -> None:
     kept, first = feed(arrivals)
 
-    for punch, judgement in zip(arrivals, first, strict=True):
-        again = judge(pack(*kept), punch, WINDOW)
-        if judgement.verdict is Verdict.NEW:
+    for punch, each in zip(arrivals, first, strict=True):
+        again = classify(pack(*kept), punch, WINDOW)
+        if each.verdict is Verdict.NEW:
             assert again.verdict is Verdict.REDELIVERY
         else:
-            assert again.verdict is judgement.verdict
+            assert again.verdict is each.verdict
 
 
 @given(st.lists(punches))
-def test_the_size_of_the_memory_is_bounded_by_window_and_horizon(arrivals: list[Punch]) -> None:
+def test_the_size_of_a_list_is_bounded_by_window_and_horizon(arrivals: list[Punch]) -> None:
     horizon = 600
     kept, _ = feed(arrivals, horizon=horizon)
 
@@ -164,30 +166,32 @@ def test_the_size_of_the_memory_is_bounded_by_window_and_horizon(arrivals: list[
     assert len(kept) <= 2 * (horizon // WINDOW + 1)
 
 
-marked = st.lists(st.tuples(punches, st.booleans()), max_size=12)
+corrected = st.lists(st.tuples(punches, st.booleans()), max_size=12)
 
 
-@given(marked, st.randoms())
-def test_a_mark_wins_over_the_punch_it_stands_for_in_whichever_order_the_log_is_read(
-    log: list[tuple[Punch, bool]], random: Random
+@given(corrected, st.randoms())
+def test_a_superseded_entry_wins_over_its_punch_in_whichever_order_the_changelog_is_read(
+    changelog: list[tuple[Punch, bool]], random: Random
 ) -> None:
-    entries = [punch.pack() for punch, _ in log] + [punch.mark().pack() for punch, is_marked in log if is_marked]
-    marks = {punch for punch, is_marked in log if is_marked}
+    entries = [punch.pack() for punch, _ in changelog] + [
+        punch.as_superseded().pack() for punch, is_replaced in changelog if is_replaced
+    ]
+    replaced = {punch for punch, is_replaced in changelog if is_replaced}
     random.shuffle(entries)
 
     kept = b""
     for entry in entries:
-        kept = remember(kept, entry, HORIZON)
+        kept = insert(kept, entry, HORIZON)
 
-    assert {punch for punch in unpack(kept) if not punch.is_mark} == {punch for punch, _ in log} - marks
-    assert {punch for punch in unpack(kept) if punch.is_mark} == {punch.mark() for punch in marks}
+    assert {punch for punch in unpack(kept) if not punch.is_superseded} == {punch for punch, _ in changelog} - replaced
+    assert {punch for punch in unpack(kept) if punch.is_superseded} == {punch.as_superseded() for punch in replaced}
     assert unpack(kept) == sorted(unpack(kept))
 
 
-def test_nothing_is_a_repeat_of_a_mark_and_only_the_superseded_record_itself_is_known_by_it() -> None:
+def test_nothing_is_a_repeat_of_a_superseded_entry_and_only_its_own_record_is_known_by_it() -> None:
     superseded = Punch(T, IN, 7)
-    kept = remember(superseded.pack(), superseded.mark().pack(), HORIZON)
+    kept = insert(superseded.pack(), superseded.as_superseded().pack(), HORIZON)
 
-    assert judge(kept, Punch(T, IN, 8), WINDOW) == Judgement(Verdict.NEW)
-    assert judge(kept, Punch(T + 9, UNKNOWN, 9), WINDOW) == Judgement(Verdict.NEW)
-    assert judge(kept, superseded, WINDOW) == Judgement(Verdict.SUPERSEDED, superseded)
+    assert classify(kept, Punch(T, IN, 8), WINDOW) == Classification(Verdict.NEW)
+    assert classify(kept, Punch(T + 9, UNKNOWN, 9), WINDOW) == Classification(Verdict.NEW)
+    assert classify(kept, superseded, WINDOW) == Classification(Verdict.SUPERSEDED, superseded)

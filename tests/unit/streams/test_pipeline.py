@@ -18,7 +18,7 @@ from attendance.records.outcomes import Dropped, Waiting
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import Employee, UserMap, UserMapping
 from attendance.registry import Device
-from streams.dedup import remember
+from streams.dedup import insert
 from streams.pipeline import Outcome, Pipeline, Rules, user_key
 from streams.store import StoreFailed
 
@@ -193,7 +193,7 @@ def test_the_same_user_number_on_another_device_is_somebody_elses_punch() -> Non
     assert [type(outcome) for outcome in outcomes] == [Checkin, Checkin]
 
 
-def test_a_waiting_punch_is_remembered_so_its_copies_do_not_wait_as_well() -> None:
+def test_a_waiting_punch_is_kept_so_its_copies_do_not_wait_as_well() -> None:
     outcomes = decide_all(EVENT, EVENT, users=UserMap())
 
     assert [type(outcome) for outcome in outcomes] == [Waiting, Dropped]
@@ -235,7 +235,7 @@ def test_a_punch_from_before_the_device_was_installed_is_implausible() -> None:
 
 
 @pytest.mark.parametrize("skew", [601, -601])
-def test_a_punch_of_a_device_whose_clock_is_off_is_held_back(skew: int) -> None:
+def test_a_punch_of_a_device_whose_clock_is_off_is_dead_lettered(skew: int) -> None:
     outcome = decide(replace(EVENT, clock_skew=skew))
 
     assert isinstance(outcome, DeadLetter)
@@ -343,17 +343,17 @@ def test_records_that_come_again_after_a_crash_get_the_same_outcomes(values: lis
 
 
 @given(values)
-def test_the_punches_to_remember_make_the_lists(values: list[bytes]) -> None:
+def test_the_kept_punches_make_the_lists(values: list[bytes]) -> None:
     pipeline = Pipeline(RULES, known(), lambda _: None)
     decisions = pipeline.decide([Record(v, n) for n, v in enumerate(values)], {}, NOW)
 
     lists: dict[bytes, bytes] = {}
     for key, entry in decisions.kept:
-        lists[key] = remember(lists.get(key, b""), entry, RULES.horizon)
+        lists[key] = insert(lists.get(key, b""), entry, RULES.horizon)
     assert lists == decisions.lists
 
 
-def test_a_dead_lettered_event_is_not_remembered_so_its_replay_is_no_duplicate_of_itself() -> None:
+def test_a_dead_lettered_event_is_not_kept_so_its_replay_is_no_duplicate_of_itself() -> None:
     fleet = {"D1": device(installed_on=date(2026, 4, 1))}
     pipeline = Pipeline(RULES, known(), fleet.get)
     failed = pipeline.decide([Record(EVENT.encode(), 0)], {}, NOW)
@@ -379,10 +379,10 @@ REPLAY = [("x-replay-of", b"0:0")]
 
 def in_turn(*records: tuple[RawEvent, int, list[tuple[str, bytes]]]) -> list[Outcome]:
     """The outcomes of records with these offsets and headers, each a step of its own."""
-    pipeline, memory, outcomes = Pipeline(RULES, known(), lambda _: None), dict[bytes, bytes](), []
+    pipeline, state, outcomes = Pipeline(RULES, known(), lambda _: None), dict[bytes, bytes](), []
     for event, offset, headers in records:
-        decisions = pipeline.decide([Record(event.encode(), offset, headers=headers)], memory, NOW)
-        memory |= decisions.lists
+        decisions = pipeline.decide([Record(event.encode(), offset, headers=headers)], state, NOW)
+        state |= decisions.lists
         outcomes += decisions.outcomes
     return outcomes
 
@@ -457,7 +457,7 @@ def test_a_correction_that_was_corrected_itself_does_not_come_back() -> None:
     assert isinstance(outcome, Dropped)
 
 
-def test_a_memory_that_cannot_be_read_says_nothing_about_a_record() -> None:
+def test_a_state_that_cannot_be_read_says_nothing_about_a_record() -> None:
     class Broken:
         def get(self, *_: bytes) -> bytes:
             raise StoreFailed("Corruption")
@@ -466,7 +466,7 @@ def test_a_memory_that_cannot_be_read_says_nothing_about_a_record() -> None:
         Pipeline(RULES, known(), lambda _: None).decide([Record(EVENT.encode(), 0)], Broken(), NOW)
 
 
-def test_the_key_of_a_device_user_is_what_logs_of_the_memory_hold() -> None:
+def test_the_key_of_a_device_user_is_what_changelogs_hold() -> None:
     event = replace(EVENT, device_id='B\u00fcro "1"', device_user_id="7\t/\\")
     assert user_key(event) == '["B\u00fcro \\"1\\"","7\\t/\\\\"]'.encode()
 

@@ -1,4 +1,4 @@
-"""The memory is what the log says, is written before it is believed, and is kept only where the log proves it."""
+"""The state is what the changelog says, is written there first, and is kept only if the changelog verifies it."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -16,8 +16,8 @@ from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
 from attendance.settings import KafkaSettings, StreamSettings
 from streams import state as module
-from streams.dedup import Kept, Punch, remember
-from streams.state import Memory, decode, encode
+from streams.dedup import Kept, Punch, insert
+from streams.state import DeduplicationState, decode, encode
 from streams.store import store_opener
 
 HORIZON = 90 * 86400
@@ -26,8 +26,8 @@ KEY = b'["D1","7"]'
 OTHER = b'["D1","8"]'
 
 
-class Log:
-    """The log topic, as `attendance.kafka.read` and a producer see it."""
+class Changelog:
+    """The changelog topic, as `attendance.kafka.read` and a producer see it."""
 
     def __init__(self) -> None:
         self.records: dict[int, list[OutRecord]] = {0: [], 1: []}
@@ -37,7 +37,7 @@ class Log:
 
     def write(self, *punches: Kept, key: bytes | None = b"somebody") -> None:
         """A record in partition 0, as another worker writes it."""
-        self.records[0].append(OutRecord("log", key, encode(punches)))
+        self.records[0].append(OutRecord("changelog", key, encode(punches)))
 
     async def send(self, record: OutRecord) -> Mapping[tuple[str, int], int]:
         assert record.partition is not None
@@ -59,33 +59,35 @@ class Log:
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Log:
-    log = Log()
-    monkeypatch.setattr(module, "read", log.read)
-    return log
+def changelog(monkeypatch: pytest.MonkeyPatch) -> Changelog:
+    changelog = Changelog()
+    monkeypatch.setattr(module, "read", changelog.read)
+    return changelog
 
 
-Start = Callable[[str], Memory]
+Start = Callable[[str], DeduplicationState]
 
 
-def starter(log: Log, directory: Path, store: str) -> Start:
+def starter(changelog: Changelog, directory: Path, store: str) -> Start:
     """What starts a worker on a machine."""
 
-    def start(machine: str) -> Memory:
+    def start(machine: str) -> DeduplicationState:
         settings = StreamSettings.load(dedup_store=store, dedup_directory=directory / machine)
-        return Memory(KafkaSettings.load(), cast("Producer", log), HORIZON, store_opener(settings, "log"))
+        return DeduplicationState(
+            KafkaSettings.load(), cast("Producer", changelog), HORIZON, store_opener(settings, "changelog")
+        )
 
     return start
 
 
 @pytest.fixture(params=["memory", "rocksdb"])
-def start(request: pytest.FixtureRequest, log: Log, tmp_path: Path) -> Start:
-    return starter(log, tmp_path, request.param)
+def start(request: pytest.FixtureRequest, changelog: Changelog, tmp_path: Path) -> Start:
+    return starter(changelog, tmp_path, request.param)
 
 
 @pytest.fixture
-def start_on_disk(log: Log, tmp_path: Path) -> Start:
-    return starter(log, tmp_path, "rocksdb")
+def start_on_disk(changelog: Changelog, tmp_path: Path) -> Start:
+    return starter(changelog, tmp_path, "rocksdb")
 
 
 def kept(n: int, key: bytes = KEY) -> Kept:
@@ -95,17 +97,17 @@ def kept(n: int, key: bytes = KEY) -> Kept:
 def lists(*punches: Kept) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for key, entry in punches:
-        found[key] = remember(found.get(key, b""), entry, HORIZON)
+        found[key] = insert(found.get(key, b""), entry, HORIZON)
     return found
 
 
-def remembered(memory: Memory, partition: int = 0) -> dict[bytes, bytes]:
-    found = {key: memory[partition].get(key, b"") for key in (KEY, OTHER)}
+def content(state: DeduplicationState, partition: int = 0) -> dict[bytes, bytes]:
+    found = {key: state[partition].get(key, b"") for key in (KEY, OTHER)}
     return {key: value for key, value in found.items() if value}
 
 
 @given(st.lists(st.builds(Kept, st.binary(max_size=300), st.integers(0, 1000).map(lambda n: kept(n).entry))))
-def test_a_log_record_holds_the_punches_that_were_written(punches: list[Kept]) -> None:
+def test_a_changelog_record_holds_the_punches_that_were_written(punches: list[Kept]) -> None:
     assert list(decode(encode(punches))) == punches
 
 
@@ -115,7 +117,7 @@ def test_a_record_of_another_format_is_said_to_be_one(value: bytes | None) -> No
         list(decode(value))
 
 
-def test_another_worker_learns_what_one_remembered(log: Log, start: Start) -> None:
+def test_another_worker_restores_what_one_wrote(changelog: Changelog, start: Start) -> None:
     first, second = start("A"), start("B")
 
     async def act() -> None:
@@ -126,25 +128,27 @@ def test_another_worker_learns_what_one_remembered(log: Log, start: Start) -> No
 
     asyncio.run(act())
 
-    assert remembered(first) == remembered(second) == lists(kept(1), kept(2, OTHER), kept(3))
-    assert remembered(first, 1) == remembered(second, 1) == {}
+    assert content(first) == content(second) == lists(kept(1), kept(2, OTHER), kept(3))
+    assert content(first, 1) == content(second, 1) == {}
 
 
-def test_after_a_rebalance_only_what_others_may_have_written_is_read(log: Log, start: Start) -> None:
-    log.write(kept(1))
-    memory = start("A")
+def test_after_a_rebalance_only_what_others_may_have_written_is_read(changelog: Changelog, start: Start) -> None:
+    changelog.write(kept(1))
+    state = start("A")
 
     async def act() -> None:
-        await memory.catch_up([0])
-        await memory.add(0, [kept(2)], lists(kept(1), kept(2)))
-        await memory.catch_up([0, 1])
+        await state.catch_up([0])
+        await state.add(0, [kept(2)], lists(kept(1), kept(2)))
+        await state.catch_up([0, 1])
 
     asyncio.run(act())
 
-    assert log.reads == [{0: None}, {0: 1, 1: None}]
+    assert changelog.reads == [{0: None}, {0: 1, 1: None}]
 
 
-def test_what_another_wrote_in_between_is_found_and_nothing_of_ours_is_undone(log: Log, start: Start) -> None:
+def test_what_another_wrote_in_between_is_found_and_nothing_of_ours_is_undone(
+    changelog: Changelog, start: Start
+) -> None:
     """A worker that was paused, and whose partition another had meanwhile."""
     paused, other = start("A"), start("B")
 
@@ -159,28 +163,30 @@ def test_what_another_wrote_in_between_is_found_and_nothing_of_ours_is_undone(lo
 
     asyncio.run(act())
 
-    assert remembered(paused) == remembered(other) == lists(kept(1), kept(2), kept(3))
+    assert content(paused) == content(other) == lists(kept(1), kept(2), kept(3))
 
 
-def test_partitions_that_went_away_are_let_go_and_read_whole_when_they_come_back(log: Log, tmp_path: Path) -> None:
-    memory = starter(log, tmp_path, "memory")("A")
+def test_partitions_that_went_away_are_closed_and_read_whole_when_they_come_back(
+    changelog: Changelog, tmp_path: Path
+) -> None:
+    state = starter(changelog, tmp_path, "memory")("A")
 
     async def act() -> None:
-        await memory.catch_up([0])
-        await memory.add(0, [kept(1)], lists(kept(1)))
-        await memory.catch_up([1])
+        await state.catch_up([0])
+        await state.add(0, [kept(1)], lists(kept(1)))
+        await state.catch_up([1])
         with pytest.raises(KeyError):
-            memory[0]
-        await memory.catch_up([0])
+            state[0]
+        await state.catch_up([0])
 
     asyncio.run(act())
 
-    assert log.reads[-1] == {0: None}
-    assert remembered(memory) == lists(kept(1))
+    assert changelog.reads[-1] == {0: None}
+    assert content(state) == lists(kept(1))
 
 
 def test_of_a_partition_that_another_machine_had_meanwhile_only_the_rest_is_read(
-    log: Log, start_on_disk: Start
+    changelog: Changelog, start_on_disk: Start
 ) -> None:
     here, there = start_on_disk("A"), start_on_disk("B")
 
@@ -195,11 +201,11 @@ def test_of_a_partition_that_another_machine_had_meanwhile_only_the_rest_is_read
 
     asyncio.run(act())
 
-    assert log.reads[-1] == {0: 0}
-    assert remembered(here) == lists(kept(1), kept(2))
+    assert changelog.reads[-1] == {0: 0}
+    assert content(here) == lists(kept(1), kept(2))
 
 
-def test_two_workers_on_one_machine_pass_a_partition_on(log: Log, start_on_disk: Start) -> None:
+def test_two_workers_on_one_machine_pass_a_partition_on(changelog: Changelog, start_on_disk: Start) -> None:
     one, other = start_on_disk("A"), start_on_disk("A")
 
     async def act() -> None:
@@ -210,121 +216,127 @@ def test_two_workers_on_one_machine_pass_a_partition_on(log: Log, start_on_disk:
 
     asyncio.run(act())
 
-    assert log.reads[-1] == {0: 0}
-    assert remembered(other) == lists(kept(1))
+    assert changelog.reads[-1] == {0: 0}
+    assert content(other) == lists(kept(1))
 
 
-def test_a_restarted_worker_knows_what_its_disk_knows_and_reads_the_rest(log: Log, start_on_disk: Start) -> None:
-    async def act() -> Memory:
+def test_a_restarted_worker_starts_from_its_checkpoint_and_reads_the_rest(
+    changelog: Changelog, start_on_disk: Start
+) -> None:
+    async def act() -> DeduplicationState:
         before = start_on_disk("A")
         await before.catch_up([0])
         await before.add(0, [kept(1)], lists(kept(1)))
         await before.add(0, [kept(2)], lists(kept(1), kept(2)))
         before.close()
-        log.write(kept(3))
-        memory = start_on_disk("A")
-        await memory.catch_up([0])
-        return memory
+        changelog.write(kept(3))
+        state = start_on_disk("A")
+        await state.catch_up([0])
+        return state
 
-    memory = asyncio.run(act())
+    state = asyncio.run(act())
 
-    assert log.reads[-1] == {0: 1}
-    assert remembered(memory) == lists(kept(1), kept(2), kept(3))
+    assert changelog.reads[-1] == {0: 1}
+    assert content(state) == lists(kept(1), kept(2), kept(3))
 
 
-def made_anew(log: Log) -> None:
-    log.records[0] = []
+def made_anew(changelog: Changelog) -> None:
+    changelog.records[0] = []
     for n in (7, 8, 9):
-        log.write(kept(n), key=b"another %d" % n)
+        changelog.write(kept(n), key=b"another %d" % n)
 
 
-def shorter(log: Log) -> None:
-    del log.records[0][1:]
-    log.records[0][0] = OutRecord("log", b"another", encode([kept(7), kept(8), kept(9)]))
+def shorter(changelog: Changelog) -> None:
+    del changelog.records[0][1:]
+    changelog.records[0][0] = OutRecord("changelog", b"another", encode([kept(7), kept(8), kept(9)]))
 
 
-def empty(log: Log) -> None:
-    log.records[0] = []
+def empty(changelog: Changelog) -> None:
+    changelog.records[0] = []
 
 
-def expired(log: Log) -> None:
-    log.write(kept(7), kept(8), kept(9))
-    log.first[0] = len(log.records[0]) - 1
+def expired(changelog: Changelog) -> None:
+    changelog.write(kept(7), kept(8), kept(9))
+    changelog.first[0] = len(changelog.records[0]) - 1
 
 
-def without_keys(log: Log) -> None:
-    log.records[0] = []
+def without_keys(changelog: Changelog) -> None:
+    changelog.records[0] = []
     for n in (7, 8, 9):
-        log.write(kept(n), key=None)
+        changelog.write(kept(n), key=None)
 
 
 @pytest.mark.parametrize("change", [made_anew, shorter, empty, expired, without_keys])
-def test_what_the_log_does_not_prove_is_not_believed(log: Log, start: Start, change: Callable[[Log], None]) -> None:
-    memory = start("A")
+def test_a_store_that_does_not_match_the_changelog_is_rebuilt(
+    changelog: Changelog, start: Start, change: Callable[[Changelog], None]
+) -> None:
+    state = start("A")
 
     async def act() -> None:
-        await memory.catch_up([0, 1])
-        await memory.add(0, [kept(1)], lists(kept(1)))
-        await memory.add(0, [kept(2)], lists(kept(1), kept(2)))
-        await memory.add(1, [kept(3)], lists(kept(3)))
-        change(log)
-        await memory.catch_up([0, 1])
+        await state.catch_up([0, 1])
+        await state.add(0, [kept(1)], lists(kept(1)))
+        await state.add(0, [kept(2)], lists(kept(1), kept(2)))
+        await state.add(1, [kept(3)], lists(kept(3)))
+        change(changelog)
+        await state.catch_up([0, 1])
 
     asyncio.run(act())
 
-    assert log.reads[1:] == [{0: 1, 1: 0}, {0: None}]
-    assert remembered(memory) == ({} if change is empty else lists(kept(7), kept(8), kept(9)))
-    assert remembered(memory, 1) == lists(kept(3))
+    assert changelog.reads[1:] == [{0: 1, 1: 0}, {0: None}]
+    assert content(state) == ({} if change is empty else lists(kept(7), kept(8), kept(9)))
+    assert content(state, 1) == lists(kept(3))
 
 
-def test_a_log_of_records_without_keys_proves_nothing_even_if_it_is_the_same(log: Log, start: Start) -> None:
-    log.write(kept(1), key=None)
-    memory = start("A")
+def test_a_changelog_of_records_without_keys_verifies_nothing_even_if_it_is_the_same(
+    changelog: Changelog, start: Start
+) -> None:
+    changelog.write(kept(1), key=None)
+    state = start("A")
 
     async def act() -> None:
-        await memory.catch_up([0])
-        await memory.catch_up([0])
+        await state.catch_up([0])
+        await state.catch_up([0])
 
     asyncio.run(act())
 
-    assert log.reads == [{0: None}, {0: 0}, {0: None}]
-    assert remembered(memory) == lists(kept(1))
+    assert changelog.reads == [{0: None}, {0: 0}, {0: None}]
+    assert content(state) == lists(kept(1))
 
 
-def test_what_kafka_has_not_acknowledged_is_not_remembered(
-    log: Log, start: Start, monkeypatch: pytest.MonkeyPatch
+def test_what_kafka_has_not_acknowledged_is_not_in_the_state(
+    changelog: Changelog, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def act() -> None:
-        memory = start("A")
-        await memory.catch_up([0])
-        await memory.add(0, [kept(1)], lists(kept(1)))
+        state = start("A")
+        await state.catch_up([0])
+        await state.add(0, [kept(1)], lists(kept(1)))
         asked = asyncio.Event()
 
         async def send(_: OutRecord) -> Mapping[tuple[str, int], int]:
             asked.set()
             return await asyncio.Future()
 
-        monkeypatch.setattr(log, "send", send)
-        adding = asyncio.create_task(memory.add(0, [kept(2)], lists(kept(1), kept(2))))
+        monkeypatch.setattr(changelog, "send", send)
+        adding = asyncio.create_task(state.add(0, [kept(2)], lists(kept(1), kept(2))))
         await asked.wait()
-        assert remembered(memory) == lists(kept(1))
+        assert content(state) == lists(kept(1))
         adding.cancel()
 
     asyncio.run(act())
 
 
 def test_while_kafka_is_away_it_waits_and_goes_on_where_it_was(
-    log: Log, start: Start, monkeypatch: pytest.MonkeyPatch
+    changelog: Changelog, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def come_back(_: float) -> None:
         """The wait is over at once."""
 
-    log.write(kept(1), key=b"one")
-    log.write(kept(2), key=b"two")
-    log.failures = 1
+    changelog.write(kept(1), key=b"one")
+    changelog.write(kept(2), key=b"two")
+    changelog.failures = 1
     monkeypatch.setattr("attendance.kafka.producer.asyncio.sleep", come_back)
-    memory = start("A")
+    state = start("A")
 
-    asyncio.run(memory.catch_up([0]))
+    asyncio.run(state.catch_up([0]))
 
-    assert remembered(memory) == lists(kept(1), kept(2))
+    assert content(state) == lists(kept(1), kept(2))

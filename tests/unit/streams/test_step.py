@@ -1,4 +1,4 @@
-"""A step makes outcomes durable before the memory, and both before the records may be acknowledged."""
+"""A step makes outcomes durable before the deduplication state, and both before the records may be acknowledged."""
 
 import asyncio
 from collections import defaultdict
@@ -20,7 +20,7 @@ from attendance.records.user_map import Employee, UserMap, UserMapping
 from attendance.topics import Topics
 from streams.dedup import Kept
 from streams.pipeline import Pipeline, Rules
-from streams.state import Memory, encode
+from streams.state import DeduplicationState, encode
 from streams.step import Step
 
 TOPICS = Topics("t")
@@ -63,8 +63,8 @@ class FakeProducer:
         return {(record.topic, record.partition): 0 for record in records}
 
 
-class FakeMemory:
-    """Remembers through the same producer, as the real one does, and says what it took when."""
+class FakeState:
+    """Writes through the same producer, as the real one does, and says what it took when."""
 
     def __init__(self, producer: FakeProducer) -> None:
         self._producer = producer
@@ -74,39 +74,39 @@ class FakeMemory:
         return self.lists[partition]
 
     async def add(self, partition: int, punches: Sequence[Kept], lists: Mapping[bytes, bytes]) -> None:
-        await self._producer.send(OutRecord("memory", None, encode(punches), partition=partition))
+        await self._producer.send(OutRecord("changelog", None, encode(punches), partition=partition))
         self.lists[partition].update(lists)
 
 
-def make(producer: FakeProducer, memory: FakeMemory | None = None, users: UserMap | None = None) -> Step:
+def make(producer: FakeProducer, state: FakeState | None = None, users: UserMap | None = None) -> Step:
     pipeline = Pipeline(Rules(60, 3600, 300, 600), users or UserMap(), lambda _: None)
-    remembered = cast("Memory", memory or FakeMemory(producer))
-    return Step(pipeline, remembered, cast("Producer", producer), TOPICS, Metrics())
+    kept = cast("DeduplicationState", state or FakeState(producer))
+    return Step(pipeline, kept, cast("Producer", producer), TOPICS, Metrics())
 
 
-def test_outcomes_are_sent_before_the_memory() -> None:
+def test_outcomes_are_sent_before_the_state() -> None:
     producer = FakeProducer()
-    memory = FakeMemory(producer)
+    state = FakeState(producer)
 
-    asyncio.run(make(producer, memory)({2: [Record()]}))
+    asyncio.run(make(producer, state)({2: [Record()]}))
 
     topics = [[(record.topic, record.partition) for record in batch] for batch in producer.sent]
-    assert topics == [[(TOPICS["unmapped"], None)], [("memory", 2)]]
-    assert [len(lists) for lists in memory.lists.values()] == [1]
+    assert topics == [[(TOPICS["unmapped"], None)], [("changelog", 2)]]
+    assert [len(lists) for lists in state.lists.values()] == [1]
 
 
-def test_the_chunks_of_all_partitions_are_made_durable_together_and_remembered_apart() -> None:
+def test_the_chunks_of_all_partitions_are_made_durable_together_and_written_apart() -> None:
     producer = FakeProducer()
-    memory = FakeMemory(producer)
+    state = FakeState(producer)
 
-    asyncio.run(make(producer, memory)({2: [Record()], 3: [Record(partition=3), Record(partition=3, offset=1)]}))
+    asyncio.run(make(producer, state)({2: [Record()], 3: [Record(partition=3), Record(partition=3, offset=1)]}))
 
     assert [len(batch) for batch in producer.sent] == [3, 1, 1]
-    assert [(batch[0].topic, batch[0].partition) for batch in producer.sent[1:]] == [("memory", 2), ("memory", 3)]
-    assert set(memory.lists) == {2, 3}
+    assert [(batch[0].topic, batch[0].partition) for batch in producer.sent[1:]] == [("changelog", 2), ("changelog", 3)]
+    assert set(state.lists) == {2, 3}
 
 
-def test_a_step_that_keeps_nothing_writes_no_memory() -> None:
+def test_a_step_that_keeps_nothing_writes_no_state() -> None:
     producer = FakeProducer()
 
     asyncio.run(make(producer)({2: [Record(value=b"poison")]}))
@@ -130,25 +130,25 @@ def test_a_check_in_and_what_waits_to_be_one_name_the_raw_record_that_they_were_
     users = UserMap()
     for entry in (Employee("E1", "Active"), UserMapping("*", "1", "E1", "csv")):
         users.apply(entry.key, entry.encode())
-    stranger = replace(EVENT, device_user_id="2")
+    unknown = replace(EVENT, device_user_id="2")
 
-    asyncio.run(make(producer, users=users)({2: [Record(offset=7), Record(stranger.encode(), offset=8)]}))
+    asyncio.run(make(producer, users=users)({2: [Record(offset=7), Record(unknown.encode(), offset=8)]}))
 
     checkin, waiting = producer.sent[0]
     assert (checkin.topic, dict(checkin.headers)["x-raw-record"]) == (TOPICS["checkins"], b"2:7")
     assert (waiting.topic, dict(waiting.headers)["x-raw-record"]) == (TOPICS["unmapped"], b"2:8")
 
 
-def test_the_memory_does_not_hold_a_punch_whose_outcome_is_not_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_does_not_hold_a_punch_whose_outcome_is_not_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
     producer = FakeProducer(failures=1)
-    memory = FakeMemory(producer)
+    state = FakeState(producer)
     seen: list[dict[bytes, bytes]] = []
 
     async def look(_: float) -> None:
-        seen.append(dict(memory[2]))
+        seen.append(dict(state[2]))
 
     monkeypatch.setattr(kafka_module.asyncio, "sleep", look)
-    asyncio.run(make(producer, memory)({2: [Record()]}))
+    asyncio.run(make(producer, state)({2: [Record()]}))
 
     assert seen == [{}]
 

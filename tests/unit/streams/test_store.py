@@ -1,4 +1,4 @@
-"""A store keeps lists and the position that they belong to, both or neither, whatever happens to the process."""
+"""A store keeps lists and their checkpoint, both or neither, whatever happens to the process."""
 
 import asyncio
 import subprocess
@@ -15,7 +15,7 @@ from attendance.errors import ConfigurationError
 from attendance.settings import StreamSettings
 from streams import rocksdb
 from streams.rocksdb import Locked, RocksStore, options
-from streams.store import DictStore, Position, Store, StoreFailed, store_opener
+from streams.store import Checkpoint, DictStore, Store, StoreFailed, store_opener
 
 KEYS = [b'["D%d","7"]' % n for n in range(5)]
 
@@ -39,56 +39,57 @@ def content(store: Store) -> dict[bytes, bytes]:
 
 
 batches = st.dictionaries(st.sampled_from(KEYS), st.binary(min_size=1, max_size=50))
-positions = st.none() | st.builds(Position, st.integers(0, 2**63), st.binary(max_size=20))
-operations = st.lists(st.tuples(batches, positions) | st.just("clear") | st.just("reopen"), max_size=8)
+checkpoints = st.none() | st.builds(Checkpoint, st.integers(0, 2**63), st.binary(max_size=20))
+operations = st.lists(st.tuples(batches, checkpoints) | st.just("clear") | st.just("reopen"), max_size=8)
 
 
 @each_store
 @settings(max_examples=15, deadline=None)
 @given(steps=operations)
-def test_a_store_holds_what_it_took(
-    open_store: Open, steps: list[tuple[Mapping[bytes, bytes], Position] | str]
+def test_a_store_holds_what_was_written(
+    open_store: Open, steps: list[tuple[Mapping[bytes, bytes], Checkpoint] | str]
 ) -> None:
     with TemporaryDirectory() as directory:
         store = open_store(Path(directory) / "store")
         lists: dict[bytes, bytes] = {}
-        position: Position | None = None
+        checkpoint: Checkpoint | None = None
         for step in steps:
             if isinstance(step, tuple):
-                taken, at = step
-                position = at or position
-                store.take(taken, position)
-                lists |= taken
+                written, at = step
+                checkpoint = at or checkpoint
+                store.write(written, checkpoint)
+                lists |= written
             elif step == "clear":
                 store.clear()
-                lists, position = {}, None
+                lists, checkpoint = {}, None
             elif open_store is on_disk:
                 store.close()
                 store = open_store(Path(directory) / "store")
-                # Nobody knows what of the log lists without a position are.
-                lists = lists if position else {}
-            assert (content(store), store.position) == (lists, position)
+                # Nobody knows which changelog records lists without a checkpoint are of.
+                lists = lists if checkpoint else {}
+            assert (content(store), store.checkpoint) == (lists, checkpoint)
         assert store.get(b"nobody", b"default") == b"default"
         store.close()
 
 
-# Takes lists of every user in turn, each batch with the next position, until it is killed.
+# Writes lists of every user in turn, each batch with the next checkpoint, until it is killed.
 WRITER = """
 import sys
 from pathlib import Path
 from streams.rocksdb import RocksStore, options
-from streams.store import Position
+from streams.store import Checkpoint
 store = RocksStore(Path(sys.argv[1]), options())
 number = 0
 while True:
-    store.take({b"%d" % user: b"%d " % number * 300 for user in (number % 100, 100)}, Position(number, b"%d" % number))
+    lists = {b"%d" % user: b"%d " % number * 300 for user in (number % 100, 100)}
+    store.write(lists, Checkpoint(number, b"%d" % number))
     if number % 1000 == 0:
         print(number, flush=True)
     number += 1
 """
 
 
-def test_after_a_kill_lists_and_position_are_those_of_one_moment(tmp_path: Path) -> None:
+def test_after_a_kill_lists_and_checkpoint_are_those_of_one_moment(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         flushed_twice = 30_000
@@ -98,10 +99,10 @@ def test_after_a_kill_lists_and_position_are_those_of_one_moment(tmp_path: Path)
 
     store = on_disk(tmp_path)
 
-    assert store.position is not None
-    last = store.position.offset
+    assert store.checkpoint is not None
+    last = store.checkpoint.offset
     assert last > 1000
-    assert store.position.key == b"%d" % last
+    assert store.checkpoint.key == b"%d" % last
     newest = {user: last - (last - user) % 100 for user in range(100)} | {100: last}
     assert {user: store.get(b"%d" % user, b"").split()[0] for user in newest} == {
         user: b"%d" % number for user, number in newest.items()
@@ -109,9 +110,7 @@ def test_after_a_kill_lists_and_position_are_those_of_one_moment(tmp_path: Path)
     store.close()
 
 
-def test_what_another_process_has_open_is_waited_for_and_then_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_waits_for_another_process_and_then_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_store = store_opener(StreamSettings.load(dedup_store="rocksdb", dedup_directory=tmp_path), "log")
     waits: list[float] = []
 
@@ -143,7 +142,7 @@ def broken(directory: Path, name: str) -> None:
 
 def filled(path: Path) -> None:
     store = on_disk(path)
-    store.take({key: bytes(range(256)) * 40 for key in KEYS}, Position(7, b"seven"))
+    store.write({key: bytes(range(256)) * 40 for key in KEYS}, Checkpoint(7, b"seven"))
     store.close()
 
 
@@ -153,11 +152,11 @@ def test_a_store_that_cannot_be_opened_for_corruption_is_begun_anew(tmp_path: Pa
 
     store = on_disk(tmp_path)
 
-    assert (content(store), store.position) == ({}, None)
+    assert (content(store), store.checkpoint) == ({}, None)
     store.close()
 
 
-def test_a_store_that_proves_corrupt_fails_and_is_empty_the_next_time(tmp_path: Path) -> None:
+def test_a_store_that_is_found_corrupt_fails_and_is_empty_the_next_time(tmp_path: Path) -> None:
     filled(tmp_path)
     broken(tmp_path, "*.sst")
     store = on_disk(tmp_path)
@@ -167,7 +166,7 @@ def test_a_store_that_proves_corrupt_fails_and_is_empty_the_next_time(tmp_path: 
 
     store = on_disk(tmp_path)
 
-    assert (content(store), store.position) == ({}, None)
+    assert (content(store), store.checkpoint) == ({}, None)
     store.close()
 
 
@@ -177,7 +176,7 @@ def test_a_store_of_another_format_is_begun_anew(tmp_path: Path, monkeypatch: py
 
     store = on_disk(tmp_path)
 
-    assert (content(store), store.position) == ({}, None)
+    assert (content(store), store.checkpoint) == ({}, None)
     store.close()
 
 
