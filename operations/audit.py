@@ -8,15 +8,12 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
-from aiokafka import ConsumerRecord
-from rich.console import Console
-
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, ErpnextClient
-from attendance.errors import ConfigurationError, InvalidRecord
+from attendance.errors import InvalidRecord
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import read
 from attendance.kafka.records import OutRecord, Record
@@ -25,7 +22,6 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import Delivery, Dropped
 from attendance.records.raw_event import REPLAY_OF, RawEvent
 from attendance.settings import ErpnextSettings, KafkaSettings
-from attendance.times import parse_utc
 from attendance.wire import position
 
 NAMED: Final = 20  # so many ids of each problem are listed
@@ -159,7 +155,7 @@ class Ledger:
                 " and event_id not in (select event_id from raw where event_id is not null)"
             )
 
-    def _raw(self, batch: Iterable[ConsumerRecord], device: str | None) -> None:
+    def _raw(self, batch: Iterable[Record], device: str | None) -> None:
         rows: list[tuple[int, int, str | None, str]] = []
         for record in batch:
             row: tuple[int, int, str | None, str]
@@ -173,28 +169,28 @@ class Ledger:
                 self._note_copy(record, row[2])
         self._many("insert into raw values (?, ?, ?, ?)", rows)
 
-    def _note_copy(self, record: ConsumerRecord, event_id: str | None) -> None:
+    def _note_copy(self, record: Record, event_id: str | None) -> None:
         original = _original(record)
         if original is not None:
             position = (*original, record.partition, record.offset)
             self._db.execute("insert or ignore into copy values (?, ?, ?, ?)", position)
             self._db.execute("insert or ignore into sent_again values (?)", (event_id,))
 
-    def _dropped(self, batch: Iterable[ConsumerRecord]) -> None:
+    def _dropped(self, batch: Iterable[Record]) -> None:
         decoded = (Dropped.decode(record.value) for record in batch)
         self._many(
             "insert or ignore into dropped values (?, ?, ?)",
             ((d.partition, d.offset, d.kept_event_id) for d in decoded),
         )
 
-    def _waiting(self, batch: Iterable[ConsumerRecord]) -> None:
+    def _waiting(self, batch: Iterable[Record]) -> None:
         for record in batch:
             statement = "delete from waiting where event_id = ?"
             if record.value is not None:
                 statement = "insert or ignore into waiting values (?)"
             self._db.execute(statement, ((record.key or b"").decode(),))
 
-    def _dead_letters(self, batch: Iterable[ConsumerRecord], raw_topic: str) -> None:
+    def _dead_letters(self, batch: Iterable[Record], raw_topic: str) -> None:
         for record in batch:
             letter = DeadLetter.decode(record.key, record.value, record.headers)
             if letter.topic == raw_topic:
@@ -281,11 +277,11 @@ class Ledger:
         if self._target_was_asked:
             self._db.execute(f"insert into lost_checkin {_MISSING}")
 
-        def lost_record(record: ConsumerRecord) -> bool:
+        def lost_record(record: Record) -> bool:
             query = "select 1 from lost_record where partition = ? and offset = ?"
             return bool(self._db.execute(query, (record.partition, record.offset)).fetchone())
 
-        def lost_checkin(record: ConsumerRecord) -> bool:
+        def lost_checkin(record: Record) -> bool:
             query = "select 1 from lost_checkin where event_id = ?"
             return any(self._db.execute(query, (c.event_id,)).fetchone() for _, c in _checkins([record]))
 
@@ -318,7 +314,7 @@ def _original(record: Record) -> tuple[int, int] | None:
     return position(record.headers, REPLAY_OF)
 
 
-def _checkins(batch: Iterable[ConsumerRecord]) -> Iterable[tuple[ConsumerRecord, Checkin]]:
+def _checkins(batch: Iterable[Record]) -> Iterable[tuple[Record, Checkin]]:
     for record in batch:
         try:
             yield record, Checkin.decode(record.value)
@@ -354,42 +350,3 @@ async def audit(
                 client.close()
         report = ledger.report(whole=since is None, named=named)
         return replace(report, sent_again=await ledger.repair(kafka, since)) if repair else report
-
-
-def show(report: Report, console: Console) -> None:
-    """Print a report for people."""
-    line = (
-        f"{report.raw:,} raw = {report.delivered:,} delivered + {report.dropped:,} dropped"
-        f" + {report.waiting:,} waiting + {report.dead_lettered:,} dead-lettered"
-    )
-    if report.undelivered or report.undecided:
-        line += f" + {report.undelivered:,} not delivered yet + {report.undecided:,} without any outcome"
-    console.print(line)
-    if report.refused:
-        console.print(f"{report.refused:,} more dead letters of what never became a raw event")
-    problems = {
-        "Without an outcome": report.without_outcome,
-        "Delivered as two documents": report.delivered_twice,
-        "Dropped although nothing was kept": report.dropped_for_nothing,
-        "Delivered, but not in ERPNext": report.missing_in_target or [],
-    }
-    for problem, ids in problems.items():
-        if ids:
-            console.print(f"{problem}: {', '.join(ids)}{' …' if len(ids) == NAMED else ''}", style="red")
-    for topic, count in (report.sent_again or {}).items():
-        console.print(f"{count:,} records sent again to {topic}")
-    console.print("Balanced." if report.balanced else "NOT balanced.", style="green" if report.balanced else "red")
-
-
-def instant(text: str | None, option: str = "--since") -> datetime | None:
-    """The instant that a date, or a time with an offset, names; `option` is where it was given.
-
-    Raises:
-        ConfigurationError: it names none.
-    """
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC) if len(text) == len("2026-01-01") else parse_utc(text)
-    except ValueError as error:
-        raise ConfigurationError(f"{option}: {error}") from error

@@ -1,4 +1,4 @@
-"""`punchstream replay`: raw records once more through the stream, and what ERPNext holds that would now be different.
+"""Replays: raw records once more through the stream, and what ERPNext holds that would now be different.
 
 A replay changes nothing that is right: the stream emits the outcome of a punch that it kept again, and ERPNext has it
 already. Only a correction replaces documents: it is a raw event that names the one whose place it takes.
@@ -8,20 +8,14 @@ Memory is bounded: the events of the range go into a temporary SQLite file, and 
 
 import asyncio
 import sqlite3
-import tempfile
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Final, Self
 
-import typer
 from msgspec.structs import replace
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
 from attendance.errors import ConfigurationError, InvalidRecord, Reason
@@ -33,18 +27,15 @@ from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Dropped
 from attendance.records.raw_event import RawEvent, is_replay_copy
 from attendance.records.user_map import UserMap
-from attendance.registry import Device, Registry
-from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
+from attendance.registry import Device
+from attendance.settings import KafkaSettings
 from attendance.times import read_device_time
 from operations.audit import copy_of
-from operations.dead_letters import Pace
-from producers.directory.user_map import read_user_map
-from punchstream.output import print_json, print_table
+from operations.pace import Pace
 from sinks.targets.erpnext import StoredPunch, to_document
 from streams.mapping import assign
 
 LOOK_UP: Final = 500
-NAMED: Final = 20  # so many differences and days are shown to people
 AT_ONCE: Final = 100  # records that wait for one acknowledgement
 LONGEST_PART: Final = 1.0  # seconds until records are sent that wait for others
 
@@ -304,6 +295,9 @@ async def replay(
 async def correct(kafka: KafkaSettings, plan: Plan, per_second: float, sent: Callable[[int], None]) -> None:
     """Send an event for each difference that can be corrected. `sent` is told of each part.
 
+    First wait until the sink has committed the check-ins that are there: one that is in ERPNext and not committed may
+    come again, and find nothing of itself any more.
+
     Raises:
         KafkaUnavailable: Kafka does not answer; it does no harm to begin anew.
     """
@@ -312,6 +306,7 @@ async def correct(kafka: KafkaSettings, plan: Plan, per_second: float, sent: Cal
         for event in plan.corrections():
             yield OutRecord(kafka.topics["raw"], *event.record())
 
+    await until_through(kafka, kafka.topics["checkins"], kafka.group("sink"), _client(kafka))
     await _send(kafka, corrections(), per_second, sent)
 
 
@@ -351,108 +346,3 @@ async def _raw(kafka: KafkaSettings, since: datetime) -> AsyncGenerator[tuple[Re
 
 def _client(kafka: KafkaSettings) -> str:
     return kafka.client_id("replay")
-
-
-# The command.
-
-
-def run(
-    kafka: KafkaSettings,
-    wanted: Range,
-    erpnext: ErpnextSettings | None,
-    *,
-    correcting: bool,
-    dry_run: bool,
-    per_second: float,
-    as_json: bool,
-) -> None:
-    """Compare where `erpnext` is given, print that, and then send unless `dry_run`.
-
-    Raises:
-        ConfigurationError: the registry file is wrong, or the site has no `event_id`.
-        KafkaUnavailable: Kafka does not answer, or a topic is missing.
-        TargetUnavailable: ERPNext does not answer.
-        AccessDenied: ERPNext does not let us look.
-    """
-    with tempfile.TemporaryDirectory() as directory, Plan(Path(directory) / "replay.sqlite") as plan:
-        asyncio.run(plan.fill(kafka, wanted))
-        if erpnext is not None:
-            users = asyncio.run(read_user_map(kafka))
-            fleet = Registry(CommonSettings.load().punchstream_devices)
-            client = ErpnextClient(erpnext)
-            try:
-                plan.compare(client, users, fleet.get)
-            finally:
-                client.close()
-        sending = 0 if dry_run else plan.correctable if correcting else plan.records
-        count = _send_all(kafka, wanted, plan, per_second, sending, correcting=correcting) if sending else 0
-        if as_json:
-            print_json(_report(plan, compared=erpnext is not None) | {"sent": count})
-        else:
-            if erpnext is not None:
-                _show(plan)
-            typer.echo(
-                f"{plan.records} raw records in the range, {count} {'corrections' if correcting else 'copies'} sent"
-            )
-
-
-def _send_all(
-    kafka: KafkaSettings, wanted: Range, plan: Plan, per_second: float, total: int, *, correcting: bool
-) -> int:
-    count = 0
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("Correcting" if correcting else "Replaying", total=total)
-
-        def sent(records: int) -> None:
-            nonlocal count
-            count += records
-            progress.advance(task, records)
-
-        if correcting:
-            # A check-in that is in ERPNext and not committed may come again, and find nothing of itself any more.
-            typer.echo("Waiting until the sink has committed the check-ins that are there.", err=True)
-            asyncio.run(until_through(kafka, kafka.topics["checkins"], kafka.group("sink"), _client(kafka)))
-            asyncio.run(correct(kafka, plan, per_second, sent))
-        else:
-            asyncio.run(replay(kafka, wanted, plan, per_second, sent))
-    return count
-
-
-def _report(plan: Plan, *, compared: bool) -> dict[str, object]:
-    report: dict[str, object] = {"records": plan.records}
-    if compared:
-        report |= {
-            "differences": [asdict(each) for each in plan.differences()],
-            "correctable": plan.correctable,
-            "without_employee_now": plan.unassigned,
-            "days": [{"employee": employee, "date": date} for employee, date in plan.days()],
-        }
-    return report
-
-
-def _show(plan: Plan) -> None:
-    table = Table("Document", "Employee", "Time", "Log type", "Not replaced for", box=None, pad_edge=False)
-    for each in islice(plan.differences(), NAMED):
-        held, now = each.held, each.wanted
-        table.add_row(
-            each.document,
-            _change(held.employee, now.employee),
-            _change(held.time, now.time),
-            _change(held.log_type, now.log_type),
-            each.attendance or ("an edit in ERPNext" if each.edited else ""),
-        )
-    if table.row_count:
-        print_table(table)
-    days = plan.days()
-    for employee, date in days[:NAMED]:
-        typer.echo(f"touches {employee} {date}")
-    if max(plan.different, len(days)) > NAMED:
-        typer.echo(f"… --json shows all of them: {plan.different} documents, {len(days)} attendance days")
-    typer.echo(
-        f"{plan.different} documents would be different; {plan.different - plan.correctable} of them cannot be, for an "
-        f"Attendance or an edit in ERPNext. {plan.unassigned} have no employee now."
-    )
-
-
-def _change(held: str, wanted: str) -> str:
-    return held if held == wanted else f"{held or 'none'} → {wanted or 'none'}"

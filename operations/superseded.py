@@ -9,15 +9,14 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from attendance.errors import InvalidRecord
-from attendance.kafka.readers import read
 from attendance.kafka.records import Record
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import LetterId
 from attendance.records.raw_event import RAW_RECORD, RawEvent, is_replay_copy
-from attendance.settings import KafkaSettings
 from attendance.topics import Topics
 from attendance.wire import position
+from operations.log import Log
 
 
 class Version(NamedTuple):
@@ -77,7 +76,7 @@ class Versions:
             partition, offset = raw
             self._begin[partition] = min(offset, self._begin.get(partition, offset))
 
-    async def superseded(self, kafka: KafkaSettings, client_id: str) -> dict[LetterId, str]:
+    async def superseded(self, log: Log) -> dict[LetterId, str]:
         """The letters whose version was corrected, each with the place of a raw record that did it.
 
         Raises:
@@ -86,7 +85,7 @@ class Versions:
         found: dict[LetterId, str] = {}
         if not self._by_event_id:
             return found
-        async with aclosing(read(kafka, kafka.topics["raw"], client_id, begin=self._begin)) as batches:
+        async with aclosing(log.read("raw", begin=self._begin)) as batches:
             async for batch in batches:
                 for record in batch:
                     found |= self._by(record)

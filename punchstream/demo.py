@@ -22,7 +22,8 @@ from rich.table import Table
 from attendance.kafka.admin import create_topics
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import now
-from operations.audit import Report, audit, show
+from operations.audit import Report, audit
+from punchstream.commands.audit import show
 from punchstream.stages import PULL, STAGES, Stages
 from punchstream.up import sandbox_broker, sandbox_erpnext, sigterm_interrupts
 from sandbox.broker import BrokerFailed, BrokerKind, unavailable_reason

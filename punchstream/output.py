@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from operations.log import Skipped
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -30,3 +32,16 @@ def print_json(data: object) -> None:
 def print_table(table: Table) -> None:
     """Print a table. Nothing in it is taken for markup: device users and file names may look like it."""
     Console(markup=False, emoji=False, highlight=False).print(table)
+
+
+def say_skipped(skipped: Skipped) -> None:
+    """Say on standard error which records could not be read."""
+    for line in skipped.lines():
+        typer.echo(safe(line), err=True)
+
+
+def safe(text: str) -> str:
+    """Text without what a terminal would obey: it comes from devices, and from whoever may post."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in text
+    )

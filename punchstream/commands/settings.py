@@ -1,10 +1,11 @@
-"""What the settings are and where each value comes from; also the generated table of `docs/settings.md`."""
+"""`punchstream settings`: what they are and where each value comes from, also as the page `docs/settings.md`."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final, Literal
 
+import typer
 from dotenv import dotenv_values
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -13,14 +14,28 @@ from pydantic_settings import BaseSettings
 
 from attendance.errors import ConfigurationError
 from attendance.logs import MASK
+from attendance.settings import GROUPS
+from punchstream.output import AsJson, show
 
-HEADER = """# Settings
+HEADER: Final = """# Settings
 
 Settings come from the environment and from a file `.env` in the working directory; the environment wins. Durations take
 a unit: `90s`, `5m`, `12h`, `90d`; a bare number is seconds. `punchstream settings` shows the values in force.
 
 This page is generated: `punchstream settings --format markdown > docs/settings.md`.
 """
+
+
+def settings(
+    *,
+    as_json: AsJson = False,
+    style: Annotated[Literal["table", "markdown"], typer.Option("--format", help="How to print it.")] = "table",
+) -> None:
+    """Show every setting: its value (secrets masked), where it came from, what it means."""
+    if style == "markdown":
+        typer.echo(markdown(GROUPS), nl=False)
+    else:
+        show(describe(GROUPS, Path(".env")), as_json=as_json)
 
 
 def is_set(name: str, env_file: Path = Path(".env")) -> bool:

@@ -30,8 +30,8 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import ErpnextSettings, KafkaSettings, SinkSettings
 from attendance.topics import Name
-from operations import dead_letters
 from operations.audit import Report, audit
+from punchstream.commands import dead_letters
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.delivery.deliverer import SinkTimings
 from sinks.delivery.runner import run

@@ -17,7 +17,8 @@ from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import from_wall_clock
 from operations.audit import Report, audit
-from operations.replay import Range, run
+from operations.replay import Range
+from punchstream.commands.replay import run
 from sandbox.erpnext.server import ErpnextStandIn
 from stream_process import Stream, punch
 

@@ -12,7 +12,7 @@ import pytest
 from msgspec import structs
 
 from attendance.erpnext import ErpnextClient
-from attendance.errors import ConfigurationError, InvalidRecord, Reason
+from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import OutRecord
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter, Headers
@@ -21,7 +21,7 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
 from operations import audit
-from operations.audit import Ledger, Report, instant
+from operations.audit import Ledger, Report
 
 NOW = datetime(2026, 3, 2, 5, tzinfo=UTC)
 KAFKA = KafkaSettings.load(topic_prefix="t")
@@ -225,15 +225,6 @@ def test_a_checkin_that_erpnext_had_before_is_found_by_its_name(topics: Topics, 
     topics.delivery(event, "OLD")
 
     assert report(tmp_path, site=Site(OLD=None)) == replace(Report(raw=1, delivered=1), missing_in_target=[])
-
-
-def test_a_date_is_midnight_utc_and_a_time_needs_an_offset() -> None:
-    assert instant("2026-03-02") == datetime(2026, 3, 2, tzinfo=UTC)
-    assert instant("2026-03-02T08:00:00+03:00") == NOW
-    with pytest.raises(ConfigurationError, match="--since"):
-        instant("2026-03-02T08:00:00")
-    with pytest.raises(ConfigurationError, match="--since"):
-        instant("yesterday")
 
 
 def replayed(topics: Topics, record: Record) -> Record:

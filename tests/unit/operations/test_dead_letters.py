@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 
-import orjson
 import pytest
 
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
@@ -15,18 +13,14 @@ from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, Done, LetterId
 from attendance.topics import Topics
-from operations import dead_letters
 from operations.dead_letters import (
     MAX_REPLAYS,
-    SHOWN_VALUE,
     Group,
     Groups,
     Letter,
-    Pace,
     State,
     Wanted,
     begin_at,
-    describe,
     objection_to_discard,
     objection_to_replay,
     replay_one,
@@ -198,37 +192,6 @@ def test_the_sample_of_a_group_is_one_that_waits_for_the_operator_if_there_is_on
     assert settled.sample == LetterId(0, 2)
 
 
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-def test_replays_are_spread_evenly_and_lost_time_is_not_made_up_for() -> None:
-    clock = Clock()
-    pace = Pace(4, clock)
-    sent = []
-    for _ in range(5):
-        clock.seconds += pace.delay()
-        sent.append(clock.seconds)
-    assert [after - before for before, after in pairwise(sent)] == [0.25] * 4
-
-    clock.seconds += 60
-    assert [pace.delay(), pace.delay(), pace.delay()] == [0, 0.25, 0.5]
-
-
-def test_work_that_takes_time_of_its_own_is_not_slowed_further() -> None:
-    clock = Clock()
-    pace = Pace(4, clock)
-    assert pace.delay() == 0
-    clock.seconds += 0.2
-    assert pace.delay() == pytest.approx(0.05)
-
-
 def test_each_partition_is_read_from_the_first_letter_that_is_named() -> None:
     assert begin_at([LetterId(0, 9), LetterId(0, 4), LetterId(2, 7)]) == {0: 4, 2: 7}
     assert begin_at([]) == {}
@@ -249,7 +212,7 @@ class FakeProducer:
 
 
 def send_back(subject: Letter, producer: FakeProducer) -> str | None:
-    return asyncio.run(replay_one(subject, producer, TOPICS, "root"))  # type: ignore[arg-type]
+    return asyncio.run(replay_one(subject, producer.send, TOPICS, "root"))
 
 
 def actions_of(records: Sequence[OutRecord]) -> list[Action]:
@@ -279,46 +242,3 @@ def test_a_record_that_kafka_will_not_take_is_refused_and_not_recorded() -> None
     producer = FakeProducer(InvalidRecord(Reason.INVALID_EVENT, "larger than Kafka takes"))
     assert send_back(letter(), producer) == "larger than Kafka takes"
     assert producer.records == []
-
-
-def shown(subject: Letter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    monkeypatch.setenv("COLUMNS", "200")
-    dead_letters._print_letter(subject)
-    return capsys.readouterr().out
-
-
-def test_a_letter_is_shown_with_all_that_is_known_and_done(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = shown(letter(CONTENT, "replayed", "discarded", offset=17), monkeypatch, capsys)
-    for part in ("0:17, discarded", "attendance.raw.v1 3:77", "header ce_id", '{"device_id": "D1"}', "by root: why"):
-        assert part in text
-
-
-def test_what_a_terminal_would_obey_is_shown_and_not_obeyed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    hostile = replace(
-        CONTENT, value=b"\x1b[2Jclear \x9b\xc2\x9b", message="[red]\x1b]0;title\x07", headers=[("\x1b", b"\x1b")]
-    )
-    text = shown(letter(hostile), monkeypatch, capsys)
-    assert "\x1b" not in text
-    assert "[red]\\x1b]0;title\\x07" in text
-
-
-def test_a_long_value_is_cut_with_a_note_and_whole_in_json(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    subject = letter(replace(CONTENT, value=b"x" * (SHOWN_VALUE + 7)))
-    text = shown(subject, monkeypatch, capsys)
-    assert "(7 more characters)" in text
-    assert text.count("x" * 50) < SHOWN_VALUE / 50
-    assert describe(subject)["value"] == {"bytes": SHOWN_VALUE + 7, "text": "x" * (SHOWN_VALUE + 7)}
-
-
-def test_bytes_that_are_no_text_are_hex(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    subject = letter(replace(CONTENT, key=None, value=b"\xff\x00"))
-    assert "ff00 (hex, 2 bytes)" in shown(subject, monkeypatch, capsys)
-    described = describe(subject)
-    assert (described["key"], described["value"]) == (None, {"bytes": 2, "hex": "ff00"})
-    assert orjson.loads(orjson.dumps(described))["headers"] == [["ce_id", {"bytes": 3, "text": "abc"}]]

@@ -1,12 +1,12 @@
 """A dead letter of a punch that was corrected since is recognised, wherever its version of the punch stands."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from memory_log import MemoryLog, StoredRecord
 from msgspec import structs
 
 from attendance.errors import InvalidRecord, Reason
@@ -14,27 +14,15 @@ from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter, Headers
 from attendance.records.dead_letter_action import LetterId
 from attendance.records.raw_event import RawEvent, Source
-from attendance.settings import KafkaSettings
-from operations import superseded
 from operations.superseded import Versions
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
-KAFKA = KafkaSettings.load(topic_prefix="t")
 LETTER = LetterId(0, 0)
 
 
-@dataclass
-class Record:
-    offset: int
-    value: bytes | None
-    headers: Headers = ()
-    partition: int = 3
-    topic: str = "t.raw.v1"
-    key: bytes | None = b"D1"
-    timestamp: int = 0
-
-    def __post_init__(self) -> None:
-        self.timestamp = self.timestamp or self.offset
+def record(offset: int, value: bytes | None, headers: Headers = (), partition: int = 3) -> StoredRecord:
+    """A raw record, made at the millisecond of its offset."""
+    return StoredRecord("t.raw.v1", partition, offset, offset, b"D1", value, headers)
 
 
 def event(hour: int, supersedes: int | None = None, document: str | None = None) -> RawEvent:
@@ -45,8 +33,8 @@ def event(hour: int, supersedes: int | None = None, document: str | None = None)
     return structs.replace(punch, supersedes=event(supersedes).event_id, superseded_document=document)
 
 
-def correction(offset: int, hour: int, of: int, document: str = "C1", **record: Any) -> Record:
-    return Record(offset, event(hour, of, document).encode(), **record)
+def correction(offset: int, hour: int, of: int, document: str = "C1", **fields: Any) -> StoredRecord:
+    return record(offset, event(hour, of, document).encode(), **fields)
 
 
 def checkin_letter(punch: RawEvent, raw_record: bytes | None, timestamp: int = 0) -> DeadLetter:
@@ -58,43 +46,24 @@ def checkin_letter(punch: RawEvent, raw_record: bytes | None, timestamp: int = 0
         superseded_document=punch.superseded_document,
     )
     headers = [] if raw_record is None else [("x-raw-record", raw_record)]
-    record = Record(1000, checkin.encode(), headers, 0, "t.checkins.v1", b"E1", timestamp)
-    return DeadLetter.of(record, "sink", InvalidRecord(Reason.TARGET_REJECTED, "no"), START)
+    of = StoredRecord("t.checkins.v1", 0, 1000, timestamp or 1000, b"E1", checkin.encode(), headers)
+    return DeadLetter.of(of, "sink", InvalidRecord(Reason.TARGET_REJECTED, "no"), START)
 
 
 def raw_letter(offset: int, punch: RawEvent) -> DeadLetter:
-    record = Record(offset, punch.encode())
-    return DeadLetter.of(record, "stream", InvalidRecord(Reason.INTERNAL_ERROR, "no"), START)
+    return DeadLetter.of(record(offset, punch.encode()), "stream", InvalidRecord(Reason.INTERNAL_ERROR, "no"), START)
 
 
-class RawTopic:
-    """The raw topic, and from where it was read."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self.begin: Mapping[int, int] | None = None
-        self.was_read = False
-
-    async def read(
-        self, _kafka: object, topic: str, _client: str, begin: Mapping[int, int] | None
-    ) -> AsyncIterator[list[Record]]:
-        assert topic == "t.raw.v1"
-        self.begin, self.was_read = begin, True
-        yield [each for each in self.records if begin is None or each.offset >= begin.get(each.partition, 1 << 60)]
+def found(log: MemoryLog, *letters: DeadLetter) -> dict[LetterId, str]:
+    versions = Versions()
+    for number, letter in enumerate(letters):
+        versions.add(LetterId(0, number), letter, log.topics)
+    return asyncio.run(versions.superseded(log))
 
 
 @pytest.fixture
-def raw(monkeypatch: pytest.MonkeyPatch) -> RawTopic:
-    topic = RawTopic()
-    monkeypatch.setattr(superseded, "read", topic.read)
-    return topic
-
-
-def found(*letters: DeadLetter) -> dict[LetterId, str]:
-    versions = Versions()
-    for number, letter in enumerate(letters):
-        versions.add(LetterId(0, number), letter, KAFKA.topics)
-    return asyncio.run(versions.superseded(KAFKA, "test"))
+def log() -> MemoryLog:
+    return MemoryLog()
 
 
 BY = {LETTER: "t.raw.v1 3:9"}
@@ -125,30 +94,30 @@ BY = {LETTER: "t.raw.v1 3:9"}
     ],
 )
 def test_a_later_correction_of_the_same_punch_or_document_supersedes_a_letter(
-    raw: RawTopic, letter: DeadLetter, later: Record, expected: dict[LetterId, str]
+    log: MemoryLog, letter: DeadLetter, later: StoredRecord, expected: dict[LetterId, str]
 ) -> None:
-    raw.records.append(later)
+    log.put("raw", later)
 
-    assert found(letter) == expected
-
-
-def test_the_raw_topic_is_read_from_the_first_of_their_records_on_in_their_partitions_only(raw: RawTopic) -> None:
-    found(checkin_letter(event(8), b"3:5"), checkin_letter(event(9), b"3:2"), raw_letter(7, event(1)))
-    assert raw.begin == {3: 2}
+    assert found(log, letter) == expected
 
 
-def test_without_a_letter_of_a_punch_the_raw_topic_is_not_read(raw: RawTopic) -> None:
+def test_the_raw_topic_is_read_from_the_first_of_their_records_on_in_their_partitions_only(log: MemoryLog) -> None:
+    found(log, checkin_letter(event(8), b"3:5"), checkin_letter(event(9), b"3:2"), raw_letter(7, event(1)))
+    assert log.begins["raw"] == {3: 2}
+
+
+def test_without_a_letter_of_a_punch_the_raw_topic_is_not_read(log: MemoryLog) -> None:
     poison = replace(raw_letter(5, event(8)), value=b"\xff")
 
-    assert found(poison) == {}
-    assert not raw.was_read
+    assert found(log, poison) == {}
+    assert "raw" not in log.begins
 
 
 @pytest.mark.parametrize(("made_at", "expected"), [(8, BY), (9, {}), (10, {})])
 def test_a_check_in_that_does_not_name_its_raw_record_is_judged_by_its_time(
-    raw: RawTopic, made_at: int, expected: dict[LetterId, str]
+    log: MemoryLog, made_at: int, expected: dict[LetterId, str]
 ) -> None:
-    raw.records += [Record(1, b"poison"), correction(9, 5, 8)]
+    log.put("raw", record(1, b"poison"), correction(9, 5, 8))
 
-    assert found(checkin_letter(event(8), None, made_at)) == expected
-    assert raw.begin is None
+    assert found(log, checkin_letter(event(8), None, made_at)) == expected
+    assert log.begins["raw"] is None

@@ -17,6 +17,7 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent
 from attendance.records.user_map import UserMap, UserMapping
 from attendance.registry import Registry
+from operations import imports as operation
 from producers.files import folder
 from producers.files import importer as files
 from producers.files.folder import SETTLED_SECONDS, Folder, watch
@@ -200,7 +201,7 @@ class TestCommand:
             users.apply(known.key, known.encode())
             return users
 
-        monkeypatch.setattr(imports, "read_user_map", read_user_map)
+        monkeypatch.setattr(operation, "read_user_map", read_user_map)
 
     def test_a_dry_run_names_those_whom_nobody_is_mapped_to(
         self, registry: Registry, tmp_path: Path, capsys: Any
@@ -214,7 +215,7 @@ class TestCommand:
         async def read_user_map(_: object) -> UserMap:
             raise KafkaUnavailable("no brokers")
 
-        monkeypatch.setattr(imports, "read_user_map", read_user_map)
+        monkeypatch.setattr(operation, "read_user_map", read_user_map)
         status, shown = self.run([write(tmp_path / "a.dat", PUNCH)], registry, capsys)
         assert status == 0
         assert "Users were not looked up" in shown

@@ -1,0 +1,137 @@
+"""Imports: the punches of files into Kafka, or a look at what they hold."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from attendance.errors import PunchstreamError, UnreadableFile
+from attendance.kafka.producer import Producer
+from attendance.metrics import Metrics
+from attendance.plausibility import TimeFault
+from attendance.registry import Registry
+from attendance.settings import KafkaSettings, PushSettings, StreamSettings
+from producers.directory.user_map import read_user_map
+from producers.files.folder import Folder
+from producers.files.folder import watch as watch_folder
+from producers.files.importer import Import, Tally, find_device, prepare, read, store
+from producers.publisher import Publisher
+
+log = structlog.get_logger(__name__)
+
+MAP_SECONDS: Final = 10.0  # for the user map to be read; a preview does without
+
+
+@dataclass(slots=True)
+class Imported:
+    """What came of a file. `error` says why it could not be read to its end.
+
+    `unknown_users` are the device users whom the user map does not have; None where it was not asked.
+    """
+
+    file: Import
+    tally: Tally
+    error: str | None = None
+    unknown_users: Sequence[str] | None = None
+
+    def as_row(self) -> Mapping[str, object]:
+        """For people and programs alike."""
+        tally = self.tally
+        return {
+            "file": str(self.file.path),
+            "device_id": self.file.device.device_id,
+            "adapter": self.file.adapter.name,
+            "rows": tally.rows,
+            "events": tally.events,
+            "rejected": tally.rejected,
+            "unreadable_times": tally.implausible[TimeFault.UNREADABLE],
+            "before_installed_on": tally.implausible[TimeFault.BEFORE_INSTALLED],
+            "future": tally.implausible[TimeFault.AHEAD],
+            "unknown_users": self.unknown_users,
+            "error": self.error,
+        }
+
+
+async def watch(
+    directory: Path, device_id: str, registry: Registry, profile: str | None, date_format: str | None, metrics: Metrics
+) -> None:
+    """Import what comes into a directory, until cancelled.
+
+    Raises:
+        ConfigurationError: there is no such directory or device.
+    """
+    find_device(registry, device_id)
+    folder, fields = Folder(directory), PushSettings.load().payload_fields
+    publisher = _publisher(metrics)
+
+    async def import_one(path: Path) -> None:
+        registry.refresh()
+        file = prepare(path, device_id, registry, fields, profile=profile, date_format=date_format)
+        tally = _new_tally()
+        await store(file, publisher, tally)
+        log.info("A file was imported.", file=path.name, rows=tally.rows, events=tally.events, rejected=tally.rejected)
+
+    try:
+        await watch_folder(folder, import_one)
+    finally:
+        await publisher.stop()
+
+
+def _publisher(metrics: Metrics) -> Publisher:
+    kafka = KafkaSettings.load()
+    producer = Producer(kafka, kafka.client_id("import"), batches=True)
+    return Publisher(producer, kafka.topics, metrics, PushSettings.load().max_in_flight)
+
+
+def _new_tally() -> Tally:
+    return Tally(StreamSettings.load().future_tolerance)
+
+
+async def look(files: Sequence[Import]) -> Sequence[Imported]:
+    """What an import of the files would take in, and which of their users the user map does not have."""
+    results = [Imported(file, _new_tally()) for file in files]
+    for each in results:
+        with _noting(each):
+            await read(each.file, each.tally)
+    try:
+        users = await asyncio.wait_for(read_user_map(KafkaSettings.load()), MAP_SECONDS)
+    except (PunchstreamError, TimeoutError):
+        return results  # a preview needs no Kafka; it says that it could not look
+    for each in results:
+        each.unknown_users = sorted({user[-1] for user in each.tally.users if users.mapping(*user) is None})
+    return results
+
+
+async def take_in(files: Sequence[Import], progress: Callable[[Import, int], object]) -> Sequence[Imported]:
+    """Import files one after the other.
+
+    Args:
+        files: Which files, and whose punches they hold.
+        progress: Is told how many rows of a file Kafka has acknowledged: 0 when the file begins, then after each part.
+
+    Raises:
+        ConfigurationError: the options of the device's entry are wrong.
+        KafkaUnavailable: Kafka does not acknowledge.
+    """
+    publisher = _publisher(Metrics())
+    results = [Imported(file, _new_tally()) for file in files]
+    try:
+        for each in results:
+            progress(each.file, 0)
+            with _noting(each):
+                await store(each.file, publisher, each.tally, lambda rows, each=each: progress(each.file, rows))
+    finally:
+        await publisher.stop()
+    return results
+
+
+@contextmanager
+def _noting(imported: Imported) -> Iterator[None]:
+    try:
+        yield
+    except UnreadableFile as error:
+        imported.error = str(error)

@@ -1,0 +1,125 @@
+"""The log that operations read and write: what they need of it, and Kafka's topics as one."""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from attendance.errors import InvalidRecord
+from attendance.kafka.groups import until_through
+from attendance.kafka.producer import Producer
+from attendance.kafka.readers import read
+from attendance.kafka.records import Record
+from attendance.settings import KafkaSettings
+from attendance.topics import Name, Topics
+
+_T = TypeVar("_T")
+
+Send = Callable[..., Awaitable[object]]
+"""Takes any number of `OutRecord`s, and returns when the log has all of them. Raises KafkaUnavailable."""
+
+
+class Log(Protocol):
+    """Every topic of one prefix."""
+
+    @property
+    def topics(self) -> Topics:
+        """The full names."""
+
+    def read(
+        self, topic: Name, *, since: datetime | None = None, begin: Mapping[int, int | None] | None = None
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        """Every record that a topic holds now, in batches, in offset order within a partition.
+
+        Args:
+            topic: Which one.
+            since: From the first record of that time on.
+            begin: Only these partitions, each from the offset given, if one is.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer, or there is no such topic.
+        """
+
+    def sending(self) -> AbstractAsyncContextManager[Send]:
+        """Send records while the context lasts."""
+
+    async def until_delivered(self) -> None:
+        """Return when the sink has committed every check-in that is there now. Raises KafkaUnavailable."""
+
+
+class KafkaLog:
+    """The topics of Kafka as a `Log`."""
+
+    def __init__(self, settings: KafkaSettings, client: str) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            settings: Which cluster and which prefix.
+            client: What asks, such as `audit`; with the prefix before it, it is the client id.
+        """
+        self._settings = settings
+        self._client_id = settings.client_id(client)
+
+    @property
+    def topics(self) -> Topics:
+        """The full names."""
+        return self._settings.topics
+
+    def read(
+        self, topic: Name, *, since: datetime | None = None, begin: Mapping[int, int | None] | None = None
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        """See `Log.read`."""
+        return read(self._settings, self.topics[topic], self._client_id, since, begin)
+
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[Send]:
+        """See `Log.sending`."""
+        producer = Producer(self._settings, self._client_id)
+        try:
+            yield producer.send
+        finally:
+            await producer.stop()
+
+    async def until_delivered(self) -> None:
+        """See `Log.until_delivered`."""
+        group = self._settings.group("sink")
+        await until_through(self._settings, self.topics["checkins"], group, self._client_id)
+
+
+class Skipped:
+    """The records that could not be read, counted by topic, and why the first of each could not."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, record: Record, error: InvalidRecord) -> None:
+        """Count a record."""
+        self.counts[record.topic] += 1
+        self._first.setdefault(record.topic, f"{record.partition}:{record.offset}: {error.message}")
+
+    def lines(self) -> list[str]:
+        """What was skipped, a sentence for each topic."""
+        return [
+            f"Skipped {count:,} {'record' if count == 1 else 'records'} of {topic} that cannot be read"
+            f" ({'at' if count == 1 else 'the first at'} {self._first[topic]})."
+            for topic, count in sorted(self.counts.items())
+        ]
+
+
+def decoded(records: Iterable[Record], decode: Callable[[Record], _T], skipped: Skipped) -> Iterator[tuple[Record, _T]]:
+    """Each record with what it says; those that cannot be read are skipped.
+
+    Args:
+        records: Of any topic.
+        decode: Raises InvalidRecord where a record is something else.
+        skipped: Where the others are counted.
+    """
+    for record in records:
+        try:
+            said = decode(record)
+        except InvalidRecord as error:
+            skipped.add(record, error)
+        else:
+            yield record, said

@@ -1,0 +1,78 @@
+"""`punchstream audit`: every raw event and its outcome."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from attendance.settings import ErpnextSettings, KafkaSettings
+from operations.audit import NAMED, Report
+from operations.audit import audit as account
+from punchstream.commands import late as late_deliveries
+from punchstream.commands.arguments import instant
+from punchstream.output import AsJson
+
+
+def audit(
+    *,
+    since: Annotated[str | None, typer.Option(help="Only punches that arrived since then, as `2026-01-01`.")] = None,
+    device: Annotated[str | None, typer.Option(help="Only this device's punches.")] = None,
+    against_erpnext: Annotated[bool, typer.Option(help="Also look up in ERPNext what was delivered.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Send what is missing again.")] = False,
+    late: Annotated[bool, typer.Option("--late", help="List what came after its day was closed, instead.")] = False,
+    repair_late: Annotated[
+        bool, typer.Option("--repair-late", help="Have ERPNext process again the days that are Absent for that.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Account for every raw event. Exit status 1 when one has no outcome, also where --repair sent it again."""
+    erpnext_settings = ErpnextSettings.load() if against_erpnext or repair_late else None
+    kafka, begin = KafkaSettings.load(), instant(since)
+    if late or repair_late:
+        raise typer.Exit(
+            late_deliveries.run(
+                kafka, erpnext_settings, since=begin, device=device, repairing=repair_late, as_json=as_json
+            )
+        )
+    report = asyncio.run(
+        account(
+            kafka,
+            since=begin,
+            device=device,
+            erpnext=erpnext_settings,
+            repair=repair,
+            named=-1 if as_json else NAMED,
+        )
+    )
+    if as_json:
+        typer.echo(report.json())
+    else:
+        show(report, Console(highlight=False))
+    if not report.balanced:
+        raise typer.Exit(1)
+
+
+def show(report: Report, console: Console) -> None:
+    """Print a report for people."""
+    line = (
+        f"{report.raw:,} raw = {report.delivered:,} delivered + {report.dropped:,} dropped"
+        f" + {report.waiting:,} waiting + {report.dead_lettered:,} dead-lettered"
+    )
+    if report.undelivered or report.undecided:
+        line += f" + {report.undelivered:,} not delivered yet + {report.undecided:,} without any outcome"
+    console.print(line)
+    if report.refused:
+        console.print(f"{report.refused:,} more dead letters of what never became a raw event")
+    problems = {
+        "Without an outcome": report.without_outcome,
+        "Delivered as two documents": report.delivered_twice,
+        "Dropped although nothing was kept": report.dropped_for_nothing,
+        "Delivered, but not in ERPNext": report.missing_in_target or [],
+    }
+    for problem, ids in problems.items():
+        if ids:
+            console.print(f"{problem}: {', '.join(ids)}{' …' if len(ids) == NAMED else ''}", style="red")
+    for topic, count in (report.sent_again or {}).items():
+        console.print(f"{count:,} records sent again to {topic}")
+    console.print("Balanced." if report.balanced else "NOT balanced.", style="green" if report.balanced else "red")

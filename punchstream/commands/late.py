@@ -1,0 +1,85 @@
+"""`punchstream audit --late` and `--repair-late`: what came after its day was closed."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from attendance.erpnext import ErpnextClient
+from attendance.settings import ErpnextSettings, KafkaSettings
+from attendance.times import format_seconds
+from punchstream.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from operations.late import LateDelivery
+
+
+def run(
+    kafka: KafkaSettings,
+    erpnext: ErpnextSettings | None,
+    *,
+    since: datetime | None,
+    device: str | None,
+    repairing: bool,
+    as_json: bool,
+) -> int:
+    """Print the late deliveries, with what ERPNext has of their days where it is given; with `repairing`, the repairs.
+
+    Returns the exit status: 1 where ERPNext was asked and a day is still Absent, or one was to be repaired and is not.
+
+    Raises:
+        KafkaUnavailable, TargetUnavailable, AccessDenied, DocumentRejected: Kafka or ERPNext does not let us look.
+    """
+    from operations.late import ABSENT, late_deliveries, looked_up
+
+    deliveries = asyncio.run(late_deliveries(kafka, since=since, device=device))
+    if erpnext is None:
+        _show(deliveries, as_json=as_json)
+        return 0
+    with closing(ErpnextClient(erpnext)) as client:
+        deliveries = looked_up(client, deliveries)
+        if not repairing:
+            _show(deliveries, as_json=as_json)
+            return int(any(each.attendance == ABSENT for each in deliveries))
+        return _repair_and_say(client, deliveries, as_json=as_json)
+
+
+def _show(deliveries: Sequence["LateDelivery"], *, as_json: bool) -> None:
+    if as_json:
+        print_json([asdict(each) for each in deliveries])
+        return
+    table = Table("Employee", "Day", "Shift", "In ERPNext", "Event", "Device", "Delivered (UTC)")
+    for each in deliveries:
+        day = "not known" if each.attendance_date is None else str(each.attendance_date)
+        table.add_row(
+            each.employee,
+            day,
+            each.shift_type,
+            each.attendance,
+            each.event_id,
+            each.device_id,
+            format_seconds(each.delivered_at),
+        )
+    print_table(table)
+    Console(highlight=False).print(f"{len(deliveries)} late deliveries")
+
+
+def _repair_and_say(client: ErpnextClient, deliveries: Sequence["LateDelivery"], *, as_json: bool) -> int:
+    from operations.late import repair
+
+    repairs = []
+    for each in repair(client, deliveries):
+        repairs.append(each)
+        if not as_json:  # each at once: what is done is done, also where the next one fails
+            day = each.day
+            Console(highlight=False, markup=False, soft_wrap=True).print(
+                f"{day.employee} {day.attendance_date} {day.shift_type}: {each.result}: {each.why}"
+            )
+    if as_json:
+        print_json([asdict(each) for each in repairs])
+    return int(any(each.result == "not repaired" for each in repairs))

@@ -1,0 +1,54 @@
+"""The commands that run everything together on one machine: `demo` and `up`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from attendance.errors import ConfigurationError
+
+
+def demo(
+    *,
+    broker: Annotated[
+        Literal["embedded", "kafka"], typer.Option(help="`kafka` needs Java and `make kafka`.")
+    ] = "embedded",
+    seed: Annotated[int, typer.Option(help="Another seed is another fleet and other punches.")] = 1,
+    seconds: Annotated[float, typer.Option(help="Over how long the fleet sends.")] = 20,
+    vendors: Annotated[
+        Literal["none", "all"],
+        typer.Option(help="`all` adds a terminal of every protocol: pushed, pulled and by file."),
+    ] = "none",
+    keep: Annotated[Path | None, typer.Option(help="A directory that keeps the logs.")] = None,
+) -> None:
+    """Run a simulated fleet through the whole pipeline, then the audit. Exit status 0 only when it balances."""
+    with _needs_the_sandbox():
+        from punchstream.demo import run
+
+    raise typer.Exit(
+        run(broker, seed=seed, seconds=seconds, vendors=vendors == "all", keep=keep, console=Console(highlight=False))
+    )
+
+
+def up(
+    *, directory: Annotated[Path, typer.Option(help="For logs and the sandbox's data.")] = Path(".punchstream")
+) -> None:
+    """Run every stage on this machine, until Ctrl-C. Missing parts come from the sandbox."""
+    with _needs_the_sandbox():
+        from punchstream.up import run
+
+    run(directory, Console(highlight=False))
+
+
+@contextmanager
+def _needs_the_sandbox() -> Iterator[None]:
+    """What is imported here needs what the extra `embedded` installs."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed; it comes with the extra punchstream[embedded]"
+        ) from error
