@@ -1,12 +1,12 @@
-"""Who is to blame when the target fails: the record, or the target itself. This is the one rule for all targets.
+"""Whether a failure is the record's or the target's. This is the one rule, for every target.
 
 A request is for one document, for several, or for none (a look-up):
 
-| the target answers                               | one document | several   | none       |
-|--------------------------------------------------|--------------|-----------|------------|
-| `DocumentRejected`                               | the record   | divide    | the target |
-| `ServerError`, `PermissionDenied`                | undecided    | divide    | the target |
-| any other `TargetUnavailable` or `AccessDenied`  | the target   | the target| the target |
+| the target answers                               | one document | several    | none       |
+|--------------------------------------------------|--------------|------------|------------|
+| `DocumentRejected`                               | the record   | divide     | the target |
+| `ServerError`, `PermissionDenied`                | undecided    | divide     | the target |
+| any other `TargetUnavailable` or `AccessDenied`  | the target   | the target | the target |
 
 - *The record*: it is dead-lettered at once, as is every `InvalidRecord`.
 - *The target*: nothing is dead-lettered. Everything is tried again when the target may have recovered.
@@ -38,7 +38,7 @@ _Suspect = TypeVar("_Suspect", bound=Hashable)
 
 
 def as_target_failure(error: TargetUnavailable | AccessDenied | DocumentRejected) -> TargetUnavailable | AccessDenied:
-    """The failure of a request that was for no document: whatever the target answered, no record is to blame."""
+    """The failure of a request that was for no document: whatever the target answered, it is the target's."""
     match error:
         case ServerError():
             return TargetUnavailable(str(error))
@@ -58,7 +58,7 @@ def as_dead_letter(error: Undecided) -> InvalidRecord:
 
 
 class FailureRun:
-    """Counts the documents of one call that failed one after the other: from the second on, the target is to blame.
+    """Counts the documents of one call that failed one after the other: from the second on, it is the target's failure.
 
     A missing permission is the target's only as long as it has stored nothing at all: those that it hides from us may
     well come one after the other, such as the employees of one site.
@@ -146,7 +146,7 @@ class PoisonDetector(Generic[_Suspect]):
         A failure counts if the target was well: if it stored something else since the last failure on this record.
         Where nothing else comes, a server error counts also if the target can be opened; but only for a record that
         once failed while others were stored, or that is the only suspect. A target that answers and cannot store
-        anything fails on several records, and none of them is to blame. That a target can be opened says nothing about
+        anything fails on several records, and none of them is the cause. That a target can be opened says nothing about
         the permission to write.
 
         Args:

@@ -9,6 +9,7 @@ import structlog
 from attendance.errors import (
     AccessDenied,
     ConfigurationError,
+    Conflict,
     DocumentRejected,
     InvalidRecord,
     PermissionDenied,
@@ -351,6 +352,29 @@ def test_a_look_up_that_fails_says_nothing_against_the_documents(error: Exceptio
         return results
 
     assert statuses(asyncio.run(run())) == [result] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "alone", "together"),
+    [
+        (DocumentRejected(417, "DataError", "too long"), "InvalidRecord", "created"),
+        (DocumentRejected(413, "RequestEntityTooLarge", ""), "InvalidRecord", "created"),
+        (ServerError("500"), "ServerError", "created"),
+        (PermissionDenied("403"), "PermissionDenied", "created"),
+        (TargetUnavailable("503"), "TargetUnavailable", "TargetUnavailable"),
+        (Conflict("417"), "Conflict", "Conflict"),
+        (AccessDenied("401"), "AccessDenied", "AccessDenied"),
+    ],
+)
+def test_what_one_answer_says_of_a_document_alone_and_of_two_together(
+    error: Exception, alone: str, together: str
+) -> None:
+    """Two are divided where one of them may be the cause; each is then stored."""
+    for count, result in ((1, alone), (2, together)):
+        site = FakeSite()
+        site.write_errors = [error]
+        [results] = deliver(site, [checkin(number) for number in range(count)])
+        assert statuses(results) == [result] * count
 
 
 def test_without_the_field_every_try_looks_before_it_writes() -> None:
