@@ -4,6 +4,7 @@ BIN := $(VENV)/bin
 LOCK_OF := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 LOCK := $(LOCK_OF) pyproject.toml
 PEERS := $(notdir $(wildcard bench/peers/*))
+PAGES := commands metrics
 PARTS := stream push pull sink latency state profile
 .DEFAULT_GOAL := help
 .PHONY: help install demo test faults soak check docs format kafka bench performance lock clean
@@ -44,9 +45,12 @@ check: $(VENV)/dev  ## lint, types, import rules, dependencies, spelling and gen
 	$(BIN)/deptry .
 	$(BIN)/codespell
 	$(BIN)/punchstream settings --format markdown | diff docs/settings.md - || (echo "docs/settings.md: run make docs"; exit 1)
+	set -e; for page in $(PAGES); do \
+	  $(BIN)/python -m punchstream.reference $$page | diff docs/$$page.md - || (echo "docs/$$page.md: run make docs"; exit 1); done
 
 docs: $(VENV)/dev  ## the generated pages of docs/
 	$(BIN)/punchstream settings --format markdown > docs/settings.md
+	set -e; for page in $(PAGES); do $(BIN)/python -m punchstream.reference $$page > docs/$$page.md; done
 
 format: $(VENV)/dev  ## the code in its one format
 	$(BIN)/ruff format .

@@ -43,61 +43,129 @@ class _Metric:
     kind: type[Counter] | type[Gauge] | type[Histogram]
     meaning: str
     labels: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
 
 
 TABLE: Final[Mapping[Name, _Metric]] = {
     "punchstream_events_received_total": _Metric(
-        Counter, "Raw events that Kafka acknowledged.", ("site", "adapter", "transport")
+        Counter,
+        "Raw events that Kafka acknowledged.",
+        ("site", "adapter", "transport"),
+        stages=("push", "pull"),
     ),
-    "punchstream_requests_refused_total": _Metric(Counter, "Requests that were answered other than 200.", ("reason",)),
-    "punchstream_request_seconds": _Metric(Histogram, "From a request's first byte to its answer."),
-    "punchstream_in_flight_bytes": _Metric(Gauge, "Bytes that wait for Kafka's acknowledgement."),
+    "punchstream_requests_refused_total": _Metric(
+        Counter, "Requests that were answered other than 200.", ("reason",), stages=("push",)
+    ),
+    "punchstream_request_seconds": _Metric(Histogram, "From a request's first byte to its answer.", stages=("push",)),
+    "punchstream_in_flight_bytes": _Metric(Gauge, "Bytes that wait for Kafka's acknowledgement.", stages=("push",)),
     "punchstream_outcomes_total": _Metric(
-        Counter, "Decisions of the stream; `released` ones were counted as waiting before.", ("outcome",)
+        Counter,
+        "Decisions of the stream: `checkin`, `duplicate`, `repeat`, `unmapped_user`, `employee_inactive`,"
+        " `dead_letter`; `released` ones were counted as waiting before.",
+        ("outcome",),
+        stages=("stream",),
     ),
     "punchstream_waiting": _Metric(
-        Gauge, "Punches that wait for a mapping or an active employee, in this process's share.", ("reason",)
+        Gauge,
+        "Punches that wait for a mapping or an active employee, in this process's share.",
+        ("reason",),
+        stages=("stream",),
     ),
-    "punchstream_dead_letters_total": _Metric(Counter, "Dead letters that Kafka acknowledged.", ("stage", "reason")),
-    "punchstream_user_map_entries": _Metric(Gauge, "Entries of the user map in memory.", ("kind",)),
-    "punchstream_directory_syncs_total": _Metric(Counter, "Looks at the directory.", ("result",)),
+    "punchstream_dead_letters_total": _Metric(
+        Counter,
+        "Dead letters that Kafka acknowledged.",
+        ("stage", "reason"),
+        stages=("push", "pull", "stream", "sink"),
+    ),
+    "punchstream_user_map_entries": _Metric(
+        Gauge, "Entries of the user map in memory: employees and mappings.", ("kind",), stages=("directory",)
+    ),
+    "punchstream_directory_syncs_total": _Metric(
+        Counter,
+        "Looks at the directory: `ok`, `unavailable`, `refused`, `removal_refused`.",
+        ("result",),
+        stages=("directory",),
+    ),
     "punchstream_directory_synced_timestamp_seconds": _Metric(
-        Gauge, "When the user map last agreed with the directory, seconds since the epoch."
+        Gauge,
+        "When the user map last agreed with the directory, seconds since the epoch.",
+        stages=("directory",),
     ),
-    "punchstream_deliveries_total": _Metric(Counter, "Check-ins that the target holds.", ("status",)),
-    "punchstream_delivery_seconds": _Metric(Histogram, "One request to the target, answered or not."),
-    "punchstream_target_errors_total": _Metric(Counter, "Requests that the target did not accept.", ("kind",)),
-    "punchstream_target_available": _Metric(Gauge, "1 while the target answers and lets us in."),
-    "punchstream_sink_in_flight": _Metric(Gauge, "Check-ins fetched and not yet delivered."),
-    "punchstream_sink_concurrency": _Metric(Gauge, "Requests to the target that may be under way together."),
-    "punchstream_sink_stopped": _Metric(Gauge, "1 while so much fails that no more dead letters are written."),
+    "punchstream_deliveries_total": _Metric(
+        Counter,
+        "Check-ins that the target holds: `created`, `already_there`, `replaced`.",
+        ("status",),
+        stages=("sink",),
+    ),
+    "punchstream_delivery_seconds": _Metric(Histogram, "One request to the target, answered or not.", stages=("sink",)),
+    "punchstream_target_errors_total": _Metric(
+        Counter,
+        "Requests that the target did not accept: `unavailable`, `refused`; of one check-in alone `fault`,"
+        " `forbidden`.",
+        ("kind",),
+        stages=("sink",),
+    ),
+    "punchstream_target_available": _Metric(
+        Gauge, "1 while the target answers, lets us in and is delivered to.", stages=("sink",)
+    ),
+    "punchstream_sink_in_flight": _Metric(Gauge, "Check-ins fetched and not yet delivered.", stages=("sink",)),
+    "punchstream_sink_concurrency": _Metric(
+        Gauge,
+        "Requests to the target that may be under way together, as its answers allow.",
+        stages=("sink",),
+    ),
+    "punchstream_sink_stopped": _Metric(
+        Gauge, "1 while so much fails that no more dead letters are written.", stages=("sink",)
+    ),
     "punchstream_late_deliveries_total": _Metric(
-        Counter, "Deliveries that may have come after their shift's day was closed.", ("shift_type",)
+        Counter,
+        "Deliveries that may have come after their shift's day was closed.",
+        ("shift_type",),
+        stages=("sink",),
     ),
     "punchstream_shift_complete_timestamp_seconds": _Metric(
         Gauge,
-        "Up to when every device of a shift is complete, seconds since the epoch, 0 for never; and who holds it back.",
+        "Up to when every device of a shift is complete, seconds since the epoch, 0 for never; and the device that"
+        " holds it back most, once that is overdue.",
         ("shift_type", "held_by"),
+        stages=("completeness",),
     ),
     "punchstream_other_events_total": _Metric(
-        Counter, "What devices sent that is no punch, and Kafka acknowledged.", ("adapter", "kind")
+        Counter,
+        "What devices sent that is no punch, such as strangers and doors, and Kafka acknowledged.",
+        ("adapter", "kind"),
+        stages=("push", "pull"),
     ),
-    "punchstream_clocks_off": _Metric(Gauge, "Devices whose clock is off by more than a minute, by what they say."),
+    "punchstream_clocks_off": _Metric(
+        Gauge,
+        "Devices whose clock is off by more than a minute, by what they say; the log names them.",
+        stages=("push", "pull"),
+    ),
     "punchstream_pulls_total": _Metric(
         Counter,
-        "Times that a device was asked: for what is new, or by the nightly sweep.",
+        "Times that a device was asked: for what is new (`fetch`), or by the nightly `sweep`; `ok`, `unavailable`,"
+        " `unreadable`, `refused` or `failed`.",
         ("adapter", "kind", "result"),
+        stages=("pull",),
     ),
     "punchstream_pull_seconds": _Metric(
-        Histogram, "From the first question to a device to its last page in Kafka.", ("adapter",)
+        Histogram,
+        "From the first question to a device to its last page in Kafka.",
+        ("adapter",),
+        stages=("pull",),
     ),
     "punchstream_pull_devices": _Metric(
-        Gauge, "Devices that this process asks, by what became of the last time.", ("state",)
+        Gauge,
+        "Devices that this process asks, by what became of the last time; `new` ones were not asked yet.",
+        ("state",),
+        stages=("pull",),
     ),
     "punchstream_pull_behind_timestamp_seconds": _Metric(
         Gauge,
-        "When a device that is behind last answered, seconds since the epoch; the hundred that are behind most.",
+        "When a device that is behind, for three intervals and five minutes, last answered, seconds since the epoch;"
+        " the hundred that are behind most.",
         ("device_id",),
+        stages=("pull",),
     ),
 }
 
