@@ -1,11 +1,10 @@
 """Which deliveries came after the day of their shift was closed: ERPNext does not count them by itself.
 
-Auto attendance closes a day once the shift's `last_sync_of_checkin` is beyond the end of its last shift hour; whoever
+Auto attendance closes a day once the shift's `last_sync_of_checkin` is beyond the end of its last shift hour. Whoever
 has no check-in then is Absent, and what is stored after that changes nothing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -15,56 +14,52 @@ from attendance.erpnext import CHECKIN, SHIFT_TYPE, ErpnextClient
 from attendance.errors import AccessDenied, DocumentRejected, TargetUnavailable
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Late
-from sinks.targets.base import Delivered, Result
 
 log = structlog.get_logger(__name__)
 
 FRESH: Final = timedelta(minutes=2)
-"""A punch that is stored within so much of its own time is not late: `sinks.completeness.runner` stays further
-behind the clock. What is between the two is for clocks that differ."""
+"""A punch that is stored within this time of being made is not late: `sinks.completeness.runner` keeps
+`last_sync_of_checkin` further behind the clock. The difference between the two is for clocks that differ."""
 
 
-def mark(
-    client: ErpnextClient, checkins: Sequence[Checkin], results: Sequence[Result], site_zone: str, stored: datetime
-) -> list[Result]:
-    """The results, with those marked that are late. Does not raise.
+def find_late(
+    client: ErpnextClient, stored: Sequence[tuple[Checkin, str]], site_zone: str, stored_at: datetime
+) -> list[Late | None]:
+    """Find out which check-ins are late. Does not raise.
 
-    To be called after the documents were stored, so that no close is missed: one that comes later counts them. Where
-    ERPNext does not say, a delivery is marked without a shift; one that is not marked would never be looked at again.
+    Call it after the documents were stored, so that no closed day is missed: a day that is closed later counts them. If
+    ERPNext does not answer, a check-in is late without a shift: one that is not late would never be looked at again.
 
     Args:
-        client: Asked only where a punch is not fresh, in one or two requests for all of them.
-        checkins: What was to be stored.
-        results: What became of each.
-        site_zone: In which ERPNext has them.
-        stored: The server's clock after that, UTC.
+        client: ERPNext, which is asked only if a punch is not fresh: one or two requests for all of them.
+        stored: Each check-in that ERPNext holds, with the name of its document.
+        site_zone: The IANA zone in which ERPNext has them.
+        stored_at: The server's clock after they were stored, UTC.
+
+    Returns:
+        For each check-in, in order: what makes it late, or None.
     """
-    marked = list(results)
-    candidates = {
-        index: result
-        for index, (checkin, result) in enumerate(zip(checkins, results, strict=True))
-        if isinstance(result, Delivered) and checkin.event_time < stored - FRESH
-    }
+    candidates = {index: each for index, each in enumerate(stored) if each[0].event_time < stored_at - FRESH}
     if not candidates:
-        return marked
+        return [None] * len(stored)
     days: Mapping[str, tuple[str, date]] | None = None
     try:
         synced = synced_shifts(client)
-        names = [
-            each.document
-            for index, each in candidates.items()
-            if any(checkins[index].wall_clock(site_zone) < closed for closed in synced.values())
+        documents = [
+            document
+            for checkin, document in candidates.values()
+            if any(checkin.wall_clock(site_zone) < closed for closed in synced.values())
         ]
-        days = closed_days(client, names, synced) if names else {}
+        days = _closed_days(client, documents, synced) if documents else {}
     except (TargetUnavailable, AccessDenied, DocumentRejected) as error:
-        log.warning("It is not known which deliveries are late; they are marked to be looked at.", error=str(error))
-    for index, result in candidates.items():
-        device_id = checkins[index].device_id
+        log.warning("Could not ask ERPNext which deliveries are late; reporting all of them as late.", error=str(error))
+    late: list[Late | None] = [None] * len(stored)
+    for index, (checkin, document) in candidates.items():
         if days is None:
-            marked[index] = replace(result, late=Late(device_id))
-        elif (day := days.get(result.document)) is not None:
-            marked[index] = replace(result, late=Late(device_id, *day))
-    return marked
+            late[index] = Late(checkin.device_id)
+        elif (day := days.get(document)) is not None:
+            late[index] = Late(checkin.device_id, *day)
+    return late
 
 
 def synced_shifts(client: ErpnextClient) -> dict[str, datetime]:
@@ -75,15 +70,12 @@ def synced_shifts(client: ErpnextClient) -> dict[str, datetime]:
     }
 
 
-def closed_days(
-    client: ErpnextClient, names: Collection[str], synced: Mapping[str, datetime]
+def _closed_days(
+    client: ErpnextClient, documents: Collection[str], synced: Mapping[str, datetime]
 ) -> dict[str, tuple[str, date]]:
-    """Of these check-ins those whose day is closed and which no attendance counts: by name, the shift and the day.
-
-    Raises what `get_list` raises.
-    """
+    """Those of the documents whose day is closed and which no attendance counts: by name, the shift and the day."""
     rows = client.get_list(
-        CHECKIN, ["name", "shift", "shift_start", "shift_actual_end", "attendance"], [("name", "in", list(names))]
+        CHECKIN, ["name", "shift", "shift_start", "shift_actual_end", "attendance"], [("name", "in", list(documents))]
     )
     return {
         row["name"]: (row["shift"], datetime.fromisoformat(row["shift_start"]).date())

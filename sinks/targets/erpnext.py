@@ -9,7 +9,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, Self, TypeVar
 
@@ -29,7 +29,7 @@ from attendance.errors import (
 from attendance.records.checkin import Checkin
 from attendance.settings import ErpnextSettings, SinkSettings
 from attendance.times import now, zone
-from sinks.completeness import lateness
+from sinks.completeness.lateness import find_late
 from sinks.poison import FailureRun, Undecided, as_target_failure
 from sinks.targets.base import Delivered, Result
 
@@ -146,7 +146,15 @@ class ErpnextTarget:
         answers = [
             results.get(index, otherwise if index not in call.skipped else None) for index in range(len(checkins))
         ]
-        return lateness.mark(client, checkins, answers, self._site_zone, now())
+        return self._with_lateness(client, checkins, answers)
+
+    def _with_lateness(self, client: ErpnextClient, checkins: Sequence[Checkin], results: list[Result]) -> list[Result]:
+        delivered = {index: each for index, each in enumerate(results) if isinstance(each, Delivered)}
+        stored = [(checkins[index], each.document) for index, each in delivered.items()]
+        late = find_late(client, stored, self._site_zone, now())
+        for (index, result), found in zip(delivered.items(), late, strict=True):
+            results[index] = replace(result, late=found)
+        return results
 
 
 def to_document(checkin: Checkin, site_zone: str, *, event_id: bool) -> Document:

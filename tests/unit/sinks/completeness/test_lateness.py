@@ -1,17 +1,15 @@
-"""Which deliveries are marked late, and what is asked to find out."""
+"""Which deliveries are late, and what ERPNext is asked to find out."""
 
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from attendance.errors import AccessDenied, DocumentRejected, InvalidRecord, Reason, TargetUnavailable
+from attendance.errors import AccessDenied, DocumentRejected, TargetUnavailable
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Late
-from sinks.completeness.lateness import FRESH, mark
+from sinks.completeness.lateness import FRESH, find_late
 from sinks.completeness.runner import BEHIND
-from sinks.targets.base import Delivered, Result
 
 STORED = datetime(2026, 3, 4, 12, tzinfo=UTC)
 NIGHT = datetime(2026, 3, 3, 20, tzinfo=UTC)  # 23:00 in Riyadh
@@ -56,16 +54,16 @@ def checkin(event_time: datetime = NIGHT, **fields: Any) -> Checkin:
     return Checkin(event_id="a", event_time=event_time, device_timezone="UTC", **known | fields)
 
 
-def marks(site: Site, results: Sequence[Result], *checkins: Checkin) -> list[Late | None]:
-    marked = mark(site, checkins, results, "Asia/Riyadh", STORED)  # type: ignore[arg-type]
-    return [each.late if isinstance(each, Delivered) else None for each in marked]
+def late(site: Site, *checkins: Checkin) -> list[Late | None]:
+    """What is late of check-ins that ERPNext holds as C1, C2 and so on."""
+    stored = [(each, f"C{number}") for number, each in enumerate(checkins, 1)]
+    return find_late(site, stored, "Asia/Riyadh", STORED)  # type: ignore[arg-type]
 
 
 def test_a_punch_of_a_closed_day_is_late() -> None:
     site = Site(synced="2026-03-04 06:00:00")
     site.add("C1", end="2026-03-03 23:30:00")
-    assert marks(site, [Delivered("C1", "created")], checkin()) == [Late("D1", "Day", date(2026, 3, 3))]
-    assert marks(site, [Delivered("C1", "already_there")], checkin()) == [Late("D1", "Day", date(2026, 3, 3))]
+    assert late(site, checkin()) == [Late("D1", "Day", date(2026, 3, 3))]
 
 
 @pytest.mark.parametrize(
@@ -82,21 +80,27 @@ def test_a_punch_of_a_closed_day_is_late() -> None:
 def test_what_erpnext_counts_or_will_count_is_not_late(document: Any) -> None:
     site = Site(synced="2026-03-04 06:00:00")
     site.add("C1", **document)
-    assert marks(site, [Delivered("C1", "created")], checkin()) == [None]
+    assert late(site, checkin()) == [None]
 
 
 def test_a_document_with_a_shift_and_no_times_is_not_late() -> None:
     site = Site(synced="2026-03-04 06:00:00")
     site.add_by_hand("C1")
-    assert marks(site, [Delivered("C1", "already_there")], checkin()) == [None]
+    assert late(site, checkin()) == [None]
 
 
-def test_of_fresh_punches_and_of_what_was_not_stored_nothing_is_asked() -> None:
+def test_of_fresh_punches_nothing_is_asked() -> None:
     site = Site(synced="2026-03-04 06:00:00")
-    fresh = checkin(STORED - FRESH)
-    refused = InvalidRecord(Reason.TARGET_REJECTED, "no")
-    assert marks(site, [Delivered("C1", "created"), refused, None], fresh, checkin(), checkin()) == [None, None, None]
+    assert late(site, checkin(STORED - FRESH), checkin(STORED)) == [None, None]
     assert not site.asked
+
+
+def test_each_punch_has_its_own_answer_in_order() -> None:
+    site = Site(synced="2026-03-04 06:00:00")
+    site.add("C2", end="2026-03-03 23:30:00")
+    site.add("C3", end="2026-03-04 07:00:00")
+    checkins = checkin(STORED), checkin(device_id="D2"), checkin()
+    assert late(site, *checkins) == [None, Late("D2", "Day", date(2026, 3, 3)), None]
 
 
 def test_the_last_sync_stays_so_far_behind_that_clocks_may_differ() -> None:
@@ -105,23 +109,23 @@ def test_the_last_sync_stays_so_far_behind_that_clocks_may_differ() -> None:
 
 def test_only_the_shifts_are_asked_for_where_none_is_beyond_the_punch() -> None:
     site = Site(synced="2026-03-03 23:00:00")
-    assert marks(site, [Delivered("C1", "created")], checkin()) == [None]
+    assert late(site, checkin()) == [None]
     assert site.asked == ["Shift Type"]
 
 
 def test_the_times_are_compared_as_erpnext_has_them() -> None:
     site = Site(synced="2026-03-03 22:00:00")
     site.add("C1", end="2026-03-03 21:00:00")
-    assert marks(site, [Delivered("C1", "created")], checkin()) == [None]
+    assert late(site, checkin()) == [None]
     assert site.asked == ["Shift Type"]
     local = checkin(checkin_time="device_local")  # 20:00 in ERPNext
-    assert marks(site, [Delivered("C1", "created")], local) == [Late("D1", "Day", date(2026, 3, 3))]
+    assert late(site, local) == [Late("D1", "Day", date(2026, 3, 3))]
 
 
 @pytest.mark.parametrize(
     "error", [TargetUnavailable("down"), AccessDenied("403"), DocumentRejected(417, "DataError", "no such field")]
 )
-def test_what_cannot_be_found_out_is_marked_to_be_looked_at(error: Exception) -> None:
+def test_what_cannot_be_found_out_is_reported_as_late(error: Exception) -> None:
     site = Site(synced="2026-03-04 06:00:00")
     site.error = error
-    assert marks(site, [Delivered("C1", "created")], checkin()) == [Late("D1")]
+    assert late(site, checkin()) == [Late("D1")]
