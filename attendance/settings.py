@@ -8,19 +8,9 @@ import orjson
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from attendance.durations import Days, Seconds, WholeSeconds
 from attendance.errors import ConfigurationError
 from attendance.topics import Topics
-
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _duration(value: object) -> object:
-    if isinstance(value, str):
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())
-        if match is None:
-            raise ValueError("a duration such as 60, 90s, 5m, 12h or 90d")
-        return float(match[1]) * _UNITS[match[2]]
-    return value
 
 
 def _servers(value: object) -> object:
@@ -33,9 +23,6 @@ def _servers(value: object) -> object:
 
 def _json(value: object) -> object:
     return orjson.loads(value) if isinstance(value, str) else value
-
-
-Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0)]
 
 
 class _Group(BaseSettings):
@@ -57,7 +44,7 @@ class _Group(BaseSettings):
 
 
 class KafkaSettings(_Group):
-    """How every stage reaches Kafka."""
+    """Kafka: how every stage reaches it."""
 
     model_config = SettingsConfigDict(env_prefix="KAFKA_")
 
@@ -72,7 +59,7 @@ class KafkaSettings(_Group):
     )
     sasl_username: str | None = Field(None, description="SASL user.")
     sasl_password: SecretStr | None = Field(None, description="SASL password.")
-    ssl_cafile: Path | None = Field(None, description="CA certificates; the system's own where unset.")
+    ssl_cafile: Path | None = Field(None, description="CA certificates. If unset, the system's own.")
     ssl_certfile: Path | None = Field(None, description="Client certificate, for mutual TLS.")
     ssl_keyfile: Path | None = Field(None, description="Key of the client certificate.")
     topic_prefix: str = Field(
@@ -90,9 +77,9 @@ class KafkaSettings(_Group):
         description="Partitions of the topics at creation. Fixed for life: device order and state need it.",
     )
     replication_factor: int | None = Field(
-        None, ge=1, description="Copies of each partition; where unset 3, or as many as there are brokers."
+        None, ge=1, description="Copies of each partition. If unset, 3, or the number of brokers if that is less."
     )
-    retention_days: int = Field(
+    retention_days: Days = Field(
         400, ge=1, description="How long events and outcomes are kept. Longer than `DEDUP_HORIZON`."
     )
     request_timeout: Seconds = Field(
@@ -101,7 +88,7 @@ class KafkaSettings(_Group):
     session_timeout: Seconds = Field(
         30,
         ge=6,
-        description="A consumer silent for so long is replaced. 6 s on the embedded broker, where joining takes half.",
+        description="If a consumer is silent for so long, another takes over. 6 s on the embedded broker.",
     )
 
     @property
@@ -124,17 +111,17 @@ class KafkaSettings(_Group):
 
 
 class CommonSettings(_Group):
-    """What every stage reads beside Kafka."""
+    """Common: what every stage reads beside Kafka."""
 
-    punchstream_devices: Path = Field(Path("devices.yaml"), description="The registry file: the fleet.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level to log.")
-    log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text to read.")
-    metrics_host: str = Field("127.0.0.1", description="Where a stage other than push serves its metrics.")
+    punchstream_devices: Path = Field(Path("devices.yaml"), description="The fleet file: all devices.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged.")
+    log_format: Literal["json", "text"] = Field("json", description="`json`: one object a line. `text`: for people.")
+    metrics_host: str = Field("127.0.0.1", description="Address on which a stage other than push serves its metrics.")
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of `/metrics`; 0 serves none.")
 
 
 class PushSettings(_Group):
-    """The HTTP way in."""
+    """Push: terminals that send over HTTP."""
 
     model_config = SettingsConfigDict(env_prefix="PUSH_")
 
@@ -142,15 +129,15 @@ class PushSettings(_Group):
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
     # A body that cannot be read becomes one dead letter, which has to fit into a record.
     max_body: int = Field(
-        1_048_576, ge=1024, le=2_000_000, description="Largest request body, bytes, counted as it streams."
+        1_048_576, ge=1024, le=2_000_000, description="Largest request body in bytes, counted as it arrives."
     )
     body_timeout: Seconds = Field(30, gt=0, description="How long a request's body may take to arrive.")
     max_in_flight: int = Field(
         33_554_432,
         ge=1024,
-        description="Bytes that may wait for Kafka's acknowledgement; beyond that requests are answered 503.",
+        description="Bytes that may wait for Kafka's acknowledgement. If more would wait, a request is answered 503.",
     )
-    retry_after: int = Field(5, ge=1, description="Seconds named in Retry-After of a 503.")
+    retry_after: WholeSeconds = Field(5, ge=1, description="How long a 503 asks a terminal to wait (Retry-After).")
     # pydantic-settings would report broken JSON by an error of its own, before any validation.
     payload_fields: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json)] = Field(
         ("type", "verify_mode", "work_code", "sequence", "log_id", "temperature", "mask"),
@@ -159,34 +146,39 @@ class PushSettings(_Group):
 
 
 class PullSettings(_Group):
-    """The devices that are asked."""
+    """Pull: terminals that are asked."""
 
     model_config = SettingsConfigDict(env_prefix="PULL_")
 
     interval: Seconds = Field(
-        60, ge=1, description="Between two times that a device is asked, where its registry entry does not say."
+        60,
+        ge=1,
+        description="Time between two requests for new records, unless the device's registry entry has its own.",
     )
     concurrency: int = Field(
         64,
         ge=1,
         le=1000,
-        description="Devices asked at a time that answered when last asked; as many again of those that did not.",
+        description="Devices that are asked at the same time and answered the last time; as many again that did not.",
     )
     connect_timeout: Seconds = Field(5, gt=0, description="How long a connection to a device may take.")
-    answer_timeout: Seconds = Field(15, gt=0, description="How long a device may be silent in the middle of an answer.")
-    page_timeout: Seconds = Field(
-        60, gt=0, description="How long a device may take for each page of records, whatever it says meanwhile."
+    answer_timeout: Seconds = Field(
+        15, gt=0, description="How long a device may be silent in the middle of a response."
     )
+    page_timeout: Seconds = Field(60, gt=0, description="How long a device may take for one page of records in all.")
     retry_max: Seconds = Field(
-        600, gt=0, description="Longest pause before a device that does not answer is asked again, with full jitter."
+        600, gt=0, description="Longest pause, with full jitter, before a device that does not answer is asked again."
     )
     refused_pause: Seconds = Field(
         1800,
         gt=0,
-        description="Before a device that refuses our credentials is asked again. A change of its entry ends it.",
+        description="Pause before a device that refuses the credentials is asked again. A change of its entry ends it.",
     )
-    sweep_days: int = Field(
-        3, ge=1, le=90, description="How far back each device is read again at night, for what was uploaded late."
+    sweep_days: Days = Field(
+        3,
+        ge=1,
+        le=90,
+        description="How far back each device is read again every night, for records that it uploaded late.",
     )
     ssl_cafile: Path | None = Field(
         None, description="Certificates to trust in devices that speak HTTPS, instead of the system's own."
@@ -194,62 +186,63 @@ class PullSettings(_Group):
 
 
 class StreamSettings(_Group):
-    """The stream's rules."""
+    """Stream: rules for duplicates, repeats and times."""
 
     punch_window: Seconds = Field(
-        60, description="A punch so near to a kept one of the same user on the same device is a repeat."
+        60, description="A punch within this time of a kept one, of the same user on the same device, is a repeat."
     )
     dedup_horizon: Seconds = Field(
-        90 * 86400, description="How far back duplicates are known. Longer than any terminal is offline."
+        90 * 86400, description="How far back duplicates are recognised. Longer than any terminal is offline."
     )
-    future_tolerance: Seconds = Field(300, description="A punch dated further ahead of its arrival is implausible.")
+    future_tolerance: Seconds = Field(
+        300, description="A punch that is dated further ahead of its arrival is implausible."
+    )
     clock_tolerance: Seconds = Field(
-        600, description="A punch of a device whose clock is off by more waits as a dead letter for a person's word."
+        600,
+        description="If a device's clock is off by more, its punches become dead letters for a person to decide.",
     )
     dedup_store: Literal["memory", "rocksdb"] = Field(
         "memory",
-        description="Where kept punches are remembered: in the process, or on disk, from which a restart goes on.",
+        description="Where the deduplication state is: in memory, or on disk, from which a restart continues.",
     )
     dedup_directory: Path = Field(
         Path(".punchstream/dedup-state"),
-        description="Where `rocksdb` keeps them. It may be deleted while no stream runs: Kafka has the same.",
+        description="Directory of `rocksdb`. You may delete it while no stream runs: Kafka has the same state.",
     )
-    stream_batch: int = Field(
-        2000, ge=1, description="Records of one fetch, at most; a step decides up to twice as many."
-    )
+    stream_batch: int = Field(2000, ge=1, description="Most records of one fetch. A step decides up to twice as many.")
 
 
 class ErpnextSettings(_Group):
-    """The ERPNext site."""
+    """ERPNext: the site, and its API user."""
 
     model_config = SettingsConfigDict(env_prefix="ERPNEXT_")
 
     url: str = Field(pattern=r"^https?://", description="The site, such as `https://erp.example.com`.")
     api_key: str = Field(min_length=1, description="Key of the API user.")
     api_secret: SecretStr = Field(min_length=1, description="Secret of the API user.")
-    timeout: Seconds = Field(30, gt=0, description="Longest wait for one answer.")
+    timeout: Seconds = Field(30, gt=0, description="Longest wait for one response.")
     verify_tls: bool = Field(True, description="Whether the site's certificate is checked.")
 
 
 class DirectorySettings(_Group):
-    """The user map's source."""
+    """Directory: where the user map comes from."""
 
     model_config = SettingsConfigDict(env_prefix="DIRECTORY_")
 
-    interval: Seconds = Field(60, gt=0, description="Between two looks for changed employees.")
+    interval: Seconds = Field(60, gt=0, description="Time between two requests for changed employees.")
     full_interval: Seconds = Field(
-        3600, gt=0, description="Between two full comparisons, which find removed employees."
+        3600, gt=0, description="Time between two full comparisons, which find removed employees."
     )
     max_removed: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="Largest part of the employees or of their mappings that one look may remove; 1 allows any.",
+        description="Largest part of the employees, or of the mappings, that one comparison may remove; 1 allows any.",
     )
 
 
 class SinkSettings(_Group):
-    """Delivery to the target."""
+    """Sink: delivery to the target."""
 
     model_config = SettingsConfigDict(env_prefix="SINK_")
 
@@ -259,34 +252,32 @@ class SinkSettings(_Group):
         4,
         ge=1,
         le=64,
-        description="Most requests to the target at a time; how many of these are used, its answers decide.",
+        description="Most requests to the target at the same time. Its response times decide how many are used.",
     )
     batch: int = Field(100, ge=1, le=200, description="Most documents in one request.")
-    max_in_flight: int = Field(2000, ge=1, description="Check-ins fetched and not yet delivered, at most.")
-    retry_max: Seconds = Field(60, gt=0, description="Longest pause between two tries, with full jitter.")
+    max_in_flight: int = Field(2000, ge=1, description="Most check-ins that are fetched and not yet delivered.")
+    retry_max: Seconds = Field(60, gt=0, description="Longest pause between two attempts, with full jitter.")
     error_attempts: int = Field(
-        8, ge=1, description="Tries of a record that alone provokes an error, before it is dead-lettered."
+        8, ge=1, description="Attempts at a record that alone causes an error, before it becomes a dead letter."
     )
     dead_letter_run: int = Field(
-        100, ge=1, description="Dead letters in a row, without a delivery between them, at which the sink stops."
+        100, ge=1, description="The sink stops after so many dead letters in a row, without a delivery between them."
     )
     dead_letter_ratio: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="Largest part of the last 500 outcomes that may be dead letters, or the sink stops; 1 allows any.",
+        description="The sink stops if more than this part of the last 500 outcomes are dead letters; 1 allows any.",
     )
 
 
 class CompletenessSettings(_Group):
-    """`Shift Type.last_sync_of_checkin`."""
+    """Completeness: `Shift Type.last_sync_of_checkin`."""
 
     model_config = SettingsConfigDict(env_prefix="COMPLETENESS_")
 
-    interval: Seconds = Field(300, gt=0, description="Between two looks at how far each shift is complete.")
-    warn_after: Seconds = Field(
-        3600, gt=0, description="A device that holds a shift back for longer is named in the log."
-    )
+    interval: Seconds = Field(300, gt=0, description="Time between two calculations of how far each shift is complete.")
+    warn_after: Seconds = Field(3600, gt=0, description="If a device holds a shift back for longer, the log names it.")
 
 
 GROUPS: tuple[type[_Group], ...] = (

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from attendance.durations import with_unit
 from attendance.errors import ConfigurationError
 from attendance.logs import MASK
 from attendance.settings import GROUPS
@@ -19,8 +20,11 @@ from punchstream.output import AsJson, show
 
 HEADER: Final = """# Settings
 
-Settings come from the environment and from a file `.env` in the working directory; the environment wins. Durations take
-a unit: `90s`, `5m`, `12h`, `90d`; a bare number is seconds. `punchstream settings` shows the values in force.
+Settings come from the environment and from a file `.env` in the working directory. If both have a setting, the
+environment wins. `punchstream settings` shows the values in force.
+
+A duration has a unit: `30 s`, `5 min`, `12 h` or `90 days`. A number without a unit is seconds, or days where the name
+of the setting ends in `DAYS`.
 
 This page is generated: `punchstream settings --format markdown > docs/settings.md`.
 """
@@ -35,7 +39,7 @@ def settings(
     if style == "markdown":
         typer.echo(markdown(GROUPS), nl=False)
     else:
-        show(describe(GROUPS, Path(".env")), as_json=as_json)
+        show(describe(GROUPS, Path(".env"), with_units=not as_json), as_json=as_json)
 
 
 def is_set(name: str, env_file: Path = Path(".env")) -> bool:
@@ -43,8 +47,14 @@ def is_set(name: str, env_file: Path = Path(".env")) -> bool:
     return name in os.environ or (env_file.exists() and name in dotenv_values(env_file))
 
 
-def describe(groups: Sequence[type[BaseSettings]], env_file: Path) -> list[dict[str, Any]]:
-    """Each setting with name, value (secrets masked), source (`environment`, the file, `default`) and meaning."""
+def describe(groups: Sequence[type[BaseSettings]], env_file: Path, *, with_units: bool = False) -> list[dict[str, Any]]:
+    """Each setting with name, value (secrets masked), source (`environment`, the file, `default`) and meaning.
+
+    Args:
+        groups: The groups of settings.
+        env_file: The file that settings are read from, beside the environment.
+        with_units: Whether durations are `90 days`, for people, and not `7776000`, for programs.
+    """
     in_file = {name.upper() for name in dotenv_values(env_file)} if env_file.exists() else set()
     in_environment = {name.upper() for name in os.environ}
     rows = []
@@ -64,7 +74,7 @@ def describe(groups: Sequence[type[BaseSettings]], env_file: Path) -> list[dict[
             if loaded is None:
                 value = problem if problem and problem.startswith(f"{name}:") and source != "unset" else ""
             else:
-                value = _shown(getattr(loaded, field_name))
+                value = _shown(getattr(loaded, field_name), field if with_units else None)
             rows.append({"setting": name, "value": value, "source": source, "meaning": field.description})
     return rows
 
@@ -89,10 +99,13 @@ def _default(field: FieldInfo) -> str:
     default = field.get_default()
     if default is PydanticUndefined:
         return "required"
-    return "" if default is None else f"`{_shown(default)}`"
+    return "" if default is None else f"`{_shown(default, field)}`"
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, field: FieldInfo | None) -> str:
+    """A value as text; with its unit, if the field is given and is a duration."""
+    if field is not None and isinstance(value, int | float) and (text := with_unit(value, field.metadata)):
+        return text
     match value:
         case SecretStr():
             return MASK

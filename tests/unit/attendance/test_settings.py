@@ -10,6 +10,7 @@ from attendance.settings import (
     CommonSettings,
     ErpnextSettings,
     KafkaSettings,
+    PullSettings,
     PushSettings,
     StreamSettings,
 )
@@ -70,17 +71,26 @@ def test_an_argument_goes_before_both(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("60", 60), ("90s", 90), ("5m", 300), ("12h", 43_200), ("90d", 7_776_000), ("0.5", 0.5), (" 1.5 m ", 90)],
+    ("group", "name", "text", "value"),
+    [
+        (StreamSettings, "DEDUP_HORIZON", "90d", 7_776_000),
+        (StreamSettings, "DEDUP_HORIZON", "90 days", 7_776_000),
+        (StreamSettings, "PUNCH_WINDOW", "0.5", 0.5),
+        (KafkaSettings, "KAFKA_RETENTION_DAYS", "400", 400),
+        (KafkaSettings, "KAFKA_RETENTION_DAYS", "400 days", 400),
+        (PullSettings, "PULL_SWEEP_DAYS", "48 h", 2),
+        (PushSettings, "PUSH_RETRY_AFTER", "1 min", 60),
+    ],
 )
-def test_a_duration_is_a_number_with_or_without_a_unit(
-    monkeypatch: pytest.MonkeyPatch, text: str, seconds: float
+def test_a_duration_has_a_unit_or_is_a_plain_number(
+    monkeypatch: pytest.MonkeyPatch, group: type, name: str, text: str, value: float
 ) -> None:
-    monkeypatch.setenv("DEDUP_HORIZON", text)
-    assert StreamSettings.load().dedup_horizon == seconds
+    monkeypatch.setenv(name, text)
+    field = name.removeprefix(group.model_config.get("env_prefix", "")).lower()
+    assert getattr(group.load(), field) == value
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-5", "5 weeks", "1e3", "nan", "inf", "5m 3s"])
+@pytest.mark.parametrize("text", ["", "soon", "-5", "5 weeks", "1e3", "nan", "inf", "5m 3s", "9" * 400])
 def test_what_is_no_duration_stops_the_start_with_a_line_that_names_the_setting(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
@@ -97,6 +107,8 @@ def test_what_is_no_duration_stops_the_start_with_a_line_that_names_the_setting(
         (KafkaSettings, "KAFKA_SECURITY_PROTOCOL", "TELEPATHY"),
         (KafkaSettings, "KAFKA_TOPIC_PREFIX", "with a space"),
         (KafkaSettings, "KAFKA_SESSION_TIMEOUT", "1"),
+        (KafkaSettings, "KAFKA_RETENTION_DAYS", "36 h"),
+        (KafkaSettings, "KAFKA_RETENTION_DAYS", "a year"),
         (CommonSettings, "LOG_LEVEL", "LOUD"),
         (CommonSettings, "METRICS_PORT", "70000"),
         (PushSettings, "PUSH_MAX_BODY", "1"),
