@@ -1,59 +1,32 @@
-"""The codec of every record: JSON in UTF-8, and the headers that records carry beside it."""
+"""The codec of every record: one JSON object in UTF-8, and the headers that records carry beside it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeVar
+from functools import cache
+from typing import Annotated, Any, ClassVar, Final, Generic, Self, TypeVar
 
-import orjson
-from msgspec import Meta, MsgspecError, Struct
+from msgspec import Meta, MsgspecError, Struct, convert, inspect
 from msgspec.json import Decoder, Encoder
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from attendance.errors import InvalidRecord, Reason
-from attendance.times import format_milliseconds
-
-_T = TypeVar("_T", bound=Struct)
+from attendance.times import format_milliseconds, format_seconds
 
 Text = Annotated[str, Meta(min_length=1)]
-Instant = Annotated[datetime, Meta(tz=True)]
+Seconds = Annotated[datetime, Meta(tz=True, extra={"format": format_seconds})]
+"""An instant that is written in whole seconds."""
+Milliseconds = Annotated[datetime, Meta(tz=True, extra={"format": format_milliseconds})]
+"""An instant that is written in milliseconds."""
+
+MAX_SOURCE: Final = 1000
+"""Characters of a CloudEvents source. A record that nobody checked may name a site of any length."""
+
+_T = TypeVar("_T")
+_Record = TypeVar("_Record", bound="KeyedRecord")
 
 _SAME: Final = (("ce_specversion", b"1.0"), ("content-type", b"application/json"))
-
-
-def cloudevents_headers(id_: str, type_: bytes, source: str, time: datetime) -> list[tuple[str, bytes]]:
-    """The headers that every event record carries, in CloudEvents' Kafka binary mode."""
-    return [
-        *_SAME,
-        ("ce_id", id_.encode()),
-        ("ce_type", type_),
-        ("ce_source", source.encode()),
-        ("ce_time", format_milliseconds(time).encode()),
-    ]
-
-
-def position(headers: Sequence[tuple[str, bytes]], name: str) -> tuple[int, int] | None:
-    """Partition and offset in the header of that name, None where it is missing or is something else."""
-    matches = (re.fullmatch(rb"(\d{1,9}):(\d{1,18})", data) for each, data in headers if each == name)
-    return next(((int(match[1]), int(match[2])) for match in matches if match), None)
-
-
-def decode_as(decoder: Decoder[_T], value: bytes | None, what: str, *times: str) -> _T:
-    """What a record's value holds, with these of its times in UTC. Unknown fields are ignored.
-
-    Raises:
-        InvalidRecord: not `what` (`undecodable_record`).
-    """
-    try:
-        decoded = decoder.decode(value or b"")
-        for name in times:
-            time = getattr(decoded, name)
-            if time is not None and time.tzinfo is not UTC:
-                decoded = replace(decoded, **{name: time.astimezone(UTC)})
-    except (MsgspecError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not {what}: {error}") from error
-    return decoded
-
+_REFUSALS: Final = (MsgspecError, ValueError, OverflowError, RecursionError)
 
 encode_json: Final = Encoder().encode
 """A value as JSON in UTF-8, in bytes that take no more memory than they need.
@@ -63,29 +36,168 @@ fill memory by the page for what is soon let go takes longer than to write the J
 """
 
 
-def decode_object(value: bytes | None) -> dict[str, Any]:
-    """The JSON object in a record's value.
+def decode_json(decoder: Decoder[_T], data: bytes | None, what: str) -> _T:
+    """What JSON holds.
+
+    Args:
+        decoder: Of the type that it must have.
+        data: A record's key or value.
+        what: The name of such data in the error, such as `a user map key`.
+
+    Returns:
+        The decoded data. Unknown fields are ignored.
 
     Raises:
-        InvalidRecord: not a JSON object (`undecodable_record`).
+        InvalidRecord: it is something else (`undecodable_record`).
     """
     try:
-        data = orjson.loads(value or b"")
-    except orjson.JSONDecodeError as error:
-        raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"a JSON {type(data).__name__}, not an object")
-    return data
+        return decoder.decode(data or b"")
+    except _REFUSALS as error:
+        raise _refused(what, error) from error
 
 
-def text(data: Mapping[str, Any], name: str) -> str:
-    """A field that must be a string and not empty.
+class KeyedRecord(Struct, frozen=True):
+    """A record whose value is a JSON object; the fields of `in_key` stand in its key instead.
 
-    Raises:
-        KeyError: it is missing.
-        ValueError: it is something else.
+    The annotations of its fields are its format: `Text` is never empty, `Seconds` and `Milliseconds` are instants, in
+    UTC once they are decoded. Fields are only ever added, with a default.
     """
-    value = data[name]
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{name} must be a string and not empty, not {value!r}")
-    return value
+
+    what: ClassVar[str]
+    """The record in an error, such as `a delivery`."""
+    in_key: ClassVar[Sequence[str]] = ()
+
+    def encode(self) -> bytes:
+        """The record value: JSON in UTF-8."""
+        return _codec(type(self)).encode(self)
+
+    @classmethod
+    def decode_value(cls, value: bytes | None, **key: object) -> Self:
+        """What `encode` wrote, in this version, an older or a newer one.
+
+        Args:
+            value: The record value.
+            key: The fields that stand in the record key, already decoded.
+
+        Raises:
+            InvalidRecord: it is something else (`undecodable_record`).
+        """
+        record: Self = _codec(cls).decode_fields(value, key)
+        return record
+
+
+class JsonRecord(KeyedRecord, frozen=True):
+    """A record all of whose fields stand in its value."""
+
+    @classmethod
+    def decode(cls, value: bytes | None) -> Self:
+        """What `encode` wrote, in this version, an older or a newer one.
+
+        Raises:
+            InvalidRecord: it is something else (`undecodable_record`).
+        """
+        record: Self = _codec(cls).decode(value)
+        return record
+
+
+class Codec(Generic[_Record]):
+    """Encodes and decodes the records of one type."""
+
+    def __init__(self, type_: type[_Record]) -> None:
+        self._type = type_
+        self._what = type_.what
+        self._in_key = type_.in_key
+        self._decoder = Decoder(type_)
+        self._fields = Decoder(dict[str, Any])
+        self._times: dict[str, Callable[[datetime], str]] = dict(_times(type_))
+        self._nested: dict[str, Codec[Any]] = dict(_nested(type_))
+
+    def encode(self, record: _Record) -> bytes:
+        """The record value."""
+        data = asdict(record)
+        for name, format_time in self._times.items():
+            if data[name] is not None:
+                data[name] = format_time(data[name])
+        for name in self._in_key:
+            del data[name]
+        return encode_json(data)
+
+    def decode(self, value: bytes | None) -> _Record:
+        """The record of a value. Raises InvalidRecord."""
+        try:
+            return self._in_utc(self._decoder.decode(value or b""))
+        except _REFUSALS as error:
+            raise _refused(self._what, error) from error
+
+    def decode_fields(self, value: bytes | None, key: Mapping[str, object]) -> _Record:
+        """The record of a value and of what its key holds. Raises InvalidRecord."""
+        try:
+            return self._in_utc(convert({**self._fields.decode(value or b""), **key}, self._type))
+        except _REFUSALS as error:
+            raise _refused(self._what, error) from error
+
+    def _in_utc(self, record: _Record) -> _Record:
+        for name in self._times:
+            time = getattr(record, name)
+            if time is not None and time.tzinfo is not UTC:
+                record = replace(record, **{name: time.astimezone(UTC)})
+        for name, codec in self._nested.items():
+            inner = getattr(record, name)
+            inner_in_utc = codec._in_utc(inner)  # noqa: SLF001 - of the same class
+            if inner_in_utc is not inner:
+                record = replace(record, **{name: inner_in_utc})
+        return record
+
+
+@cache
+def _codec(type_: type[KeyedRecord]) -> Codec[Any]:
+    return Codec(type_)
+
+
+def _refused(what: str, error: Exception) -> InvalidRecord:
+    return InvalidRecord(Reason.UNDECODABLE_RECORD, f"not {what}: {error}")
+
+
+def _times(type_: type[Struct]) -> Iterable[tuple[str, Callable[[datetime], str]]]:
+    for name, type_info in _field_types(type_):
+        if isinstance(type_info, inspect.Metadata) and type_info.extra and "format" in type_info.extra:
+            yield name, type_info.extra["format"]
+
+
+def _nested(type_: type[Struct]) -> Iterable[tuple[str, Codec[Any]]]:
+    for name, type_info in _field_types(type_):
+        if isinstance(type_info, inspect.StructType) and issubclass(type_info.cls, JsonRecord):
+            yield name, _codec(type_info.cls)
+
+
+def _field_types(type_: type[Struct]) -> Iterable[tuple[str, inspect.Type]]:
+    """The name and type of each field, or each of its types where it may be of several."""
+    described = inspect.type_info(type_)
+    assert isinstance(described, inspect.StructType)
+    for field in described.fields:
+        types = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
+        yield from ((field.name, each) for each in types)
+
+
+def cloudevents_headers(id_: str, type_: bytes, source: str, time: datetime) -> list[tuple[str, bytes]]:
+    """The headers that every event record carries, in CloudEvents' Kafka binary mode.
+
+    Args:
+        id_: What the event is about: the `event_id` of a punch.
+        type_: Such as `punchstream.attendance.raw.v1`.
+        source: Where it comes from: `/sites/SITE/devices/DEVICE_ID`.
+        time: When it happened.
+    """
+    return [
+        *_SAME,
+        ("ce_id", id_.encode()),
+        ("ce_type", type_),
+        ("ce_source", source[:MAX_SOURCE].encode()),
+        ("ce_time", format_milliseconds(time).encode()),
+    ]
+
+
+def position(headers: Sequence[tuple[str, bytes]], name: str) -> tuple[int, int] | None:
+    """Partition and offset in the header of that name, None where it is missing or is something else."""
+    matches = (re.fullmatch(rb"(\d{1,9}):(\d{1,18})", data) for each, data in headers if each == name)
+    return next(((int(match[1]), int(match[2])) for match in matches if match), None)

@@ -26,10 +26,10 @@ from attendance.kafka.records import OutRecord, Record
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Dropped
 from attendance.records.raw_event import RawEvent, is_replay_copy
-from attendance.records.user_map import UserMap
 from attendance.registry import Device
 from attendance.settings import KafkaSettings
 from attendance.times import read_device_time
+from attendance.user_map import UserMap
 from operations.audit import copy_of
 from operations.pace import Pace
 from sinks.targets.erpnext import StoredPunch, to_document

@@ -5,10 +5,10 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from attendance.errors import KafkaUnavailable, Overloaded
 from attendance.kafka.producer import Producer

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, NoReturn
 
+from msgspec.structs import replace
+
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.records import Record
-from attendance.records.device_status import DeviceStatus, told
+from attendance.records.device_status import DeviceStatus, read_status
 from attendance.records.raw_event import RawEvent
 from producers.devices.common.clocks import ASSUMED_LAG
 from producers.devices.contract import DeviceReport
@@ -35,7 +36,7 @@ class Statuses:
 
     def apply(self, record: Record) -> None:
         """Take in one record of the device-status topic. One that cannot be read is logged and ignored."""
-        status = told(record)
+        status = read_status(record)
         if status is None:
             return
         device_id, known = status.device_id, self._known.get(status.device_id)

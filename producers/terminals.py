@@ -1,8 +1,6 @@
 """What has to be known of terminals beside the registry file, by every push process: the terminals topic.
 
-It holds three kinds of records, told apart by their key: the marks that a terminal has to be given back (the stamp of
-its last upload), the commands that wait for a terminal to fetch them and what it answered, and the serial numbers that
-nobody has approved.
+Its records are those of `attendance/records/terminals.py`: marks, commands, and serial numbers that wait for approval.
 """
 
 import asyncio
@@ -10,15 +8,24 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
-import orjson
 import structlog
+from msgspec.structs import replace
 
-from attendance.errors import KafkaUnavailable
-from attendance.kafka.records import OutRecord
+from attendance.errors import InvalidRecord, KafkaUnavailable
+from attendance.kafka.records import KeyValue, OutRecord
+from attendance.records.terminals import (
+    Marks,
+    MarksKey,
+    Order,
+    OrderKey,
+    PendingDevice,
+    PendingKey,
+    decode_key,
+    decode_marks,
+)
 from attendance.times import format_seconds, now
 from attendance.wire import encode_json
 from producers.devices.contract import Command, Result
@@ -29,35 +36,10 @@ Send = Callable[..., Awaitable[object]]
 
 AGAIN: Final = 600.0  # seconds, until a command that was fetched and not answered is handed out again
 NOTED: Final = 60.0  # seconds between two records of the same serial number
-MOST_STRANGERS: Final = 1000  # serial numbers that are remembered; whoever makes them up fills nothing
+MOST_PENDING: Final = 1000  # serial numbers that are remembered; whoever makes them up fills nothing
 SILENT: Final = 600.0  # seconds after which a serial number makes room: a terminal knocks every half minute
 WRITE_SECONDS: Final = 1.0  # between two writes of the marks that are new
 MAX_FACT: Final = 64  # characters
-
-
-@dataclass(frozen=True, slots=True)
-class PendingDevice:
-    """A serial number that no entry has. Times are UTC, `YYYY-MM-DDTHH:MM:SSZ`; `facts` are what it told of itself."""
-
-    adapter: str
-    serial: str
-    first_seen: str
-    last_seen: str
-    requests: int
-    client: str | None
-    facts: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A command for a device. `returned` is what the terminal answered, None while it has not."""
-
-    device_id: str
-    id: str
-    command: str
-    queued_at: str
-    returned: str | None = None
-    answered_at: str | None = None
 
 
 class Terminals:
@@ -77,29 +59,27 @@ class Terminals:
         self._unwritten: dict[str, Mapping[str, str]] = {}
         self._orders: dict[str, dict[str, Order]] = defaultdict(dict)
         self._handed_out: dict[tuple[str, str], float] = {}
-        self._strangers: dict[tuple[str, str], PendingDevice] = {}
+        self._pending: dict[tuple[str, str], PendingDevice] = {}
         self._knocked: dict[tuple[str, str], float] = {}  # the longest silent first
         self._noted: dict[tuple[str, str], float] = {}
 
-    def apply(self, record: Any) -> None:  # noqa: ANN401 - whatever has a key and a value
+    def apply(self, record: KeyValue) -> None:
         """Take in one record of the topic. One that cannot be read is logged and ignored."""
         try:
-            kind, *names = orjson.loads(record.key or b"")
-            value: Any = None if record.value is None else orjson.loads(record.value)
-            match kind, *names:
-                case "marks", str(device_id):
-                    self._marks[device_id] = dict(value or {})
-                case "command", str(device_id), str(id_) if value is None:
+            match decode_key(record.key):
+                case MarksKey(device_id) as key:
+                    self._marks[device_id] = decode_marks(key, record.value).marks
+                case OrderKey(device_id, id_) if record.value is None:
                     self._orders[device_id].pop(id_, None)
-                case "command", str(device_id), str(id_):
-                    self._orders[device_id][id_] = Order(**value)
-                case "stranger", str(adapter), str(serial) if value is None:
+                case OrderKey(device_id, id_):
+                    self._orders[device_id][id_] = Order.decode(record.value)
+                case PendingKey(adapter, serial) if record.value is None:
                     self._forget((adapter, serial))
-                case "stranger", str(adapter), str(serial):
-                    self._strangers[adapter, serial] = PendingDevice(**value)
+                case PendingKey(adapter, serial):
+                    self._pending[adapter, serial] = PendingDevice.decode(record.value)
                     self._has_knocked((adapter, serial))
-        except (ValueError, TypeError) as error:
-            log.error("A record of the terminals topic is ignored.", key=record.key, error=repr(error))
+        except InvalidRecord as error:
+            log.error("A record of the terminals topic is ignored.", key=record.key, error=error.message)
 
     def marks(self, device_id: str) -> Mapping[str, str]:
         """What the device was last to be given back."""
@@ -118,7 +98,8 @@ class Terminals:
     async def write(self) -> None:
         """Return when Kafka has the marks that are new. Raises KafkaUnavailable; then they are as new as before."""
         written = dict(self._unwritten)
-        await self._send(*(self._record(["marks", device_id], marks) for device_id, marks in written.items()))
+        new = [Marks(device_id, marks) for device_id, marks in written.items()]
+        await self._send(*(OutRecord(self._topic, each.key, each.encode()) for each in new))
         self._marks.update(written)
         for device_id, marks in written.items():
             if self._unwritten[device_id] is marks:
@@ -164,39 +145,39 @@ class Terminals:
     async def seen(self, adapter: str, serial: str, client: str | None, facts: Mapping[str, str]) -> None:
         """Note a serial number that no entry has. Where Kafka is away, the next request says it again."""
         key = adapter, serial
-        known = self._strangers.get(key)
+        known = self._pending.get(key)
         displaced = None
-        if known is None and len(self._strangers) >= MOST_STRANGERS:
+        if known is None and len(self._pending) >= MOST_PENDING:
             displaced, knocked = next(iter(self._knocked.items()))
             if self._clock() - knocked < SILENT:
                 return
             self._forget(displaced)
         moment = format_seconds(now())
-        told = {name: value[:MAX_FACT] for name, value in facts.items()}
-        stranger = PendingDevice(
+        short = {name: value[:MAX_FACT] for name, value in facts.items()}
+        device = PendingDevice(
             adapter,
             serial,
             known.first_seen if known else moment,
             moment,
             known.requests + 1 if known else 1,
             client,
-            told or (known.facts if known else {}),
+            short or (known.facts if known else {}),
         )
-        self._strangers[key] = stranger
+        self._pending[key] = device
         self._has_knocked(key)
         if self._clock() - self._noted.get(key, -NOTED) < NOTED:
             return
         self._noted[key] = self._clock()
         log.warning("An unknown terminal asks to be let in.", adapter=adapter, serial=serial, client=client)
-        removed = [] if displaced is None else [self._record(["stranger", *displaced], None)]
+        removed = [] if displaced is None else [OutRecord(self._topic, encode_json(PendingKey(*displaced)), None)]
         try:
-            await self._send(*removed, self._record(["stranger", adapter, serial], asdict(stranger)))
+            await self._send(*removed, OutRecord(self._topic, device.key, device.encode()))
         except KafkaUnavailable:
             self._noted.pop(key, None)
 
-    def strangers(self) -> list[PendingDevice]:
+    def pending(self) -> list[PendingDevice]:
         """The serial numbers that were heard of, the latest last."""
-        return sorted(self._strangers.values(), key=lambda stranger: stranger.last_seen)
+        return sorted(self._pending.values(), key=lambda device: device.last_seen)
 
     def orders(self) -> list[Order]:
         """Every command, oldest first."""
@@ -207,11 +188,8 @@ class Terminals:
         self._knocked[key] = self._clock()
 
     def _forget(self, key: tuple[str, str]) -> None:
-        for each in (self._strangers, self._knocked, self._noted):
+        for each in (self._pending, self._knocked, self._noted):
             each.pop(key, None)
-
-    def _record(self, key: list[str], value: object) -> OutRecord:
-        return OutRecord(self._topic, encode_json(key), None if value is None else encode_json(value))
 
 
 def _age(order: Order) -> tuple[str, str]:
@@ -220,12 +198,12 @@ def _age(order: Order) -> tuple[str, str]:
 
 def order_record(topic: str, order: Order) -> OutRecord:
     """The record of a command."""
-    return OutRecord(topic, encode_json(["command", order.device_id, order.id]), encode_json(asdict(order)))
+    return OutRecord(topic, order.key, order.encode())
 
 
-def approved_record(topic: str, stranger: PendingDevice) -> OutRecord:
+def approved_record(topic: str, device: PendingDevice) -> OutRecord:
     """The record that removes a serial number, once an entry has it."""
-    return OutRecord(topic, encode_json(["stranger", stranger.adapter, stranger.serial]), None)
+    return OutRecord(topic, device.key, None)
 
 
 def new_order(device_id: str, command: str) -> Order:

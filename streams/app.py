@@ -32,9 +32,9 @@ from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow, until_there
 from attendance.kafka.records import Record
 from attendance.metrics import Metrics
-from attendance.records.user_map import UserMap
 from attendance.registry import Registry
 from attendance.settings import KafkaSettings, StreamSettings
+from attendance.user_map import UserMap
 from streams.pipeline import Pipeline, Rules
 from streams.state import DeduplicationState
 from streams.step import Step

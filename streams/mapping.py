@@ -6,9 +6,10 @@ from attendance.errors import Reason
 from attendance.records.checkin import Checkin, CheckinTime, LogType
 from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import EventType, RawEvent
-from attendance.records.user_map import Employee, UserMap
+from attendance.records.user_map import Employee
 from attendance.registry import Device, Direction
 from attendance.times import to_wall_clock
+from attendance.user_map import UserMap
 
 _FROM_DEVICE: Final[dict[EventType, LogType]] = {"IN": "IN", "OUT": "OUT", "UNKNOWN": ""}
 _FIXED: Final[dict[Direction, LogType]] = {"in": "IN", "out": "OUT", "none": ""}

@@ -14,9 +14,9 @@ from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter, is_dead_letter_replay
 from attendance.records.outcomes import Dropped, Waiting
 from attendance.records.raw_event import RawEvent, event_id, is_replay_copy
-from attendance.records.user_map import UserMap
 from attendance.registry import Device
 from attendance.times import format_seconds
+from attendance.user_map import UserMap
 from attendance.wire import encode_json
 from streams import dedup, mapping
 from streams.dedup import Kept, Punch, Verdict

@@ -20,9 +20,10 @@ from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import RAW_RECORD
-from attendance.records.user_map import Employee, MapRecord, UserMap, UserMapping
+from attendance.records.user_map import Employee, UserMapping
 from attendance.registry import Device
 from attendance.topics import Topics
+from attendance.user_map import UserMap
 from streams.mapping import assign
 from streams.step import checkin_record
 
@@ -85,7 +86,7 @@ class Release:
         self._unassigned: set[bytes] = set()
         self._changed_employees: set[str] = set()
 
-    def learn(self, record: MapRecord) -> None:
+    def learn(self, record: KeyValue) -> None:
         """Have the user map take in one record of its topic, and the punches that this may concern assigned again."""
         match self._users.learn(record):
             case UserMapping(device_user_id=user):

@@ -28,7 +28,17 @@ class OutRecord(NamedTuple):
         return len(self.key or b"") + len(self.value or b"") + HEADER_BYTES * len(self.headers)
 
 
-class Record(Protocol):
+class KeyValue(Protocol):
+    """What the newest record of each key is enough for: a record of a compacted topic."""
+
+    @property
+    def key(self) -> bytes | None: ...
+
+    @property
+    def value(self) -> bytes | None: ...
+
+
+class Record(KeyValue, Protocol):
     """What a dead letter keeps of a consumed record. `timestamp` is in milliseconds since the epoch."""
 
     @property
@@ -42,12 +52,6 @@ class Record(Protocol):
 
     @property
     def timestamp(self) -> int: ...
-
-    @property
-    def key(self) -> bytes | None: ...
-
-    @property
-    def value(self) -> bytes | None: ...
 
     @property
     def headers(self) -> Headers: ...

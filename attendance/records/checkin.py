@@ -1,19 +1,16 @@
 """Checkin: one punch whose employee is known, and the wire format of the checkins topic."""
 
 from datetime import datetime
-from typing import Final, Literal
-
-from msgspec import Struct
-from msgspec.json import Decoder
+from typing import ClassVar, Literal
 
 from attendance.times import format_seconds, to_wall_clock
-from attendance.wire import Instant, Text, cloudevents_headers, decode_as, encode_json
+from attendance.wire import JsonRecord, Seconds, Text, cloudevents_headers, encode_json
 
 LogType = Literal["IN", "OUT", ""]
 CheckinTime = Literal["erpnext_zone", "device_local"]
 
 
-class Checkin(Struct, frozen=True):
+class Checkin(JsonRecord, frozen=True):
     """What a target is to store, once.
 
     `event_id` is that of the raw event and the idempotency key at the target. `event_time` is UTC, whole seconds;
@@ -24,9 +21,11 @@ class Checkin(Struct, frozen=True):
     `superseded_document`, becomes this one.
     """
 
+    what: ClassVar[str] = "a check-in"
+
     event_id: Text
     employee: Text
-    event_time: Instant
+    event_time: Seconds
     log_type: LogType
     device_id: Text
     device_user_id: Text
@@ -73,15 +72,3 @@ class Checkin(Struct, frozen=True):
         if self.supersedes is not None:
             data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
         return encode_json(data)
-
-    @classmethod
-    def decode(cls, value: bytes | None) -> "Checkin":
-        """The check-in that `encode` wrote, in this version or an older one.
-
-        Raises:
-            InvalidRecord: not such a check-in (`undecodable_record`); one without employee or time never passes.
-        """
-        return decode_as(_DECODER, value, "a check-in", "event_time")
-
-
-_DECODER: Final = Decoder(Checkin)

@@ -5,13 +5,16 @@ Key, value and headers are the original's own bytes; what was added stands in fu
 """
 
 import re
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
+
+from msgspec import MsgspecError, Struct, convert
+from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import MAX_VALUE_BYTES, Headers, OutRecord, Record
-from attendance.times import format_milliseconds, parse_utc
+from attendance.times import format_milliseconds
+from attendance.wire import Milliseconds
 
 MAX_MESSAGE: Final = 1000
 _OURS: Final = ("x-original-", "x-dead-letter-")
@@ -24,8 +27,7 @@ def is_dead_letter_replay(headers: "Headers | None") -> bool:
     return any(name == REPLAY_COUNT for name, _ in headers or ())
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(Struct, frozen=True):
     """One failed record. `timestamp` is the original's, in milliseconds since the epoch.
 
     `topic`, `partition` and `offset` say where it stood; a request that never became a record has none of them, and
@@ -35,7 +37,7 @@ class DeadLetter:
     stage: str
     reason: Reason
     message: str
-    at: datetime
+    at: Milliseconds
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
@@ -82,22 +84,12 @@ class DeadLetter:
 
     def encode_headers(self) -> list[tuple[str, bytes]]:
         """The original's headers, then ours."""
-        ours = {
-            "x-original-topic": self.topic,
-            "x-original-partition": self.partition,
-            "x-original-offset": self.offset,
-            "x-original-timestamp": self.timestamp,
-            "x-dead-letter-stage": self.stage,
-            "x-dead-letter-reason": self.reason,
-            "x-dead-letter-message": self.message[:MAX_MESSAGE],
-            "x-dead-letter-attempts": self.attempts,
-            "x-dead-letter-at": format_milliseconds(self.at),
-            "x-dead-letter-where": self.where,
-            "x-dead-letter-event-id": self.event_id,
-        }
+        ours: dict[str, object] = {header: getattr(self, name) for name, header in _HEADERS.items()}
+        ours["x-dead-letter-message"] = self.message[:MAX_MESSAGE]
+        ours["x-dead-letter-at"] = format_milliseconds(self.at)
         return [
             *self.headers,
-            *((name, str(value).encode()) for name, value in ours.items() if value is not None),
+            *((header, str(value).encode()) for header, value in ours.items() if value is not None),
         ]
 
     def to_record(self, topic: str) -> OutRecord:
@@ -130,26 +122,28 @@ class DeadLetter:
             InvalidRecord: the record is no dead letter.
         """
         ours = {name: data.decode(errors="replace") for name, data in headers if name.startswith(_OURS)}
-
-        def number(name: str) -> int | None:
-            return int(ours[name]) if name in ours else None
-
+        fields: dict[str, object] = {name: ours[header] for name, header in _HEADERS.items() if header in ours}
         try:
-            return cls(
-                stage=ours["x-dead-letter-stage"],
-                reason=Reason(ours["x-dead-letter-reason"]),
-                message=ours["x-dead-letter-message"],
-                at=parse_utc(ours["x-dead-letter-at"]),
-                key=key,
-                value=value,
-                headers=[(name, data) for name, data in headers if not name.startswith(_OURS)],
-                timestamp=number("x-original-timestamp"),
-                topic=ours.get("x-original-topic"),
-                partition=number("x-original-partition"),
-                offset=number("x-original-offset"),
-                where=ours.get("x-dead-letter-where"),
-                attempts=number("x-dead-letter-attempts") or 1,
-                event_id=ours.get("x-dead-letter-event-id"),
-            )
-        except (KeyError, ValueError) as error:
-            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a dead letter: {error!r}") from error
+            fields |= {name: int(ours[_HEADERS[name]]) for name in _NUMBERS & fields.keys()}
+            fields["headers"] = [(name, data) for name, data in headers if not name.startswith(_OURS)]
+            letter = convert({**fields, "key": key, "value": value}, cls)
+            return replace(letter, at=letter.at.astimezone(UTC), attempts=letter.attempts or 1)
+        except (MsgspecError, ValueError, OverflowError) as error:
+            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a dead letter: {error}") from error
+
+
+_HEADERS: Final = {
+    "topic": "x-original-topic",
+    "partition": "x-original-partition",
+    "offset": "x-original-offset",
+    "timestamp": "x-original-timestamp",
+    "stage": "x-dead-letter-stage",
+    "reason": "x-dead-letter-reason",
+    "message": "x-dead-letter-message",
+    "attempts": "x-dead-letter-attempts",
+    "at": "x-dead-letter-at",
+    "where": "x-dead-letter-where",
+    "event_id": "x-dead-letter-event-id",
+}
+"""The fields that stand in headers, in the order of these."""
+_NUMBERS: Final = frozenset({"partition", "offset", "timestamp", "attempts"})

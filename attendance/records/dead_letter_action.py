@@ -4,19 +4,18 @@ A dead letter is never changed or removed. What it is now (open, replayed, disca
 """
 
 import re
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal, Self
+from collections.abc import Sequence
+from typing import ClassVar, Literal, Self
+
+from msgspec import Struct
 
 from attendance.errors import InvalidRecord, Reason
-from attendance.times import format_milliseconds, parse_utc
-from attendance.wire import decode_object, encode_json, text
+from attendance.wire import KeyedRecord, Milliseconds, Text
 
 Done = Literal["replayed", "discarded"]
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class LetterId:
+class LetterId(Struct, frozen=True, order=True):
     """Where a dead letter stands on the dead-letter topic. As text `partition:offset`."""
 
     partition: int
@@ -38,18 +37,20 @@ class LetterId:
         return cls(int(match[1]), int(match[2]))
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(KeyedRecord, frozen=True):
     """One replay or discard of one dead letter.
 
     `by` is the operating system's user. `replay_count` is the count that the replayed record carries, None for a
     discard; a discard has a `note`.
     """
 
+    what: ClassVar[str] = "a dead-letter action"
+    in_key: ClassVar[Sequence[str]] = ("letter",)
+
     letter: LetterId
     action: Done
-    at: datetime
-    by: str
+    at: Milliseconds
+    by: Text
     note: str | None = None
     replay_count: int | None = None
 
@@ -58,36 +59,15 @@ class Action:
         """The record key."""
         return str(self.letter).encode()
 
-    def encode(self) -> bytes:
-        """The record value: JSON in UTF-8."""
-        return encode_json(
-            {
-                "action": self.action,
-                "at": format_milliseconds(self.at),
-                "by": self.by,
-                "note": self.note,
-                "replay_count": self.replay_count,
-            }
-        )
-
     @classmethod
     def decode(cls, key: bytes | None, value: bytes | None) -> Self:
         """What `key` and `encode` wrote.
 
         Raises:
-            InvalidRecord: it is something else.
+            InvalidRecord: it is something else (`undecodable_record`).
         """
-        data = decode_object(value)
         try:
-            if data["action"] not in ("replayed", "discarded"):
-                raise ValueError(f"action {data['action']!r}")
-            return cls(
-                letter=LetterId.parse((key or b"").decode()),
-                action=data["action"],
-                at=parse_utc(data["at"]),
-                by=text(data, "by"),
-                note=data.get("note"),
-                replay_count=data.get("replay_count"),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a dead-letter action: {error!r}") from error
+            letter = LetterId.parse((key or b"").decode())
+        except ValueError as error:
+            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a dead-letter action: {error}") from error
+        return cls.decode_value(value, letter=letter)

@@ -1,22 +1,19 @@
 """DeviceStatus: what a device says of itself, and the wire format of the device-status topic."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Self
+from typing import ClassVar
 
 import structlog
 
-from attendance.errors import InvalidRecord, Reason
+from attendance.errors import InvalidRecord
 from attendance.kafka.records import Record
-from attendance.times import format_milliseconds, format_seconds, parse_utc
-from attendance.wire import decode_object, encode_json, text
+from attendance.records.raw_event import Scalar
+from attendance.wire import JsonRecord, Milliseconds, Seconds, Text
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceStatus:
+class DeviceStatus(JsonRecord, frozen=True):
     """What was last heard of a device beside its punches. It is written after Kafka has acknowledged those.
 
     `complete_until` claims, in the device's own time as it stands in `event_time`, that every punch dated before it is
@@ -28,63 +25,27 @@ class DeviceStatus:
     ahead or cannot be read, when it arrived; UTC, whole seconds, None where that is not known.
     """
 
-    device_id: str
-    heard_at: datetime
-    complete_until: datetime | None = None
+    what: ClassVar[str] = "a device status"
+
+    device_id: Text
+    heard_at: Milliseconds
+    complete_until: Seconds | None = None
     pending: int | None = None
     last_sequence: int | None = None
     clock_skew: int | None = None
-    details: Mapping[str, str | int | float] = field(default_factory=dict)
-    last_event: datetime | None = None
+    details: Mapping[str, Scalar] = {}
+    last_event: Seconds | None = None
 
     @property
     def key(self) -> bytes:
         """The record key."""
         return self.device_id.encode()
 
-    def encode(self) -> bytes:
-        """The record value: JSON in UTF-8."""
-        return encode_json(
-            {
-                "device_id": self.device_id,
-                "heard_at": format_milliseconds(self.heard_at),
-                "complete_until": None if self.complete_until is None else format_seconds(self.complete_until),
-                "pending": self.pending,
-                "last_sequence": self.last_sequence,
-                "clock_skew": self.clock_skew,
-                "details": self.details,
-                "last_event": None if self.last_event is None else format_seconds(self.last_event),
-            }
-        )
 
-    @classmethod
-    def decode(cls, value: bytes | None) -> Self:
-        """What `encode` wrote.
+def read_status(record: Record) -> DeviceStatus | None:
+    """The status in a record of the topic; None where there is none, or it cannot be decoded, which is logged.
 
-        Raises:
-            InvalidRecord: it is something else.
-        """
-        data = decode_object(value)
-        try:
-            until, last_event = data["complete_until"], data.get("last_event")
-            return cls(
-                device_id=text(data, "device_id"),
-                heard_at=parse_utc(data["heard_at"]),
-                complete_until=None if until is None else parse_utc(until),
-                pending=data.get("pending"),
-                last_sequence=data.get("last_sequence"),
-                clock_skew=data.get("clock_skew"),
-                details=data.get("details", {}),
-                last_event=None if last_event is None else parse_utc(last_event),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a device status: {error!r}") from error
-
-
-def told(record: Record) -> DeviceStatus | None:
-    """What a record of the device-status topic tells; None where it tells nothing, or cannot be read, which is logged.
-
-    A status only ever adds to what is known, so nobody has to stop for one that cannot be read.
+    A status only ever adds to what is known, so nobody has to stop for one that cannot be decoded.
     """
     if record.value is None:
         return None

@@ -1,9 +1,10 @@
 """OtherEvent: what a device sent that is no punch, and the wire format of the other-events topic."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
+
+from msgspec import Struct
 
 from attendance.kafka.records import OutRecord
 from attendance.wire import cloudevents_headers
@@ -12,8 +13,7 @@ KIND: Final = "x-kind"
 ADAPTER: Final = "x-adapter"
 
 
-@dataclass(frozen=True, slots=True)
-class OtherEvent:
+class OtherEvent(Struct, frozen=True):
     """A stranger's face, a door, an operator's action. `kind` is one lower-case word, of the adapter's own.
 
     `value` is the vendor's record as JSON, reduced to the fields that may be kept. `ce_id` is the beginning of its

@@ -6,13 +6,12 @@ this format for consumers in other languages.
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Final, Literal, get_args
+from typing import ClassVar, Final, Literal, get_args
 
 from msgspec import Struct
-from msgspec.json import Decoder
 
 from attendance.times import format_milliseconds, format_seconds
-from attendance.wire import Instant, Text, cloudevents_headers, decode_as, encode_json
+from attendance.wire import JsonRecord, Milliseconds, Seconds, Text, cloudevents_headers, encode_json
 
 EventType = Literal["IN", "OUT", "UNKNOWN"]
 Transport = Literal["push", "pull", "file", "sql"]
@@ -38,7 +37,7 @@ class Source(Struct, frozen=True):
     line: int | None = None
 
 
-class RawEvent(Struct, frozen=True):
+class RawEvent(JsonRecord, frozen=True):
     """One punch, unchanged by any policy.
 
     `device_user_id` is exactly what the device has, leading zeros and letters kept. `event_time` is UTC in whole
@@ -53,14 +52,16 @@ class RawEvent(Struct, frozen=True):
     was worth a warning; None otherwise.
     """
 
+    what: ClassVar[str] = "a raw event"
+
     device_id: Text
     site: Text
     device_user_id: Text
     event_type: EventType
-    event_time: Instant | None
+    event_time: Seconds | None
     device_time: str | None
     device_timezone: Text
-    received_at: Instant
+    received_at: Milliseconds
     source: Source
     sequence: int | None = None
     replayed: bool = False
@@ -122,18 +123,6 @@ class RawEvent(Struct, frozen=True):
         if self.clock_skew is not None:
             data["clock_skew"] = self.clock_skew
         return encode_json(data)
-
-    @classmethod
-    def decode(cls, value: bytes | None) -> "RawEvent":
-        """The event that `encode` wrote, in this version or an older one.
-
-        Raises:
-            InvalidRecord: not such an event (`undecodable_record`).
-        """
-        return decode_as(_DECODER, value, "a raw event", "event_time", "received_at")
-
-
-_DECODER: Final = Decoder(RawEvent)
 
 
 def event_id(device_id: str, device_user_id: str, when: str, event_type: str) -> str:

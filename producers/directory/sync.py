@@ -15,9 +15,9 @@ from attendance.erpnext import ErpnextClient
 from attendance.errors import AccessDenied, DocumentRejected, PunchstreamError, RetriableError
 from attendance.kafka.producer import Producer
 from attendance.metrics import Metrics
-from attendance.records.user_map import UserMap
 from attendance.runtime import full_jitter, run_until_stopped
 from attendance.settings import DirectorySettings, ErpnextSettings, KafkaSettings
+from attendance.user_map import UserMap
 from producers.directory.employees import EmployeeReader, People, shared_ids
 from producers.directory.user_map import differences, part_removed, read_user_map, send_records, wanted
 

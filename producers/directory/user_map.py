@@ -6,8 +6,9 @@ from typing import Final
 
 from attendance.kafka.readers import read
 from attendance.kafka.records import OutRecord
-from attendance.records.user_map import EVERYWHERE, Employee, UserMap, UserMapping
+from attendance.records.user_map import EVERYWHERE, Employee, UserMapping
 from attendance.settings import KafkaSettings
+from attendance.user_map import UserMap
 from producers.directory.employees import Person, holders
 
 MapEntry = Employee | UserMapping

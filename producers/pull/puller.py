@@ -3,13 +3,14 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Final, Literal, NoReturn
 from zlib import crc32
 
 import structlog
+from msgspec.structs import replace
 
 from attendance.errors import (
     DeviceRefused,
@@ -21,6 +22,7 @@ from attendance.errors import (
 )
 from attendance.kafka.records import MAX_VALUE_BYTES
 from attendance.metrics import Metrics
+from attendance.records.cursor import SavedCursor
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
@@ -31,7 +33,7 @@ from attendance.times import from_wall_clock, to_wall_clock
 from producers.clocks import Clocks
 from producers.devices.contract import DeviceReport, Fetch, Other, Page, PullAdapter, Rejected
 from producers.publisher import Publisher
-from producers.pull.cursors import Cursors, SavedCursor
+from producers.pull.cursors import Cursors
 from producers.status import heartbeat, newest
 
 log = structlog.get_logger(__name__)

@@ -18,6 +18,7 @@ from attendance.kafka.groups import Assignment, follow_share
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import Record
 from attendance.metrics import Metrics
+from attendance.records.cursor import cursor_key
 from attendance.registry import Device, Registry
 from attendance.runtime import run_until_stopped
 from attendance.settings import KafkaSettings, PullSettings
@@ -27,7 +28,7 @@ from producers.devices import PULL_ADAPTERS, create_pull_adapter
 from producers.devices.common.http import create_client
 from producers.devices.contract import ChecksEntries, PullAdapter, Tools
 from producers.publisher import Publisher
-from producers.pull.cursors import Cursors, key_of
+from producers.pull.cursors import Cursors
 from producers.pull.puller import STAGE, Entry, House, Lanes, Puller, State
 
 log = structlog.get_logger(__name__)
@@ -187,7 +188,7 @@ class Pull:
         wanted = {
             device_id: entry
             for device_id, entry in sources(self._registry).items()
-            if self._assignment.has(key_of(device_id))
+            if self._assignment.has(cursor_key(device_id))
         }
         for device_id in self._pullers.keys() - wanted.keys():
             self._stop(device_id)

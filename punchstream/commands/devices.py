@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 import yaml
+from msgspec import structs
 
 from attendance.errors import ConfigurationError, PunchstreamError
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import snapshot
 from attendance.kafka.records import OutRecord
-from attendance.records.device_status import DeviceStatus, told
+from attendance.records.device_status import DeviceStatus
 from attendance.registry import Device, Registry, hash_token, load
 from attendance.settings import CommonSettings, KafkaSettings, PullSettings
 from attendance.times import format_seconds, now, to_wall_clock
@@ -52,7 +53,7 @@ async def statuses(kafka: KafkaSettings, fleet: Iterable[Device]) -> list[dict[s
         KafkaUnavailable: Kafka does not answer, or the topic is missing.
     """
     records = await snapshot(kafka, kafka.topics["device_status"], kafka.client_id("devices"))
-    newest = {status.device_id: status for record in records if (status := told(record))}
+    newest = {status.device_id: status for record in records if (status := read_status(record))}
     return [_row(device, newest.get(device.device_id)) for device in fleet]
 
 
@@ -148,7 +149,7 @@ def pending(*, as_json: AsJson = False) -> None:
     """Show the terminals that ask to be let in: their serial number is in no entry, and they keep their punches."""
     terminals = asyncio.run(_terminals(KafkaSettings.load()))
     known = {(device.adapter, device.serial) for device in Registry(CommonSettings.load().punchstream_devices)}
-    rows = [asdict(each) for each in terminals.strangers() if (each.adapter, each.serial) not in known]
+    rows = [structs.asdict(each) for each in terminals.pending() if (each.adapter, each.serial) not in known]
     show(rows, as_json=as_json)
 
 
@@ -171,7 +172,7 @@ def approve(
         raise ConfigurationError(f"--adapter: {adapter!r} is none of {', '.join(sorted(PUSH_ADAPTERS))}")
     kafka = KafkaSettings.load()
     terminals = asyncio.run(_terminals(kafka))
-    found = [each for each in terminals.strangers() if each.serial == serial and adapter in (None, each.adapter)]
+    found = [each for each in terminals.pending() if each.serial == serial and adapter in (None, each.adapter)]
     if adapter is None and len(found) != 1:
         raise ConfigurationError(
             f"SERIAL: {len(found) or 'no'} terminals with {serial} ask to be let in; --adapter says which it is"
@@ -185,8 +186,8 @@ def approve(
         "serial": serial,
     }
     add_entry(CommonSettings.load().punchstream_devices, entry)
-    for stranger in found:
-        asyncio.run(_send(kafka, approved_record(kafka.topics["terminals"], stranger)))
+    for device in found:
+        asyncio.run(_send(kafka, approved_record(kafka.topics["terminals"], device)))
     typer.echo(f"{device_id} is let in; push takes it up within a second or so.")
 
 
@@ -247,7 +248,7 @@ def backfill(
 @app.command()
 def commands(*, as_json: AsJson = False) -> None:
     """Show what terminals were told to do, and what they answered."""
-    show([asdict(order) for order in asyncio.run(_terminals(KafkaSettings.load())).orders()], as_json=as_json)
+    show([structs.asdict(order) for order in asyncio.run(_terminals(KafkaSettings.load())).orders()], as_json=as_json)
 
 
 def _device(device_id: str) -> Device:

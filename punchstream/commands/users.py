@@ -14,10 +14,11 @@ from rich.table import Table
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.readers import snapshot
+from attendance.kafka.records import KeyValue
 from attendance.records.outcomes import Waiting
-from attendance.records.user_map import MapRecord, UserMap
 from attendance.settings import KafkaSettings
 from attendance.times import format_seconds
+from attendance.user_map import UserMap
 from punchstream.output import AsJson, print_json, print_table
 
 log = structlog.get_logger(__name__)
@@ -77,7 +78,7 @@ def user_rows(users: UserMap) -> list[UserRow]:
     return rows
 
 
-def waiting_now(records: Iterable[MapRecord]) -> list[Waiting]:
+def waiting_now(records: Iterable[KeyValue]) -> list[Waiting]:
     """What waits, by records of the unmapped topic: the newest of each key, unless that one removes it."""
     newest = {record.key: record.value for record in records}
     waiting = []

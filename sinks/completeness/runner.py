@@ -17,7 +17,6 @@ from collections.abc import Collection, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
 
-import orjson
 import structlog
 
 from attendance.erpnext import SHIFT_TYPE, ErpnextClient
@@ -27,13 +26,12 @@ from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow, read, snapshot
 from attendance.kafka.records import OutRecord, Record
 from attendance.metrics import Metrics
-from attendance.records.device_status import told
 from attendance.records.raw_event import RawEvent, is_replay_copy
+from attendance.records.sequences import Sequences
 from attendance.registry import Registry
 from attendance.runtime import run_until_stopped
 from attendance.settings import CompletenessSettings, ErpnextSettings, KafkaSettings
 from attendance.times import now, zone
-from attendance.wire import encode_json
 from sinks.completeness.watermark import Numbers, Proof, Standing, standing
 
 log = structlog.get_logger(__name__)
@@ -159,7 +157,7 @@ class Completeness:
             task.cancel()
 
     def _hear(self, record: Record) -> None:
-        status = told(record)
+        status = read_status(record)
         if status is not None:
             self._proof(status.device_id).hear(status)
 
@@ -197,22 +195,28 @@ class Completeness:
             self._proof(device_id).numbers.add(event.sequence, event.event_time, event.received_at)
 
     def _load(self, record: Record) -> None:
-        data = orjson.loads(record.value or b"{}")
-        partition = int(record.key or b"")
-        self._offsets[partition] = data["offset"]
-        for device_id, numbers in data["devices"].items():
-            self._partition_of[device_id] = partition
-            self._proof(device_id).numbers = Numbers.load(numbers)
+        if record.value is None:
+            return
+        try:
+            sequences = Sequences.decode(record.key, record.value)
+        except InvalidRecord as error:
+            # Where it was one of ours, the raw topic is read again from its beginning, which counts the same.
+            log.error("A record of sequences cannot be read.", key=record.key, error=error.message)
+            return
+        self._offsets[sequences.partition] = sequences.offset
+        for device_id, counted in sequences.devices.items():
+            self._partition_of[device_id] = sequences.partition
+            self._proof(device_id).numbers = Numbers(counted)
 
     def _dump(self, partition: int, numbered: Collection[str]) -> OutRecord:
         """The offset and what was counted up to it in one record, so that neither is ahead of the other."""
         devices = {
-            device_id: self._proofs[device_id].numbers.dump()
+            device_id: self._proofs[device_id].numbers.counted
             for device_id, of in self._partition_of.items()
             if of == partition and device_id in numbered
         }
-        value = encode_json({"offset": self._offsets[partition], "devices": devices})
-        return OutRecord(self._kafka.topics["sequences"], str(partition).encode(), value)
+        sequences = Sequences(partition, self._offsets[partition], devices)
+        return OutRecord(self._kafka.topics["sequences"], sequences.key, sequences.encode())
 
     def _report(
         self, shift_type: str, device_ids: Collection[str], watermarks: Mapping[str, datetime], found: Standing

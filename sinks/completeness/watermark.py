@@ -5,29 +5,19 @@ come, unless the device contradicts what it said.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from attendance.records.device_status import DeviceStatus
+from attendance.records.sequences import Counted, Run
 from attendance.registry import Device
 from attendance.times import earliest_wall_clock, from_wall_clock
 
 FIRST_NUMBER: Final = 1
 MAX_RUNS: Final = 1000  # beyond that the numbers mean nothing, and memory must not grow with them
 AHEAD: Final = timedelta(days=1)  # a clock further ahead of the server's tells nothing about the order of punches
-
-
-class Run(NamedTuple):
-    """Records whose numbers follow each other without a gap. The times are the latest of them, seconds since 1970."""
-
-    first: int
-    last: int
-    dated: int
-    """As the device wrote it. 0 where that cannot be."""
-    safe: int
-    """The same, but not after the record's arrival: a clock that is ahead may yet be put right."""
 
 
 class Numbers:
@@ -38,10 +28,11 @@ class Numbers:
     then cannot come any more.
     """
 
-    def __init__(self) -> None:
-        self._runs: list[Run] = []
-        self._renewed: list[Run] = []  # low numbers that are dated later than the runs: of the next count
-        self._until = 0
+    def __init__(self, counted: Counted = Counted()) -> None:  # noqa: B008 - it is frozen
+        """Go on from what was counted before."""
+        self._runs = list(counted.runs)
+        self._renewed = list(counted.renewed)
+        self._until = counted.until
 
     @property
     def until(self) -> datetime | None:
@@ -74,18 +65,10 @@ class Numbers:
                 self._runs, self._renewed = self._renewed, []
         self._until = max(self._until, self._runs[0].safe)
 
-    def dump(self) -> list[Any]:
-        """What `load` makes the same numbers of, as JSON."""
-        return [self._until, [list(run) for run in self._runs], [list(run) for run in self._renewed]]
-
-    @classmethod
-    def load(cls, data: Sequence[Any]) -> "Numbers":
-        """What `dump` gave."""
-        numbers = cls()
-        numbers._until = int(data[0])
-        numbers._runs = [Run(*run) for run in data[1]]
-        numbers._renewed = [Run(*run) for run in data[2]]
-        return numbers
+    @property
+    def counted(self) -> Counted:
+        """What the same numbers can be made of."""
+        return Counted(self._until, tuple(self._runs), tuple(self._renewed))
 
 
 def _insert(runs: list[Run], new: Run) -> None:

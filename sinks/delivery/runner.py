@@ -15,9 +15,9 @@ from attendance.kafka.readers import follow
 from attendance.kafka.records import OutRecord, Record
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
-from attendance.records.user_map import UserMap
 from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings, SinkSettings
+from attendance.user_map import UserMap
 from sinks.delivery.deliverer import STAGE, Deliverer, SinkTimings
 from sinks.delivery.offsets import OffsetTracker
 from sinks.delivery.queue import QueuedCheckin

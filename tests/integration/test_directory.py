@@ -11,8 +11,9 @@ import uvicorn
 from attendance.erpnext import ErpnextClient
 from attendance.kafka.readers import snapshot
 from attendance.metrics import Metrics
-from attendance.records.user_map import EVERYWHERE, Employee, UserMap
+from attendance.records.user_map import EVERYWHERE, Employee
 from attendance.settings import DirectorySettings, ErpnextSettings, KafkaSettings
+from attendance.user_map import UserMap
 from producers.directory.csv_files import ImportResult, import_csv
 from producers.directory.sync import run
 from producers.directory.user_map import read_user_map

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from attendance.kafka.readers import snapshot
+from attendance.records.cursor import SavedCursor
 from attendance.records.raw_event import RawEvent
 from attendance.settings import KafkaSettings
 from attendance.times import now, to_wall_clock
-from producers.pull.cursors import SavedCursor
 from sandbox.process import ChildProcess
 from sandbox.terminals.base import Punch
 from sandbox.terminals.rest import NumberedRest

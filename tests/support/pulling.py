@@ -13,6 +13,7 @@ from attendance.errors import KafkaUnavailable
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
+from attendance.records.cursor import SavedCursor
 from attendance.records.device_status import DeviceStatus
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
@@ -20,7 +21,7 @@ from attendance.settings import KafkaSettings, PullSettings
 from producers.clocks import Clocks
 from producers.devices.contract import Fetch, Page, Probed
 from producers.publisher import Publisher
-from producers.pull.cursors import Cursors, SavedCursor
+from producers.pull.cursors import Cursors
 from producers.pull.puller import Entry, House, Lanes, Puller
 from virtual_time import run_in_virtual_time
 

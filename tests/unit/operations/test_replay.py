@@ -16,9 +16,10 @@ from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import Headers
 from attendance.records.outcomes import Dropped
 from attendance.records.raw_event import RawEvent, Source
-from attendance.records.user_map import Employee, UserMap, UserMapping
+from attendance.records.user_map import Employee, UserMapping
 from attendance.registry import Device
 from attendance.settings import KafkaSettings
+from attendance.user_map import UserMap
 from operations import replay
 from operations.replay import Plan, Range, reread
 from sinks.targets.erpnext import StoredPunch

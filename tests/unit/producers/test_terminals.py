@@ -11,7 +11,7 @@ from attendance.kafka.records import OutRecord
 from producers.devices.contract import Command, Result
 from producers.terminals import (
     AGAIN,
-    MOST_STRANGERS,
+    MOST_PENDING,
     NOTED,
     SILENT,
     Terminals,
@@ -103,27 +103,27 @@ def test_a_stranger_is_written_once_a_minute_with_all_its_requests() -> None:
     house.time += NOTED
     house.seen("SN1")
     assert [orjson.loads(record.value or b"")["requests"] for record in house.records] == [1, 6]
-    [stranger] = house.other.strangers()
+    [stranger] = house.other.pending()
     assert (stranger.serial, stranger.client, stranger.facts) == ("SN1", "10.0.0.9", {"DeviceType": "att"})
 
 
 def test_made_up_serial_numbers_fill_neither_memory_nor_kafka() -> None:
     house = House()
-    for number in range(MOST_STRANGERS + 50):
+    for number in range(MOST_PENDING + 50):
         house.seen(f"SN{number}")
-    assert len(house.one.strangers()) == len(house.other.strangers()) == len(house.records) == MOST_STRANGERS
+    assert len(house.one.pending()) == len(house.other.pending()) == len(house.records) == MOST_PENDING
 
 
 def test_a_serial_number_that_fell_silent_makes_room_and_a_terminal_that_knocks_stays() -> None:
     house = House()
     house.seen("REAL")
-    for number in range(MOST_STRANGERS - 1):
+    for number in range(MOST_PENDING - 1):
         house.seen(f"SN{number}")
     house.time += SILENT
     house.seen("REAL")
     asyncio.run(house.other.seen("zkteco_adms", "NEW", None, {}))
-    shown = [stranger.serial for stranger in house.one.strangers()]
-    assert len(shown) == MOST_STRANGERS
+    shown = [stranger.serial for stranger in house.one.pending()]
+    assert len(shown) == MOST_PENDING
     assert {"REAL", "NEW"} <= set(shown)
     assert "SN0" not in shown
 
@@ -139,9 +139,9 @@ def test_while_kafka_is_away_a_stranger_is_noted_by_a_later_request() -> None:
 def test_an_approved_terminal_waits_no_more() -> None:
     house = House()
     house.seen("SN1")
-    [stranger] = house.other.strangers()
+    [stranger] = house.other.pending()
     house.other.apply(approved_record(TOPIC, stranger))
-    assert house.other.strangers() == []
+    assert house.other.pending() == []
 
 
 def test_a_record_that_cannot_be_read_is_left_out() -> None:

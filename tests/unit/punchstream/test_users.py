@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from attendance.errors import Reason
 from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import RawEvent, Source
-from attendance.records.user_map import EVERYWHERE, Employee, UserMap, UserMapping, site_scope
+from attendance.records.user_map import EVERYWHERE, Employee, UserMapping, site_scope
 from attendance.settings import KafkaSettings
+from attendance.user_map import UserMap
 from producers.directory import user_map as directory
 from producers.directory.csv_files import InvalidUserMapFile
 from punchstream.commands import users

@@ -16,8 +16,9 @@ from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import REPLAY_COUNT, DeadLetter
 from attendance.records.outcomes import Dropped, Waiting
 from attendance.records.raw_event import RawEvent, Source
-from attendance.records.user_map import Employee, UserMap, UserMapping
+from attendance.records.user_map import Employee, UserMapping
 from attendance.registry import Device
+from attendance.user_map import UserMap
 from streams.dedup import insert
 from streams.pipeline import Outcome, Pipeline, Rules, user_key
 from streams.store import StoreFailed

@@ -16,8 +16,9 @@ from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.raw_event import RawEvent, Source
-from attendance.records.user_map import Employee, UserMap, UserMapping
+from attendance.records.user_map import Employee, UserMapping
 from attendance.topics import Topics
+from attendance.user_map import UserMap
 from streams.dedup import Kept
 from streams.pipeline import Pipeline, Rules
 from streams.state import DeduplicationState, encode

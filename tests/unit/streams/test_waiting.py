@@ -20,8 +20,9 @@ from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import RawEvent, Source
-from attendance.records.user_map import Employee, UserMap, UserMapping
+from attendance.records.user_map import Employee, UserMapping
 from attendance.topics import Topics
+from attendance.user_map import UserMap
 from streams import waiting as waiting_module
 from streams.mapping import assign
 from streams.waiting import REASONS, Release

@@ -1,11 +1,12 @@
 """The dead-letter envelope: what failed comes back as it was."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.records.dead_letter import MAX_MESSAGE, DeadLetter, Headers

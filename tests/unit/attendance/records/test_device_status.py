@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from attendance.errors import InvalidRecord
 from attendance.kafka.records import Record
-from attendance.records.device_status import DeviceStatus, told
+from attendance.records.device_status import DeviceStatus, read_status
 from attendance.records.raw_event import RawEvent, Source
 from producers.devices.common.clocks import ASSUMED_LAG
 from producers.devices.contract import DeviceReport
@@ -77,7 +77,7 @@ def test_a_record_that_is_no_status_is_logged_and_tells_nothing() -> None:
     status = DeviceStatus("D1", SECOND)
     values = (None, b"[]", status.encode())
     with capture_logs() as logs:
-        found = [told(record(value)) for value in values]
+        found = [read_status(record(value)) for value in values]
     assert found == [None, None, status]
     assert [(entry["log_level"], entry["key"]) for entry in logs] == [("error", b"D1")]
 

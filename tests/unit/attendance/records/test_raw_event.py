@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.records.raw_event import EVENT_TYPES, TRANSPORTS, RawEvent, Source, event_id
-from attendance.wire import decode_object
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "raw-event-v1.json"
 CLOCK = GOLDEN.with_name("raw-event-v1-clock.json")
@@ -166,9 +165,9 @@ def test_what_is_not_a_raw_event_is_refused_with_the_reason(fields: dict[str, An
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b"7"])
-def test_what_is_not_a_json_object_is_refused_with_the_reason(value: bytes | None) -> None:
+def test_what_is_no_json_object_is_refused_with_the_reason(value: bytes | None) -> None:
     with pytest.raises(InvalidRecord) as caught:
-        decode_object(value)
+        RawEvent.decode(value)
     assert caught.value.reason is Reason.UNDECODABLE_RECORD
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from attendance.errors import AccessDenied, KafkaUnavailable, TargetUnavailable
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
-from attendance.records.user_map import EVERYWHERE, Employee, UserMap, UserMapping, site_scope
+from attendance.records.user_map import EVERYWHERE, Employee, UserMapping, site_scope
 from attendance.settings import DirectorySettings
+from attendance.user_map import UserMap
 from producers.directory.employees import EmployeeReader, Person, holders
 from producers.directory.sync import Directory, RemovalRefused
 from producers.directory.user_map import differences, part_removed, wanted

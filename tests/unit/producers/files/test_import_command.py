@@ -15,8 +15,9 @@ from attendance.errors import ConfigurationError, KafkaUnavailable, UnreadableFi
 from attendance.plausibility import TimeFault
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent
-from attendance.records.user_map import UserMap, UserMapping
+from attendance.records.user_map import UserMapping
 from attendance.registry import Registry
+from attendance.user_map import UserMap
 from operations import imports as operation
 from producers.files import folder
 from producers.files import importer as files

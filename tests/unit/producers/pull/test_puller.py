@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, cast
 
 import orjson
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from attendance.errors import (
@@ -19,11 +19,12 @@ from attendance.errors import (
 )
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import MAX_VALUE_BYTES, OutRecord
+from attendance.records.cursor import SavedCursor
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent
 from attendance.times import format_seconds
 from producers.devices.contract import DeviceReport, Fetch, Other, Page, Rejected
-from producers.pull.cursors import Cursors, SavedCursor
+from producers.pull.cursors import Cursors
 from producers.pull.puller import Recent, last_night
 from producers.status import newest
 from pulling import (

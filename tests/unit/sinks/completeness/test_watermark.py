@@ -49,8 +49,8 @@ def test_a_gap_holds_back_and_is_filled_by_a_later_record() -> None:
 
 def test_repeats_change_nothing() -> None:
     numbers = seen(17, 18, 20)
-    before = numbers.dump()
-    assert seen(17, 20, 18, 3, known=numbers).dump() == before
+    before = numbers.counted
+    assert seen(17, 20, 18, 3, known=numbers).counted == before
 
 
 def test_a_count_that_begins_again_is_survived_although_records_of_the_old_one_are_missing() -> None:
@@ -94,15 +94,15 @@ def test_a_record_without_a_time_counts_and_proves_no_time() -> None:
 
 def test_numbers_that_mean_nothing_do_not_fill_the_memory() -> None:
     numbers = seen(*range(1, 10 * MAX_RUNS, 2))
-    assert len(numbers.dump()[1]) == MAX_RUNS
+    assert len(numbers.counted.runs) == MAX_RUNS
     assert numbers.until == at(1)
 
 
 def test_numbers_are_the_same_after_they_were_kept() -> None:
     numbers = seen(17, 18, 20)
     seen(2, known=numbers, shift=timedelta(days=1))
-    again = Numbers.load(numbers.dump())
-    assert again.dump() == numbers.dump()
+    again = Numbers(numbers.counted)
+    assert again.counted == numbers.counted
     assert seen(19, known=again).until == at(20)
 
 

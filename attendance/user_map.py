@@ -1,0 +1,103 @@
+"""The user map in memory: mappings and employees joined, so that a change of status reaches every mapping of theirs."""
+
+from collections.abc import Iterator
+
+import structlog
+
+from attendance.errors import InvalidRecord
+from attendance.kafka.records import KeyValue
+from attendance.records.user_map import (
+    EVERYWHERE,
+    SOURCES,
+    Employee,
+    EmployeeKey,
+    UserKey,
+    UserMapping,
+    decode,
+    decode_key,
+    device_scope,
+    site_scope,
+)
+
+log = structlog.get_logger(__name__)
+
+
+class UserMap:
+    """Fed record by record; what it answers may be stale by as much as the feed is."""
+
+    def __init__(self) -> None:
+        self._mappings: dict[UserKey, UserMapping] = {}
+        self._employees: dict[str, Employee] = {}
+        # What was asked before, until a mapping changes: one question instead of six for each punch.
+        self._answers: dict[tuple[str, str, str], UserMapping | None] = {}
+
+    def apply(self, key: bytes | None, value: bytes | None) -> UserMapping | Employee | None:
+        """Take in one record of the topic; a record without a value removes its key.
+
+        Args:
+            key: The record key.
+            value: The record value.
+
+        Returns:
+            The entry that is new, changed or removed; None where the record says nothing new.
+
+        Raises:
+            InvalidRecord: the record is neither kind; the map is unchanged.
+        """
+        known: UserMapping | Employee | None
+        whose = decode_key(key)
+        if value is None:
+            if isinstance(whose, EmployeeKey):
+                return self._employees.pop(whose.name, None)
+            self._answers.clear()
+            return self._mappings.pop(whose, None)
+        entry = decode(whose, value)
+        if isinstance(entry, Employee):
+            known, self._employees[entry.name] = self._employees.get(entry.name), entry
+        else:
+            assert isinstance(whose, UserKey)
+            known, self._mappings[whose] = self._mappings.get(whose), entry
+            self._answers.clear()
+        return None if entry == known else entry
+
+    def learn(self, record: KeyValue) -> UserMapping | Employee | None:
+        """Take in one record, as `apply` does; one that is neither kind is logged and ignored."""
+        try:
+            return self.apply(record.key, record.value)
+        except InvalidRecord as error:
+            log.error("A user map entry is ignored.", key=record.key, error=error.message)
+            return None
+
+    def mapping(self, site: str, device_id: str, device_user_id: str) -> UserMapping | None:
+        """Who this user of this device is: the device's own mapping before the site's before the general one."""
+        asked = (site, device_id, device_user_id)
+        if asked not in self._answers:
+            self._answers[asked] = (
+                self.in_scope(device_scope(device_id), device_user_id)
+                or self.in_scope(site_scope(site), device_user_id)
+                or self.in_scope(EVERYWHERE, device_user_id)
+            )
+        return self._answers[asked]
+
+    def in_scope(self, scope: str, device_user_id: str) -> UserMapping | None:
+        """Who this user is by the mappings of that very scope: the CSV file's before ERPNext's."""
+        for source in SOURCES:
+            entry = self._mappings.get(UserKey(scope, device_user_id, source))
+            if entry is not None:
+                return entry
+        return None
+
+    def employee(self, name: str) -> Employee | None:
+        """What is known of that employee; None where the directory does not know it."""
+        return self._employees.get(name)
+
+    def mappings(self) -> Iterator[UserMapping]:
+        """Every mapping, in no order."""
+        return iter(self._mappings.values())
+
+    def employees(self) -> Iterator[Employee]:
+        """Every employee, in no order."""
+        return iter(self._employees.values())
+
+    def __len__(self) -> int:
+        return len(self._mappings) + len(self._employees)

@@ -1,0 +1,178 @@
+"""One record of each kind on each topic, each as its golden file in `tests/golden/records` has it."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import orjson
+from msgspec.structs import replace
+
+from attendance.errors import InvalidRecord, Reason
+from attendance.kafka.records import OutRecord
+from attendance.records.checkin import Checkin
+from attendance.records.cursor import SavedCursor
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.dead_letter_action import Action, LetterId
+from attendance.records.device_status import DeviceStatus
+from attendance.records.other_event import OtherEvent
+from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
+from attendance.records.raw_event import RawEvent, Source
+from attendance.records.sequences import Counted, Run, Sequences
+from attendance.records.terminals import Marks, Order, PendingDevice
+from attendance.records.user_map import Employee, UserMapping
+from attendance.topics import Name, Topics
+
+GOLDEN: Final = Path(__file__).parents[1] / "golden" / "records"
+TOPICS: Final = Topics("attendance")
+AT: Final = datetime(2026, 1, 1, 5, tzinfo=UTC)
+ARRIVED: Final = AT + timedelta(seconds=2, milliseconds=345)
+EPOCH: Final = int(AT.timestamp())
+
+
+class Golden(NamedTuple):
+    """A record that a golden file holds."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+    partition: int = 3
+    offset: int = 78
+    timestamp: int = 1_767_243_602_345
+
+
+def golden(name: str) -> Golden:
+    """The record of one golden file."""
+    data = orjson.loads((GOLDEN / f"{name}.json").read_bytes())
+    key, value = (
+        bytes.fromhex(data[f"{part}_hex"]) if f"{part}_hex" in data else data[part].encode()
+        for part in ("key", "value")
+    )
+    headers = tuple((header, content.encode()) for header, content in data["headers"])
+    return Golden(f"{TOPICS.prefix}.{data['topic']}", key, value, headers)
+
+
+EVENT: Final = RawEvent(
+    device_id="riyadh-01",
+    site="riyadh",
+    device_user_id="001042",
+    event_type="IN",
+    event_time=AT,
+    device_time="2026-01-01 08:00:00",
+    device_timezone="Asia/Riyadh",
+    received_at=ARRIVED,
+    source=Source("push", "json", "1", "b-1", 0),
+    sequence=77,
+    payload={"verify_mode": "FACE", "temperature": 36.6, "name": "Zoë"},
+)
+UNREADABLE: Final = replace(
+    EVENT,
+    event_time=None,
+    device_time="no battery",
+    event_type="UNKNOWN",
+    sequence=None,
+    replayed=True,
+    payload={},
+    source=Source("sql", "biotime"),
+)
+CORRECTION: Final = replace(
+    EVENT, supersedes="0f" * 16, superseded_document="EMP-CKIN-03-2026-000017", clock_skew=-4200
+)
+CHECKIN: Final = Checkin(EVENT.event_id, "HR-EMP-00042", AT, "IN", "riyadh-01", "001042", "riyadh", "Asia/Riyadh")
+DROPPED: Final = Dropped(EVENT.event_id, "0f" * 16, Reason.REPEAT, "riyadh-01", "001042", AT, 3, 78)
+WAITING: Final = Waiting(EVENT, Reason.UNMAPPED_USER)
+DELIVERY: Final = Delivery(EVENT.event_id, "HR-EMP-00042", "EMP-CKIN-03-2026-000017", "created", "erpnext", ARRIVED, 2)
+PENDING: Final = PendingDevice(
+    "zkteco_adms",
+    "SN1",
+    "2026-01-01T05:00:02Z",
+    "2026-01-01T05:01:02Z",
+    7,
+    "10.0.0.9",
+    {"DeviceType": "att"},
+)
+ORDER: Final = Order("riyadh-01", "1767243602345", "INFO", "2026-01-01T05:00:02Z")
+
+EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
+    "raw": ("raw", EVENT),
+    "raw-unreadable-time": ("raw", UNREADABLE),
+    "raw-correction": ("raw", CORRECTION),
+    "checkin": ("checkins", CHECKIN),
+    "checkin-correction": ("checkins", replace(CHECKIN, checkin_time="device_local", supersedes="0f" * 16)),
+    "dropped": ("dropped", DROPPED),
+    "waiting": ("unmapped", WAITING),
+    "waiting-inactive": (
+        "unmapped",
+        Waiting(replace(EVENT, clock_skew=75), Reason.EMPLOYEE_INACTIVE, "HR-EMP-00042"),
+    ),
+    "delivery": ("deliveries", DELIVERY),
+    "delivery-late": (
+        "deliveries",
+        replace(DELIVERY, late=Late("riyadh-01", "Day Shift", date(2026, 1, 1)), status="already_there"),
+    ),
+    "delivery-correction": (
+        "deliveries",
+        replace(DELIVERY, late=Late("riyadh-01"), status="replaced", supersedes="0f" * 16),
+    ),
+    "dead-letter-replay": ("dead_letter_actions", Action(LetterId(4, 17), "replayed", ARRIVED, "fatima", None, 2)),
+    "dead-letter-discard": (
+        "dead_letter_actions",
+        Action(LetterId(4, 18), "discarded", ARRIVED, "fatima", "a test punch"),
+    ),
+    "device-status": (
+        "device_status",
+        DeviceStatus("riyadh-01", ARRIVED, AT, 0, 77, -75, {"firmware": "3.2.4", "faces": 812, "free": 0.3}, AT),
+    ),
+    "device-status-silent": ("device_status", DeviceStatus("riyadh-01", ARRIVED)),
+    "cursor": (
+        "cursors",
+        SavedCursor(
+            "riyadh-01", "zkteco_tcp", "1", "SN1", {"newest": 77, "seen": ["a", None, 1.5]}, ARRIVED, AT, AT, AT
+        ),
+    ),
+    "cursor-first": ("cursors", SavedCursor("riyadh-01", "sql", "2", None, {}, ARRIVED)),
+    "user-mapping": ("user_map", UserMapping("site:riyadh", "007", "HR-EMP-00042", "csv")),
+    "employee": ("user_map", Employee("HR-EMP-00042", "Left", date(2026, 1, 31), "Acme", None)),
+    "terminal-command": ("terminals", ORDER),
+    "terminal-command-answered": ("terminals", replace(ORDER, returned="0", answered_at="2026-01-01T05:01:00Z")),
+    "terminal-pending": ("terminals", PENDING),
+    "terminal-marks": ("terminals", Marks("riyadh-01", {"ATTLOGStamp": "1767243602"})),
+    "sequences": (
+        "sequences",
+        Sequences(
+            3,
+            79,
+            {
+                "riyadh-01": Counted(
+                    EPOCH, (Run(1, 77, EPOCH, EPOCH), Run(79, 80, EPOCH + 100, EPOCH + 2)), (Run(1, 2, 0, 0),)
+                ),
+                "gate": Counted(),
+            },
+        ),
+    ),
+}
+"""What stands on the topics, by the name of its golden file: the topic, and the record."""
+
+ENVELOPES: Final[dict[str, OutRecord]] = {
+    "dead-letter": DeadLetter.of(
+        Golden(
+            TOPICS["raw"],
+            b"riyadh-01",
+            b'{"not":"one"}',
+            (("ce_source", b"/sites/riyadh/devices/riyadh-01"),),
+        ),
+        "stream",
+        InvalidRecord(Reason.UNDECODABLE_RECORD, "not a raw event: —"),
+        ARRIVED,
+        attempts=2,
+        event_id=EVENT.event_id,
+    ).to_record(TOPICS["dead_letters"]),
+    "dead-letter-request": DeadLetter(
+        "push", Reason.UNREADABLE_BODY, "no JSON", ARRIVED, b"riyadh-01", b"{", where="http:/v1/events"
+    ).to_record(TOPICS["dead_letters"]),
+    "other-event": OtherEvent("riyadh-01", "riyadh", "hikvision_push", "door", ARRIVED, b'{"door":1}').to_record(
+        TOPICS["other_events"]
+    ),
+}
+"""Records whose value is not ours, by the name of their golden file."""
