@@ -15,7 +15,7 @@ import structlog
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.producer import Producer, send_until_acknowledged
-from attendance.kafka.records import OutRecord, Record
+from attendance.kafka.records import KeyValue, OutRecord, Record
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Waiting

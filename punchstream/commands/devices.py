@@ -17,7 +17,7 @@ from attendance.errors import ConfigurationError, PunchstreamError
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import snapshot
 from attendance.kafka.records import OutRecord
-from attendance.records.device_status import DeviceStatus
+from attendance.records.device_status import DeviceStatus, read_status
 from attendance.registry import Device, Registry, hash_token, load
 from attendance.settings import CommonSettings, KafkaSettings, PullSettings
 from attendance.times import format_seconds, now, to_wall_clock

@@ -26,6 +26,7 @@ from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow, read, snapshot
 from attendance.kafka.records import OutRecord, Record
 from attendance.metrics import Metrics
+from attendance.records.device_status import read_status
 from attendance.records.raw_event import RawEvent, is_replay_copy
 from attendance.records.sequences import Sequences
 from attendance.registry import Registry

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
 from attendance.kafka.records import OutRecord

@@ -1,13 +1,13 @@
 """A dead letter of a punch that was corrected since is recognised, wherever its version of the punch stands."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from memory_log import MemoryLog, StoredRecord
 from msgspec import structs
+from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.records.checkin import Checkin

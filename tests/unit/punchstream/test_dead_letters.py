@@ -1,10 +1,10 @@
 """How dead letters are shown."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from attendance.errors import Reason
 from attendance.records.dead_letter import DeadLetter
