@@ -1,7 +1,7 @@
-"""One ERPNext site over its REST interface: frappe-client's session and credentials, our own reading of the answers.
+"""ErpnextClient: one ERPNext site over its REST interface. It uses frappe-client's session and reads answers itself.
 
 frappe-client takes every error without a traceback for success, has no timeout, and cannot insert many. So only its
-session is used, and each answer is told by HTTP status and `exc_type`, never by its text, which is translated.
+session is used. Answers are told apart by HTTP status and `exc_type`, never by their text, which is translated.
 """
 
 import re
@@ -25,7 +25,9 @@ from attendance.settings import ErpnextSettings
 from attendance.times import read_retry_after
 
 Filter = tuple[str, str, object]
+"""A field, an operator such as `=` or `in`, and a value."""
 Document = dict[str, Any]
+"""The fields of a document, as JSON."""
 
 MAX_INSERT_MANY: Final = 200  # Frappe refuses more in one request
 CHECKIN: Final = "Employee Checkin"
@@ -40,7 +42,10 @@ _TAGS: Final = re.compile(r"<[^>]+>")
 
 
 class ErpnextClient:
-    """One connection to the site. Not safe for threads: each thread needs its own."""
+    """One connection to the site. Not safe for threads: each thread needs its own.
+
+    Every method that asks the site raises what `call` raises.
+    """
 
     def __init__(self, settings: ErpnextSettings) -> None:
         self._client = FrappeClient(
@@ -59,21 +64,21 @@ class ErpnextClient:
         self._closed = False
 
     def close(self) -> None:
-        """Drop the connection and send nothing more, whoever is in the middle of several requests. From any thread."""
+        """Drop the connection, and refuse every later request of whoever still uses it. Safe from any thread."""
         self._closed = True
         self._client.session.close()
 
     def logged_user(self) -> str:
-        """The user that the credentials belong to. Raises what `call` raises."""
+        """The user that the credentials belong to."""
         return str(_part(self.call("GET", "/api/method/frappe.auth.get_logged_user"), "message"))
 
     def time_zone(self) -> str:
-        """The site's IANA zone, in which ERPNext keeps its naive times. Raises what `call` raises."""
+        """The site's IANA zone, in which ERPNext keeps its naive times."""
         path = "/api/method/frappe.client.get_value?doctype=System+Settings&fieldname=time_zone"
         try:
             answer = self.call("GET", path)
         except AccessDenied:
-            # Only a System Manager may read System Settings; this is for anybody.
+            # Only a System Manager may read System Settings; this method is open to anybody.
             answer = self.call("GET", "/api/method/frappe.client.get_time_zone")
         return str(_part(answer, "message", "time_zone"))
 
@@ -87,7 +92,19 @@ class ErpnextClient:
         start: int = 0,
         limit: int = 0,
     ) -> list[Document]:
-        """The documents that match; `limit` 0 is all of them. Raises what `call` raises."""
+        """List documents.
+
+        Args:
+            doctype: Of which kind.
+            fields: The fields that each document is returned with.
+            filters: All of them must match.
+            order_by: Such as `creation desc`; as the site likes if it is None.
+            start: How many to skip.
+            limit: How many at most; 0 is all of them.
+
+        Returns:
+            The documents that match.
+        """
         body: dict[str, Any] = {
             "doctype": doctype,
             "fields": list(fields),
@@ -101,49 +118,75 @@ class ErpnextClient:
         return list(_part(self.call("POST", "/api/method/frappe.client.get_list", body), "message"))
 
     def get(self, doctype: str, name: str) -> Document:
-        """One document. Raises what `call` raises."""
+        """Read one document.
+
+        Args:
+            doctype: Of which kind.
+            name: Its name.
+
+        Returns:
+            All its fields.
+        """
         return dict(_part(self.call("GET", _resource(doctype, name)), "data"))
 
     def update(self, doctype: str, name: str, fields: Mapping[str, Any]) -> Document:
-        """Set fields of one document, and return the whole.
+        """Set fields of one document.
 
-        Where `modified` is among them as it was read, the site refuses when somebody else was faster. Raises what
-        `call` raises.
+        Args:
+            doctype: Of which kind.
+            name: Its name.
+            fields: What to set. With `modified` as it was read, the site refuses if somebody else was faster.
+
+        Returns:
+            All fields of the document, as the site has them now.
         """
         return dict(_part(self.call("PUT", _resource(doctype, name), fields), "data"))
 
     def cancel(self, doctype: str, name: str) -> None:
-        """Cancel one submitted document. Raises what `call` raises."""
+        """Cancel one submitted document.
+
+        Args:
+            doctype: Of which kind.
+            name: Its name.
+        """
         self.call("POST", "/api/method/frappe.client.cancel", {"doctype": doctype, "name": name})
 
     def run_method(self, doctype: str, name: str, method: str) -> None:
-        """Have one document do something, which may go on after a timeout. Raises what `call` raises."""
+        """Run a method of one document. It may go on after a timeout.
+
+        Args:
+            doctype: Of which kind.
+            name: The document's name.
+            method: The method's name.
+        """
         self.call("POST", "/api/method/run_doc_method", {"dt": doctype, "dn": name, "method": method})
 
     def insert(self, document: Mapping[str, Any]) -> str:
-        """Store one document and return its name. Raises what `call` raises."""
+        """Store one document, and return its name."""
         answer = self.call("POST", f"/api/resource/{quote(document['doctype'])}", document)
         return str(_part(answer, "data", "name"))
 
     def insert_many(self, documents: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Store up to 200 documents, all or none, and return their names in order. Raises what `call` raises."""
+        """Store up to 200 documents, all or none, and return their names in order."""
         answer = self.call("POST", "/api/method/frappe.client.insert_many", {"docs": list(documents)})
         return [str(name) for name in _part(answer, "message")]
 
     def delete(self, doctype: str, name: str) -> None:
-        """Remove one document; ERPNext keeps it as a Deleted Document. Raises what `call` raises."""
+        """Remove one document. ERPNext keeps it as a Deleted Document.
+
+        Args:
+            doctype: Of which kind.
+            name: Its name.
+        """
         self.call("DELETE", _resource(doctype, name))
 
     def has_event_id_field(self) -> bool:
-        """Whether Employee Checkin has the unique field `event_id`, which makes retries safe at the database.
-
-        Raises what `call` raises.
-        """
+        """Whether Employee Checkin has the unique field `event_id`, which makes retries safe at the database."""
         wanted = [("dt", "=", CHECKIN), ("fieldname", "=", EVENT_ID_FIELD), ("unique", "=", 1)]
         try:
             return bool(self.get_list("Custom Field", ["name"], wanted, limit=1))
         except AccessDenied:
-            # An HR user may not read Custom Field; but a list that names an unknown field is rejected.
+            # An HR user may not read Custom Field. But the site rejects a list that names an unknown field.
             try:
                 self.get_list(CHECKIN, [EVENT_ID_FIELD], limit=1)
             except DocumentRejected:
@@ -151,15 +194,23 @@ class ErpnextClient:
             return True
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """One request, and the JSON object that answers it.
+        """Send one request.
+
+        Args:
+            method: The HTTP method.
+            path: With the query, quoted.
+            body: Sent as JSON.
+
+        Returns:
+            The JSON object that answers it.
 
         Raises:
-            TargetUnavailable: no answer, an unreadable one, or one that says "later". A write may have happened.
-            Conflict: the document is not any more what `modified` says.
-            ServerError: the site failed inside on this request.
-            AccessDenied: the credentials, a permission or the address is wrong.
-            PermissionDenied: the user is known and lacks the permission for this request.
-            DocumentRejected: the site will not take this request as it is.
+            TargetUnavailable: No answer, an unreadable one, or one that says "later". A write may have happened.
+            Conflict: The document has changed since `modified`.
+            ServerError: The site failed inside on this request.
+            AccessDenied: The credentials, a permission or the address is wrong.
+            PermissionDenied: The user is known and lacks the permission for this request.
+            DocumentRejected: The site will not take this request as it is.
         """
         if self._closed:
             raise TargetUnavailable(f"{self._client.url}: {method} {path}: this connection was closed")
@@ -184,7 +235,7 @@ def _resource(doctype: str, name: str) -> str:
 
 
 def _part(answer: Mapping[str, Any], *path: str) -> Any:  # noqa: ANN401 - JSON
-    """What stands there in an answer; one without it is not Frappe's, whatever its status said."""
+    """A part of an answer. An answer without it is not Frappe's, whatever its status said."""
     part: Any = answer
     for name in path:
         part = part.get(name) if isinstance(part, dict) else None
@@ -221,7 +272,7 @@ def _read(response: requests.Response) -> dict[str, Any]:
 
 
 def _unreadable(status: int, response: requests.Response) -> Exception:
-    """What an answer means that is no JSON object: it comes from something in front of Frappe, or was cut off."""
+    """The error of an answer that is no JSON object: it comes from something in front of Frappe, or was cut off."""
     if 300 <= status < 400:
         return AccessDenied(f"ERPNEXT_URL redirects to {response.headers.get('Location')}; set it to that address")
     if status in {401, 403, 404}:

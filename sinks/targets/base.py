@@ -1,4 +1,4 @@
-"""Target: what the runner asks of a place that check-ins are delivered to."""
+"""Target: the contract of a place that check-ins are delivered to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,13 @@ from attendance.records.outcomes import DeliveryStatus, Late
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The target holds the check-in. `document` is its own name of what it holds; `late` where that came too late."""
+    """The target holds the check-in.
+
+    Attributes:
+        document: The target's own name of what it holds.
+        status: Whether this call stored it.
+        late: What it came too late for, where it did.
+    """
 
     document: str
     status: DeliveryStatus
@@ -23,10 +29,10 @@ Result = Delivered | InvalidRecord | TargetUnavailable | AccessDenied | None
 
 - `Delivered`: the target holds it, from this call or from before.
 - `InvalidRecord`: the target will never take it; it is dead-lettered.
-- `ServerError` (a `TargetUnavailable`) or `PermissionDenied` (a `AccessDenied`): the target failed on it or forbade it,
-  and it was alone in its request. It is tried again alone, and while others are stored, only its own employee waits
-  with it.
-- any other `TargetUnavailable`, or `AccessDenied`: it may be there or not; it is tried again when the target is well.
+- `ServerError` (a `TargetUnavailable`) or `PermissionDenied` (an `AccessDenied`): the target failed on it or forbade
+  it, and it was alone in its request. `sinks.poison` decides whether the record or the target is the cause.
+- any other `TargetUnavailable` or `AccessDenied`: it may be stored or not; it is tried again when the target has
+  recovered.
 - None: not tried, because an earlier check-in of the same employee has to come first.
 """
 
@@ -34,18 +40,18 @@ Result = Delivered | InvalidRecord | TargetUnavailable | AccessDenied | None
 class Target(Protocol):
     """A place that check-ins are delivered to.
 
-    1. *Create*: by the factory in `sinks.TARGETS`, from settings. No input or output yet; a wrong setting is a
+    1. *Create*: by the factory in `sinks.targets.TARGETS`, from settings. No input or output yet; a wrong setting is a
        `ConfigurationError`.
-    2. *Open*: `open` proves that the target is there, lets us in and can hold check-ins. It is called before the first
-       `deliver`, and again at any time, also while deliveries are under way: to see whether a target that refused has
-       been repaired, or whether one that failed on a record is well otherwise.
+    2. *Open*: `open` verifies that the target is there, lets us in and can hold check-ins. It is called before the
+       first `deliver`, and again at any time, also while deliveries are in flight: to see whether a target that denied
+       access has been repaired, or whether one that failed on a record is healthy otherwise.
     3. *Deliver*: `deliver` is called with one to `max_batch` check-ins, by several tasks at once, but never by two for
        the same employee. Check-ins of one employee, in one call or in several, come in the order of their records.
-    4. *Retry*: what was not delivered comes again, in this process or in another, whatever was answered before.
+    4. *Retry*: what was not delivered is delivered again, in this process or in another, whatever was answered before.
     5. *Close*: `close`, once, also where `open` failed. A cancelled `deliver` may still be at work.
 
     A target promises to be idempotent: a check-in that it holds already, by `event_id`, is `already_there` and is not
-    stored again. What it cannot promise, it says in the log when it opens.
+    stored again. What it cannot promise, it logs when it opens.
     """
 
     name: str
@@ -59,20 +65,26 @@ class Target(Protocol):
         """Return when check-ins can be delivered.
 
         Raises:
-            TargetUnavailable: not now; it is tried again.
-            AccessDenied: credentials or a permission are missing; it is tried again when a person may have acted.
-            ConfigurationError: a setting is wrong; the process ends.
+            TargetUnavailable: Not now; it is tried again.
+            AccessDenied: Credentials or a permission are missing; it is tried again when a person may have acted.
+            ConfigurationError: A setting is wrong; the process ends.
         """
 
     async def deliver(self, checkins: Sequence[Checkin]) -> list[Result]:
-        """What became of each check-in, in their order.
+        """Store check-ins.
 
-        What succeeded before the target failed is returned as delivered beside the failures of the others. An error
-        that is raised is the result of every check-in of the call.
+        Args:
+            checkins: One to `max_batch` of them.
+
+        Returns:
+            What became of each check-in, in their order. What was stored before the target failed is returned as
+            delivered, beside the failures of the others.
 
         Raises:
-            TargetUnavailable: no answer, or "later". Anything may have been stored.
-            AccessDenied: credentials or a permission are missing. Nothing was stored.
+            TargetUnavailable: No answer, or "later". Anything may have been stored.
+            AccessDenied: Credentials or a permission are missing. Nothing was stored.
+
+        An error that is raised is the result of every check-in of the call.
         """
 
     async def close(self) -> None:

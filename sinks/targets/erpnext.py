@@ -1,8 +1,8 @@
 """The ERPNext target: check-ins as `Employee Checkin` documents, each stored once.
 
 With the unique field `event_id` on Employee Checkin (`punchstream erpnext setup`) the database itself refuses a second
-copy, so documents go in batches and whatever is in doubt is simply sent again. Without it they go one by one, each
-after a look at what is there.
+copy. So documents go in batches, and whatever is in doubt is sent again. Without the field they go one by one, each
+after a look-up of what is there.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from sinks.targets.base import Delivered, Result
 
 log = structlog.get_logger(__name__)
 
-ONE_BY_ONE: Final = 20  # documents in one call of `deliver` where each is a request of its own
+ONE_BY_ONE: Final = 20  # documents in one call of `deliver` if each is a request of its own
 GONE: Final = "DoesNotExistError"  # the document
 REQUEST_TOO_LARGE: Final = 413  # an answer of what stands in front of ERPNext, which has not seen the request
 _LOOK_AGAIN: Final = frozenset({"ValidationError", "DuplicateEntryError", "UniqueValidationError"})
@@ -47,7 +47,7 @@ def create(settings: SinkSettings) -> "ErpnextTarget":
     """The target as the environment describes it.
 
     Raises:
-        ConfigurationError: an `ERPNEXT_*` setting is wrong or missing.
+        ConfigurationError: An `ERPNEXT_*` setting is wrong or missing.
     """
     site = ErpnextSettings.load()
     return ErpnextTarget(lambda: ErpnextClient(site), settings.concurrency, settings.batch)
@@ -59,6 +59,13 @@ class ErpnextTarget:
     name = "erpnext"
 
     def __init__(self, connect: Callable[[], ErpnextClient], concurrency: int = 4, batch: int = 100) -> None:
+        """Nothing is asked of ERPNext yet.
+
+        Args:
+            connect: Makes a client, one for each thread.
+            concurrency: The most calls of `deliver` at the same time.
+            batch: The most documents in one request.
+        """
         self._connect = connect
         self._batch = min(batch, MAX_INSERT_MANY)
         # One more than the deliveries, so that `open` need not wait for them.
@@ -71,7 +78,7 @@ class ErpnextTarget:
 
     @property
     def max_batch(self) -> int:
-        """The most check-ins in one call: a request's worth, or fewer where each is a request of its own."""
+        """The most check-ins in one call: those of one request, or fewer if each is a request of its own."""
         return self._batch if self._unique else min(self._batch, ONE_BY_ONE)
 
     async def open(self) -> None:
@@ -79,7 +86,7 @@ class ErpnextTarget:
         await self._in_thread(self._open)
 
     async def deliver(self, checkins: Sequence[Checkin]) -> list[Result]:
-        """See `Target.deliver`. Once it is open nothing is raised: each check-in has its own result."""
+        """See `Target.deliver`. Once the target is open nothing is raised: each check-in has its own result."""
         return await self._in_thread(lambda client: self._deliver(client, checkins))
 
     async def close(self) -> None:
@@ -140,7 +147,7 @@ class ErpnextTarget:
             else:
                 call.send_one_by_one()
         except (TargetUnavailable, AccessDenied, DocumentRejected) as error:
-            # That of a document alone has been dealt with: this one is of a look-up, or of the site.
+            # `call` has dealt with those of one document: this is that of a look-up, or the site's.
             otherwise = as_target_failure(error)
         self._stores |= failures.stores
         answers = [
@@ -158,10 +165,18 @@ class ErpnextTarget:
 
 
 def to_document(checkin: Checkin, site_zone: str, *, event_id: bool) -> Document:
-    """The Employee Checkin of a check-in, its time in the zone of the site or of the device.
+    """The Employee Checkin of a check-in.
+
+    Args:
+        checkin: What is to be stored.
+        site_zone: The IANA zone of the site, in which ERPNext keeps its times unless the device's is asked for.
+        event_id: Whether the site has the unique field `event_id`.
+
+    Returns:
+        The document, ready to send.
 
     Raises:
-        InvalidRecord: it has no employee, or no time that can be written. ERPNext would store "now" in its place.
+        InvalidRecord: It has no employee, or no time that can be written. ERPNext would store "now" in its place.
     """
     if not checkin.employee.strip():
         raise InvalidRecord(Reason.UNKNOWN_EMPLOYEE, "a check-in without an employee")
@@ -184,7 +199,7 @@ def to_document(checkin: Checkin, site_zone: str, *, event_id: bool) -> Document
 
 @dataclass(frozen=True, slots=True)
 class StoredPunch:
-    """What makes a punch in ERPNext: two documents with the same are doubles to it. The device plays no part.
+    """What ERPNext goes by when it refuses a double: two documents with the same values. The device plays no part.
 
     Attributes:
         employee: The name of the Employee.
@@ -208,7 +223,7 @@ class StoredPunch:
 class _Call:
     """One call of `deliver`: documents by their index, and the results as they become known.
 
-    Its methods raise what is the site's fault and not that of a document (`sinks.poison`); the results so far are kept.
+    A failure that is the site's and not that of one document (`sinks.poison`) is raised; the results so far are kept.
     """
 
     def __init__(
@@ -227,7 +242,7 @@ class _Call:
         """Not tried, because the site failed on an earlier document of the same employee."""
 
     def send_in_order(self, corrections: Mapping[int, Checkin]) -> None:
-        """Store all; the corrections among them replace what they supersede. Needs the unique field."""
+        """Store all documents. The corrections among them replace what they supersede. Needs the unique field."""
         for corrects, indexes in groupby(self._documents, key=corrections.__contains__):
             if corrects:
                 for index in indexes:
@@ -236,10 +251,10 @@ class _Call:
                 self.send(indexes)
 
     def send(self, indexes: Iterable[int]) -> None:
-        """Store these in one request; what is refused as a whole is narrowed down to the documents that are to blame.
+        """Store these in one request. A request that fails as a whole is divided until the bad documents are alone.
 
         A batch is all or nothing, and the answer does not say which document was wrong. Needs the unique field: halves
-        are sent again without knowing what became of the whole.
+        are sent again although it is not known what became of the whole.
         """
         wanted = [index for index in indexes if index not in self._results and index not in self.skipped]
         if not wanted:
@@ -251,8 +266,8 @@ class _Call:
                 names = self._client.insert_many([self._documents[index] for index in wanted])
         except DocumentRejected as error:
             if error.status != REQUEST_TOO_LARGE and not self._looked_up.issuperset(wanted):
-                # Most often the batch was stored by an earlier try, or by the tool used before: two look-ups settle
-                # that for the whole batch.
+                # Most often the batch was stored by an earlier try, or by the tool used before: two look-ups find that
+                # out for the whole batch.
                 self._look_up(wanted)
                 if any(index in self._results for index in wanted):
                     self.send(wanted)
@@ -272,11 +287,11 @@ class _Call:
         self.send(wanted[middle:])
 
     def send_one_by_one(self) -> None:
-        """Store each in a request of its own, after a look at what is there.
+        """Store each document in a request of its own, after a look-up of what is there.
 
         Every try looks first, not only a second one: an earlier owner of the partition may have written the document
-        and died before it could say so. ERPNext's own check for doubles sees the same rows, but a site may have
-        switched it off. Neither sees a request that ERPNext is still working on, which is why the field is wanted.
+        and died before it could record that. ERPNext's own check for doubles sees the same rows, but a site may have
+        switched it off. Neither sees a request that ERPNext is still working on; only the unique field does.
         """
         self._look_up(self._documents)
         for index, document in self._documents.items():
@@ -310,10 +325,10 @@ class _Call:
             self._failures.clear()
 
     def _replace(self, document: Document, correction: Checkin) -> Delivered:
-        """Have the document of what is superseded become this one, in one request.
+        """Change the document of what is superseded into this one, in one request.
 
-        So there is always either the old one or the new one, wherever this is interrupted, and a look tells which.
-        Where the new one came by another way too, the old one is removed.
+        So there is always either the old one or the new one, wherever this is interrupted, and a look-up tells which.
+        If the new one is there already, the old one is removed.
         """
         event_id, superseded = correction.event_id, correction.supersedes
         fields = ["name", EVENT_ID_FIELD, "employee", "time", "log_type", "attendance", "modified"]
@@ -366,7 +381,7 @@ class _Call:
         self._failures.add(error)
 
     def _look_up(self, indexes: Iterable[int]) -> None:
-        """Find out which of these ERPNext holds, by event_id and by what it takes for a double, in two requests."""
+        """Find out in two requests which of these ERPNext holds: by event_id, and by what it takes for a double."""
         wanted = {index: self._documents[index] for index in indexes}
         self._looked_up |= wanted.keys()
         if any(EVENT_ID_FIELD in document for document in wanted.values()):

@@ -23,7 +23,7 @@ def create(settings: SinkSettings) -> "JsonlTarget":
 class JsonlTarget:
     """A `sinks.targets.base.Target`: a file to which one process at a time appends.
 
-    A line is the check-in as it stands on the checkins topic; one that supersedes another follows it. When `deliver`
+    A line is the check-in as it is on the checkins topic; one that supersedes another follows it. When `deliver`
     returns, the disk has it. The ids of all lines are kept in memory, so this is not for years of check-ins.
     """
 
@@ -70,7 +70,7 @@ class JsonlTarget:
                 os.pwrite(file, b"\n", len(content))
                 content += b"\n"
             self._read(content)
-            # What a crash cut off was never answered for, so it comes again.
+            # What a crash cut off was not reported as delivered, so it is delivered again.
             os.ftruncate(file, self._end)
         except BlockingIOError as error:
             os.close(file)
