@@ -25,7 +25,9 @@ def _json(value: object) -> object:
     return orjson.loads(value) if isinstance(value, str) else value
 
 
-class _Group(BaseSettings):
+class SettingsGroup(BaseSettings):
+    """Settings of one part. Those of a single target are in its module (`sinks.targets`)."""
+
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
 
     @classmethod
@@ -43,7 +45,7 @@ class _Group(BaseSettings):
             raise ConfigurationError(f"{name.upper()}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
-class KafkaSettings(_Group):
+class KafkaSettings(SettingsGroup):
     """Kafka: how every stage reaches it."""
 
     model_config = SettingsConfigDict(env_prefix="KAFKA_")
@@ -110,7 +112,7 @@ class KafkaSettings(_Group):
         return f"{self.topic_prefix}-{client}"
 
 
-class CommonSettings(_Group):
+class CommonSettings(SettingsGroup):
     """Common: what every stage reads beside Kafka."""
 
     punchstream_devices: Path = Field(Path("devices.yaml"), description="The fleet file: all devices.")
@@ -120,7 +122,7 @@ class CommonSettings(_Group):
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of `/metrics`; 0 serves none.")
 
 
-class PushSettings(_Group):
+class PushSettings(SettingsGroup):
     """Push: terminals that send over HTTP."""
 
     model_config = SettingsConfigDict(env_prefix="PUSH_")
@@ -145,7 +147,7 @@ class PushSettings(_Group):
     )
 
 
-class PullSettings(_Group):
+class PullSettings(SettingsGroup):
     """Pull: terminals that are asked."""
 
     model_config = SettingsConfigDict(env_prefix="PULL_")
@@ -185,7 +187,7 @@ class PullSettings(_Group):
     )
 
 
-class StreamSettings(_Group):
+class StreamSettings(SettingsGroup):
     """Stream: rules for duplicates, repeats and times."""
 
     punch_window: Seconds = Field(
@@ -212,7 +214,7 @@ class StreamSettings(_Group):
     stream_batch: int = Field(2000, ge=1, description="Most records of one fetch. A step decides up to twice as many.")
 
 
-class ErpnextSettings(_Group):
+class ErpnextSettings(SettingsGroup):
     """ERPNext: the site, and its API user."""
 
     model_config = SettingsConfigDict(env_prefix="ERPNEXT_")
@@ -224,7 +226,7 @@ class ErpnextSettings(_Group):
     verify_tls: bool = Field(True, description="Whether the site's certificate is checked.")
 
 
-class DirectorySettings(_Group):
+class DirectorySettings(SettingsGroup):
     """Directory: where the user map comes from."""
 
     model_config = SettingsConfigDict(env_prefix="DIRECTORY_")
@@ -241,13 +243,15 @@ class DirectorySettings(_Group):
     )
 
 
-class SinkSettings(_Group):
+class SinkSettings(SettingsGroup):
     """Sink: delivery to the target."""
 
     model_config = SettingsConfigDict(env_prefix="SINK_")
 
-    target: str = Field("erpnext", description="`erpnext`, or `jsonl` to try things out.")
-    jsonl_path: Path = Field(Path("checkins.jsonl"), description="The file that the `jsonl` target appends to.")
+    target: str = Field(
+        "erpnext",
+        description="Where check-ins go: `erpnext`, or another target such as `jsonl`, for trying things out.",
+    )
     concurrency: int = Field(
         4,
         ge=1,
@@ -271,7 +275,7 @@ class SinkSettings(_Group):
     )
 
 
-class CompletenessSettings(_Group):
+class CompletenessSettings(SettingsGroup):
     """Completeness: `Shift Type.last_sync_of_checkin`."""
 
     model_config = SettingsConfigDict(env_prefix="COMPLETENESS_")
@@ -280,7 +284,7 @@ class CompletenessSettings(_Group):
     warn_after: Seconds = Field(3600, gt=0, description="If a device holds a shift back for longer, the log names it.")
 
 
-GROUPS: tuple[type[_Group], ...] = (
+GROUPS: tuple[type[SettingsGroup], ...] = (
     KafkaSettings,
     CommonSettings,
     PushSettings,

@@ -17,11 +17,11 @@ from rich.console import Console
 
 from attendance.kafka.admin import create_topics
 from attendance.registry import Registry, hash_token
-from attendance.settings import GROUPS, CommonSettings, ErpnextSettings, KafkaSettings
+from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import format_seconds, now
 from producers.pull.share import sources
 from punchstream.commands.erpnext import ensure_event_id_field
-from punchstream.commands.settings import is_set
+from punchstream.commands.settings import every_group, is_set
 from punchstream.stages import COMPLETENESS, PULL, STAGES, Stages
 from sandbox.broker import BrokerKind, create_broker
 from sandbox.erpnext.server import ErpnextStandIn
@@ -72,7 +72,7 @@ def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
     if not common.punchstream_devices.exists():
         token = sample_registry(directory / "devices.yaml")
         console.print(f"Fleet: one sample device, in {directory / 'devices.yaml'}.", style="yellow")
-    for group in GROUPS:
+    for group in every_group():
         group.load()  # so that a wrong setting ends the start in one line, not each stage in its own log
     asyncio.run(create_topics(KafkaSettings.load()))
     registry = Registry(CommonSettings.load().punchstream_devices)

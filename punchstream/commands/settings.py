@@ -15,8 +15,9 @@ from pydantic_settings import BaseSettings
 from attendance.durations import with_unit
 from attendance.errors import ConfigurationError
 from attendance.logs import MASK
-from attendance.settings import GROUPS
+from attendance.settings import GROUPS, SettingsGroup
 from punchstream.output import AsJson, show
+from sinks.targets import target_settings
 
 HEADER: Final = """# Settings
 
@@ -37,9 +38,14 @@ def settings(
 ) -> None:
     """Show every setting: its value (secrets masked), where it came from, what it means."""
     if style == "markdown":
-        typer.echo(markdown(GROUPS), nl=False)
+        typer.echo(markdown(every_group()), nl=False)
     else:
-        show(describe(GROUPS, Path(".env"), with_units=not as_json), as_json=as_json)
+        show(describe(every_group(), Path(".env"), with_units=not as_json), as_json=as_json)
+
+
+def every_group() -> tuple[type[SettingsGroup], ...]:
+    """The groups of settings of every stage and of every target."""
+    return (*GROUPS, *target_settings())
 
 
 def is_set(name: str, env_file: Path = Path(".env")) -> bool:

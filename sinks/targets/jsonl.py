@@ -7,17 +7,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
 from attendance.errors import ConfigurationError, InvalidRecord, TargetUnavailable
 from attendance.records.checkin import Checkin
-from attendance.settings import SinkSettings
+from attendance.settings import SettingsGroup, SinkSettings
 from sinks.targets.base import Delivered, Result
 
 MAX_BATCH: Final = 1000
 
 
-def create(settings: SinkSettings) -> "JsonlTarget":
-    """The target as the settings describe it."""
-    return JsonlTarget(settings.jsonl_path)
+class Settings(SettingsGroup):
+    """JSON Lines: the target that appends to a file."""
+
+    model_config = SettingsConfigDict(env_prefix="SINK_JSONL_")
+
+    path: Path = Field(Path("checkins.jsonl"), description="The file that the `jsonl` target appends to.")
+
+
+def create(_settings: SinkSettings) -> "JsonlTarget":
+    """The target as the environment describes it.
+
+    Raises:
+        ConfigurationError: A `SINK_JSONL_*` setting is wrong.
+    """
+    return JsonlTarget(Settings.load().path)
 
 
 class JsonlTarget:

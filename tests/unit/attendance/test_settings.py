@@ -6,7 +6,6 @@ import pytest
 
 from attendance.errors import ConfigurationError
 from attendance.settings import (
-    GROUPS,
     CommonSettings,
     ErpnextSettings,
     KafkaSettings,
@@ -14,6 +13,7 @@ from attendance.settings import (
     PushSettings,
     StreamSettings,
 )
+from punchstream.commands.settings import every_group
 
 
 def names(group: type) -> list[str]:
@@ -24,25 +24,25 @@ def names(group: type) -> list[str]:
 @pytest.fixture(autouse=True)
 def empty_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for group in GROUPS:
+    for group in every_group():
         for name in names(group):
             monkeypatch.delenv(name, raising=False)
 
 
 def test_every_setting_says_what_it_means() -> None:
-    for group in GROUPS:
+    for group in every_group():
         for name, field in group.model_fields.items():
             assert field.description, f"{group.__name__}.{name}"
             assert field.description.endswith("."), f"{group.__name__}.{name}"
 
 
 def test_no_two_groups_have_a_setting_of_the_same_name() -> None:
-    everything = [name for group in GROUPS for name in names(group)]
+    everything = [name for group in every_group() for name in names(group)]
     assert len(set(everything)) == len(everything)
 
 
 def test_all_but_the_erpnext_site_have_a_default() -> None:
-    for group in GROUPS:
+    for group in every_group():
         required = [name for name, field in group.model_fields.items() if field.is_required()]
         assert required == (["url", "api_key", "api_secret"] if group is ErpnextSettings else [])
 

@@ -17,6 +17,7 @@ from producers.devices.contract import STATUS, Head, PushRequest
 from producers.directory.csv_files import read_csv
 from punchstream import reference
 from punchstream.cli import app
+from punchstream.commands.settings import every_group
 
 ROOT = Path(__file__).parents[3]
 README = ROOT / "README.md"
@@ -43,7 +44,7 @@ SETTING = re.compile(
 )
 SETTINGS = {
     f"{group.model_config.get('env_prefix', '')}{name}".upper()
-    for group in settings.GROUPS
+    for group in every_group()
     for name in group.model_fields
 }
 
