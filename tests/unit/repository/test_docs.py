@@ -223,6 +223,17 @@ def test_the_log_sentences_that_operators_look_for_are_in_the_code() -> None:
     assert not {sentence for sentence in shown if f'"{sentence}"' not in source}
 
 
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / ".ci" / "run", ROOT / ".github" / "workflows" / "ci.yml"], ids=lambda page: page.name
+)
+def test_every_target_of_make_that_is_named_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    lines = code(page.read_text()) if page.suffix == ".md" else page.read_text().splitlines()
+    named = {target for line in lines for target in re.findall(r"(?:^|[:&(] ?)make ([a-z]+)", line.strip())}
+    assert targets
+    assert named <= targets
+
+
 def test_every_file_that_the_architecture_names_exists() -> None:
     named = {span for span in code(ARCHITECTURE.read_text()) if re.fullmatch(r"[\w./-]+(?:\.[a-z]+|/)", span)}
     paths = {name for name in named if "/" in name or name.endswith((".md", ".toml"))}
