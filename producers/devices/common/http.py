@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
 import httpx
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, InvalidRecord, UnreadableAnswer
 from attendance.registry import Device
 from attendance.times import read_retry_after
-from producers.devices.common.bodies import read_json
+from producers.devices.common.bodies import read_json, read_xml
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer: far more than a page of records takes."""
@@ -33,7 +31,7 @@ class HttpAnswer:
     body: bytes
 
     def json(self) -> Any:  # noqa: ANN401 - the caller knows what it asked for
-        """What the body says as JSON. Objects are `bodies.Fields`.
+        """What the body says as JSON. See `bodies.read_json`.
 
         Raises:
             UnreadableAnswer: it is none, or nothing but part of one.
@@ -50,10 +48,9 @@ class HttpAnswer:
             UnreadableAnswer: it is no XML, is cut off, or has entities of its own, which no device needs.
         """
         try:
-            root: Element = fromstring(self.body, forbid_dtd=True)
-        except (ParseError, DefusedXmlException, LookupError, ValueError) as error:
-            raise UnreadableAnswer(f"{self.asked}: not XML: {error}") from error
-        return root
+            return read_xml(self.body)
+        except InvalidRecord as error:
+            raise UnreadableAnswer(f"{self.asked}: {error.message}") from error
 
     def text(self) -> str:
         """The body as UTF-8; what is none is replaced by U+FFFD."""
@@ -153,8 +150,12 @@ def _failure(asked: str, response: httpx.Response) -> DeviceRefused | DeviceUnav
     return UnreadableAnswer(f"{asked}: {status}")
 
 
-def base_url(device: Device) -> httpx.URL:
+def base_url(device: Device, port: int | None = None) -> httpx.URL:
     """Where an entry's `host` and `port` are; its option `tls: true` makes it HTTPS.
+
+    Args:
+        device: The entry.
+        port: The port where the entry names none; None for that of the scheme.
 
     Raises:
         DeviceRefused: it names no host, or none that could be one.
@@ -163,7 +164,7 @@ def base_url(device: Device) -> httpx.URL:
         raise DeviceRefused(f"{device.device_id}: its entry names no host")
     try:
         return httpx.URL(
-            scheme="https" if device.options.get("tls") is True else "http", host=device.host, port=device.port
+            scheme="https" if device.options.get("tls") is True else "http", host=device.host, port=device.port or port
         )
     except httpx.InvalidURL as error:
         raise DeviceRefused(f"{device.device_id}: host: {error}") from error

@@ -91,6 +91,9 @@ def _user_id(value: object) -> str:
             pass
         case int():
             return str(value)
+        case str() if "\N{REPLACEMENT CHARACTER}" in value:
+            # Two users whose ids differ in the lost bytes would be one.
+            raise invalid("user_id has bytes that cannot be read")
         case str() if value and len(value) <= MAX_TEXT:
             return value
         case str():

@@ -4,11 +4,10 @@ That of `POST /v1/heartbeat` is `{"device_id": "D1", "time": "...", "pending": 0
 of a Frappe app's `attendance_ingest` the answer to events stands under `message` as well, as Frappe has it.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from secrets import token_hex
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -17,6 +16,7 @@ from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.times import read_device_time
 from attendance.wire import encode_json
+from producers.devices.common.bodies import check_unambiguous, given_twice, read_json
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.contract import (
     MAX_EVENTS,
@@ -38,8 +38,6 @@ FRAPPE_EVENTS: Final = "/api/method/{app}.api.attendance_ingest"
 _BATCH_NAMES: Final = ("device_id", "events")
 _HEARTBEAT_NAMES: Final = ("device_id", "time", "pending", "last_sequence")
 _EVENT_NAMES: Final = ("user_id", "time", "type", "sequence", "replayed")
-_QUOTED_BATCH_NAMES: Final = tuple(f'"{name}"'.encode() for name in _BATCH_NAMES)
-_QUOTED_EVENT_NAMES: Final = tuple(f'"{name}"'.encode() for name in _EVENT_NAMES)
 _TYPES: Final[Mapping[str, EventType]] = {"IN": "IN", "OUT": "OUT"}
 
 
@@ -84,15 +82,12 @@ class JsonV1:
         device = _sender(devices, device_id)
         if len(entries) > MAX_EVENTS:
             raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(entries)} events, more than {MAX_EVENTS}")
-        twice = _given_twice(request.body, len(entries))
         batch_id = token_hex(16)
         events: list[RawEvent] = []
         rejected: list[Rejected] = []
         for index, entry in enumerate(entries):
             source = Source("push", self.name, self.version, batch_id, index)
             try:
-                if index in twice:
-                    raise invalid(f"{twice[index]} is given twice")
                 events.append(self._read_event(entry, device, request.received_at, source))
             except InvalidRecord as error:
                 rejected.append(Rejected(index, error.reason, error.message, self._kept(entry)))
@@ -104,15 +99,7 @@ class JsonV1:
         return Parsed(device_id, _answer(request.head, told), events, rejected)
 
     def _parse_heartbeat(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
-        try:
-            pairs = json.loads(request.body, object_pairs_hook=_Pairs)
-        except (ValueError, RecursionError) as error:
-            raise InvalidRecord(Reason.UNREADABLE_BODY, f"not JSON: {error}") from error
-        if not isinstance(pairs, _Pairs):
-            raise InvalidRecord(Reason.UNREADABLE_BODY, "not an object")
-        if name := pairs.twice(_HEARTBEAT_NAMES):
-            raise InvalidRecord(Reason.UNREADABLE_BODY, f"{name} is given twice")
-        told = dict(pairs)
+        told = _read_object(request.body, _HEARTBEAT_NAMES)
         device = _sender(devices, told.get("device_id"))
         device_time = read_device_time(str(told["time"]), device.timezone) if told.get("time") is not None else None
         if told.get("time") is not None and device_time is None:
@@ -124,6 +111,7 @@ class JsonV1:
     def _read_event(self, entry: object, device: Device, received_at: datetime, source: Source) -> RawEvent:
         if not isinstance(entry, dict):
             raise invalid(f"an event must be an object, not {type(entry).__name__}")
+        check_unambiguous(entry, _EVENT_NAMES)
         return punch(
             device,
             user=entry.get("user_id"),
@@ -158,55 +146,26 @@ def _count(told: Mapping[str, object], name: str) -> int | None:
     return value
 
 
+def _read_object(body: bytes, names: Collection[str]) -> dict[str, object]:
+    """The object in a body, which gives none of these names different values.
+
+    Raises:
+        InvalidRecord: there is none (`unreadable_body`).
+    """
+    content = read_json(body)
+    if not isinstance(content, dict):
+        raise InvalidRecord(Reason.UNREADABLE_BODY, "not an object")
+    if ambiguous := given_twice(content, names):
+        raise InvalidRecord(Reason.UNREADABLE_BODY, f"{', '.join(ambiguous)} is given twice")
+    return content
+
+
 def _read_batch(body: bytes) -> tuple[str, list[object]]:
-    try:
-        batch = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRecord(Reason.UNREADABLE_BODY, f"not JSON: {error}") from error
-    match batch:
+    match _read_object(body, _BATCH_NAMES):
         case {"device_id": str(device_id), "events": list(entries)}:
             return device_id, entries
         case _:
             raise InvalidRecord(Reason.UNREADABLE_BODY, "not an object with a string device_id and a list of events")
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object with all that it says, also where it gives a name twice."""
-
-    def twice(self, names: Collection[str]) -> str | None:
-        """The first of these names that is given more than once."""
-        given = [name for name, _ in self]
-        return next((name for name in names if given.count(name) > 1), None)
-
-
-def _given_twice(body: bytes, count: int) -> dict[int, str]:
-    """The events, by index, that give a name of the contract twice, and which name. `body` can be read.
-
-    orjson takes the last of several values without a word, so a list of events or a user could vanish. Only a body
-    in which that can be so is read again, by a reader that tells.
-
-    Raises:
-        InvalidRecord: the batch itself gives a name twice (`unreadable_body`).
-    """
-    # The count does not see a name that is written with escapes.
-    if not (
-        b"\\u" in body
-        or max(map(body.count, _QUOTED_BATCH_NAMES)) > 1
-        or max(map(body.count, _QUOTED_EVENT_NAMES)) > count
-    ):
-        return {}
-    try:
-        batch = json.loads(body, object_pairs_hook=_Pairs, parse_int=str, parse_float=str)
-    except RecursionError as error:
-        raise InvalidRecord(Reason.UNREADABLE_BODY, "nested too deeply") from error
-    name = batch.twice(_BATCH_NAMES)
-    if name is not None:
-        raise InvalidRecord(Reason.UNREADABLE_BODY, f"{name} is given twice")
-    found = {}
-    for index, entry in enumerate(dict(batch)["events"]):
-        if isinstance(entry, _Pairs) and (name := entry.twice(_EVENT_NAMES)) is not None:
-            found[index] = name
-    return found
 
 
 def _event_type(value: object) -> EventType:

@@ -31,7 +31,7 @@ from attendance.times import (
     zone,
 )
 from attendance.wire import encode_json
-from producers.devices.common.bodies import Fields
+from producers.devices.common.bodies import check_unambiguous
 from producers.devices.common.clocks import ASSUMED_LAG, LOST_CLOCK, MAX_ZONE_DIFFERENCE
 from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.punch import cut, invalid, punch, scalars
@@ -524,7 +524,7 @@ class _Reader:
         return told if isinstance(told, int) and not isinstance(told, bool) and told >= 0 else None
 
     def _event(self, record: object, number: int | None, source: Source) -> RawEvent:
-        if not isinstance(record, Fields):
+        if not isinstance(record, dict):
             raise invalid(f"a record must be an object, not {type(record).__name__}")
         names = self._options.fields
         device = self._device(record)
@@ -541,7 +541,7 @@ class _Reader:
         )
         return structs.replace(event, event_time=self._instant(told, device.timezone))
 
-    def _device(self, record: Fields) -> Device:
+    def _device(self, record: Mapping[str, object]) -> Device:
         device = self._wanted.source
         path = self._options.fields.serial
         if path is not None:
@@ -595,8 +595,7 @@ def dig(said: object, path: str) -> object:
     for name in path.split(".") if path else ():
         if not isinstance(said, Mapping):
             return None
-        if isinstance(said, Fields) and name in said.twice:
-            raise invalid(f"{name!r} is given twice")
+        check_unambiguous(said, (name,))
         said = said.get(name)
     return said
 

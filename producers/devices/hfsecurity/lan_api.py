@@ -12,7 +12,6 @@ from secrets import token_hex
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-import httpx
 import structlog
 from msgspec.structs import replace
 
@@ -20,8 +19,8 @@ from attendance.errors import DeviceRefused, DeviceUnavailable, InvalidRecord, U
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import earliest_wall_clock, format_seconds, parse_utc, read_device_time
-from producers.devices.common.bodies import read_body
 from producers.devices.common.clocks import ASSUMED_LAG, LOST_CLOCK, MAX_ZONE_DIFFERENCE
+from producers.devices.common.http import ask, base_url
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Other, Page, Probed, Rejected, Tools
 from producers.devices.hfsecurity.recognition import (
     NAME,
@@ -51,6 +50,8 @@ LOOK_AFTER: Final = timedelta(minutes=15)
 _EARLIEST: Final = datetime(1970, 1, 2, tzinfo=UTC)
 _LATEST: Final = "2037-12-31 23:59:59"
 
+# Firmware may give its own word for what is wrong beside a status.
+_READ_ANYWAY: Final = frozenset(range(400, 500)) - {401, 403, 408, 425, 429}
 _NOT_NOW: Final = frozenset({"1000", "1005"})  # unknown, and busy
 _REFUSED: Final[Mapping[str, str]] = {
     "1001": "the password is wrong",
@@ -203,14 +204,9 @@ class _Lan:
     """One device's LAN API."""
 
     def __init__(self, tools: Tools, device: Device) -> None:
-        if device.host is None:
-            raise DeviceRefused(f"{device.device_id}: its entry names no host")
         self.device = device
         self._tools = tools
-        try:
-            self._base = httpx.URL(scheme="http", host=device.host, port=device.port or PORT)
-        except httpx.InvalidURL as error:
-            raise DeviceRefused(f"{device.device_id}: host: {error}") from error
+        self._base = base_url(device, PORT)
 
     async def serial(self) -> str:
         """Its serial number."""
@@ -306,33 +302,22 @@ class _Lan:
         Raises:
             DeviceUnavailable, DeviceRefused, UnreadableAnswer: there is none, as `PullAdapter.fetch` tells them apart.
         """
-        device_id = self.device.device_id
-        try:
-            content = bytearray()
-            async with self._tools.http.stream(
-                method,
-                self._base.copy_with(path=path),
-                params=fields if method == "GET" else None,
-                data=None if method == "GET" else fields,
-            ) as response:
-                async for chunk in response.aiter_bytes():
-                    content += chunk
-                    if len(content) > MAX_ANSWER:
-                        raise UnreadableAnswer(f"{device_id}: {path}: more than {MAX_ANSWER} bytes")
-        except httpx.HTTPError as error:
-            raise DeviceUnavailable(f"{device_id}: {path}: {type(error).__name__}") from error
-        if response.status_code >= 500:
-            raise DeviceUnavailable(f"{device_id}: {path}: {response.status_code}")
-        try:
-            answer = read_body("", bytes(content))
-        except InvalidRecord as error:
-            raise UnreadableAnswer(f"{device_id}: {path}: {response.status_code} {error.message}") from error
-        match answer:
+        answer = await ask(
+            self._tools.http,
+            self.device.device_id,
+            method,
+            self._base.copy_with(path=path),
+            limit=MAX_ANSWER,
+            accept=_READ_ANYWAY,
+            params=fields if method == "GET" else None,
+            data=None if method == "GET" else fields,
+        )
+        match answer.json():
             case {"success": True, **rest}:
                 return rest.get("data")
             case {"success": False, "code": str(code)}:
-                raise _failure(f"{device_id}: {path}: {code}", code)
-        raise UnreadableAnswer(f"{device_id}: {path}: {response.status_code} and no answer of the LAN API")
+                raise _failure(f"{answer.asked}: {code}", code)
+        raise UnreadableAnswer(f"{answer.asked}: {answer.status} and no answer of the LAN API")
 
 
 def _failure(message: str, code: str) -> DeviceRefused | DeviceUnavailable:

@@ -21,7 +21,7 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import format_milliseconds
-from producers.devices.common.bodies import Fields, read_body
+from producers.devices.common.bodies import given_twice, read_body
 from producers.devices.common.punch import cut
 from producers.devices.contract import (
     MAX_EVENTS,
@@ -137,8 +137,8 @@ class HfSecurity:
     def _read_body(self, request: PushRequest, devices: Mapping[str, Device], query: Mapping[str, str]) -> Parsed:
         match read_body(request.head.headers.get("content-type", ""), request.body):
             case list(records):
-                return self._batch(request, devices, Fields(query), records)
-            case Fields() as fields:
+                return self._batch(request, devices, query, records)
+            case dict() as fields:
                 # Some firmware says a thing in the query as well; the body counts.
                 for name, value in query.items():
                     fields.setdefault(name, value)
@@ -149,7 +149,7 @@ class HfSecurity:
                 return self._callback(request, _device(devices, fields), fields)
         raise InvalidRecord(Reason.UNREADABLE_BODY, "neither an object nor a list")
 
-    def _callback(self, request: PushRequest, device: Device, fields: Fields) -> Parsed:
+    def _callback(self, request: PushRequest, device: Device, fields: Mapping[str, object]) -> Parsed:
         """The one thing that a terminal's own firmware reports in a request."""
         answer = _json(_TOLD)
         kind = _other_callback(fields)
@@ -167,16 +167,20 @@ class HfSecurity:
         return Parsed(device.device_id, answer, heard=heard)
 
     def _batch(
-        self, request: PushRequest, devices: Mapping[str, Device], around: Fields, records: Sequence[object]
+        self,
+        request: PushRequest,
+        devices: Mapping[str, Device],
+        around: Mapping[str, object],
+        records: Sequence[object],
     ) -> Parsed:
         """Several records of one device, as an app sends them."""
         if len(records) > MAX_EVENTS:
             raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(records)} events, more than {MAX_EVENTS}")
-        if around.twice & {"events", *DEVICE_NAMES} and records != [around]:
+        if given_twice(around, ("events", *DEVICE_NAMES)) and records != [around]:
             raise InvalidRecord(Reason.UNREADABLE_BODY, "its device or its events are given twice")
         # A record that names no device is of the one that the batch names.
         named = [
-            record if isinstance(record, Fields) and first(record, DEVICE_NAMES) is not None else around
+            record if isinstance(record, dict) and first(record, DEVICE_NAMES) is not None else around
             for record in records
         ]
         found = [_find(devices, each) for each in named]
@@ -196,7 +200,7 @@ class HfSecurity:
         return _parsed(device, _json(told), outcomes, heard_of(around, "deviceTime", device))
 
     def _read(self, record: object, device: Device, received_at: datetime, source: Source) -> _Outcome:
-        sequence = record.get("clientSequence") if isinstance(record, Fields) else None
+        sequence = record.get("clientSequence") if isinstance(record, dict) else None
         try:
             return read_record(
                 record, device, received_at=received_at, source=source, payload=self._payload, sequence=sequence
@@ -235,12 +239,12 @@ def _only(devices: Mapping[str, Device]) -> Device:
     return next(iter(devices.values()))
 
 
-def _other_callback(fields: Fields) -> str | None:
+def _other_callback(fields: Mapping[str, object]) -> str | None:
     """What a callback is about that is neither a recognition nor a heartbeat; None where it may be one of these."""
     if not fields.keys().isdisjoint(HOW_NAMES):
         return None
     event = fields.get("event")
-    told = event if isinstance(event, Fields) else fields
+    told = event if isinstance(event, dict) else fields
     if (kind := _EVENTS.get(str(told.get("eventType")))) is not None:
         return kind
     if not fields.keys().isdisjoint(_ENROLMENT_NAMES) or (fields.get(CARD_NAME) and fields.keys() <= _CARD_ENROLMENT):
@@ -263,7 +267,7 @@ def _parsed(device: Device, answer: Answer, outcomes: Sequence[_Outcome], heard:
 
 def _result(record: object, outcome: _Outcome) -> Mapping[str, object]:
     """What an app hears of one record. Whether it was there already nobody knows here: repeats are found later."""
-    event_id = cut(record.get("attendanceEventId")) if isinstance(record, Fields) else None
+    event_id = cut(record.get("attendanceEventId")) if isinstance(record, dict) else None
     if isinstance(outcome, Rejected):
         return {"attendanceEventId": event_id, "status": "REJECTED", "code": outcome.reason}
     return {"attendanceEventId": event_id, "status": "RECORDED"}

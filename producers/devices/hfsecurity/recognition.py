@@ -13,7 +13,7 @@ from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.times import read_device_time
 from attendance.wire import encode_json
-from producers.devices.common.bodies import Fields
+from producers.devices.common.bodies import check_unambiguous
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.contract import DeviceReport, Other
 
@@ -80,14 +80,11 @@ def read_record(
     """
     if not isinstance(record, Mapping):
         raise invalid(f"a record must be an object, not {type(record).__name__}")
-    if isinstance(record, Fields) and (twice := record.twice & _DECIDING):
-        raise invalid(f"{', '.join(sorted(twice))} is given twice")
+    check_unambiguous(record, _DECIDING)
     user = _user(record)
     kind = _no_punch(record, user)
     if kind is not None:
         return Other(kind, kept(record, payload))
-    if isinstance(user, str) and "\N{REPLACEMENT CHARACTER}" in user:
-        raise invalid("the user id is not UTF-8")
     return punch(
         device,
         user=user,

@@ -32,7 +32,7 @@ from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.punch import invalid
 from producers.devices.common.windows import read_windows
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Other, Page, Probed, Rejected, Tools
-from producers.devices.hikvision.push import ACCESS, kept, payload_names, read_record
+from producers.devices.hikvision.events import ACCESS, kept, payload_names, read_record
 
 log = structlog.get_logger(__name__)
 

@@ -22,6 +22,7 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import earliest_wall_clock
 from attendance.wire import encode_json
+from producers.devices.common.bodies import check_unambiguous
 from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.common.windows import read_windows
@@ -46,6 +47,7 @@ _LOGINS: Final = (("/jwt-api-token-auth/", "JWT"), ("/api-token-auth/", "Token")
 _PAYLOAD: Final = ("terminal_sn", "punch_state", "verify_type", "upload_time")
 _NO_LOGIN: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
 _REFUSALS: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_DECIDING: Final = ("id", "emp_code", "punch_time", "punch_state", "terminal_sn")
 _KEPT: Final = ("id", "emp_code", "punch_time")
 """Beside the payload, what a dead letter keeps of a row."""
 
@@ -150,6 +152,7 @@ class ZkBioTime:
             try:
                 if not isinstance(row, dict):
                     raise invalid("a row must be an object")
+                check_unambiguous(row, _DECIDING)
                 terminal = row.get("terminal_sn")
                 serial = terminal.strip() if isinstance(terminal, str) else ""
                 event = punch(

@@ -82,13 +82,14 @@ def test_a_user_id_is_kept_exactly(user_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(1042, "1042"), (0, "0"), (-3, "-3"), (2**64 - 1, "18446744073709551615")]
+    ("number", "text"),
+    [(1042, "1042"), (0, "0"), (-3, "-3"), (2**64 - 1, "18446744073709551615"), (2**64, "18446744073709551616")],
 )
 def test_a_user_id_that_is_an_integer_becomes_its_digits(number: int, text: str) -> None:
     assert read(user_id=number).device_user_id == text
 
 
-@pytest.mark.parametrize("user_id", ["", None, True, 1.0, 2**64, [], {"id": 7}, "x" * 257])
+@pytest.mark.parametrize("user_id", ["", None, True, 1.0, [], {"id": 7}, "x" * 257, "1\ufffd"])
 def test_an_event_without_a_usable_user_is_rejected(user_id: object) -> None:
     reason, message, _ = rejection({"user_id": user_id, "time": "2026-03-02 08:00:00"})
     assert reason is Reason.INVALID_EVENT
@@ -233,6 +234,11 @@ def test_an_event_that_names_two_users_is_nobodys_and_is_rejected(second: bytes)
     assert (rejected.index, rejected.message) == (1, "user_id is given twice")
 
 
+def test_a_name_that_is_given_the_same_value_twice_says_one_thing() -> None:
+    parsed = parse_body(b'{"device_id": "GATE-1", "device_id": "GATE-1", "events": [{"user_id": "1", "user_id": "1"}]}')
+    assert [event.device_user_id for event in parsed.events] == ["1"]
+
+
 def test_a_name_that_stands_elsewhere_in_the_body_is_not_given_twice() -> None:
     parsed = parse({"user_id": "user_id", "vendor": {"user_id": "8", "time": "x"}}, {"user_id": "2", "device_id": "X"})
     assert [event.device_user_id for event in parsed.events] == ["user_id", "2"]
@@ -243,7 +249,6 @@ def test_a_name_that_stands_elsewhere_in_the_body_is_not_given_twice() -> None:
     [
         b'{"device_id": "GATE-1", "events": [{"user_id": "1"}], "events": []}',
         b'{"device_id": "DOOR-2", "device_id": "GATE-1", "events": []}',
-        b'{"device_id": "GATE-1", "device_id": "GATE-1", "events": ' + b"[" * 1000 + b"]" * 1000 + b"}",
     ],
 )
 def test_a_body_that_gives_its_device_or_its_events_twice_is_unreadable(body: bytes) -> None:

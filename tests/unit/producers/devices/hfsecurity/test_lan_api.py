@@ -466,6 +466,21 @@ def test_an_answer_that_is_none_of_the_lan_apis_is_unreadable(content: bytes) ->
     assert type(answered(content)) is UnreadableAnswer
 
 
+@pytest.mark.parametrize("status", [401, 403, 302])
+def test_a_status_that_refuses_needs_a_person(status: int) -> None:
+    assert type(answered(b"{}", status)) is DeviceRefused
+
+
+def test_a_device_that_asks_for_patience_is_given_it() -> None:
+    error = answered(b"{}", 429)
+    assert type(error) is DeviceUnavailable
+
+
+def test_a_word_of_its_own_counts_before_a_status_that_says_nothing() -> None:
+    wrong = orjson.dumps({"code": "LAN_EXP-1006", "msg": "", "result": 1, "success": False})
+    assert "its firmware does not do this" in str(answered(wrong, 404))
+
+
 def test_a_total_may_be_written_as_text() -> None:
     assert answered(orjson.dumps(ENVELOPE | {"data": {"pageInfo": {"total": "1"}, "records": [{}]}})) is None
 

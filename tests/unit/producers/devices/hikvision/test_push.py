@@ -219,6 +219,33 @@ def test_an_unreadable_part_leaves_the_others() -> None:
     assert PHOTO[:40] not in rejected.value
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        alert().replace(b'"employeeNoString"', b'"employeeNoString": "2", "employeeNoString"'),
+        alert().replace(b'"eventType"', b'"eventType": "heartBeat", "eventType"'),
+        alert()
+        .replace(b'{"', b'{"eventType": "a", "', 1)
+        .replace(b'"eventType": "AccessControllerEvent"', b'"eventType": "heartBeat"'),
+        alert().replace(b'"AccessControllerEvent":', b'"AccessControllerEvent": {}, "AccessControllerEvent":'),
+        (FIXTURES / "punch.xml")
+        .read_bytes()
+        .replace(b"<employeeNoString>", b"<employeeNoString>2</employeeNoString><employeeNoString>"),
+    ],
+    ids=["two users", "punch or heartbeat", "heartbeat or something else", "two events", "two users in XML"],
+)
+def test_an_event_that_says_two_things_is_rejected(body: bytes) -> None:
+    parsed = parse(body)
+    assert not parsed.events
+    assert parsed.heard is None
+    [rejected] = parsed.rejected
+    assert (rejected.reason, rejected.message.endswith("is given twice")) == (Reason.INVALID_EVENT, True)
+
+
+def test_a_name_in_another_encoding_does_not_hide_a_punch() -> None:
+    assert read(json.dumps(PUNCH, ensure_ascii=False).encode("cp1252")).device_user_id == "000417"
+
+
 def test_a_token_that_several_devices_have_names_none_of_them() -> None:
     other = GATE.model_copy(update={"device_id": "GATE-3"})
     with pytest.raises(InvalidRecord) as caught:

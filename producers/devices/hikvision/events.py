@@ -1,0 +1,154 @@
+"""What a Hikvision access terminal says of one event, by push or by pull: the words, and what is a punch.
+
+Sources: Hikvision, "ISAPI Developer Guide" (Access Control) for the messages; "Device Network SDK Programming Guide",
+appendix on access control event types, for the numbers of events.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Final
+
+from attendance.records.raw_event import EventType, RawEvent, Source
+from attendance.registry import Device
+from attendance.wire import encode_json
+from producers.devices.common.bodies import check_unambiguous
+from producers.devices.common.punch import cut, invalid, punch, scalars
+from producers.devices.contract import Other
+
+Fields = Mapping[str, object]
+"""What a document says of one event: names and values as the device wrote them."""
+
+DECIDING: Final = frozenset(
+    {
+        *("eventType", "AccessControllerEvent", "majorEventType", "major", "subEventType", "minor"),
+        *("employeeNoString", "employeeNo", "time", "dateTime", "attendanceStatus", "currentEvent", "serialNo"),
+    }
+)
+"""The names that decide what an event is, and whose."""
+
+ACCESS: Final = 5
+"""The major type of events at a door; 1 is alarms, 2 faults, 3 operations."""
+
+_PUNCHES: Final = frozenset(
+    {
+        *(1, 2, 16),  # card; card and password; several people together
+        *(38, 40, 43, 46, 69, 72),  # fingerprint, alone and with another factor
+        *(54, 57, 60, 63, 66, 75, 77),  # face, alone and with another factor
+        *(101, 105, 153, 156),  # number and password; identity card; combined; QR code
+        *(159, 179, 181),  # Bluetooth; dynamic code; password
+    }
+)
+"""The minor types that say that somebody was recognised and let in."""
+
+_NO_PUNCHES: Final = frozenset(
+    {
+        *range(3, 16),  # a card that is refused
+        *range(17, 38),  # doors, locks, buttons, bells
+        *(39, 41, 42, 44, 45, 47, 48, 49, 51, 52, 53),
+        *(55, 56, 58, 59, 61, 62, 64, 65, 67, 68, 70, 71, 73, 74, 76, 78, 79, 80),
+        *range(81, 101),  # inputs and relays
+        *(102, 103, 104, 112, 113, 115, 117, 118, 119, 120, 130, 132),
+        *range(133, 142),  # barriers
+        *(150, 151, 152, 154, 155, 160, 162, 163, 164),
+        *range(168, 179),  # cards that are not enabled; upgrades
+        180,
+        *range(182, 194),
+    }
+)
+"""The minor types that say something else: access refused or not completed, doors, buttons, alarms, faults."""
+
+_DIRECTIONS: Final[Mapping[str, EventType]] = {
+    "checkIn": "IN",
+    "breakIn": "IN",
+    "overtimeIn": "IN",
+    "checkOut": "OUT",
+    "breakOut": "OUT",
+    "overtimeOut": "OUT",
+}
+
+_PAYLOAD: Final = (
+    *("majorEventType", "subEventType", "major", "minor"),
+    *("attendanceStatus", "currentVerifyMode", "userType", "cardReaderNo", "doorNo"),
+)
+_KEPT: Final = ("eventType", "dateTime", "time", "employeeNoString", "employeeNo", "serialNo", "frontSerialNo")
+"""Beside the payload, what is kept of a record that becomes no event."""
+
+_NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+def payload_names(payload_fields: Collection[str]) -> tuple[str, ...]:
+    """The vendor's fields that an event keeps."""
+    return tuple(dict.fromkeys((*_PAYLOAD, *payload_fields)))
+
+
+def kept(fields: object, payload: Collection[str]) -> bytes:
+    """What is kept of a record that becomes no event, as JSON."""
+    return encode_json(scalars(fields, (*_KEPT, *payload)) if isinstance(fields, dict) else cut(fields))
+
+
+def read_record(
+    fields: Fields, device: Device, *, received_at: datetime, source: Source, payload: Collection[str]
+) -> RawEvent | Other:
+    """What one event of a terminal is, by push or by pull.
+
+    A punch is an event that says that somebody was recognised and let in. One that is on neither list of this module,
+    nor in the entry's options `punch_events` and `other_events`, is no punch and no other if it names an employee: to
+    take it for a punch could pay for a refused access, to pass it over could lose a punch.
+
+    Args:
+        fields: As the terminal wrote them.
+        device: Whose event it is.
+        received_at: The server's clock, UTC.
+        source: The way in.
+        payload: The names of the fields to keep.
+
+    Raises:
+        InvalidRecord: it may be a punch, or may have been one, and cannot be read as one.
+    """
+    check_unambiguous(fields, DECIDING)
+    major = read_number(fields.get("majorEventType", fields.get("major")))
+    minor = read_number(fields.get("subEventType", fields.get("minor")))
+    user = _employee(fields)
+    if major is None or minor is None:
+        if "eventType" in fields and "AccessControllerEvent" not in fields and user is None:
+            return Other("notice", kept(fields, payload))
+        raise invalid("its major and minor type cannot be read")
+    if major != ACCESS or minor not in _PUNCHES | _option(device, "punch_events"):
+        if major == ACCESS and user is not None and minor not in _NO_PUNCHES | _option(device, "other_events"):
+            raise invalid(f"whether event {major}/{minor} is a punch is not known: name it in the entry's options")
+        return Other("device" if user is None else "refused", kept(fields, payload))
+    return punch(
+        device,
+        user=user,
+        time=fields.get("time", fields.get("dateTime")),
+        event_type=_DIRECTIONS.get(str(fields.get("attendanceStatus")), "UNKNOWN"),
+        received_at=received_at,
+        source=source,
+        sequence=read_number(fields.get("serialNo")),
+        historical=fields.get("currentEvent") in (False, "false"),
+        payload=scalars(fields, payload),
+    )
+
+
+def _employee(fields: Fields) -> object:
+    """The employee's number as it came; None where the event names nobody."""
+    for name in ("employeeNoString", "employeeNo"):
+        value = fields.get(name)
+        if value not in (None, "", 0):
+            return value
+    return None
+
+
+def _option(device: Device, name: str) -> frozenset[int]:
+    numbers = device.options.get(name)
+    return (
+        frozenset(number for number in numbers if isinstance(number, int)) if isinstance(numbers, list) else frozenset()
+    )
+
+
+def read_number(value: object) -> int | None:
+    """An integer, which XML has as digits."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,195 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attendance.errors import InvalidRecord, Reason
+from producers.devices.common.bodies import (
+    check_unambiguous,
+    given_twice,
+    read_body,
+    read_document,
+    read_json,
+    read_multipart,
+    read_xml,
+    xml_fields,
+)
+from producers.devices.contract import MAX_EVENTS
+
+PUNCH = {"user": "7", "name": "Zoë", "number": 3}
+WRITTEN = json.dumps(PUNCH, ensure_ascii=False)
+FORM = "application/x-www-form-urlencoded"
+
+
+def refusal(content_type: str, body: bytes) -> Reason:
+    with pytest.raises(InvalidRecord) as caught:
+        read_body(content_type, body)
+    return caught.value.reason
+
+
+def multipart(*parts: bytes, line_end: bytes = b"\r\n", end: bytes = b"--b--\r\n") -> bytes:
+    return b"".join(b"--b" + line_end + part + line_end for part in parts) + end
+
+
+def part(name: str, content: bytes, *headers: bytes) -> bytes:
+    disposition = b'Content-Disposition: form-data; name="%b"' % name.encode()
+    return b"\r\n".join((disposition, *headers, b"", content))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("around", ["{}", " \r\n{}\r\n"])
+def test_json_is_read_in_every_encoding_that_it_may_have(encoding: str, around: str) -> None:
+    assert read_json(around.format(WRITTEN).encode(encoding)) == PUNCH
+    assert read_body("text/plain", WRITTEN.encode(encoding)) == PUNCH
+
+
+def test_bytes_of_another_encoding_hide_nothing_but_themselves() -> None:
+    assert read_json(WRITTEN.encode("cp1252")) == PUNCH | {"name": "Zo\ufffd"}
+    assert read_body(FORM, b"user=7&name=Zo\xeb") == {"user": "7", "name": "Zo\ufffd"}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"NaN", b'{"a": NaN}', b'{"a": "\\ud800"}', b"[" * 5000 + b"]" * 5000, b"9" * 5000, b"<a/>"]
+)
+def test_what_is_no_json_is_unreadable(body: bytes) -> None:
+    with pytest.raises(InvalidRecord) as caught:
+        read_json(body)
+    assert caught.value.reason is Reason.UNREADABLE_BODY
+
+
+@pytest.mark.parametrize("number", [0, -(2**63), 2**63, 2**64 - 1])
+def test_an_integer_of_64_bits_is_one(number: int) -> None:
+    assert read_json(f'[{number}, "a", "a\\"", {{"b": 1, "b": 2}}]'.encode())[0] == number  # type: ignore[index]
+    assert read_json(f"[{number}]".encode()) == [number]
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**30])
+def test_a_longer_integer_is_kept_as_it_was_written(number: int) -> None:
+    assert read_json(f'{{"a": {number}}}'.encode()) == {"a": str(number)}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"user": "1", "user": "2"}',
+        b'{"user": "1", "us\\u0065r": "2"}',
+        b'{"user" : "1", "user" : 1}',
+        b'{"user": "1", "user": "1", "user": "2"}',
+        b"\xef\xbb\xbf" + b'{"user": "1", "user": "2"}',
+        b"user=1&user=2",
+        b"<a><user>1</user><user>2</user></a>",
+        multipart(part("user", b"1"), part("user", b"2")),
+    ],
+)
+def test_a_name_with_two_values_is_told_in_every_form(body: bytes) -> None:
+    fields = read_body("multipart/form-data" if body.startswith(b"--") else FORM, body)
+    assert given_twice(fields, {"user", "name"}) == ["user"]
+    with pytest.raises(InvalidRecord, match="user is given twice"):
+        check_unambiguous(fields, {"user"})
+    check_unambiguous(fields, {"name"})
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"user": "1", "user": "1"}', b"user=1&user=1", b"<a><user>1</user><user>1</user></a>"]
+)
+def test_a_name_with_one_value_twice_says_one_thing(body: bytes) -> None:
+    fields = read_body(FORM, body)
+    assert fields == {"user": "1"}
+    assert not given_twice(fields, {"user"})
+
+
+def test_a_name_with_two_values_is_told_where_it_stands() -> None:
+    content = read_json(b'{"events": [{"user": "1"}, {"user": "2", "user": "3"}], "events2": {"a": {"b": 1, "b": 2}}}')
+    assert isinstance(content, dict)
+    assert not given_twice(content, {"events", "user", "b"})
+    assert [list(given_twice(event, {"user"})) for event in content["events"]] == [[], ["user"]]
+    assert given_twice(content["events2"]["a"], {"b"}) == ["b"]
+
+
+def test_xml_is_read_with_what_stands_in_its_elements() -> None:
+    body = b'\xef\xbb\xbf<?xml version="1.0"?><a xmlns="urn:x"> <b> 1 </b><c><d>2</d><e><f>3</f></e></c><g/></a>\r\n'
+    assert read_document(body) == xml_fields(read_xml(body)) == {"b": "1", "c": {"d": "2"}, "g": ""}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<a>", b"<a>" * 5000, b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', b'<?xml version="1.0" encoding="no"?><a/>'],
+)
+def test_xml_that_is_broken_or_more_than_plain_is_unreadable(body: bytes) -> None:
+    assert refusal("", body) is Reason.UNREADABLE_BODY
+
+
+def test_a_multipart_form_is_its_fields_without_its_files() -> None:
+    body = multipart(
+        part("user", b"7"),
+        part("note", b"Wm/Dqw==", b"Content-Transfer-Encoding: base64"),
+        b'Content-Disposition: form-data; name="photo"; filename="x.jpg"\r\n\r\nuser=8',
+    )
+    for content_type in ("multipart/form-data; boundary=b", "multipart/form-data"):
+        assert read_body(content_type, body) == {"user": "7", "note": "Zoë"}
+
+
+def test_a_multipart_form_that_breaks_off_is_unreadable_and_its_parts_are_still_there() -> None:
+    body = multipart(part("user", b"7"), part("time", b"2026-01-01"), end=b"")[:-6]
+    assert refusal("multipart/form-data; boundary=b", body) is Reason.UNREADABLE_BODY
+    found = read_multipart(body)
+    assert not found.complete
+    assert [each.content for each in found.parts] == [b"7", b"2026-0"]
+
+
+@pytest.mark.parametrize("body", [b"", b"--", b"--b--", b"user=7"])
+def test_a_multipart_body_has_a_part(body: bytes) -> None:
+    with pytest.raises(InvalidRecord) as caught:
+        read_multipart(body)
+    assert caught.value.reason is Reason.UNREADABLE_BODY
+
+
+def test_a_multipart_body_has_so_many_parts_and_no_more() -> None:
+    body = multipart(*[b"\r\n"] * (MAX_EVENTS + 2))
+    with pytest.raises(InvalidRecord) as caught:
+        read_multipart(body)
+    assert caught.value.reason is Reason.BODY_TOO_LARGE
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", b"\x00\xff", b'"text"', b"7"])
+def test_what_is_neither_a_document_nor_a_form_is_unreadable(body: bytes) -> None:
+    assert refusal(FORM, body) is Reason.UNREADABLE_BODY
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(values)
+@settings(deadline=None)
+def test_any_json_is_read_as_it_is(value: object) -> None:
+    for ascii_only in (True, False):
+        assert read_json(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), values), max_size=6))
+@settings(deadline=None)
+def test_no_value_vanishes_unseen(pairs: list[tuple[str, object]]) -> None:
+    fields = read_json(
+        ("{" + ",".join(f"{json.dumps(name)}:{json.dumps(value)}" for name, value in pairs) + "}").encode()
+    )
+    assert isinstance(fields, dict)
+    ambiguous = given_twice(fields, "abc")
+    for name, value in pairs:
+        assert name in ambiguous or fields[name] == value
+
+
+@given(st.binary(max_size=80), st.sampled_from(["", FORM, "multipart/form-data; boundary=b", "multipart/form-data"]))
+@settings(deadline=None)
+def test_any_bytes_are_read_or_unreadable(body: bytes, content_type: str) -> None:
+    try:
+        read_body(content_type, body)
+    except InvalidRecord as error:
+        assert error.reason is Reason.UNREADABLE_BODY  # noqa: PT017 - only where it is raised
