@@ -12,7 +12,8 @@ from sandbox.erpnext.shifts import day_with
 from sandbox.erpnext.tables import Change
 
 if TYPE_CHECKING:
-    from sandbox.erpnext.site import Site, User
+    from sandbox.erpnext.site import Site
+    from sandbox.erpnext.users import User
 
 CHECKIN: Final = "Employee Checkin"
 FIELDS: Final = (

@@ -18,7 +18,8 @@ from sandbox.erpnext.errors import FrappeError, Language, html_page
 from sandbox.erpnext.knobs import Control, WorkerFailed
 from sandbox.erpnext.query import Row, Value, parse_json
 from sandbox.erpnext.shifts import SHIFT_TYPE
-from sandbox.erpnext.site import GUEST, MAX_INSERT_MANY, Site, User
+from sandbox.erpnext.site import MAX_INSERT_MANY, Site
+from sandbox.erpnext.users import GUEST, User
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOR_GUESTS: Final = frozenset({"ping", "frappe.client.get_time_zone"})

@@ -11,7 +11,7 @@ import httpx
 import orjson
 import structlog
 
-from sandbox.erpnext.site import ADMIN, HR_USER
+from sandbox.erpnext.users import ADMIN, HR_USER
 from sandbox.ports import free_port
 from sandbox.process import ChildProcess
 

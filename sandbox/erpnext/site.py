@@ -5,7 +5,6 @@ Nothing here waits or speaks HTTP. What is refused is raised as the `FrappeError
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,15 +17,11 @@ from sandbox.erpnext.errors import FrappeError
 from sandbox.erpnext.query import Query, Row, Value, collate
 from sandbox.erpnext.shifts import DAY_SHIFT, LAST_SYNC, SHIFT_TYPE
 from sandbox.erpnext.tables import Change, Journal, Key, Table
+from sandbox.erpnext.users import ADMIN, ADMINISTRATOR, HR, SYSTEM_MANAGER, USERS, User
 
 EMPLOYEE: Final = "Employee"
 CUSTOM_FIELD: Final = "Custom Field"
 SYSTEM_SETTINGS: Final = "System Settings"
-
-HR: Final = "HR Manager"
-SYSTEM_MANAGER: Final = "System Manager"
-ADMINISTRATOR: Final = "Administrator"
-"""Whom the scheduler works for."""
 
 MAX_INSERT_MANY: Final = 200
 
@@ -52,38 +47,6 @@ _STATUSES: Final = ("Active", "Inactive", "Suspended", "Left")
 # What a client does not choose.
 _FIXED: Final = frozenset({*_STAMPS, "employee"})
 _EMPLOYEE_DEFAULTS: Final = {"status": "Active", "company": "Acme Works"}
-
-
-@dataclass(frozen=True)
-class User:
-    """Someone with a key pair. `roles` decide what is permitted."""
-
-    name: str
-    api_key: str
-    api_secret: str
-    roles: frozenset[str]
-
-
-GUEST: Final = User("Guest", "", "", frozenset())
-ADMIN: Final = User(
-    "checkin-api@example.com",
-    "admin-key",
-    "admin-secret",
-    frozenset({HR, SYSTEM_MANAGER}),
-)
-HR_USER: Final = User(
-    "hruser@example.com",
-    "hr-key",
-    "hr-secret",
-    frozenset({HR}),
-)
-NO_ROLE_USER: Final = User(
-    "nohr@example.com",
-    "nohr-key",
-    "nohr-secret",
-    frozenset(),
-)
-USERS: Final = (ADMIN, HR_USER, NO_ROLE_USER)
 
 
 def utc_now() -> datetime:

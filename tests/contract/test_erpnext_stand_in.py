@@ -18,7 +18,8 @@ from sandbox.erpnext.app import create_app
 from sandbox.erpnext.auto_attendance import ATTENDANCE
 from sandbox.erpnext.knobs import Knobs
 from sandbox.erpnext.shifts import SHIFT_TYPE
-from sandbox.erpnext.site import ADMIN, CUSTOM_FIELD, EMPLOYEE, HR_USER, NO_ROLE_USER, Site, User
+from sandbox.erpnext.site import CUSTOM_FIELD, EMPLOYEE, Site
+from sandbox.erpnext.users import ADMIN, HR_USER, NO_ROLE_USER, User
 
 RECORDINGS = {
     path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent / "erpnext_recordings").iterdir()

@@ -18,7 +18,8 @@ from producers.directory.csv_files import ImportResult, import_csv
 from producers.directory.sync import run
 from producers.directory.user_map import read_user_map
 from sandbox.erpnext.app import create_app
-from sandbox.erpnext.site import ADMIN, Site
+from sandbox.erpnext.site import Site
+from sandbox.erpnext.users import ADMIN
 from sandbox.ports import free_port
 
 pytestmark = pytest.mark.broker

@@ -13,7 +13,8 @@ from attendance.errors import AccessDenied
 from attendance.settings import ErpnextSettings
 from punchstream.commands import erpnext
 from sandbox.erpnext.app import create_app
-from sandbox.erpnext.site import ADMIN, HR_USER, NO_ROLE_USER, Site, User
+from sandbox.erpnext.site import Site
+from sandbox.erpnext.users import ADMIN, HR_USER, NO_ROLE_USER, User
 from sandbox.ports import free_port
 
 

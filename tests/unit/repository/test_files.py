@@ -31,13 +31,9 @@ PACKAGES = {
 }
 LONGEST = 450
 STILL_LONGER = {
-    "operations/dead_letters.py",
-    "operations/replay.py",
     "producers/devices/common/tables/table.py",
     "producers/devices/generic/rest.py",
-    "producers/directory/sync.py",
     "producers/push/server.py",
-    "sandbox/erpnext/site.py",
 }
 
 # Folders of people and of tools, as tracebacks and logs of one machine show them.

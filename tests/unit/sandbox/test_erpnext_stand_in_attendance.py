@@ -9,7 +9,8 @@ from sandbox.erpnext.auto_attendance import ATTENDANCE
 from sandbox.erpnext.checkins import CHECKIN
 from sandbox.erpnext.errors import FrappeError
 from sandbox.erpnext.shifts import SHIFT_TYPE
-from sandbox.erpnext.site import ADMIN, EMPLOYEE, HR_USER, NO_ROLE_USER, Site
+from sandbox.erpnext.site import EMPLOYEE, Site
+from sandbox.erpnext.users import ADMIN, HR_USER, NO_ROLE_USER
 
 DAY = "Day Shift"
 NIGHT = "Night Shift"

@@ -10,7 +10,8 @@ import pytest
 from sandbox.erpnext.app import create_app
 from sandbox.erpnext.errors import FrappeError
 from sandbox.erpnext.knobs import Control, Knobs, RateLimit
-from sandbox.erpnext.site import ADMIN, CUSTOM_FIELD, Site
+from sandbox.erpnext.site import CUSTOM_FIELD, Site
+from sandbox.erpnext.users import ADMIN
 
 CHECKINS = "/api/resource/Employee Checkin"
 INSERT_MANY = "/api/method/frappe.client.insert_many"

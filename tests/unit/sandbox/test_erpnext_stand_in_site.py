@@ -6,7 +6,8 @@ import pytest
 
 from sandbox.erpnext.errors import FrappeError
 from sandbox.erpnext.shifts import SHIFT_TYPE
-from sandbox.erpnext.site import ADMIN, CUSTOM_FIELD, EMPLOYEE, GUEST, HR_USER, NO_ROLE_USER, Site
+from sandbox.erpnext.site import CUSTOM_FIELD, EMPLOYEE, Site
+from sandbox.erpnext.users import ADMIN, GUEST, HR_USER, NO_ROLE_USER
 
 CHECKIN = "Employee Checkin"
 EVENT_ID_FIELD = {"dt": CHECKIN, "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}

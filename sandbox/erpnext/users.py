@@ -1,0 +1,41 @@
+"""The users of the site, with their keys and roles."""
+
+from dataclasses import dataclass
+from typing import Final
+
+HR: Final = "HR Manager"
+SYSTEM_MANAGER: Final = "System Manager"
+ADMINISTRATOR: Final = "Administrator"
+"""Whom the scheduler works for."""
+
+
+@dataclass(frozen=True)
+class User:
+    """Someone with a key pair. `roles` decide what is permitted."""
+
+    name: str
+    api_key: str
+    api_secret: str
+    roles: frozenset[str]
+
+
+GUEST: Final = User("Guest", "", "", frozenset())
+ADMIN: Final = User(
+    "checkin-api@example.com",
+    "admin-key",
+    "admin-secret",
+    frozenset({HR, SYSTEM_MANAGER}),
+)
+HR_USER: Final = User(
+    "hruser@example.com",
+    "hr-key",
+    "hr-secret",
+    frozenset({HR}),
+)
+NO_ROLE_USER: Final = User(
+    "nohr@example.com",
+    "nohr-key",
+    "nohr-secret",
+    frozenset(),
+)
+USERS: Final = (ADMIN, HR_USER, NO_ROLE_USER)
