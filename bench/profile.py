@@ -46,11 +46,11 @@ PUSH: Final[Parts] = (
     ("HTTP: uvicorn, httptools", r"\(uvicorn/"),
     (
         "the endpoint: who it is, the body, the answer",
-        r"\((producers/(push|terminals|clocks|status)|attendance/registry)\.py",
+        r"\((producers/(push/\w+|intake|terminals|clocks|status)|attendance/registry)\.py",
     ),
     ("reading the body", r"\(producers/devices/"),
-    ("writing the raw event", r"\(attendance/event\.py"),
-    ("publishing and counting", r"\((producers/publisher|attendance/(metrics|kafka))\.py|\(prometheus_client/"),
+    ("writing the raw event", r"\(attendance/(records/raw_event|wire)\.py"),
+    ("publishing and counting", r"\((producers/publisher|attendance/(metrics|kafka/\w+))\.py|\(prometheus_client/"),
     ("aiokafka: the record into its batch", r"\(aiokafka/producer/(message_accumulator|producer)\.py"),
     ("aiokafka: sending", r"\(aiokafka/"),
 )

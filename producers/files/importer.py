@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -17,17 +16,18 @@ import structlog
 
 from attendance.errors import ConfigurationError, RetriableError, UnreadableFile
 from attendance.plausibility import TimeFault, find_time_fault
-from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent
 from attendance.registry import Device, Registry
 from attendance.times import now
 from producers.devices import FILE_ADAPTERS, create_file_adapter
 from producers.devices.common.tables.table import PROFILES
-from producers.devices.contract import FileAdapter, Rejected, Row
+from producers.devices.contract import DeviceReport, FileAdapter, Other, Rejected, Row
+from producers.intake import Intake, Place, Records
 from producers.publisher import Publisher
 
 log = structlog.get_logger(__name__)
 
+STAGE: Final = "import"
 BATCH: Final = 1_000  # rows that wait for one acknowledgement
 PREVIEW: Final = 20
 TRIES: Final = 5
@@ -55,9 +55,25 @@ class Import:
         """Its rows. See `FileAdapter.rows`."""
         return self.adapter.rows(self.path, self.device, self.terminals)
 
+    def place_of(self, rejected: Rejected) -> Place:
+        """Where a rejected row stood."""
+        line = rejected.index + 1
+        # A name is bytes, which need not be text.
+        return Place(f"line {line}", f"file:{os.fsencode(self.path.name).decode(errors='replace')}:{line}")
+
     def devices(self) -> Mapping[str, Device]:
         """The entries that its events may name, by id."""
         return {each.device_id: each for each in (*self.terminals.values(), self.device)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some rows of a file, as a batch."""
+
+    events: Sequence[RawEvent]
+    rejected: Sequence[Rejected]
+    others: Sequence[Other] = ()
+    heard: DeviceReport | None = None
 
 
 @dataclass(slots=True)
@@ -175,20 +191,24 @@ def _ignore(*, rows: int) -> None:
 async def store(wanted: Import, publisher: Publisher, tally: Tally, progress: Callable[..., object] = _ignore) -> None:
     """Return when Kafka has every row of a file, as an event or as a dead letter.
 
-    `tally` counts what Kafka has acknowledged; `progress` is called with its `rows` after each part.
+    Args:
+        wanted: The file.
+        publisher: Where they go.
+        tally: Counts what Kafka has acknowledged.
+        progress: Called after each part, with the number of `rows` so far.
 
     Raises:
         UnreadableFile: see `FileAdapter.rows`. What stood before has been stored.
         KafkaUnavailable: several tries in a row were not acknowledged.
     """
-    devices = wanted.devices()
+    intake, devices = Intake(STAGE), wanted.devices()
     async for batch in _batches(wanted):
-        at = now()
-        events = [row.outcome for row in batch if isinstance(row.outcome, RawEvent)]
-        letters = [
-            _dead_letter(wanted, row.line, row.outcome, at) for row in batch if isinstance(row.outcome, Rejected)
-        ]
-        await _publish(publisher, events, letters)
+        outcomes = [row.outcome for row in batch]
+        part = _Part(
+            [each for each in outcomes if isinstance(each, RawEvent)],
+            [each for each in outcomes if isinstance(each, Rejected)],
+        )
+        await _publish(publisher, intake.to_records(part, wanted.device, wanted.adapter.name, now(), wanted.place_of))
         for row in batch:
             tally.add(row, devices)
         progress(rows=tally.rows)
@@ -218,10 +238,10 @@ def _take(rows: Iterator[Row]) -> tuple[list[Row], UnreadableFile | None]:
     return batch, None
 
 
-async def _publish(publisher: Publisher, events: Sequence[RawEvent], letters: Sequence[DeadLetter]) -> None:
+async def _publish(publisher: Publisher, records: Records) -> None:
     for tries_left in reversed(range(TRIES)):
         try:
-            await publisher.publish(events, letters)
+            await publisher.publish(*records)
         except RetriableError as error:
             if not tries_left:
                 raise
@@ -229,16 +249,3 @@ async def _publish(publisher: Publisher, events: Sequence[RawEvent], letters: Se
             await asyncio.sleep(PAUSE)
         else:
             return
-
-
-def _dead_letter(wanted: Import, line: int, rejected: Rejected, at: datetime) -> DeadLetter:
-    return DeadLetter(
-        stage="import",
-        reason=rejected.reason,
-        message=f"line {line}: {rejected.message}",
-        at=at,
-        key=wanted.device.device_id.encode(),
-        value=rejected.value,
-        # A name is bytes, which need not be text.
-        where=f"file:{os.fsencode(wanted.path.name).decode(errors='replace')}:{line}",
-    )

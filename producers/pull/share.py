@@ -5,15 +5,14 @@ its partitions; what one loses another takes up, with the cursors that it left.
 """
 
 import asyncio
-import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final, NoReturn, get_args
 
 import structlog
 
-from attendance.errors import ConfigurationError, DeviceRefused
+from attendance.errors import ConfigurationError
 from attendance.kafka.groups import Assignment, follow_share
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import Record
@@ -24,15 +23,18 @@ from attendance.runtime import run_until_stopped
 from attendance.settings import KafkaSettings, PullSettings
 from attendance.times import now
 from producers.clocks import Clocks
-from producers.devices import PULL_ADAPTERS, create_pull_adapter
 from producers.devices.common.http import create_client
-from producers.devices.contract import ChecksEntries, PullAdapter, Tools
+from producers.devices.contract import PullAdapter, Tools
+from producers.intake import Intake
 from producers.publisher import Publisher
+from producers.pull.context import ConcurrencyLimit, PullContext, State
 from producers.pull.cursors import Cursors
-from producers.pull.puller import STAGE, Entry, House, Lanes, Puller, State
+from producers.pull.puller import Puller
+from producers.pull.sources import Adapters, secret, sources
 
 log = structlog.get_logger(__name__)
 
+STAGE: Final = "pull"
 REFRESH_SECONDS: Final = 1.0
 MAX_IN_FLIGHT: Final = 32 * 1024 * 1024  # bytes that may wait for Kafka's acknowledgement
 BEHIND: Final = timedelta(minutes=5)
@@ -41,89 +43,31 @@ NAMED: Final = 100  # devices in the metrics, which must not grow with the fleet
 SERIES: Final = "punchstream_pull_behind_timestamp_seconds"
 
 
-def sources(fleet: Iterable[Device]) -> dict[str, Entry]:
-    """The devices that are to be asked, by id: those of mode `pull`, and those that push and have an interval.
-
-    Not those that are disabled, whose records another holds, or that push by a protocol that cannot be asked.
-    """
-    held: dict[str, dict[str, Device]] = {}
-    asked = []
-    for device in fleet:
-        if device.serial is not None:
-            held.setdefault(device.via or device.device_id, {})[device.serial] = device
-        if _is_asked(device):
-            asked.append(device)
-    return {device.device_id: Entry(device, held.get(device.device_id, {})) for device in asked}
-
-
-def _is_asked(device: Device) -> bool:
-    if device.disabled or device.via is not None:
-        return False
-    reconciled = device.mode == "push" and device.interval is not None and device.adapter in PULL_ADAPTERS
-    return device.mode == "pull" or reconciled
-
-
-def secret(device: Device, name: str) -> str:
-    """The value of a credential, from the environment variable that the entry names. See `Tools`."""
-    variable = device.credentials.get(name)
-    if variable is None:
-        raise DeviceRefused(f"{device.device_id}: credentials: its entry names no {name}")
-    value = os.environ.get(variable)
-    if value is None:
-        raise DeviceRefused(f"{device.device_id}: credentials: {name}: {variable} is not set")
-    return value
-
-
-class Adapters:
-    """The pull adapters, each made when a device first needs it."""
-
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
-        self._made: dict[str, PullAdapter] = {}
-
-    def of(self, device: Device) -> PullAdapter:
-        """The device's adapter.
-
-        Raises:
-            ConfigurationError: there is none, or the entry cannot work; the message names the device.
-        """
-        name = device.adapter
-        if name not in self._made:
-            try:
-                self._made[name] = create_pull_adapter(name, self._tools)
-            except ConfigurationError as error:
-                raise ConfigurationError(f"{device.device_id}: {error}") from error
-        adapter = self._made[name]
-        if isinstance(adapter, ChecksEntries):
-            adapter.check(device)
-        return adapter
-
-
 class Pull:
     """This process's share of the fleet, each device asked by a task of its own."""
 
-    def __init__(self, registry: Registry, adapter_of: Callable[[Device], PullAdapter], house: House) -> None:
+    def __init__(self, registry: Registry, adapter_of: Callable[[Device], PullAdapter], context: PullContext) -> None:
         """Nothing is asked yet.
 
         Args:
             registry: The fleet.
             adapter_of: A device's adapter; raises `ConfigurationError`.
-            house: What the devices have in common.
+            context: What all pullers of the process share.
 
         Raises:
             ConfigurationError: an entry cannot work. Later, such an entry is logged and left out.
         """
         self._registry = registry
         self._adapter_of = adapter_of
-        self._house = house
+        self._context = context
         self._assignment: Assignment | None = None
         self._asking = False
         self._pullers: dict[str, Puller] = {}
         self._tasks: dict[str, asyncio.Task[NoReturn]] = {}
         self._ended: set[asyncio.Task[NoReturn]] = set()
         self._behind: set[str] = set()
-        for entry in sources(registry).values():
-            adapter_of(entry.device)
+        for source in sources(registry).values():
+            adapter_of(source.device)
 
     def lost(self) -> None:
         """Ask nobody any more, and forget where to go on. When and whom to ask next is kept."""
@@ -131,11 +75,11 @@ class Pull:
         self._assignment = None
         for device_id in list(self._tasks):
             self._stop(device_id)
-        self._house.cursors.forget()
+        self._context.cursors.forget()
 
     def take(self, record: Record) -> None:
         """Take in a cursor."""
-        self._house.cursors.take(record)
+        self._context.cursors.take(record)
 
     def assigned(self, assignment: Assignment) -> None:
         """These are the partitions from now on."""
@@ -165,12 +109,12 @@ class Pull:
         """Show how many devices are in which state, and which are furthest behind."""
         states = Counter(puller.state for device_id, puller in self._pullers.items() if device_id in self._tasks)
         for state in get_args(State):
-            self._house.metrics.gauge("punchstream_pull_devices", states[state], state=state)
-        behind = self._furthest_behind(self._house.now())
+            self._context.metrics.gauge("punchstream_pull_devices", states[state], state=state)
+        behind = self._furthest_behind(self._context.now())
         for device_id in self._behind - behind.keys():
-            self._house.metrics.forget(SERIES, device_id=device_id)
+            self._context.metrics.forget(SERIES, device_id=device_id)
         for device_id, answered_at in behind.items():
-            self._house.metrics.gauge(SERIES, answered_at.timestamp(), device_id=device_id)
+            self._context.metrics.gauge(SERIES, answered_at.timestamp(), device_id=device_id)
         self._behind = set(behind)
 
     def _furthest_behind(self, at: datetime) -> Mapping[str, datetime]:
@@ -186,20 +130,20 @@ class Pull:
         """Have exactly the devices of this share asked, each by its entry of now."""
         assert self._assignment is not None
         wanted = {
-            device_id: entry
-            for device_id, entry in sources(self._registry).items()
+            device_id: source
+            for device_id, source in sources(self._registry).items()
             if self._assignment.has(cursor_key(device_id))
         }
         for device_id in self._pullers.keys() - wanted.keys():
             self._stop(device_id)
             del self._pullers[device_id]
-        for device_id, entry in wanted.items():
+        for device_id, source in wanted.items():
             known = self._pullers.get(device_id)
-            if known is None or known.entry != entry:
+            if known is None or known.source != source:
                 self._stop(device_id)
                 self._pullers.pop(device_id, None)
                 try:
-                    self._pullers[device_id] = Puller(entry, self._adapter_of(entry.device), self._house)
+                    self._pullers[device_id] = Puller(source, self._adapter_of(source.device), self._context)
                 except ConfigurationError as error:
                     log.error("A device cannot be asked.", error=str(error))
                     continue
@@ -245,16 +189,16 @@ async def run(
     async with create_client(
         connect_seconds=settings.connect_timeout, answer_seconds=settings.answer_timeout, cafile=settings.ssl_cafile
     ) as http:
-        house = House(
+        context = PullContext(
             settings=settings,
             publisher=Publisher(producer, kafka.topics, metrics, MAX_IN_FLIGHT),
             cursors=Cursors(producer, cursors_topic),
-            clocks=Clocks(metrics),
+            intake=Intake(STAGE, Clocks(metrics)),
             metrics=metrics,
-            lanes=Lanes(settings.concurrency),
+            concurrency=ConcurrencyLimit(settings.concurrency),
             now=now,
         )
-        pull = Pull(registry, Adapters(Tools(http, secret, payload_fields)).of, house)
+        pull = Pull(registry, Adapters(Tools(http, secret, payload_fields)).of, context)
         share = follow_share(
             kafka, cursors_topic, kafka.group(STAGE), pull, client_id=client_id, assigned=pull.assigned
         )
@@ -262,4 +206,4 @@ async def run(
             await run_until_stopped(stop, share, pull.watch())
         finally:
             await pull.stop()
-            await house.publisher.stop()
+            await context.publisher.stop()

@@ -114,7 +114,7 @@ def ask(device_id: DeviceId, *, as_json: AsJson = False) -> None:
 async def _checks(device: Device) -> list[tuple[str, bool, str]]:
     from producers.devices.common.http import create_client
     from producers.devices.contract import Tools
-    from producers.pull.share import Adapters, secret, sources
+    from producers.pull.sources import Adapters, secret, sources
 
     checks = [("entry", not device.disabled, f"{device.mode}, adapter {device.adapter}")]
     if sources([device]):

@@ -20,9 +20,12 @@ from attendance.registry import Device
 from attendance.settings import KafkaSettings, PullSettings
 from producers.clocks import Clocks
 from producers.devices.contract import Fetch, Page, Probed
+from producers.intake import Intake
 from producers.publisher import Publisher
+from producers.pull.context import ConcurrencyLimit, PullContext
 from producers.pull.cursors import Cursors
-from producers.pull.puller import Entry, House, Lanes, Puller
+from producers.pull.puller import Puller
+from producers.pull.sources import PullSource
 from virtual_time import run_in_virtual_time
 
 TOPICS = KafkaSettings.load().topics
@@ -111,18 +114,18 @@ class FakeAdapter:
 
 
 class Scene(NamedTuple):
-    house: House
+    context: PullContext
     wire: Wire
     adapter: FakeAdapter
 
     def puller(self, of: Device | None = None) -> Puller:
-        return Puller(Entry(of or device(), {}), self.adapter, self.house)
+        return Puller(PullSource(of or device(), {}), self.adapter, self.context)
 
     def counted(self, **labels: str) -> float:
         wanted = ",".join(f'{name}="{value}"' for name, value in labels.items())
         return sum(
             float(line.rpartition(" ")[2])
-            for line in self.house.metrics.exposition().decode().splitlines()
+            for line in self.context.metrics.exposition().decode().splitlines()
             if line.startswith("punchstream_pulls_total") and wanted in line
         )
 
@@ -132,16 +135,16 @@ def scene(answer: Answer, *, metrics: Metrics | None = None, **settings: Any) ->
     loop, wire, shown = asyncio.get_running_loop(), Wire(), metrics or Metrics()
     producer = cast("Producer", wire)
     chosen = PullSettings.load(**settings)
-    house = House(
+    context = PullContext(
         settings=chosen,
         publisher=Publisher(producer, TOPICS, shown, 1_000_000, clock=loop.time),
         cursors=Cursors(producer, TOPICS["cursors"]),
-        clocks=Clocks(shown),
+        intake=Intake("pull", Clocks(shown)),
         metrics=shown,
-        lanes=Lanes(chosen.concurrency),
+        concurrency=ConcurrencyLimit(chosen.concurrency),
         now=lambda: BEGIN + timedelta(seconds=loop.time()),
     )
-    return Scene(house, wire, FakeAdapter(answer))
+    return Scene(context, wire, FakeAdapter(answer))
 
 
 @contextmanager

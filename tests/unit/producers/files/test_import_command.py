@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from attendance.errors import ConfigurationError, KafkaUnavailable, UnreadableFile
 from attendance.plausibility import TimeFault
 from attendance.records.dead_letter import DeadLetter
+from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
 from attendance.records.user_map import UserMapping
 from attendance.registry import Registry
@@ -59,7 +60,10 @@ class Kafka:
         self.letters: list[DeadLetter] = []
         self.silent = silent
 
-    async def publish(self, events: Sequence[RawEvent], dead_letters: Sequence[DeadLetter] = ()) -> None:
+    async def publish(
+        self, events: Sequence[RawEvent], dead_letters: Sequence[DeadLetter], others: Sequence[OtherEvent]
+    ) -> None:
+        assert not others
         if self.silent:
             self.silent -= 1
             raise KafkaUnavailable("silent")

@@ -482,8 +482,12 @@ class TestAnything:
     def test_no_line_is_left_out(self, adapter: str, start: str, rows_above: int, tmp_path: Path) -> None:
         line = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
 
+        def is_row(text: str) -> bool:
+            is_header_again = "user" in "".join(filter(str.isalpha, text.lower()))
+            return bool(text.strip('",')) and not is_header_again
+
         @settings(max_examples=60, deadline=None)
-        @given(st.lists(line.filter(lambda text: bool(text.strip('",'))), max_size=6))
+        @given(st.lists(line.filter(is_row), max_size=6))
         def check(lines: list[str]) -> None:
             path = tmp_path / "a.txt"
             path.write_text(start + "\n".join(lines))

@@ -25,7 +25,8 @@ from attendance.records.raw_event import RawEvent
 from attendance.times import format_seconds
 from producers.devices.contract import DeviceReport, Fetch, Other, Page, Rejected
 from producers.pull.cursors import Cursors
-from producers.pull.puller import Recent, last_night
+from producers.pull.recent import Recent
+from producers.pull.sweeps import last_night
 from producers.status import newest
 from pulling import (
     BEGIN,
@@ -130,9 +131,9 @@ async def test_a_process_that_is_killed_between_any_two_records_loses_nothing() 
             await asyncio.sleep(100)
         assert stage.wire.sends == survived
         stage.wire.last = None
-        stage.house.cursors.forget()
+        stage.context.cursors.forget()
         for record in stage.wire.of("cursors"):
-            stage.house.cursors.take(cast("Any", record))
+            stage.context.cursors.take(cast("Any", record))
         await for_a_while(100, stage.puller())
         assert set(stage.wire.users()) == set(users)
 
@@ -344,7 +345,7 @@ async def test_a_hundred_dead_devices_delay_no_live_one() -> None:
     live = [stage.puller(device(f"live-{number}")) for number in range(100)]
     dead = [stage.puller(device(f"dead-{number}")) for number in range(100)]
     await for_a_while(2 * HOUR, *dead, *live)
-    gaps = [gap for puller in live for gap in stage.adapter.gaps(puller.entry.device.device_id)]
+    gaps = [gap for puller in live for gap in stage.adapter.gaps(puller.source.device.device_id)]
     assert len(gaps) > 100 * 90
     assert max(gaps) < 61
 
@@ -443,7 +444,7 @@ async def test_a_sweep_that_is_refused_pauses_the_device() -> None:
 async def test_a_sweep_that_a_stop_made_impossible_is_made_up_for() -> None:
     stage = scene(nothing_new)
     saved = SavedCursor("D1", "fake", "1", None, {"id": 7}, BEGIN, swept_at=BEGIN - timedelta(days=2))
-    stage.house.cursors.take(cast("Any", OutRecord("", saved.key, saved.encode())))
+    stage.context.cursors.take(cast("Any", OutRecord("", saved.key, saved.encode())))
     await for_a_while(100, stage.puller())
     (sweep,) = stage.adapter.sweeps()
     assert sweep.cursor == {"id": 7}

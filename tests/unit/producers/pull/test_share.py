@@ -16,7 +16,8 @@ from attendance.metrics import Metrics
 from attendance.registry import Device, Registry
 from producers.devices.contract import Fetch, Page, PullAdapter, Tools
 from producers.pull import share as pull_module
-from producers.pull.share import NAMED, Adapters, Pull, secret, sources
+from producers.pull.share import NAMED, Pull
+from producers.pull.sources import Adapters, secret, sources
 from pulling import HOUR, FakeAdapter, Scene, device, in_virtual_time, nothing_new, numbered, scene
 
 ALL = Assignment(frozenset(range(4)), 4)
@@ -55,7 +56,7 @@ class Process:
 
     def __init__(self, fleet: Fleet, stage: Scene) -> None:
         self.stage = stage
-        self.pull = Pull(Registry(fleet.path), self._adapter_of, stage.house)
+        self.pull = Pull(Registry(fleet.path), self._adapter_of, stage.context)
 
     def _adapter_of(self, asked: Device) -> PullAdapter:
         if asked.options.get("wrong"):

@@ -27,7 +27,9 @@ from attendance.topics import Topics
 from producers.devices.contract import Sender
 from producers.devices.generic.json_v1 import JsonV1
 from producers.publisher import Publisher
-from producers.push.server import Fleet, create_app, listen
+from producers.push.app import create_app
+from producers.push.fleet import Fleet
+from producers.push.server import listen
 from producers.status import Statuses
 from producers.terminals import Terminals
 
@@ -153,7 +155,13 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, Any]]:
     entries: list[Mapping[str, Any]] = []
     capture = structlog.testing.LogCapture()
     capture.entries = entries  # type: ignore[assignment]
-    for module in ("producers.push.server", "producers.publisher", "attendance.registry"):
+    for module in (
+        "producers.push.endpoint",
+        "producers.push.fleet",
+        "producers.intake",
+        "producers.publisher",
+        "attendance.registry",
+    ):
         monkeypatch.setattr(f"{module}.log", structlog.wrap_logger(None, [capture]))
     return entries
 
@@ -666,7 +674,7 @@ def test_the_registry_file_is_followed_by_itself_even_after_a_fault(
             assert await asyncio.to_thread(looked_again.wait, timeout=10)
 
     monkeypatch.setattr(bench.registry, "refresh", refresh)
-    monkeypatch.setattr("producers.push.server.REFRESH_SECONDS", 0)
+    monkeypatch.setattr("producers.push.fleet.REFRESH_SECONDS", 0)
     asyncio.run(story())
     assert [entry["log_level"] for entry in logged] == ["error"]
 

@@ -1,0 +1,122 @@
+"""The HTTP application: the adapters' routes, and beside them health and metrics."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.routing import Route as StarletteRoute
+from starlette.types import Receive, Scope, Send
+
+from attendance.errors import KafkaUnavailable, Reason
+from attendance.metrics import Metrics
+from attendance.registry import Registry
+from attendance.settings import PushSettings
+from producers.clocks import Clocks
+from producers.devices import PUSH_ADAPTERS, create_push_adapter
+from producers.intake import Intake
+from producers.publisher import Publisher
+from producers.push.endpoint import STAGE, Endpoint, Services, failure
+from producers.push.fleet import Fleet
+from producers.status import Statuses
+from producers.terminals import Terminals
+
+
+def _json(content: object, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status, headers, "application/json")
+
+
+class PushApp(FastAPI):
+    """FastAPI, past whose layers and list of routes a request goes straight to the endpoint of its method and path."""
+
+    def __init__(self, endpoints: Iterable[Endpoint], **options: Any) -> None:
+        super().__init__(**options)
+        self._straight: dict[tuple[str, str], Endpoint] = {}
+        for endpoint in endpoints:
+            route = endpoint.route
+            self.router.routes.append(StarletteRoute(route.path, endpoint, methods=[route.method]))
+            if "{" not in route.path:
+                self._straight[route.method, route.path] = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        endpoint = self._straight.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        await (endpoint or super().__call__)(scope, receive, send)
+
+
+def create_app(
+    settings: PushSettings,
+    registry: Registry,
+    publisher: Publisher,
+    terminals: Terminals,
+    statuses: Statuses,
+    metrics: Metrics,
+    *beside: Callable[[], Awaitable[object]],
+) -> FastAPI:
+    """The application. At its shutdown it writes the terminals' stamps and stops the publisher.
+
+    Args:
+        settings: The limits of a request, and which fields of a payload are kept.
+        registry: The fleet. The application takes up changes of its file.
+        publisher: Stopped at the end.
+        terminals: What has to be known of terminals beside the registry file.
+        statuses: What devices say of themselves.
+        metrics: What `/metrics` shows.
+        beside: Coroutine functions that run beside the application, for ever.
+    """
+    fleet = Fleet(registry)
+    services = Services(settings, fleet, Intake(STAGE, Clocks(metrics)), publisher, statuses, terminals, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        following = [asyncio.ensure_future(work()) for work in (fleet.follow, terminals.keep, statuses.keep, *beside)]
+        try:
+            yield
+        finally:
+            for task in following:
+                task.cancel()
+            await asyncio.gather(*following, return_exceptions=True)
+            with suppress(KafkaUnavailable):
+                await terminals.write()
+            await publisher.stop()
+
+    async def alive(_request: Request) -> Response:
+        return _json({"ok": True})
+
+    async def ready(_request: Request) -> Response:
+        try:
+            await publisher.probe()
+        except KafkaUnavailable:
+            retry = {"Retry-After": str(settings.retry_after)}
+            return _json(failure(Reason.KAFKA_UNAVAILABLE), HTTPStatus.SERVICE_UNAVAILABLE, retry)
+        return _json({"ok": True})
+
+    async def exposition(_request: Request) -> Response:
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    adapters = [create_push_adapter(name, settings.payload_fields) for name in PUSH_ADAPTERS]
+    app = PushApp(
+        [Endpoint(services, adapter, route) for adapter in adapters for route in adapter.routes],
+        title="Punchstream push",
+        openapi_url=None,
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _no_such_route, Exception: _failed},
+    )
+    app.add_route("/healthz", alive, ["GET"])
+    app.add_route("/readyz", ready, ["GET"])
+    app.add_route("/metrics", exposition, ["GET"])
+    return app
+
+
+async def _no_such_route(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json(failure(HTTPStatus(error.status_code).name.lower()), error.status_code, error.headers)
+
+
+async def _failed(_request: Request, _error: Exception) -> Response:
+    return _json(failure(Reason.INTERNAL_ERROR), HTTPStatus.INTERNAL_SERVER_ERROR)

@@ -1,0 +1,37 @@
+"""Reads the body of a request, within limits of size and time."""
+
+import asyncio
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from attendance.errors import InvalidRecord, Reason
+
+
+async def read_body(receive: Receive, length: str, limit: int, seconds: float) -> bytes:
+    """The whole body. `length` is what the head says of it, empty where it says nothing.
+
+    Raises:
+        InvalidRecord: it is longer than `limit` bytes (`body_too_large`), or was not there in time (`body_too_slow`).
+        ClientDisconnect: the other side went away before its end.
+    """
+    if length.isdecimal() and int(length) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
+                if len(body) > limit:
+                    raise _too_large(limit)
+                if not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError as error:
+        raise InvalidRecord(Reason.BODY_TOO_SLOW, f"{len(body)} bytes within {seconds:g} s, and no end") from error
+
+
+def _too_large(limit: int) -> InvalidRecord:
+    return InvalidRecord(Reason.BODY_TOO_LARGE, f"larger than {limit} bytes")

@@ -1,0 +1,63 @@
+"""Which devices may push, by what a request can say of its sender."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final, NoReturn
+
+import structlog
+
+from attendance.registry import Device, Registry, hash_token
+from producers.devices import PUSH_ADAPTERS
+from producers.devices.contract import Sender
+
+log = structlog.get_logger(__name__)
+
+REFRESH_SECONDS: Final = 1.0
+
+
+class Fleet:
+    """The enabled push devices, by adapter and by their tokens or serial numbers. Several may share a token."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._by_token: dict[tuple[str, str], dict[str, Device]] = {}
+        self._by_serial: dict[tuple[str, str], dict[str, Device]] = {}
+        self._index()
+
+    def of(self, adapter: str, sender: Sender) -> Mapping[str, Device]:
+        """The devices of an adapter that a sender may speak for, by id. An empty token opens none."""
+        if sender.token:
+            # How long it takes to find a hash, or none, tells nothing of the token.
+            return self._by_token.get((adapter, hash_token(sender.token)), {})
+        return self._by_serial.get((adapter, sender.serial), {}) if sender.serial else {}
+
+    async def refresh(self) -> None:
+        """Take up a changed registry file."""
+        if await self._registry.refreshed():
+            self._index()
+
+    async def follow(self) -> NoReturn:
+        """Take up changes of the registry file for ever."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await self.refresh()
+
+    def _index(self) -> None:
+        by_token: dict[tuple[str, str], dict[str, Device]] = defaultdict(dict)
+        by_serial: dict[tuple[str, str], dict[str, Device]] = defaultdict(dict)
+        for device in self._registry:
+            if device.mode != "push" or device.disabled:
+                continue
+            if device.adapter not in PUSH_ADAPTERS:
+                log.error(
+                    "A device cannot push: there is no such push adapter.",
+                    device_id=device.device_id,
+                    adapter=device.adapter,
+                )
+            elif device.token_sha256 is not None:
+                by_token[device.adapter, device.token_sha256][device.device_id] = device
+            elif device.serial is not None:
+                # One with a token is not open to whoever knows its serial number.
+                by_serial[device.adapter, device.serial][device.device_id] = device
+        self._by_token, self._by_serial = dict(by_token), dict(by_serial)
