@@ -3,26 +3,24 @@
 Memory is bounded: what the topics say goes into a temporary SQLite file, and the questions are its queries.
 """
 
-import json
 import sqlite3
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Final, Self
 
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, ErpnextClient
 from attendance.errors import InvalidRecord
-from attendance.kafka.producer import Producer
-from attendance.kafka.readers import read
 from attendance.kafka.records import OutRecord, Record
 from attendance.records.checkin import Checkin
-from attendance.records.dead_letter import DeadLetter
-from attendance.records.outcomes import Delivery, Dropped
+from attendance.records.outcomes import Delivery, Dropped, Waiting
 from attendance.records.raw_event import REPLAY_OF, RawEvent
-from attendance.settings import ErpnextSettings, KafkaSettings
+from attendance.settings import ErpnextSettings
+from attendance.topics import Name
 from attendance.wire import position
+from operations.dead_letters import dead_letter
+from operations.log import Log, Skipped, decoded
 
 NAMED: Final = 20  # so many ids of each problem are listed
 LOOK_UP: Final = 500
@@ -75,7 +73,7 @@ class Report:
     `raw` = `delivered` + `dropped` + `waiting` + `dead_lettered` + `undelivered` + `undecided`; the last two have no
     outcome yet. `refused` counts dead letters of what never became a raw event. The lists name the first few
     `event_id`s, or all, or `partition:offset` where a record has none. `sent_again` counts, by topic, the records that
-    were to repair this; what became of them is not in this report.
+    were to repair this; what became of them is not in this report. `skipped` are the records that nobody can read.
     """
 
     raw: int = 0
@@ -91,6 +89,7 @@ class Report:
     dropped_for_nothing: list[str] = field(default_factory=list)
     missing_in_target: list[str] | None = None
     sent_again: dict[str, int] | None = None
+    skipped: Skipped = field(default_factory=Skipped)
 
     @property
     def balanced(self) -> bool:
@@ -98,18 +97,20 @@ class Report:
         problems = (self.without_outcome, self.delivered_twice, self.dropped_for_nothing, self.missing_in_target)
         return not any(problems)
 
-    def json(self) -> str:
+    def to_json(self) -> dict[str, object]:
         """The report for programs."""
-        return json.dumps(asdict(self) | {"balanced": self.balanced}, indent=2)
+        return asdict(self) | {"skipped": self.skipped.counts, "balanced": self.balanced}
 
 
-class Ledger:
-    """The topics' contents, as far as the audit needs them."""
+class AuditTables:
+    """What the topics hold, as far as the audit needs it. Memory is bounded: it is a temporary SQLite file."""
 
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path)
-        # The file is thrown away afterwards, so nothing needs to survive a crash.
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("")  # a file of SQLite's own, gone when it is closed
+        # So nothing needs to survive a crash.
         self._db.executescript("pragma journal_mode = off; pragma synchronous = off;" + _SCHEMA)
+        self.skipped = Skipped()
+        """Of every topic but the raw one, where also what cannot be read needs an outcome."""
         self._refused = 0
         self._target_was_asked = False
         self._name_at_most = NAMED
@@ -120,34 +121,32 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    async def fill(self, kafka: KafkaSettings, since: datetime | None, device: str | None) -> None:
+    async def fill(self, log: Log, since: datetime | None, device: str | None) -> None:
         """Read the topics. Raw first: an outcome is younger than its event, so none is missed.
 
-        With `device`, only what a raw record or a check-in shows to be that device's.
+        Args:
+            log: Where to read.
+            since: Only records of that time on. What waits is read from the beginning.
+            device: Only what a raw record or a check-in shows to be that device's; None for all.
 
         Raises:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
         """
-        topics, client = kafka.topics, kafka.client_id("audit")
-        async for batch in read(kafka, topics["raw"], client, since):
+        async for batch in log.read("raw", since=since):
             self._raw(batch, device)
-        async for batch in read(kafka, topics["dropped"], client, since):
-            self._dropped(batch)
+        async for batch in log.read("dropped", since=since):
+            dropped = decoded(batch, lambda record: Dropped.decode(record.value), self.skipped)
+            rows = ((each.partition, each.offset, each.kept_event_id) for _, each in dropped)
+            self._many("insert or ignore into dropped values (?, ?, ?)", rows)
         # Compacted: a punch may wait since before `since`, and a later record of its key takes it off again.
-        async for batch in read(kafka, topics["unmapped"], client):
+        async for batch in log.read("unmapped"):
             self._waiting(batch)
-        async for batch in read(kafka, topics["checkins"], client, since):
-            ours = [(record, checkin) for record, checkin in _checkins(batch) if device in (None, checkin.device_id)]
-            self._many("insert or ignore into checkin values (?)", ((c.event_id,) for _, c in ours))
-            again = ((c.event_id,) for record, c in ours if _original(record))
-            self._many("insert or ignore into sent_again values (?)", again)
-        async for batch in read(kafka, topics["dead_letters"], client, since):
-            self._dead_letters(batch, topics["raw"])
-        async for batch in read(kafka, topics["deliveries"], client, since):
-            decoded = [Delivery.decode(record.value) for record in batch]
-            self._many("insert or ignore into delivered values (?, ?)", ((d.event_id, d.document) for d in decoded))
-            superseded = ((d.supersedes, d.document) for d in decoded if d.supersedes not in (None, d.event_id))
-            self._many("insert or ignore into superseded values (?, ?)", superseded)
+        async for batch in log.read("checkins", since=since):
+            self._checkins(batch, device)
+        async for batch in log.read("dead_letters", since=since):
+            self._dead_letters(batch, log.topics["raw"])
+        async for batch in log.read("deliveries", since=since):
+            self._deliveries(batch)
         if device is not None:
             # A delivery does not name its device.
             self._db.execute(
@@ -162,7 +161,7 @@ class Ledger:
             try:
                 event = RawEvent.decode(record.value)
                 row = (record.partition, record.offset, event.event_id, event.device_id)
-            except InvalidRecord:
+            except InvalidRecord:  # it needs an outcome as any other
                 row = (record.partition, record.offset, None, (record.key or b"").decode(errors="replace"))
             if device is None or row[3] == device:
                 rows.append(row)
@@ -172,30 +171,36 @@ class Ledger:
     def _note_copy(self, record: Record, event_id: str | None) -> None:
         original = _original(record)
         if original is not None:
-            position = (*original, record.partition, record.offset)
-            self._db.execute("insert or ignore into copy values (?, ?, ?, ?)", position)
+            offsets = (*original, record.partition, record.offset)
+            self._db.execute("insert or ignore into copy values (?, ?, ?, ?)", offsets)
             self._db.execute("insert or ignore into sent_again values (?)", (event_id,))
 
-    def _dropped(self, batch: Iterable[Record]) -> None:
-        decoded = (Dropped.decode(record.value) for record in batch)
-        self._many(
-            "insert or ignore into dropped values (?, ?, ?)",
-            ((d.partition, d.offset, d.kept_event_id) for d in decoded),
-        )
-
     def _waiting(self, batch: Iterable[Record]) -> None:
+        # As the stream does: whatever comes under a key takes the place of what waited under it.
         for record in batch:
-            statement = "delete from waiting where event_id = ?"
+            self._db.execute("delete from waiting where event_id = ?", (_key(record),))
             if record.value is not None:
-                statement = "insert or ignore into waiting values (?)"
-            self._db.execute(statement, ((record.key or b"").decode(),))
+                for _ in decoded([record], lambda record: Waiting.decode(record.value), self.skipped):
+                    self._db.execute("insert into waiting values (?)", (_key(record),))
+
+    def _checkins(self, batch: Iterable[Record], device: str | None) -> None:
+        found = decoded(batch, _checkin, self.skipped)
+        ours = [(record, checkin) for record, checkin in found if device in (None, checkin.device_id)]
+        self._many("insert or ignore into checkin values (?)", ((checkin.event_id,) for _, checkin in ours))
+        again = ((checkin.event_id,) for record, checkin in ours if _original(record))
+        self._many("insert or ignore into sent_again values (?)", again)
+
+    def _deliveries(self, batch: Iterable[Record]) -> None:
+        deliveries = [d for _, d in decoded(batch, lambda record: Delivery.decode(record.value), self.skipped)]
+        self._many("insert or ignore into delivered values (?, ?)", ((d.event_id, d.document) for d in deliveries))
+        superseded = ((d.supersedes, d.document) for d in deliveries if d.supersedes not in (None, d.event_id))
+        self._many("insert or ignore into superseded values (?, ?)", superseded)
 
     def _dead_letters(self, batch: Iterable[Record], raw_topic: str) -> None:
-        for record in batch:
-            letter = DeadLetter.decode(record.key, record.value, record.headers)
+        for _, letter in decoded(batch, dead_letter, self.skipped):
             if letter.topic == raw_topic:
-                position = (letter.partition, letter.offset)
-                self._db.execute("insert or ignore into dead_record values (?, ?)", position)
+                offsets = (letter.partition, letter.offset)
+                self._db.execute("insert or ignore into dead_record values (?, ?)", offsets)
             elif letter.event_id is not None:
                 self._db.execute("insert or ignore into dead values (?)", (letter.event_id,))
             elif letter.topic is None:
@@ -244,6 +249,7 @@ class Ledger:
         return Report(
             raw=sum(counts.values()),
             refused=self._refused,
+            skipped=self.skipped,
             without_outcome=self._named(
                 "select coalesce(event_id, partition || ':' || offset) from outcome"
                 " where what in ('undelivered', 'undecided')"
@@ -257,10 +263,14 @@ class Ledger:
     def _named(self, query: str) -> list[str]:
         return [row[0] for row in self._db.execute(f"{query} limit {self._name_at_most}")]
 
-    async def repair(self, kafka: KafkaSettings, since: datetime | None) -> dict[str, int]:
+    async def repair(self, log: Log, since: datetime | None) -> dict[str, int]:
         """Send again what has no outcome: raw records to the stream, check-ins to the sink. Both know what they have.
 
         Check-ins of deliveries that the target was asked for and does not hold are among them, if it was asked.
+
+        Args:
+            log: Where to read and send.
+            since: As it was for `fill`.
 
         Returns:
             How many records went to each topic.
@@ -283,19 +293,18 @@ class Ledger:
 
         def lost_checkin(record: Record) -> bool:
             query = "select 1 from lost_checkin where event_id = ?"
-            return any(self._db.execute(query, (c.event_id,)).fetchone() for _, c in _checkins([record]))
+            found = decoded([record], _checkin, Skipped())
+            return any(self._db.execute(query, (checkin.event_id,)).fetchone() for _, checkin in found)
 
-        producer = Producer(kafka, kafka.client_id("audit"))
         sent: dict[str, int] = {}
-        try:
-            for topic, is_lost in ((kafka.topics["raw"], lost_record), (kafka.topics["checkins"], lost_checkin)):
-                sent[topic] = 0
-                async for batch in read(kafka, topic, kafka.client_id("audit"), since):
+        lost: tuple[tuple[Name, Callable[[Record], bool]], ...] = (("raw", lost_record), ("checkins", lost_checkin))
+        async with log.sending() as send:
+            for topic, is_lost in lost:
+                sent[log.topics[topic]] = 0
+                async for batch in log.read(topic, since=since):
                     copies = [copy_of(record) for record in batch if is_lost(record)]
-                    await producer.send(*copies)
-                    sent[topic] += len(copies)
-        finally:
-            await producer.stop()
+                    await send(*copies)
+                    sent[log.topics[topic]] += len(copies)
         return sent
 
     def _many(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
@@ -314,16 +323,16 @@ def _original(record: Record) -> tuple[int, int] | None:
     return position(record.headers, REPLAY_OF)
 
 
-def _checkins(batch: Iterable[Record]) -> Iterable[tuple[Record, Checkin]]:
-    for record in batch:
-        try:
-            yield record, Checkin.decode(record.value)
-        except InvalidRecord:
-            continue  # the sink makes a dead letter of it
+def _checkin(record: Record) -> Checkin:
+    return Checkin.decode(record.value)
+
+
+def _key(record: Record) -> str:
+    return (record.key or b"").decode(errors="replace")
 
 
 async def audit(
-    kafka: KafkaSettings,
+    log: Log,
     *,
     since: datetime | None = None,
     device: str | None = None,
@@ -333,20 +342,23 @@ async def audit(
 ) -> Report:
     """Compare the raw topic with its outcomes and, where `erpnext` is given, the deliveries with ERPNext.
 
-    With `repair` what is missing is sent again. At most `named` ids of each problem are listed; -1: all.
+    Args:
+        log: The topics.
+        since: Only punches that arrived since then; None for all that are there.
+        device: Only this device's punches; None for all.
+        erpnext: The site that is asked for what was delivered; None asks none.
+        repair: Whether to send again what is missing.
+        named: How many ids of each problem are listed at most; -1 for all.
 
     Raises:
         KafkaUnavailable: Kafka does not answer, or a topic is missing.
         TargetUnavailable: ERPNext does not answer.
         AccessDenied: ERPNext does not let us look.
     """
-    with tempfile.TemporaryDirectory() as directory, Ledger(Path(directory) / "audit.sqlite") as ledger:
-        await ledger.fill(kafka, since, device)
+    with AuditTables() as tables:
+        await tables.fill(log, since, device)
         if erpnext is not None:
-            client = ErpnextClient(erpnext)
-            try:
-                ledger.look_up(client)
-            finally:
-                client.close()
-        report = ledger.report(whole=since is None, named=named)
-        return replace(report, sent_again=await ledger.repair(kafka, since)) if repair else report
+            with closing(ErpnextClient(erpnext)) as client:
+                tables.look_up(client)
+        report = tables.report(whole=since is None, named=named)
+        return replace(report, sent_again=await tables.repair(log, since)) if repair else report

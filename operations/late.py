@@ -12,9 +12,8 @@ from typing import Final, Literal
 
 from attendance.erpnext import CHECKIN, SHIFT_TYPE, Document, ErpnextClient
 from attendance.errors import DocumentRejected, ServerError
-from attendance.kafka.readers import read
 from attendance.records.outcomes import Delivery
-from attendance.settings import KafkaSettings
+from operations.log import Log, Skipped, decoded
 from sinks.completeness.lateness import synced_shifts
 
 ATTENDANCE: Final = "Attendance"
@@ -75,16 +74,22 @@ class Repair:
 
 
 async def late_deliveries(
-    kafka: KafkaSettings, *, since: datetime | None = None, device: str | None = None
+    log: Log, skipped: Skipped, *, since: datetime | None = None, device: str | None = None
 ) -> list[LateDelivery]:
-    """The deliveries that the sink marked, by employee and day; each event once.
+    """The deliveries that the sink marked as late, by employee and day; each event once.
+
+    Args:
+        log: The topics.
+        skipped: Where the records are counted that are no deliveries.
+        since: Only what was delivered since then; None for all.
+        device: Only this device's punches; None for all.
 
     Raises:
         KafkaUnavailable: Kafka does not answer, or the topic is missing.
     """
     found: dict[str, LateDelivery] = {}
-    async for batch in read(kafka, kafka.topics["deliveries"], kafka.client_id("late"), since):
-        for delivery in (Delivery.decode(record.value) for record in batch):
+    async for batch in log.read("deliveries", since=since):
+        for _, delivery in decoded(batch, lambda record: Delivery.decode(record.value), skipped):
             late = delivery.late
             if late is not None and device in (None, late.device_id):
                 found.setdefault(

@@ -1,8 +1,8 @@
 """The log that operations read and write: what they need of it, and Kafka's topics as one."""
 
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -87,23 +87,23 @@ class KafkaLog:
         await until_through(self._settings, self.topics["checkins"], group, self._client_id)
 
 
+@dataclass(slots=True)
 class Skipped:
     """The records that could not be read, counted by topic, and why the first of each could not."""
 
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self._first: dict[str, str] = {}
+    counts: dict[str, int] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
 
     def add(self, record: Record, error: InvalidRecord) -> None:
         """Count a record."""
-        self.counts[record.topic] += 1
-        self._first.setdefault(record.topic, f"{record.partition}:{record.offset}: {error.message}")
+        self.counts[record.topic] = self.counts.get(record.topic, 0) + 1
+        self.first.setdefault(record.topic, f"{record.partition}:{record.offset}, {error.message}")
 
     def lines(self) -> list[str]:
-        """What was skipped, a sentence for each topic."""
+        """A sentence for each topic."""
         return [
-            f"Skipped {count:,} {'record' if count == 1 else 'records'} of {topic} that cannot be read"
-            f" ({'at' if count == 1 else 'the first at'} {self._first[topic]})."
+            f"Skipped {count:,} {'record' if count == 1 else 'records'} of {topic} that cannot be read; "
+            f"the first is {self.first[topic]}"
             for topic, count in sorted(self.counts.items())
         ]
 

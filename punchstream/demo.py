@@ -23,6 +23,7 @@ from attendance.kafka.admin import create_topics
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import now
 from operations.audit import Report, audit
+from operations.log import KafkaLog
 from punchstream.commands.audit import show
 from punchstream.stages import PULL, STAGES, Stages
 from punchstream.up import sandbox_broker, sandbox_erpnext, sigterm_interrupts
@@ -220,7 +221,7 @@ async def _play(
         deadline = time.monotonic() + DRAIN_SECONDS
         while True:
             await asyncio.to_thread(scene.look)
-            report = await audit(kafka, erpnext=ErpnextSettings.load())
+            report = await audit(KafkaLog(kafka, "audit"), erpnext=ErpnextSettings.load())
             if (report.balanced and scene.all_stored()) or time.monotonic() > deadline:
                 await asyncio.to_thread(scene.look)
                 break

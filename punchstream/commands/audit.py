@@ -1,6 +1,7 @@
 """`punchstream audit`: every raw event and its outcome."""
 
 import asyncio
+import json
 from typing import Annotated
 
 import typer
@@ -9,9 +10,10 @@ from rich.console import Console
 from attendance.settings import ErpnextSettings, KafkaSettings
 from operations.audit import NAMED, Report
 from operations.audit import audit as account
+from operations.log import KafkaLog
 from punchstream.commands import late as late_deliveries
 from punchstream.commands.arguments import instant
-from punchstream.output import AsJson
+from punchstream.output import AsJson, say_skipped
 
 
 def audit(
@@ -32,12 +34,17 @@ def audit(
     if late or repair_late:
         raise typer.Exit(
             late_deliveries.run(
-                kafka, erpnext_settings, since=begin, device=device, repairing=repair_late, as_json=as_json
+                KafkaLog(kafka, "late"),
+                erpnext_settings,
+                since=begin,
+                device=device,
+                repairing=repair_late,
+                as_json=as_json,
             )
         )
     report = asyncio.run(
         account(
-            kafka,
+            KafkaLog(kafka, "audit"),
             since=begin,
             device=device,
             erpnext=erpnext_settings,
@@ -46,7 +53,7 @@ def audit(
         )
     )
     if as_json:
-        typer.echo(report.json())
+        typer.echo(json.dumps(report.to_json(), indent=2))
     else:
         show(report, Console(highlight=False))
     if not report.balanced:
@@ -55,6 +62,7 @@ def audit(
 
 def show(report: Report, console: Console) -> None:
     """Print a report for people."""
+    say_skipped(report.skipped)
     line = (
         f"{report.raw:,} raw = {report.delivered:,} delivered + {report.dropped:,} dropped"
         f" + {report.waiting:,} waiting + {report.dead_lettered:,} dead-lettered"

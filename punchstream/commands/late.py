@@ -11,16 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 from attendance.erpnext import ErpnextClient
-from attendance.settings import ErpnextSettings, KafkaSettings
+from attendance.settings import ErpnextSettings
 from attendance.times import format_seconds
-from punchstream.output import print_json, print_table
+from operations.log import KafkaLog, Skipped
+from punchstream.output import print_json, print_table, say_skipped
 
 if TYPE_CHECKING:
     from operations.late import LateDelivery
 
 
 def run(
-    kafka: KafkaSettings,
+    log: KafkaLog,
     erpnext: ErpnextSettings | None,
     *,
     since: datetime | None,
@@ -37,7 +38,9 @@ def run(
     """
     from operations.late import ABSENT, late_deliveries, looked_up
 
-    deliveries = asyncio.run(late_deliveries(kafka, since=since, device=device))
+    skipped = Skipped()
+    deliveries = asyncio.run(late_deliveries(log, skipped, since=since, device=device))
+    say_skipped(skipped)
     if erpnext is None:
         _show(deliveries, as_json=as_json)
         return 0

@@ -1,10 +1,8 @@
 """`punchstream replay`: raw events once more through the stream, and corrections of what ERPNext holds."""
 
 import asyncio
-import tempfile
-from dataclasses import asdict
+from contextlib import closing
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -15,11 +13,13 @@ from rich.table import Table
 from attendance.erpnext import ErpnextClient
 from attendance.registry import Registry
 from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
+from operations.log import KafkaLog, Log
 from punchstream.commands.arguments import instant
-from punchstream.output import AsJson, print_json, print_table
+from punchstream.output import AsJson, print_json, print_table, say_skipped
 
 if TYPE_CHECKING:
-    from operations.replay import Plan, Range
+    from operations.corrections import Corrections
+    from operations.replay import Range, RangeTables
 
 NAMED: Final = 20  # so many differences and days are shown to people
 
@@ -50,7 +50,7 @@ def replay(
     begin = instant(since)
     assert begin is not None
     run(
-        KafkaSettings.load(),
+        KafkaLog(KafkaSettings.load(), "replay"),
         Range(begin, instant(until, "--until"), frozenset(device or ())),
         ErpnextSettings.load() if against_erpnext or correct else None,
         correcting=correct,
@@ -61,7 +61,7 @@ def replay(
 
 
 def run(
-    kafka: KafkaSettings,
+    log: Log,
     wanted: "Range",
     erpnext: ErpnextSettings | None,
     *,
@@ -78,88 +78,102 @@ def run(
         TargetUnavailable: ERPNext does not answer.
         AccessDenied: ERPNext does not let us look.
     """
-    from operations.replay import Plan
-    from producers.directory.user_map import read_user_map
+    from operations.replay import RangeTables
 
-    with tempfile.TemporaryDirectory() as directory, Plan(Path(directory) / "replay.sqlite") as plan:
-        asyncio.run(plan.fill(kafka, wanted))
-        if erpnext is not None:
-            users = asyncio.run(read_user_map(kafka))
-            fleet = Registry(CommonSettings.load().punchstream_devices)
-            client = ErpnextClient(erpnext)
-            try:
-                plan.compare(client, users, fleet.get)
-            finally:
-                client.close()
-        sending = 0 if dry_run else plan.correctable if correcting else plan.records
-        count = _send_all(kafka, wanted, plan, per_second, sending, correcting=correcting) if sending else 0
+    with RangeTables() as tables:
+        asyncio.run(tables.fill(log, wanted))
+        corrections = None if erpnext is None else _compare(log, tables, erpnext)
+        say_skipped(tables.skipped)
+        to_send = corrections if correcting else None
+        total = 0 if dry_run else tables.records if to_send is None else to_send.correctable
+        count = _send_all(log, wanted, tables, to_send, per_second, total) if total else 0
         if as_json:
-            print_json(_report(plan, compared=erpnext is not None) | {"sent": count})
-        else:
-            if erpnext is not None:
-                _show(plan)
-            typer.echo(
-                f"{plan.records} raw records in the range, {count} {'corrections' if correcting else 'copies'} sent"
-            )
+            print_json(_report(tables, corrections) | {"sent": count, "skipped": tables.skipped.counts})
+            return
+        if corrections is not None:
+            _show(corrections)
+        typer.echo(
+            f"{tables.records} raw records in the range, {count} {'corrections' if correcting else 'copies'} sent"
+        )
+
+
+def _compare(log: Log, tables: "RangeTables", erpnext: ErpnextSettings) -> "Corrections":
+    from operations.corrections import Corrections
+    from operations.users import read_user_map
+
+    users = asyncio.run(read_user_map(log, tables.skipped))
+    fleet = Registry(CommonSettings.load().punchstream_devices)
+    corrections = Corrections(tables)
+    with closing(ErpnextClient(erpnext)) as client:
+        corrections.compare(client, users, fleet.get)
+    return corrections
 
 
 def _send_all(
-    kafka: KafkaSettings, wanted: "Range", plan: "Plan", per_second: float, total: int, *, correcting: bool
+    log: Log,
+    wanted: "Range",
+    tables: "RangeTables",
+    corrections: "Corrections | None",
+    per_second: float,
+    total: int,
 ) -> int:
-    from operations.replay import correct, replay
+    """Send the corrections or, where there are to be none, the range. Returns how many records were sent."""
+    from operations.corrections import correct
+    from operations.replay import replay
 
     count = 0
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("Correcting" if correcting else "Replaying", total=total)
+        task = progress.add_task("Replaying" if corrections is None else "Correcting", total=total)
 
         def sent(records: int) -> None:
             nonlocal count
             count += records
             progress.advance(task, records)
 
-        if correcting:
-            typer.echo("Waiting until the sink has committed the check-ins that are there.", err=True)
-            asyncio.run(correct(kafka, plan, per_second, sent))
+        if corrections is None:
+            asyncio.run(replay(log, wanted, tables, per_second, sent))
         else:
-            asyncio.run(replay(kafka, wanted, plan, per_second, sent))
+            typer.echo("Waiting until the sink has committed the check-ins that are there.", err=True)
+            asyncio.run(correct(log, corrections, per_second, sent))
     return count
 
 
-def _report(plan: "Plan", *, compared: bool) -> dict[str, object]:
-    report: dict[str, object] = {"records": plan.records}
-    if compared:
+def _report(tables: "RangeTables", corrections: "Corrections | None") -> dict[str, object]:
+    report: dict[str, object] = {"records": tables.records}
+    if corrections is not None:
         report |= {
-            "differences": [asdict(each) for each in plan.differences()],
-            "correctable": plan.correctable,
-            "without_employee_now": plan.unassigned,
-            "days": [{"employee": employee, "date": date} for employee, date in plan.days()],
+            "differences": [each.to_json() for each in corrections.differences()],
+            "correctable": corrections.correctable,
+            "without_employee_now": corrections.unassigned,
+            "days": [{"employee": employee, "date": date} for employee, date in corrections.days()],
         }
     return report
 
 
-def _show(plan: "Plan") -> None:
+def _show(corrections: "Corrections") -> None:
     table = Table("Document", "Employee", "Time", "Log type", "Not replaced for", box=None, pad_edge=False)
-    for each in islice(plan.differences(), NAMED):
-        held, now = each.held, each.wanted
+    for each in islice(corrections.differences(), NAMED):
+        stored, expected = each.stored, each.expected
         table.add_row(
             each.document,
-            _change(held.employee, now.employee),
-            _change(held.time, now.time),
-            _change(held.log_type, now.log_type),
+            _change(stored.employee, expected.employee),
+            _change(stored.time, expected.time),
+            _change(stored.log_type, expected.log_type),
             each.attendance or ("an edit in ERPNext" if each.edited else ""),
         )
     if table.row_count:
         print_table(table)
-    days = plan.days()
+    days = corrections.days()
     for employee, date in days[:NAMED]:
         typer.echo(f"touches {employee} {date}")
-    if max(plan.different, len(days)) > NAMED:
-        typer.echo(f"… --json shows all of them: {plan.different} documents, {len(days)} attendance days")
+    different = corrections.different
+    if max(different, len(days)) > NAMED:
+        typer.echo(f"… --json shows all of them: {different} documents, {len(days)} attendance days")
     typer.echo(
-        f"{plan.different} documents would be different; {plan.different - plan.correctable} of them cannot be, for an "
-        f"Attendance or an edit in ERPNext. {plan.unassigned} have no employee now."
+        f"{different} documents would be different; {different - corrections.correctable} of them cannot be, for an "
+        f"Attendance or an edit in ERPNext. {corrections.unassigned} have no employee now."
     )
 
 
-def _change(held: str, wanted: str) -> str:
-    return held if held == wanted else f"{held or 'none'} → {wanted or 'none'}"
+def _change(stored: str, expected: str) -> str:
+    return stored if stored == expected else f"{stored or 'none'} → {expected or 'none'}"

@@ -1,27 +1,18 @@
 """The `users` commands: who a device's user is, and whose punches wait for an answer to that."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
 
-import structlog
 import typer
 from rich.table import Table
 
-from attendance.errors import InvalidRecord, Reason
-from attendance.kafka.readers import snapshot
-from attendance.kafka.records import KeyValue
-from attendance.records.outcomes import Waiting
 from attendance.settings import KafkaSettings
 from attendance.times import format_seconds
-from attendance.user_map import UserMap
-from punchstream.output import AsJson, print_json, print_table
-
-log = structlog.get_logger(__name__)
+from operations.log import KafkaLog, Skipped
+from operations.users import by_user, read_user_map, read_waiting, user_rows
+from punchstream.output import AsJson, print_json, print_table, say_skipped
 
 app = typer.Typer(help="The user map, and who is waiting for it.", no_args_is_help=True)
 
@@ -29,94 +20,12 @@ app = typer.Typer(help="The user map, and who is waiting for it.", no_args_is_he
 _SHOWN_PROBLEMS: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class UserRow:
-    """One mapping with what is known of its employee. `status` is None where the directory does not know it.
-
-    `overridden` means that a CSV file names another employee in the same scope, and that one counts.
-    """
-
-    device_user_id: str
-    scope: str
-    employee: str
-    source: str
-    status: str | None
-    relieving_date: str | None
-    overridden: bool
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingUser:
-    """The punches of one device user at one site that wait for one reason. `since` is the oldest punch, UTC."""
-
-    site: str
-    device_user_id: str
-    reason: Reason
-    employee: str | None
-    punches: int
-    since: datetime
-    devices: tuple[str, ...]
-
-
-def user_rows(users: UserMap) -> list[UserRow]:
-    """Every mapping, by user and scope."""
-    rows = []
-    for mapping in sorted(users.mappings(), key=lambda entry: (entry.device_user_id, entry.scope, entry.source)):
-        employee = users.employee(mapping.employee)
-        relieved = employee.relieving_date if employee else None
-        rows.append(
-            UserRow(
-                device_user_id=mapping.device_user_id,
-                scope=mapping.scope,
-                employee=mapping.employee,
-                source=mapping.source,
-                status=employee.status if employee else None,
-                relieving_date=relieved.isoformat() if relieved else None,
-                overridden=users.in_scope(mapping.scope, mapping.device_user_id) != mapping,
-            )
-        )
-    return rows
-
-
-def waiting_now(records: Iterable[KeyValue]) -> list[Waiting]:
-    """What waits, by records of the unmapped topic: the newest of each key, unless that one removes it."""
-    newest = {record.key: record.value for record in records}
-    waiting = []
-    for key, value in newest.items():
-        if value is None:
-            continue
-        try:
-            waiting.append(Waiting.decode(value))
-        except InvalidRecord as error:
-            log.error("A waiting punch cannot be read.", key=key, error=error.message)
-    return waiting
-
-
-def by_user(waiting: Iterable[Waiting]) -> list[WaitingUser]:
-    """The waiting punches counted, by site, user and reason."""
-    groups: dict[tuple[str, str, Reason], list[Waiting]] = defaultdict(list)
-    for each in waiting:
-        groups[each.event.site, each.event.device_user_id, each.reason].append(each)
-    return [
-        WaitingUser(
-            site=site,
-            device_user_id=device_user_id,
-            reason=reason,
-            employee=next((each.employee for each in reversed(members) if each.employee), None),
-            punches=len(members),
-            since=min(each.event.event_time or each.event.received_at for each in members),
-            devices=tuple(sorted({each.event.device_id for each in members})),
-        )
-        for (site, device_user_id, reason), members in sorted(groups.items())
-    ]
-
-
 @app.command("list")
 def list_users(*, as_json: AsJson = False) -> None:
     """Who each device user is, by the user map as Kafka has it."""
-    from producers.directory.user_map import read_user_map
-
-    rows = user_rows(asyncio.run(read_user_map(KafkaSettings.load())))
+    skipped = Skipped()
+    rows = user_rows(asyncio.run(read_user_map(_log(), skipped)))
+    say_skipped(skipped)
     if as_json:
         print_json([asdict(row) for row in rows])
         return
@@ -154,9 +63,9 @@ def import_users(
 @app.command()
 def unmapped(*, as_json: AsJson = False) -> None:
     """Whose punches wait for a mapping, or for an employee to become active."""
-    kafka = KafkaSettings.load()
-    records = asyncio.run(snapshot(kafka, kafka.topics["unmapped"], kafka.client_id("users")))
-    rows = by_user(waiting_now(records))
+    skipped = Skipped()
+    rows = by_user(asyncio.run(read_waiting(_log(), skipped)))
+    say_skipped(skipped)
     if as_json:
         print_json([asdict(row) | {"since": format_seconds(row.since)} for row in rows])
         return
@@ -173,3 +82,7 @@ def unmapped(*, as_json: AsJson = False) -> None:
         )
     print_table(table)
     typer.echo(f"{sum(row.punches for row in rows)} punches of {len(rows)} users wait")
+
+
+def _log() -> KafkaLog:
+    return KafkaLog(KafkaSettings.load(), "users")

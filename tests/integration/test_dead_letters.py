@@ -31,6 +31,7 @@ from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import ErpnextSettings, KafkaSettings, SinkSettings
 from attendance.topics import Name
 from operations.audit import Report, audit
+from operations.log import KafkaLog
 from punchstream.commands import dead_letters
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.delivery.deliverer import SinkTimings
@@ -117,7 +118,7 @@ class Operator:
         self.send(OutRecord(self.kafka.topics["deliveries"], delivery.key, delivery.encode()))
 
     def audit(self) -> Report:
-        return asyncio.run(audit(self.kafka))
+        return asyncio.run(audit(KafkaLog(self.kafka, "audit")))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import from_wall_clock
 from operations.audit import Report, audit
+from operations.log import KafkaLog
 from operations.replay import Range
 from punchstream.commands.replay import run
 from sandbox.erpnext.server import ErpnextStandIn
@@ -64,7 +65,7 @@ class Site:
         self.stream.until(lambda: self.rows() == expected)
 
     def audit(self, *, repair: bool = False) -> Report:
-        return asyncio.run(audit(self.stream.kafka, erpnext=self.settings, repair=repair))
+        return asyncio.run(audit(KafkaLog(self.stream.kafka, "audit"), erpnext=self.settings, repair=repair))
 
     def balances(self) -> None:
         self.stream.until(lambda: self.audit().balanced)
@@ -75,7 +76,7 @@ class Site:
 
     def replay(self, *, correcting: bool = False, dry_run: bool = False) -> None:
         run(
-            self.stream.kafka,
+            KafkaLog(self.stream.kafka, "replay"),
             EVERYTHING,
             self.settings,
             correcting=correcting,

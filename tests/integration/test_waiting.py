@@ -12,6 +12,7 @@ from attendance.records.raw_event import RawEvent
 from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import KafkaSettings
 from operations.audit import audit
+from operations.log import KafkaLog
 from stream_process import DEADLINE, KILLER, Stream, punch
 
 pytestmark = pytest.mark.broker
@@ -45,7 +46,7 @@ def test_when_their_user_is_mapped_the_waiting_punches_flow_once_in_time_order(s
 
     assert [checkin.event_id for checkin in stream.checkins()] == ids(events)
     assert Counter(waiting.event.event_id for waiting in stream.waiting()) == Counter(ids(strangers))
-    report = asyncio.run(audit(stream.kafka))
+    report = asyncio.run(audit(KafkaLog(stream.kafka, "audit")))
     assert (report.raw, report.undelivered, report.waiting, report.undecided) == (35, 30, 5, 0)
     assert "Waiting punches are released." in stream.log.read_text()
 

@@ -25,7 +25,8 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
-from punchstream.commands.users import waiting_now
+from operations.log import Skipped
+from operations.users import waiting_now
 
 START = datetime(2026, 3, 2, 5, tzinfo=UTC)
 DEADLINE = 60
@@ -195,4 +196,4 @@ class Stream:
             time.sleep(0.3)
 
     def waiting(self) -> list[Waiting]:
-        return waiting_now(asyncio.run(snapshot(self.kafka, self.kafka.topics["unmapped"], "test")))
+        return waiting_now(asyncio.run(snapshot(self.kafka, self.kafka.topics["unmapped"], "test")), Skipped())

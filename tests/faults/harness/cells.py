@@ -25,6 +25,7 @@ from harness.network import Network
 from harness.oracle import Rows, problems, together
 from harness.pipeline import ERPNEXT_ZONE, PARTITIONS, ErpnextVictim, Member, Pipeline
 from operations.audit import Report, audit
+from operations.log import KafkaLog
 from sandbox.fleet.model import FleetPlan, Outcome, Transmission
 from sandbox.fleet.plan import Shape
 from sandbox.fleet.plan import plan as make_plan
@@ -286,7 +287,7 @@ def settle(pipeline: Pipeline, plan: FleetPlan, *tallies: Tally) -> tuple[Report
         rows = pipeline.stand_in.checkins()
         if len(rows) < wanted and not at_last:
             return False
-        report = asyncio.run(audit(pipeline.kafka, erpnext=pipeline.erpnext))
+        report = asyncio.run(audit(KafkaLog(pipeline.kafka, "audit"), erpnext=pipeline.erpnext))
         raw_ids = set(_event_ids(pipeline.values("raw")))
         found = problems(plan, together(tallies), report, raw_ids, rows, pipeline.withheld, ERPNEXT_ZONE)
         look = report, rows, found

@@ -1,63 +1,35 @@
 """The audit finds every raw record that has no outcome, and every outcome that is not right."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from memory_log import MemoryLog, StoredRecord
 from msgspec import structs
 
 from attendance.erpnext import ErpnextClient
 from attendance.errors import InvalidRecord, Reason
-from attendance.kafka.records import OutRecord
 from attendance.records.checkin import Checkin
-from attendance.records.dead_letter import DeadLetter, Headers
+from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import Delivery, Dropped, Waiting
 from attendance.records.raw_event import RawEvent, Source
 from attendance.settings import KafkaSettings
-from attendance.topics import Name
-from operations import audit
-from operations.audit import Ledger, Report
+from operations.audit import NAMED, AuditTables, Report
 
 NOW = datetime(2026, 3, 2, 5, tzinfo=UTC)
 KAFKA = KafkaSettings.load(topic_prefix="t")
 
 
-@dataclass
-class Record:
-    topic: str
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = ()
-    partition: int = 0
-    timestamp: int = 0
+class Topics(MemoryLog):
+    """What the topics hold."""
 
-
-class Topics:
-    """What the topics hold, read as `attendance.kafka.read` reads it."""
-
-    def __init__(self) -> None:
-        self.records: dict[str, list[Record]] = defaultdict(list)
-
-    def add(self, topic: Name, key: bytes | None, value: bytes | None, headers: Headers = ()) -> Record:
-        name = KAFKA.topics[topic]
-        record = Record(name, len(self.records[name]), key, value, headers)
-        self.records[name].append(record)
-        return record
-
-    async def read(self, _kafka: KafkaSettings, topic: str, *_: object, **__: object) -> AsyncIterator[list[Record]]:
-        yield self.records[topic]
-
-    def punch(self, user: str = "1", device: str = "D1") -> tuple[RawEvent, Record]:
+    def punch(self, user: str = "1", device: str = "D1") -> tuple[RawEvent, StoredRecord]:
         event = RawEvent(device, "s", user, "IN", NOW, None, "UTC", NOW, Source("push", "json"))
         return event, self.add("raw", event.key, event.encode())
 
-    def checkin(self, event: RawEvent) -> Record:
+    def checkin(self, event: RawEvent) -> StoredRecord:
         checkin = Checkin(event.event_id, "E1", NOW, "IN", event.device_id, event.device_user_id, "s", "UTC")
         return self.add("checkins", checkin.key, checkin.encode())
 
@@ -65,7 +37,7 @@ class Topics:
         delivery = Delivery(event.event_id, "E1", document, "created", "erpnext", NOW, supersedes=event.supersedes)
         self.add("deliveries", delivery.key, delivery.encode())
 
-    def dropped(self, record: Record, event: RawEvent, kept: str) -> None:
+    def dropped(self, record: StoredRecord, event: RawEvent, kept: str) -> None:
         dropped = Dropped(event.event_id, kept, Reason.DUPLICATE, "D1", "1", NOW, record.partition, record.offset)
         self.add("dropped", dropped.key, dropped.encode())
 
@@ -74,25 +46,23 @@ class Topics:
         self.add("unmapped", waiting.key, waiting.encode())
         return waiting.key
 
-    def dead_letter(self, record: Record, event: RawEvent | None = None) -> None:
+    def dead_letter(self, record: StoredRecord, event: RawEvent | None = None) -> None:
         error = InvalidRecord(Reason.UNREADABLE_TIME, "no")
         letter = DeadLetter.of(record, "stream", error, NOW, event_id=event.event_id if event else None)
         self.add("dead_letters", letter.key, letter.value, letter.encode_headers())
 
 
 @pytest.fixture
-def topics(monkeypatch: pytest.MonkeyPatch) -> Topics:
-    topics = Topics()
-    monkeypatch.setattr(audit, "read", topics.read)
-    return topics
+def topics() -> Topics:
+    return Topics()
 
 
-def report(tmp_path: Path, device: str | None = None, site: "Site | None" = None) -> Report:
-    with Ledger(tmp_path / "audit.sqlite") as ledger:
-        asyncio.run(ledger.fill(KAFKA, None, device))
+def report(topics: Topics, device: str | None = None, site: "Site | None" = None) -> Report:
+    with AuditTables() as tables:
+        asyncio.run(tables.fill(topics, None, device))
         if site is not None:
-            ledger.look_up(cast("ErpnextClient", site))
-        return ledger.report()
+            tables.look_up(cast("ErpnextClient", site))
+        return tables.report()
 
 
 class Site:
@@ -107,7 +77,7 @@ class Site:
         return [row for row in rows if row[field] in values]
 
 
-def test_each_outcome_is_counted_and_all_of_them_balance(topics: Topics, tmp_path: Path) -> None:
+def test_each_outcome_is_counted_and_all_of_them_balance(topics: Topics) -> None:
     delivered, _ = topics.punch("1")
     topics.checkin(delivered)
     topics.delivery(delivered)
@@ -119,116 +89,116 @@ def test_each_outcome_is_counted_and_all_of_them_balance(topics: Topics, tmp_pat
     topics.dead_letter(record, dead)
     topics.dead_letter(topics.add("raw", b"D1", b"poison"))
 
-    found = report(tmp_path)
+    found = report(topics)
 
     assert found == Report(raw=5, delivered=1, dropped=1, waiting=1, dead_lettered=2)
     assert found.balanced
 
 
-def test_a_raw_record_without_any_outcome_is_named(topics: Topics, tmp_path: Path) -> None:
+def test_a_raw_record_without_any_outcome_is_named(topics: Topics) -> None:
     event, _ = topics.punch()
     topics.add("raw", b"D1", b"poison")
 
-    found = report(tmp_path)
+    found = report(topics)
 
     assert (found.undecided, sorted(found.without_outcome)) == (2, sorted([event.event_id, "0:1"]))
     assert not found.balanced
 
 
-def test_a_checkin_that_is_not_delivered_yet_does_not_balance(topics: Topics, tmp_path: Path) -> None:
+def test_a_checkin_that_is_not_delivered_yet_does_not_balance(topics: Topics) -> None:
     event, _ = topics.punch()
     topics.checkin(event)
 
-    found = report(tmp_path)
+    found = report(topics)
 
     assert (found.undelivered, found.without_outcome, found.balanced) == (1, [event.event_id], False)
 
 
-def test_a_punch_that_the_sink_dead_lettered_has_its_outcome(topics: Topics, tmp_path: Path) -> None:
+def test_a_punch_that_the_sink_dead_lettered_has_its_outcome(topics: Topics) -> None:
     event, _ = topics.punch()
     topics.dead_letter(topics.checkin(event), event)
 
-    assert report(tmp_path) == Report(raw=1, dead_lettered=1)
+    assert report(topics) == Report(raw=1, dead_lettered=1)
 
 
-def test_a_dead_letter_that_was_sent_again_and_delivered_counts_as_delivered(topics: Topics, tmp_path: Path) -> None:
+def test_a_dead_letter_that_was_sent_again_and_delivered_counts_as_delivered(topics: Topics) -> None:
     event, record = topics.punch()
     topics.dead_letter(record, event)
     topics.checkin(event)
     topics.delivery(event)
 
-    assert report(tmp_path) == Report(raw=1, delivered=1)
+    assert report(topics) == Report(raw=1, delivered=1)
 
 
-def test_a_punch_that_no_longer_waits_and_is_nowhere_else_is_missing(topics: Topics, tmp_path: Path) -> None:
+def test_a_punch_that_no_longer_waits_and_is_nowhere_else_is_missing(topics: Topics) -> None:
     event, _ = topics.punch()
     topics.add("unmapped", topics.waiting(event), None)
 
-    assert report(tmp_path).undecided == 1
+    assert report(topics).undecided == 1
 
 
-def test_one_event_delivered_as_two_documents_is_named(topics: Topics, tmp_path: Path) -> None:
+def test_one_event_delivered_as_two_documents_is_named(topics: Topics) -> None:
     event, _ = topics.punch()
     topics.checkin(event)
     topics.delivery(event, "EMP-1")
     topics.delivery(event, "EMP-2")
 
-    found = report(tmp_path)
+    found = report(topics)
 
     assert (found.delivered_twice, found.balanced) == ([event.event_id], False)
 
 
-def test_a_delivery_that_is_recorded_twice_is_one_delivery(topics: Topics, tmp_path: Path) -> None:
+def test_a_delivery_that_is_recorded_twice_is_one_delivery(topics: Topics) -> None:
     event, _ = topics.punch()
     topics.delivery(event)
     topics.delivery(event)
 
-    assert report(tmp_path).balanced
+    assert report(topics).balanced
 
 
-def test_a_record_dropped_as_the_copy_of_nothing_is_named(topics: Topics, tmp_path: Path) -> None:
+def test_a_record_dropped_as_the_copy_of_nothing_is_named(topics: Topics) -> None:
     event, record = topics.punch()
     topics.dropped(record, event, event.event_id)
 
-    found = report(tmp_path)
+    found = report(topics)
 
     assert (found.dropped_for_nothing, found.balanced) == ([event.event_id], False)
 
 
-def test_what_never_became_a_raw_event_is_counted_apart(topics: Topics, tmp_path: Path) -> None:
+def test_what_never_became_a_raw_event_is_counted_apart(topics: Topics) -> None:
     letter = DeadLetter("push", Reason.UNREADABLE_BODY, "no", NOW, None, b"{", where="http:/v1/events")
     topics.add("dead_letters", None, letter.value, letter.encode_headers())
 
-    assert report(tmp_path) == Report(refused=1)
+    assert report(topics) == Report(refused=1)
 
 
-def test_one_device_can_be_looked_at_alone(topics: Topics, tmp_path: Path) -> None:
+def test_one_device_can_be_looked_at_alone(topics: Topics) -> None:
     event, _ = topics.punch(device="D1")
     topics.delivery(event)
     topics.punch(device="D2")
 
-    assert report(tmp_path, device="D1") == Report(raw=1, delivered=1)
+    assert report(topics, device="D1") == Report(raw=1, delivered=1)
 
 
-def test_what_was_delivered_and_is_not_in_erpnext_is_named(topics: Topics, tmp_path: Path) -> None:
+def test_what_was_delivered_and_is_not_in_erpnext_is_named(topics: Topics) -> None:
     there, gone = topics.punch("1")[0], topics.punch("2")[0]
     topics.delivery(there, "A")
     topics.delivery(gone, "B")
 
-    found = report(tmp_path, site=Site(A=there.event_id))
+    found = report(topics, site=Site(A=there.event_id))
 
     assert (found.missing_in_target, found.balanced) == ([gone.event_id], False)
 
 
-def test_a_checkin_that_erpnext_had_before_is_found_by_its_name(topics: Topics, tmp_path: Path) -> None:
+def test_a_checkin_that_erpnext_had_before_is_found_by_its_name(topics: Topics) -> None:
     event, _ = topics.punch()
     topics.delivery(event, "OLD")
 
-    assert report(tmp_path, site=Site(OLD=None)) == replace(Report(raw=1, delivered=1), missing_in_target=[])
+    assert report(topics, site=Site(OLD=None)) == replace(Report(raw=1, delivered=1), missing_in_target=[])
 
 
-def replayed(topics: Topics, record: Record) -> Record:
-    assert record.topic == KAFKA.topics["raw"]
+def replayed(topics: Topics, record: StoredRecord) -> StoredRecord:
+    assert record.topic == topics.topics["raw"]
     return topics.add("raw", record.key, record.value, [("x-replay-of", f"0:{record.offset}".encode())])
 
 
@@ -238,31 +208,26 @@ def corrected(topics: Topics, event: RawEvent, **changes: Any) -> RawEvent:
     return correction
 
 
-def test_what_a_correction_took_the_place_of_is_not_missing_and_the_correction_is_where_it_is(
-    topics: Topics, tmp_path: Path
-) -> None:
+def test_what_a_correction_took_the_place_of_is_not_missing_and_the_correction_is_where_it_is(topics: Topics) -> None:
     wrong, _ = topics.punch()
     topics.delivery(wrong, "A")
     right = corrected(topics, wrong, event_time=NOW - timedelta(hours=3))
     topics.delivery(right, "A")
 
-    assert report(tmp_path, site=Site(A=right.event_id)) == Report(raw=2, delivered=2, missing_in_target=[])
-    (tmp_path / "audit.sqlite").unlink()
-    assert report(tmp_path, site=Site()).missing_in_target == [right.event_id]
+    assert report(topics, site=Site(A=right.event_id)) == Report(raw=2, delivered=2, missing_in_target=[])
+    assert report(topics, site=Site()).missing_in_target == [right.event_id]
 
 
-def test_a_document_that_a_correction_removed_is_not_missing(topics: Topics, tmp_path: Path) -> None:
+def test_a_document_that_a_correction_removed_is_not_missing(topics: Topics) -> None:
     wrong, _ = topics.punch()
     topics.delivery(wrong, "A")
     right = corrected(topics, wrong, event_time=NOW - timedelta(hours=3))
     topics.delivery(right, "B")
 
-    assert report(tmp_path, site=Site(B=right.event_id)).balanced
+    assert report(topics, site=Site(B=right.event_id)).balanced
 
 
-def test_a_corrected_punch_that_stands_where_a_wrong_one_stood_is_not_delivered_twice(
-    topics: Topics, tmp_path: Path
-) -> None:
+def test_a_corrected_punch_that_stands_where_a_wrong_one_stood_is_not_delivered_twice(topics: Topics) -> None:
     early, _ = topics.punch()
     late = structs.replace(early, event_time=NOW + timedelta(hours=3))
     topics.add("raw", late.key, late.encode())
@@ -274,53 +239,35 @@ def test_a_corrected_punch_that_stands_where_a_wrong_one_stood_is_not_delivered_
     topics.delivery(second, "B")
     assert second.event_id == early.event_id
 
-    assert report(tmp_path, site=Site(A=first.event_id, B=second.event_id)).balanced
+    assert report(topics, site=Site(A=first.event_id, B=second.event_id)).balanced
 
 
-def test_what_was_lost_and_sent_again_is_delivered_once_under_its_new_name(topics: Topics, tmp_path: Path) -> None:
+def test_what_was_lost_and_sent_again_is_delivered_once_under_its_new_name(topics: Topics) -> None:
     event, record = topics.punch()
     topics.delivery(event, "A")
     replayed(topics, record)
     topics.delivery(event, "B")
 
-    assert report(tmp_path).balanced
-    (tmp_path / "audit.sqlite").unlink()
-    assert report(tmp_path, site=Site(B=event.event_id)).balanced
-    (tmp_path / "audit.sqlite").unlink()
-    assert report(tmp_path, site=Site(A=event.event_id, B=event.event_id)).delivered_twice == [event.event_id]
+    assert report(topics).balanced
+    assert report(topics, site=Site(B=event.event_id)).balanced
+    assert report(topics, site=Site(A=event.event_id, B=event.event_id)).delivered_twice == [event.event_id]
 
 
-def test_a_record_without_an_outcome_has_that_of_its_copy(topics: Topics, tmp_path: Path) -> None:
+def test_a_record_without_an_outcome_has_that_of_its_copy(topics: Topics) -> None:
     kept, _ = topics.punch()
     topics.delivery(kept)
     tap = structs.replace(kept, event_time=NOW + timedelta(seconds=9))
     lost = topics.add("raw", tap.key, tap.encode())
     poison = topics.add("raw", b"D1", b"poison")
-    assert report(tmp_path).undecided == 2
+    assert report(topics).undecided == 2
 
     topics.dropped(replayed(topics, lost), tap, kept.event_id)
     topics.dead_letter(replayed(topics, poison))
 
-    (tmp_path / "audit.sqlite").unlink()
-    assert report(tmp_path) == Report(raw=5, delivered=1, dropped=2, dead_lettered=2)
+    assert report(topics) == Report(raw=5, delivered=1, dropped=2, dead_lettered=2)
 
 
-class Sent:
-    def __init__(self) -> None:
-        self.records: list[OutRecord] = []
-
-    async def send(self, *records: OutRecord) -> None:
-        self.records += records
-
-    async def stop(self) -> None:
-        pass
-
-
-def test_a_repair_sends_what_is_missing_and_nothing_else(
-    topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent = Sent()
-    monkeypatch.setattr(audit, "Producer", lambda *_: sent)
+def test_a_repair_sends_what_is_missing_and_nothing_else(topics: Topics) -> None:
     undecided, _ = topics.punch("1")
     undelivered, gone, there = (topics.punch(user)[0] for user in "234")
     for each in (undelivered, gone, there):
@@ -328,25 +275,21 @@ def test_a_repair_sends_what_is_missing_and_nothing_else(
     topics.delivery(gone, "A")
     topics.delivery(there, "B")
 
-    with Ledger(tmp_path / "audit.sqlite") as ledger:
-        asyncio.run(ledger.fill(KAFKA, None, None))
-        ledger.look_up(cast("ErpnextClient", Site(B=there.event_id)))
-        counts = asyncio.run(ledger.repair(KAFKA, None))
+    with AuditTables() as tables:
+        asyncio.run(tables.fill(topics, None, None))
+        tables.look_up(cast("ErpnextClient", Site(B=there.event_id)))
+        counts = asyncio.run(tables.repair(topics, None))
 
     assert counts == {"t.raw.v1": 1, "t.checkins.v1": 2}
-    assert sent.records[0].value == undecided.encode()
-    assert {Checkin.decode(each.value).event_id for each in sent.records[1:]} == {
+    assert topics.sent[0].value == undecided.encode()
+    assert {Checkin.decode(each.value).event_id for each in topics.sent[1:]} == {
         undelivered.event_id,
         gone.event_id,
     }
-    assert [dict(each.headers)["x-replay-of"] for each in sent.records] == [b"0:0", b"0:0", b"0:1"]
+    assert [dict(each.headers)["x-replay-of"] for each in topics.sent] == [b"0:0", b"0:0", b"0:1"]
 
 
-def test_the_report_and_the_repair_of_one_device_leave_the_others_alone(
-    topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent = Sent()
-    monkeypatch.setattr(audit, "Producer", lambda *_: sent)
+def test_the_report_and_the_repair_of_one_device_leave_the_others_alone(topics: Topics) -> None:
     undecided, undelivered, gone, twice = (
         {device: topics.punch(user, device)[0] for device in ("D1", "D2")} for user in "1234"
     )
@@ -362,25 +305,25 @@ def test_the_report_and_the_repair_of_one_device_leave_the_others_alone(
     topics.delivery(before, "BEFORE")
     documents = {f"{document}-{device}": twice[device].event_id for document in ("A", "B") for device in ("D1", "D2")}
 
-    with Ledger(tmp_path / "audit.sqlite") as ledger:
-        asyncio.run(ledger.fill(KAFKA, None, "D1"))
-        ledger.look_up(cast("ErpnextClient", Site(**documents)))
-        found = ledger.report()
-        counts = asyncio.run(ledger.repair(KAFKA, None))
+    with AuditTables() as tables:
+        asyncio.run(tables.fill(topics, None, "D1"))
+        tables.look_up(cast("ErpnextClient", Site(**documents)))
+        found = tables.report()
+        counts = asyncio.run(tables.repair(topics, None))
 
     missing = {gone["D1"].event_id, before.event_id}
     assert set(found.without_outcome) == {undecided["D1"].event_id, undelivered["D1"].event_id}
     assert (set(found.missing_in_target or ()), found.delivered_twice) == (missing, [twice["D1"].event_id])
     assert counts == {"t.raw.v1": 1, "t.checkins.v1": 3}
-    assert sent.records[0].value == undecided["D1"].encode()
-    assert {Checkin.decode(each.value).event_id for each in sent.records[1:]} == missing | {undelivered["D1"].event_id}
+    assert topics.sent[0].value == undecided["D1"].encode()
+    assert {Checkin.decode(each.value).event_id for each in topics.sent[1:]} == missing | {undelivered["D1"].event_id}
 
 
-def test_every_id_can_be_listed(topics: Topics, tmp_path: Path) -> None:
+def test_every_id_can_be_listed(topics: Topics) -> None:
     for user in range(50):
         topics.punch(str(user))
 
-    with Ledger(tmp_path / "audit.sqlite") as ledger:
-        asyncio.run(ledger.fill(KAFKA, None, None))
-        assert len(ledger.report().without_outcome) == audit.NAMED
-        assert len(ledger.report(named=-1).without_outcome) == 50
+    with AuditTables() as tables:
+        asyncio.run(tables.fill(topics, None, None))
+        assert len(tables.report().without_outcome) == NAMED
+        assert len(tables.report(named=-1).without_outcome) == 50

@@ -1,0 +1,220 @@
+"""Corrections: what ERPNext holds that would now be different, and the events that replace it.
+
+Only a correction replaces documents: it is a raw event that names the one whose place it takes.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from msgspec.structs import replace
+
+from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
+from attendance.errors import ConfigurationError, InvalidRecord
+from attendance.kafka.records import OutRecord
+from attendance.records.checkin import Checkin
+from attendance.records.raw_event import RawEvent
+from attendance.registry import Device
+from attendance.times import read_device_time
+from attendance.user_map import UserMap
+from operations.log import Log
+from operations.replay import RangeTables, send_slowly
+from sinks.targets.erpnext import StoredPunch, to_document
+from streams.mapping import assign
+
+LOOK_UP: Final = 500  # documents in one request
+
+_SCHEMA: Final = """
+create table difference (
+    event_id primary key, document, attendance, edited, stored_employee, stored_time, stored_log_type,
+    employee, time, log_type, event, event_time, moved, corrected_id
+) without rowid;
+create index corrected on difference (corrected_id);
+-- What cannot move, and what would move to where such a one stands.
+create view blocked as with recursive stays(event_id) as (
+    select event_id from difference where attendance is not null or edited
+    union select d.event_id from difference d join stays on d.corrected_id = stays.event_id
+) select event_id from stays;
+create view correctable as select * from difference where event_id not in (select event_id from blocked);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A document that would be another by the present user map and registry.
+
+    `attendance` is the Attendance that was made from it, if one was. `edited`: somebody changed it in ERPNext, because
+    no check-in of that event ever had this content. Such documents are not replaced.
+    """
+
+    event_id: str
+    document: str
+    attendance: str | None
+    edited: bool
+    stored: StoredPunch
+    expected: StoredPunch
+
+    @property
+    def days(self) -> set[tuple[str, str]]:
+        """The attendance days that it touches: employee and date, of what is there and of what would be."""
+        return {(each.employee, each.time[:10]) for each in (self.stored, self.expected)}
+
+    def to_json(self) -> dict[str, object]:
+        """The difference for programs."""
+        return {
+            "event_id": self.event_id,
+            "document": self.document,
+            "attendance": self.attendance,
+            "edited": self.edited,
+            "held": asdict(self.stored),
+            "wanted": asdict(self.expected),
+        }
+
+
+class Corrections:
+    """How ERPNext differs from the events of a range. Memory is bounded: the differences stand beside the events."""
+
+    def __init__(self, events: RangeTables) -> None:
+        self._events = events
+        self._db = events.db
+        self._db.executescript(_SCHEMA)
+        self.unassigned = 0
+        """Events in ERPNext whose device user has no employee who may check in now."""
+
+    def compare(self, client: ErpnextClient, users: UserMap, device: Callable[[str], Device | None]) -> None:
+        """Look for the documents of the events, and keep the differences.
+
+        What waits, was dropped or was dead-lettered has no document, and no difference. What is superseded has none
+        either, unless its correction did not get through; then it is as different as it was.
+
+        Args:
+            client: The site.
+            users: The user map as it is now.
+            device: The fleet as it is now: a device's entry by its device_id.
+
+        Raises:
+            ConfigurationError: the site's documents have no `event_id` to find them by.
+            PunchstreamError: what `ErpnextClient.call` raises.
+        """
+        if not client.has_event_id_field():
+            raise ConfigurationError("Employee Checkin has no field event_id; `punchstream erpnext setup` makes it")
+        site_zone = client.time_zone()
+        for events in self._events.events(LOOK_UP):
+            fields = ["name", EVENT_ID_FIELD, "employee", "time", "log_type", "attendance"]
+            for row in client.get_list(CHECKIN, fields, [(EVENT_ID_FIELD, "in", list(events))]):
+                event = RawEvent.decode(events[row[EVENT_ID_FIELD]])
+                self._compare_one(event, row, users, device(event.device_id), site_zone)
+
+    def _compare_one(
+        self, event: RawEvent, row: Document, users: UserMap, device: Device | None, site_zone: str
+    ) -> None:
+        corrected = reread(event, device)
+        assert event.event_time is not None
+        assert corrected.event_time is not None
+        outcome = assign(corrected, users, device)
+        if not isinstance(outcome, Checkin):
+            self.unassigned += 1
+            return
+        stored, expected = StoredPunch.of(row), StoredPunch.of(to_document(outcome, site_zone, event_id=True))
+        if stored == expected:
+            return
+        correction = replace(corrected, supersedes=event.event_id, superseded_document=row["name"])
+        moved = (corrected.event_time - event.event_time).total_seconds()
+        self._db.execute(
+            "insert or replace into difference values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(event.event_id, row["name"], row["attendance"] or None, self._is_edited(event, stored, site_zone)),
+                *(stored.employee, stored.time, stored.log_type),
+                *(expected.employee, expected.time, expected.log_type),
+                *(correction.encode(), event.event_time.timestamp(), moved, correction.event_id),
+            ),
+        )
+
+    def _is_edited(self, event: RawEvent, stored: StoredPunch, site_zone: str) -> bool:
+        ours = []
+        for checkin in self._events.checkins(event.event_id):
+            with suppress(InvalidRecord):  # never was a document
+                ours.append(StoredPunch.of(to_document(checkin, site_zone, event_id=True)))
+        return bool(ours) and stored not in ours
+
+    @property
+    def different(self) -> int:
+        """How many documents would be different."""
+        return self._count("select count(*) from difference")
+
+    @property
+    def correctable(self) -> int:
+        """How many of them can be replaced."""
+        return self._count("select count(*) from correctable")
+
+    def _count(self, query: str) -> int:
+        count: int = self._db.execute(query).fetchone()[0]
+        return count
+
+    def differences(self) -> Iterator[Difference]:
+        """The differences, by document."""
+        query = (
+            "select event_id, document, attendance, edited, stored_employee, stored_time, stored_log_type,"
+            " employee, time, log_type from difference order by document"
+        )
+        for event_id, document, attendance, edited, *rest in self._db.execute(query):
+            stored, expected = StoredPunch(*rest[:3]), StoredPunch(*rest[3:])
+            yield Difference(event_id, document, attendance, bool(edited), stored, expected)
+
+    def days(self) -> list[tuple[str, str]]:
+        """The attendance days that the differences touch, each once."""
+        query = (
+            "select stored_employee, substr(stored_time, 1, 10) from difference"
+            " union select employee, substr(time, 1, 10) from difference order by 1, 2"
+        )
+        return list(self._db.execute(query))
+
+    def corrections(self) -> Iterator[RawEvent]:
+        """An event for each difference that can be corrected.
+
+        Times that move forward come newest first, the others oldest first: so none moves to where one stands that is
+        still to move away.
+        """
+        query = (
+            "select event from correctable order by moved > 0, case when moved > 0 then -event_time else event_time end"
+        )
+        for (value,) in self._db.execute(query):
+            yield RawEvent.decode(value)
+
+
+def reread(event: RawEvent, device: Device | None) -> RawEvent:
+    """The event as it would be with the device's present zone.
+
+    The time changes only where it can be seen to come from the device's own text and the zone of then.
+    """
+    if device is None or device.timezone == event.device_timezone or event.device_time is None:
+        return event
+    if read_device_time(event.device_time, event.device_timezone) != event.event_time:
+        return event
+    event_time = read_device_time(event.device_time, device.timezone)
+    return replace(event, event_time=event_time, device_timezone=device.timezone)
+
+
+async def correct(log: Log, corrections: Corrections, per_second: float, sent: Callable[[int], object]) -> None:
+    """Send an event for each difference that can be corrected.
+
+    First wait until the sink has committed the check-ins that are there: one that is in ERPNext and not committed may
+    come again, and find nothing of itself any more.
+
+    Args:
+        log: The topics.
+        corrections: What is different.
+        per_second: At most so many events in a second.
+        sent: Is told of each part how many events it has.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer; it does no harm to begin anew.
+    """
+
+    async def events() -> AsyncGenerator[OutRecord, None]:
+        for event in corrections.corrections():
+            yield OutRecord(log.topics["raw"], *event.record())
+
+    await log.until_delivered()
+    await send_slowly(log, events(), per_second, sent)
