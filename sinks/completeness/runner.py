@@ -1,14 +1,14 @@
 """run: keeps `Shift Type.last_sync_of_checkin` at the time up to which every device of the shift is complete.
 
-A look goes through four steps, in this order:
+An update has four steps, in this order:
 
-1. What devices have claimed by now, and how far their record numbers go, is taken.
-2. It is waited until the stream has committed all that the raw topic holds after that, and then the sink all that the
-   checkins topic holds. So every punch that a claim speaks of has its outcome.
+1. Take what devices have claimed by now, and how far their record numbers go.
+2. Wait until the stream has committed all that the raw topic holds after that, and then until the sink has committed
+   all that the checkins topic holds. So every punch that a claim speaks of has its outcome.
 3. The watermark of each shift is the least of its devices'.
-4. Where it is ahead of what ERPNext has, it is written there.
+4. If it is ahead of what ERPNext has, write it there.
 
-Nothing is kept but how far the record numbers go, so a look may be abandoned anywhere, and two processes at the same
+Nothing is kept but how far the record numbers go. So an update may be abandoned anywhere, and two processes at the same
 time do no harm.
 """
 
@@ -20,27 +20,26 @@ from typing import Any, Final, NoReturn
 import structlog
 
 from attendance.erpnext import SHIFT_TYPE, ErpnextClient
-from attendance.errors import AccessDenied, DocumentRejected, InvalidRecord, KafkaUnavailable, TargetUnavailable
+from attendance.errors import AccessDenied, DocumentRejected, KafkaUnavailable, TargetUnavailable
 from attendance.kafka.groups import until_through
 from attendance.kafka.producer import Producer
-from attendance.kafka.readers import follow, read, snapshot
-from attendance.kafka.records import OutRecord, Record
+from attendance.kafka.readers import follow
+from attendance.kafka.records import Record
 from attendance.metrics import Metrics
 from attendance.records.device_status import read_status
-from attendance.records.raw_event import RawEvent, is_replay_copy
-from attendance.records.sequences import Sequences
 from attendance.registry import Registry
 from attendance.runtime import run_until_stopped
 from attendance.settings import CompletenessSettings, ErpnextSettings, KafkaSettings
 from attendance.times import now, zone
-from sinks.completeness.watermark import Numbers, Proof, Standing, standing
+from sinks.completeness.sequences import SequenceReader
+from sinks.completeness.watermark import DeviceClaims, ShiftWatermark, shift_watermark
 
 log = structlog.get_logger(__name__)
 
 STAGE: Final = "completeness"
-BEHIND: Final = timedelta(minutes=5)
-"""How far `last_sync_of_checkin` stays behind the clock. The sink relies on it: a punch that is stored within less of
-its own time, by whichever clock, is on the day that is still open."""
+SYNC_LAG: Final = timedelta(minutes=5)
+"""How far `last_sync_of_checkin` stays behind the clock. `sinks.completeness.lateness` relies on it: a punch that is
+stored within less of its own time, by whichever clock, is on a day that is still open."""
 SERIES: Final = "punchstream_shift_complete_timestamp_seconds"
 NAMED: Final = 10  # devices in one line of the log
 
@@ -53,23 +52,31 @@ async def run(
     metrics: Metrics,
     stop: asyncio.Event,
 ) -> None:
-    """Look at regular intervals until `stop` is set. Kafka and ERPNext are waited for.
+    """Update the shifts at regular intervals until `stop` is set. It waits for Kafka and for ERPNext.
+
+    Args:
+        kafka: Where devices' claims and punches are.
+        erpnext: The site whose shifts are updated.
+        settings: Intervals.
+        registry: The devices and the shifts.
+        metrics: What is shown of each shift.
+        stop: Set when the process is to stop.
 
     Raises:
-        ConfigurationError: a setting of Kafka or ERPNext's time zone is wrong.
+        ConfigurationError: A setting of Kafka or ERPNext's time zone is wrong.
     """
     client = ErpnextClient(erpnext)
     producer = Producer(kafka, kafka.client_id(STAGE))
     completeness = Completeness(kafka, settings, registry, client, producer, metrics)
     try:
-        await run_until_stopped(stop, completeness.hear(), completeness.keep())
+        await run_until_stopped(stop, completeness.follow_statuses(), completeness.update_regularly())
     finally:
         await producer.stop()
         client.close()
 
 
 class Completeness:
-    """The stage's state: what is proven of each device, and up to which offsets record numbers have been read."""
+    """The stage: what devices have claimed, how far their record numbers go, and what ERPNext is told of it."""
 
     def __init__(
         self,
@@ -80,75 +87,90 @@ class Completeness:
         producer: Producer,
         metrics: Metrics,
     ) -> None:
+        """Nothing is read or asked yet.
+
+        Args:
+            kafka: Where devices' claims and punches are.
+            settings: Intervals.
+            registry: The devices and the shifts.
+            client: The site whose shifts are updated.
+            producer: Writes how far record numbers were read.
+            metrics: What is shown of each shift.
+        """
         self._kafka = kafka
         self._settings = settings
         self._registry = registry
         self._client = client
-        self._producer = producer
         self._metrics = metrics
-        self._proofs: dict[str, Proof] = {}
-        self._heard = asyncio.Event()
-        self._offsets: dict[int, int] = {}
-        self._partition_of: dict[str, int] = {}
-        self._numbers_known = False
-        self._holding: dict[str, tuple[str, ...]] = {}
+        self._client_id = kafka.client_id(STAGE)
+        self._sequences = SequenceReader(kafka, producer, self._client_id)
+        self._claims: dict[str, DeviceClaims] = {}
+        self._caught_up = asyncio.Event()
+        self._overdue: dict[str, tuple[str, ...]] = {}
 
-    async def hear(self) -> None:
-        """Take in what devices say, for ever."""
+    async def follow_statuses(self) -> None:
+        """Take in what devices say of themselves, for ever."""
         topic = self._kafka.topics["device_status"]
-        await follow(self._kafka, topic, self._hear, client_id=self._client_id, caught_up=self._heard)
+        await follow(self._kafka, topic, self._add_status, client_id=self._client_id, caught_up=self._caught_up)
 
-    async def keep(self) -> NoReturn:
-        """Look at regular intervals, for ever."""
-        await self._heard.wait()
+    async def update_regularly(self) -> NoReturn:
+        """Update the shifts at regular intervals, for ever."""
+        await self._caught_up.wait()
         while True:
             try:
-                await self.look()
+                await self.update()
             except KafkaUnavailable as error:
                 log.warning("Waiting for Kafka.", error=str(error))
             except TargetUnavailable as error:
                 log.warning("Waiting for ERPNext.", error=str(error))
             except (AccessDenied, DocumentRejected) as error:
-                log.error("ERPNext refuses; no shift moves on until this is repaired.", error=str(error))
+                log.error("ERPNext denied access; no shift advances until that is repaired.", error=str(error))
             await asyncio.sleep(self._settings.interval)
 
-    async def look(self) -> None:
-        """Find out how far each shift is complete, and tell ERPNext.
+    async def update(self) -> None:
+        """Find out how far each shift is complete, and write it into ERPNext.
 
         Raises:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
-            TargetUnavailable, AccessDenied, DocumentRejected: ERPNext does not tell its time zone.
+            TargetUnavailable: ERPNext does not answer when it is asked for its time zone.
+            AccessDenied: It denies that.
+            DocumentRejected: It rejects that.
         """
         await self._registry.refreshed()
         shifts = self._registry.shifts
-        for removed in self._holding.keys() - shifts.keys():
-            self._forget(removed)
+        for removed in self._overdue.keys() - shifts.keys():
+            self._hide(removed)
         if not shifts:
-            log.warning("The registry file lists no shifts; there is nothing to do.")
+            log.warning("The fleet file lists no shifts; there is nothing to do.")
             return
-        latest = now() - BEHIND
+        latest = now() - SYNC_LAG
         numbered = {device.device_id for device in self._registry if device.numbered}
         if numbered:
-            await self._read_numbers(numbered)
-        # Before anything is waited for: only what is claimed by now is through then.
-        watermarks = {
-            device_id: watermark
-            for device_id, proof in self._proofs.items()
-            if (watermark := proof.watermark(numbered=device_id in numbered)) is not None
-        }
+            await self._sequences.read_on(numbered)
+        # Before the wait below: only punches that a claim of now speaks of have their outcome after it.
+        watermarks = self._watermarks(numbered)
         topics, client_id = self._kafka.topics, self._client_id
         for topic, group in ((topics["raw"], "stream"), (topics["checkins"], "sink")):
-            await self._patiently(group, until_through(self._kafka, topic, self._kafka.group(group), client_id))
+            await self._wait_for_outcomes(group, until_through(self._kafka, topic, self._kafka.group(group), client_id))
         site_zone = await asyncio.to_thread(self._client.time_zone)
-        zone(site_zone)  # for its error
+        zone(site_zone)  # raises if there is no such zone
         for shift_type, devices in shifts.items():
-            found = standing(devices, watermarks, latest, site_zone)
+            found = shift_watermark(devices, watermarks, latest, site_zone)
             self._report(shift_type, [device.device_id for device in devices], watermarks, found)
             if found.sync is not None:
-                await asyncio.to_thread(self._move, shift_type, found.sync)
+                await asyncio.to_thread(self._advance, shift_type, found.sync)
 
-    async def _patiently(self, group: str, work: Coroutine[Any, Any, None]) -> None:
-        """Await it, and say now and then that it takes long."""
+    def _watermarks(self, numbered: Collection[str]) -> dict[str, datetime]:
+        watermarks: dict[str, datetime] = {}
+        for device_id in self._claims.keys() | self._sequences.devices:
+            numbers = self._sequences.numbers(device_id) if device_id in numbered else None
+            watermark = self._claims.setdefault(device_id, DeviceClaims()).watermark(numbers)
+            if watermark is not None:
+                watermarks[device_id] = watermark
+        return watermarks
+
+    async def _wait_for_outcomes(self, group: str, work: Coroutine[Any, Any, None]) -> None:
+        """Await `work`, and log now and then that it takes long."""
         task = asyncio.create_task(work)
         try:
             while not (await asyncio.wait({task}, timeout=self._settings.interval))[0]:
@@ -157,104 +179,47 @@ class Completeness:
         finally:
             task.cancel()
 
-    def _hear(self, record: Record) -> None:
+    def _add_status(self, record: Record) -> None:
         status = read_status(record)
         if status is not None:
-            self._proof(status.device_id).hear(status)
-
-    def _proof(self, device_id: str) -> Proof:
-        return self._proofs.setdefault(device_id, Proof())
-
-    async def _read_numbers(self, numbered: Collection[str]) -> None:
-        """Read on in the raw topic, and keep how far it was read."""
-        topics = self._kafka.topics
-        if not self._numbers_known:
-            for record in await snapshot(self._kafka, topics["sequences"], self._client_id):
-                self._load(record)
-            self._numbers_known = True
-        before = dict(self._offsets)
-        begin = {partition: self._offsets.get(partition, 0) for partition in range(self._kafka.partitions)}
-        async for batch in read(self._kafka, topics["raw"], self._client_id, begin=begin):
-            for record in batch:
-                self._offsets[record.partition] = record.offset + 1
-                device_id = (record.key or b"").decode(errors="replace")
-                if device_id in numbered:
-                    self._partition_of[device_id] = record.partition
-                    self._count(device_id, record)
-        changed = [partition for partition, offset in self._offsets.items() if before.get(partition) != offset]
-        await self._producer.send(*(self._dump(partition, numbered) for partition in changed))
-
-    def _count(self, device_id: str, record: Record) -> None:
-        try:
-            event = RawEvent.decode(record.value)
-        except InvalidRecord:
-            return  # the stream makes a dead letter of it
-        # A copy or a correction is no record of the device's: its number was counted the first time, and may be of a
-        # count that the device has forgotten since.
-        again = event.supersedes is not None or is_replay_copy(record.headers)
-        if event.sequence is not None and not again:
-            self._proof(device_id).numbers.add(event.sequence, event.event_time, event.received_at)
-
-    def _load(self, record: Record) -> None:
-        if record.value is None:
-            return
-        try:
-            sequences = Sequences.decode(record.key, record.value)
-        except InvalidRecord as error:
-            # Where it was one of ours, the raw topic is read again from its beginning, which counts the same.
-            log.error("A record of sequences cannot be read.", key=record.key, error=error.message)
-            return
-        self._offsets[sequences.partition] = sequences.offset
-        for device_id, counted in sequences.devices.items():
-            self._partition_of[device_id] = sequences.partition
-            self._proof(device_id).numbers = Numbers(counted)
-
-    def _dump(self, partition: int, numbered: Collection[str]) -> OutRecord:
-        """The offset and what was counted up to it in one record, so that neither is ahead of the other."""
-        devices = {
-            device_id: self._proofs[device_id].numbers.counted
-            for device_id, of in self._partition_of.items()
-            if of == partition and device_id in numbered
-        }
-        sequences = Sequences(partition, self._offsets[partition], devices)
-        return OutRecord(self._kafka.topics["sequences"], sequences.key, sequences.encode())
+            self._claims.setdefault(status.device_id, DeviceClaims()).add(status)
 
     def _report(
-        self, shift_type: str, device_ids: Collection[str], watermarks: Mapping[str, datetime], found: Standing
+        self, shift_type: str, device_ids: Collection[str], watermarks: Mapping[str, datetime], found: ShiftWatermark
     ) -> None:
-        """Show how far the shift is and, where that is overdue, because of whom."""
-        overdue = _epoch(now()) - self._settings.warn_after
-        behind = {each: _epoch(watermarks.get(each)) for each in device_ids}
-        holding = tuple(
-            sorted((each for each in behind if behind[each] < overdue), key=lambda each: (behind[each], each))
+        """Show how far the shift is complete and, if that is overdue, which devices hold it back."""
+        expected = _epoch(now()) - self._settings.warn_after
+        complete = {each: _epoch(watermarks.get(each)) for each in device_ids}
+        overdue = tuple(
+            sorted((each for each in complete if complete[each] < expected), key=lambda each: (complete[each], each))
         )
-        before = self._forget(shift_type)
+        before = self._hide(shift_type)
         # One series for each shift, which names one device: thousands of devices are too many for labels.
-        self._metrics.gauge(SERIES, _epoch(found.until), shift_type=shift_type, held_by=_first(holding))
-        # Once for each change, not at every look of a weekend.
-        if holding and holding != before:
-            missing = {each: self._proof(each).numbers.missing for each in holding[:NAMED]}
+        self._metrics.gauge(SERIES, _epoch(found.until), shift_type=shift_type, held_by=_first(overdue))
+        # Once for each change, not at every update of a weekend.
+        if overdue and overdue != before:
+            missing = {each: self._sequences.numbers(each).missing for each in overdue[:NAMED]}
             log.warning(
                 "Devices hold a shift back.",
                 shift_type=shift_type,
-                devices=len(holding),
-                first=holding[:NAMED],
+                devices=len(overdue),
+                first=overdue[:NAMED],
                 numbers_missing={each: number for each, number in missing.items() if number is not None},
             )
-        if before and not holding:
+        if before and not overdue:
             log.info("No device holds the shift back any more.", shift_type=shift_type)
-        self._holding[shift_type] = holding
+        self._overdue[shift_type] = overdue
 
-    def _forget(self, shift_type: str) -> tuple[str, ...]:
-        """Show the shift no longer. Returns who held it back."""
-        if shift_type not in self._holding:
+    def _hide(self, shift_type: str) -> tuple[str, ...]:
+        """Show the shift no longer, and return the devices that held it back."""
+        if shift_type not in self._overdue:
             return ()
-        holding = self._holding.pop(shift_type)
-        self._metrics.forget(SERIES, shift_type=shift_type, held_by=_first(holding))
-        return holding
+        overdue = self._overdue.pop(shift_type)
+        self._metrics.forget(SERIES, shift_type=shift_type, held_by=_first(overdue))
+        return overdue
 
-    def _move(self, shift_type: str, sync: datetime) -> None:
-        """Write the time into ERPNext, unless it has that one or a later one."""
+    def _advance(self, shift_type: str, sync: datetime) -> None:
+        """Write the time into ERPNext, unless it has that time or a later one."""
         try:
             document = self._client.get(SHIFT_TYPE, shift_type)
             if document.get("auto_update_last_sync"):
@@ -266,23 +231,19 @@ class Completeness:
             known = document.get("last_sync_of_checkin")
             if known and sync <= datetime.fromisoformat(str(known)):
                 return
-            # With `modified` the site refuses what somebody else was faster with: it may have gone further.
-            moved = {"last_sync_of_checkin": str(sync), "modified": document.get("modified")}
-            self._client.update(SHIFT_TYPE, shift_type, moved)
+            # With `modified` the site refuses if somebody else was faster, who may have gone further.
+            fields = {"last_sync_of_checkin": str(sync), "modified": document.get("modified")}
+            self._client.update(SHIFT_TYPE, shift_type, fields)
         except TargetUnavailable as error:
             log.warning("Waiting for ERPNext.", shift_type=shift_type, error=str(error))
         except (AccessDenied, DocumentRejected) as error:
-            log.error("ERPNext does not let this shift move on.", shift_type=shift_type, error=str(error))
+            log.error("ERPNext refused to advance this shift.", shift_type=shift_type, error=str(error))
         else:
-            log.info("A shift moves on.", shift_type=shift_type, last_sync_of_checkin=str(sync))
-
-    @property
-    def _client_id(self) -> str:
-        return self._kafka.client_id(STAGE)
+            log.info("Shift advanced.", shift_type=shift_type, last_sync_of_checkin=str(sync))
 
 
-def _first(holding: Sequence[str]) -> str:
-    return holding[0] if holding else ""
+def _first(devices: Sequence[str]) -> str:
+    return devices[0] if devices else ""
 
 
 def _epoch(instant: datetime | None) -> float:

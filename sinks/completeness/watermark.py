@@ -1,12 +1,12 @@
-"""How far devices and shifts are proven complete. Pure: no Kafka, no ERPNext, no clock.
+"""Watermarks: up to when devices and shifts are complete. Pure: no Kafka, no ERPNext, no clock.
 
-A *watermark* is an instant before which everything is there: no punch of the device that is dated earlier can still
-come, unless the device contradicts what it said.
+A device's *watermark* is an instant before which everything is there: no punch of the device that is dated earlier can
+still come, unless the device contradicts what it said.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -20,12 +20,12 @@ MAX_RUNS: Final = 1000  # beyond that the numbers mean nothing, and memory must 
 AHEAD: Final = timedelta(days=1)  # a clock further ahead of the server's tells nothing about the order of punches
 
 
-class Numbers:
+class SequenceNumbers:
     """The record numbers of one device, as they arrive, in any order and with repeats.
 
-    They prove the device complete up to the last record before the first gap. Counting begins at the first record that
-    is seen. A later punch with number 1 begins a new count: the device has forgotten the old one, and what was missing
-    then cannot come any more.
+    They show that the device is complete up to the last record before the first gap. Counting begins at the first
+    record that is seen. A later punch with number 1 begins a new count: the device has forgotten the old one, and what
+    was missing then cannot come any more.
     """
 
     def __init__(self, counted: Counted = Counted()) -> None:  # noqa: B008 - it is frozen
@@ -50,7 +50,13 @@ class Numbers:
         return self._runs[0].last + 1 if len(self._runs) > 1 else None
 
     def add(self, number: int, event_time: datetime | None, received_at: datetime) -> None:
-        """Take in one record. A number below 0 is none."""
+        """Count one record.
+
+        Args:
+            number: Its number. One below 0 is not counted.
+            event_time: When the punch was made, by the device; None if that is not known.
+            received_at: When it arrived, by the server's clock.
+        """
         if number < 0:
             return
         dated = 0
@@ -67,7 +73,7 @@ class Numbers:
 
     @property
     def counted(self) -> Counted:
-        """What the same numbers can be made of."""
+        """What was counted, to go on from later."""
         return Counted(self._until, tuple(self._runs), tuple(self._renewed))
 
 
@@ -90,66 +96,86 @@ def _joined(run: Run, next_: Run) -> Run:
 
 
 @dataclass(slots=True)
-class Proof:
-    """What is known of one device: the best of its claims, its newest status, and its numbers where it numbers."""
+class DeviceClaims:
+    """What one device has said of itself.
 
-    claimed: datetime | None = None
+    Attributes:
+        complete_until: The latest time up to which it claimed to be complete, and was.
+        status: The newest that it said.
+    """
+
+    complete_until: datetime | None = None
     status: DeviceStatus | None = None
-    numbers: Numbers = field(default_factory=Numbers)
 
-    def hear(self, status: DeviceStatus) -> None:
+    def add(self, status: DeviceStatus) -> None:
         """Take in a status. A claim that once held still holds, whatever the device says of later punches."""
         self.status = status
         if status.last_sequence is None:
-            self._claim(status.complete_until)
+            self._accept(status.complete_until)
 
-    def watermark(self, *, numbered: bool) -> datetime | None:
-        """Before when everything is there; None where nothing is proven. Never goes back.
+    def watermark(self, numbers: SequenceNumbers | None) -> datetime | None:
+        """The device's watermark. It never goes back.
 
-        Where the device numbers and told its newest number, its claim counts only once that record has been seen as
-        the newest.
+        If the device numbers its records and told its newest number, its claim counts only once that record has been
+        seen as the newest.
+
+        Args:
+            numbers: The record numbers that were seen; None if the device does not number its records without gaps.
+
+        Returns:
+            An instant, or None if nothing is known.
         """
-        if self.status is not None and (not numbered or self.status.last_sequence in (None, self.numbers.newest)):
-            self._claim(self.status.complete_until)
-        return max(filter(None, (self.claimed, self.numbers.until if numbered else None)), default=None)
+        if self.status is not None and (numbers is None or self.status.last_sequence in (None, numbers.newest)):
+            self._accept(self.status.complete_until)
+        return max(filter(None, (self.complete_until, numbers.until if numbers else None)), default=None)
 
-    def _claim(self, until: datetime | None) -> None:
+    def _accept(self, until: datetime | None) -> None:
         if until is not None:
-            self.claimed = until if self.claimed is None else max(self.claimed, until)
+            self.complete_until = until if self.complete_until is None else max(self.complete_until, until)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ShiftWatermark:
     """How far a shift is complete.
 
-    `until` is the watermark of the device that holds it back most, None where one has never proven anything. `sync` is
-    the same in the naive time of the check-ins in ERPNext, what `last_sync_of_checkin` may be.
+    Attributes:
+        until: The watermark of the device that is furthest behind; None if one of them has none.
+        sync: The same in the naive time of the check-ins in ERPNext: what `last_sync_of_checkin` may be.
     """
 
     until: datetime | None
     sync: datetime | None
 
 
-def standing(
+def shift_watermark(
     devices: Iterable[Device], watermarks: Mapping[str, datetime], latest: datetime, site_zone: str
-) -> Standing:
-    """How far a shift is complete by the watermarks of its devices, at least one; never beyond `latest`.
+) -> ShiftWatermark:
+    """How far a shift is complete, by the watermarks of its devices.
 
     Each watermark is turned into the time in which ERPNext has that device's check-ins: that of the site's zone, or of
     the device's own.
+
+    Args:
+        devices: Those of the shift, at least one.
+        watermarks: Those that are known, by device.
+        latest: Beyond which no shift is complete.
+        site_zone: The IANA zone in which ERPNext keeps its naive times.
+
+    Returns:
+        The watermark of the device that is furthest behind.
     """
     members = [(device, watermarks.get(device.device_id)) for device in devices]
-    proven = [(device, min(watermark, latest)) for device, watermark in members if watermark is not None]
-    if len(proven) < len(members):
-        return Standing(None, None)
-    return Standing(
-        until=min(watermark for _, watermark in proven),
-        sync=min(_in_target(watermark, device, site_zone) for device, watermark in proven),
+    known = [(device, min(watermark, latest)) for device, watermark in members if watermark is not None]
+    if len(known) < len(members):
+        return ShiftWatermark(None, None)
+    return ShiftWatermark(
+        until=min(watermark for _, watermark in known),
+        sync=min(_in_target(watermark, device, site_zone) for device, watermark in known),
     )
 
 
 def _in_target(watermark: datetime, device: Device, site_zone: str) -> datetime:
-    # While its clock goes back, a terminal without offsets dates its punches once more as in the hour before.
+    # While its clock goes back, a terminal without offsets dates its punches as in the hour before, a second time.
     read = from_wall_clock(earliest_wall_clock(watermark, device.timezone), device.timezone)
     zone_name = device.timezone if device.checkin_time == "device_local" else site_zone
     return earliest_wall_clock(min(watermark, read), zone_name)

@@ -20,8 +20,8 @@ from attendance.records.device_status import DeviceStatus
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Registry
 from attendance.settings import CompletenessSettings, KafkaSettings
-from sinks.completeness import runner as completeness
-from sinks.completeness.runner import BEHIND, Completeness
+from sinks.completeness import runner, sequences
+from sinks.completeness.runner import SYNC_LAG, Completeness
 
 NOW = datetime(2026, 3, 2, 15, tzinfo=UTC)  # 18:00 in Riyadh
 KAFKA = KafkaSettings(partitions=2, _env_file=None)
@@ -93,10 +93,11 @@ class Bench:
         self.log = Log()
         self.metrics = Metrics()
         self.said = LogCapture()
-        for name in ("read", "snapshot", "until_through"):
-            monkeypatch.setattr(completeness, name, getattr(self.log, name))
-        monkeypatch.setattr(completeness, "now", lambda: NOW)
-        monkeypatch.setattr(completeness, "log", structlog.wrap_logger(None, [self.said]))
+        monkeypatch.setattr(sequences, "read", self.log.read)
+        monkeypatch.setattr(sequences, "snapshot", self.log.snapshot)
+        monkeypatch.setattr(runner, "until_through", self.log.until_through)
+        monkeypatch.setattr(runner, "now", lambda: NOW)
+        monkeypatch.setattr(runner, "log", structlog.wrap_logger(None, [self.said]))
         self.stage = self.new_process()
 
     def new_process(self) -> Completeness:
@@ -106,7 +107,7 @@ class Bench:
 
     def hear(self, device_id: str, minutes_ago: float | None, **fields: int) -> None:
         until = None if minutes_ago is None else NOW - timedelta(minutes=minutes_ago)
-        self.stage._hear(SimpleNamespace(key=b"", value=DeviceStatus(device_id, NOW, until, **fields).encode()))  # type: ignore[arg-type]
+        self.stage._add_status(SimpleNamespace(key=b"", value=DeviceStatus(device_id, NOW, until, **fields).encode()))  # type: ignore[arg-type]
 
     def punch(
         self,
@@ -128,10 +129,10 @@ class Bench:
             SimpleNamespace(key=event.key, value=event.encode(), partition=partition, offset=offset, headers=headers)
         )
 
-    def look(self) -> list[tuple[str, str]]:
-        """What a look writes into ERPNext."""
+    def update(self) -> list[tuple[str, str]]:
+        """What an update writes into ERPNext."""
         before = len(self.site.written)
-        asyncio.run(self.stage.look())
+        asyncio.run(self.stage.update())
         return self.site.written[before:]
 
     def shown(self, shift_type: str) -> dict[str, float]:
@@ -157,13 +158,13 @@ def numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 def test_a_shift_moves_to_its_device_that_is_furthest_behind_in_the_zone_of_the_site(bench: Bench) -> None:
     bench.hear("D1", 10)
     bench.hear("D2", 30)
-    assert bench.look() == [("Day", "2026-03-02 17:30:00")]
+    assert bench.update() == [("Day", "2026-03-02 17:30:00")]
 
 
 def test_a_device_that_was_never_heard_holds_its_own_shift_back_and_no_other(bench: Bench) -> None:
     bench.hear("D1", 10)
     bench.hear("D3", 10)
-    assert bench.look() == [("Night", "2026-03-02 17:50:00")]
+    assert bench.update() == [("Night", "2026-03-02 17:50:00")]
     [entry] = [entry for entry in bench.said.entries if entry["event"] == "Devices hold a shift back."]
     assert (entry["shift_type"], entry["first"]) == ("Day", ("D2",))
     assert bench.shown("Day") == {'held_by="D2"': 0.0}
@@ -174,28 +175,28 @@ def test_who_holds_a_shift_back_is_said_once_and_again_when_nobody_does(bench: B
     bench.hear("D1", 10)
     bench.hear("D3", 10)
     for _ in range(3):
-        bench.look()
+        bench.update()
     assert bench.sentences().count("Devices hold a shift back.") == 1
     bench.hear("D2", 10)
-    bench.look()
+    bench.update()
     assert "No device holds the shift back any more." in bench.sentences()
     assert bench.shown("Day") == {'held_by=""': (NOW - timedelta(minutes=10)).timestamp()}, "and nobody is named"
 
 
 def test_the_last_sync_stays_behind_the_clock_whatever_devices_claim(bench: Bench) -> None:
     bench.hear("D3", -60)
-    latest = (NOW - BEHIND + timedelta(hours=3)).replace(tzinfo=None)
-    assert bench.look() == [("Night", str(latest))]
+    latest = (NOW - SYNC_LAG + timedelta(hours=3)).replace(tzinfo=None)
+    assert bench.update() == [("Night", str(latest))]
 
 
 def test_it_never_moves_back_and_not_to_where_it_is(bench: Bench) -> None:
     bench.hear("D3", 30)
     bench.site.shifts["Night"] = {"last_sync_of_checkin": "2026-03-02 17:30:00.000000", "modified": "0"}
-    assert not bench.look()
+    assert not bench.update()
     bench.site.shifts["Night"]["last_sync_of_checkin"] = "2026-03-02 17:45:00"
-    assert not bench.look()
+    assert not bench.update()
     bench.hear("D3", 10)
-    assert bench.look() == [("Night", "2026-03-02 17:50:00")]
+    assert bench.update() == [("Night", "2026-03-02 17:50:00")]
 
 
 def test_whoever_was_faster_is_not_overwritten(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,48 +209,48 @@ def test_whoever_was_faster_is_not_overwritten(bench: Bench, monkeypatch: pytest
         return document
 
     monkeypatch.setattr(bench.site, "get", get_and_be_overtaken)
-    assert bench.look() == [("Night", "2026-03-02 17:55:00")]
+    assert bench.update() == [("Night", "2026-03-02 17:55:00")]
 
 
 def test_what_is_claimed_while_punches_are_waited_for_counts_only_next_time(bench: Bench) -> None:
     bench.hear("D3", 30)
     bench.log.during = lambda: bench.hear("D3", 10)
-    assert bench.look() == [("Night", "2026-03-02 17:30:00")]
+    assert bench.update() == [("Night", "2026-03-02 17:30:00")]
     assert bench.log.waited == [
         ("attendance.raw.v1", "attendance.stream"),
         ("attendance.checkins.v1", "attendance.sink"),
     ]
-    assert bench.look() == [("Night", "2026-03-02 17:50:00")]
+    assert bench.update() == [("Night", "2026-03-02 17:50:00")]
 
 
 def test_a_shift_that_erpnext_refuses_does_not_hold_up_the_others(bench: Bench) -> None:
     for name in ("D1", "D2", "D3"):
         bench.hear(name, 10)
     bench.site.errors["Day"] = DocumentRejected(404, "DoesNotExistError", "Shift Type Day not found")
-    assert bench.look() == [("Night", "2026-03-02 17:50:00")]
-    assert "ERPNext does not let this shift move on." in bench.sentences()
+    assert bench.update() == [("Night", "2026-03-02 17:50:00")]
+    assert "ERPNext refused to advance this shift." in bench.sentences()
 
 
 def test_a_shift_that_erpnext_moves_by_the_clock_is_warned_of(bench: Bench) -> None:
     bench.hear("D3", 10)
     bench.site.shifts["Night"] = {"last_sync_of_checkin": None, "modified": "0", "auto_update_last_sync": 1}
-    bench.look()
+    bench.update()
     assert any("Auto Update Last Sync" in sentence for sentence in bench.sentences())
 
 
 def test_a_status_that_cannot_be_read_changes_nothing(bench: Bench) -> None:
     bench.hear("D3", 10)
-    bench.stage._hear(SimpleNamespace(key=b"D3", value=b"{}"))  # type: ignore[arg-type]
-    bench.stage._hear(SimpleNamespace(key=b"D3", value=None))  # type: ignore[arg-type]
-    assert bench.look() == [("Night", "2026-03-02 17:50:00")]
+    bench.stage._add_status(SimpleNamespace(key=b"D3", value=b"{}"))  # type: ignore[arg-type]
+    bench.stage._add_status(SimpleNamespace(key=b"D3", value=None))  # type: ignore[arg-type]
+    assert bench.update() == [("Night", "2026-03-02 17:50:00")]
 
 
 def test_without_shifts_nothing_is_waited_for(bench: Bench) -> None:
     bench.hear("D3", 10)
-    bench.look()
+    bench.update()
     bench.log.waited.clear()
     bench.path.write_text("[]")
-    assert not bench.look()
+    assert not bench.update()
     assert not bench.log.waited
     assert not bench.shown("Night"), "and what was known of them is not shown any longer"
 
@@ -258,30 +259,36 @@ def test_numbers_without_a_gap_move_a_shift_on_and_a_gap_is_named(numbered: Benc
     numbered.punch("D3", 1, 300)
     numbered.punch("D3", 2, 200)
     numbered.punch("D3", 4, 100)
-    assert numbered.look() == [("Night", "2026-03-02 14:40:00")]
+    assert numbered.update() == [("Night", "2026-03-02 14:40:00")]
     [entry] = [entry for entry in numbered.said.entries if entry.get("shift_type") == "Night" and "first" in entry]
     assert entry["numbers_missing"] == {"D3": 3}
     numbered.punch("D3", 3, 150)
-    assert numbered.look() == [("Night", "2026-03-02 16:20:00")]
+    assert numbered.update() == [("Night", "2026-03-02 16:20:00")]
 
 
 def test_a_new_process_knows_the_gaps_of_the_one_before_without_reading_again(numbered: Bench) -> None:
     numbered.punch("D3", 1, 300)
     numbered.punch("D3", 3, 100)
-    numbered.look()
+    numbered.update()
     numbered.log.raw = [
         SimpleNamespace(**vars(record) | {"value": b"not to be read again"}) for record in numbered.log.raw
     ]
     numbered.stage = numbered.new_process()
     numbered.punch("D3", 4, 50)
-    assert not numbered.look()
+    assert not numbered.update()
     numbered.punch("D3", 2, 200)
-    assert numbered.look() == [("Night", "2026-03-02 17:10:00")]
+    assert numbered.update() == [("Night", "2026-03-02 17:10:00")]
+
+
+def test_a_foreign_record_among_the_kept_numbers_is_ignored(numbered: Bench) -> None:
+    numbered.log.sequences = [SimpleNamespace(key=key, value=value) for key, value in ((b"1", b"no"), (b"1", None))]
+    numbered.punch("D3", 1, 300)
+    assert numbered.update() == [("Night", "2026-03-02 13:00:00")]
 
 
 def test_numbers_of_a_device_that_is_not_numbered_are_not_read(bench: Bench) -> None:
     bench.punch("D3", 1, 100)
-    assert not bench.look()
+    assert not bench.update()
     assert not bench.log.sequences
 
 
@@ -291,7 +298,7 @@ def test_what_comes_again_is_no_record_of_the_devices(numbered: Bench, again: di
     numbered.punch("D3", 7, 60)
     numbered.punch("D3", 900, 50, **again)
     numbered.punch("D3", 8, 10)
-    numbered.look()
+    numbered.update()
 
-    assert numbered.stage._proof("D3").numbers.missing is None
-    assert numbered.stage._proof("D3").numbers.newest == 8
+    assert numbered.stage._sequences.numbers("D3").missing is None
+    assert numbered.stage._sequences.numbers("D3").newest == 8

@@ -1,4 +1,4 @@
-"""Watermarks: never beyond what is proven, never backwards, whatever the order in which punches arrive."""
+"""Watermarks: never beyond what is there, never backwards, whatever the order in which punches arrive."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from attendance.records.device_status import DeviceStatus
 from attendance.registry import Device
 from attendance.times import read_device_time, to_wall_clock
-from sinks.completeness.watermark import MAX_RUNS, Numbers, Proof, standing
+from sinks.completeness.watermark import MAX_RUNS, DeviceClaims, SequenceNumbers, shift_watermark
 
 START = datetime(2026, 3, 2, 5, tzinfo=UTC)
 MUCH_LATER = START + timedelta(days=300)
@@ -20,8 +20,8 @@ def at(number: int) -> datetime:
     return START + timedelta(minutes=number)
 
 
-def seen(*numbers: int, known: Numbers | None = None, shift: timedelta = timedelta()) -> Numbers:
-    counted = known or Numbers()
+def seen(*numbers: int, known: SequenceNumbers | None = None, shift: timedelta = timedelta()) -> SequenceNumbers:
+    counted = known or SequenceNumbers()
     for number in numbers:
         counted.add(number, at(number) + shift, MUCH_LATER)
     return counted
@@ -35,7 +35,7 @@ def status(until: datetime | None, **fields: int) -> DeviceStatus:
     return DeviceStatus("D1", MUCH_LATER, until, **fields)
 
 
-def test_numbers_without_a_gap_prove_the_device_complete_up_to_the_newest() -> None:
+def test_a_device_whose_numbers_have_no_gap_is_complete_up_to_the_newest() -> None:
     numbers = seen(17, 18, 19)
     assert (numbers.until, numbers.newest, numbers.missing) == (at(19), 19, None)
 
@@ -77,15 +77,15 @@ def test_old_records_that_are_sent_once_more_are_no_new_count() -> None:
     assert (numbers.until, numbers.newest) == (at(29), 29)
 
 
-def test_a_clock_that_is_ahead_proves_nothing_beyond_the_arrival() -> None:
-    numbers = Numbers()
+def test_a_clock_that_is_ahead_shows_nothing_beyond_the_arrival() -> None:
+    numbers = SequenceNumbers()
     numbers.add(1, START + timedelta(minutes=10), START)
     assert numbers.until == START
     numbers.add(2, START + timedelta(days=400), START + timedelta(minutes=1))
     assert numbers.until == START
 
 
-def test_a_record_without_a_time_counts_and_proves_no_time() -> None:
+def test_a_record_without_a_time_counts_and_moves_no_watermark() -> None:
     numbers = seen(1)
     numbers.add(2, None, MUCH_LATER)
     assert numbers.until == at(1)
@@ -101,7 +101,7 @@ def test_numbers_that_mean_nothing_do_not_fill_the_memory() -> None:
 def test_numbers_are_the_same_after_they_were_kept() -> None:
     numbers = seen(17, 18, 20)
     seen(2, known=numbers, shift=timedelta(days=1))
-    again = Numbers(numbers.counted)
+    again = SequenceNumbers(numbers.counted)
     assert again.counted == numbers.counted
     assert seen(19, known=again).until == at(20)
 
@@ -132,13 +132,13 @@ def test_whatever_the_order_nothing_is_claimed_before_it_is_there_and_nothing_is
         assert not [n for n in range(1, punches + 1) if at(n) < until and n not in there]
         before = until
     first_gap = next((n for n in range(1, punches + 2) if n not in there), None)
-    assert first_gap is None or numbers.until == at(first_gap - 1), "and all that is proven is claimed"
+    assert first_gap is None or numbers.until == at(first_gap - 1), "and all that is known is claimed"
 
 
 @settings(deadline=None)
 @given(counts=st.lists(st.integers(1, 12), min_size=2, max_size=4), seed=st.integers(0, 2**32))
-def test_counts_that_follow_one_another_are_each_proven_to_their_end(counts: list[int], seed: int) -> None:
-    numbers = Numbers()
+def test_counts_that_follow_one_another_are_each_complete_to_their_end(counts: list[int], seed: int) -> None:
+    numbers = SequenceNumbers()
     offset = timedelta()
     for length in counts:
         first, *rest = range(1, length + 1)
@@ -149,50 +149,52 @@ def test_counts_that_follow_one_another_are_each_proven_to_their_end(counts: lis
 
 
 def test_a_claim_counts_and_a_later_heartbeat_with_pending_punches_neither_moves_nor_withdraws_it() -> None:
-    proof = Proof()
-    assert proof.watermark(numbered=False) is None
-    proof.hear(status(at(5)))
-    assert proof.watermark(numbered=False) == at(5)
-    proof.hear(status(None, pending=3))
-    assert proof.watermark(numbered=False) == at(5)
-    proof.hear(status(at(2)))
-    assert proof.watermark(numbered=False) == at(5)
-    proof.hear(status(at(9), pending=0))
-    assert proof.watermark(numbered=False) == at(9)
+    claims = DeviceClaims()
+    assert claims.watermark(None) is None
+    claims.add(status(at(5)))
+    assert claims.watermark(None) == at(5)
+    claims.add(status(None, pending=3))
+    assert claims.watermark(None) == at(5)
+    claims.add(status(at(2)))
+    assert claims.watermark(None) == at(5)
+    claims.add(status(at(9), pending=0))
+    assert claims.watermark(None) == at(9)
 
 
 def test_where_the_newest_number_is_told_the_claim_waits_for_that_record() -> None:
-    proof = Proof(numbers=seen(1, 2))
-    proof.hear(status(at(9), last_sequence=3))
-    assert proof.watermark(numbered=True) == at(2)
-    seen(3, known=proof.numbers)
-    assert proof.watermark(numbered=True) == at(9)
+    claims, numbers = DeviceClaims(), seen(1, 2)
+    claims.add(status(at(9), last_sequence=3))
+    assert claims.watermark(numbers) == at(2)
+    seen(3, known=numbers)
+    assert claims.watermark(numbers) == at(9)
 
 
 def test_a_number_below_what_was_seen_is_a_count_that_has_not_arrived_yet() -> None:
-    proof = Proof(numbers=seen(17, 18))
-    proof.hear(status(at(900), last_sequence=1))
-    assert proof.watermark(numbered=True) == at(18)
+    claims = DeviceClaims()
+    claims.add(status(at(900), last_sequence=1))
+    assert claims.watermark(seen(17, 18)) == at(18)
 
 
-def test_numbers_of_a_device_that_does_not_number_without_gaps_prove_nothing() -> None:
-    assert Proof(numbers=seen(1, 2)).watermark(numbered=False) is None
+def test_a_device_that_does_not_number_is_believed_whatever_number_it_told() -> None:
+    claims = DeviceClaims()
+    claims.add(status(at(9), last_sequence=3))
+    assert claims.watermark(None) == at(9)
 
 
 def test_a_shift_is_complete_up_to_the_device_that_is_furthest_behind() -> None:
     devices = [device("D1"), device("D2")]
-    found = standing(devices, {"D1": at(9), "D2": at(3)}, MUCH_LATER, "Asia/Riyadh")
+    found = shift_watermark(devices, {"D1": at(9), "D2": at(3)}, MUCH_LATER, "Asia/Riyadh")
     assert found.until == at(3)
     assert str(found.sync) == "2026-03-02 08:03:00"
 
 
 def test_a_device_that_was_never_heard_holds_its_shift_back_altogether() -> None:
-    found = standing([device("D1"), device("D2")], {"D1": at(9)}, MUCH_LATER, "UTC")
+    found = shift_watermark([device("D1"), device("D2")], {"D1": at(9)}, MUCH_LATER, "UTC")
     assert (found.until, found.sync) == (None, None)
 
 
 def test_a_shift_never_goes_beyond_the_latest_that_it_may() -> None:
-    assert standing([device()], {"D1": at(9)}, at(4), "UTC").until == at(4)
+    assert shift_watermark([device()], {"D1": at(9)}, at(4), "UTC").until == at(4)
 
 
 def test_each_watermark_is_read_in_the_time_in_which_erpnext_has_the_punches_of_the_device() -> None:
@@ -200,7 +202,7 @@ def test_each_watermark_is_read_in_the_time_in_which_erpnext_has_the_punches_of_
         device("D1", timezone="Asia/Tokyo", checkin_time="device_local"),
         device("D2", timezone="Europe/London", checkin_time="device_local"),
     ]
-    found = standing(devices, {"D1": at(0), "D2": at(5)}, MUCH_LATER, "Asia/Riyadh")
+    found = shift_watermark(devices, {"D1": at(0), "D2": at(5)}, MUCH_LATER, "Asia/Riyadh")
     assert found.until == at(0)
     assert str(found.sync) == "2026-03-02 05:05:00", "what is 14:00 in Tokyo says nothing of 10:00 in London"
 
@@ -224,10 +226,10 @@ def test_no_punch_is_written_before_the_last_sync_while_clocks_go_back(
 ) -> None:
     of_device, of_site, written = zones
     night = datetime(2026, 10, 24, 23, tzinfo=UTC)  # London's clocks go back at 01:00 UTC
-    proven = night + timedelta(minutes=watermark)
+    complete = night + timedelta(minutes=watermark)
     terminal = device(timezone=of_device, checkin_time=written)
-    sync = standing([terminal], {"D1": proven}, MUCH_LATER, of_site).sync
-    read = read_device_time(str(to_wall_clock(proven + timedelta(minutes=later), of_device)), of_device)
+    sync = shift_watermark([terminal], {"D1": complete}, MUCH_LATER, of_site).sync
+    read = read_device_time(str(to_wall_clock(complete + timedelta(minutes=later), of_device)), of_device)
     assert read is not None
     assert sync is not None
     assert to_wall_clock(read, of_device if written == "device_local" else of_site) >= sync
