@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import structlog
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.errors import (
     KafkaError,
     TopicAlreadyExistsError,
@@ -13,12 +12,10 @@ from aiokafka.errors import (
 )
 
 from attendance.errors import KafkaUnavailable
-from attendance.kafka.clients import connection_options, create_consumer, unavailable
+from attendance.kafka.clients import create_admin, create_consumer, unavailable
 from attendance.kafka.records import MAX_RECORD_BYTES
 from attendance.settings import KafkaSettings
 from attendance.topics import TABLE, topic_configs
-
-log = structlog.get_logger(__name__)
 
 WANTED_REPLICAS: Final = 3
 
@@ -31,7 +28,7 @@ async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
     Raises:
         KafkaUnavailable: Kafka does not answer or refuses.
     """
-    admin = AIOKafkaAdminClient(**connection_options(settings, "punchstream-admin"))
+    admin = create_admin(settings, "punchstream-admin")
     try:
         await admin.start()
         brokers = len((await admin.describe_cluster())["brokers"])
@@ -71,7 +68,7 @@ async def describe_topics(settings: KafkaSettings) -> list[dict[str, Any]]:
     Raises:
         KafkaUnavailable: Kafka does not answer.
     """
-    admin = AIOKafkaAdminClient(**connection_options(settings, "punchstream-admin"))
+    admin = create_admin(settings, "punchstream-admin")
     consumer = create_consumer(settings, client_id="punchstream-admin")
     try:
         await admin.start()

@@ -3,17 +3,13 @@
 import ssl
 from typing import Any, Final
 
-import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import (
-    KafkaError,
-)
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from attendance.errors import ConfigurationError, KafkaUnavailable
 from attendance.kafka.records import MAX_RECORD_BYTES
 from attendance.settings import KafkaSettings
-
-log = structlog.get_logger(__name__)
 
 # aiokafka 0.14 does not look for a partition's new leader where the old one refuses to tell the offset to begin at. It
 # asks the same broker until its metadata are this old; by default that is five minutes.
@@ -103,3 +99,8 @@ def create_consumer(
         fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
         **options,
     )
+
+
+def create_admin(settings: KafkaSettings, client_id: str) -> AIOKafkaAdminClient:
+    """A client that makes and describes topics and reads the offsets of groups, not started."""
+    return AIOKafkaAdminClient(**connection_options(settings, client_id))

@@ -7,20 +7,17 @@ from typing import Protocol
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     IllegalStateError,
     KafkaError,
 )
 
 from attendance.errors import KafkaUnavailable
-from attendance.kafka.clients import connection_options, create_consumer, unavailable
+from attendance.kafka.clients import create_admin, create_consumer, unavailable
 from attendance.kafka.producer import partition_of
 from attendance.kafka.readers import begin_reading
 from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings
-
-log = structlog.get_logger(__name__)
 
 log = structlog.get_logger(__name__)
 
@@ -117,7 +114,7 @@ async def until_through(settings: KafkaSettings, topic: str, group: str, client_
         KafkaUnavailable: Kafka does not answer, or there is no such topic.
     """
     consumer = create_consumer(settings, topic, client_id=client_id)
-    admin = AIOKafkaAdminClient(**connection_options(settings, client_id))
+    admin = create_admin(settings, client_id)
     try:
         partitions = await begin_reading(consumer, topic)
         await admin.start()

@@ -25,8 +25,6 @@ from attendance.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 
-log = structlog.get_logger(__name__)
-
 # From so many records for one partition on, a batch of their own costs less than a future for each.
 BATCHED: Final = 16
 

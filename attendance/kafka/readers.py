@@ -4,20 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime
 
-import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import (
-    KafkaError,
-)
+from aiokafka.errors import KafkaError
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_consumer, unavailable
 from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings
-
-log = structlog.get_logger(__name__)
-
-log = structlog.get_logger(__name__)
 
 
 async def begin_reading(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
