@@ -1,0 +1,54 @@
+"""Puts the broker in the place of aiokafka's clients."""
+
+from typing import Any
+
+import pytest
+
+from attendance.kafka import clients
+from attendance.settings import KafkaSettings
+from attendance.topics import TABLE
+from memory_broker.admin import MemoryAdmin
+from memory_broker.broker import MemoryBroker
+from memory_broker.consumer import MemoryConsumer
+from memory_broker.producer import MemoryProducer
+
+
+def install(
+    monkeypatch: pytest.MonkeyPatch,
+    broker: MemoryBroker | None = None,
+    *,
+    partitions: int = 2,
+    make_topics: bool = True,
+    **settings: Any,
+) -> tuple[MemoryBroker, KafkaSettings]:
+    """Have every client that the product builds talk to a broker in memory, which has the product's topics.
+
+    Args:
+        monkeypatch: Takes it away again after the test.
+        broker: One that exists already; otherwise one is made.
+        partitions: Of each topic that may have several.
+        make_topics: Whether the topics exist.
+        settings: Other settings of Kafka than the usual ones.
+
+    Returns:
+        The broker, and settings that lead to it.
+    """
+    broker = broker or MemoryBroker()
+    clients_of = {"AIOKafkaConsumer": MemoryConsumer, "AIOKafkaProducer": MemoryProducer}
+    clients_of["AIOKafkaAdminClient"] = MemoryAdmin
+    for name, kind in clients_of.items():
+        monkeypatch.setattr(clients, name, _bound(kind, broker))
+    kafka = KafkaSettings.load(
+        **{"bootstrap_servers": "memory:9092", "session_timeout": 6.0, "partitions": partitions, **settings}
+    )
+    if make_topics:
+        for name, topic in TABLE.items():
+            broker.create_topic(kafka.topics[name], topic.partitions or partitions)
+    return broker, kafka
+
+
+def _bound(kind: type, broker: MemoryBroker) -> Any:
+    def build(*args: Any, **options: Any) -> Any:
+        return kind(broker, *args, **options)
+
+    return build
