@@ -64,20 +64,28 @@ class Terminals:
         self._noted: dict[tuple[str, str], float] = {}
 
     def apply(self, record: KeyValue) -> None:
-        """Take in one record of the topic. One that cannot be read is logged and ignored."""
+        """Take in one record of the topic.
+
+        Raises:
+            InvalidRecord: it is none of its kinds; what is known is unchanged.
+        """
+        match decode_key(record.key):
+            case MarksKey(device_id) as key:
+                self._marks[device_id] = decode_marks(key, record.value).marks
+            case OrderKey(device_id, id_) if record.value is None:
+                self._orders[device_id].pop(id_, None)
+            case OrderKey(device_id, id_):
+                self._orders[device_id][id_] = Order.decode(record.value)
+            case PendingKey(adapter, serial) if record.value is None:
+                self._forget((adapter, serial))
+            case PendingKey(adapter, serial):
+                self._pending[adapter, serial] = PendingDevice.decode(record.value)
+                self._has_knocked((adapter, serial))
+
+    def learn(self, record: KeyValue) -> None:
+        """Take in one record, as `apply` does; one of no kind is logged and ignored."""
         try:
-            match decode_key(record.key):
-                case MarksKey(device_id) as key:
-                    self._marks[device_id] = decode_marks(key, record.value).marks
-                case OrderKey(device_id, id_) if record.value is None:
-                    self._orders[device_id].pop(id_, None)
-                case OrderKey(device_id, id_):
-                    self._orders[device_id][id_] = Order.decode(record.value)
-                case PendingKey(adapter, serial) if record.value is None:
-                    self._forget((adapter, serial))
-                case PendingKey(adapter, serial):
-                    self._pending[adapter, serial] = PendingDevice.decode(record.value)
-                    self._has_knocked((adapter, serial))
+            self.apply(record)
         except InvalidRecord as error:
             log.error("A record of the terminals topic is ignored.", key=record.key, error=error.message)
 

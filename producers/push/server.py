@@ -57,7 +57,7 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
     following = [
         partial(follow, kafka, topic, apply, client_id=kafka.client_id("push-follower"))
         for topic, apply in (
-            (kafka.topics["terminals"], terminals.apply),
+            (kafka.topics["terminals"], terminals.learn),
             (kafka.topics["device_status"], statuses.apply),
         )
     ]

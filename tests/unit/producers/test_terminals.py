@@ -147,6 +147,6 @@ def test_an_approved_terminal_waits_no_more() -> None:
 def test_a_record_that_cannot_be_read_is_left_out() -> None:
     house = House()
     for key, value in [(b"", b"{}"), (b"[]", b"{}"), (b'["command","D","1"]', b'{"x":1}'), (b'["marks","D"]', b"{")]:
-        house.one.apply(OutRecord(TOPIC, key, value))
+        house.one.learn(OutRecord(TOPIC, key, value))
     assert house.one.orders() == []
     assert house.one.marks("D") == {}

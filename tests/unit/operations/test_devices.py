@@ -1,4 +1,4 @@
-"""`punchstream devices`: entries added to the registry file."""
+"""Devices: entries added to the registry file."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from attendance.errors import ConfigurationError
 from attendance.registry import Registry, load
-from punchstream.commands.devices import add_entry
+from operations.devices import add_entry
 
 ENTRY: dict[str, Any] = {
     "device_id": "GATE-2",

@@ -1,0 +1,247 @@
+"""Devices: what they last said of themselves, whether they answer, who wants to join them, and what they are told."""
+
+import asyncio
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from attendance.errors import ConfigurationError, InvalidRecord, PunchstreamError
+from attendance.kafka.records import OutRecord
+from attendance.records.device_status import DeviceStatus
+from attendance.records.terminals import Order, PendingDevice
+from attendance.registry import Device, load
+from attendance.settings import PullSettings
+from attendance.times import format_seconds, now, to_wall_clock
+from operations.log import Log, Skipped, decoded
+from producers.devices import PUSH_ADAPTERS
+from producers.devices.common.http import create_client
+from producers.devices.contract import Tools
+from producers.devices.zkteco import adms as zkteco_adms
+from producers.pull.sources import Adapters, secret, sources
+from producers.terminals import Terminals, approved_record, new_order, order_record
+
+WRONG_CLOCK: Final = 60  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCheck:
+    """One thing that was looked at."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+async def newest_statuses(log: Log, skipped: Skipped) -> dict[str, DeviceStatus]:
+    """What each device last said of itself, by device_id.
+
+    Args:
+        log: The topics.
+        skipped: Where the records are counted that are no status.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or the topic is missing.
+    """
+    newest: dict[str, DeviceStatus] = {}
+    async for batch in log.read("device_status"):
+        there = [record for record in batch if record.value is not None]
+        for _, status in decoded(there, lambda record: DeviceStatus.decode(record.value), skipped):
+            newest[status.device_id] = status
+    return newest
+
+
+async def check_device(log: Log, device: Device, skipped: Skipped) -> list[DeviceCheck]:
+    """Ask a device who it is, as the pull stage would, where it can be asked; and when it was last heard.
+
+    Args:
+        log: The topics.
+        device: Its entry.
+        skipped: As in `newest_statuses`.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+    checks = [DeviceCheck("entry", not device.disabled, f"{device.mode}, adapter {device.adapter}")]
+    if sources([device]):
+        checks += await _ask(device)
+    try:
+        status = (await newest_statuses(log, skipped)).get(device.device_id)
+    except PunchstreamError as error:
+        return [*checks, DeviceCheck("last heard", False, str(error))]
+    heard_at = "never" if status is None else format_seconds(status.heard_at)
+    return [*checks, DeviceCheck("last heard", status is not None, heard_at)]
+
+
+async def _ask(device: Device) -> list[DeviceCheck]:
+    settings = PullSettings.load()
+    async with create_client(
+        connect_seconds=settings.connect_timeout,
+        answer_seconds=settings.answer_timeout,
+        cafile=settings.ssl_cafile,
+    ) as http:
+        try:
+            adapter = Adapters(Tools(http, secret, ())).of(device)
+            probed = await asyncio.wait_for(adapter.probe(device), settings.page_timeout)
+        except (PunchstreamError, TimeoutError) as error:
+            return [DeviceCheck("answer", False, str(error) or f"none within {settings.page_timeout:g} s")]
+    details = ", ".join(f"{name}: {value}" for name, value in probed.heard.details.items())
+    same = device.serial is None or probed.serial is None or device.serial == probed.serial
+    checks = [
+        DeviceCheck("answer", True, details or "it answers"),
+        DeviceCheck("serial", same, probed.serial or "it does not tell"),
+    ]
+    if probed.heard.device_time is not None:
+        skew = round((probed.heard.device_time - now()).total_seconds())
+        checks.append(DeviceCheck("clock", abs(skew) <= WRONG_CLOCK, f"{skew} s ahead"))
+    return checks
+
+
+async def pending_devices(log: Log, fleet: Iterable[Device], skipped: Skipped) -> list[PendingDevice]:
+    """The terminals that ask to be let in and that no entry has, the latest last.
+
+    Args:
+        log: The topics.
+        fleet: Every entry.
+        skipped: Where the records are counted that are of no kind.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or the topic is missing.
+    """
+    known = {(device.adapter, device.serial) for device in fleet}
+    pending = (await _terminals(log, skipped)).pending()
+    return [each for each in pending if (each.adapter, each.serial) not in known]
+
+
+async def approve(
+    log: Log,
+    registry_file: Path,
+    skipped: Skipped,
+    *,
+    serial: str,
+    device_id: str,
+    site: str,
+    timezone: str,
+    adapter: str | None,
+) -> None:
+    """Let a terminal in: add its entry to the registry file, which push takes up by itself.
+
+    Args:
+        log: The topics.
+        registry_file: What the entry is added to.
+        skipped: As in `pending_devices`.
+        serial: The serial number with which it asks.
+        device_id: The one that it gets.
+        site: Where it stands.
+        timezone: IANA zone of its clock.
+        adapter: Its adapter; None for that with which it asks.
+
+    Raises:
+        ConfigurationError: it is not plain which terminal is meant, or the file would be wrong.
+        KafkaUnavailable: Kafka does not answer, or the topic is missing; the entry may have been added.
+    """
+    if adapter is not None and adapter not in PUSH_ADAPTERS:
+        raise ConfigurationError(f"--adapter: {adapter!r} is none of {', '.join(sorted(PUSH_ADAPTERS))}")
+    pending = (await _terminals(log, skipped)).pending()
+    found = [each for each in pending if each.serial == serial and adapter in (None, each.adapter)]
+    if adapter is None and len(found) != 1:
+        raise ConfigurationError(
+            f"SERIAL: {len(found) or 'no'} terminals with {serial} ask to be let in; --adapter says which it is"
+        )
+    entry = {
+        "device_id": device_id,
+        "site": site,
+        "timezone": timezone,
+        "mode": "push",
+        "adapter": adapter or found[0].adapter,
+        "serial": serial,
+    }
+    add_entry(registry_file, entry)
+    async with log.sending() as send:
+        await send(*(approved_record(log.topics["terminals"], each) for each in found))
+
+
+def add_entry(path: Path, entry: dict[str, Any]) -> None:
+    """Add a device to a registry file, which keeps its comments. It is the old or the new file at any moment.
+
+    Raises:
+        ConfigurationError: the file would be wrong, or its list of devices is not its last part; it is unchanged.
+    """
+    path = path.resolve()  # a link stays one
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    block = yaml.safe_dump([entry], sort_keys=False)
+    ends_in_devices = re.search(r"(?m)^(devices|shifts):", before)
+    if ends_in_devices:
+        last = re.findall(r"(?m)^(devices|shifts):", before)[-1]
+        if last != "devices":
+            raise ConfigurationError(f"{path}: put `devices` behind `shifts`, or add the entry by hand:\n{block}")
+        indent = re.search(r"(?m)^devices:\s*\n(?:\s*#.*\n)*( *)- ", before)
+        block = "".join(f"{indent[1] if indent else '  '}{line}\n" for line in block.splitlines())
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_text(before + ("" if not before or before.endswith("\n") else "\n") + block, encoding="utf-8")
+        load(new)
+        if path.exists():
+            new.chmod(path.stat().st_mode)
+        new.replace(path)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error).replace(str(new), str(path))) from error
+    finally:
+        new.unlink(missing_ok=True)
+
+
+async def order_backfill(log: Log, device: Device, since: datetime, until: datetime | None) -> Order:
+    """Have a ZKTeco terminal that pushes send the punches of a time again. It does so when it next asks.
+
+    Args:
+        log: The topics.
+        device: Which terminal.
+        since: From when, by the terminal's own clock.
+        until: Until when, by that clock; None for now.
+
+    Raises:
+        ConfigurationError: its adapter takes no such command, or the time is none.
+        KafkaUnavailable: Kafka does not answer; the command may be there or not.
+    """
+    if device.adapter != zkteco_adms.NAME:
+        raise ConfigurationError(
+            f"DEVICE: {device.device_id} has adapter {device.adapter}, and only {zkteco_adms.NAME} is told"
+        )
+    end = until or to_wall_clock(now(), device.timezone)
+    if not since < end:
+        raise ConfigurationError("--since: must be before --until")
+    order = new_order(device.device_id, zkteco_adms.backfill(since, end))
+    async with log.sending() as send:
+        await send(order_record(log.topics["terminals"], order))
+    return order
+
+
+async def orders(log: Log, skipped: Skipped) -> list[Order]:
+    """What terminals were told to do, oldest first.
+
+    Args:
+        log: The topics.
+        skipped: As in `pending_devices`.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or the topic is missing.
+    """
+    return (await _terminals(log, skipped)).orders()
+
+
+async def _terminals(log: Log, skipped: Skipped) -> Terminals:
+    async def refuse(*_: OutRecord) -> None:
+        raise AssertionError("a view that only reads")
+
+    terminals = Terminals(log.topics["terminals"], refuse)
+    async for batch in log.read("terminals"):
+        for record in batch:
+            try:
+                terminals.apply(record)
+            except InvalidRecord as error:
+                skipped.add(record, error)
+    return terminals
