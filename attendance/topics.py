@@ -57,9 +57,11 @@ TABLE: Final[Mapping[Name, Topic]] = {
         partitions=1,
     ),
     "checkins": Topic("checkins.v1", "employee", "punches whose employee is known"),
-    "dropped": Topic("dropped.v1", "device_id", "repeats, each naming the punch that was kept"),
+    "dropped": Topic("dropped.v1", "device_id", "duplicates and repeats, each naming the punch that was kept"),
     # Partitioned by device user, so that one stream worker holds all that waits for the same mapping.
-    "unmapped": Topic("unmapped.v1", "event_id", "punches that wait for a mapping", "compact"),
+    "unmapped": Topic(
+        "unmapped.v1", "event_id", "punches that wait: for a mapping, or until the employee is active", "compact"
+    ),
     "dead_letters": Topic("dead-letters.v1", "that of the record", "what failed, and why", keeps_forever=True),
     # One partition keeps the actions in the order in which they were taken.
     "dead_letter_actions": Topic(
@@ -71,7 +73,7 @@ TABLE: Final[Mapping[Name, Topic]] = {
     ),
     "deliveries": Topic("deliveries.v1", "event_id", "what the target answered"),
     # Read by partition beside the raw topic, so both must have the same number of partitions.
-    "dedup_state": Topic("dedup-state.v1", "random", "the punches that were kept: the stream's memory"),
+    "dedup_state": Topic("dedup-state.v1", "random", "the punches that were kept: the changelog of the stream"),
     "device_status": Topic(
         "device-status.v1", "device_id", "what each device says of itself, and how far it is complete", "compact"
     ),
