@@ -10,7 +10,7 @@ PARTS := stream push pull sink latency state profile
 .PHONY: help install demo test faults soak check docs format kafka bench performance lock clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(VENV)/runtime: requirements/runtime.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -71,7 +71,11 @@ bench/.venvs/plots/done bench/.venvs/profiler/done: bench/.venvs/%/done: bench/%
 	$(@D)/bin/pip install --quiet --require-hashes -r $<
 	@touch $@
 
-bench: $(VENV)/dev $(PEERS:%=bench/.venvs/%/done) bench/.venvs/profiler/done  ## benchmarks beside peers, or one: PART=push BENCH="--repetitions 1"; needs `make kafka`
+# Beside another checkout nothing else is measured, and nothing is kept for the page.
+ifeq ($(findstring --other,$(BENCH)),)
+bench: $(PEERS:%=bench/.venvs/%/done) bench/.venvs/profiler/done
+endif
+bench: $(VENV)/dev  ## benchmarks beside peers, or one: PART=push BENCH="--repetitions 1"; needs `make kafka`
 	set -e; for part in $(or $(PART),$(PARTS)); do $(BIN)/python -m bench.$$part $(BENCH); done
 	$(if $(findstring --other,$(BENCH)),,$(MAKE) performance)
 
@@ -85,4 +89,4 @@ lock:  ## requirements/*.txt and those of the benchmarks anew
 	set -e; for in in bench/peers/*/requirements.in bench/plots/requirements.in bench/profiler/requirements.in; do $(LOCK_OF) $$in -o $${in%in}txt; done
 
 clean:  ## what was installed and built
-	rm -rf $(VENV) bench/.venvs bench/results deploy/kafka/target .punchstream .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) bench/.venvs bench/results deploy/kafka/target .punchstream .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
