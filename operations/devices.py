@@ -89,14 +89,14 @@ async def _ask(device: Device) -> list[DeviceCheck]:
             probed = await asyncio.wait_for(adapter.probe(device), settings.page_timeout)
         except (PunchstreamError, TimeoutError) as error:
             return [DeviceCheck("answer", False, str(error) or f"none within {settings.page_timeout:g} s")]
-    details = ", ".join(f"{name}: {value}" for name, value in probed.heard.details.items())
+    details = ", ".join(f"{name}: {value}" for name, value in probed.report.details.items())
     same = device.serial is None or probed.serial is None or device.serial == probed.serial
     checks = [
         DeviceCheck("answer", True, details or "it answers"),
         DeviceCheck("serial", same, probed.serial or "it does not tell"),
     ]
-    if probed.heard.device_time is not None:
-        skew = round((probed.heard.device_time - now()).total_seconds())
+    if probed.report.device_time is not None:
+        skew = round((probed.report.device_time - now()).total_seconds())
         checks.append(DeviceCheck("clock", abs(skew) <= WRONG_CLOCK, f"{skew} s ahead"))
     return checks
 

@@ -37,7 +37,7 @@ class Batch(Protocol):
         """What was never meant as a punch."""
 
     @property
-    def heard(self) -> DeviceReport | None:
+    def report(self) -> DeviceReport | None:
         """What the device said of itself."""
 
 
@@ -89,7 +89,7 @@ class Intake:
         """
         events = batch.events
         if self._clocks is not None:
-            report = batch.heard
+            report = batch.report
             if report is not None and report.device_time is not None:
                 self._clocks.measured(device.device_id, report.device_time, at)
             events = self._clocks.with_skew(events)

@@ -59,22 +59,22 @@ class Statuses:
             # What it once said of itself stands.
             self._known[device_id] = self._unwritten[device_id] = replace(known, heard_at=at, last_event=last_event)
 
-    async def report(self, device_id: str, heard_at: datetime, heard: DeviceReport) -> None:
+    async def report(self, device_id: str, heard_at: datetime, report: DeviceReport) -> None:
         """Return when Kafka has it, or has nothing to learn from it. Assumes and raises what `Publisher.report` does.
 
         Args:
             device_id: Of whom.
             heard_at: The server's clock, UTC.
-            heard: What the device said.
+            report: What the device said.
         """
-        status = heartbeat(device_id, heard_at, heard)
+        status = heartbeat(device_id, heard_at, report)
         status = replace(status, last_event=self._last_event.get(device_id))
         known = self._known.get(device_id)
         if known is not None:
-            status = replace(status, details={**known.details, **heard.details})
-            if heard.device_time is None:
+            status = replace(status, details={**known.details, **report.details})
+            if report.device_time is None:
                 status = replace(status, clock_skew=known.clock_skew)
-            says_nothing = heard.device_time is None and heard.pending is None and heard.last_sequence is None
+            says_nothing = report.device_time is None and report.pending is None and report.last_sequence is None
             if says_nothing and heard_at - known.heard_at < ALIVE and status.details == known.details:
                 return
         await self._publisher.report(status)
@@ -106,7 +106,7 @@ def newest(events: Iterable[RawEvent], before: datetime | None) -> datetime | No
     return last
 
 
-def heartbeat(device_id: str, heard_at: datetime, heard: DeviceReport) -> DeviceStatus:
+def heartbeat(device_id: str, heard_at: datetime, report: DeviceReport) -> DeviceStatus:
     """The status that a heartbeat amounts to.
 
     A device with nothing pending has handed over every punch that it had dated before the heartbeat. Its punches are
@@ -116,19 +116,19 @@ def heartbeat(device_id: str, heard_at: datetime, heard: DeviceReport) -> Device
     Args:
         device_id: Of whom.
         heard_at: The server's clock, UTC, when the heartbeat had arrived.
-        heard: What the device said.
+        report: What the device said.
     """
     until = skew = None
-    if heard.device_time is not None:
-        skew = round((heard.device_time - heard_at).total_seconds())
-    if heard.pending == 0:
-        until = heard_at - ASSUMED_LAG if heard.device_time is None else min(heard_at, heard.device_time)
+    if report.device_time is not None:
+        skew = round((report.device_time - heard_at).total_seconds())
+    if report.pending == 0:
+        until = heard_at - ASSUMED_LAG if report.device_time is None else min(heard_at, report.device_time)
     return DeviceStatus(
         device_id=device_id,
         heard_at=heard_at,
         complete_until=None if until is None else until.replace(microsecond=0),
-        pending=heard.pending,
-        last_sequence=heard.last_sequence,
+        pending=report.pending,
+        last_sequence=report.last_sequence,
         clock_skew=skew,
-        details=heard.details,
+        details=report.details,
     )

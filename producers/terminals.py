@@ -1,6 +1,6 @@
 """What has to be known of terminals beside the registry file, by every push process: the terminals topic.
 
-Its records are those of `attendance/records/terminals.py`: marks, commands, and serial numbers that wait for approval.
+Its records are those of `attendance/records/terminals.py`: stamps, commands, and serial numbers that wait for approval.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from msgspec.structs import replace
 from attendance.errors import InvalidRecord, KafkaUnavailable
 from attendance.kafka.records import KeyValue, OutRecord
 from attendance.records.terminals import (
-    Marks,
-    MarksKey,
     Order,
     OrderKey,
     PendingDevice,
     PendingKey,
+    Stamps,
+    StampsKey,
     decode_key,
-    decode_marks,
+    decode_stamps,
 )
 from attendance.times import format_seconds, now
 from attendance.wire import encode_json
@@ -38,7 +38,7 @@ AGAIN: Final = 600.0  # seconds, until a command that was fetched and not answer
 NOTED: Final = 60.0  # seconds between two records of the same serial number
 MOST_PENDING: Final = 1000  # serial numbers that are remembered; whoever makes them up fills nothing
 SILENT: Final = 600.0  # seconds after which a serial number makes room: a terminal knocks every half minute
-WRITE_SECONDS: Final = 1.0  # between two writes of the marks that are new
+WRITE_SECONDS: Final = 1.0  # between two writes of the stamps that are new
 MAX_FACT: Final = 64  # characters
 
 
@@ -55,7 +55,7 @@ class Terminals:
         self._topic = topic
         self._send = send
         self._clock = clock
-        self._marks: dict[str, Mapping[str, str]] = {}
+        self._stamps: dict[str, Mapping[str, str]] = {}
         self._unwritten: dict[str, Mapping[str, str]] = {}
         self._orders: dict[str, dict[str, Order]] = defaultdict(dict)
         self._handed_out: dict[tuple[str, str], float] = {}
@@ -70,8 +70,8 @@ class Terminals:
             InvalidRecord: it is none of its kinds; what is known is unchanged.
         """
         match decode_key(record.key):
-            case MarksKey(device_id) as key:
-                self._marks[device_id] = decode_marks(key, record.value).marks
+            case StampsKey(device_id) as key:
+                self._stamps[device_id] = decode_stamps(key, record.value).stamps
             case OrderKey(device_id, id_) if record.value is None:
                 self._orders[device_id].pop(id_, None)
             case OrderKey(device_id, id_):
@@ -89,32 +89,32 @@ class Terminals:
         except InvalidRecord as error:
             log.error("A record of the terminals topic is ignored.", key=record.key, error=error.message)
 
-    def marks(self, device_id: str) -> Mapping[str, str]:
+    def stamps(self, device_id: str) -> Mapping[str, str]:
         """What the device was last to be given back."""
-        return self._unwritten.get(device_id) or self._marks.get(device_id, {})
+        return self._unwritten.get(device_id) or self._stamps.get(device_id, {})
 
-    def mark(self, device_id: str, marks: Mapping[str, str]) -> None:
+    def set_stamps(self, device_id: str, stamps: Mapping[str, str]) -> None:
         """Have the device be given these back. They may be lost, and older ones stand: it then sends again.
 
         Assumes that Kafka has the events that they stand for.
         """
-        merged = {**self.marks(device_id), **marks}
-        if merged != self.marks(device_id):
+        merged = {**self.stamps(device_id), **stamps}
+        if merged != self.stamps(device_id):
             # Not yet on the topic. Were it there before the events, a crash between the two would lose them.
             self._unwritten[device_id] = merged
 
     async def write(self) -> None:
-        """Return when Kafka has the marks that are new. Raises KafkaUnavailable; then they are as new as before."""
+        """Return when Kafka has the stamps that are new. Raises KafkaUnavailable; then they are as new as before."""
         written = dict(self._unwritten)
-        new = [Marks(device_id, marks) for device_id, marks in written.items()]
+        new = [Stamps(device_id, stamps) for device_id, stamps in written.items()]
         await self._send(*(OutRecord(self._topic, each.key, each.encode()) for each in new))
-        self._marks.update(written)
-        for device_id, marks in written.items():
-            if self._unwritten[device_id] is marks:
+        self._stamps.update(written)
+        for device_id, stamps in written.items():
+            if self._unwritten[device_id] is stamps:
                 del self._unwritten[device_id]
 
     async def keep(self) -> NoReturn:
-        """Write the marks that are new, now and then, for ever."""
+        """Write the stamps that are new, now and then, for ever."""
         while True:
             await asyncio.sleep(WRITE_SECONDS)
             with suppress(KafkaUnavailable):

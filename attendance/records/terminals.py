@@ -1,6 +1,6 @@
 """What has to be known of terminals beside the registry file: the wire format of the terminals topic.
 
-The topic is compacted and holds three kinds of records, told apart by their key: the marks that a terminal has to be
+The topic is compacted and holds three kinds of records, told apart by their key: the stamps that a terminal has to be
 given back (the stamp of its last upload), the commands that wait for a terminal to fetch them and what it answered, and
 the serial numbers that nobody has approved. A record without a value removes.
 """
@@ -14,8 +14,8 @@ from msgspec.json import Decoder
 from attendance.wire import JsonRecord, decode_json, encode_json
 
 
-class MarksKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="marks"):
-    """The key of a device's marks: `["marks", device_id]`."""
+class StampsKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="marks"):
+    """The key of a device's stamps: `["marks", device_id]`."""
 
     device_id: str
 
@@ -71,34 +71,34 @@ class Order(JsonRecord, frozen=True):
         return encode_json(OrderKey(self.device_id, self.id))
 
 
-class Marks(Struct, frozen=True):
-    """What a device is to be given back. The value is the marks alone, the device stands in the key."""
+class Stamps(Struct, frozen=True):
+    """What a device is to be given back. The value is the stamps alone, the device stands in the key."""
 
     device_id: str
-    marks: Mapping[str, str]
+    stamps: Mapping[str, str]
 
     @property
     def key(self) -> bytes:
         """The record key."""
-        return encode_json(MarksKey(self.device_id))
+        return encode_json(StampsKey(self.device_id))
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
-        return encode_json(self.marks)
+        return encode_json(self.stamps)
 
 
-def decode_key(key: bytes | None) -> MarksKey | OrderKey | PendingKey:
+def decode_key(key: bytes | None) -> StampsKey | OrderKey | PendingKey:
     """What a record of the topic is about.
 
     Raises:
         InvalidRecord: nothing that is known (`undecodable_record`).
     """
-    about: MarksKey | OrderKey | PendingKey = decode_json(_KEY, key, "a key of the terminals topic")
+    about: StampsKey | OrderKey | PendingKey = decode_json(_KEY, key, "a key of the terminals topic")
     return about
 
 
-def decode_marks(key: MarksKey, value: bytes | None) -> Marks:
-    """The marks that a record holds; none where it has no value.
+def decode_stamps(key: StampsKey, value: bytes | None) -> Stamps:
+    """The stamps that a record holds; none where it has no value.
 
     Args:
         key: As `decode_key` returned it.
@@ -107,9 +107,9 @@ def decode_marks(key: MarksKey, value: bytes | None) -> Marks:
     Raises:
         InvalidRecord: it holds something else (`undecodable_record`).
     """
-    marks: dict[str, str] = {} if value is None else decode_json(_MARKS, value, "marks")
-    return Marks(key.device_id, marks)
+    stamps: dict[str, str] = {} if value is None else decode_json(_STAMPS, value, "stamps")
+    return Stamps(key.device_id, stamps)
 
 
-_KEY: Final = Decoder(MarksKey | OrderKey | PendingKey)
-_MARKS: Final = Decoder(dict[str, str])
+_KEY: Final = Decoder(StampsKey | OrderKey | PendingKey)
+_STAMPS: Final = Decoder(dict[str, str])

@@ -87,14 +87,14 @@ class Result(Struct, frozen=True):
 class PushRequest(Struct, frozen=True):
     """A request with its body, and when that had arrived: the server's clock, UTC.
 
-    `marks` are what earlier requests of the device left in `Parsed.marks`; `commands` are those that wait for it. Both
-    are empty where the sender may be one of several devices.
+    `stamps` are what earlier requests of the device left in `Parsed.stamps`; `commands` are those that wait for it.
+    Both are empty where the sender may be one of several devices.
     """
 
     head: Head
     body: bytes
     received_at: datetime
-    marks: Mapping[str, str] = {}
+    stamps: Mapping[str, str] = {}
     commands: Sequence[Command] = ()
 
 
@@ -134,7 +134,7 @@ class DeviceReport(Struct, frozen=True):
 class Parsed(Struct, frozen=True):
     """All that a request holds, events and the rest each in its order, and what to answer once Kafka has it.
 
-    `marks` are kept, once Kafka has the events, for the device's next requests. `given` are the commands that the
+    `stamps` are kept, once Kafka has the events, for the device's next requests. `given` are the commands that the
     answer hands out, `results` what the device says became of earlier ones.
     """
 
@@ -143,8 +143,8 @@ class Parsed(Struct, frozen=True):
     events: Sequence[RawEvent] = ()
     rejected: Sequence[Rejected] = ()
     others: Sequence[Other] = ()
-    heard: DeviceReport | None = None
-    marks: Mapping[str, str] = {}
+    report: DeviceReport | None = None
+    stamps: Mapping[str, str] = {}
     given: Sequence[Command] = ()
     results: Sequence[Result] = ()
 
@@ -214,7 +214,7 @@ class Page(Struct, frozen=True):
     events: Sequence[RawEvent] = ()
     rejected: Sequence[Rejected] = ()
     others: Sequence[Other] = ()
-    heard: DeviceReport | None = None
+    report: DeviceReport | None = None
     complete_until: datetime | None = None
 
 
@@ -250,7 +250,7 @@ class Probed(Struct, frozen=True):
     """What a device answered when it was only asked who it is. `serial` is what the registry entry should have."""
 
     serial: str | None
-    heard: DeviceReport
+    report: DeviceReport
 
 
 class Tools(Struct, frozen=True):

@@ -73,7 +73,7 @@ class _Part:
     events: Sequence[RawEvent]
     rejected: Sequence[Rejected]
     others: Sequence[Other] = ()
-    heard: DeviceReport | None = None
+    report: DeviceReport | None = None
 
 
 @dataclass(slots=True)

@@ -165,7 +165,7 @@ class Puller:
 
     async def _keep(self, page: Page) -> None:
         """Return when Kafka has the page, the cursor after it, and what the device claims by it; in this order."""
-        device_id, at, report = self._device.device_id, self._context.now(), page.heard
+        device_id, at, report = self._device.device_id, self._context.now(), page.report
         await self._publish(page, at)
         before = self._saved
         until = max(filter(None, (page.complete_until, before.complete_until if before else None)), default=None)

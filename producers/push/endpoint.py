@@ -108,7 +108,7 @@ class Endpoint:
             head,
             body,
             received_at,
-            terminals.marks(only) if only else {},
+            terminals.stamps(only) if only else {},
             terminals.waiting(only) if only else (),
         )
         try:
@@ -127,16 +127,16 @@ class Endpoint:
         terminals, statuses = self.services.terminals, self.services.statuses
         records = self.services.intake.to_records(parsed, device, self.adapter.name, received_at, self._place_of)
         await self.services.publisher.publish(*records)
-        if parsed.marks:
+        if parsed.stamps:
             # Not awaited: one that is lost has the terminal send again what Kafka has.
-            terminals.mark(device.device_id, parsed.marks)
+            terminals.set_stamps(device.device_id, parsed.stamps)
         if parsed.results:
             await terminals.answered(device.device_id, parsed.results)
         terminals.handed_out(device.device_id, parsed.given)
         statuses.punched(device.device_id, received_at, parsed.events)
-        if parsed.heard is not None:
+        if parsed.report is not None:
             # Only now: it may claim that all before it has been published.
-            await statuses.report(device.device_id, received_at, parsed.heard)
+            await statuses.report(device.device_id, received_at, parsed.report)
         log_rejected(device.device_id, records.dead_letters)
 
     def _place_of(self, rejected: Rejected) -> Place:

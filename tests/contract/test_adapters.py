@@ -48,7 +48,7 @@ def everything_kept(parts: list[Parsed] | list[Page]) -> bytes:
     kept = [event.encode() for event in events_of(parts)]
     kept += [rejected.value for part in parts for rejected in part.rejected]
     kept += [other.value for part in parts for other in part.others]
-    kept += [str(part.heard).encode() for part in parts if part.heard is not None]
+    kept += [str(part.report).encode() for part in parts if part.report is not None]
     return b"\n".join(kept)
 
 

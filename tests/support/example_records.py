@@ -19,7 +19,7 @@ from attendance.records.other_event import OtherEvent
 from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.sequences import Counted, Run, Sequences
-from attendance.records.terminals import Marks, Order, PendingDevice
+from attendance.records.terminals import Order, PendingDevice, Stamps
 from attendance.records.user_map import Employee, UserMapping
 from attendance.topics import Name, Topics
 
@@ -137,7 +137,7 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "terminal-command": ("terminals", ORDER),
     "terminal-command-answered": ("terminals", replace(ORDER, returned="0", answered_at="2026-01-01T05:01:00Z")),
     "terminal-pending": ("terminals", PENDING),
-    "terminal-marks": ("terminals", Marks("riyadh-01", {"ATTLOGStamp": "1767243602"})),
+    "terminal-marks": ("terminals", Stamps("riyadh-01", {"ATTLOGStamp": "1767243602"})),
     "sequences": (
         "sequences",
         Sequences(

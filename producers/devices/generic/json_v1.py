@@ -105,8 +105,8 @@ class JsonV1:
         if told.get("time") is not None and device_time is None:
             # Without its clock a claim would rest on ours.
             raise InvalidRecord(Reason.UNREADABLE_BODY, "time cannot be read")
-        heard = DeviceReport(device_time, _count(told, "pending"), _count(told, "last_sequence"))
-        return Parsed(device.device_id, _answer(request.head, {"ok": True}), heard=heard)
+        report = DeviceReport(device_time, _count(told, "pending"), _count(told, "last_sequence"))
+        return Parsed(device.device_id, _answer(request.head, {"ok": True}), report=report)
 
     def _read_event(self, entry: object, device: Device, received_at: datetime, source: Source) -> RawEvent:
         if not isinstance(entry, dict):

@@ -28,10 +28,10 @@ from producers.devices.hfsecurity.recognition import (
     VERIFIED_ON,
     VERSION,
     first,
-    heard_of,
     kept,
     payload_names,
     read_record,
+    report_of,
 )
 
 log = structlog.get_logger(__name__)
@@ -107,10 +107,10 @@ class HfSecurityPull:
         for window in windows:
             async for part in lan.read(window):
                 # Only now: punches come first, and a wrong password is to be tried once.
-                heard = None if begun else await self._look_after(lan, wanted.now)
+                report = None if begun else await self._look_after(lan, wanted.now)
                 begun = True
                 last = part.last and window is windows[-1]
-                yield self._page(wanted, part, progress.after(part, last=last), heard, last=last)
+                yield self._page(wanted, part, progress.after(part, last=last), report, last=last)
                 if part.fault is not None:
                     raise UnreadableAnswer(f"{device.device_id}: {part.fault}")
 
@@ -119,7 +119,7 @@ class HfSecurityPull:
         lan = _Lan(self._tools, source)
         return Probed(await lan.serial(), await lan.information())
 
-    def _page(self, wanted: Fetch, part: _Part, cursor: Cursor, heard: DeviceReport | None, *, last: bool) -> Page:
+    def _page(self, wanted: Fetch, part: _Part, cursor: Cursor, report: DeviceReport | None, *, last: bool) -> Page:
         events: list[RawEvent] = []
         others: list[Other] = []
         rejected: list[Rejected] = []
@@ -144,9 +144,9 @@ class HfSecurityPull:
         until = None
         # A total that is no more than a full page may be that of the page.
         if last and part.fault is None and wanted.since is None and len(part.records) < LENGTH:
-            told = None if heard is None else heard.device_time
+            told = None if report is None else report.device_time
             until = wanted.now - ASSUMED_LAG if told is None else min(wanted.now, told)
-        return Page(cursor, events, rejected, others, heard, until)
+        return Page(cursor, events, rejected, others, report, until)
 
     async def _look_after(self, lan: "_Lan", now: datetime) -> DeviceReport | None:
         """What the device says of itself, now and then; and its callbacks' address put right, where one is wanted.
@@ -158,14 +158,14 @@ class HfSecurityPull:
         if looked is not None and now - looked < LOOK_AFTER:
             return None
         self._looked_after[device_id] = now
-        heard = DeviceReport()
+        report = DeviceReport()
         try:
-            heard = await lan.information()
+            report = await lan.information()
             told = await _reconcile(lan)
         except (DeviceUnavailable, DeviceRefused) as error:
             log.warning("A device's settings cannot be looked after.", device_id=device_id, error=str(error))
             told = {"callback": f"unknown: {error}"} if "callback_url" in lan.device.options else {}
-        return replace(heard, details={**heard.details, **told})
+        return replace(report, details={**report.details, **told})
 
 
 class _Progress:
@@ -218,7 +218,7 @@ class _Lan:
     async def information(self) -> DeviceReport:
         """What it says of itself."""
         told = await self._call("GET", "/device/information", self._password())
-        return (heard_of(told, "time", self.device) if isinstance(told, Mapping) else None) or DeviceReport()
+        return (report_of(told, "time", self.device) if isinstance(told, Mapping) else None) or DeviceReport()
 
     def callback_url(self) -> str | None:
         """The address that the entry wants it to post to, less its last part; None where it wants none."""

@@ -45,10 +45,10 @@ from producers.devices.hfsecurity.recognition import (
     VERIFIED_ON,
     VERSION,
     first,
-    heard_of,
     kept,
     payload_names,
     read_record,
+    report_of,
 )
 
 APP_EVENTS: Final = "/hf/app/events"
@@ -114,7 +114,7 @@ class HfSecurity:
         query = {name: value for name, value in request.head.query.items() if name != "token"}
         if request.head.route == APP_TIME:
             device = _device(devices, query)
-            return Parsed(device.device_id, _time(request.received_at), heard=heard_of(query, "deviceTime", device))
+            return Parsed(device.device_id, _time(request.received_at), report=report_of(query, "deviceTime", device))
         try:
             return self._read_body(request, devices, query)
         except InvalidRecord as error:
@@ -158,13 +158,13 @@ class HfSecurity:
         if not _RECOGNITION_NAMES.isdisjoint(fields):
             outcome = self._read(fields, device, request.received_at, Source("push", NAME, VERSION, token_hex(16), 0))
             return _parsed(device, answer, [outcome])
-        heard = heard_of(fields, "time", device)
-        if heard is None or not (heard.details or request.head.route.endswith("/heartbeat")):
+        report = report_of(fields, "time", device)
+        if report is None or not (report.details or request.head.route.endswith("/heartbeat")):
             names = ", ".join(name[:32] for name in sorted(fields)[:20])
             raise InvalidRecord(Reason.UNREADABLE_BODY, f"no field says what it is: {names}")
         if "form" in request.head.headers.get("content-type", ""):
             answer = _json(_TOLD_HEARTBEAT_FORM)
-        return Parsed(device.device_id, answer, heard=heard)
+        return Parsed(device.device_id, answer, report=report)
 
     def _batch(
         self,
@@ -197,7 +197,7 @@ class HfSecurity:
         told: Mapping[str, object] = _TOLD
         if request.head.route == APP_EVENTS:
             told = {"results": [_result(*each) for each in zip(records, outcomes, strict=True)]}
-        return _parsed(device, _json(told), outcomes, heard_of(around, "deviceTime", device))
+        return _parsed(device, _json(told), outcomes, report_of(around, "deviceTime", device))
 
     def _read(self, record: object, device: Device, received_at: datetime, source: Source) -> _Outcome:
         sequence = record.get("clientSequence") if isinstance(record, dict) else None
@@ -254,14 +254,14 @@ def _other_callback(fields: Mapping[str, object]) -> str | None:
     return "qr_code" if "QRdata" in fields else "event" if "eventType" in fields or "event" in fields else None
 
 
-def _parsed(device: Device, answer: Answer, outcomes: Sequence[_Outcome], heard: DeviceReport | None = None) -> Parsed:
+def _parsed(device: Device, answer: Answer, outcomes: Sequence[_Outcome], report: DeviceReport | None = None) -> Parsed:
     return Parsed(
         device.device_id,
         answer,
         events=[each for each in outcomes if isinstance(each, RawEvent)],
         rejected=[each for each in outcomes if isinstance(each, Rejected)],
         others=[each for each in outcomes if isinstance(each, Other)],
-        heard=heard,
+        report=report,
     )
 
 

@@ -97,7 +97,7 @@ def read_record(
     )
 
 
-def heard_of(fields: Mapping[str, object], time_name: str, device: Device) -> DeviceReport | None:
+def report_of(fields: Mapping[str, object], time_name: str, device: Device) -> DeviceReport | None:
     """What a device says of itself: its clock, which has this name, its versions and its counts; None for nothing."""
     details: dict[str, str | int | float] = {
         name: str(value) for name, value in scalars(fields, _TEXTS).items() if value is not None

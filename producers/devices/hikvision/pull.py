@@ -110,7 +110,7 @@ class _Clock:
         told = instant.astimezone(self.zone).replace(microsecond=0)
         return (told.replace(tzinfo=None) if local else told).isoformat()
 
-    def heard(self) -> DeviceReport:
+    def report(self) -> DeviceReport:
         """What it says of itself by this clock."""
         return DeviceReport(device_time=self.time, details={} if self.zone_name else {"zone": str(self.zone)})
 
@@ -136,24 +136,24 @@ class HikvisionPull:
         reading = _Reading(wanted, clock)
         isapi.local_times = reading.progress.local_times
         cursor: Cursor = wanted.cursor or {}
-        heard: DeviceReport | None = clock.heard()
+        report: DeviceReport | None = clock.report()
         for span in reading.spans:
             async for rows, end in read_windows(partial(isapi.search, clock), *span, WINDOW):
                 until = None
                 if end is not None:
                     cursor, until = reading.after(span, end, local_times=isapi.local_times)
                     # What is claimed last stands, so it stands with the clock by which it is claimed.
-                    heard = heard if until is None else clock.heard()
-                yield self._page(wanted, reading.fresh(rows or ()), Page(cursor, heard=heard, complete_until=until))
-                heard = None
+                    report = report if until is None else clock.report()
+                yield self._page(wanted, reading.fresh(rows or ()), Page(cursor, report=report, complete_until=until))
+                report = None
 
     async def probe(self, source: Device) -> Probed:
         """Its serial number, model, firmware and clock. See `PullAdapter.probe`."""
         isapi = _Isapi(self._tools, source)
         info = await isapi.info()
-        heard = (await isapi.clock()).heard()
+        report = (await isapi.clock()).report()
         told = {name: info[name] for name in ("model", "firmwareVersion") if info.get(name)}
-        return Probed(info.get("serialNumber") or None, replace(heard, details={**heard.details, **told}))
+        return Probed(info.get("serialNumber") or None, replace(report, details={**report.details, **told}))
 
     async def _page_size(self, isapi: "_Isapi") -> int:
         """How many records a page may have, which is asked for once."""

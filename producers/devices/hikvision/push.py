@@ -76,7 +76,7 @@ class Hikvision:
         events: list[RawEvent] = []
         others: list[Other] = []
         rejected: list[Rejected] = []
-        heard: DeviceReport | None = None
+        report: DeviceReport | None = None
         batch_id = token_hex(16)
         documents = list(_documents(request.body))
         for index, document in enumerate(documents):
@@ -85,7 +85,7 @@ class Hikvision:
                 fields = _read_document(document)
                 check_unambiguous(fields, DECIDING)
                 if str(fields.get("eventType")).lower() == "heartbeat":
-                    heard = DeviceReport(device_time=read_device_time(str(fields.get("dateTime")), device.timezone))
+                    report = DeviceReport(device_time=read_device_time(str(fields.get("dateTime")), device.timezone))
                     continue
                 source = Source("push", self.name, self.version, batch_id, index)
                 outcome = read_record(
@@ -100,12 +100,12 @@ class Hikvision:
                     raise
                 rejected.append(Rejected(index, error.reason, error.message, kept(fields or {}, self._payload)))
                 continue
-            heard = self._look_for_gap(device, fields) or heard
+            report = self._look_for_gap(device, fields) or report
             if isinstance(outcome, Other):
                 others.append(outcome)
             else:
                 events.append(outcome)
-        return Parsed(device.device_id, Answer(), events, rejected, others, heard)
+        return Parsed(device.device_id, Answer(), events, rejected, others, report)
 
     def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:  # noqa: ARG002 - the same for every route
         """Anything but 2xx is "not taken"; whether it is sent again is up to the firmware. See `PushAdapter.refuse`."""

@@ -131,11 +131,11 @@ class ZktecoAdms:
     def _handshake(self, request: PushRequest, device: Device) -> Parsed:
         """What a terminal is to do from now on, and from which record on it is to send."""
         query = request.head.query
-        heard = DeviceReport(details={name: query[name][:MAX_TEXT] for name in _FACTS if name in query})
+        report = DeviceReport(details={name: query[name][:MAX_TEXT] for name in _FACTS if name in query})
         if query.get("DeviceType") == "acc":
-            return Parsed(device.device_id, _text(_access_options(device, registered=True)), heard=heard)
+            return Parsed(device.device_id, _text(_access_options(device, registered=True)), report=report)
         # None known: 0, by which it sends all that it has.
-        stamp = request.marks.get(STAMP, "0")
+        stamp = request.stamps.get(STAMP, "0")
         options = {
             STAMP: stamp,
             "OPERLOGStamp": "9999",
@@ -160,7 +160,7 @@ class ZktecoAdms:
             "MaxPostSize": str(MAX_POST),
         }
         lines = [f"GET OPTION FROM: {device.serial}", *(f"{name}={value}" for name, value in options.items())]
-        return Parsed(device.device_id, _text("\n".join(lines) + "\n"), heard=heard)
+        return Parsed(device.device_id, _text("\n".join(lines) + "\n"), report=report)
 
     def _upload(self, request: PushRequest, device: Device) -> Parsed:
         query = request.head.query
@@ -171,8 +171,8 @@ class ZktecoAdms:
         match table:
             case "ATTLOG":
                 stamp = query.get("Stamp", "")
-                marks = {STAMP: stamp} if re.fullmatch(r"[0-9A-Za-z]{1,32}", stamp) else {}
-                parsed = _parsed(device, f"OK: {len(lines)}", self._read(lines, device, request, _attendance), marks)
+                stamps = {STAMP: stamp} if re.fullmatch(r"[0-9A-Za-z]{1,32}", stamp) else {}
+                parsed = _parsed(device, f"OK: {len(lines)}", self._read(lines, device, request, _attendance), stamps)
             case "rtlog":
                 parsed = _parsed(device, "OK", self._read(lines, device, request, _access))
             case "tabledata":
@@ -182,9 +182,9 @@ class ZktecoAdms:
                 parsed = _parsed(device, f"{query.get('tablename', '')}={query.get('count') or len(lines)}", found)
             case "options" | "INFO":
                 # Just that: a count has some firmware send it again for ever.
-                parsed = Parsed(device.device_id, _text("OK"), heard=DeviceReport(details=_options(request.body)))
+                parsed = Parsed(device.device_id, _text("OK"), report=DeviceReport(details=_options(request.body)))
             case "rtstate":
-                parsed = Parsed(device.device_id, _text("OK"), heard=DeviceReport())
+                parsed = Parsed(device.device_id, _text("OK"), report=DeviceReport())
             case "OPERLOG":
                 parsed = _parsed(device, f"OK: {len(lines)}", _counted("operation", table, lines))
             case _ if table.upper() in _PRIVATE:
@@ -220,7 +220,7 @@ class ZktecoAdms:
         details = {name: value[:MAX_TEXT] for name, value in zip(_INFO, values, strict=False) if value}
         given = [command for command in request.commands if ALLOWED.fullmatch(command.text)]
         answer = "".join(f"C:{command.id}:{command.text}\n" for command in given) or "OK"
-        return Parsed(device.device_id, _text(answer), heard=DeviceReport(details=details), given=given)
+        return Parsed(device.device_id, _text(answer), report=DeviceReport(details=details), given=given)
 
     def _results(self, request: PushRequest, device: Device) -> Parsed:
         found = re.findall(r"(?m)^ID=([0-9]{1,16})&Return=(-?[0-9]{1,10})\b", _decoded(request.body))
@@ -228,11 +228,11 @@ class ZktecoAdms:
         return Parsed(device.device_id, _text("OK"), results=results)
 
     def _ping(self, request: PushRequest, device: Device) -> Parsed:  # noqa: ARG002 - it says nothing
-        return Parsed(device.device_id, _text("OK"), heard=DeviceReport())
+        return Parsed(device.device_id, _text("OK"), report=DeviceReport())
 
     def _registry(self, request: PushRequest, device: Device) -> Parsed:
         details = _options(request.body.replace(b"~", b""))
-        return Parsed(device.device_id, _text(f"RegistryCode={_code(device)}"), heard=DeviceReport(details=details))
+        return Parsed(device.device_id, _text(f"RegistryCode={_code(device)}"), report=DeviceReport(details=details))
 
     def _configuration(self, request: PushRequest, device: Device) -> Parsed:  # noqa: ARG002 - the same for all
         return Parsed(device.device_id, _text(_access_options(device, registered=False)))
@@ -325,8 +325,8 @@ def _counted(kind: str, table: str, lines: Sequence[str]) -> _Found:
     return _Found(others=[Other(kind, encode_json({"table": table[:MAX_TEXT], "lines": counts}))] if lines else [])
 
 
-def _parsed(device: Device, answer: str, found: _Found, marks: Mapping[str, str] | None = None) -> Parsed:
-    return Parsed(device.device_id, _text(answer), found.events, found.rejected, found.others, marks=marks or {})
+def _parsed(device: Device, answer: str, found: _Found, stamps: Mapping[str, str] | None = None) -> Parsed:
+    return Parsed(device.device_id, _text(answer), found.events, found.rejected, found.others, stamps=stamps or {})
 
 
 def _options(body: bytes) -> dict[str, str]:

@@ -57,7 +57,7 @@ class _Answer:
     log: Log
     users: Users
 
-    def heard(self, source: Device) -> DeviceReport:
+    def report(self, source: Device) -> DeviceReport:
         at = None if self.at is None else from_wall_clock(self.at, source.timezone)
         return DeviceReport(at, details={"records": self.records, "capacity": self.capacity})
 
@@ -97,7 +97,7 @@ class ZktecoTcp:
         if not records:
             log.warning("The terminal holds no record. One in access mode never does.", device_id=source.device_id)
         read = _still_there(records, wanted.cursor)
-        heard = answer.heard(source)
+        report = answer.report(source)
         digest = sha256()
         batch_id = token_hex(16)
         for start in range(0, max(len(records), 1), PAGE_RECORDS):
@@ -122,13 +122,13 @@ class ZktecoTcp:
             # What was read before stays read.
             cursor = wanted.cursor if end < read and wanted.cursor is not None else _cursor(end, digest.hexdigest())
             # The log was read after the clock, so it has all that is dated before. An empty one proves nothing.
-            complete_until = heard.device_time if last and records else None
-            yield Page(cursor, events, rejected, heard=heard if last else None, complete_until=complete_until)
+            complete_until = report.device_time if last and records else None
+            yield Page(cursor, events, rejected, report=report if last else None, complete_until=complete_until)
 
     async def probe(self, source: Device) -> Probed:
         """Who the terminal is. See `PullAdapter.probe`."""
         answer = await self._ask(source, with_log=False)
-        return Probed(answer.serial, answer.heard(source))
+        return Probed(answer.serial, answer.report(source))
 
     def _event(self, wanted: Fetch, record: Record, source: Source) -> RawEvent:
         if record.user is None:

@@ -27,7 +27,7 @@ class Batch:
     events: Sequence[RawEvent] = ()
     rejected: Sequence[Rejected] = ()
     others: Sequence[Other] = ()
-    heard: DeviceReport | None = None
+    report: DeviceReport | None = None
 
 
 def event(user: str = "7", of: str = "GATE") -> RawEvent:
@@ -67,11 +67,11 @@ def test_kafka_takes_a_rejected_record_and_an_other_event_of_any_size(intake: In
 
 def test_what_a_batch_says_of_the_clock_counts_for_its_own_events(intake: Intake) -> None:
     ahead = DeviceReport(device_time=NOON + timedelta(hours=1))
-    records = intake.to_records(Batch([event("1"), event("2", of="DOOR")], heard=ahead), GATE, "json", NOON, place_of)
+    records = intake.to_records(Batch([event("1"), event("2", of="DOOR")], report=ahead), GATE, "json", NOON, place_of)
     assert [each.clock_skew for each in records.events] == [3600, None]
     later = intake.to_records(Batch([event("3")]), GATE, "json", NOON, place_of)
     assert [each.clock_skew for each in later.events] == [3600]
-    right = Batch([event("4")], heard=DeviceReport(device_time=NOON))
+    right = Batch([event("4")], report=DeviceReport(device_time=NOON))
     assert [each.clock_skew for each in intake.to_records(right, GATE, "json", NOON, place_of).events] == [None]
 
 

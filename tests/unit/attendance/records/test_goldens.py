@@ -6,7 +6,7 @@ from example_records import ENVELOPES, EXAMPLES, GOLDEN, TOPICS, golden
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action
 from attendance.records.sequences import Sequences
-from attendance.records.terminals import Marks, MarksKey, decode_marks
+from attendance.records.terminals import Stamps, StampsKey, decode_stamps
 from attendance.records.terminals import decode_key as decode_terminal_key
 from attendance.records.user_map import Employee, UserMapping, decode, decode_key
 from attendance.topics import TABLE
@@ -28,10 +28,10 @@ def test_a_golden_file_is_read_as_the_record_that_it_was(name: str) -> None:
             read = decode(decode_key(written.key), written.value)
         case Action() | Sequences():
             read = type(record).decode(written.key, written.value)
-        case Marks():
+        case Stamps():
             key = decode_terminal_key(written.key)
-            assert isinstance(key, MarksKey)
-            read = decode_marks(key, written.value)
+            assert isinstance(key, StampsKey)
+            read = decode_stamps(key, written.value)
         case _:
             read = type(record).decode(written.value)
     assert read == record

@@ -152,7 +152,7 @@ async def test_an_idle_device_writes_no_cursor_again_but_says_each_time_how_far_
 async def test_a_claim_once_made_stays_in_the_status() -> None:
     async def answer(adapter: FakeAdapter, _: Fetch) -> AsyncIterator[Page]:
         first = len(adapter.wanted) == 1
-        yield Page({"id": 1}, heard=DeviceReport(last_sequence=5), complete_until=BEGIN if first else None)
+        yield Page({"id": 1}, report=DeviceReport(last_sequence=5), complete_until=BEGIN if first else None)
 
     stage = scene(answer)
     await for_a_while(200, stage.puller())
@@ -198,7 +198,7 @@ def test_no_more_is_remembered_than_was_asked_for_and_what_keeps_coming_is_not_f
 async def test_what_a_wrong_clock_dated_is_marked_and_may_come_again() -> None:
     async def answer(adapter: FakeAdapter, wanted: Fetch) -> AsyncIterator[Page]:
         ahead = timedelta(hours=1) if len(adapter.wanted) == 1 else timedelta()
-        yield Page({"id": 1}, [event("1")], heard=DeviceReport(device_time=wanted.now + ahead))
+        yield Page({"id": 1}, [event("1")], report=DeviceReport(device_time=wanted.now + ahead))
 
     stage = scene(answer)
     await for_a_while(200, stage.puller())

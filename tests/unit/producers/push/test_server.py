@@ -282,9 +282,9 @@ def test_a_device_that_says_nothing_of_itself_is_seen_to_live_by_its_punches(ben
             assert response.json() == {"ok": True}
 
     asyncio.run(story())
-    lives, heard = statuses(bench)
-    assert (lives.complete_until, lives.pending, heard.pending) == (None, None, 0)
-    assert heard.last_event == datetime(2026, 3, 2, 5, 0, 9, tzinfo=UTC)
+    lives, report = statuses(bench)
+    assert (lives.complete_until, lives.pending, report.pending) == (None, None, 0)
+    assert report.last_event == datetime(2026, 3, 2, 5, 0, 9, tzinfo=UTC)
     assert lives.last_event is not None
 
 

@@ -178,8 +178,8 @@ def test_a_total_that_may_be_that_of_the_page_claims_nothing_and_the_next_fetch_
 def test_what_is_claimed_is_not_later_than_the_devices_own_clock(terminal: LanDevice) -> None:
     terminal.clock_off = timedelta(days=-9_000)
     [[page]] = fetched(terminal, wanted(entry(terminal)))
-    assert page.heard is not None
-    assert page.complete_until == page.heard.device_time
+    assert page.report is not None
+    assert page.complete_until == page.report.device_time
     [[_], [second]] = fetched(terminal, wanted(entry(terminal)), wanted(entry(terminal)))
     assert second.complete_until == NOW - timedelta(minutes=5)
 
@@ -492,8 +492,8 @@ def test_a_name_in_another_encoding_does_not_hide_a_page() -> None:
 
 def test_a_probe_says_who_the_device_is_and_changes_nothing(terminal: LanDevice) -> None:
     probed = with_adapter(terminal, lambda adapter: adapter.probe(entry(terminal)))
-    assert (probed.serial, probed.heard.details["personCount"]) == (SERIAL, 815)
-    assert probed.heard.device_time is not None
+    assert (probed.serial, probed.report.details["personCount"]) == (SERIAL, 815)
+    assert probed.report.device_time is not None
     assert terminal.writes == []
 
 
@@ -506,8 +506,8 @@ def test_without_a_wanted_address_nothing_is_ever_written_to_a_device(terminal: 
     terminal.callbacks["identify"] = "http://10.9.9.9/elsewhere"
     [[page]] = fetched(terminal, wanted(entry(terminal)))
     assert terminal.writes == []
-    assert page.heard is not None
-    assert "callback" not in page.heard.details
+    assert page.report is not None
+    assert "callback" not in page.report.details
 
 
 def test_a_device_that_posts_elsewhere_is_told_where_to_without_photographs(terminal: LanDevice) -> None:
@@ -519,8 +519,8 @@ def test_a_device_that_posts_elsewhere_is_told_where_to_without_photographs(term
     }
     assert [path for path, _ in terminal.writes] == ["/setIdentifyCallBack", "/setDeviceHeartBeat"]
     assert terminal.writes[0][1]["base64Enable"] == "1"
-    assert page.heard is not None
-    assert page.heard.details["callback"] == "set again: it posted to 10.9.9.9:8080"
+    assert page.report is not None
+    assert page.report.details["callback"] == "set again: it posted to 10.9.9.9:8080"
 
 
 def test_the_address_is_looked_at_now_and_then_and_put_right_when_it_was_forgotten(terminal: LanDevice) -> None:
@@ -530,7 +530,7 @@ def test_the_address_is_looked_at_now_and_then_and_put_right_when_it_was_forgott
         told = []
         for minutes in (0, 1, 16, 31):
             [page], _ = await pages(adapter, wanted(device, now=NOW + timedelta(minutes=minutes)))
-            told.append(None if page.heard is None else page.heard.details["callback"])
+            told.append(None if page.report is None else page.report.details["callback"])
             if minutes == 16:
                 terminal.callbacks.clear()
         return told
@@ -546,8 +546,8 @@ def test_settings_that_cannot_be_written_hold_up_no_punch(terminal: LanDevice, u
     terminal.memory = many(1)
     [[page]] = fetched(terminal, wanted(entry(terminal, options={"callback_url": url})))
     assert len(page.events) == 1
-    assert page.heard is not None
-    assert str(page.heard.details["callback"]).startswith("unknown")
+    assert page.report is not None
+    assert str(page.report.details["callback"]).startswith("unknown")
 
 
 values = st.recursive(

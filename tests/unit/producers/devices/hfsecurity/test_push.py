@@ -92,7 +92,7 @@ def taken_in(request: HttpRequest) -> Parsed:
     return ADAPTER.parse(arrived, {"GATE-3": GATE})
 
 
-def heard(answer: Answer) -> HttpAnswer:
+def said(answer: Answer) -> HttpAnswer:
     return HttpAnswer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.body)
 
 
@@ -316,7 +316,7 @@ def test_a_body_of_no_known_shape_is_kept_as_it_is_and_may_be_forgotten(content:
     parsed = parse(content, content_type)
     [rejected] = parsed.rejected
     assert (parsed.device_id, rejected.reason, rejected.value) == ("GATE-3", Reason.UNREADABLE_BODY, content)
-    assert terminal("hfsecurity").accepts(heard(parsed.answer), 1)
+    assert terminal("hfsecurity").accepts(said(parsed.answer), 1)
 
 
 def test_a_body_of_no_known_shape_is_refused_where_nobody_or_an_app_can_be_told() -> None:
@@ -335,7 +335,7 @@ def test_why_a_body_cannot_be_read_tells_its_names_and_none_of_its_content() -> 
 def test_what_cannot_be_read_and_is_kept_may_be_forgotten_by_the_terminal() -> None:
     head = Head("POST", "/hf/{token}/identify", {"token": TOKEN}, {}, {})
     for reason in (Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR):
-        assert terminal("hfsecurity").accepts(heard(ADAPTER.refuse(head, reason, 5)), 1)
+        assert terminal("hfsecurity").accepts(said(ADAPTER.refuse(head, reason, 5)), 1)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -354,7 +354,7 @@ def test_what_was_not_taken_in_is_kept_by_the_terminal(dialect: str, reason: Rea
     [request] = sender.upload([Punch("7", wall("2026-03-02 08:00:00"))])
     answer = ADAPTER.refuse(served(request).head, reason, 5)
     assert answer.status in statuses
-    assert not sender.accepts(heard(answer), 1)
+    assert not sender.accepts(said(answer), 1)
     assert answer.headers == ({"Retry-After": "5"} if answer.status == 503 else {})
 
 
@@ -379,8 +379,8 @@ def test_an_app_hears_of_each_record_what_became_of_it() -> None:
         {"attendanceEventId": "6b1f7f4e-52d1-4f0c-9d4e-0b8a6f3f0002", "status": "REJECTED", "code": "invalid_event"},
         {"attendanceEventId": "6b1f7f4e-52d1-4f0c-9d4e-0b8a6f3f0003", "status": "RECORDED"},
     ]
-    assert parsed.heard is not None
-    assert parsed.heard.device_time == datetime(2026, 3, 2, 5, 1, tzinfo=UTC)
+    assert parsed.report is not None
+    assert parsed.report.device_time == datetime(2026, 3, 2, 5, 1, tzinfo=UTC)
 
 
 def test_a_single_record_of_an_app_needs_no_list() -> None:
@@ -409,8 +409,8 @@ def test_an_app_learns_the_servers_time_and_tells_its_own() -> None:
     query = {"deviceTime": "2026-03-02T07:59:00+03:00", "deviceId": SERIAL}
     parsed = parse(b"", route="/hf/app/time", query=query)
     assert orjson.loads(parsed.answer.body)["timestamp"] == 1772427660123
-    assert parsed.heard is not None
-    assert parsed.heard.device_time == datetime(2026, 3, 2, 4, 59, tzinfo=UTC)
+    assert parsed.report is not None
+    assert parsed.report.device_time == datetime(2026, 3, 2, 4, 59, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -422,23 +422,23 @@ def test_an_app_learns_the_servers_time_and_tells_its_own() -> None:
 )
 def test_a_heartbeat_tells_the_devices_clock_and_counts(content: str, content_type: str, answer: object) -> None:
     parsed = parse(body(content), content_type, route="/hf/{token}/heartbeat")
-    assert parsed.heard is not None
-    assert parsed.heard.device_time == datetime(2026, 3, 2, 5, 1, tzinfo=UTC)
-    assert parsed.heard.details["personCount"] == 815
-    assert not {"deviceName", "companyName"} & parsed.heard.details.keys()
+    assert parsed.report is not None
+    assert parsed.report.device_time == datetime(2026, 3, 2, 5, 1, tzinfo=UTC)
+    assert parsed.report.details["personCount"] == 815
+    assert not {"deviceName", "companyName"} & parsed.report.details.keys()
     assert orjson.loads(parsed.answer.body) == answer
 
 
 def test_a_heartbeat_may_tell_no_more_than_the_time() -> None:
     content = b'{"deviceKey": "84E0F42AFFFF0001", "time": "1772427660000"}'
-    told = parse(content, route="/hf/{token}/heartbeat").heard
+    told = parse(content, route="/hf/{token}/heartbeat").report
     assert told is not None
     assert told.device_time == datetime(2026, 3, 2, 5, 1, tzinfo=UTC)
     assert parse(content).rejected
 
 
 def test_free_storage_is_a_number_in_a_heartbeat() -> None:
-    told = parse(body("lan-heartbeat.json")).heard
+    told = parse(body("lan-heartbeat.json")).report
     assert told is not None
     assert told.details["freeDiskSpace"] == 4546.56
 
@@ -509,7 +509,7 @@ def test_what_a_terminal_sends_comes_out_as_it_was_punched(dialect: str, quirks:
         parsed = taken_in(request)
         events += parsed.events
         rejected += len(parsed.rejected)
-        assert sender.accepts(heard(parsed.answer), len(parsed.events))
+        assert sender.accepts(said(parsed.answer), len(parsed.events))
     assert rejected == (quirks.garbage_at is not None)
     assert [(event.device_user_id, event.event_time, event.event_type) for event in events] == [
         (punch.user, from_wall_clock(punch.at, ZONE), punch.direction or "UNKNOWN") for punch in PUNCHES
@@ -523,7 +523,7 @@ def test_what_a_terminal_sends_comes_out_as_it_was_punched(dialect: str, quirks:
 def test_what_a_terminal_says_beside_its_punches_is_heard_and_is_no_punch(dialect: str) -> None:
     sender = terminal(dialect)
     for request in sender.hello():
-        told = taken_in(request).heard
+        told = taken_in(request).report
         assert told is not None
         assert told.device_time is not None
     for request in sender.strangers():
@@ -581,7 +581,7 @@ def test_any_body_is_accounted_for(content: bytes, content_type: str, route: str
     if content.lstrip()[:1] == b"[":
         assert told == len(orjson.loads(content))
     else:
-        assert told or parsed.heard or orjson.loads(content)["events"] == []
+        assert told or parsed.report or orjson.loads(content)["events"] == []
     for event in parsed.events:
         assert RawEvent.decode(event.encode()).event_id == event.event_id
     for value in (each.value for each in (*parsed.others, *parsed.rejected)):

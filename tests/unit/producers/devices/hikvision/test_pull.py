@@ -79,10 +79,10 @@ def test_everything_in_a_memory_is_handed_over_once_and_then_only_what_is_new() 
         pages = await pull.fetch()
         assert pull.users() == [punch.user for punch in terminal.memory]
         assert pages[-1].complete_until is not None
-        assert pages[0].heard is not None
-        assert pages[0].heard.device_time is not None
-        assert pages[-1].heard == pages[0].heard
-        assert all(page.heard is None for page in pages[1:-1])
+        assert pages[0].report is not None
+        assert pages[0].report.device_time is not None
+        assert pages[-1].report == pages[0].report
+        assert all(page.report is None for page in pages[1:-1])
         terminal.memory += punches(1, datetime.now(ZoneInfo("Asia/Riyadh")).replace(tzinfo=None), first=101)
         await pull.fetch()
         await pull.fetch()
@@ -424,9 +424,9 @@ def test_a_probe_says_who_answers_and_how_its_clock_stands() -> None:
     async def body(pull: Pull) -> None:
         probed = await pull.adapter.probe(pull.device)
         assert probed.serial == SERIAL
-        assert probed.heard.details["model"] == "DS-K1T000"
-        assert probed.heard.device_time is not None
-        assert abs(probed.heard.device_time - datetime.now(UTC) - timedelta(hours=1)) < timedelta(seconds=5)
+        assert probed.report.details["model"] == "DS-K1T000"
+        assert probed.report.device_time is not None
+        assert abs(probed.report.device_time - datetime.now(UTC) - timedelta(hours=1)) < timedelta(seconds=5)
 
     pulling(terminal_with([], clock_off=timedelta(hours=1)), body)
 

@@ -152,8 +152,8 @@ def test_an_alarm_of_another_kind_is_a_notice() -> None:
 
 def test_a_heartbeat_tells_the_clock_and_nothing_else() -> None:
     parsed = parse((FIXTURES / "heartbeat.json").read_bytes())
-    assert parsed.heard is not None
-    assert parsed.heard.device_time == datetime(2026, 1, 1, 5, 0, 30, tzinfo=UTC)
+    assert parsed.report is not None
+    assert parsed.report.device_time == datetime(2026, 1, 1, 5, 0, 30, tzinfo=UTC)
     assert (parsed.events, parsed.others, parsed.rejected) == ([], [], [])
 
 
@@ -165,22 +165,22 @@ def test_what_is_not_current_is_history(said: object, replayed: bool) -> None:  
 
 def test_a_number_that_was_never_seen_before_an_event_is_a_gap() -> None:
     adapter = Hikvision(FIELDS)
-    assert parse(alert(serialNo=10, frontSerialNo=9), adapter).heard is None
-    assert parse(alert(serialNo=11, frontSerialNo=10), adapter).heard is None
-    heard = parse(alert(serialNo=15, frontSerialNo=14), adapter).heard
-    assert heard is not None
-    assert heard.details == {"missing_after": 11, "missing_through": 14}
-    assert parse(alert(serialNo=12, frontSerialNo=11, currentEvent=False), adapter).heard is None
-    assert parse(alert(serialNo=16, frontSerialNo=15), adapter).heard is None
+    assert parse(alert(serialNo=10, frontSerialNo=9), adapter).report is None
+    assert parse(alert(serialNo=11, frontSerialNo=10), adapter).report is None
+    report = parse(alert(serialNo=15, frontSerialNo=14), adapter).report
+    assert report is not None
+    assert report.details == {"missing_after": 11, "missing_through": 14}
+    assert parse(alert(serialNo=12, frontSerialNo=11, currentEvent=False), adapter).report is None
+    assert parse(alert(serialNo=16, frontSerialNo=15), adapter).report is None
 
 
 def test_numbers_that_begin_again_are_a_reset_and_no_gap() -> None:
     adapter = Hikvision(FIELDS)
     parse(alert(serialNo=90_000, frontSerialNo=89_999), adapter)
-    assert parse(alert(serialNo=1, frontSerialNo=0), adapter).heard is None
-    heard = parse(alert(serialNo=4, frontSerialNo=3), adapter).heard
-    assert heard is not None
-    assert heard.details == {"missing_after": 1, "missing_through": 3}
+    assert parse(alert(serialNo=1, frontSerialNo=0), adapter).report is None
+    report = parse(alert(serialNo=4, frontSerialNo=3), adapter).report
+    assert report is not None
+    assert report.details == {"missing_after": 1, "missing_through": 3}
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_an_unreadable_part_leaves_the_others() -> None:
 def test_an_event_that_says_two_things_is_rejected(body: bytes) -> None:
     parsed = parse(body)
     assert not parsed.events
-    assert parsed.heard is None
+    assert parsed.report is None
     [rejected] = parsed.rejected
     assert (rejected.reason, rejected.message.endswith("is given twice")) == (Reason.INVALID_EVENT, True)
 
@@ -292,7 +292,7 @@ def test_a_terminal_that_sends_is_understood_in_every_form(form: Form, line_end:
     assert not any(send(request).events or send(request).rejected for request in terminal.strangers())
     assert all(len(send(request).others) == 1 for request in terminal.strangers())
     [hello] = terminal.hello()
-    assert send(hello).heard is not None
+    assert send(hello).report is not None
 
 
 def send(request: HttpRequest) -> Parsed:
@@ -328,7 +328,7 @@ def test_any_bytes_are_read_or_unreadable(body: bytes) -> None:
 
 
 def account_for(parsed: Parsed) -> None:
-    assert parsed.events or parsed.others or parsed.rejected or parsed.heard
+    assert parsed.events or parsed.others or parsed.rejected or parsed.report
     for event in parsed.events:
         assert RawEvent.decode(event.encode()) == event
     for kept in (*parsed.others, *parsed.rejected):

@@ -27,12 +27,12 @@ def ask(
     *,
     method: str = "GET",
     zone: str = "Asia/Riyadh",
-    marks: dict[str, str] | None = None,
+    stamps: dict[str, str] | None = None,
     commands: tuple[Command, ...] = (),
 ) -> Parsed:
     url = urlsplit(path)
     head = Head(method, url.path, {}, dict(parse_qsl(url.query, keep_blank_values=True)), {})
-    return ADAPTER.parse(PushRequest(head, body, NOON, marks or {}, commands), {"GATE": device(zone)})
+    return ADAPTER.parse(PushRequest(head, body, NOON, stamps or {}, commands), {"GATE": device(zone)})
 
 
 def post(path: str, body: bytes) -> Parsed:
@@ -50,16 +50,16 @@ def test_a_terminal_that_is_not_known_yet_sends_all_it_has() -> None:
 def test_a_terminal_goes_on_from_the_stamp_of_its_last_upload() -> None:
     line = b"417\t2026-01-01 08:00:02\t0\t15\t0\t0\t0\r\n"
     stamped = post("/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=1767243602", line)
-    assert stamped.marks == {STAMP: "1767243602"}
+    assert stamped.stamps == {STAMP: "1767243602"}
     assert stamped.answer.body == b"OK: 1"
-    told = options(ask("/iclock/cdata?SN=SN1", marks=dict(stamped.marks)))
+    told = options(ask("/iclock/cdata?SN=SN1", stamps=dict(stamped.stamps)))
     assert told[STAMP] == told["Stamp"] == "1767243602"
 
 
 @pytest.mark.parametrize("stamp", ["", "7\n8", "x" * 40])
 def test_what_is_no_stamp_is_not_given_back(stamp: str) -> None:
     head = Head("POST", "/iclock/cdata", {}, {"SN": "SN1", "table": "ATTLOG", "Stamp": stamp}, {})
-    assert not ADAPTER.parse(PushRequest(head, b"", NOON), {"GATE": device()}).marks
+    assert not ADAPTER.parse(PushRequest(head, b"", NOON), {"GATE": device()}).stamps
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_a_time_that_cannot_be_read_is_kept_for_the_stream_to_report() -> None:
 def test_facts_of_a_terminal_are_shown_and_answered_by_ok_alone() -> None:
     told = post("/iclock/cdata?SN=SN1&table=options", b"~DeviceName=X,FWVersion=Ver 8,Vendor=ZK, Inc.,UserCount=97")
     assert told.answer.body == b"OK"
-    assert told.heard is not None
-    assert told.heard.details == {"FWVersion": "Ver 8", "UserCount": "97"}
+    assert told.report is not None
+    assert told.report.details == {"FWVersion": "Ver 8", "UserCount": "97"}
 
 
 def test_every_record_of_an_access_terminal_is_read() -> None:

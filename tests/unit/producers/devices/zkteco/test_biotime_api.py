@@ -358,7 +358,7 @@ def test_a_server_that_cannot_serve_now_is_asked_later(times: int) -> None:
 def test_a_probe_changes_nothing_and_says_how_many_terminals_there_are() -> None:
     async def body(pull: Pull) -> None:
         probed = await pull.adapter.probe(pull.device)
-        assert (probed.serial, probed.heard.details) == (None, {"terminals": 1})
+        assert (probed.serial, probed.report.details) == (None, {"terminals": 1})
 
     pulling(server_with([]), body)
 

@@ -271,8 +271,8 @@ def test_a_clock_that_shows_no_time_costs_no_punch() -> None:
         setup.terminal.clock = THIRTY_FIRST_OF_FEBRUARY
         [page] = setup.pages()
     assert len(page.events) == 1
-    assert page.heard is not None
-    assert (page.heard.device_time, page.complete_until) == (None, None)
+    assert page.report is not None
+    assert (page.report.device_time, page.complete_until) == (None, None)
 
 
 def test_a_terminal_is_complete_up_to_what_its_clock_showed_before_the_log_was_read() -> None:
@@ -296,8 +296,8 @@ def test_a_probe_says_who_the_terminal_is_without_reading_its_log() -> None:
     with set_up(punches(3)) as setup:
         probed = setup.runner.run(setup.adapter.probe(setup.source))
         assert probed.serial == "SN0001"
-        assert probed.heard.details == {"records": 3, "capacity": 100_000}
-        assert probed.heard.device_time is not None
+        assert probed.report.details == {"records": 3, "capacity": 100_000}
+        assert probed.report.device_time is not None
         assert 1503 not in setup.terminal.commands
 
 
