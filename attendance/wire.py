@@ -19,6 +19,9 @@ Seconds = Annotated[datetime, Meta(tz=True, extra={"format": format_seconds})]
 Milliseconds = Annotated[datetime, Meta(tz=True, extra={"format": format_milliseconds})]
 """An instant that is written in milliseconds."""
 
+Partition = Annotated[int, Meta(ge=0, lt=2**31)]
+Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
 MAX_SOURCE: Final = 1000
 """Characters of a CloudEvents source. A record that nobody checked may name a site of any length."""
 
@@ -199,5 +202,5 @@ def cloudevents_headers(id_: str, type_: bytes, source: str, time: datetime) -> 
 
 def position(headers: Sequence[tuple[str, bytes]], name: str) -> tuple[int, int] | None:
     """Partition and offset in the header of that name, None where it is missing or is something else."""
-    matches = (re.fullmatch(rb"(\d{1,9}):(\d{1,18})", data) for each, data in headers if each == name)
+    matches = (re.fullmatch(rb"(\d{1,9}):(\d{1,18})", data or b"") for each, data in headers if each == name)
     return next(((int(match[1]), int(match[2])) for match in matches if match), None)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import MAX_VALUE_BYTES, Headers, OutRecord, Record
 from attendance.times import format_milliseconds
-from attendance.wire import Milliseconds
+from attendance.wire import Milliseconds, Offset, Partition
 
 MAX_MESSAGE: Final = 1000
 _OURS: Final = ("x-original-", "x-dead-letter-")
@@ -43,8 +43,8 @@ class DeadLetter(Struct, frozen=True):
     headers: Headers = ()
     timestamp: int | None = None
     topic: str | None = None
-    partition: int | None = None
-    offset: int | None = None
+    partition: Partition | None = None
+    offset: Offset | None = None
     where: str | None = None
     attempts: int = 1
     event_id: str | None = None
@@ -121,6 +121,7 @@ class DeadLetter(Struct, frozen=True):
         Raises:
             InvalidRecord: the record is no dead letter.
         """
+        headers = [(name, data or b"") for name, data in headers]  # any producer may send one without a value
         ours = {name: data.decode(errors="replace") for name, data in headers if name.startswith(_OURS)}
         fields: dict[str, object] = {name: ours[header] for name, header in _HEADERS.items() if header in ours}
         try:

@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from attendance.errors import Reason
 from attendance.records.raw_event import RawEvent
-from attendance.wire import JsonRecord, Milliseconds, Seconds, Text, encode_json
+from attendance.wire import JsonRecord, Milliseconds, Offset, Partition, Seconds, Text, encode_json
 
 DeliveryStatus = Literal["created", "already_there", "replaced"]
 
@@ -30,8 +30,8 @@ class Dropped(JsonRecord, frozen=True):
     device_id: Text
     device_user_id: Text
     event_time: Seconds
-    partition: int
-    offset: int
+    partition: Partition
+    offset: Offset
 
     @property
     def key(self) -> bytes:

@@ -1,9 +1,11 @@
-"""What several commands are told in one way."""
+"""What several commands begin with: times of their arguments, and the log."""
 
 from datetime import UTC, datetime
 
 from attendance.errors import ConfigurationError
+from attendance.settings import KafkaSettings
 from attendance.times import parse_utc
+from operations.log import KafkaLog
 
 
 def instant(text: str | None, option: str = "--since") -> datetime | None:
@@ -18,3 +20,12 @@ def instant(text: str | None, option: str = "--since") -> datetime | None:
         return datetime.fromisoformat(text).replace(tzinfo=UTC) if len(text) == len("2026-01-01") else parse_utc(text)
     except ValueError as error:
         raise ConfigurationError(f"{option}: {error}") from error
+
+
+def kafka_log(client: str) -> KafkaLog:
+    """The topics as the settings describe them; `client` says which command asks.
+
+    Raises:
+        ConfigurationError: a setting is wrong or missing.
+    """
+    return KafkaLog(KafkaSettings.load(), client)

@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from attendance.settings import ErpnextSettings, KafkaSettings
+from attendance.settings import ErpnextSettings
 from operations.audit import NAMED, Report
 from operations.audit import audit as account
-from operations.log import KafkaLog
 from punchstream.commands import late as late_deliveries
-from punchstream.commands.arguments import instant
+from punchstream.commands.arguments import instant, kafka_log
 from punchstream.output import AsJson, say_skipped
 
 
@@ -30,11 +29,11 @@ def audit(
 ) -> None:
     """Account for every raw event. Exit status 1 when one has no outcome, also where --repair sent it again."""
     erpnext_settings = ErpnextSettings.load() if against_erpnext or repair_late else None
-    kafka, begin = KafkaSettings.load(), instant(since)
+    log, begin = kafka_log("late" if late or repair_late else "audit"), instant(since)
     if late or repair_late:
         raise typer.Exit(
             late_deliveries.run(
-                KafkaLog(kafka, "late"),
+                log,
                 erpnext_settings,
                 since=begin,
                 device=device,
@@ -44,7 +43,7 @@ def audit(
         )
     report = asyncio.run(
         account(
-            KafkaLog(kafka, "audit"),
+            log,
             since=begin,
             device=device,
             erpnext=erpnext_settings,

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from attendance.errors import Reason
 from attendance.records.dead_letter_action import LetterId
-from attendance.settings import KafkaSettings
 from attendance.times import format_milliseconds, format_seconds
 from attendance.topics import Topics
 from operations.dead_letters import (
@@ -37,7 +36,8 @@ from operations.dead_letters import (
     replay,
     seconds,
 )
-from operations.log import KafkaLog, Skipped
+from operations.log import Skipped
+from punchstream.commands.arguments import kafka_log
 from punchstream.output import AsJson, print_json, print_table, safe, say_skipped
 
 SHOWN_MESSAGE: Final = 200
@@ -45,10 +45,6 @@ SHOWN_VALUE: Final = 4000  # characters
 MANY: Final = 10  # from here on progress is shown
 
 app = typer.Typer(help="What failed and why; send it back, or set it aside.", no_args_is_help=True)
-
-
-def _log() -> KafkaLog:
-    return KafkaLog(KafkaSettings.load(), "dead-letters")
 
 
 def _letter_id(text: str) -> LetterId:
@@ -76,7 +72,7 @@ def list_letters(
     as_json: AsJson = False,
 ) -> None:
     """Show the dead letters, grouped by stage and reason."""
-    log = _log()
+    log = kafka_log("dead-letters")
     wanted = Wanted(reason=reason, stage=stage, device=device)
     groups, skipped = Groups(), Skipped()
     rows: list[dict[str, object]] = []
@@ -164,7 +160,7 @@ def show_letter(
 ) -> None:
     """Show all about one dead letter: why it failed, the record itself, and what was done about it."""
     skipped = Skipped()
-    letter = asyncio.run(find(_log(), id_, skipped))
+    letter = asyncio.run(find(kafka_log("dead-letters"), id_, skipped))
     say_skipped(skipped)
     if letter is None:
         typer.echo(f"{id_}: no such dead letter", err=True)
@@ -230,7 +226,7 @@ def replay_letters(
     Exit status 1 when one was refused.
     """
     wanted = _wanted(ids, reason, stage, device, everything=everything)
-    log = _log()
+    log = kafka_log("dead-letters")
     plan = asyncio.run(make_replay_plan(log, wanted, force=force))
     if dry_run:
         for id_ in plan.ids:
@@ -272,7 +268,7 @@ def discard_letters(
     if not note.strip():
         raise typer.BadParameter("must say why", param_hint="--note")
     wanted = _wanted(ids, reason, stage, device)
-    log = _log()
+    log = kafka_log("dead-letters")
     plan = asyncio.run(make_plan(log, wanted, objection_to_discard))
     if plan.ids:
         asyncio.run(discard(log, plan.ids, note=note, by=_user()))

@@ -13,9 +13,10 @@ from msgspec import structs
 from attendance.errors import ConfigurationError
 from attendance.records.device_status import DeviceStatus
 from attendance.registry import Device, Registry, hash_token
-from attendance.settings import CommonSettings, KafkaSettings
+from attendance.settings import CommonSettings
 from attendance.times import format_seconds
-from operations.log import KafkaLog, Skipped
+from operations.log import Skipped
+from punchstream.commands.arguments import kafka_log
 from punchstream.output import AsJson, say_skipped, show
 
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
@@ -36,7 +37,7 @@ def list_(
         from operations.devices import newest_statuses
 
         skipped = Skipped()
-        newest = asyncio.run(newest_statuses(_log(), skipped))
+        newest = asyncio.run(newest_statuses(kafka_log("devices"), skipped))
         say_skipped(skipped)
         show([_row(device, newest.get(device.device_id)) for device in fleet], as_json=as_json)
     else:
@@ -93,7 +94,7 @@ def ask(device_id: DeviceId, *, as_json: AsJson = False) -> None:
     from operations.devices import check_device
 
     device, skipped = _device(device_id), Skipped()
-    checks = asyncio.run(check_device(_log(), device, skipped))
+    checks = asyncio.run(check_device(kafka_log("devices"), device, skipped))
     say_skipped(skipped)
     show([asdict(each) for each in checks], as_json=as_json)
     if not all(each.ok for each in checks):
@@ -107,7 +108,7 @@ def pending(*, as_json: AsJson = False) -> None:
 
     skipped = Skipped()
     fleet = Registry(CommonSettings.load().punchstream_devices)
-    rows = [structs.asdict(each) for each in asyncio.run(pending_devices(_log(), fleet, skipped))]
+    rows = [structs.asdict(each) for each in asyncio.run(pending_devices(kafka_log("devices"), fleet, skipped))]
     say_skipped(skipped)
     show(rows, as_json=as_json)
 
@@ -129,7 +130,7 @@ def approve(
     skipped = Skipped()
     asyncio.run(
         devices.approve(
-            _log(),
+            kafka_log("devices"),
             CommonSettings.load().punchstream_devices,
             skipped,
             serial=serial,
@@ -154,7 +155,7 @@ def backfill(
     from operations.devices import order_backfill
 
     device = _device(device_id)
-    order = asyncio.run(order_backfill(_log(), device, since, until))
+    order = asyncio.run(order_backfill(kafka_log("devices"), device, since, until))
     typer.echo(f"{order.command} waits for {device_id} (command {order.id}).")
 
 
@@ -164,13 +165,9 @@ def commands(*, as_json: AsJson = False) -> None:
     from operations.devices import orders
 
     skipped = Skipped()
-    rows = [structs.asdict(order) for order in asyncio.run(orders(_log(), skipped))]
+    rows = [structs.asdict(order) for order in asyncio.run(orders(kafka_log("devices"), skipped))]
     say_skipped(skipped)
     show(rows, as_json=as_json)
-
-
-def _log() -> KafkaLog:
-    return KafkaLog(KafkaSettings.load(), "devices")
 
 
 def _device(device_id: str) -> Device:

@@ -13,7 +13,7 @@ from rich.table import Table
 from attendance.erpnext import ErpnextClient
 from attendance.settings import ErpnextSettings
 from attendance.times import format_seconds
-from operations.log import KafkaLog, Skipped
+from operations.log import Log, Skipped
 from punchstream.output import print_json, print_table, say_skipped
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    log: KafkaLog,
+    log: Log,
     erpnext: ErpnextSettings | None,
     *,
     since: datetime | None,

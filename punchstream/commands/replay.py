@@ -12,9 +12,9 @@ from rich.table import Table
 
 from attendance.erpnext import ErpnextClient
 from attendance.registry import Registry
-from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
-from operations.log import KafkaLog, Log
-from punchstream.commands.arguments import instant
+from attendance.settings import CommonSettings, ErpnextSettings
+from operations.log import Log
+from punchstream.commands.arguments import instant, kafka_log
 from punchstream.output import AsJson, print_json, print_table, say_skipped
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def replay(
     begin = instant(since)
     assert begin is not None
     run(
-        KafkaLog(KafkaSettings.load(), "replay"),
+        kafka_log("replay"),
         Range(begin, instant(until, "--until"), frozenset(device or ())),
         ErpnextSettings.load() if against_erpnext or correct else None,
         correcting=correct,

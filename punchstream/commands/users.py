@@ -10,8 +10,9 @@ from rich.table import Table
 
 from attendance.settings import KafkaSettings
 from attendance.times import format_seconds
-from operations.log import KafkaLog, Skipped
+from operations.log import Skipped
 from operations.users import by_user, read_user_map, read_waiting, user_rows
+from punchstream.commands.arguments import kafka_log
 from punchstream.output import AsJson, print_json, print_table, say_skipped
 
 app = typer.Typer(help="The user map, and who is waiting for it.", no_args_is_help=True)
@@ -24,7 +25,7 @@ _SHOWN_PROBLEMS: Final = 20
 def list_users(*, as_json: AsJson = False) -> None:
     """Who each device user is, by the user map as Kafka has it."""
     skipped = Skipped()
-    rows = user_rows(asyncio.run(read_user_map(_log(), skipped)))
+    rows = user_rows(asyncio.run(read_user_map(kafka_log("users"), skipped)))
     say_skipped(skipped)
     if as_json:
         print_json([asdict(row) for row in rows])
@@ -64,7 +65,7 @@ def import_users(
 def unmapped(*, as_json: AsJson = False) -> None:
     """Whose punches wait for a mapping, or for an employee to become active."""
     skipped = Skipped()
-    rows = by_user(asyncio.run(read_waiting(_log(), skipped)))
+    rows = by_user(asyncio.run(read_waiting(kafka_log("users"), skipped)))
     say_skipped(skipped)
     if as_json:
         print_json([asdict(row) | {"since": format_seconds(row.since)} for row in rows])
@@ -82,7 +83,3 @@ def unmapped(*, as_json: AsJson = False) -> None:
         )
     print_table(table)
     typer.echo(f"{sum(row.punches for row in rows)} punches of {len(rows)} users wait")
-
-
-def _log() -> KafkaLog:
-    return KafkaLog(KafkaSettings.load(), "users")

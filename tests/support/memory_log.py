@@ -60,11 +60,6 @@ class MemoryLog:
     def put(self, topic: Name, *records: StoredRecord) -> None:
         self._records[topic].extend(records)
 
-    def add_foreign(self, topic: Name) -> None:
-        """Add what no decoder reads: no JSON, JSON of another kind, fields of other types, nothing, odd headers."""
-        for key, value in FOREIGN:
-            self.add(topic, key, value, [("x-original-partition", b"\xff"), ("x-replay-of", b"elsewhere")])
-
     async def read(
         self, topic: Name, *, since: datetime | None = None, begin: Begin | None = None
     ) -> AsyncIterator[list[StoredRecord]]:
@@ -88,14 +83,3 @@ class MemoryLog:
 
     async def until_delivered(self) -> None:
         return
-
-
-FOREIGN: list[tuple[bytes | None, bytes | None]] = [
-    (b"\xff\xfe", b"\x00\x01\xff"),
-    (b"{}", b"[1, 2]"),
-    (b'["user", "*", "1", "csv"]', b'{"employee": 7, "event_id": [], "device_id": {}, "action": 1}'),
-    (b"null", b"null"),
-    (None, b"{}"),
-    (None, None),
-]
-"""Keys and values of records that nothing of ours wrote."""

@@ -39,7 +39,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
         Employee("E1", "Left", date(2026, 1, 31)),
     ):
         log.add("user_map", entry.key, entry.encode())
-    monkeypatch.setattr(users, "_log", lambda: log)
+    monkeypatch.setattr(users, "kafka_log", lambda _: log)
     return log
 
 
