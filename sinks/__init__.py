@@ -1,1 +1,1 @@
-"""Check-ins to a target, and what the target is told of their completeness."""
+"""The way out: check-ins to a target, and up to when each shift is complete."""

@@ -76,7 +76,7 @@ async def run(
 
 
 class Completeness:
-    """The stage: what devices have claimed, how far their record numbers go, and what ERPNext is told of it."""
+    """The stage: what devices have claimed, how far their record numbers go, and what ERPNext has."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Concurrency: how many requests to the target may be in flight, found out by how it answers."""
+"""Concurrency: how many requests to the target may be in flight, by how fast it answers."""
 
 from dataclasses import dataclass
 from math import log2
@@ -13,7 +13,13 @@ FEWEST: Final = 3  # answers that a decision needs, so that the median ignores a
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """One that is in flight. `alone`: no other has been, since it was sent."""
+    """A request that is in flight.
+
+    Attributes:
+        started: When it was sent, in seconds.
+        turn: How many decisions had been made by then.
+        alone: Whether no other has been in flight since it was sent.
+    """
 
     started: float
     turn: int
@@ -23,13 +29,13 @@ class Request:
 class Concurrency:
     """Additive increase, multiplicative decrease, as TCP does it. Pure: the time, in seconds, is what the caller says.
 
-    One decision is made for each round trip, from the answers to requests that were sent after the last decision: what
-    was under way together counts once. The limit grows by one where it was reached and latency held, goes back by one
-    where answers took much longer than usual, and is halved when the target says that it has too much to do.
+    One decision is made for each round trip, from the answers to requests that were sent after the last decision:
+    requests that were in flight together count once. The limit grows by one if it was reached and latency did not rise.
+    It shrinks by one if answers took much longer than usual, and is halved if the target says that it is overloaded.
 
-    Usual is what requests of nearly the same size took when they were alone. Latency under load is not learned from, or
-    load would become the usual thing. A target that has become slower for good brings the limit down to one, where
-    every request is alone and the usual latency is learned anew.
+    The usual latency is that of requests of nearly the same size that were alone. It is not learned from requests under
+    load, or load would become usual. A target that has become slower for good brings the limit down to one: every
+    request is alone then, and the usual latency is learned anew.
     """
 
     def __init__(self, ceiling: int) -> None:
@@ -48,7 +54,7 @@ class Concurrency:
         return len(self._in_flight) < self.limit
 
     def begin(self, now: float) -> Request:
-        """A request is sent. It is given back by one of the calls below."""
+        """A request is sent. One of the methods below takes it back when it is over."""
         for other in self._in_flight:
             other.alone = False
         request = Request(now, self._turn, alone=not self._in_flight)
@@ -57,7 +63,13 @@ class Concurrency:
         return request
 
     def served(self, request: Request, now: float, size: int) -> None:
-        """The target did all that the request asked for; `size` is how many documents."""
+        """The target did all that the request asked for.
+
+        Args:
+            request: What `begin` returned.
+            now: The time, in seconds.
+            size: How many documents it held.
+        """
         self._in_flight.remove(request)
         if request.turn == self._turn:
             self._ratios.append(self._compare(size, now - request.started, alone=request.alone))
@@ -70,13 +82,13 @@ class Concurrency:
         if request.turn == self._turn:
             self._next(self.limit // 2)
 
-    def left(self, request: Request) -> None:
-        """How long the request took says nothing about the target."""
+    def ignore(self, request: Request) -> None:
+        """How long the request took says nothing about the target's load."""
         self._in_flight.discard(request)
 
     def _compare(self, size: int, latency: float, *, alone: bool) -> float:
-        # Latency depends on how many documents there are, but not in proportion: like is compared with like, in classes
-        # an eighth wide to either side.
+        # Latency grows with the number of documents, but not in proportion. So requests are compared with those of nearly
+        # the same size: a class is an eighth wide to either side.
         size_class = round(3 * log2(size))
         usual = self._usual.setdefault(size_class, latency)
         if alone:
@@ -85,7 +97,7 @@ class Concurrency:
 
     def _decide(self, ratio: float) -> None:
         if ratio * HOLDS < 1:
-            # It has become faster under load. Kept, the old measure would let the limit grow far beyond what helps.
+            # It has become faster under load. The old measure would let the limit grow far beyond what helps.
             self._usual = {size_class: usual * ratio for size_class, usual in self._usual.items()}
         if ratio > SLOWS:
             self._next(self.limit - 1)

@@ -1,4 +1,4 @@
-"""Deliverer: takes check-ins from fetched to recorded: asks the target, retries, dead-letters. Knows no consumer."""
+"""Deliverer: asks the target to store check-ins, retries, dead-letters. It does not know where they come from."""
 
 import asyncio
 import time
@@ -264,7 +264,7 @@ class Deliverer:
         elif any(isinstance(result, TargetUnavailable) and not isinstance(result, ServerError) for result in results):
             self._concurrency.overloaded(request)
         else:
-            self._concurrency.left(request)  # a look-up or a divided batch: that it took longer is not the load
+            self._concurrency.ignore(request)  # a look-up or a divided batch: that it took longer is not the load
         return results
 
     def _shows_service(self, result: Result) -> bool:

@@ -15,8 +15,8 @@ WINDOW: Final = 500  # outcomes that the ratio is taken of; fewer have none
 class DeadLetterLimit:
     """Counts outcomes and says when no more dead letters may be written. Pure, but for the log.
 
-    It is reached by a run of dead letters without a delivery between them, and by too many among the last outcomes. A
-    delivery ends the run, and counts for the ratio.
+    The limit is reached by a run of dead letters without a delivery between them, and by too many dead letters among
+    the last outcomes. A delivery ends the run, and counts for the ratio.
     """
 
     def __init__(self, run: int, ratio: float) -> None:
@@ -47,7 +47,7 @@ class DeadLetterLimit:
             log.info("A check-in was delivered; delivery goes on, and dead letters are written again.")
 
     def admit(self, problem: InvalidRecord) -> bool:
-        """Count a dead letter that is to be written; False, and not counted, where it must not be."""
+        """Count a dead letter that is to be written. False if it must not be written; it is not counted then."""
         was_reached = self.reached
         if was_reached:
             return False

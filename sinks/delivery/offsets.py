@@ -13,7 +13,7 @@ class _Partition:
 
 
 class OffsetTracker:
-    """Knows which records of a partition are done. Pure: no Kafka, no clock.
+    """Tracks which records of a partition are done. Pure: no Kafka, no clock.
 
     Offsets need not be consecutive: a compacted or transactional log has gaps.
     """
@@ -22,11 +22,21 @@ class OffsetTracker:
         self._partitions: dict[int, _Partition] = {}
 
     def add(self, partition: int, offset: int) -> None:
-        """A record was fetched. Records of one partition are added in the order of their offsets."""
+        """A record was fetched. Records of one partition are added in the order of their offsets.
+
+        Args:
+            partition: The record's partition.
+            offset: Its offset there.
+        """
         self._partitions.setdefault(partition, _Partition()).pending.append(offset)
 
     def done(self, partition: int, offset: int) -> None:
-        """A record's outcome is durable. One that is not tracked (any more) is ignored."""
+        """The outcome of a record is durable. A record that is not tracked (any more) is ignored.
+
+        Args:
+            partition: The record's partition.
+            offset: Its offset there.
+        """
         state = self._partitions.get(partition)
         if state is None or not state.pending or offset < state.pending[0]:
             return

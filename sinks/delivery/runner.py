@@ -1,4 +1,4 @@
-"""run: consumes the checkins topic and delivers it, until it is told to stop."""
+"""run: consumes the checkins topic and delivers its check-ins until it is stopped."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence

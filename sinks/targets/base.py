@@ -55,7 +55,7 @@ class Target(Protocol):
     """
 
     name: str
-    """The word by which it is chosen; it stands in every delivery."""
+    """The word by which it is chosen; every delivery has it."""
 
     @property
     def max_batch(self) -> int:

@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 ONE_BY_ONE: Final = 20  # documents in one call of `deliver` if each is a request of its own
 GONE: Final = "DoesNotExistError"  # the document
-REQUEST_TOO_LARGE: Final = 413  # an answer of what stands in front of ERPNext, which has not seen the request
+REQUEST_TOO_LARGE: Final = 413  # the answer of a proxy: ERPNext has not seen the request
 _LOOK_AGAIN: Final = frozenset({"ValidationError", "DuplicateEntryError", "UniqueValidationError"})
 
 _T = TypeVar("_T")

@@ -49,7 +49,7 @@ class Request:
 
 
 class Server:
-    """A site on 127.0.0.1 that gives the answers it was told to, in order, and remembers what it was asked."""
+    """A site on 127.0.0.1 that gives the answers of its list, in order, and remembers what it was asked."""
 
     def __init__(self) -> None:
         self.answers: list[Answer | None] = []

@@ -62,7 +62,7 @@ class Log:
     sequences: list[Any] = field(default_factory=list)
     waited: list[tuple[str, str]] = field(default_factory=list)
     during: Any = None
-    """Called while the stream is waited for."""
+    """Called while the stage waits for the stream."""
 
     async def read(self, _kafka: object, topic: str, _client: str, **more: Any) -> AsyncIterator[list[Any]]:
         if topic.endswith("raw.v1"):

@@ -210,7 +210,7 @@ def test_a_request_that_says_nothing_makes_room_for_the_next() -> None:
     limit = Concurrency(CEILING)
     request = limit.begin(0.0)
     assert not limit.has_room
-    limit.left(request)
+    limit.ignore(request)
     assert limit.has_room
     assert limit.limit == 1
 
