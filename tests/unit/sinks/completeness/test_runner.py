@@ -1,9 +1,10 @@
 """The stage, with Kafka's reading replaced and ERPNext faked."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +14,14 @@ import structlog
 import yaml
 from structlog.testing import LogCapture
 
-from attendance.errors import Conflict, DocumentRejected
+from attendance.errors import AccessDenied, Conflict, DocumentRejected, KafkaUnavailable, TargetUnavailable
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.device_status import DeviceStatus
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Registry
-from attendance.settings import CompletenessSettings, KafkaSettings
+from attendance.settings import CompletenessSettings, ErpnextSettings, KafkaSettings
+from memory_broker import install
 from sinks.completeness import runner, sequences
 from sinks.completeness.runner import SYNC_LAG, Completeness
 
@@ -35,9 +37,16 @@ class Site:
         self.errors: dict[str, Exception] = {}
         self.written: list[tuple[str, str]] = []
         self.modified = 0
+        self.trouble: list[Exception] = []
+        self.on_write: Callable[[], object] = lambda: None
 
     def time_zone(self) -> str:
+        if self.trouble:
+            raise self.trouble.pop(0)
         return "Asia/Riyadh"
+
+    def close(self) -> None:
+        pass
 
     def get(self, _doctype: str, name: str) -> dict[str, Any]:
         if name in self.errors:
@@ -51,6 +60,7 @@ class Site:
         self.modified += 1
         row |= {**fields, "modified": str(self.modified)}
         self.written.append((name, str(fields["last_sync_of_checkin"])))
+        self.on_write()
         return row
 
 
@@ -302,3 +312,40 @@ def test_what_comes_again_is_no_record_of_the_devices(numbered: Bench, again: di
 
     assert numbered.stage._sequences.numbers("D3").missing is None
     assert numbered.stage._sequences.numbers("D3").newest == 8
+
+
+def test_the_process_waits_for_kafka_and_for_erpnext_and_then_writes_what_devices_claim(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    until_through = runner.until_through
+    broker, kafka = install(monkeypatch)
+    broker.put(kafka.topics["device_status"], DeviceStatus("D3", NOW, NOW - timedelta(minutes=10)).encode(), b"D3")
+    outages = [KafkaUnavailable("away")]
+    bench.site.trouble = [TargetUnavailable("503"), AccessDenied("401"), DocumentRejected(417, "DataError", "no")]
+
+    async def until_through_or_outage(*arguments: Any) -> None:
+        if outages:
+            raise outages.pop()
+        await until_through(*arguments)
+
+    async def scene() -> None:
+        stop = asyncio.Event()
+        bench.site.on_write = partial(asyncio.get_running_loop().call_soon_threadsafe, stop.set)
+        erpnext = ErpnextSettings(url="http://127.0.0.1:9", api_key="key", api_secret="secret", _env_file=None)
+        settings = CompletenessSettings(interval=0.001, _env_file=None)
+        async with asyncio.timeout(10):
+            await runner.run(kafka, erpnext, settings, Registry(bench.path), Metrics(), stop)
+
+    monkeypatch.setattr(runner, "now", lambda: NOW)
+    monkeypatch.setattr(runner, "ErpnextClient", lambda _settings: bench.site)
+    monkeypatch.setattr(runner, "until_through", until_through_or_outage)
+    monkeypatch.setattr(runner, "log", structlog.wrap_logger(None, [bench.said]))
+    asyncio.run(scene())
+    assert bench.site.written == [("Night", "2026-03-02 17:50:00")]
+    assert bench.sentences()[:4] == [
+        "Waiting for Kafka.",
+        "Waiting for ERPNext.",
+        "ERPNext denied access; no shift advances until that is repaired.",
+        "ERPNext denied access; no shift advances until that is repaired.",
+    ]

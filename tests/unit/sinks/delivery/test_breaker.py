@@ -33,6 +33,19 @@ def test_the_first_request_goes_alone_and_its_success_lets_everybody_in() -> Non
     assert breaker.delay() == 0
 
 
+def test_its_state_is_closed_while_the_target_is_healthy_and_half_open_while_one_request_finds_out() -> None:
+    clock = Clock()
+    breaker = CircuitBreaker(60, clock=clock, uniform=longest)
+    states = [breaker.state]
+    probe = breaker.acquire()
+    states.append(breaker.state)
+    breaker.record_success(probe)
+    states.append(breaker.state)
+    breaker.record_failure(breaker.acquire())
+    states.append(breaker.state)
+    assert states == ["open", "half_open", "closed", "open"]
+
+
 def test_after_a_failure_nobody_asks_until_the_pause_is_over_and_then_one_alone() -> None:
     clock = Clock()
     breaker = closed_breaker(clock)
