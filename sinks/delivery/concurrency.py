@@ -87,8 +87,8 @@ class Concurrency:
         self._in_flight.discard(request)
 
     def _compare(self, size: int, latency: float, *, alone: bool) -> float:
-        # Latency grows with the number of documents, but not in proportion. So requests are compared only within a class
-        # of sizes, an eighth wide to either side.
+        # Latency grows with the number of documents, but not in proportion. So only requests of nearly the same size
+        # are compared: a class is an eighth wide to either side.
         size_class = round(3 * log2(size))
         usual = self._usual.setdefault(size_class, latency)
         if alone:
