@@ -1,4 +1,4 @@
-"""The registry file: the fleet, read by every stage that applies a device's own policy."""
+"""The fleet file: the fleet, read by every stage that applies a device's own policy."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -121,7 +121,7 @@ class Registry:
         try:
             return await asyncio.to_thread(self.refresh)
         except Exception:
-            log.exception("The registry file cannot be read; the last good fleet stays.")
+            log.exception("The fleet file cannot be read; the last good fleet stays.")
             return False
 
     def refresh(self) -> bool:
@@ -133,14 +133,14 @@ class Registry:
         try:
             self._devices, self._shifts = _read(self._path)
         except ConfigurationError as error:
-            log.error("The registry file is wrong; the last good fleet stays.", error=str(error))
+            log.error("The fleet file is wrong; the last good fleet stays.", error=str(error))
             return False
-        log.info("The registry file was read again.", devices=len(self._devices))
+        log.info("The fleet file was read again.", devices=len(self._devices))
         return True
 
 
 def load(path: Path) -> dict[str, Device]:
-    """The devices of a registry file, by id.
+    """The devices of a fleet file, by id.
 
     Raises:
         ConfigurationError: see `Registry`.

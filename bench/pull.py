@@ -53,7 +53,7 @@ class Fleet:
                 yield server.sockets[0].getsockname()[1], silent.getsockname()[1]
 
     def registry(self, port: int, silent: int, refusing: int, interval: int) -> list[dict[str, Any]]:
-        """The entries of the registry file."""
+        """The entries of the fleet file."""
         ports = dict.fromkeys(self._names, port)
         ports |= {name: (silent, refusing)[number % 2] for number, name in enumerate(sorted(self._dead))}
         return [

@@ -32,7 +32,7 @@ console = Console()
 
 
 def registry(path: Path, workload: Workload) -> None:
-    """A registry file with the workload's fleet, each device twice: with a token, and as a ZKTeco terminal."""
+    """A fleet file with the workload's fleet, each device twice: with a token, and as a ZKTeco terminal."""
     fleet = {event.device_id: event for event in workload.new(0, workload.devices)}
     entries: list[dict[str, object]] = []
     for each in fleet.values():

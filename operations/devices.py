@@ -128,7 +128,7 @@ async def approve(
     timezone: str,
     adapter: str | None,
 ) -> None:
-    """Let a terminal in: add its entry to the registry file, which push takes up by itself.
+    """Let a terminal in: add its entry to the fleet file, which push takes up by itself.
 
     Args:
         log: The topics.
@@ -166,7 +166,7 @@ async def approve(
 
 
 def add_entry(path: Path, entry: dict[str, Any]) -> None:
-    """Add a device to a registry file, which keeps its comments. It is the old or the new file at any moment.
+    """Add a device to a fleet file, which keeps its comments. It is the old or the new file at any moment.
 
     Raises:
         ConfigurationError: the file would be wrong, or its list of devices is not its last part; it is unchanged.

@@ -1,4 +1,4 @@
-"""What has to be known of terminals beside the registry file, by every push process: the terminals topic.
+"""What has to be known of terminals beside the fleet file, by every push process: the terminals topic.
 
 Its records are those of `attendance/records/terminals.py`: stamps, commands, and serial numbers that wait for approval.
 """

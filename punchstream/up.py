@@ -129,7 +129,7 @@ def environment_file(path: Path, settings: Mapping[str, str]) -> Iterator[None]:
 
 
 def sample_registry(path: Path) -> str:
-    """Write a registry file of one device, lead this process's environment to it, and return the device's token."""
+    """Write a fleet file of one device, lead this process's environment to it, and return the device's token."""
     token = secrets.token_urlsafe(24)
     device = {"device_id": "sample", "site": "sample", "timezone": "UTC", "token_sha256": hash_token(token)}
     path.write_text(yaml.safe_dump([device]))

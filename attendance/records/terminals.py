@@ -1,4 +1,4 @@
-"""What has to be known of terminals beside the registry file: the wire format of the terminals topic.
+"""What has to be known of terminals beside the fleet file: the wire format of the terminals topic.
 
 The topic is compacted and holds three kinds of records, told apart by their key: the stamps that a terminal has to be
 given back (the stamp of its last upload), the commands that wait for a terminal to fetch them and what it answered, and

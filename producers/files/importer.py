@@ -166,7 +166,7 @@ def find_device(registry: Registry, device_id: str) -> Device:
     """
     device = registry.get(device_id)
     if device is None:
-        raise ConfigurationError(f"--device: {device_id} is not in the registry file")
+        raise ConfigurationError(f"--device: {device_id} is not in the fleet file")
     if device.disabled:
         raise ConfigurationError(f"--device: {device_id} is disabled")
     return device

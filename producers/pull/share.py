@@ -93,7 +93,7 @@ class Pull:
             log.info("Devices are asked.", devices=len(self._tasks), partitions=len(self._assignment.partitions))
 
     async def watch(self) -> NoReturn:
-        """Take up changes of the registry file, and show how the devices are, for ever."""
+        """Take up changes of the fleet file, and show how the devices are, for ever."""
         while True:
             if await self._registry.refreshed() and self._asking:
                 self._reconcile()

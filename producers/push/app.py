@@ -64,7 +64,7 @@ def create_app(
         settings: The limits of a request, and which fields of a payload are kept.
         registry: The fleet. The application takes up changes of its file.
         publisher: Stopped at the end.
-        terminals: What has to be known of terminals beside the registry file.
+        terminals: What has to be known of terminals beside the fleet file.
         statuses: What devices say of themselves.
         metrics: What `/metrics` shows.
         beside: Coroutine functions that run beside the application, for ever.

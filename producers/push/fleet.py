@@ -33,12 +33,12 @@ class Fleet:
         return self._by_serial.get((adapter, sender.serial), {}) if sender.serial else {}
 
     async def refresh(self) -> None:
-        """Take up a changed registry file."""
+        """Take up a changed fleet file."""
         if await self._registry.refreshed():
             self._index()
 
     async def follow(self) -> NoReturn:
-        """Take up changes of the registry file for ever."""
+        """Take up changes of the fleet file for ever."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             await self.refresh()

@@ -21,7 +21,7 @@ from punchstream.output import AsJson, say_skipped, show
 
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
 
-DeviceId = Annotated[str, typer.Argument(metavar="DEVICE", help="The device_id in the registry file.")]
+DeviceId = Annotated[str, typer.Argument(metavar="DEVICE", help="The device_id in the fleet file.")]
 SHOWN: Final = ("device_id", "name", "site", "timezone", "mode", "adapter", "direction", "checkin_time", "disabled")
 
 
@@ -31,7 +31,7 @@ def list_(
     status: Annotated[bool, typer.Option("--status", help="Show what each device last said of itself.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the registry file as it is understood."""
+    """Show the fleet file as it is understood."""
     fleet = Registry(CommonSettings.load().punchstream_devices)
     if status:
         from operations.devices import newest_statuses
@@ -62,7 +62,7 @@ def _row(device: Device, status: DeviceStatus | None) -> dict[str, Any]:
 
 @app.command()
 def token() -> None:
-    """Make a token for a device: the terminal gets the token, the registry file its hash."""
+    """Make a token for a device: the terminal gets the token, the fleet file its hash."""
     made = secrets.token_urlsafe(24)
     typer.echo(f"token         {made}")
     typer.echo(f"token_sha256  {hash_token(made)}")
@@ -124,7 +124,7 @@ def approve(
         str | None, typer.Option(help="Its adapter, where several ask with this serial number or none has asked yet.")
     ] = None,
 ) -> None:
-    """Let a terminal in: add its entry to the registry file, which push takes up by itself."""
+    """Let a terminal in: add its entry to the fleet file, which push takes up by itself."""
     from operations import devices
 
     skipped = Skipped()
@@ -173,5 +173,5 @@ def commands(*, as_json: AsJson = False) -> None:
 def _device(device_id: str) -> Device:
     device = Registry(CommonSettings.load().punchstream_devices).get(device_id)
     if device is None:
-        raise ConfigurationError(f"DEVICE: {device_id} is not in the registry file")
+        raise ConfigurationError(f"DEVICE: {device_id} is not in the fleet file")
     return device

@@ -32,7 +32,7 @@ NAMED: Final = 10  # so many users who are unknown are named
 def import_files(
     files: Annotated[list[Path] | None, typer.Argument(help="CSV, XLSX or attlog.dat.", show_default=False)] = None,
     *,
-    device: Annotated[str, typer.Option(help="Whose punches they hold: a device_id of the registry file.")],
+    device: Annotated[str, typer.Option(help="Whose punches they hold: a device_id of the fleet file.")],
     profile: Annotated[
         str | None, typer.Option(help="An adapter or a known table, where neither entry nor suffix says it.")
     ] = None,

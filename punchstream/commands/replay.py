@@ -73,7 +73,7 @@ def run(
     """Compare where `erpnext` is given, print that, and then send unless `dry_run`.
 
     Raises:
-        ConfigurationError: the registry file is wrong, or the site has no `event_id`.
+        ConfigurationError: the fleet file is wrong, or the site has no `event_id`.
         KafkaUnavailable: Kafka does not answer, or a topic is missing.
         TargetUnavailable: ERPNext does not answer.
         AccessDenied: ERPNext does not let us look.

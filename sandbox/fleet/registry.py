@@ -1,4 +1,4 @@
-"""A plan's fleet for the registry file, and its people for the ERPNext stand-in."""
+"""A plan's fleet for the fleet file, and its people for the ERPNext stand-in."""
 
 from datetime import date
 from typing import Any, Final
@@ -12,7 +12,7 @@ COMPANY: Final = "Punchstream Demo"
 
 
 def registry_yaml(plan: FleetPlan) -> str:
-    """The registry file, as `attendance.registry` reads it."""
+    """The fleet file, as `attendance.registry` reads it."""
     return yaml.safe_dump(
         [
             {

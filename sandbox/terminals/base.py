@@ -71,7 +71,7 @@ class PushTerminal(Protocol):
     """
 
     def registry_entry(self) -> Mapping[str, Any]:
-        """What the registry file needs for it beside `device_id`, `site` and `timezone`."""
+        """What the fleet file needs for it beside `device_id`, `site` and `timezone`."""
 
     def hello(self) -> Sequence[HttpRequest]:
         """What it sends when it is switched on, in order; empty where the protocol has nothing of the kind."""
@@ -116,7 +116,7 @@ class PullTerminal(Protocol):
     requests: int
 
     def registry_entry(self) -> Mapping[str, Any]:
-        """What the registry file needs for it beside `device_id`, `site`, `timezone` and `credentials`."""
+        """What the fleet file needs for it beside `device_id`, `site`, `timezone` and `credentials`."""
 
     def credentials(self) -> Mapping[str, str]:
         """The names in the entry's `credentials`, with the secrets themselves."""
@@ -129,7 +129,7 @@ class FileWriter(Protocol):
     """Writes what a device or another vendor's software exports."""
 
     def registry_entry(self) -> Mapping[str, Any]:
-        """What the registry file needs for it beside `device_id`, `site` and `timezone`."""
+        """What the fleet file needs for it beside `device_id`, `site` and `timezone`."""
 
     def write(self, directory: Path, punches: Sequence[Punch], quirks: Quirks = Quirks()) -> Path:
         """A file with these punches."""

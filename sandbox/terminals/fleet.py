@@ -106,7 +106,7 @@ class VendorFleet:
         return any(row.get("device_id") == member.device_id for member in self.members)
 
     def registry(self) -> list[dict[str, Any]]:
-        """The entries of the registry file. Those that are asked need to serve: their ports are in it."""
+        """The entries of the fleet file. Those that are asked need to serve: their ports are in it."""
         entries = []
         for member in self.members:
             entry = {"device_id": member.device_id, "site": SITE, "timezone": ZONE, **member.terminal.registry_entry()}

@@ -219,7 +219,7 @@ def beside(tmp_path: Path, login: dict[str, str]) -> Beside:
 
 @pytest.fixture
 def gate_token(tmp_path: Path, punchstream: Run) -> str:
-    """The token of the device `gate`, whose registry file is the one that a command finds by default."""
+    """The token of the device `gate`, whose fleet file is the one that a command finds by default."""
     made = dict(line.split() for line in punchstream("devices", "token").stdout.splitlines())
     entry = f"device_id: gate, site: works, timezone: UTC, token_sha256: {made['token_sha256']}"
     (tmp_path / "devices.yaml").write_text(f"- {{{entry}}}\n")

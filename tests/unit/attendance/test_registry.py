@@ -1,4 +1,4 @@
-"""The registry file: the fleet as every stage reads it."""
+"""The fleet file: the fleet as every stage reads it."""
 
 from datetime import date
 from pathlib import Path

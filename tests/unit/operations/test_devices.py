@@ -1,4 +1,4 @@
-"""Devices: entries added to the registry file."""
+"""Devices: entries added to the fleet file."""
 
 from pathlib import Path
 from typing import Any

@@ -278,7 +278,7 @@ def test_the_changelog_dates_every_version_but_the_next() -> None:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> dict[str, Device]:
-    """The registry file that the page of the fleet shows."""
+    """The fleet file that the page of the fleet shows."""
     (content,) = fences(FLEET.read_text(), "yaml")
     path = tmp_path / "devices.yaml"
     path.write_text(content)

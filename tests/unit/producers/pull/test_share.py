@@ -1,4 +1,4 @@
-"""A process's share of the fleet: who asks whom, after a rebalance and after a change of the registry file."""
+"""A process's share of the fleet: who asks whom, after a rebalance and after a change of the fleet file."""
 
 import asyncio
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ ALL = Assignment(frozenset(range(4)), 4)
 
 
 class Fleet:
-    """A registry file that changes."""
+    """A fleet file that changes."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "devices.yaml"
@@ -52,7 +52,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
 
 
 class Process:
-    """One process of the group, which watches the registry file for as long as it is entered."""
+    """One process of the group, which watches the fleet file for as long as it is entered."""
 
     def __init__(self, fleet: Fleet, stage: Scene) -> None:
         self.stage = stage
