@@ -17,17 +17,18 @@ class Created(NamedTuple):
 class MemoryAdmin:
     """An admin client of a broker in memory, which is a cluster of one."""
 
-    def __init__(self, broker: MemoryBroker, *, request_timeout_ms: int = 40_000, **_: Any) -> None:
+    def __init__(self, broker: MemoryBroker, *, client_id: str, request_timeout_ms: int = 40_000, **_: Any) -> None:
         self._broker = broker
+        self._client_id = client_id
         self._request_timeout = request_timeout_ms / 1000
 
     async def start(self) -> None:
-        self._broker.connect()
+        self._broker.connect(self._client_id)
 
     async def close(self) -> None: ...
 
     async def _answer(self) -> None:
-        self._broker.raise_if_told("admin")
+        self._broker.raise_if_told("admin", self._client_id)
         await self._broker.answer(self._request_timeout)
 
     async def describe_cluster(self) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class MemoryBroker:
         self.is_away = False
         self.log: list[tuple[str, Any]] = []
         """What clients did, in order: ("commit", {partition: offset}), ("send", [values])."""
-        self._failures: dict[str, deque[Exception]] = defaultdict(deque)
+        self._failures: dict[tuple[str, str | None], deque[Exception]] = defaultdict(deque)
+        self._hanging: set[str] = set()
         self._acknowledging = "at once"
         self._held: list[Callable[[], None]] = []
         self._waiters: set[asyncio.Future[None]] = set()
@@ -104,9 +105,20 @@ class MemoryBroker:
         self.is_away = False
         self.wake()
 
-    def fail(self, operation: str, *errors: Exception) -> None:
-        """Have the next calls of an operation raise these: start, fetch, commit, send, end_offsets, admin."""
-        self._failures[operation].extend(errors)
+    def fail(self, operation: str, *errors: Exception, client: str | None = None) -> None:
+        """Have the next calls of an operation raise these, or those of one client only.
+
+        The operations are start, fetch, commit, send, end_offsets and admin.
+        """
+        self._failures[operation, client].extend(errors)
+
+    def hang(self, operation: str) -> None:
+        """Have calls of an operation wait until `go_on`: commit."""
+        self._hanging.add(operation)
+
+    def go_on(self, operation: str) -> None:
+        self._hanging.discard(operation)
+        self.wake()
 
     def hold_acknowledgements(self) -> None:
         """Take records, and acknowledge none of them before `acknowledge`."""
@@ -132,12 +144,18 @@ class MemoryBroker:
 
     # what clients ask
 
-    def raise_if_told(self, operation: str) -> None:
-        if self._failures[operation]:
-            raise self._failures[operation].popleft()
+    def raise_if_told(self, operation: str, client: str) -> None:
+        for failures in (self._failures[operation, client], self._failures[operation, None]):
+            if failures:
+                raise failures.popleft()
 
-    def connect(self) -> None:
-        self.raise_if_told("start")
+    async def until_free(self, operation: str) -> None:
+        """Return when the broker answers, and the operation does not hang."""
+        while self.is_away or operation in self._hanging:
+            await self.changed()
+
+    def connect(self, client: str) -> None:
+        self.raise_if_told("start", client)
         if self.is_away:
             raise KafkaConnectionError("Unable to bootstrap from memory:9092")
 

@@ -54,7 +54,7 @@ class MemoryConsumer:
     # membership
 
     async def start(self) -> None:
-        self._broker.connect()
+        self._broker.connect(self._member.client_id)
         self._is_started = True
         for topic in self._topics:
             await self._broker.known(topic, self._request_timeout)
@@ -111,7 +111,7 @@ class MemoryConsumer:
             log.exception("the listener failed, and aiokafka goes on")
 
     def _assign(self, partitions: set[TopicPartition]) -> None:
-        self._positions = dict.fromkeys(partitions)
+        self._positions = dict.fromkeys(sorted(partitions))
         self._paused = set()
         self._has_assignment.set()
         self._broker.wake()
@@ -167,7 +167,7 @@ class MemoryConsumer:
         return set(self._paused)
 
     async def _ask(self) -> None:
-        self._broker.raise_if_told("end_offsets")
+        self._broker.raise_if_told("end_offsets", self._member.client_id)
         await self._broker.answer(self._request_timeout)
 
     async def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
@@ -194,12 +194,11 @@ class MemoryConsumer:
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         if self._group is None:
             raise IllegalOperation("Requires group_id")
-        self._broker.raise_if_told("commit")
+        self._broker.raise_if_told("commit", self._member.client_id)
         formatted = commit_structure_validate(dict(offsets))
         for tp in formatted:
             self._check_assigned(tp)
-        while self._broker.is_away:
-            await self._broker.changed()
+        await self._broker.until_free("commit")
         by_hand = self._coordination is None and self._group.is_empty()
         if not by_hand and not self._group.accepts(self._member):
             raise CommitFailedError("the group has already rebalanced")
@@ -226,7 +225,7 @@ class MemoryConsumer:
         await asyncio.sleep(0)
         deadline = asyncio.get_running_loop().time() + timeout_ms / 1000
         while True:
-            self._broker.raise_if_told("fetch")
+            self._broker.raise_if_told("fetch", self._member.client_id)
             if not self._has_assignment.is_set() and self._coordination is not None:
                 await self._has_assignment.wait()
             found = self._fetch(partitions or tuple(self._positions), max_records or self._max_poll_records)
@@ -246,9 +245,10 @@ class MemoryConsumer:
         if self._broker.is_away or not partitions:
             return found
         # In turn, so that no partition waits for the others for ever.
-        self._turn = (self._turn + 1) % len(partitions)
+        first = self._turn % len(partitions)
+        self._turn += 1
         room = most or 500
-        for tp in [*partitions[self._turn :], *partitions[: self._turn]]:
+        for tp in [*partitions[first:], *partitions[:first]]:
             if tp in self._paused or tp not in self._positions or not room:
                 continue
             log = self._broker.partition(tp)

@@ -58,12 +58,14 @@ class MemoryProducer:
         self,
         broker: MemoryBroker,
         *,
+        client_id: str,
         max_request_size: int = 1024 * 1024,
         max_batch_size: int = 16_384,
         request_timeout_ms: int = 40_000,
         **_: Any,
     ) -> None:
         self._broker = broker
+        self._client_id = client_id
         self._max_request_size = max_request_size
         self._max_batch_size = max_batch_size
         self._request_timeout = request_timeout_ms / 1000
@@ -72,7 +74,7 @@ class MemoryProducer:
         self._is_closed = False
 
     async def start(self) -> None:
-        self._broker.connect()
+        self._broker.connect(self._client_id)
 
     async def stop(self) -> None:
         """Wait for what is on its way."""
@@ -108,7 +110,7 @@ class MemoryProducer:
     def _dispatch(self, tp: TopicPartition, messages: list[Message]) -> asyncio.Future[RecordMetadata]:
         if self._is_closed:
             raise ProducerClosed
-        self._broker.raise_if_told("send")
+        self._broker.raise_if_told("send", self._client_id)
         loop = asyncio.get_running_loop()
         acknowledgement: asyncio.Future[RecordMetadata] = loop.create_future()
         if self._broker.is_away or self._sending:

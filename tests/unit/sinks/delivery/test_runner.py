@@ -1,0 +1,505 @@
+"""The sink's membership of its group: what it commits and when, and what becomes of records that change hands."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import CommitFailedError, KafkaError, NotCoordinatorForGroupError
+from structlog.testing import capture_logs
+
+from attendance.errors import ConfigurationError, KafkaUnavailable
+from attendance.kafka.clients import create_consumer
+from attendance.metrics import Metrics
+from attendance.records.checkin import Checkin
+from attendance.records.outcomes import Delivery
+from attendance.records.user_map import Employee
+from attendance.settings import SinkSettings
+from memory_broker import install
+from sinks.delivery.deliverer import SinkTimings
+from sinks.delivery.runner import LEAVE_SECONDS, run
+from sinks.targets.base import Delivered, Result
+from virtual_time import run_in_virtual_time
+
+TIMINGS = SinkTimings(recheck=0, unknown=0, commit=1, stop=20)
+EMPLOYEES = "ABCD"
+
+
+class HoldingTarget:
+    """Stores check-ins by event id.
+
+    It answers for those that are held only once they are released, and says of those that are postponed, after a
+    second, that they were not tried.
+    """
+
+    name = "holding"
+    max_batch = 200
+
+    def __init__(self) -> None:
+        self.stored: Counter[str] = Counter()
+        self.asked: list[str] = []
+        self.held: set[str] = set()
+        self.postponed: set[str] = set()
+        self.is_closed = False
+        self.wrong_setting = False
+        self._released = asyncio.Event()
+
+    async def open(self) -> None:
+        if self.wrong_setting:
+            raise ConfigurationError("TARGET_SETTING: is wrong")
+
+    async def deliver(self, checkins: Sequence[Checkin]) -> list[Result]:
+        names = [checkin.event_id for checkin in checkins]
+        self.asked += names
+        while self.held.intersection(names):
+            self._released.clear()
+            await self._released.wait()
+        results: list[Result] = []
+        for name in names:
+            if name in self.postponed:
+                await asyncio.sleep(1)
+                results.append(None)
+                continue
+            status = "already_there" if self.stored[name] else "created"
+            self.stored[name] = 1
+            results.append(Delivered(f"DOC-{name}", status))
+        return results
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+    def release(self) -> None:
+        self.held.clear()
+        self._released.set()
+
+
+class Scene:
+    """A broker with employees, and sinks that join and leave."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.broker, self.kafka = install(monkeypatch)
+        self.topic = self.kafka.topics["checkins"]
+        self.group = self.kafka.group("sink")
+        self.target = HoldingTarget()
+        self.metrics = Metrics()
+        self.settings: dict[str, Any] = {"concurrency": 4, "batch": 1}
+
+    def know(self, employees: str = EMPLOYEES) -> None:
+        for name in employees:
+            employee = Employee(name=name, status="Active")
+            self.broker.put(self.kafka.topics["user_map"], employee.encode(), employee.key)
+
+    def put(self, *names: str, partition: int = 0) -> None:
+        """Check-ins named like `A1`: one of employee A."""
+        for name in names:
+            checkin = Checkin(
+                event_id=name,
+                employee=name[0],
+                event_time=datetime(2026, 1, 1, 5, tzinfo=UTC) + timedelta(minutes=int(name[1:])),
+                log_type="IN",
+                device_id="D1",
+                device_user_id="7",
+                site="HQ",
+                device_timezone="Asia/Riyadh",
+            )
+            self.broker.put(self.topic, checkin.encode(), checkin.key, partition=partition)
+
+    @asynccontextmanager
+    async def sink(self, target: HoldingTarget | None = None) -> AsyncIterator["Running"]:
+        """A sink, stopped at the end as SIGTERM stops it."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(
+            run(self.kafka, SinkSettings(**self.settings), target or self.target, self.metrics, stop, timings=TIMINGS)
+        )
+        running = Running(task, stop)
+        try:
+            yield running
+        finally:
+            await running.end()
+
+    @property
+    def committed(self) -> dict[int, int]:
+        return self.broker.committed(self.group, self.topic)
+
+    @property
+    def delivered(self) -> list[tuple[str, str]]:
+        deliveries = [Delivery.decode(value) for value in self.broker.values(self.kafka.topics["deliveries"])]
+        return sorted((delivery.event_id, delivery.status) for delivery in deliveries)
+
+
+class Running:
+    def __init__(self, task: asyncio.Task[None], stop: asyncio.Event) -> None:
+        self.task = task
+        self.stop = stop
+
+    async def end(self) -> None:
+        self.stop.set()
+        await asyncio.wait({self.task})
+        if not self.task.cancelled():
+            self.task.exception()
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    scene = Scene(monkeypatch)
+    scene.know()
+    return scene
+
+
+def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    run_in_virtual_time(asyncio.wait_for(story(), 3600))
+
+
+def test_what_is_delivered_is_recorded_and_then_committed(scene: Scene) -> None:
+    scene.put("A1", "B2")
+    scene.put("C3", partition=1)
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(2)
+            assert scene.delivered == [("A1", "created"), ("B2", "created"), ("C3", "created")]
+            assert scene.committed == {0: 2, 1: 1}
+            commits = sum(what == "commit" for what, _ in scene.broker.log)
+            await asyncio.sleep(10)
+            assert sum(what == "commit" for what, _ in scene.broker.log) == commits, "nothing new, nothing committed"
+
+    play(story)
+
+
+def test_nothing_is_committed_behind_a_check_in_that_is_still_in_flight(scene: Scene) -> None:
+    scene.put("A1", "B2", "C3", "D4")
+    scene.target.postponed = {"B2"}
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(5)
+            assert set(scene.target.stored) == {"A1", "C3", "D4"}
+            assert scene.committed == {0: 1}
+            scene.target.postponed.clear()
+            await asyncio.sleep(3)
+            assert scene.committed == {0: 4}
+
+    play(story)
+
+
+def test_a_delivery_that_kafka_has_not_acknowledged_is_not_committed(scene: Scene) -> None:
+    scene.put("A1")
+    scene.broker.hold_acknowledgements()
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(5)
+            assert scene.target.stored == {"A1": 1}
+            assert scene.committed == {}
+            scene.broker.acknowledge()
+            await asyncio.sleep(2)
+            assert scene.committed == {0: 1}
+
+    play(story)
+
+
+def test_an_outcome_that_is_never_acknowledged_is_sent_again(scene: Scene) -> None:
+    scene.put("A1")
+    scene.broker.lose_acknowledgements()
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(scene.kafka.request_timeout / 2)
+            scene.broker.acknowledge()
+            assert scene.committed == {}
+            await asyncio.sleep(scene.kafka.request_timeout + 5)
+            assert scene.delivered == [("A1", "created")] * 2, "one of the two was never heard of"
+            assert scene.committed == {0: 1}
+
+    play(story)
+
+
+def test_stopping_finishes_what_is_in_flight_commits_it_and_leaves_the_group(scene: Scene) -> None:
+    scene.put("A1", "B2")
+    scene.target.held = {"A1"}
+
+    async def story() -> None:
+        async with scene.sink() as sink:
+            await asyncio.sleep(5)
+            sink.stop.set()
+            await asyncio.sleep(TIMINGS.stop / 2)
+            assert not sink.task.done()
+            scene.target.release()
+            await sink.task
+        assert scene.committed == {0: 1}
+        assert scene.target.asked == ["A1"], "what is queued is left to the next owner"
+        assert scene.broker.groups[scene.group].members == []
+        assert scene.target.is_closed
+
+    play(story)
+
+
+def test_a_request_that_outlasts_the_stop_is_abandoned_and_its_check_in_comes_again(scene: Scene) -> None:
+    scene.put("A1", "B2")
+    scene.target.held = {"A1"}
+
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with scene.sink():
+                await asyncio.sleep(5)
+        assert any(line.get("requests") == 1 for line in logs)
+        assert scene.committed == {}
+        scene.target.release()
+        async with scene.sink():
+            await asyncio.sleep(2)
+        assert scene.delivered == [("A1", "created"), ("B2", "created")]
+        assert scene.committed == {0: 2}
+
+    play(story)
+
+
+def test_a_sink_that_joins_begins_behind_what_the_other_finished_before_it_gave_up(scene: Scene) -> None:
+    scene.put("A1", "A2", "A3")
+    scene.put("B1", "B2", "B3", partition=1)
+    scene.target.held = {"A1"}
+    second = HoldingTarget()
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(5)
+            async with scene.sink(second):
+                await asyncio.sleep(0.5)
+                scene.target.release()
+                await asyncio.sleep(5)
+                assert scene.target.asked == ["A1", "A2", "A3"], "what was in flight is not delivered again"
+                assert second.asked == ["B1", "B2", "B3"]
+                assert scene.committed == {0: 3, 1: 3}
+
+    play(story)
+
+
+def test_what_a_slow_target_did_not_finish_before_a_rebalance_is_the_next_owners(scene: Scene) -> None:
+    scene.put("B1", partition=1)
+    scene.target.held = {"B1"}
+    second = HoldingTarget()
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(5)
+            async with scene.sink(second):
+                await asyncio.sleep(LEAVE_SECONDS)
+                assert (second.asked, scene.committed) == (["B1"], {1: 1})
+                scene.put("A1", partition=0)
+                scene.put("B2", partition=1)
+                scene.target.release()
+                await asyncio.sleep(3)
+                assert (scene.target.asked, second.asked) == (["B1", "A1"], ["B1", "B2"])
+                assert scene.committed == {0: 1, 1: 2}
+
+    play(story)
+
+
+def test_a_result_that_comes_after_its_partition_is_lost_commits_nothing(scene: Scene) -> None:
+    scene.put("A1", "A2")
+    scene.target.held = {"A1"}
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(5)
+            scene.broker.expel(scene.group, scene.kafka.client_id("sink"))
+            await asyncio.sleep(scene.kafka.heartbeat_interval + LEAVE_SECONDS + 1)
+            assert scene.target.asked == ["A1"], "an employee's request under way keeps the next one back"
+            scene.put("A3")
+            scene.target.release()
+            await asyncio.sleep(3)
+            assert scene.target.asked == ["A1", "A1", "A2", "A3"]
+            assert scene.committed == {0: 3}
+
+    play(story)
+
+
+@pytest.mark.parametrize("error", [CommitFailedError("rebalanced"), NotCoordinatorForGroupError("elsewhere")])
+def test_a_commit_that_fails_is_made_again_with_the_next_one(scene: Scene, error: KafkaError) -> None:
+    scene.put("A1")
+    scene.broker.fail("commit", error)
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(TIMINGS.commit * 1.5)
+            assert scene.committed == {}
+            await asyncio.sleep(TIMINGS.commit)
+            assert scene.committed == {0: 1}
+
+    play(story)
+
+
+def test_a_sink_that_the_group_has_expelled_cannot_commit_over_its_successor(scene: Scene) -> None:
+    scene.put("A1", "A2")
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(0.5)
+            assert scene.delivered, "and nothing committed yet"
+            scene.broker.expel(scene.group, scene.kafka.client_id("sink"))
+            successor = create_consumer(scene.kafka, client_id="successor", group=scene.group)
+            successor.subscribe([scene.topic])
+            await successor.start()
+            await asyncio.sleep(TIMINGS.commit * 0.6)
+            assert scene.committed == {}
+            await successor.stop()
+
+    play(story)
+
+
+def test_without_an_employee_nothing_is_delivered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene(monkeypatch)
+    scene.put("A1")
+
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with scene.sink():
+                await asyncio.sleep(60)
+                assert (scene.target.asked, scene.committed) == ([], {})
+                assert scene.broker.groups[scene.group].members == [scene.kafka.client_id("sink")]
+                scene.know("A")
+                await asyncio.sleep(3)
+                assert scene.committed == {0: 1}
+        assert sum("user map has no employee" in line["event"] for line in logs) == 1, "said once"
+
+    play(story)
+
+
+def test_an_employee_whom_the_directory_does_not_know_is_dead_lettered_and_committed(scene: Scene) -> None:
+    scene.put("Z1")
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(3)
+            assert scene.target.asked == []
+            [letter] = scene.broker.records(scene.kafka.topics["dead_letters"])
+            assert dict(letter.headers)["x-dead-letter-reason"] == b"unknown_employee"
+            assert scene.committed == {0: 1}
+
+    play(story)
+
+
+def test_a_record_that_is_no_check_in_is_dead_lettered_and_committed(scene: Scene) -> None:
+    scene.broker.put(scene.topic, b"not a check-in", b"A")
+    scene.put("A1")
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(3)
+            [letter] = scene.broker.records(scene.kafka.topics["dead_letters"])
+            assert letter.value == b"not a check-in"
+            assert scene.committed == {0: 2}
+            assert scene.delivered == [("A1", "created")]
+
+    play(story)
+
+
+def test_no_more_is_fetched_than_may_be_in_flight(scene: Scene) -> None:
+    scene.settings |= {"max_in_flight": 2}
+    scene.put("A1", "B2", "C3", "D4")
+    scene.target.held = {"A1"}
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(30)
+            assert b"punchstream_sink_in_flight 2.0" in scene.metrics.exposition()
+            scene.target.release()
+            await asyncio.sleep(3)
+            assert scene.committed == {0: 4}
+
+    play(story)
+
+
+def test_kafka_is_waited_for_at_the_start(scene: Scene) -> None:
+    scene.put("A1")
+    scene.broker.go_away()
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(30)
+            scene.broker.come_back()
+            await asyncio.sleep(5)
+            assert scene.committed == {0: 1}
+
+    play(story)
+
+
+def test_while_kafka_is_away_nothing_is_committed_and_afterwards_all_of_it(scene: Scene) -> None:
+    scene.put("A1", "B2")
+    scene.target.held = {"A1"}
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(5)
+            scene.broker.go_away()
+            scene.target.release()
+            await asyncio.sleep(300)
+            assert scene.committed == {}
+            scene.broker.come_back()
+            await asyncio.sleep(scene.kafka.request_timeout + 5)
+            assert scene.committed == {0: 2}
+            assert set(scene.delivered) == {("A1", "created"), ("B2", "created")}
+
+    play(story)
+
+
+def test_a_consumer_that_fails_for_good_ends_the_sink_and_closes_the_target(scene: Scene) -> None:
+    scene.put("A1")
+
+    async def story() -> None:
+        async with scene.sink() as sink:
+            await asyncio.sleep(1)
+            scene.broker.fail("fetch", KafkaError("not authorised"), client=scene.kafka.client_id("sink"))
+            with pytest.raises(KafkaUnavailable, match="the consumer failed: KafkaError: not authorised"):
+                await sink.task
+        assert scene.target.is_closed
+        assert scene.committed == {0: 1}, "what was delivered is committed on the way out"
+
+    play(story)
+
+
+def test_a_wrong_setting_of_the_target_ends_the_sink(scene: Scene) -> None:
+    scene.target.wrong_setting = True
+
+    async def story() -> None:
+        async with scene.sink() as sink:
+            with pytest.raises(ConfigurationError, match="TARGET_SETTING"):
+                await sink.task
+        assert scene.target.is_closed
+
+    play(story)
+
+
+def test_a_commit_that_hangs_holds_a_rebalance_up_no_longer_than_a_third_of_a_session(scene: Scene) -> None:
+    scene.put("A1")
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(0.5)
+            other = create_consumer(scene.kafka, client_id="other", group=scene.group)
+            other.subscribe([scene.topic])
+            scene.broker.hang("commit")
+            began = asyncio.get_running_loop().time()
+            await other.start()
+            assert asyncio.get_running_loop().time() - began <= scene.kafka.session_timeout / 3 + 0.1
+            assert len(other.assignment()) == 1
+            await other.stop()
+            scene.broker.go_on("commit")
+
+    play(story)
+
+
+def test_committing_asks_for_the_partitions_of_the_topic(scene: Scene) -> None:
+    scene.put("A1", partition=1)
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(2)
+        assert scene.broker.groups[scene.group].offsets == {TopicPartition(scene.topic, 1): 1}
+
+    play(story)
