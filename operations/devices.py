@@ -18,8 +18,9 @@ from attendance.registry import Device, load
 from attendance.settings import PullSettings
 from attendance.times import format_seconds, now, to_wall_clock
 from operations.log import Log, Skipped, decoded
-from producers.devices import PUSH_ADAPTERS
+from producers.devices import PUSH_ADAPTERS, check_entry
 from producers.devices.common.http import create_client
+from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.contract import Tools
 from producers.devices.zkteco import adms as zkteco_adms
 from producers.pull.sources import Adapters, secret, sources
@@ -66,7 +67,7 @@ async def check_device(log: Log, device: Device, skipped: Skipped) -> list[Devic
     Raises:
         ConfigurationError: a setting is wrong.
     """
-    checks = [DeviceCheck("entry", not device.disabled, f"{device.mode}, adapter {device.adapter}")]
+    checks = [_check_entry(device)]
     if sources([device]):
         checks += await _ask(device)
     try:
@@ -75,6 +76,15 @@ async def check_device(log: Log, device: Device, skipped: Skipped) -> list[Devic
         return [*checks, DeviceCheck("last heard", False, str(error))]
     heard_at = "never" if status is None else format_seconds(status.heard_at)
     return [*checks, DeviceCheck("last heard", status is not None, heard_at)]
+
+
+def _check_entry(device: Device) -> DeviceCheck:
+    try:
+        if device.via is None:  # otherwise another entry's adapter reads its records
+            check_entry(device.mode, device)
+    except ConfigurationError as error:
+        return DeviceCheck("entry", False, str(error))
+    return DeviceCheck("entry", not device.disabled, f"{device.mode}, adapter {device.adapter}")
 
 
 async def _ask(device: Device) -> list[DeviceCheck]:
@@ -90,10 +100,11 @@ async def _ask(device: Device) -> list[DeviceCheck]:
         except (PunchstreamError, TimeoutError) as error:
             return [DeviceCheck("answer", False, str(error) or f"none within {settings.page_timeout:g} s")]
     details = ", ".join(f"{name}: {value}" for name, value in probed.report.details.items())
-    same = device.serial is None or probed.serial is None or device.serial == probed.serial
+    wanted, found = device.serial, probed.serial
+    same = wanted is None or found is None or is_serial_of_entry(found, wanted)
     checks = [
         DeviceCheck("answer", True, details or "it answers"),
-        DeviceCheck("serial", same, probed.serial or "it does not tell"),
+        DeviceCheck("serial", same, found or "it does not tell"),
     ]
     if probed.report.device_time is not None:
         skew = round((probed.report.device_time - now()).total_seconds())

@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Mapping
 from importlib import import_module
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from attendance.errors import ConfigurationError
+from attendance.registry import Device
+from producers.devices.common.options import read_options
 from producers.devices.contract import (
     CreateFileAdapter,
     CreatePullAdapter,
@@ -14,6 +16,9 @@ from producers.devices.contract import (
     PushAdapter,
     Tools,
 )
+
+Way = Literal["push", "pull", "file"]
+"""How punches come in: the terminal sends them, the device is asked for them, or somebody exports them."""
 
 PUSH_ADAPTERS: Final[Mapping[str, str]] = {
     "hfsecurity": "producers.devices.hfsecurity.push:HfSecurity",
@@ -37,6 +42,29 @@ FILE_ADAPTERS: Final[Mapping[str, str]] = {
     "xlsx": "producers.devices.generic.xlsx_file:Xlsx",
 }
 
+ADAPTERS: Final[Mapping[Way, Mapping[str, str]]] = {
+    "push": PUSH_ADAPTERS,
+    "pull": PULL_ADAPTERS,
+    "file": FILE_ADAPTERS,
+}
+
+
+def check_entry(way: Way, device: Device) -> None:
+    """Accept an entry whose adapter exists and takes its options.
+
+    Args:
+        way: How the device's punches come in. A device that pushes may be asked as well, by another adapter.
+        device: The entry.
+
+    Raises:
+        ConfigurationError: it cannot work; the message names the device and the option.
+    """
+    try:
+        adapter = _load(way, device.adapter)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{device.device_id}: {error}") from error
+    read_options(device, adapter.options)
+
 
 def create_push_adapter(name: str, payload_fields: Collection[str]) -> PushAdapter:
     """The push adapter of that name. It keeps the vendor's fields that `payload_fields` names beside its own list.
@@ -44,7 +72,7 @@ def create_push_adapter(name: str, payload_fields: Collection[str]) -> PushAdapt
     Raises:
         ConfigurationError: there is no such adapter, or what it needs is not installed.
     """
-    return cast("CreatePushAdapter", _load("push", PUSH_ADAPTERS, name))(payload_fields)
+    return cast("CreatePushAdapter", _load("push", name))(payload_fields)
 
 
 def create_pull_adapter(name: str, tools: Tools) -> PullAdapter:
@@ -53,7 +81,7 @@ def create_pull_adapter(name: str, tools: Tools) -> PullAdapter:
     Raises:
         ConfigurationError: there is no such adapter, or what it needs is not installed.
     """
-    return cast("CreatePullAdapter", _load("pull", PULL_ADAPTERS, name))(tools)
+    return cast("CreatePullAdapter", _load("pull", name))(tools)
 
 
 def create_file_adapter(name: str, payload_fields: Collection[str]) -> FileAdapter:
@@ -62,15 +90,16 @@ def create_file_adapter(name: str, payload_fields: Collection[str]) -> FileAdapt
     Raises:
         ConfigurationError: there is no such adapter, or what it needs is not installed.
     """
-    return cast("CreateFileAdapter", _load("file", FILE_ADAPTERS, name))(payload_fields)
+    return cast("CreateFileAdapter", _load("file", name))(payload_fields)
 
 
-def _load(kind: str, table: Mapping[str, str], name: str) -> Any:  # noqa: ANN401 - the caller knows what the table holds
+def _load(way: Way, name: str) -> Any:  # noqa: ANN401 - the caller knows what the table holds
+    table = ADAPTERS[way]
     try:
         module, _, attribute = table[name].partition(":")
     except KeyError:
         raise ConfigurationError(
-            f"adapter {name!r} is none of the {kind} adapters: {', '.join(sorted(table))}"
+            f"adapter {name!r} is none of the {way} adapters: {', '.join(sorted(table))}"
         ) from None
     try:
         return getattr(import_module(module), attribute)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol
 
 import httpx
 from msgspec import Struct
@@ -17,6 +17,7 @@ from msgspec import Struct
 from attendance.errors import InvalidRecord, Reason
 from attendance.records.raw_event import RawEvent
 from attendance.registry import Device
+from producers.devices.common.options import Options
 
 MAX_EVENTS: Final = 20_000
 """Records that one request may hold: each takes far more room in memory and in Kafka than it may take in a body."""
@@ -172,6 +173,10 @@ class PushAdapter(Protocol):
         """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
 
     @property
+    def options(self) -> type[Options]:
+        """What the `options` of an entry may hold. No entry is used before `check_entry` has accepted its options."""
+
+    @property
     def routes(self) -> Sequence[Route]:
         """What it answers. No two adapters share a route."""
 
@@ -279,6 +284,10 @@ class PullAdapter(Protocol):
     def verified_on(self) -> str:
         """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
 
+    @property
+    def options(self) -> type[Options]:
+        """What the `options` of an entry may hold. No entry is used before `check_entry` has accepted its options."""
+
     def fetch(self, wanted: Fetch) -> AsyncIterator[Page]:
         """The pages since the cursor, oldest first; the caller may stop after any and close the iterator.
 
@@ -293,18 +302,6 @@ class PullAdapter(Protocol):
 
     async def probe(self, source: Device) -> Probed:
         """Who the device says it is, changing nothing. Raises what `fetch` raises."""
-
-
-@runtime_checkable
-class ChecksEntries(Protocol):
-    """What a pull adapter may do beside: tell of an entry that cannot work before the device is asked."""
-
-    def check(self, source: Device) -> None:
-        """Look at the entry.
-
-        Raises:
-            ConfigurationError: it cannot work; the message names the device and the field.
-        """
 
 
 class Row(Struct, frozen=True):
@@ -328,6 +325,10 @@ class FileAdapter(Protocol):
     @property
     def verified_on(self) -> str:
         """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
+
+    @property
+    def options(self) -> type[Options]:
+        """What the `options` of an entry may hold. No entry is used before `check_entry` has accepted its options."""
 
     def rows(self, path: Path, device: Device, terminals: Mapping[str, Device]) -> Iterator[Row]:
         """Every row that holds data, in the order of the file, in bounded memory.

@@ -20,6 +20,7 @@ from attendance.records.raw_event import RawEvent
 from attendance.registry import Device, Registry
 from attendance.times import now
 from producers.devices import FILE_ADAPTERS, create_file_adapter
+from producers.devices.common.options import read_options
 from producers.devices.common.tables.table import PROFILES
 from producers.devices.contract import DeviceReport, FileAdapter, Other, Rejected, Row
 from producers.intake import Intake, Place, Records
@@ -130,7 +131,7 @@ def prepare(
         date_format: Counts before the entry's own. See `TableOptions`.
 
     Raises:
-        ConfigurationError: no such device, it is disabled, or nothing says how the file is read.
+        ConfigurationError: no such device, it is disabled, its options are wrong, or nothing says how the file is read.
     """
     device = find_device(registry, device_id)
     by_name = _BY_SUFFIX.get(path.suffix.lower())
@@ -155,7 +156,9 @@ def prepare(
     if device.serial is not None:
         terminals[device.serial] = device
     device = device.model_copy(update={"options": options})
-    return Import(path, device, terminals, create_file_adapter(name, payload_fields))
+    adapter = create_file_adapter(name, payload_fields)
+    read_options(device, adapter.options)
+    return Import(path, device, terminals, adapter)
 
 
 def find_device(registry: Registry, device_id: str) -> Device:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from attendance.errors import ConfigurationError, DeviceRefused
 from attendance.registry import Device
-from producers.devices import PULL_ADAPTERS, create_pull_adapter
-from producers.devices.contract import ChecksEntries, PullAdapter, Tools
+from producers.devices import PULL_ADAPTERS, check_entry, create_pull_adapter
+from producers.devices.contract import PullAdapter, Tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,11 @@ class Adapters:
         Raises:
             ConfigurationError: there is none, or the entry cannot work; the message names the device.
         """
+        check_entry("pull", device)
         name = device.adapter
         if name not in self._made:
             try:
                 self._made[name] = create_pull_adapter(name, self._tools)
             except ConfigurationError as error:
                 raise ConfigurationError(f"{device.device_id}: {error}") from error
-        adapter = self._made[name]
-        if isinstance(adapter, ChecksEntries):
-            adapter.check(device)
-        return adapter
+        return self._made[name]

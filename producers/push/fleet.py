@@ -7,8 +7,9 @@ from typing import Final, NoReturn
 
 import structlog
 
+from attendance.errors import ConfigurationError
 from attendance.registry import Device, Registry, hash_token
-from producers.devices import PUSH_ADAPTERS
+from producers.devices import PUSH_ADAPTERS, check_entry
 from producers.devices.contract import Sender
 
 log = structlog.get_logger(__name__)
@@ -20,6 +21,11 @@ class Fleet:
     """The enabled push devices, by adapter and by their tokens or serial numbers. Several may share a token."""
 
     def __init__(self, registry: Registry) -> None:
+        """Take the fleet as it is.
+
+        Raises:
+            ConfigurationError: the options of an entry are wrong; the message names the device and the option.
+        """
         self._registry = registry
         self._by_token: dict[tuple[str, str], dict[str, Device]] = {}
         self._by_serial: dict[tuple[str, str], dict[str, Device]] = {}
@@ -33,9 +39,12 @@ class Fleet:
         return self._by_serial.get((adapter, sender.serial), {}) if sender.serial else {}
 
     async def refresh(self) -> None:
-        """Take up a changed fleet file."""
+        """Take up a changed fleet file. While the options of an entry are wrong, the last good fleet stays."""
         if await self._registry.refreshed():
-            self._index()
+            try:
+                self._index()
+            except ConfigurationError as error:
+                log.error("The fleet file is wrong; the last good fleet stays.", error=str(error))
 
     async def follow(self) -> NoReturn:
         """Take up changes of the fleet file for ever."""
@@ -55,7 +64,9 @@ class Fleet:
                     device_id=device.device_id,
                     adapter=device.adapter,
                 )
-            elif device.token_sha256 is not None:
+                continue
+            check_entry("push", device)
+            if device.token_sha256 is not None:
                 by_token[device.adapter, device.token_sha256][device.device_id] = device
             elif device.serial is not None:
                 # One with a token is not open to whoever knows its serial number.

@@ -13,7 +13,7 @@ import httpx
 
 from attendance.errors import DeviceRefused, InvalidRecord, Reason
 from attendance.registry import Device
-from producers.devices import create_pull_adapter, create_push_adapter
+from producers.devices import check_entry, create_pull_adapter, create_push_adapter
 from producers.devices.contract import (
     Answer,
     Cursor,
@@ -62,6 +62,7 @@ class Pushed:
         self.terminal = simulator(place)(serial=SERIAL, token=TOKEN, zone=ZONE)
         self.adapter = create_push_adapter(name, ())
         self.device = device_of(self.terminal.registry_entry())
+        check_entry("push", self.device.model_copy(update={"adapter": name}))
 
     def head(self, request: HttpRequest) -> Head:
         """What the push stage would hand to the adapter before the body."""
@@ -127,7 +128,9 @@ async def pulled(place: str, name: str, memory: Sequence[Punch]) -> AsyncIterato
     terminal.memory.extend(memory)
     async with terminal.serving(), httpx.AsyncClient(trust_env=False, timeout=10) as http:
         secrets = terminal.credentials()
-        device = device_of({"credentials": {name: name.upper() for name in secrets}, **terminal.registry_entry()})
+        credentials = {secret: secret.upper() for secret in secrets}
+        device = device_of({"credentials": credentials, **terminal.registry_entry(), "adapter": name})
+        check_entry("pull", device)
 
         def secret(_device: Device, name: str) -> str:
             try:

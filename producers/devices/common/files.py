@@ -5,18 +5,14 @@ from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import charset_normalizer
-from pydantic import BaseModel, ValidationError
 
-from attendance.errors import ConfigurationError, InvalidRecord, UnreadableFile
-from attendance.registry import Device
+from attendance.errors import InvalidRecord, UnreadableFile
 from attendance.wire import encode_json
 from producers.devices.common.punch import MAX_TEXT
 from producers.devices.contract import Rejected
-
-AnyOptions = TypeVar("AnyOptions", bound=BaseModel)
 
 LONGEST_LINE: Final = 65_536  # bytes or characters; a line of a log of punches has some hundred
 _BATCH_DIGITS: Final = 16
@@ -100,20 +96,6 @@ def encoding_of(path: Path) -> str:
         guess = charset_normalizer.from_bytes(head[:_GUESSED_BY], cp_isolation=list(_CODE_PAGES)).best()
         return "cp1252" if guess is None else guess.encoding
     return "utf-8"
-
-
-def options(device: Device, model: type[AnyOptions]) -> AnyOptions:
-    """The entry's options.
-
-    Raises:
-        ConfigurationError: one is wrong.
-    """
-    try:
-        return model.model_validate(device.options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{device.device_id}: options: {option}: {first['msg']}") from None
 
 
 def rejected(line: int, error: InvalidRecord, cells: Sequence[object]) -> Rejected:

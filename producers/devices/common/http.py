@@ -14,6 +14,7 @@ from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailab
 from attendance.registry import Device
 from attendance.times import read_retry_after
 from producers.devices.common.bodies import read_json, read_xml
+from producers.devices.common.options import HttpOptions
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer: far more than a page of records takes."""
@@ -150,11 +151,12 @@ def _failure(asked: str, response: httpx.Response) -> DeviceRefused | DeviceUnav
     return UnreadableAnswer(f"{asked}: {status}")
 
 
-def base_url(device: Device, port: int | None = None) -> httpx.URL:
-    """Where an entry's `host` and `port` are; its option `tls: true` makes it HTTPS.
+def base_url(device: Device, options: HttpOptions, port: int | None = None) -> httpx.URL:
+    """Where an entry's `host` and `port` are.
 
     Args:
         device: The entry.
+        options: Its options.
         port: The port where the entry names none; None for that of the scheme.
 
     Raises:
@@ -163,8 +165,6 @@ def base_url(device: Device, port: int | None = None) -> httpx.URL:
     if device.host is None:
         raise DeviceRefused(f"{device.device_id}: its entry names no host")
     try:
-        return httpx.URL(
-            scheme="https" if device.options.get("tls") is True else "http", host=device.host, port=device.port or port
-        )
+        return httpx.URL(scheme="https" if options.tls else "http", host=device.host, port=device.port or port)
     except httpx.InvalidURL as error:
         raise DeviceRefused(f"{device.device_id}: host: {error}") from error

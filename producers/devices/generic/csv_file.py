@@ -13,7 +13,8 @@ from attendance.errors import UnreadableFile
 from attendance.records.raw_event import Source
 from attendance.registry import Device
 from attendance.times import now
-from producers.devices.common.files import batch_id, encoding_of, lines, options
+from producers.devices.common.files import batch_id, encoding_of, lines
+from producers.devices.common.options import read_options
 from producers.devices.common.tables.table import HEADER_ROWS, Cells, Header, TableOptions, find_header, open_table
 from producers.devices.contract import Row
 
@@ -26,13 +27,14 @@ class Csv:
     name: Final = "csv"
     version: Final = "1"
     verified_on: Final = "simulator"
+    options: Final = TableOptions
 
     def __init__(self, payload_fields: Collection[str]) -> None:
         self._payload_fields = payload_fields
 
     def rows(self, path: Path, device: Device, terminals: Mapping[str, Device]) -> Iterator[Row]:
         """Every line that holds data, below the header. See `FileAdapter.rows`."""
-        given = options(device, TableOptions)
+        given = read_options(device, TableOptions)
         encoding = given.encoding or encoding_of(path)
         delimiter, header = self._header(path, given, encoding)
 

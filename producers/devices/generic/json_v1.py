@@ -17,6 +17,7 @@ from attendance.registry import Device
 from attendance.times import read_device_time
 from attendance.wire import encode_json
 from producers.devices.common.bodies import check_unambiguous, given_twice, read_json
+from producers.devices.common.options import Options
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.contract import (
     MAX_EVENTS,
@@ -51,6 +52,7 @@ class JsonV1:
     name: Final = "json"
     version: Final = "1"
     verified_on: Final = "simulator"
+    options: Final = Options
 
     def __init__(self, payload_fields: Collection[str]) -> None:
         self._payload_fields = tuple(payload_fields)

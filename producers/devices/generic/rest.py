@@ -11,14 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
-from typing import Annotated, Any, Final, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol, Self
 
 import httpx
 import structlog
 from msgspec import structs
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from attendance.errors import ConfigurationError, DeviceRefused, InvalidRecord, Reason, UnreadableAnswer
+from attendance.errors import DeviceRefused, InvalidRecord, Reason, UnreadableAnswer
 from attendance.records.raw_event import EventType, RawEvent, Scalar, Source
 from attendance.registry import Device, ZoneName
 from attendance.times import (
@@ -34,6 +34,7 @@ from attendance.wire import encode_json
 from producers.devices.common.bodies import check_unambiguous
 from producers.devices.common.clocks import ASSUMED_LAG, LOST_CLOCK, MAX_ZONE_DIFFERENCE
 from producers.devices.common.http import HttpAnswer, ask, base_url
+from producers.devices.common.options import HttpOptions, read_options
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Page, Probed, Rejected, Tools, terminal_of
 
@@ -105,7 +106,7 @@ def _strptime(text: str) -> str:
     return text
 
 
-class Options(_Model):
+class RestOptions(HttpOptions):
     """The entry's `options`.
 
     Strings in `query` and `body` may hold `{from}`, `{to}`, `{cursor}`, `{page}`, `{offset}` and `{size}`. In `body`
@@ -114,7 +115,9 @@ class Options(_Model):
     other side has is all that was punched until now: true of a terminal, not of a server that terminals upload to.
     """
 
-    tls: bool = False
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+    needs_host: ClassVar[bool] = True
+
     path: str = Field(pattern=r"^/([^/?#][^?#]*)?$")
     method: Literal["GET", "POST"] = "GET"
     query: dict[str, str] = Field(default_factory=dict)
@@ -157,36 +160,16 @@ class Options(_Model):
         return self
 
 
-def read_options(device: Device) -> Options:
-    """The options of an entry.
-
-    Raises:
-        ConfigurationError: they are wrong, or the entry names no host; the message names device and field.
-    """
-    if device.host is None:
-        raise ConfigurationError(f"{device.device_id}: host: is needed")
-    try:
-        return Options.model_validate(device.options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(("options", *map(str, first["loc"])))
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"{device.device_id}: {where}: {message}") from error
-
-
 class Rest:
     """The pull adapter."""
 
     name: Final = NAME
     version: Final = VERSION
     verified_on: Final = "simulator"
+    options: Final = RestOptions
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-
-    def check(self, source: Device) -> None:
-        """See `ChecksEntries`."""
-        read_options(source)
 
     async def fetch(self, wanted: Fetch) -> AsyncIterator[Page]:
         """What is new by the cursor, less its overlap. See `PullAdapter.fetch`."""
@@ -258,11 +241,8 @@ class _Interface:
     """One device's interface, as its entry describes it."""
 
     def __init__(self, tools: Tools, device: Device) -> None:
-        try:
-            self.options = read_options(device)
-            self._base = base_url(device).join(self.options.path)
-        except ConfigurationError as error:
-            raise DeviceRefused(str(error)) from error
+        self.options = read_options(device, RestOptions)
+        self._base = base_url(device, self.options).join(self.options.path)
         self._tools = tools
         self._device = device
         self._zone = self.options.timezone or device.timezone
@@ -408,7 +388,7 @@ class _ByTime:
     It does not move by a record that is dated ahead of the server's clock, or all before that would be passed over.
     """
 
-    def __init__(self, wanted: Fetch, options: Options) -> None:
+    def __init__(self, wanted: Fetch, options: RestOptions) -> None:
         self._wanted = wanted
         self._newest = _through(wanted.cursor)
         self._anchor = self._newest if wanted.since is None else None
@@ -452,7 +432,7 @@ class _ByTime:
 class _ByNumber:
     """The largest number: it moves with each page, which have to be in the order of the numbers."""
 
-    def __init__(self, wanted: Fetch, options: Options) -> None:
+    def __init__(self, wanted: Fetch, options: RestOptions) -> None:
         self._wanted = wanted
         self._known = _number(wanted.cursor)
         self._anchor = self._known if wanted.since is None and options.cursor.numbers else 0
@@ -494,7 +474,7 @@ class _ByNumber:
 class _Reader:
     """Makes events of records."""
 
-    def __init__(self, options: Options, wanted: Fetch, payload_fields: Collection[str]) -> None:
+    def __init__(self, options: RestOptions, wanted: Fetch, payload_fields: Collection[str]) -> None:
         self._options = options
         self._wanted = wanted
         self._payload = tuple(payload_fields)

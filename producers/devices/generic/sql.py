@@ -21,16 +21,16 @@ from attendance.errors import DeviceRefused, UnreadableAnswer
 from attendance.records.raw_event import EventType
 from attendance.registry import Device
 from attendance.times import to_wall_clock
+from producers.devices.common.options import read_options
 from producers.devices.common.sql import read_only as read_only_sql
 from producers.devices.common.sql.adapter import (
     PAGE_ROWS,
     Columns,
-    Options,
+    DatabaseOptions,
     Position,
     SqlAdapter,
     any_zone,
     numbers_of,
-    read_options,
 )
 from producers.devices.common.sql.database import TIME, Database, Row
 from producers.devices.contract import DeviceReport, Fetch, Page, Probed
@@ -49,7 +49,7 @@ def _lower(words: object) -> object:
     return {str(word).strip().lower(): way for word, way in words.items()} if isinstance(words, dict) else words
 
 
-class QueryOptions(Options):
+class QueryOptions(DatabaseOptions):
     """The options of an entry with a query.
 
     `cursor` says what `:cursor` is and in which order the rows come: `sequence`, an integer that grows with each record
@@ -78,6 +78,7 @@ class Sql(SqlAdapter):
 
     name: Final = "sql"
     version: Final = "1"
+    options = QueryOptions
 
     async def fetch(self, wanted: Fetch) -> AsyncIterator[Page]:
         """The pages since the cursor. See `PullAdapter.fetch`."""

@@ -16,7 +16,8 @@ from attendance.errors import UnreadableFile
 from attendance.records.raw_event import Source
 from attendance.registry import Device
 from attendance.times import now
-from producers.devices.common.files import batch_id, chunks, options
+from producers.devices.common.files import batch_id, chunks
+from producers.devices.common.options import read_options
 from producers.devices.common.tables.table import (
     HEADER_ROWS,
     UNCOMPUTED,
@@ -45,13 +46,14 @@ class Xlsx:
     name: Final = "xlsx"
     version: Final = "1"
     verified_on: Final = "simulator"
+    options: Final = TableOptions
 
     def __init__(self, payload_fields: Collection[str]) -> None:
         self._payload_fields = payload_fields
 
     def rows(self, path: Path, device: Device, terminals: Mapping[str, Device]) -> Iterator[Row]:
         """Every row that holds data, below each sheet's header. See `FileAdapter.rows`."""
-        given = options(device, TableOptions)
+        given = read_options(device, TableOptions)
         has_formulas = _check(path)
         source = Source("file", self.name, self.version, batch_id(path))
         received_at = now()

@@ -21,12 +21,15 @@ from attendance.registry import Device
 from attendance.times import earliest_wall_clock, format_seconds, parse_utc, read_device_time
 from producers.devices.common.clocks import ASSUMED_LAG, LOST_CLOCK, MAX_ZONE_DIFFERENCE
 from producers.devices.common.http import ask, base_url
+from producers.devices.common.options import read_options
+from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Other, Page, Probed, Rejected, Tools
 from producers.devices.hfsecurity.recognition import (
     NAME,
     TIME_NAMES,
     VERIFIED_ON,
     VERSION,
+    HfSecurityOptions,
     first,
     kept,
     payload_names,
@@ -90,6 +93,7 @@ class HfSecurityPull:
     name: Final = NAME
     version: Final = VERSION
     verified_on: Final = VERIFIED_ON
+    options: Final = HfSecurityOptions
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
@@ -124,11 +128,13 @@ class HfSecurityPull:
         others: list[Other] = []
         rejected: list[Rejected] = []
         batch_id = token_hex(16)
+        options = read_options(wanted.source, HfSecurityOptions)
         for index, record in enumerate(part.records):
             try:
                 outcome = read_record(
                     record,
                     wanted.source,
+                    options,
                     received_at=wanted.now,
                     source=Source("pull", NAME, VERSION, batch_id, index),
                     payload=self._payload,
@@ -164,7 +170,7 @@ class HfSecurityPull:
             told = await _reconcile(lan)
         except (DeviceUnavailable, DeviceRefused) as error:
             log.warning("A device's settings cannot be looked after.", device_id=device_id, error=str(error))
-            told = {"callback": f"unknown: {error}"} if "callback_url" in lan.device.options else {}
+            told = {"callback": f"unknown: {error}"} if lan.options.callback_url is not None else {}
         return replace(report, details={**report.details, **told})
 
 
@@ -206,7 +212,8 @@ class _Lan:
     def __init__(self, tools: Tools, device: Device) -> None:
         self.device = device
         self._tools = tools
-        self._base = base_url(device, PORT)
+        self.options = read_options(device, HfSecurityOptions)
+        self._base = base_url(device, self.options, PORT)
 
     async def serial(self) -> str:
         """Its serial number."""
@@ -222,13 +229,11 @@ class _Lan:
 
     def callback_url(self) -> str | None:
         """The address that the entry wants it to post to, less its last part; None where it wants none."""
-        wanted = self.device.options.get("callback_url")
+        wanted = self.options.callback_url
         if wanted is None:
             return None
-        if not _addresses(str(wanted)):
-            raise DeviceRefused(f"{self.device.device_id}: options.callback_url: no address")
-        token = quote(self._tools.secret(self.device, "token"), safe="") if "{token}" in str(wanted) else ""
-        return str(wanted).replace("{token}", token).rstrip("/")
+        token = quote(self._tools.secret(self.device, "token"), safe="") if "{token}" in wanted else ""
+        return wanted.replace("{token}", token).rstrip("/")
 
     async def callbacks(self) -> object:
         """What it says of the addresses that it posts to; the document does not say in which shape."""
@@ -330,7 +335,7 @@ def _failure(message: str, code: str) -> DeviceRefused | DeviceUnavailable:
 async def _check_serial(lan: _Lan) -> None:
     """Raise where another device answers at this address: its punches would be booked on this one."""
     wanted = lan.device.serial
-    if wanted is not None and (found := await lan.serial()) != wanted:
+    if wanted is not None and not is_serial_of_entry(found := await lan.serial(), wanted):
         raise DeviceRefused(f"{lan.device.device_id}: at its address is {found}, not {wanted}")
 
 

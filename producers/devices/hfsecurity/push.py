@@ -22,7 +22,9 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import format_milliseconds
 from producers.devices.common.bodies import given_twice, read_body
+from producers.devices.common.options import read_options
 from producers.devices.common.punch import cut
+from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.contract import (
     MAX_EVENTS,
     STATUS,
@@ -44,6 +46,7 @@ from producers.devices.hfsecurity.recognition import (
     USER_NAMES,
     VERIFIED_ON,
     VERSION,
+    HfSecurityOptions,
     first,
     kept,
     payload_names,
@@ -90,6 +93,7 @@ class HfSecurity:
     name: Final = NAME
     version: Final = VERSION
     verified_on: Final = VERIFIED_ON
+    options: Final = HfSecurityOptions
     routes: Final = (
         *(Route("POST", f"/hf/{{token}}{purpose}") for purpose in ("", "/identify", "/heartbeat", "/event")),
         # As HF-IMS names them; the token is in the query.
@@ -156,7 +160,9 @@ class HfSecurity:
         if kind is not None:
             return Parsed(device.device_id, answer, others=[Other(kind, kept(fields, self._payload))])
         if not _RECOGNITION_NAMES.isdisjoint(fields):
-            outcome = self._read(fields, device, request.received_at, Source("push", NAME, VERSION, token_hex(16), 0))
+            source = Source("push", NAME, VERSION, token_hex(16), 0)
+            options = read_options(device, HfSecurityOptions)
+            outcome = self._read(fields, device, options, request.received_at, source)
             return _parsed(device, answer, [outcome])
         report = report_of(fields, "time", device)
         if report is None or not (report.details or request.head.route.endswith("/heartbeat")):
@@ -186,11 +192,12 @@ class HfSecurity:
         found = [_find(devices, each) for each in named]
         device = next(filter(None, found), None) or _device(devices, named[0] if named else around)
         batch_id = token_hex(16)
+        options = read_options(device, HfSecurityOptions)
         outcomes: list[_Outcome] = []
         for index, (record, its_device) in enumerate(zip(records, found, strict=True)):
             if its_device is device:
                 source = Source("push", NAME, VERSION, batch_id, index)
-                outcomes.append(self._read(record, device, request.received_at, source))
+                outcomes.append(self._read(record, device, options, request.received_at, source))
             else:
                 message = f"it is of another device than {device.device_id}"
                 outcomes.append(Rejected(index, Reason.UNKNOWN_DEVICE, message, kept(record, self._payload)))
@@ -199,11 +206,19 @@ class HfSecurity:
             told = {"results": [_result(*each) for each in zip(records, outcomes, strict=True)]}
         return _parsed(device, _json(told), outcomes, report_of(around, "deviceTime", device))
 
-    def _read(self, record: object, device: Device, received_at: datetime, source: Source) -> _Outcome:
+    def _read(
+        self, record: object, device: Device, options: HfSecurityOptions, received_at: datetime, source: Source
+    ) -> _Outcome:
         sequence = record.get("clientSequence") if isinstance(record, dict) else None
         try:
             return read_record(
-                record, device, received_at=received_at, source=source, payload=self._payload, sequence=sequence
+                record,
+                device,
+                options,
+                received_at=received_at,
+                source=source,
+                payload=self._payload,
+                sequence=sequence,
             )
         except InvalidRecord as error:
             return Rejected(source.line or 0, error.reason, error.message, kept(record, self._payload))
@@ -213,7 +228,7 @@ def _find(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Device
     """The device, of those that the token stands for, that these fields name."""
     named = first(fields, DEVICE_NAMES)
     for device in devices.values():
-        if named is not None and device.serial == str(named):
+        if named is not None and device.serial is not None and is_serial_of_entry(str(named), device.serial):
             return device
     # An entry without a serial number is known by the token, or by its id where several share one.
     if len(devices) == 1 and (named is None or _only(devices).serial is None):

@@ -7,13 +7,17 @@ apps of the same terminals use other names for the same things; they are underst
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from math import isfinite
-from typing import Final
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator
 
 from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.times import read_device_time
 from attendance.wire import encode_json
 from producers.devices.common.bodies import check_unambiguous
+from producers.devices.common.options import HttpOptions
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.contract import DeviceReport, Other
 
@@ -48,7 +52,34 @@ _DOOR_MODELS: Final = frozenset({"4", "5"})  # the exit button, and opened from 
 _DOOR_METHODS: Final = frozenset({"openDoor", "remoteDoor"})
 _DENIED: Final = frozenset({"1", "2"})  # outside the permitted time, and not recognised
 _ACTIONS: Final[Mapping[str, EventType]] = {"CHECK_IN": "IN", "CHECK_OUT": "OUT"}
-_DIRECTIONS: Final[Mapping[str, EventType]] = {"IN": "IN", "OUT": "OUT"}
+
+
+def _states(meant: object) -> object:
+    """A file in YAML has numbers where a device writes digits."""
+    if isinstance(meant, dict):
+        return {str(state): str(direction).upper() for state, direction in meant.items()}
+    return {} if meant is None else meant
+
+
+def _address(text: str) -> str:
+    try:
+        known = urlsplit(text).hostname is not None
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError("must be an address such as http://punchstream.example:8080/hf/{token}")
+    return text
+
+
+class HfSecurityOptions(HttpOptions):
+    """The options of an entry, whether it is pushed or asked.
+
+    `attendance` gives the directions of the states that are chosen on the screen, `callback_url` where the device is to
+    post to, with `{token}` in the place of the token.
+    """
+
+    attendance: Annotated[Mapping[str, EventType], BeforeValidator(_states)] = {}
+    callback_url: Annotated[str, AfterValidator(_address)] | None = None
 
 
 def payload_names(configured: Collection[str]) -> tuple[str, ...]:
@@ -59,6 +90,7 @@ def payload_names(configured: Collection[str]) -> tuple[str, ...]:
 def read_record(
     record: object,
     device: Device,
+    options: HfSecurityOptions,
     *,
     received_at: datetime,
     source: Source,
@@ -69,7 +101,8 @@ def read_record(
 
     Args:
         record: As the device wrote it.
-        device: Whose it is. Its option `attendance` gives the directions of the states that are chosen on the screen.
+        device: Whose it is.
+        options: Those of its entry.
         received_at: The server's clock, UTC.
         source: The way in.
         payload: The names of the fields to keep.
@@ -89,7 +122,7 @@ def read_record(
         device,
         user=user,
         time=first(record, TIME_NAMES),
-        event_type=_event_type(record, device),
+        event_type=_event_type(record, options),
         received_at=received_at,
         source=source,
         sequence=sequence,
@@ -155,12 +188,8 @@ def _no_punch(record: Mapping[str, object], user: object) -> str | None:
     return None
 
 
-def _event_type(record: Mapping[str, object], device: Device) -> EventType:
+def _event_type(record: Mapping[str, object], options: HfSecurityOptions) -> EventType:
     action = record.get("action")
     if action is not None:
         return _ACTIONS.get(str(action).upper(), "UNKNOWN")
-    meant = device.options.get("attendance")
-    states = meant if isinstance(meant, Mapping) else {}
-    # A file in YAML has numbers where a device writes digits.
-    written = {str(state): str(direction).upper() for state, direction in states.items()}
-    return _DIRECTIONS.get(written.get(str(record.get("attendance")), ""), "UNKNOWN")
+    return options.attendance.get(str(record.get("attendance")), "UNKNOWN")

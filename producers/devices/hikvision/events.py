@@ -5,7 +5,7 @@ appendix on access control event types, for the numbers of events.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -13,6 +13,7 @@ from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.wire import encode_json
 from producers.devices.common.bodies import check_unambiguous
+from producers.devices.common.options import HttpOptions
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.contract import Other
 
@@ -67,6 +68,17 @@ _DIRECTIONS: Final[Mapping[str, EventType]] = {
     "overtimeOut": "OUT",
 }
 
+
+class HikvisionOptions(HttpOptions):
+    """The options of an entry, whether it is pushed or asked.
+
+    `punch_events` are further minor types of events that are punches, `other_events` of those that are none.
+    """
+
+    punch_events: Sequence[int] = ()
+    other_events: Sequence[int] = ()
+
+
 _PAYLOAD: Final = (
     *("majorEventType", "subEventType", "major", "minor"),
     *("attendanceStatus", "currentVerifyMode", "userType", "cardReaderNo", "doorNo"),
@@ -88,7 +100,13 @@ def kept(fields: object, payload: Collection[str]) -> bytes:
 
 
 def read_record(
-    fields: Fields, device: Device, *, received_at: datetime, source: Source, payload: Collection[str]
+    fields: Fields,
+    device: Device,
+    options: HikvisionOptions,
+    *,
+    received_at: datetime,
+    source: Source,
+    payload: Collection[str],
 ) -> RawEvent | Other:
     """What one event of a terminal is, by push or by pull.
 
@@ -99,6 +117,7 @@ def read_record(
     Args:
         fields: As the terminal wrote them.
         device: Whose event it is.
+        options: Those of its entry.
         received_at: The server's clock, UTC.
         source: The way in.
         payload: The names of the fields to keep.
@@ -114,8 +133,9 @@ def read_record(
         if "eventType" in fields and "AccessControllerEvent" not in fields and user is None:
             return Other("notice", kept(fields, payload))
         raise invalid("its major and minor type cannot be read")
-    if major != ACCESS or minor not in _PUNCHES | _option(device, "punch_events"):
-        if major == ACCESS and user is not None and minor not in _NO_PUNCHES | _option(device, "other_events"):
+    if major != ACCESS or not (minor in _PUNCHES or minor in options.punch_events):
+        is_known = minor in _NO_PUNCHES or minor in options.other_events
+        if major == ACCESS and user is not None and not is_known:
             raise invalid(f"whether event {major}/{minor} is a punch is not known: name it in the entry's options")
         return Other("device" if user is None else "refused", kept(fields, payload))
     return punch(
@@ -138,13 +158,6 @@ def _employee(fields: Fields) -> object:
         if value not in (None, "", 0):
             return value
     return None
-
-
-def _option(device: Device, name: str) -> frozenset[int]:
-    numbers = device.options.get(name)
-    return (
-        frozenset(number for number in numbers if isinstance(number, int)) if isinstance(numbers, list) else frozenset()
-    )
 
 
 def read_number(value: object) -> int | None:

@@ -29,10 +29,12 @@ from attendance.registry import Device
 from attendance.times import earliest_wall_clock, format_seconds, from_wall_clock, parse_utc, read_device_time, zone
 from producers.devices.common.clocks import LOST_CLOCK
 from producers.devices.common.http import HttpAnswer, ask, base_url
+from producers.devices.common.options import read_options
 from producers.devices.common.punch import invalid
+from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.common.windows import read_windows
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Other, Page, Probed, Rejected, Tools
-from producers.devices.hikvision.events import ACCESS, kept, payload_names, read_record
+from producers.devices.hikvision.events import ACCESS, HikvisionOptions, kept, payload_names, read_record
 
 log = structlog.get_logger(__name__)
 
@@ -121,6 +123,7 @@ class HikvisionPull:
     name: Final = "hikvision"
     version: Final = "1"
     verified_on: Final = "simulator"
+    options: Final = HikvisionOptions
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
@@ -167,6 +170,7 @@ class HikvisionPull:
         others: list[Other] = []
         rejected: list[Rejected] = []
         batch_id = token_hex(16)
+        options = read_options(wanted.source, HikvisionOptions)
         for index, row in enumerate(rows):
             try:
                 if not isinstance(row, dict):
@@ -174,6 +178,7 @@ class HikvisionPull:
                 outcome = read_record(
                     row,
                     wanted.source,
+                    options,
                     received_at=wanted.now,
                     source=Source("pull", self.name, self.version, batch_id, index),
                     payload=self._payload,
@@ -247,7 +252,7 @@ class _Isapi:
         self.page_size = PAGE
         self.local_times = False
         self._http = tools.http
-        self._url = base_url(device)
+        self._url = base_url(device, read_options(device, HikvisionOptions))
         # It keeps the challenge, so that only the first request of a fetch is turned away for want of one.
         self._auth = httpx.DigestAuth(tools.secret(device, "username"), tools.secret(device, "password"))
 
@@ -261,8 +266,7 @@ class _Isapi:
         if wanted is None:
             return
         serial = (await self.info()).get("serialNumber", "")
-        # The label has the end of what the terminal says, which begins with its model.
-        if not serial.endswith(wanted):
+        if not is_serial_of_entry(serial, wanted):
             raise DeviceRefused(f"{self.device.device_id}: at its address is {serial!r}, not {wanted!r}")
 
     async def clock(self) -> _Clock:

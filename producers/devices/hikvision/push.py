@@ -19,6 +19,7 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import read_device_time
 from producers.devices.common.bodies import Ambiguous, check_unambiguous, given_twice, read_document, read_multipart
+from producers.devices.common.options import read_options
 from producers.devices.contract import (
     Answer,
     DeviceReport,
@@ -30,7 +31,15 @@ from producers.devices.contract import (
     Route,
     Sender,
 )
-from producers.devices.hikvision.events import DECIDING, Fields, kept, payload_names, read_number, read_record
+from producers.devices.hikvision.events import (
+    DECIDING,
+    Fields,
+    HikvisionOptions,
+    kept,
+    payload_names,
+    read_number,
+    read_record,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +64,7 @@ class Hikvision:
     name: Final = "hikvision"
     version: Final = "1"
     verified_on: Final = "simulator"
+    options: Final = HikvisionOptions
     routes: Final = (Route("POST", "/hik/{token}"),)
 
     def __init__(self, payload_fields: Collection[str]) -> None:
@@ -73,6 +83,7 @@ class Hikvision:
         if len(devices) != 1:
             raise InvalidRecord(Reason.UNKNOWN_DEVICE, "the token is that of several devices")
         [device] = devices.values()
+        options = read_options(device, HikvisionOptions)
         events: list[RawEvent] = []
         others: list[Other] = []
         rejected: list[Rejected] = []
@@ -91,6 +102,7 @@ class Hikvision:
                 outcome = read_record(
                     fields,
                     device,
+                    options,
                     received_at=request.received_at,
                     source=source,
                     payload=self._payload,

@@ -18,6 +18,7 @@ from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.times import zone
 from attendance.wire import encode_json
+from producers.devices.common.options import Options
 from producers.devices.common.punch import MAX_TEXT, invalid, punch
 from producers.devices.contract import (
     MAX_EVENTS,
@@ -83,6 +84,7 @@ class ZktecoAdms:
     name: Final = NAME
     version: Final = "1"
     verified_on: Final = "simulator"
+    options: Final = Options
 
     def __init__(self, payload_fields: Collection[str]) -> None:  # noqa: ARG002 - the protocol has no further fields
         self._answers: Mapping[tuple[str, str], Callable[[PushRequest, Device], Parsed]] = {

@@ -11,13 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
 
 from attendance.errors import InvalidRecord, UnreadableFile
 from attendance.records.raw_event import Source
 from attendance.registry import Device
 from attendance.times import now, read_device_time
-from producers.devices.common.files import batch_id, encoding_of, lines, options, rejected
+from producers.devices.common.files import batch_id, encoding_of, lines, rejected
+from producers.devices.common.options import Options, read_options
 from producers.devices.common.punch import invalid, punch, scalars
 from producers.devices.contract import Row
 from producers.devices.zkteco.states import direction
@@ -40,8 +41,8 @@ _PAYLOAD: Final = ("verify", "work_code")
 _BEFORE_FIRST: Final = 100  # lines that are no record, after which the file is of another format
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class AttlogOptions(Options):
+    """The options of an entry whose files are attendance logs: the columns, where they are in another order."""
 
     columns: tuple[_Column, ...] | None = None
 
@@ -63,13 +64,14 @@ class Attlog:
     name: Final = "attlog"
     version: Final = "1"
     verified_on: Final = "simulator"
+    options: Final = AttlogOptions
 
     def __init__(self, payload_fields: Collection[str]) -> None:
         self._payload = tuple(dict.fromkeys((*_PAYLOAD, *payload_fields)))
 
     def rows(self, path: Path, device: Device, terminals: Mapping[str, Device]) -> Iterator[Row]:  # noqa: ARG002 - the file has no serial number
         """Every line that is not empty. See `FileAdapter.rows`."""
-        order: Sequence[_Column] | None = options(device, _Options).columns
+        order: Sequence[_Column] | None = read_options(device, AttlogOptions).columns
         encoding = encoding_of(path)
         batch, received_at = batch_id(path), now()
         found = False

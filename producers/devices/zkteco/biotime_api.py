@@ -24,6 +24,7 @@ from attendance.times import earliest_wall_clock
 from attendance.wire import encode_json
 from producers.devices.common.bodies import check_unambiguous
 from producers.devices.common.http import HttpAnswer, ask, base_url
+from producers.devices.common.options import HttpOptions, read_options
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.common.windows import read_windows
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Page, Probed, Rejected, Tools, terminal_of
@@ -105,6 +106,7 @@ class ZkBioTime:
     name: Final = "zkbiotime"
     version: Final = "1"
     verified_on: Final = "simulator"
+    options: Final = HttpOptions
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
@@ -197,7 +199,7 @@ class _Api:
     def __init__(self, tools: Tools, device: Device, tokens: dict[str, str]) -> None:
         self._tools = tools
         self._device = device
-        self._url = base_url(device)
+        self._url = base_url(device, read_options(device, HttpOptions))
         self._tokens = tokens
 
     async def count(self, end: datetime) -> int:

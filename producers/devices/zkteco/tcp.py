@@ -25,7 +25,9 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import from_wall_clock, read_device_time
 from attendance.wire import encode_json
+from producers.devices.common.options import Options
 from producers.devices.common.punch import invalid, punch
+from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Page, Probed, Rejected, Tools
 from producers.devices.zkteco import states as zkteco_states
 from producers.devices.zkteco.attendance_log import Log, Record, Users, clock, read_log
@@ -78,6 +80,7 @@ class ZktecoTcp:
     name: Final = "zkteco_tcp"
     version: Final = "1"
     verified_on: Final = "simulator"
+    options: Final = Options
 
     def __init__(self, tools: Tools) -> None:
         """Nothing is started yet.
@@ -157,8 +160,9 @@ class ZktecoTcp:
         }
         told = _understood(await _run(orjson.dumps(question) + b"\n"))
         answer = _read(told, with_log=with_log)
-        if source.serial is not None and answer.serial is not None and answer.serial != source.serial:
-            raise DeviceRefused(f"the terminal at {source.host} is {answer.serial}, not {source.serial}")
+        wanted, found = source.serial, answer.serial
+        if wanted is not None and found is not None and not is_serial_of_entry(found, wanted):
+            raise DeviceRefused(f"the terminal at {source.host} is {found}, not {wanted}")
         return answer
 
     def _comm_key(self, source: Device) -> int:

@@ -8,15 +8,16 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from secrets import token_hex
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BeforeValidator, Field
 
-from attendance.errors import DeviceRefused, InvalidRecord, UnreadableAnswer
+from attendance.errors import InvalidRecord, UnreadableAnswer
 from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.times import format_seconds, parse_utc
 from attendance.wire import encode_json
+from producers.devices.common.options import Options, read_options
 from producers.devices.common.punch import punch, scalars
 from producers.devices.common.sql.database import Database, Row
 from producers.devices.contract import Cursor, Fetch, Page, Rejected, Tools, terminal_of
@@ -31,15 +32,16 @@ _THREADS: Final = 8
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Options(BaseModel):
+def _is_true(value: object) -> object:
+    if value is not True:
+        raise ValueError("true is needed to read a database")
+    return value
+
+
+class DatabaseOptions(Options):
     """The options of an entry that reads a database. The flag has to be set: none is read by accident."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    read_database: Literal[True]
-
-
-AnyOptions = TypeVar("AnyOptions", bound=Options)
+    read_database: Annotated[bool, BeforeValidator(_is_true)] = Field(False, validate_default=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class SqlAdapter(ABC):
     """Reads rows out of databases."""
 
     verified_on: Final = "simulator"
+    options: type[DatabaseOptions] = DatabaseOptions
 
     def __init__(self, tools: Tools) -> None:
         self._secret = tools.secret
@@ -127,7 +130,9 @@ class SqlAdapter(ABC):
 
         Raises:
             DeviceRefused: the entry names none.
+            ConfigurationError: its options do not say that it may be read.
         """
+        read_options(source, self.options)
         return Database(self._secret(source, "url"), self._threads)
 
     def page(
@@ -176,22 +181,6 @@ class SqlAdapter(ABC):
             else:
                 events.append(event)
         return Page(cursor, events, rejected)
-
-
-def read_options(source: Device, model: type[AnyOptions]) -> AnyOptions:
-    """The entry's options.
-
-    Raises:
-        DeviceRefused: one is wrong, or the flag is not set.
-    """
-    try:
-        return model.model_validate(source.options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = ".".join(str(part) for part in first["loc"])
-        if option == "read_database":
-            raise DeviceRefused("options: read_database: true is needed to read a database") from None
-        raise DeviceRefused(f"options: {option}: {first['msg']}") from None
 
 
 def numbers_of(rows: Sequence[Row], column: str) -> Sequence[int]:

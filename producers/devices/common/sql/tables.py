@@ -12,12 +12,10 @@ from attendance.registry import Device
 from producers.devices.common.sql.adapter import (
     PAGE_ROWS,
     Columns,
-    Options,
     Position,
     SqlAdapter,
     any_zone,
     numbers_of,
-    read_options,
 )
 from producers.devices.common.sql.database import TIME, Database
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Page, Probed
@@ -50,7 +48,7 @@ class TableAdapter(SqlAdapter):
 
     async def fetch(self, wanted: Fetch) -> AsyncIterator[Page]:
         """The pages since the cursor. See `PullAdapter.fetch`."""
-        database = self._open(wanted.source)
+        database = self.database(wanted.source)
         serials = await self.serials(database)
         since = None if wanted.since is None else any_zone(wanted.since)
         if wanted.cursor is None:
@@ -86,7 +84,7 @@ class TableAdapter(SqlAdapter):
 
     async def probe(self, source: Device) -> Probed:
         """Whether the tables can be read. See `PullAdapter.probe`."""
-        database = self._open(source)
+        database = self.database(source)
         await self.serials(database)
         names = await self.tables(database, None)
         newest = await self._newest(database, names)
@@ -109,10 +107,6 @@ class TableAdapter(SqlAdapter):
             .limit(PAGE_ROWS)
         )
         return query if since is None else query.where(column(columns.time) >= bindparam("since", type_=TIME))
-
-    def _open(self, source: Device) -> Database:
-        read_options(source, Options)
-        return self.database(source)
 
     async def _newest(self, database: Database, names: Sequence[str]) -> Mapping[str, int]:
         """The greatest record number of each table, 0 where it is empty."""

@@ -14,10 +14,11 @@ from typing import Annotated, Final, Literal, cast
 from msgspec.structs import replace
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from attendance.errors import ConfigurationError, InvalidRecord, Reason, UnreadableFile
+from attendance.errors import InvalidRecord, Reason, UnreadableFile
 from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.wire import encode_json
+from producers.devices.common.options import Options
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.contract import Rejected, Row, terminal_of
 from producers.devices.zkteco import states as zkteco_states
@@ -144,6 +145,12 @@ def _of_text(encoding: str) -> str:
     return encoding
 
 
+def _known_profile(name: str) -> str:
+    if name not in PROFILES:
+        raise ValueError(f"{name!r} is none of {', '.join(PROFILES)}")
+    return name
+
+
 class Columns(BaseModel):
     """What the columns of any other table are called, or their places from 1 where it has no header."""
 
@@ -168,7 +175,7 @@ class Columns(BaseModel):
         return self
 
 
-class TableOptions(BaseModel):
+class TableOptions(Options):
     """The options of an entry whose files are tables.
 
     `date_format` is the order of day, month and year, or a format of `strptime` for the whole time. `directions` says
@@ -176,9 +183,7 @@ class TableOptions(BaseModel):
     spreadsheet has made a number is filled up with zeros again.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    profile: str | None = None
+    profile: Annotated[str, AfterValidator(_known_profile)] | None = None
     columns: Columns | None = None
     date_format: str | None = Field(None, pattern=r"^(ymd|dmy|mdy|.*%.*)$")
     directions: Annotated[dict[str, EventType], BeforeValidator(_as_text)] = Field(default_factory=dict)
@@ -295,7 +300,6 @@ def find_header(
 
     Raises:
         UnreadableFile: the table has a row for each person and day, and not for each punch.
-        ConfigurationError: the options name no profile that there is.
     """
     if options.columns is not None and isinstance(options.columns.user, int):
         return _by_place(options.columns)
@@ -394,8 +398,6 @@ def _profiles(options: TableOptions) -> Sequence[Profile]:
         return [_own(options.columns)]
     if options.profile is None:
         return list(PROFILES.values())
-    if options.profile not in PROFILES:
-        raise ConfigurationError(f"options: profile: {options.profile!r} is none of {', '.join(PROFILES)}")
     return [PROFILES[options.profile]]
 
 

@@ -657,6 +657,15 @@ def test_a_wrong_registry_file_leaves_the_fleet_as_it_is(bench: Bench) -> None:
     assert set(fleet.of("json", Sender(TOKEN))) == {"GATE-1"}
 
 
+def test_wrong_options_stop_the_start_and_leave_a_running_fleet_as_it_is(bench: Bench) -> None:
+    fleet = Fleet(bench.registry)
+    bench.write([GATE | {"options": {"colour": "red"}}])
+    asyncio.run(fleet.refresh())
+    assert set(fleet.of("json", Sender(TOKEN))) == {"GATE-1"}
+    with pytest.raises(ConfigurationError, match=r"GATE-1: options\.colour: there is no such option"):
+        Fleet(bench.registry)
+
+
 def test_the_registry_file_is_followed_by_itself_even_after_a_fault(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, logged: list[Mapping[str, Any]]
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, UnreadableAnswer
 from attendance.registry import Device
 from producers.devices.common.http import HttpAnswer, ask, base_url, create_client
+from producers.devices.common.options import HttpOptions
 
 SECRET = "swordfish"
 URL = f"http://10.0.0.1:8090/records?pass={SECRET}"
@@ -181,11 +182,13 @@ def test_certificates_that_are_not_there_stop_the_start() -> None:
 
 def test_an_entry_says_where_its_device_is_and_whether_by_tls() -> None:
     entry = Device(device_id="D1", site="hq", timezone="UTC", mode="pull", host="192.0.2.7", port=8081)
-    assert str(base_url(entry)) == "http://192.0.2.7:8081"
-    assert str(base_url(entry.model_copy(update={"options": {"tls": True}, "port": None}))) == "https://192.0.2.7"
+    assert str(base_url(entry, HttpOptions())) == "http://192.0.2.7:8081"
+    without_port = entry.model_copy(update={"port": None})
+    assert str(base_url(without_port, HttpOptions(tls=True))) == "https://192.0.2.7"
+    assert str(base_url(without_port, HttpOptions(), 8090)) == "http://192.0.2.7:8090"
 
 
 @pytest.mark.parametrize("host", [None, "192.0.2.999"])
 def test_an_entry_without_a_host_that_could_be_one_is_refused(host: str | None) -> None:
     with pytest.raises(DeviceRefused, match="D1"):
-        base_url(Device(device_id="D1", site="hq", timezone="UTC", mode="pull", host=host))
+        base_url(Device(device_id="D1", site="hq", timezone="UTC", mode="pull", host=host), HttpOptions())

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, Reason, UnreadableAnswer
 from attendance.registry import Device
+from producers.devices.common.options import read_options
 from producers.devices.contract import Cursor, Fetch, Page, Tools
-from producers.devices.generic.rest import Rest, dig, read_options
+from producers.devices.generic.rest import Rest, RestOptions, dig
 from sandbox.terminals.base import PHOTO, Punch
 from sandbox.terminals.rest import NumberedRest, PagedRest
 
@@ -127,18 +128,18 @@ def record(user: str, time: object = "2026-11-20T08:00:00", **more: Any) -> dict
 )
 def test_a_wrong_option_is_named_with_its_device(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
-        read_options(device(BY_TIME | change))
+        read_options(device(BY_TIME | change), RestOptions)
     assert str(raised.value).startswith("D1: options")
     assert message in str(raised.value)
 
 
 def test_an_entry_without_a_host_cannot_work() -> None:
     with pytest.raises(ConfigurationError, match="D1: host: is needed"):
-        read_options(device(BY_TIME, host=None))
+        read_options(device(BY_TIME, host=None), RestOptions)
 
 
 def test_a_number_in_yaml_is_a_state() -> None:
-    assert read_options(device(BY_TIME | {"directions": {0: "IN"}})).directions == {"0": "IN"}
+    assert read_options(device(BY_TIME | {"directions": {0: "IN"}}), RestOptions).directions == {"0": "IN"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects.mssql.pymssql import MSDialect_pymssql
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from attendance.errors import DeviceRefused, DeviceUnavailable, UnreadableAnswer
+from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, UnreadableAnswer
 from attendance.records.raw_event import RawEvent
 from attendance.registry import Device
 from producers.devices import create_pull_adapter
@@ -331,7 +331,7 @@ def test_a_database_is_not_read_before_its_entry_says_so(name: str) -> None:
     with set_up(name, punches(1)) as setup:
         for flag in (False, None, "yes"):
             setup.entry["options"] |= {"read_database": flag}
-            with pytest.raises(DeviceRefused, match="read_database: true is needed"):
+            with pytest.raises(ConfigurationError, match=r"options\.read_database: true is needed"):
                 setup.events()
         assert setup.terminal.requests == 0
 
@@ -377,7 +377,7 @@ def test_the_file_is_opened_for_reading_alone(name: str) -> None:
 def test_a_query_that_could_write_is_refused_before_anything_is_asked() -> None:
     with set_up("sql", punches(1)) as setup:
         setup.entry["options"] |= {"query": "DELETE FROM punches WHERE id > :cursor"}
-        with pytest.raises(DeviceRefused, match="must begin by SELECT"):
+        with pytest.raises(ConfigurationError, match=r"options\.query: .*must begin by SELECT"):
             setup.events()
         assert setup.terminal.requests == 0
 

@@ -541,10 +541,9 @@ def test_the_address_is_looked_at_now_and_then_and_put_right_when_it_was_forgott
     assert timedelta(minutes=15) == LOOK_AFTER
 
 
-@pytest.mark.parametrize("url", ["ftp://10.0.0.9/x", "no address", 7])
-def test_settings_that_cannot_be_written_hold_up_no_punch(terminal: LanDevice, url: object) -> None:
+def test_settings_that_cannot_be_written_hold_up_no_punch(terminal: LanDevice) -> None:
     terminal.memory = many(1)
-    [[page]] = fetched(terminal, wanted(entry(terminal, options={"callback_url": url})))
+    [[page]] = fetched(terminal, wanted(entry(terminal, options={"callback_url": "ftp://10.0.0.9/x"})))
     assert len(page.events) == 1
     assert page.report is not None
     assert str(page.report.details["callback"]).startswith("unknown")
