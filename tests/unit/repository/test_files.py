@@ -33,7 +33,6 @@ LONGEST = 450
 STILL_LONGER = {
     "producers/devices/common/tables/table.py",
     "producers/devices/generic/rest.py",
-    "producers/push/server.py",
 }
 
 # Folders of people and of tools, as tracebacks and logs of one machine show them.
