@@ -11,6 +11,7 @@ import structlog
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from attendance.durations import Seconds
 from attendance.errors import ConfigurationError
 from attendance.records.checkin import CheckinTime
 from attendance.times import zone
@@ -40,8 +41,9 @@ class Device(BaseModel):
     counts its punches without a gap. `credentials` names environment variables, never their values.
 
     `serial` is the vendor's own serial number, by which a device is known where its protocol has no token. `via` names
-    the entry of a server that holds this device's records. `interval` is in seconds, between two pulls; a device that
-    pushes and has one is asked as well, for what its pushes lost. `options` are the adapter's own.
+    the entry of a server that holds this device's records. `interval` is the time between two pulls, in seconds or with
+    a unit (`5 min`); a device that pushes and has one is asked as well, for what its pushes lost. `options` are the
+    adapter's own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,7 +60,7 @@ class Device(BaseModel):
     port: int | None = Field(None, ge=1, le=65535)
     token_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     credentials: dict[str, str] = Field(default_factory=dict)
-    interval: float | None = Field(None, ge=1, le=86400)
+    interval: Seconds | None = Field(None, ge=1, le=86400)
     options: dict[str, Any] = Field(default_factory=dict)
     direction: Direction = "from_device"
     checkin_time: CheckinTime = "erpnext_zone"

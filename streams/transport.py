@@ -49,7 +49,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._held_back: set[TP] = set()
+        self._postponed: set[TP] = set()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -77,19 +77,19 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """Nothing: the partition is active as before."""
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
-        """Hold these partitions back until the flow is resumed."""
-        self._held_back = set(tps)
+        """Postpone these partitions until the flow is resumed."""
+        self._postponed = set(tps)
 
     def pause_partitions(self, tps: Iterable[TP]) -> None:
-        """Pause these partitions, those held back included."""
-        self._held_back -= set(tps)
+        """Pause these partitions, those postponed included."""
+        self._postponed -= set(tps)
         super().pause_partitions(tps)
 
     def resume_flow(self) -> None:
-        """Resume the flow, and then the partitions that were held back for it."""
+        """Resume the flow, and then the partitions that were postponed for it."""
         super().resume_flow()
-        super().resume_partitions(self._held_back)
-        self._held_back = set()
+        super().resume_partitions(self._postponed)
+        self._postponed = set()
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
         """Seek each partition to its committed offset, those that have none to their beginning.

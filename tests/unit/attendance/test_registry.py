@@ -51,6 +51,12 @@ def test_every_field_is_read(path: Path) -> None:
     assert load(write(path, entry)) == {"riyadh-01": Device.model_validate(entry)}
 
 
+def test_an_interval_is_a_number_of_seconds_or_has_a_unit(path: Path) -> None:
+    plain = ENTRY | {"interval": 300}
+    with_unit = ENTRY | {"device_id": "riyadh-02", "token_sha256": hash_token("another"), "interval": "5 min"}
+    assert [device.interval for device in load(write(path, plain, with_unit)).values()] == [300, 300]
+
+
 def test_the_list_may_stand_under_the_word_devices(path: Path) -> None:
     path.write_text(yaml.safe_dump({"devices": [ENTRY]}))
     assert list(load(path)) == ["riyadh-01"]
