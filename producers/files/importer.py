@@ -21,7 +21,7 @@ from attendance.registry import Device, Registry
 from attendance.times import now
 from producers.devices import FILE_ADAPTERS, create_file_adapter
 from producers.devices.common.options import read_options
-from producers.devices.common.tables.table import PROFILES
+from producers.devices.common.tables.profiles import PROFILES
 from producers.devices.contract import DeviceReport, FileAdapter, Other, Rejected, Row
 from producers.intake import Intake, Place, Records
 from producers.publisher import Publisher

@@ -15,7 +15,10 @@ from attendance.registry import Device
 from attendance.times import now
 from producers.devices.common.files import batch_id, encoding_of, lines
 from producers.devices.common.options import read_options
-from producers.devices.common.tables.table import HEADER_ROWS, Cells, Header, TableOptions, find_header, open_table
+from producers.devices.common.tables.cells import Cells
+from producers.devices.common.tables.header import HEADER_ROWS, Header, find_header
+from producers.devices.common.tables.options import TableOptions
+from producers.devices.common.tables.table import open_table
 from producers.devices.contract import Row
 
 _DELIMITERS: Final = (",", ";", "\t", "|")

@@ -18,15 +18,10 @@ from attendance.registry import Device
 from attendance.times import now
 from producers.devices.common.files import batch_id, chunks
 from producers.devices.common.options import read_options
-from producers.devices.common.tables.table import (
-    HEADER_ROWS,
-    UNCOMPUTED,
-    Cells,
-    Table,
-    TableOptions,
-    find_header,
-    open_table,
-)
+from producers.devices.common.tables.cells import UNCOMPUTED, Cells
+from producers.devices.common.tables.header import HEADER_ROWS, find_header
+from producers.devices.common.tables.options import TableOptions
+from producers.devices.common.tables.table import Table, open_table
 from producers.devices.contract import Row
 
 LARGEST: Final = 256 * 2**20  # bytes, of all parts unpacked

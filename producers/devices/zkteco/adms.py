@@ -18,6 +18,7 @@ from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.times import zone
 from attendance.wire import encode_json
+from producers.devices.common.attendance_states import direction_of_state
 from producers.devices.common.options import Options
 from producers.devices.common.punch import MAX_TEXT, invalid, punch
 from producers.devices.contract import (
@@ -33,7 +34,6 @@ from producers.devices.contract import (
     Route,
     Sender,
 )
-from producers.devices.zkteco.states import direction
 
 NAME: Final = "zkteco_adms"
 CDATA: Final = "/iclock/cdata"
@@ -268,7 +268,7 @@ def _attendance(line: str, device: Device, received_at: datetime, source: Source
         # Padded to a width by some firmware.
         user=fields.get("PIN", "").strip(" "),
         time=fields.get("DateTime"),
-        event_type=direction(fields.get("State")),
+        event_type=direction_of_state(fields.get("State")),
         received_at=received_at,
         source=source,
         payload=payload,

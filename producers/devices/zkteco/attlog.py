@@ -17,11 +17,11 @@ from attendance.errors import InvalidRecord, UnreadableFile
 from attendance.records.raw_event import Source
 from attendance.registry import Device
 from attendance.times import now, read_device_time
+from producers.devices.common.attendance_states import direction_of_state
 from producers.devices.common.files import batch_id, encoding_of, lines, rejected
 from producers.devices.common.options import Options, read_options
 from producers.devices.common.punch import invalid, punch, scalars
 from producers.devices.contract import Row
-from producers.devices.zkteco.states import direction
 
 _Column = Literal["user", "time", "terminal", "state", "verify", "work_code", "ignored"]
 
@@ -112,7 +112,7 @@ class Attlog:
                 device,
                 user=record["user"],
                 time=record["time"] or None,
-                event_type=direction(record.get("state")),
+                event_type=direction_of_state(record.get("state")),
                 received_at=at,
                 source=source,
                 payload=scalars(record, self._payload),

@@ -22,13 +22,13 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import earliest_wall_clock
 from attendance.wire import encode_json
+from producers.devices.common.attendance_states import direction_of_state
 from producers.devices.common.bodies import check_unambiguous
 from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.options import HttpOptions, read_options
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.common.windows import read_windows
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Page, Probed, Rejected, Tools, terminal_of
-from producers.devices.zkteco import states as zkteco_states
 
 PAGE: Final = 200
 WINDOW: Final = 10 * PAGE
@@ -161,7 +161,7 @@ class ZkBioTime:
                     terminal_of(serial, wanted.terminals, wanted.source),
                     user=row.get("emp_code"),
                     time=row.get("punch_time"),
-                    event_type=zkteco_states.direction(row.get("punch_state")),
+                    event_type=direction_of_state(row.get("punch_state")),
                     received_at=wanted.now,
                     source=Source("pull", self.name, self.version, batch_id, index),
                     sequence=row.get("id"),

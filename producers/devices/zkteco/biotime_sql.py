@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Final
 
 from attendance.records.raw_event import EventType
+from producers.devices.common.attendance_states import direction_of_state
 from producers.devices.common.sql.adapter import Columns
 from producers.devices.common.sql.database import Database
 from producers.devices.common.sql.tables import TableAdapter
-from producers.devices.zkteco import states as zkteco_states
 
 _OPTIONAL: Final = ("area_alias", "upload_time", "work_code")
 
@@ -35,4 +35,4 @@ class BioTimeSql(TableAdapter):
 
     def direction(self, value: object) -> EventType:
         """The attendance state of ZKTeco's terminals."""
-        return zkteco_states.direction(value)
+        return direction_of_state(value)

@@ -17,7 +17,7 @@ from attendance.errors import ConfigurationError, Reason, UnreadableFile
 from attendance.records.raw_event import RawEvent
 from attendance.registry import Device
 from producers.devices import create_file_adapter
-from producers.devices.common.tables.table import PROFILES
+from producers.devices.common.tables.profiles import PROFILES
 from producers.devices.contract import Rejected, Row
 
 EIGHT = datetime(2026, 3, 4, 5, 0, tzinfo=UTC)  # in Riyadh

@@ -1,0 +1,108 @@
+"""The cells of a table, whichever file it stands in: as text, and as the dates and times of a spreadsheet."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Final
+
+from producers.devices.common.punch import invalid
+
+Cells = Sequence[object]
+Rows = Callable[[], Iterator[tuple[int, Cells]]]
+"""Reads a table from its beginning: the number of each row that is not empty, from 1, and its cells."""
+UNCOMPUTED: Final = object()
+"""A cell with a formula whose value is not in the file."""
+EPOCH: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - a spreadsheet's first day, in no zone
+_ROUNDED_ID: Final = re.compile(r"\d+(\.\d*)?[Ee]\+?\d+|\d+\.\d+")
+_NEITHER_LETTER_NOR_DIGIT: Final = re.compile(r"[\W_]+")
+_LAST_DAY: Final = 100_000  # of a spreadsheet's days; that is in 2173
+
+
+def cell(cells: Cells, place: int) -> object:
+    """The cell at a place; None beyond the end of the row."""
+    return cells[place] if place < len(cells) else None
+
+
+def fits(cells: Cells, width: int | None) -> bool:
+    """Whether a row has as many cells as the header, but for empty ones at its end.
+
+    Args:
+        cells: The row.
+        width: How many cells the header has; None for a table in which that tells nothing.
+    """
+    if width is None:
+        return True
+    return len(cells) >= width and not any(cells[width:])
+
+
+def text_of(value: object) -> str:
+    """A cell as text: without spaces around it, and without what keeps a spreadsheet from making it a number."""
+    match value:
+        case None:
+            return ""
+        case _ if value is UNCOMPUTED:
+            return ""
+        case str():
+            text = value.strip()
+            if len(text) > 3 and text.startswith('="') and text.endswith('"'):
+                text = text[2:-1].strip()
+            return text.removeprefix("'")
+        case float() if value.is_integer():
+            return str(int(value))
+        case _:
+            return str(value)
+
+
+def user_id_of(value: object, width: int) -> str:
+    """The user id in a cell.
+
+    Args:
+        value: The cell.
+        width: The length to which digits are filled up with zeros; 0 leaves them as they are.
+
+    Raises:
+        InvalidRecord: a spreadsheet has made another number of it (`invalid_event`).
+    """
+    text = text_of(value)
+    if isinstance(value, bool | datetime | date | time) or _ROUNDED_ID.fullmatch(text):
+        raise invalid("user_id is a number that a spreadsheet rounded, or no number at all")
+    return text.zfill(width) if text.isdecimal() else text
+
+
+def normalized(name: str) -> str:
+    """A name without case, spaces and punctuation, which differ from one export to the next."""
+    return _NEITHER_LETTER_NOR_DIGIT.sub("", name.casefold())
+
+
+def when(cells: Cells, places: Mapping[str, int], epoch: datetime) -> str:
+    """Date and time of a row as one text, that of a spreadsheet's own dates and times in ISO 8601.
+
+    Args:
+        cells: The row.
+        places: Where the columns are, from 0, by what they hold: `time`, or `date` and `clock`.
+        epoch: The day from which the file counts days.
+    """
+    if "time" in places:
+        value = cell(cells, places["time"])
+        return text_of(moment_of(value, epoch))
+    day, clock = moment_of(cell(cells, places["date"]), epoch), cell(cells, places["clock"])
+    day = day.date() if isinstance(day, datetime) else day
+    if isinstance(clock, int | float) and not isinstance(clock, bool) and 0 <= clock < 1:
+        clock = timedelta(days=clock)
+    if isinstance(clock, timedelta):
+        clock = _rounded(epoch + clock).time()
+    elif isinstance(clock, datetime):
+        clock = _rounded(clock).time()
+    return f"{text_of(day)} {text_of(clock)}".strip()
+
+
+def moment_of(value: object, epoch: datetime) -> object:
+    """A spreadsheet's date, which may be a number of days; whole seconds."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value < _LAST_DAY:
+        value = epoch + timedelta(days=value)
+    return _rounded(value) if isinstance(value, datetime) else value
+
+
+def _rounded(moment: datetime) -> datetime:
+    """To the nearest second: a spreadsheet keeps a time as a fraction of a day."""
+    return (moment + timedelta(milliseconds=500)).replace(microsecond=0)

@@ -1,0 +1,70 @@
+"""The options of entries whose files are tables."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from attendance.records.raw_event import EventType
+from producers.devices.common.options import Options
+from producers.devices.common.tables.profiles import PROFILES
+
+
+def _as_text(value: object) -> object:
+    """YAML reads `0` as a number, and a table has it as text."""
+    return {str(key): each for key, each in value.items()} if isinstance(value, dict) else value
+
+
+def _of_text(encoding: str) -> str:
+    try:
+        "".encode(encoding)
+    except LookupError as error:
+        raise ValueError(str(error)) from error
+    return encoding
+
+
+def _known_profile(name: str) -> str:
+    if name not in PROFILES:
+        raise ValueError(f"{name!r} is none of {', '.join(PROFILES)}")
+    return name
+
+
+class Columns(BaseModel):
+    """What the columns of any other table are called, or their places from 1 where it has no header."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user: str | int
+    time: str | int | None = None
+    date: str | int | None = None
+    clock: str | int | None = None
+    direction: str | int | None = None
+    serial: str | int | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Columns":
+        given = [value for _, value in self if value is not None]
+        if (self.time is None) == (self.date is None) or (self.date is None) != (self.clock is None):
+            raise ValueError("time is needed, or date and clock")
+        if len({type(value) for value in given}) > 1:
+            raise ValueError("names and places cannot be mixed")
+        if any(isinstance(value, int) and value < 1 for value in given) or "" in given:
+            raise ValueError("a column has a name, or a place from 1")
+        return self
+
+
+class TableOptions(Options):
+    """The options of an entry whose files are tables.
+
+    `date_format` is the order of day, month and year, or a format of `strptime` for the whole time. `directions` says
+    what a word or number in the direction's column means. `user_width` is the length to which a user id that a
+    spreadsheet has made a number is filled up with zeros again.
+    """
+
+    profile: Annotated[str, AfterValidator(_known_profile)] | None = None
+    columns: Columns | None = None
+    date_format: str | None = Field(None, pattern=r"^(ymd|dmy|mdy|.*%.*)$")
+    directions: Annotated[dict[str, EventType], BeforeValidator(_as_text)] = Field(default_factory=dict)
+    user_width: int = Field(0, ge=0, le=24)
+    encoding: Annotated[str, AfterValidator(_of_text)] | None = None
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    sheet: str | None = None
