@@ -1,10 +1,9 @@
 """The codec of every record: one JSON object in UTF-8, and the headers that records carry beside it."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from typing import Annotated, Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
 
 from msgspec import Meta, MsgspecError, Struct, convert, inspect
 from msgspec.json import Decoder, Encoder
@@ -25,11 +24,13 @@ Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 MAX_SOURCE: Final = 1000
 """Characters of a CloudEvents source. A record that nobody checked may name a site of any length."""
 
+TimeFormat = Callable[[datetime], str]
+
 _T = TypeVar("_T")
 _Record = TypeVar("_Record", bound="KeyedRecord")
 
 _SAME: Final = (("ce_specversion", b"1.0"), ("content-type", b"application/json"))
-_REFUSALS: Final = (MsgspecError, ValueError, OverflowError, RecursionError)
+REFUSALS: Final = (MsgspecError, ValueError, OverflowError, RecursionError)
 
 encode_json: Final = Encoder().encode
 """A value as JSON in UTF-8, in bytes that take no more memory than they need.
@@ -55,7 +56,7 @@ def decode_json(decoder: Decoder[_T], data: bytes | None, what: str) -> _T:
     """
     try:
         return decoder.decode(data or b"")
-    except _REFUSALS as error:
+    except REFUSALS as error:
         raise _refused(what, error) from error
 
 
@@ -85,8 +86,11 @@ class KeyedRecord(Struct, frozen=True):
         Raises:
             InvalidRecord: it is something else (`undecodable_record`).
         """
-        record: Self = _codec(cls).decode_fields(value, key)
-        return record
+        codec = _codec(cls)
+        try:
+            return codec.in_utc(convert({**codec.decode_fields(value or b""), **key}, cls))
+        except REFUSALS as error:
+            raise _refused(cls.what, error) from error
 
 
 class JsonRecord(KeyedRecord, frozen=True):
@@ -99,78 +103,81 @@ class JsonRecord(KeyedRecord, frozen=True):
         Raises:
             InvalidRecord: it is something else (`undecodable_record`).
         """
-        record: Self = _codec(cls).decode(value)
-        return record
+        # One function and no dict: the stream decodes every punch here.
+        try:
+            codec = _CODECS[cls]
+        except KeyError:
+            codec = _codec(cls)
+        try:
+            record: Self = codec.decode(value or b"")
+            for name in codec.times:
+                time = getattr(record, name)
+                if time is not None and time.tzinfo is not UTC:
+                    return codec.in_utc(record)
+            return codec.in_utc(record) if codec.nested else record
+        except REFUSALS as error:
+            raise _refused(cls.what, error) from error
 
 
-class Codec(Generic[_Record]):
-    """Encodes and decodes the records of one type."""
+class _Codec:
+    """What is known of one type of records, found out once."""
 
-    def __init__(self, type_: type[_Record]) -> None:
-        self._type = type_
-        self._what = type_.what
-        self._in_key = type_.in_key
-        self._decoder = Decoder(type_)
-        self._fields = Decoder(dict[str, Any])
-        self._times: dict[str, Callable[[datetime], str]] = dict(_times(type_))
-        self._nested: dict[str, Codec[Any]] = dict(_nested(type_))
+    def __init__(self, type_: type[KeyedRecord]) -> None:
+        self.decode: Callable[[bytes], Any] = Decoder(type_).decode
+        self.decode_fields = Decoder(dict[str, Any]).decode
+        self.in_key = type_.in_key
+        self.times: dict[str, TimeFormat] = {}
+        self.nested: dict[str, _Codec] = {}
+        for name, field_type in _field_types(type_):
+            if isinstance(field_type, inspect.Metadata) and field_type.extra and "format" in field_type.extra:
+                self.times[name] = field_type.extra["format"]
+            elif isinstance(field_type, inspect.StructType) and issubclass(field_type.cls, KeyedRecord):
+                self.nested[name] = _codec(field_type.cls)
+        self.is_written_as_it_is = not self.in_key and all(each is format_seconds for each in self.times.values())
 
-    def encode(self, record: _Record) -> bytes:
+    def encode(self, record: KeyedRecord) -> bytes:
         """The record value."""
+        if self.is_written_as_it_is:
+            # Half of what it takes by way of a dict. So msgspec writes an instant of whole seconds in UTC.
+            for name in self.times:
+                time = getattr(record, name)
+                if time is not None and (time.microsecond or time.tzinfo is not UTC):
+                    record = replace(record, **{name: time.astimezone(UTC).replace(microsecond=0)})
+            return encode_json(record)
         data = asdict(record)
-        for name, format_time in self._times.items():
+        for name, format_time in self.times.items():
             if data[name] is not None:
                 data[name] = format_time(data[name])
-        for name in self._in_key:
+        for name in self.in_key:
             del data[name]
         return encode_json(data)
 
-    def decode(self, value: bytes | None) -> _Record:
-        """The record of a value. Raises InvalidRecord."""
-        try:
-            return self._in_utc(self._decoder.decode(value or b""))
-        except _REFUSALS as error:
-            raise _refused(self._what, error) from error
-
-    def decode_fields(self, value: bytes | None, key: Mapping[str, object]) -> _Record:
-        """The record of a value and of what its key holds. Raises InvalidRecord."""
-        try:
-            return self._in_utc(convert({**self._fields.decode(value or b""), **key}, self._type))
-        except _REFUSALS as error:
-            raise _refused(self._what, error) from error
-
-    def _in_utc(self, record: _Record) -> _Record:
-        for name in self._times:
+    def in_utc(self, record: _Record) -> _Record:
+        """The record with its times in UTC. Raises OverflowError where that is out of range."""
+        changes: dict[str, object] = {}
+        for name in self.times:
             time = getattr(record, name)
             if time is not None and time.tzinfo is not UTC:
-                record = replace(record, **{name: time.astimezone(UTC)})
-        for name, codec in self._nested.items():
+                changes[name] = time.astimezone(UTC)
+        for name, codec in self.nested.items():
             inner = getattr(record, name)
-            inner_in_utc = codec._in_utc(inner)  # noqa: SLF001 - of the same class
+            inner_in_utc = codec.in_utc(inner)
             if inner_in_utc is not inner:
-                record = replace(record, **{name: inner_in_utc})
-        return record
+                changes[name] = inner_in_utc
+        return replace(record, **changes) if changes else record
 
 
-@cache
-def _codec(type_: type[KeyedRecord]) -> Codec[Any]:
-    return Codec(type_)
+_CODECS: Final[dict[type[KeyedRecord], _Codec]] = {}
+
+
+def _codec(type_: type[KeyedRecord]) -> _Codec:
+    if type_ not in _CODECS:
+        _CODECS[type_] = _Codec(type_)
+    return _CODECS[type_]
 
 
 def _refused(what: str, error: Exception) -> InvalidRecord:
     return InvalidRecord(Reason.UNDECODABLE_RECORD, f"not {what}: {error}")
-
-
-def _times(type_: type[Struct]) -> Iterable[tuple[str, Callable[[datetime], str]]]:
-    for name, type_info in _field_types(type_):
-        if isinstance(type_info, inspect.Metadata) and type_info.extra and "format" in type_info.extra:
-            yield name, type_info.extra["format"]
-
-
-def _nested(type_: type[Struct]) -> Iterable[tuple[str, Codec[Any]]]:
-    for name, type_info in _field_types(type_):
-        if isinstance(type_info, inspect.StructType) and issubclass(type_info.cls, JsonRecord):
-            yield name, _codec(type_info.cls)
 
 
 def _field_types(type_: type[Struct]) -> Iterable[tuple[str, inspect.Type]]:
