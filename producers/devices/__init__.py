@@ -31,7 +31,7 @@ PULL_ADAPTERS: Final[Mapping[str, str]] = {
     "etimetracklite": "producers.devices.essl.etimetracklite:ETimeTrackLite",
     "hfsecurity": "producers.devices.hfsecurity.lan_api:HfSecurityPull",
     "hikvision": "producers.devices.hikvision.pull:HikvisionPull",
-    "rest": "producers.devices.generic.rest:Rest",
+    "rest": "producers.devices.generic.rest.adapter:Rest",
     "sql": "producers.devices.generic.sql:Sql",
     "zkbiotime": "producers.devices.zkteco.biotime_api:ZkBioTime",
     "zkteco_tcp": "producers.devices.zkteco.tcp:ZktecoTcp",

@@ -16,7 +16,9 @@ from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailab
 from attendance.registry import Device
 from producers.devices.common.options import read_options
 from producers.devices.contract import Cursor, Fetch, Page, Tools
-from producers.devices.generic.rest import Rest, RestOptions, dig
+from producers.devices.generic.rest.adapter import Rest
+from producers.devices.generic.rest.options import RestOptions
+from producers.devices.generic.rest.records import dig
 from sandbox.terminals.base import PHOTO, Punch
 from sandbox.terminals.rest import NumberedRest, PagedRest
 
