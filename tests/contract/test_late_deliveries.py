@@ -112,7 +112,7 @@ def late_deliveries(site: ErpnextStandIn, client: ErpnextClient, *checkins: Chec
 
 
 def statuses(site: ErpnextStandIn, employee: str) -> list[tuple[str, float]]:
-    """What stands of the employee's day."""
+    """The attendance that the employee has for the day."""
     return [
         (row["status"], row["working_hours"])
         for row in site.attendance()
@@ -154,7 +154,7 @@ def test_a_late_day_is_absent_until_it_is_repaired_and_then_has_its_hours(
     assert [each.attendance for each in looked_up(client, late)] == ["Present", "Present"]
 
 
-def test_a_mark_without_a_shift_is_found_out_and_a_document_that_is_gone_is_left_out(
+def test_a_late_delivery_without_a_shift_is_looked_up_and_a_document_that_is_gone_is_left_out(
     site: ErpnextStandIn, client: ErpnextClient
 ) -> None:
     close_the_day(client)

@@ -230,7 +230,7 @@ def test_no_batch_is_larger_than_the_setting_or_the_target_allows() -> None:
     assert scenario(play, batch=3).target.batches == [["A1", "B2"], ["C3", "D4"], ["E5"]]
 
 
-def test_a_target_that_is_down_is_waited_for_and_nothing_is_dead_lettered() -> None:
+def test_the_sink_waits_for_a_target_that_is_down_and_dead_letters_nothing() -> None:
     async def play(bench: Bench) -> None:
         await bench.until_idle()
         bench.target.down = TargetUnavailable("down")
@@ -545,7 +545,7 @@ def test_records_that_hold_no_check_in_count_for_the_limit_and_wait_beyond_it() 
     assert bench.target.rows == ["A9"]
 
 
-def test_records_without_a_check_in_are_dropped_when_their_partitions_are_taken_away() -> None:
+def test_records_without_a_check_in_are_dropped_when_their_partitions_are_revoked() -> None:
     async def play(bench: Bench) -> None:
         bench.deliverer.add_undecodable(FakeRecord(1), InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON"))
         bench.deliverer.revoke()
@@ -584,7 +584,7 @@ def test_that_the_target_opens_is_no_evidence_against_a_forbidden_check_in() -> 
     assert bench.dead_letters == []
 
 
-def test_a_failure_of_a_record_that_was_taken_away_says_nothing_about_the_next() -> None:
+def test_a_failure_of_a_record_whose_partition_was_revoked_says_nothing_about_the_next() -> None:
     async def play(bench: Bench) -> None:
         await bench.until_idle()
         bench.target.broken_by = {"A1", "B2"}
@@ -675,7 +675,7 @@ def test_more_requests_are_under_way_together_as_long_as_answers_take_no_longer(
     scenario(play, batch=1)
 
 
-def test_what_is_queued_when_partitions_are_taken_away_is_not_delivered() -> None:
+def test_what_is_queued_when_partitions_are_revoked_is_not_delivered() -> None:
     async def play(bench: Bench) -> None:
         bench.add("A1", "B2")
         bench.deliverer.revoke()
@@ -685,7 +685,7 @@ def test_what_is_queued_when_partitions_are_taken_away_is_not_delivered() -> Non
     assert scenario(play).target.rows == []
 
 
-def test_what_is_in_flight_when_partitions_are_taken_away_is_finished_and_recorded() -> None:
+def test_what_is_in_flight_when_partitions_are_revoked_is_finished_and_recorded() -> None:
     async def play(bench: Bench) -> None:
         await bench.until_idle()
         bench.add("A1")
@@ -703,7 +703,7 @@ def test_what_is_in_flight_when_partitions_are_taken_away_is_finished_and_record
     assert [delivery.event_id for delivery in bench.deliveries] == ["A1"]
 
 
-def test_what_fails_after_its_partition_was_taken_away_is_left_to_the_next_owner() -> None:
+def test_what_fails_after_its_partition_was_revoked_is_left_to_the_next_owner() -> None:
     async def play(bench: Bench) -> None:
         await bench.until_idle()
         bench.add("A1")

@@ -57,7 +57,7 @@ def test_a_position_reached_during_a_commit_is_committed_next_time() -> None:
     assert offsets.committable() == {0: 3}
 
 
-def test_a_record_of_a_partition_that_was_taken_away_is_ignored() -> None:
+def test_a_record_of_a_partition_that_was_revoked_is_ignored() -> None:
     offsets = tracker(1, 2)
     offsets.clear()
     offsets.done(0, 1)

@@ -1,11 +1,13 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import sinks.targets
 from attendance.errors import ConfigurationError
 from attendance.settings import SinkSettings
-from sinks.targets import TARGETS, create_target
+from sinks.targets import TARGETS, create_target, target_settings
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -31,3 +33,19 @@ def test_a_target_is_imported_only_when_it_is_chosen() -> None:
     modules = ("sinks.targets.erpnext", "sinks.targets.jsonl")
     code = f"import sys, sinks.targets; sys.exit(any(name in sys.modules for name in {modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_module_and_a_line_in_the_table_make_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "printing_target.py").write_text(
+        "from attendance.settings import SettingsGroup\n"
+        "class Settings(SettingsGroup):\n"
+        "    model_config = {'env_prefix': 'SINK_PRINTING_'}\n"
+        "    paper: str = 'A4'\n"
+        "def create(settings):\n"
+        "    return f'prints {settings.batch} on {Settings.load().paper}'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sinks.targets, "TARGETS", {**TARGETS, "printing": "printing_target"})
+    monkeypatch.setenv("SINK_PRINTING_PAPER", "A3")
+    assert str(create_target(SinkSettings(target="printing", batch=7))) == "prints 7 on A3"
+    assert "SINK_PRINTING_" in [group.model_config.get("env_prefix") for group in target_settings()]
