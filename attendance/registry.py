@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import structlog
 import yaml
@@ -17,6 +17,8 @@ from attendance.records.checkin import CheckinTime
 from attendance.times import zone
 
 log = structlog.get_logger(__name__)
+
+REFRESH_SECONDS: Final = 1.0  # between two looks for a changed file
 
 Direction = Literal["from_device", "in", "out", "none"]
 

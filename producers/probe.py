@@ -75,7 +75,12 @@ async def biotime(port: int, ask: Ask) -> Finding | None:
 
 
 def by_port(what: str, adapter: str | None) -> Look:
-    """A protocol that cannot be asked without a session: known by its port alone."""
+    """A protocol that cannot be asked without a session: known by its port alone.
+
+    Args:
+        what: What the port is said to be.
+        adapter: The adapter to name in the registry; None where there is none for it.
+    """
 
     async def look(port: int, _ask: Ask) -> Finding | None:
         return Finding(port, f"{what}, by its port", adapter)
@@ -100,7 +105,15 @@ TLS_PORTS: Final = frozenset({443})
 
 
 async def probe(host: str, looks: Sequence[tuple[int, Sequence[Look]]] = LOOKS) -> list[Finding]:
-    """What answers at these ports, in their order; a port that nobody listens at is left out."""
+    """Find out what answers at an address.
+
+    Args:
+        host: The address.
+        looks: Ports, each with the questions to ask there until one finds something.
+
+    Returns:
+        What was found at each port, in their order; a port that nobody listens at is left out.
+    """
     # Terminals sign for themselves, and nothing secret is sent.
     async with httpx.AsyncClient(verify=False, trust_env=False, timeout=TIMEOUT) as client:  # noqa: S501 - see above
         found = await asyncio.gather(*(_look(client, host, port, each) for port, each in looks))

@@ -84,7 +84,12 @@ class Publisher:
         dead_letters: Sequence[DeadLetter] = (),
         others: Sequence[OtherEvent] = (),
     ) -> None:
-        """Return when Kafka has acknowledged every one of them. Events of one device keep their order.
+        """Return when Kafka has acknowledged every one of them.
+
+        Args:
+            events: Punches. Those of one device keep their order.
+            dead_letters: What never became a punch; published without photographs and templates.
+            others: What was never meant as a punch; likewise.
 
         Raises:
             Overloaded: with these, more bytes would wait for Kafka than may; nothing was sent. Bytes of earlier calls
@@ -158,7 +163,7 @@ class Publisher:
         except KafkaUnavailable as error:
             # Once, not for each of the thousands of requests that an outage turns away.
             if self._answering:
-                log.warning("Kafka does not acknowledge; nothing is taken in.", error=str(error))
+                log.warning("Kafka does not acknowledge; nothing can be published.", error=str(error))
             self._answering = False
             raise
         if not self._answering:

@@ -1,4 +1,4 @@
-"""What may be claimed of a device's completeness. Every way in that hears of a device goes through here."""
+"""What is claimed of a device's completeness, by its reports and its punches; push and pull claim alike."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -23,9 +23,9 @@ WRITE_SECONDS: Final = 1.0  # between two writes of what nobody waits for
 
 
 class Statuses:
-    """What devices that push say of themselves, as far as it is new; the topic tells what other processes heard.
+    """What devices that push say of themselves, as far as it is new; the topic has what other processes were told.
 
-    Facts are told when a device is switched on, and signs of life after that; so what it told stays beside them.
+    A device states facts when it is switched on, and only signs of life after that; so its facts stay beside them.
     """
 
     def __init__(self, publisher: Publisher) -> None:
@@ -47,9 +47,14 @@ class Statuses:
             self._last_event[device_id] = status.last_event
 
     def punched(self, device_id: str, at: datetime, events: Sequence[RawEvent]) -> None:
-        """Take in that a device handed over punches, which Kafka has; `at` is the server's clock, UTC.
+        """Take in that a device handed over punches. If it says nothing of itself, they are its sign of life.
 
-        A device that says nothing of itself is seen to live by them: `keep` writes that, now and then.
+        `keep` writes that, now and then.
+
+        Args:
+            device_id: The device.
+            at: When they had arrived: the server's clock, UTC.
+            events: The punches, which Kafka has.
         """
         if not events:
             return
@@ -63,9 +68,9 @@ class Statuses:
         """Return when Kafka has it, or has nothing to learn from it. Assumes and raises what `Publisher.report` does.
 
         Args:
-            device_id: Of whom.
-            heard_at: The server's clock, UTC.
-            report: What the device said.
+            device_id: The device.
+            heard_at: When the report had arrived: the server's clock, UTC.
+            report: What the device said of itself.
         """
         status = heartbeat(device_id, heard_at, report)
         status = replace(status, last_event=self._last_event.get(device_id))
@@ -92,9 +97,15 @@ class Statuses:
 
 
 def newest(events: Iterable[RawEvent], before: datetime | None) -> datetime | None:
-    """When the newest of these punches was made, whole seconds, or what was known before where that is later.
+    """When the newest punch of a device was made.
 
-    A device's clock may be ahead, or not to be read; then it is when the punch arrived.
+    Args:
+        events: Punches of the device.
+        before: When the newest of earlier punches was made, None where there was none.
+
+    Returns:
+        UTC, whole seconds. For a punch whose time is ahead or cannot be read it is when the punch arrived. None where
+        there was no punch.
     """
     last = before
     for event in events:
@@ -114,9 +125,9 @@ def heartbeat(device_id: str, heard_at: datetime, report: DeviceReport) -> Devic
     claims nothing.
 
     Args:
-        device_id: Of whom.
-        heard_at: The server's clock, UTC, when the heartbeat had arrived.
-        report: What the device said.
+        device_id: The device.
+        heard_at: When the heartbeat had arrived: the server's clock, UTC.
+        report: What the device said of itself.
     """
     until = skew = None
     if report.device_time is not None:

@@ -1,4 +1,4 @@
-"""What has to be known of terminals beside the fleet file, by every push process: the terminals topic.
+"""What every push process has to know of terminals beside the fleet file: the terminals topic in memory.
 
 Its records are those of `attendance/records/terminals.py`: stamps, commands, and serial numbers that wait for approval.
 """
@@ -35,9 +35,9 @@ log = structlog.get_logger(__name__)
 Send = Callable[..., Awaitable[object]]
 
 AGAIN: Final = 600.0  # seconds, until a command that was fetched and not answered is handed out again
-NOTED: Final = 60.0  # seconds between two records of the same serial number
+WRITE_AGAIN: Final = 60.0  # seconds between two records of the same serial number
 MOST_PENDING: Final = 1000  # serial numbers that are remembered; whoever makes them up fills nothing
-SILENT: Final = 600.0  # seconds after which a serial number makes room: a terminal knocks every half minute
+SILENT: Final = 600.0  # seconds after which a serial number makes room: a terminal connects every half minute
 WRITE_SECONDS: Final = 1.0  # between two writes of the stamps that are new
 MAX_FACT: Final = 64  # characters
 
@@ -60,8 +60,8 @@ class Terminals:
         self._orders: dict[str, dict[str, Order]] = defaultdict(dict)
         self._handed_out: dict[tuple[str, str], float] = {}
         self._pending: dict[tuple[str, str], PendingDevice] = {}
-        self._knocked: dict[tuple[str, str], float] = {}  # the longest silent first
-        self._noted: dict[tuple[str, str], float] = {}
+        self._connected_at: dict[tuple[str, str], float] = {}  # the longest silent first
+        self._written_at: dict[tuple[str, str], float] = {}
 
     def apply(self, record: KeyValue) -> None:
         """Take in one record of the topic.
@@ -80,23 +80,25 @@ class Terminals:
                 self._forget((adapter, serial))
             case PendingKey(adapter, serial):
                 self._pending[adapter, serial] = PendingDevice.decode(record.value)
-                self._has_knocked((adapter, serial))
+                self._has_connected((adapter, serial))
 
     def learn(self, record: KeyValue) -> None:
         """Take in one record, as `apply` does; one of no kind is logged and ignored."""
         try:
             self.apply(record)
         except InvalidRecord as error:
-            log.error("A record of the terminals topic is ignored.", key=record.key, error=error.message)
+            log.error("Ignored a record of the terminals topic.", key=record.key, error=error.message)
 
     def stamps(self, device_id: str) -> Mapping[str, str]:
         """What the device was last to be given back."""
         return self._unwritten.get(device_id) or self._stamps.get(device_id, {})
 
     def set_stamps(self, device_id: str, stamps: Mapping[str, str]) -> None:
-        """Have the device be given these back. They may be lost, and older ones stand: it then sends again.
+        """Have the device be given these stamps back. They may be lost: then it sends again what Kafka has.
 
-        Assumes that Kafka has the events that they stand for.
+        Args:
+            device_id: The device.
+            stamps: New stamps, by name; the others stay. Kafka has the events that they stand for.
         """
         merged = {**self.stamps(device_id), **stamps}
         if merged != self.stamps(device_id):
@@ -132,32 +134,52 @@ class Terminals:
         ]
 
     def handed_out(self, device_id: str, commands: Iterable[Command]) -> None:
-        """Note that the device has been given these."""
+        """Remember when a device was given commands, so that it is not given them again at once.
+
+        Args:
+            device_id: The device.
+            commands: What it was given.
+        """
         for command in commands:
             self._handed_out[device_id, command.id] = self._clock()
 
     async def answered(self, device_id: str, results: Sequence[Result]) -> None:
-        """Return when Kafka has what the device answered. Raises KafkaUnavailable."""
+        """Return when Kafka has what a device answered to commands.
+
+        Args:
+            device_id: The device.
+            results: Its answers. Those to commands that it was not given are logged and ignored.
+
+        Raises:
+            KafkaUnavailable: some may be there or not.
+        """
         for result in results:
             order = self._orders.get(device_id, {}).get(result.id)
             if order is None:
-                log.warning("A device answers a command that nobody gave.", device_id=device_id, command=result.id)
+                log.warning(
+                    "A device answered a command that it was not given.", device_id=device_id, command=result.id
+                )
                 continue
             order = replace(order, returned=result.returned[:MAX_FACT], answered_at=format_seconds(now()))
             await self._send(order_record(self._topic, order))
             self._orders[device_id][result.id] = order
-            log.info(
-                "A device has answered a command.", device_id=device_id, command=order.command, result=order.returned
-            )
+            log.info("A device answered a command.", device_id=device_id, command=order.command, result=order.returned)
 
-    async def seen(self, adapter: str, serial: str, client: str | None, facts: Mapping[str, str]) -> None:
-        """Note a serial number that no entry has. Where Kafka is away, the next request says it again."""
+    async def note_unknown(self, adapter: str, serial: str, client: str | None, facts: Mapping[str, str]) -> None:
+        """Remember a terminal whose serial number no entry has. Where Kafka is away, its next request does so again.
+
+        Args:
+            adapter: The adapter whose protocol it speaks.
+            serial: Its serial number.
+            client: The address that it connected from.
+            facts: What it said of itself, to show to whoever has to approve it.
+        """
         key = adapter, serial
         known = self._pending.get(key)
         displaced = None
         if known is None and len(self._pending) >= MOST_PENDING:
-            displaced, knocked = next(iter(self._knocked.items()))
-            if self._clock() - knocked < SILENT:
+            displaced, connected_at = next(iter(self._connected_at.items()))
+            if self._clock() - connected_at < SILENT:
                 return
             self._forget(displaced)
         moment = format_seconds(now())
@@ -172,31 +194,33 @@ class Terminals:
             short or (known.facts if known else {}),
         )
         self._pending[key] = device
-        self._has_knocked(key)
-        if self._clock() - self._noted.get(key, -NOTED) < NOTED:
+        self._has_connected(key)
+        if self._clock() - self._written_at.get(key, -WRITE_AGAIN) < WRITE_AGAIN:
             return
-        self._noted[key] = self._clock()
-        log.warning("An unknown terminal asks to be let in.", adapter=adapter, serial=serial, client=client)
+        self._written_at[key] = self._clock()
+        log.warning(
+            "An unknown terminal connected; it waits for approval.", adapter=adapter, serial=serial, client=client
+        )
         removed = [] if displaced is None else [OutRecord(self._topic, encode_json(PendingKey(*displaced)), None)]
         try:
             await self._send(*removed, OutRecord(self._topic, device.key, device.encode()))
         except KafkaUnavailable:
-            self._noted.pop(key, None)
+            self._written_at.pop(key, None)
 
     def pending(self) -> list[PendingDevice]:
-        """The serial numbers that were heard of, the latest last."""
+        """The devices that wait for approval, the one that connected last at the end."""
         return sorted(self._pending.values(), key=lambda device: device.last_seen)
 
     def orders(self) -> list[Order]:
         """Every command, oldest first."""
         return sorted((order for orders in self._orders.values() for order in orders.values()), key=_age)
 
-    def _has_knocked(self, key: tuple[str, str]) -> None:
-        self._knocked.pop(key, None)
-        self._knocked[key] = self._clock()
+    def _has_connected(self, key: tuple[str, str]) -> None:
+        self._connected_at.pop(key, None)
+        self._connected_at[key] = self._clock()
 
     def _forget(self, key: tuple[str, str]) -> None:
-        for each in (self._pending, self._knocked, self._noted):
+        for each in (self._pending, self._connected_at, self._written_at):
             each.pop(key, None)
 
 
@@ -205,16 +229,31 @@ def _age(order: Order) -> tuple[str, str]:
 
 
 def order_record(topic: str, order: Order) -> OutRecord:
-    """The record of a command."""
+    """The record of a command.
+
+    Args:
+        topic: The full name of the terminals topic.
+        order: The command.
+    """
     return OutRecord(topic, order.key, order.encode())
 
 
 def approved_record(topic: str, device: PendingDevice) -> OutRecord:
-    """The record that removes a serial number, once an entry has it."""
+    """The record that removes a pending device, once an entry has its serial number.
+
+    Args:
+        topic: The full name of the terminals topic.
+        device: The pending device.
+    """
     return OutRecord(topic, device.key, None)
 
 
 def new_order(device_id: str, command: str) -> Order:
-    """A command that nobody has fetched yet."""
+    """A command that no terminal has fetched yet, queued now.
+
+    Args:
+        device_id: Who is to fetch it.
+        command: In the protocol's own words.
+    """
     moment = now()
     return Order(device_id, str(int(moment.timestamp() * 1000)), command, format_seconds(moment.astimezone(UTC)))

@@ -16,7 +16,12 @@ from producers.directory.user_map import read_user_map, send_records
 
 
 class InvalidUserMapFile(ConfigurationError):
-    """Rows of a user map file are wrong, and nothing of it was used. `problems` has one line for each."""
+    """Rows of a user map file are wrong, and nothing of it was used.
+
+    Args:
+        path: The file.
+        problems: What is wrong, one line for each row; never empty.
+    """
 
     def __init__(self, path: Path, problems: Sequence[str]) -> None:
         rows = "1 row is wrong" if len(problems) == 1 else f"{len(problems)} rows are wrong; the first"

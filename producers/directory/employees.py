@@ -54,7 +54,12 @@ def read_person(document: Document) -> Person:
 
 
 class EmployeeReader:
-    """Reads employees page by page. Its methods raise what `ErpnextClient.call` raises."""
+    """Reads employees page by page. Its methods raise what `ErpnextClient.call` raises.
+
+    Args:
+        site: Their ERPNext.
+        page: How many are asked for at a time.
+    """
 
     def __init__(self, site: ErpnextClient, page: int = PAGE) -> None:
         self._site = site

@@ -80,7 +80,15 @@ class Folder:
         return self._move(path, "done")
 
     def failed(self, path: Path, error: str) -> Path:
-        """Move a file to `failed/`, with a text beside it that says why. Returns where it is."""
+        """Move a file to `failed/`, and write beside it why.
+
+        Args:
+            path: The file.
+            error: What its user is to read.
+
+        Returns:
+            Where it is now.
+        """
         moved = self._move(path, "failed")
         _error_text(moved).write_text(f"{error}\n", encoding="utf-8")
         return moved
@@ -123,7 +131,7 @@ async def watch(folder: Folder, take_in: Callable[[Path], Awaitable[None]]) -> N
             for path in await asyncio.to_thread(folder.ready):
                 await _take_in(folder, path, take_in, taken)
         except OSError as error:
-            log.error("The watched folder cannot be used; it is tried again.", error=str(error))
+            log.error("Cannot use the watched folder; trying again.", error=str(error))
         await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -138,16 +146,16 @@ async def _take_in(
         if taken.get(path) != before:
             await take_in(path)
     except RetriableError as error:
-        log.warning("Kafka does not take a file; it is tried again.", file=path.name, error=str(error))
+        log.warning("Kafka does not acknowledge a file; trying again.", file=path.name, error=str(error))
     except (UnreadableFile, ConfigurationError) as error:
         moved = folder.failed(path, str(error))
-        log.error("A file cannot be imported.", file=path.name, moved_to=str(moved), error=str(error))
+        log.error("Cannot import a file; moved it to failed/.", file=path.name, moved_to=str(moved), error=str(error))
     except Exception as error:
         moved = folder.failed(path, f"a fault of Punchstream's own: {error!r}; its log has more")
-        log.exception("A file could not be imported.", file=path.name, moved_to=str(moved))
+        log.exception("Importing a file failed; moved it to failed/.", file=path.name, moved_to=str(moved))
     else:
         if folder.stamp(path) != before:
-            log.warning("A file changed while it was read; it is read again.", file=path.name)
+            log.warning("A file changed while it was read; reading it again.", file=path.name)
             return
         taken[path] = before
         folder.done(path)

@@ -162,7 +162,11 @@ def prepare(
 
 
 def find_device(registry: Registry, device_id: str) -> Device:
-    """The device of that id.
+    """The device that files are imported for.
+
+    Args:
+        registry: The fleet.
+        device_id: As the option `--device` names it.
 
     Raises:
         ConfigurationError: there is none, or it is disabled.
@@ -177,6 +181,10 @@ def find_device(registry: Registry, device_id: str) -> Device:
 
 async def read(wanted: Import, tally: Tally) -> None:
     """Count what a file holds, and send nothing.
+
+    Args:
+        wanted: The file.
+        tally: Where its rows are counted.
 
     Raises:
         UnreadableFile: see `FileAdapter.rows`.

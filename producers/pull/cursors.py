@@ -16,7 +16,11 @@ class Cursors:
     """The cursors of this process's share of the fleet, as the topic has them.
 
     A process that lost a device may still write its last cursor over that of its successor. Then somebody fetches what
-    is there already, and the repeats are removed downstream: a cursor may be behind, it is never ahead.
+    is there already, and the stream drops the duplicates: a cursor may be behind, it is never ahead.
+
+    Args:
+        producer: Writes new cursors.
+        topic: The full name of the cursors topic.
     """
 
     def __init__(self, producer: Producer, topic: str) -> None:
@@ -35,7 +39,11 @@ class Cursors:
         try:
             saved = SavedCursor.decode(record.value)
         except InvalidRecord as error:
-            log.error("A cursor cannot be read.", key=record.key, error=error.message)
+            log.error(
+                "Ignored a cursor that cannot be read; reading its device from the beginning.",
+                key=record.key,
+                error=error.message,
+            )
             return
         self._saved[saved.key] = saved
 
@@ -44,13 +52,21 @@ class Cursors:
         self._saved.clear()
 
     def of(self, device: Device, adapter: PullAdapter) -> SavedCursor | None:
-        """Where to go on with a device; None where all that it has is to be fetched."""
+        """Where to go on with a device.
+
+        Args:
+            device: Its entry as it is now.
+            adapter: The adapter that is to go on. Only a cursor of its own name and version counts.
+
+        Returns:
+            The cursor; None where all that the device has is to be fetched.
+        """
         saved = self._saved.get(cursor_key(device.device_id))
         wanted = (adapter.name, adapter.version, device.serial)
         if saved is None or (saved.adapter, saved.version, saved.serial) == wanted:
             return saved
         log.warning(
-            "A cursor is of another adapter or terminal; the device is read from its beginning.",
+            "A cursor belongs to another adapter or terminal; reading the device from the beginning.",
             device_id=device.device_id,
             adapter=saved.adapter,
             version=saved.version,

@@ -44,13 +44,18 @@ class Puller:
 
     It is due at regular times, which an outage or a takeover moves but a slow answer does not. `run` may be cancelled
     at any moment and run again: the cursor is written last.
+
+    Args:
+        source: The device.
+        adapter: Speaks its protocol.
+        context: What all pullers of the process share.
     """
 
     def __init__(self, source: PullSource, adapter: PullAdapter, context: PullContext) -> None:
         self.source = source
         self.state: State = "new"
         self.answered_at: datetime = context.now()
-        """When the device last answered; before it did, since when it is waited for."""
+        """When the device last answered; until it has answered once, when this was created."""
         self._device = source.device
         self._adapter = adapter
         self._context = context
@@ -107,9 +112,11 @@ class Puller:
             case "unavailable" if self.state != state:
                 log.warning("A device does not answer.", device_id=device_id, error=str(error))
             case "unreadable":
-                log.error("A device's answer cannot be right; its cursor stays.", device_id=device_id, error=str(error))
+                log.error(
+                    "A device's answer cannot be right; keeping its cursor.", device_id=device_id, error=str(error)
+                )
             case "refused":
-                log.error("A device refuses; a person has to act.", device_id=device_id, error=str(error))
+                log.error("A device refuses to answer; a person has to act.", device_id=device_id, error=str(error))
             case _:
                 pass
 
@@ -142,17 +149,17 @@ class Puller:
             DeviceRefused, DeviceUnavailable, UnreadableAnswer: as the adapter has it.
         """
         begun_at = self._context.now()
-        everything = back is not None or self._saved is None
+        is_complete = back is not None or self._saved is None
         cursor = None if self._saved is None else self._saved.cursor
         since = None if back is None else begun_at - back
         pages = self._adapter.fetch(Fetch(self._device, self.source.terminals, cursor, since, begun_at))
         try:
             while (page := await self._next(pages)) is not None:
-                await self._keep(page)
+                await self._take_in(page)
         finally:
             if isinstance(pages, AsyncGenerator):
                 await pages.aclose()
-        if everything and self._saved is not None:
+        if is_complete and self._saved is not None:
             await self._save(replace(self._saved, swept_at=begun_at, at=self._context.now()))
 
     async def _next(self, pages: AsyncIterator[Page]) -> Page | None:
@@ -163,7 +170,7 @@ class Puller:
         except TimeoutError as error:
             raise DeviceUnavailable(f"{self._device.device_id}: no page within {seconds:g} s") from error
 
-    async def _keep(self, page: Page) -> None:
+    async def _take_in(self, page: Page) -> None:
         """Return when Kafka has the page, the cursor after it, and what the device claims by it; in this order."""
         device_id, at, report = self._device.device_id, self._context.now(), page.report
         await self._publish(page, at)
@@ -193,7 +200,7 @@ class Puller:
                 complete_until=None if until is None else until.replace(microsecond=0),
                 last_event=last_event,
             )
-            await _until_taken(lambda: self._context.publisher.report(status))
+            await _until_acknowledged(lambda: self._context.publisher.report(status))
 
     async def _publish(self, page: Page, at: datetime) -> None:
         """Return when Kafka has all of the page that was not published lately."""
@@ -227,13 +234,13 @@ class Puller:
     async def _send(
         self, events: Sequence[RawEvent], letters: Sequence[DeadLetter], others: Sequence[OtherEvent]
     ) -> None:
-        await _until_taken(lambda: self._context.publisher.publish(events, letters, others))
+        await _until_acknowledged(lambda: self._context.publisher.publish(events, letters, others))
 
     def _place_of(self, rejected: Rejected) -> Place:
         return Place(f"record {rejected.index} of a page", f"pull:{self._adapter.name}")
 
     async def _save(self, saved: SavedCursor) -> None:
-        await _until_taken(lambda: self._context.cursors.save(saved))
+        await _until_acknowledged(lambda: self._context.cursors.save(saved))
         self._saved = saved
 
     def _sweep_is_due(self) -> bool:
@@ -243,8 +250,8 @@ class Puller:
         return swept_at is None or swept_at < last_night(self._device, self._context.now())
 
 
-async def _until_taken(send: Callable[[], Awaitable[None]]) -> None:
-    """Send, as often as it takes until Kafka has it: the device need not be asked again, and others wait likewise."""
+async def _until_acknowledged(send: Callable[[], Awaitable[None]]) -> None:
+    """Send again and again until Kafka has it: the device need not be asked again, and others wait likewise."""
     while True:
         try:
             return await send()

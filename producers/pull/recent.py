@@ -1,4 +1,4 @@
-"""What of a device was published lately, so that an overlap does not send it again at every turn."""
+"""What of a device was published lately, so that what a device hands over again is not sent at every turn."""
 
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -9,7 +9,7 @@ RECENT: Final = 256
 
 
 class Recent:
-    """What of a device was published lately, by digest. What is forgotten here is removed downstream."""
+    """What of a device was published lately, by digest. What is forgotten here, the stream drops as a duplicate."""
 
     def __init__(self, most: int = RECENT) -> None:
         self._most = most

@@ -1,4 +1,4 @@
-"""The way in of devices that are asked: this process's share of the fleet, and who asks whom after a change.
+"""The pull process: its share of the fleet, and which devices it asks after a change.
 
 The processes are a consumer group on the topic of cursors. Each asks the devices whose cursors are, or would be, in
 its partitions; what one loses another takes up, with the cursors that it left.
@@ -18,7 +18,7 @@ from attendance.kafka.producer import Producer
 from attendance.kafka.records import Record
 from attendance.metrics import Metrics
 from attendance.records.cursor import cursor_key
-from attendance.registry import Device, Registry
+from attendance.registry import REFRESH_SECONDS, Device, Registry
 from attendance.runtime import run_until_stopped
 from attendance.settings import KafkaSettings, PullSettings
 from attendance.times import now
@@ -35,7 +35,6 @@ from producers.pull.sources import Adapters, secret, sources
 log = structlog.get_logger(__name__)
 
 STAGE: Final = "pull"
-REFRESH_SECONDS: Final = 1.0
 MAX_IN_FLIGHT: Final = 32 * 1024 * 1024  # bytes that may wait for Kafka's acknowledgement
 BEHIND: Final = timedelta(minutes=5)
 """A device that has not answered for three intervals, and for so long, is behind."""
@@ -90,7 +89,7 @@ class Pull:
         if not self._asking and self._assignment is not None:
             self._asking = True
             self._reconcile()
-            log.info("Devices are asked.", devices=len(self._tasks), partitions=len(self._assignment.partitions))
+            log.info("Asking devices.", devices=len(self._tasks), partitions=len(self._assignment.partitions))
 
     async def watch(self) -> NoReturn:
         """Take up changes of the fleet file, and show how the devices are, for ever."""
@@ -145,7 +144,7 @@ class Pull:
                 try:
                     self._pullers[device_id] = Puller(source, self._adapter_of(source.device), self._context)
                 except ConfigurationError as error:
-                    log.error("A device cannot be asked.", error=str(error))
+                    log.error("Cannot ask a device; its entry is wrong.", error=str(error))
                     continue
             if device_id not in self._tasks:
                 self._start(device_id)
@@ -178,7 +177,15 @@ async def run(
     metrics: Metrics,
     stop: asyncio.Event,
 ) -> None:
-    """Ask this process's share of the fleet until `stop` is set. Kafka is waited for.
+    """Ask this process's share of the fleet until `stop` is set. While Kafka is away it waits.
+
+    Args:
+        kafka: Where the punches go, and where the cursors are.
+        settings: How often to ask, how long to wait, and how many devices at a time.
+        registry: The fleet.
+        payload_fields: The vendors' fields that are kept beside the adapters' own.
+        metrics: Where everything is counted.
+        stop: Set by whoever wants this to return.
 
     Raises:
         ConfigurationError: a setting or an entry of the registry is wrong.

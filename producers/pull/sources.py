@@ -41,7 +41,15 @@ def _is_asked(device: Device) -> bool:
 
 
 def secret(device: Device, name: str) -> str:
-    """The value of a credential, from the environment variable that the entry names. See `Tools`."""
+    """The value of a credential, as `Tools.secret` has it.
+
+    Args:
+        device: The entry, which names an environment variable for each of its credentials.
+        name: The credential.
+
+    Raises:
+        DeviceRefused: the entry names none, or the variable is not set.
+    """
     variable = device.credentials.get(name)
     if variable is None:
         raise DeviceRefused(f"{device.device_id}: credentials: its entry names no {name}")

@@ -12,9 +12,14 @@ NIGHTS_LENGTH: Final = timedelta(hours=4)
 
 
 def last_night(device: Device, now: datetime) -> datetime:
-    """The last time, not after now, at which the device's nightly sweep was due; UTC.
+    """When the device's nightly sweep was last due.
 
-    It is at night by the device's wall clock, for each device at a time of its own.
+    Args:
+        device: Each device has a time of its own, at night by its wall clock.
+        now: The server's clock, UTC.
+
+    Returns:
+        UTC, not after `now`.
     """
     into_the_night = NIGHT + crc32(device.device_id.encode()) / 2**32 * NIGHTS_LENGTH
     today = to_wall_clock(now, device.timezone).replace(hour=0, minute=0, second=0)

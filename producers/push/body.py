@@ -9,7 +9,13 @@ from attendance.errors import InvalidRecord, Reason
 
 
 async def read_body(receive: Receive, length: str, limit: int, seconds: float) -> bytes:
-    """The whole body. `length` is what the head says of it, empty where it says nothing.
+    """Read a request's body to its end.
+
+    Args:
+        receive: The request's own, as ASGI has it.
+        length: The header Content-Length; empty where there is none.
+        limit: Bytes that the body may have.
+        seconds: How long the body may take to arrive.
 
     Raises:
         InvalidRecord: it is longer than `limit` bytes (`body_too_large`), or was not there in time (`body_too_slow`).

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import orjson
@@ -30,7 +30,7 @@ from producers.terminals import Terminals
 
 log = structlog.get_logger(__name__)
 
-STAGE = "push"
+STAGE: Final = "push"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class Endpoint:
         try:
             answer = await self._take_in(head, receive, scope)
         except ClientDisconnect:
-            # Nobody hears an answer, and nothing of a part is stored: the terminal sends it again.
-            log.debug("A client went away in the middle of a body.", client=_client(scope))
+            # There is nobody to answer, and nothing was stored: the terminal sends the whole body again.
+            log.debug("A client disconnected in the middle of a body.", client=_client(scope))
             answer = Answer(status=HTTPStatus.BAD_REQUEST)
         except (InvalidRecord, KafkaUnavailable, Overloaded) as error:
             answer = self._refused(error, head, scope)
@@ -77,7 +77,7 @@ class Endpoint:
     def _refused(self, error: InvalidRecord | KafkaUnavailable | Overloaded, head: Head, scope: Scope) -> Answer:
         reason = _reason(error)
         if STATUS[reason] is not HTTPStatus.SERVICE_UNAVAILABLE:
-            log.info("A request is refused.", reason=reason, why=str(error), client=_client(scope))
+            log.info("Refused a request.", reason=reason, why=str(error), client=_client(scope))
         self.services.metrics.count("punchstream_requests_refused_total", reason=reason)
         answer = self.adapter.refuse(head, reason, self.services.settings.retry_after)
         if reason is Reason.BODY_TOO_SLOW:
@@ -93,12 +93,12 @@ class Endpoint:
             KafkaUnavailable, Overloaded, ClientDisconnect: it has to be sent again.
         """
         adapter, terminals, settings = self.adapter, self.services.terminals, self.services.settings
-        # The body of a stranger is not even read.
+        # The body of an unknown sender is not even read.
         sender = adapter.sender(head)
         devices = self.services.fleet.of(adapter.name, sender)
         if not devices:
             if sender.serial and not sender.token:
-                await terminals.seen(adapter.name, sender.serial, _client(scope), sender.facts)
+                await terminals.note_unknown(adapter.name, sender.serial, _client(scope), sender.facts)
             raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"no enabled device of {adapter.name} has this token or serial")
         length = head.headers.get("content-length", "")
         body = await read_body(receive, length, settings.max_body, settings.body_timeout)
@@ -153,7 +153,7 @@ def _parse(adapter: PushAdapter, request: PushRequest, devices: Mapping[str, Dev
     except InvalidRecord:
         raise
     except Exception as error:
-        log.exception("An adapter failed on a body.", adapter=adapter.name, devices=list(devices))
+        log.exception("An adapter failed to read a request.", adapter=adapter.name, devices=list(devices))
         raise InvalidRecord(Reason.INTERNAL_ERROR, repr(error)) from error
 
 

@@ -3,18 +3,16 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import structlog
 
 from attendance.errors import ConfigurationError
-from attendance.registry import Device, Registry, hash_token
+from attendance.registry import REFRESH_SECONDS, Device, Registry, hash_token
 from producers.devices import PUSH_ADAPTERS, check_entry
 from producers.devices.contract import Sender
 
 log = structlog.get_logger(__name__)
-
-REFRESH_SECONDS: Final = 1.0
 
 
 class Fleet:
@@ -32,7 +30,15 @@ class Fleet:
         self._index()
 
     def of(self, adapter: str, sender: Sender) -> Mapping[str, Device]:
-        """The devices of an adapter that a sender may speak for, by id. An empty token opens none."""
+        """The devices that a sender may speak for.
+
+        Args:
+            adapter: Only devices of this adapter count.
+            sender: What the request says of its sender. An empty token or serial number stands for no device.
+
+        Returns:
+            The devices' entries, by id; empty where the sender is unknown.
+        """
         if sender.token:
             # How long it takes to find a hash, or none, tells nothing of the token.
             return self._by_token.get((adapter, hash_token(sender.token)), {})

@@ -31,7 +31,11 @@ BACKLOG: Final = 2048  # terminals that connect at the same moment, as after a p
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, IPv4 or IPv6 as the host is; on `::` both.
+    """Listen for connections.
+
+    Args:
+        host: A name or an address. IPv4 or IPv6, as the address is; `::` is both.
+        port: 0 for any free one.
 
     Raises:
         ConfigurationError: it cannot listen there.
@@ -46,6 +50,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics: Metrics) -> None:
     """Serve until SIGTERM or SIGINT; then finish the requests at hand and return.
+
+    Args:
+        kafka: Where the punches go.
+        push: Where to listen, and the limits of a request.
+        registry: The fleet.
+        metrics: What `/metrics` shows.
 
     Raises:
         ConfigurationError: the address cannot be listened on.

@@ -82,7 +82,7 @@ class House:
 def share(process: ChildProcess) -> int:
     """How many devices a process asks, by what it logged last."""
     lines = [json.loads(line) for line in process.log_file.read_text().splitlines() if line.startswith("{")]
-    shares: list[int] = [line["devices"] for line in lines if line["event"] == "Devices are asked."]
+    shares: list[int] = [line["devices"] for line in lines if line["event"] == "Asking devices."]
     return shares[-1] if shares else 0
 
 

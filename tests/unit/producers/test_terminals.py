@@ -12,8 +12,8 @@ from producers.devices.contract import Command, Result
 from producers.terminals import (
     AGAIN,
     MOST_PENDING,
-    NOTED,
     SILENT,
+    WRITE_AGAIN,
     Terminals,
     approved_record,
     new_order,
@@ -42,8 +42,8 @@ class Processes:
             for each in (self.one, self.other):
                 each.apply(record)
 
-    def seen(self, serial: str) -> None:
-        asyncio.run(self.one.seen("zkteco_adms", serial, "10.0.0.9", {"DeviceType": "att"}))
+    def connects(self, serial: str) -> None:
+        asyncio.run(self.one.note_unknown("zkteco_adms", serial, "10.0.0.9", {"DeviceType": "att"}))
 
 
 def test_a_stamp_is_known_to_every_process_and_written_once() -> None:
@@ -95,52 +95,52 @@ def test_a_command_waits_until_it_is_answered_and_is_given_again_after_a_while()
     assert [each.returned for each in processes.one.orders()] == ["0"]
 
 
-def test_a_stranger_is_written_once_a_minute_with_all_its_requests() -> None:
+def test_a_pending_device_is_written_once_a_minute_with_all_its_requests() -> None:
     processes = Processes()
     for _ in range(5):
-        processes.seen("SN1")
+        processes.connects("SN1")
     assert len(processes.records) == 1
-    processes.time += NOTED
-    processes.seen("SN1")
+    processes.time += WRITE_AGAIN
+    processes.connects("SN1")
     assert [orjson.loads(record.value or b"")["requests"] for record in processes.records] == [1, 6]
-    [stranger] = processes.other.pending()
-    assert (stranger.serial, stranger.client, stranger.facts) == ("SN1", "10.0.0.9", {"DeviceType": "att"})
+    [device] = processes.other.pending()
+    assert (device.serial, device.client, device.facts) == ("SN1", "10.0.0.9", {"DeviceType": "att"})
 
 
 def test_made_up_serial_numbers_fill_neither_memory_nor_kafka() -> None:
     processes = Processes()
     for number in range(MOST_PENDING + 50):
-        processes.seen(f"SN{number}")
+        processes.connects(f"SN{number}")
     assert len(processes.one.pending()) == len(processes.other.pending()) == len(processes.records) == MOST_PENDING
 
 
-def test_a_serial_number_that_fell_silent_makes_room_and_a_terminal_that_knocks_stays() -> None:
+def test_a_serial_number_that_fell_silent_makes_room_and_one_that_connects_stays() -> None:
     processes = Processes()
-    processes.seen("REAL")
+    processes.connects("REAL")
     for number in range(MOST_PENDING - 1):
-        processes.seen(f"SN{number}")
+        processes.connects(f"SN{number}")
     processes.time += SILENT
-    processes.seen("REAL")
-    asyncio.run(processes.other.seen("zkteco_adms", "NEW", None, {}))
-    shown = [stranger.serial for stranger in processes.one.pending()]
+    processes.connects("REAL")
+    asyncio.run(processes.other.note_unknown("zkteco_adms", "NEW", None, {}))
+    shown = [device.serial for device in processes.one.pending()]
     assert len(shown) == MOST_PENDING
     assert {"REAL", "NEW"} <= set(shown)
     assert "SN0" not in shown
 
 
-def test_while_kafka_is_away_a_stranger_is_noted_by_a_later_request() -> None:
+def test_while_kafka_is_away_a_pending_device_is_written_at_a_later_request() -> None:
     processes = Processes(away=True)
-    processes.seen("SN1")
+    processes.connects("SN1")
     processes.away = False
-    processes.seen("SN1")
+    processes.connects("SN1")
     assert len(processes.records) == 1
 
 
 def test_an_approved_terminal_waits_no_more() -> None:
     processes = Processes()
-    processes.seen("SN1")
-    [stranger] = processes.other.pending()
-    processes.other.apply(approved_record(TOPIC, stranger))
+    processes.connects("SN1")
+    [device] = processes.other.pending()
+    processes.other.apply(approved_record(TOPIC, device))
     assert processes.other.pending() == []
 
 
