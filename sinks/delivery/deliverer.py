@@ -146,11 +146,11 @@ class Deliverer:
     async def work(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set (and `wake` was called); the request in flight then is finished."""
         while not stop.is_set():
-            wait = await self.step()
+            wait = await self.send_next()
             if wait:
                 await self._wait_for_change(wait)
 
-    async def step(self) -> float:
+    async def send_next(self) -> float:
         """Send at most one request.
 
         Returns:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 class _Partition:
     pending: deque[int] = field(default_factory=deque)  # from the first that is not done, in order
     done: set[int] = field(default_factory=set)  # of the pending ones
-    position: int | None = None  # the offset after the contiguous prefix
+    next_offset: int | None = None  # the offset after the contiguous prefix
     committed: int | None = None
 
 
@@ -44,21 +44,21 @@ class OffsetTracker:
         while state.pending and state.pending[0] in state.done:
             first = state.pending.popleft()
             state.done.remove(first)
-            state.position = first + 1
+            state.next_offset = first + 1
 
     def committable(self) -> dict[int, int]:
         """For each partition that got further since `committed`: the offset after its contiguous prefix."""
         return {
-            partition: state.position
+            partition: state.next_offset
             for partition, state in self._partitions.items()
-            if state.position is not None and state.position != state.committed
+            if state.next_offset is not None and state.next_offset != state.committed
         }
 
-    def committed(self, positions: dict[int, int]) -> None:
-        """Kafka holds these positions."""
-        for partition, position in positions.items():
+    def committed(self, offsets: dict[int, int]) -> None:
+        """Kafka has committed these offsets."""
+        for partition, offset in offsets.items():
             if partition in self._partitions:
-                self._partitions[partition].committed = position
+                self._partitions[partition].committed = offset
 
     def clear(self) -> None:
         """Forget every partition: they may belong to another consumer now."""

@@ -208,11 +208,11 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
     async def _commit(self) -> None:
         # One at a time: an older commit that is retried must not overtake a newer one.
         async with self._committing:
-            positions = self._offsets.committable()
-            if self._consumer is None or not positions:
+            offsets = self._offsets.committable()
+            if self._consumer is None or not offsets:
                 return
             try:
-                await self._consumer.commit({TopicPartition(self._topic, each): at for each, at in positions.items()})
+                await self._consumer.commit({TopicPartition(self._topic, each): at for each, at in offsets.items()})
             except (CommitFailedError, IllegalStateError) as error:
                 log.info(
                     "Partitions were revoked before a commit; their last records will be redelivered.", error=str(error)
@@ -220,7 +220,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             except KafkaError as error:
                 log.warning("Could not commit offsets; trying again.", error=str(error))
             else:
-                self._offsets.committed(positions)
+                self._offsets.committed(offsets)
 
     async def on_partitions_revoked(self, _revoked: Iterable[TopicPartition]) -> None:
         """Finish what is in flight, if it does not take long, and commit: the next owner then begins after it."""

@@ -159,7 +159,7 @@ class Bench:
         """Work, with time passing where there is nothing to do now, for at most so many seconds."""
         end = self.clock.now + seconds
         while True:
-            wait = await self.deliverer.step()
+            wait = await self.deliverer.send_next()
             if isinf(wait):
                 return
             if self.clock.now + wait > end:
@@ -267,12 +267,12 @@ def test_while_the_target_is_down_one_request_at_a_time_finds_out() -> None:
         await bench.until_idle()
         bench.target.down = TargetUnavailable("down")
         bench.add("A1", "B2")
-        await bench.deliverer.step()
+        await bench.deliverer.send_next()
         bench.clock.now += 60
         bench.target.release = asyncio.Event()
-        probe = asyncio.create_task(bench.deliverer.step())
+        probe = asyncio.create_task(bench.deliverer.send_next())
         await asyncio.sleep(0)
-        assert isinf(await bench.deliverer.step())
+        assert isinf(await bench.deliverer.send_next())
         assert len(bench.target.batches) == 2
         bench.target.release.set()
         await probe
@@ -339,11 +339,11 @@ def test_a_checkin_that_breaks_the_target_is_dead_lettered_after_its_tries_and_h
     async def play(bench: Bench) -> None:
         bench.target.broken_by = {"B2"}
         bench.add("A1", "B2", "B3", "C4")
-        await bench.deliverer.step()
-        await bench.deliverer.step()
+        await bench.deliverer.send_next()
+        await bench.deliverer.send_next()
         assert bench.target.rows == ["A1", "C4"]
         bench.add("D5")
-        await bench.deliverer.step()
+        await bench.deliverer.send_next()
         assert bench.target.rows == ["A1", "C4", "D5"]
         await bench.until_idle()
 
@@ -590,7 +590,7 @@ def test_a_failure_of_a_record_whose_partition_was_revoked_says_nothing_about_th
         bench.target.broken_by = {"A1", "B2"}
         bench.target.release = asyncio.Event()
         bench.add("A1")
-        request = asyncio.create_task(bench.deliverer.step())
+        request = asyncio.create_task(bench.deliverer.send_next())
         await asyncio.sleep(0)
         bench.deliverer.revoke()
         bench.target.release.set()
@@ -650,9 +650,9 @@ def test_to_begin_with_one_request_is_under_way_however_many_workers_there_are()
         await bench.until_idle()
         bench.add("A1", "B2")
         bench.target.release = asyncio.Event()
-        request = asyncio.create_task(bench.deliverer.step())
+        request = asyncio.create_task(bench.deliverer.send_next())
         await asyncio.sleep(0)
-        other = asyncio.create_task(bench.deliverer.step())
+        other = asyncio.create_task(bench.deliverer.send_next())
         await asyncio.sleep(0)
         assert bench.target.batches == [["A1"]]
         bench.target.release.set()
@@ -690,7 +690,7 @@ def test_what_is_in_flight_when_partitions_are_revoked_is_finished_and_recorded(
         await bench.until_idle()
         bench.add("A1")
         bench.target.release = asyncio.Event()
-        request = asyncio.create_task(bench.deliverer.step())
+        request = asyncio.create_task(bench.deliverer.send_next())
         await asyncio.sleep(0)
         bench.deliverer.revoke()
         idle = asyncio.create_task(bench.deliverer.wait_until_idle())
@@ -709,7 +709,7 @@ def test_what_fails_after_its_partition_was_revoked_is_left_to_the_next_owner() 
         bench.add("A1")
         bench.target.release = asyncio.Event()
         bench.target.down = TargetUnavailable("down")
-        request = asyncio.create_task(bench.deliverer.step())
+        request = asyncio.create_task(bench.deliverer.send_next())
         await asyncio.sleep(0)
         bench.deliverer.revoke()
         bench.target.release.set()
@@ -730,7 +730,7 @@ def test_two_workers_never_have_the_same_employee_in_flight() -> None:
         bench.target.batches.clear()
         bench.add("A1", "A2", "B3", "A4")
         bench.target.release = asyncio.Event()
-        requests = [asyncio.create_task(bench.deliverer.step()) for _ in range(4)]
+        requests = [asyncio.create_task(bench.deliverer.send_next()) for _ in range(4)]
         await asyncio.sleep(0)
         in_flight = Counter(name[0] for batch in bench.target.batches for name in batch)
         assert in_flight == {"A": 1, "B": 1}
