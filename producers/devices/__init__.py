@@ -29,7 +29,7 @@ PUSH_ADAPTERS: Final[Mapping[str, str]] = {
 PULL_ADAPTERS: Final[Mapping[str, str]] = {
     "biotime_sql": "producers.devices.zkteco.biotime_sql:BioTimeSql",
     "etimetracklite": "producers.devices.essl.etimetracklite:ETimeTrackLite",
-    "hfsecurity": "producers.devices.hfsecurity.lan_api:HfSecurityPull",
+    "hfsecurity": "producers.devices.hfsecurity.pull:HfSecurityPull",
     "hikvision": "producers.devices.hikvision.pull:HikvisionPull",
     "rest": "producers.devices.generic.rest.adapter:Rest",
     "sql": "producers.devices.generic.sql:Sql",

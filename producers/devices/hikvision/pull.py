@@ -1,61 +1,37 @@
-"""Hikvision access terminals that are asked: the search of events of ISAPI, `AcsEvent`, with digest authentication.
+"""Hikvision access terminals that are asked.
 
 What is read is decided by the terminal's own clock and memory alone, never by what it pushed: so what a push lost is in
-the next pull. See docs/devices/hikvision.md.
-
-Sources: Hikvision, "ISAPI Developer Guide" (Access Control), `/ISAPI/AccessControl/AcsEvent`. Nothing of this was tried
-on hardware.
+the next pull. See docs/devices/hikvision.md. Nothing of this was tried on hardware.
 """
 
-import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
-from http import HTTPStatus
 from secrets import token_hex
-from typing import Any, Final
-from uuid import uuid4
+from typing import Final
 
-import httpx
 import orjson
-import structlog
 from msgspec.structs import replace
 
-from attendance.errors import DeviceRefused, InvalidRecord, UnreadableAnswer
+from attendance.errors import InvalidRecord
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
-from attendance.times import earliest_wall_clock, format_seconds, from_wall_clock, parse_utc, read_device_time, zone
+from attendance.times import format_seconds, parse_utc, read_device_time
 from producers.devices.common.clocks import LOST_CLOCK
-from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.options import read_options
 from producers.devices.common.punch import invalid
-from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.common.windows import read_windows
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Other, Page, Probed, Rejected, Tools
-from producers.devices.hikvision.events import ACCESS, HikvisionOptions, kept, payload_names, read_record
+from producers.devices.hikvision.events import HikvisionOptions, kept, payload_names, read_record
+from producers.devices.hikvision.isapi import BEGINNING, END, PAGE, Clock, Isapi
 
-log = structlog.get_logger(__name__)
-
-PAGE: Final = 30
-"""Records in a page, which all firmware allows; some allows fewer, and says so."""
 WINDOW: Final = 30 * PAGE
 OVERLAP: Final = timedelta(minutes=2)
 """How much of what was read is read again, for records that come into a terminal's memory out of their order."""
 SEEN: Final = 1_000
 """Records that a cursor remembers, so that an overlap does not hand them over again."""
-
-# Wall clocks that 32-bit firmware understands in every zone.
-_BEGINNING: Final = datetime(1970, 1, 2, tzinfo=UTC)
-_END: Final = datetime(2037, 12, 31, tzinfo=UTC)
-
-_ERRORS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
-_NOT_SUPPORTED: Final = "notSupport"
-
-
-class _BadParameters(UnreadableAnswer):
-    """It does not take the request as it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +43,7 @@ class _Progress:
     offset.
     """
 
-    through: datetime = _BEGINNING
+    through: datetime = BEGINNING
     ahead: float = 0
     seen: Sequence[str] = ()
     local_times: bool = False
@@ -93,30 +69,6 @@ class _Progress:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Clock:
-    """A terminal's clock, UTC, and the zone in which it has its times; `zone_name` where that is its entry's."""
-
-    time: datetime
-    zone: tzinfo
-    zone_name: str | None
-
-    def earliest(self, instant: datetime) -> datetime:
-        """From when to search, so that a comparison of wall clocks, as some firmware does it, leaves nothing out."""
-        if self.zone_name is None:
-            return instant
-        return from_wall_clock(earliest_wall_clock(instant, self.zone_name), self.zone_name)
-
-    def write(self, instant: datetime, *, local: bool) -> str:
-        """A time as a search has it."""
-        told = instant.astimezone(self.zone).replace(microsecond=0)
-        return (told.replace(tzinfo=None) if local else told).isoformat()
-
-    def report(self) -> DeviceReport:
-        """What it says of itself by this clock."""
-        return DeviceReport(device_time=self.time, details={} if self.zone_name else {"zone": str(self.zone)})
-
-
 class HikvisionPull:
     """The pull adapter. It changes nothing on a terminal."""
 
@@ -132,7 +84,7 @@ class HikvisionPull:
 
     async def fetch(self, wanted: Fetch) -> AsyncIterator[Page]:
         """The events since the cursor, in windows of the terminal's time. See `PullAdapter.fetch`."""
-        isapi = _Isapi(self._tools, wanted.source)
+        isapi = Isapi(self._tools, wanted.source)
         await isapi.check_serial()
         clock = await isapi.clock()
         isapi.page_size = await self._page_size(isapi)
@@ -152,13 +104,13 @@ class HikvisionPull:
 
     async def probe(self, source: Device) -> Probed:
         """Its serial number, model, firmware and clock. See `PullAdapter.probe`."""
-        isapi = _Isapi(self._tools, source)
+        isapi = Isapi(self._tools, source)
         info = await isapi.info()
         report = (await isapi.clock()).report()
         told = {name: info[name] for name in ("model", "firmwareVersion") if info.get(name)}
         return Probed(info.get("serialNumber") or None, replace(report, details={**report.details, **told}))
 
-    async def _page_size(self, isapi: "_Isapi") -> int:
+    async def _page_size(self, isapi: "Isapi") -> int:
         """How many records a page may have, which is asked for once."""
         device_id = isapi.device.device_id
         if device_id not in self._page_sizes:
@@ -200,7 +152,7 @@ class _Reading:
     late a terminal writes a punch into its memory. A record dated ahead of the terminal's clock does not count.
     """
 
-    def __init__(self, wanted: Fetch, clock: _Clock) -> None:
+    def __init__(self, wanted: Fetch, clock: Clock) -> None:
         self.progress = _Progress.read(wanted.cursor)
         self._wanted = wanted
         self._clock = clock
@@ -209,12 +161,12 @@ class _Reading:
         self._times: dict[str, datetime | None] = {}
         # A clock that was put back gives times anew that were read to their end.
         back = timedelta(seconds=max(0.0, self.progress.ahead - self._ahead))
-        self._through = max(_BEGINNING, clock.earliest(wanted.since or self.progress.through - back))
-        self._end = max(_END, clock.time + timedelta(days=1))
+        self._through = max(BEGINNING, clock.earliest(wanted.since or self.progress.through - back))
+        self._end = max(END, clock.time + timedelta(days=1))
         self.spans = [(self._through, self._end)]
         """What is read. All but a sweep ask for what is dated before 2020 too, last, so as not to hold up the rest."""
         if wanted.since is None and self._through > LOST_CLOCK:
-            self.spans.append((_BEGINNING, LOST_CLOCK))
+            self.spans.append((BEGINNING, LOST_CLOCK))
 
     def fresh(self, rows: Sequence[object]) -> list[object]:
         """Those of them that the cursor does not say were handed over."""
@@ -241,157 +193,6 @@ class _Reading:
         return cursor, self._clock.time - OVERLAP if last and self._wanted.since is None else None
 
 
-class _Isapi:
-    """One terminal's ISAPI.
-
-    Each call raises what `PullAdapter.fetch` raises. `local_times` becomes true when it refuses times with an offset.
-    """
-
-    def __init__(self, tools: Tools, device: Device) -> None:
-        self.device = device
-        self.page_size = PAGE
-        self.local_times = False
-        self._http = tools.http
-        self._url = base_url(device, read_options(device, HikvisionOptions))
-        # It keeps the challenge, so that only the first request of a fetch is turned away for want of one.
-        self._auth = httpx.DigestAuth(tools.secret(device, "username"), tools.secret(device, "password"))
-
-    async def info(self) -> Mapping[str, str]:
-        """Who it is."""
-        return _leaves(await self._ask("GET", "/ISAPI/System/deviceInfo"))
-
-    async def check_serial(self) -> None:
-        """That it is the terminal of the entry, where that has a serial number: another may have its address by now."""
-        wanted = self.device.serial
-        if wanted is None:
-            return
-        serial = (await self.info()).get("serialNumber", "")
-        if not is_serial_of_entry(serial, wanted):
-            raise DeviceRefused(f"{self.device.device_id}: at its address is {serial!r}, not {wanted!r}")
-
-    async def clock(self) -> _Clock:
-        """Its clock."""
-        told = _leaves(await self._ask("GET", "/ISAPI/System/time")).get("localTime", "")
-        time = read_device_time(told, self.device.timezone)
-        if time is None:
-            raise UnreadableAnswer(f"{self.device.device_id}: its clock cannot be read")
-        time = min(max(time, _BEGINNING), _END)
-        offset, entry_zone = _offset(told), zone(self.device.timezone)
-        if offset is None or offset.utcoffset(None) == time.astimezone(entry_zone).utcoffset():
-            return _Clock(time, entry_zone, self.device.timezone)
-        return _Clock(time, offset, None)
-
-    async def most_results(self) -> int:
-        """How many records it gives at once; as many as all firmware does where it does not say."""
-        try:
-            answer = await self._ask("GET", "/ISAPI/AccessControl/AcsEvent/capabilities?format=json")
-            said = answer.json()
-        except UnreadableAnswer:
-            return PAGE
-        match said:
-            case {"AcsEvent": {"AcsEventCond": {"maxResults": {"@max": int(most)}}}} if 0 < most < PAGE:
-                return most
-        return PAGE
-
-    async def search(self, clock: _Clock, first: datetime, last: datetime) -> "_Search":
-        """A search of the events from the one time to the other, with its first page."""
-        try:
-            return await self._search(clock, first, last)
-        except _BadParameters:
-            if self.local_times:
-                raise
-            self.local_times = True
-        found = await self._search(clock, first, last)
-        log.info("A terminal wants times without an offset.", device_id=self.device.device_id)
-        return found
-
-    async def page_of(self, condition: Mapping[str, object]) -> Any:  # noqa: ANN401 - what it says
-        """What it answers to a condition."""
-        path = "/ISAPI/AccessControl/AcsEvent?format=json"
-        return (await self._ask("POST", path, json={"AcsEventCond": condition})).json()
-
-    def wrong(self, message: str) -> UnreadableAnswer:
-        """The error of an answer that cannot be right."""
-        return UnreadableAnswer(f"{self.device.device_id}: {message}")
-
-    async def _search(self, clock: _Clock, first: datetime, last: datetime) -> "_Search":
-        search = _Search(
-            self,
-            {
-                "searchID": str(uuid4()),
-                "maxResults": self.page_size,
-                "major": ACCESS,
-                "minor": 0,
-                "startTime": clock.write(first, local=self.local_times),
-                "endTime": clock.write(last, local=self.local_times),
-                "timeReverseOrder": False,
-            },
-        )
-        await search.read_page()
-        return search
-
-    async def _ask(self, method: str, path: str, **options: Any) -> HttpAnswer:
-        device_id, url = self.device.device_id, self._url.join(path)
-        try:
-            answer = await ask(self._http, device_id, method, url, accept=_ERRORS, auth=self._auth, **options)
-        except (KeyError, ValueError, NotImplementedError) as error:  # what httpx makes of a strange challenge
-            raise self.wrong(f"its challenge cannot be answered: {type(error).__name__}") from error
-        if answer.status not in _ERRORS:
-            return answer
-        kind = _sub_status(answer.body)
-        named = f"{answer.asked}: {answer.status} {kind}".rstrip()
-        match answer.status:
-            case HTTPStatus.UNAUTHORIZED:
-                raise DeviceRefused(f"{named}: it refuses the credentials, and locks the account if it is asked on")
-            case HTTPStatus.BAD_REQUEST if kind != _NOT_SUPPORTED:
-                raise _BadParameters(named)
-            case HTTPStatus.FORBIDDEN if kind != _NOT_SUPPORTED:
-                raise DeviceRefused(f"{named}: the account may not do this, or is locked")
-        raise DeviceRefused(f"{named}: it cannot be asked for this; let it push")
-
-
-class _Search:
-    """A search, whose first page is read before its `pages`."""
-
-    def __init__(self, isapi: _Isapi, condition: Mapping[str, object]) -> None:
-        self.total = 0
-        self._isapi = isapi
-        self._condition = condition
-        self._page: Sequence[object] = ()
-        self._read = 0
-        self._more = True
-
-    async def pages(self) -> AsyncIterator[Sequence[object]]:
-        """The records of each page."""
-        numbers: set[str] = set()
-        while True:
-            yield self._page
-            here = [str(row["serialNo"]) for row in self._page if isinstance(row, dict) and "serialNo" in row]
-            if len(numbers | set(here)) < len(numbers) + len(here):
-                raise self._isapi.wrong("a search gives a record twice, so it may leave out another")
-            numbers.update(here)
-            if not self._more:
-                return
-            await self.read_page()
-
-    async def read_page(self) -> None:
-        """The next page. At the end, the records have to be as many as the terminal says."""
-        answer = await self._isapi.page_of({**self._condition, "searchResultPosition": self._read})
-        match answer:
-            case {
-                "AcsEvent": {"responseStatusStrg": str(status), "numOfMatches": int(count), "totalMatches": int(total)}
-            }:
-                rows = answer["AcsEvent"].get("InfoList", [])
-            case _:
-                raise self._isapi.wrong("no page of events")
-        if not isinstance(rows, list) or len(rows) != count:
-            raise self._isapi.wrong(f"not the {count} records that it says are in a page")
-        self._page, self._read = rows, self._read + count
-        self.total, self._more = total, status == "MORE"
-        if self._read > total or (self._read < total if not self._more else not rows):
-            raise self._isapi.wrong(f"{self._read} records where it says {total}")
-
-
 def _key(row: object) -> str:
     """What tells a record from every other in a terminal's memory, also after its numbers began again."""
     if isinstance(row, dict) and "serialNo" in row:
@@ -402,21 +203,3 @@ def _key(row: object) -> str:
 def _time(row: object, device: Device) -> datetime | None:
     time = row.get("time") if isinstance(row, dict) else None
     return read_device_time(time, device.timezone) if isinstance(time, str) else None
-
-
-def _offset(text: str) -> tzinfo | None:
-    try:
-        return datetime.fromisoformat(text).tzinfo
-    except ValueError:
-        return None
-
-
-def _leaves(answer: HttpAnswer) -> Mapping[str, str]:
-    """The texts of an XML document's elements that stand right under its root."""
-    return {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in answer.xml()}
-
-
-def _sub_status(content: bytes) -> str:
-    """The vendor's own word for what is wrong, in a `ResponseStatus` as JSON or XML; empty where it has none."""
-    found = re.search(rb"subStatusCode[\"'>:\s]+(\w{1,64})", content)
-    return found[1].decode() if found else ""

@@ -17,7 +17,8 @@ from attendance.records.raw_event import RawEvent
 from attendance.registry import Device
 from attendance.times import from_wall_clock
 from producers.devices.contract import Cursor, Fetch, Head, Page, PushRequest, Tools
-from producers.devices.hfsecurity.lan_api import LENGTH, LOOK_AFTER, MAX_ANSWER, HfSecurityPull
+from producers.devices.hfsecurity.lan_api import LENGTH, MAX_ANSWER
+from producers.devices.hfsecurity.pull import LOOK_AFTER, HfSecurityPull
 from producers.devices.hfsecurity.push import HfSecurity
 from sandbox.terminals.base import NAME, PHOTO, Punch
 from sandbox.terminals.hfsecurity import LanDevice
