@@ -95,23 +95,33 @@ class Intake:
             events = self._clocks.with_skew(events)
         return Records(
             events,
-            [self._dead_letter(each, device, at, place_of(each)) for each in batch.rejected],
-            [
-                OtherEvent(device.device_id, device.site, adapter, each.kind, at, each.value[:MAX_VALUE_BYTES])
-                for each in batch.others
-            ],
+            self._dead_letters(batch.rejected, device, at, place_of) if batch.rejected else (),
+            _other_events(batch.others, device, adapter, at) if batch.others else (),
         )
 
-    def _dead_letter(self, rejected: Rejected, device: Device, at: datetime, place: Place) -> DeadLetter:
-        return DeadLetter(
-            stage=self._stage,
-            reason=rejected.reason,
-            message=f"{place.record}: {rejected.message}",
-            at=at,
-            key=device.device_id.encode(),
-            value=rejected.value[:MAX_VALUE_BYTES],
-            where=place.where,
-        )
+    def _dead_letters(
+        self, rejected: Sequence[Rejected], device: Device, at: datetime, place_of: Callable[[Rejected], Place]
+    ) -> list[DeadLetter]:
+        key = device.device_id.encode()
+        return [
+            DeadLetter(
+                stage=self._stage,
+                reason=each.reason,
+                message=f"{place.record}: {each.message}",
+                at=at,
+                key=key,
+                value=each.value[:MAX_VALUE_BYTES],
+                where=place.where,
+            )
+            for each, place in zip(rejected, map(place_of, rejected), strict=True)
+        ]
+
+
+def _other_events(others: Sequence[Other], device: Device, adapter: str, at: datetime) -> list[OtherEvent]:
+    return [
+        OtherEvent(device.device_id, device.site, adapter, each.kind, at, each.value[:MAX_VALUE_BYTES])
+        for each in others
+    ]
 
 
 def log_rejected(device_id: str, dead_letters: Sequence[DeadLetter]) -> None:

@@ -1,0 +1,114 @@
+"""The application: routes, health, metrics, and what runs beside its requests."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from pushing import (
+    PUNCH,
+    TOKEN,
+    TOPICS,
+    Bench,
+    batch,
+    heartbeat,
+    refusal,
+    statuses,
+)
+
+from producers.status import WRITE_SECONDS
+from virtual_time import run_in_virtual_time
+
+
+def test_a_stamp_is_on_its_topic_when_push_has_stopped(bench: Bench) -> None:
+    async def story() -> None:
+        async with bench.app.router.lifespan_context(bench.app):
+            await bench.request("POST", "/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=7", content=b"")
+
+    asyncio.run(story())
+    assert [each.value for each in bench.kafka.records if each.topic == TOPICS["terminals"]] == [b'{"ATTLOGStamp":"7"}']
+
+
+def test_head_is_answered_as_get_is(bench: Bench) -> None:
+    answer = asyncio.run(bench.request("HEAD", "/iclock/ping?SN=SN1"))
+    assert answer.status_code == 200
+    assert not bench.kafka.dead_letters()
+
+
+def test_ready_means_that_kafka_has_just_taken_a_record(bench: Bench) -> None:
+    response = bench.get("/readyz")
+    assert (response.status_code, response.json()) == (200, {"ok": True})
+    assert [record.topic for record in bench.kafka.records] == [TOPICS["probe"]]
+
+
+def test_without_kafka_it_is_alive_but_not_ready(bench: Bench) -> None:
+    bench.kafka.away = True
+    assert bench.get("/healthz").json() == {"ok": True}
+    response = bench.get("/readyz")
+    assert (response.status_code, response.json()) == (503, refusal("kafka_unavailable"))
+    assert "Retry-After" in response.headers
+
+
+def test_the_metrics_count_what_was_taken_in(bench: Bench) -> None:
+    bench.post(batch(PUNCH, PUNCH, None))
+    response = bench.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    lines = response.text.splitlines()
+    assert 'punchstream_events_received_total{adapter="json",site="riyadh",transport="push"} 2.0' in lines
+    assert 'punchstream_dead_letters_total{reason="invalid_event",stage="push"} 1.0' in lines
+    assert "punchstream_request_seconds_count 1.0" in lines
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "error"),
+    [
+        ("GET", "/", 404, "not_found"),
+        ("GET", "/docs", 404, "not_found"),
+        ("GET", "/openapi.json", 404, "not_found"),
+        ("GET", "/v1/events", 405, "method_not_allowed"),
+    ],
+)
+def test_what_is_not_there_is_said_in_the_same_form(
+    bench: Bench, method: str, path: str, status: int, error: str
+) -> None:
+    response = asyncio.run(bench.request(method, path))
+    assert (response.status_code, response.json()) == (status, refusal(error))
+
+
+def test_the_publisher_is_stopped_with_the_application(bench: Bench) -> None:
+    async def story() -> None:
+        async with bench.app.router.lifespan_context(bench.app):
+            assert not bench.kafka.stopped
+
+    asyncio.run(story())
+    assert bench.kafka.stopped
+
+
+def test_a_device_that_says_nothing_of_itself_is_seen_to_live_by_its_punches(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = {"X-Device-Token": TOKEN}
+
+    async def unchanged() -> bool:
+        return False
+
+    # Virtual time does not wait for the thread that looks at the file.
+    monkeypatch.setattr(bench.registry, "refreshed", unchanged)
+
+    async def story() -> None:
+        async with bench.app.router.lifespan_context(bench.app):
+            for second in ("07", "09", "08"):
+                response = await bench.request(
+                    "POST", "/v1/events", content=batch(PUNCH | {"time": f"2026-03-02 08:00:{second}"}), headers=head
+                )
+                assert response.json()["inserted"] == 1
+            assert not statuses(bench)  # no terminal waits for it
+            await asyncio.sleep(2 * WRITE_SECONDS)
+            assert len(statuses(bench)) == 1
+            response = await bench.request("POST", "/v1/heartbeat", content=heartbeat(), headers=head)
+            assert response.json() == {"ok": True}
+
+    run_in_virtual_time(story())
+    lives, report = statuses(bench)
+    assert (lives.complete_until, lives.pending, report.pending) == (None, None, 0)
+    assert report.last_event == datetime(2026, 3, 2, 5, 0, 9, tzinfo=UTC)
+    assert lives.last_event is not None

@@ -1,0 +1,89 @@
+"""Which devices may push, as the fleet file changes."""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from pushing import (
+    GATE,
+    TOKEN,
+    Bench,
+)
+
+from attendance.errors import ConfigurationError
+from attendance.registry import hash_token
+from producers.devices.contract import Sender
+from producers.push.fleet import Fleet
+
+
+@pytest.mark.parametrize("token", [TOKEN + " ", TOKEN[:-1], "ключ", "", None])
+def test_only_its_own_token_opens_a_device(bench: Bench, token: str | None) -> None:
+    fleet = Fleet(bench.registry)
+    assert list(fleet.of("json", Sender(token=TOKEN))) == ["GATE-1"]
+    for adapter in ("json", "zkteco_adms"):  # the entry of the second has no token
+        assert not fleet.of(adapter, Sender(token=token))
+
+
+def test_a_changed_registry_file_opens_and_closes_the_door(bench: Bench) -> None:
+    fleet = Fleet(bench.registry)
+    assert set(fleet.of("json", Sender(TOKEN))) == {"GATE-1"}
+    bench.write([GATE | {"token_sha256": hash_token("new")}])
+    asyncio.run(fleet.refresh())
+    assert not fleet.of("json", Sender(TOKEN))
+    assert set(fleet.of("json", Sender("new"))) == {"GATE-1"}
+
+
+def test_a_serial_number_opens_a_device_without_a_token_of_its_adapter_only(bench: Bench) -> None:
+    bare = {name: value for name, value in GATE.items() if name != "token_sha256"}
+    bench.write([bare | {"serial": "SN1"}, GATE | {"device_id": "GATE-2", "serial": "SN2"}])
+    fleet = Fleet(bench.registry)
+    asyncio.run(fleet.refresh())
+    assert set(fleet.of("json", Sender(serial="SN1"))) == {"GATE-1"}
+    assert not fleet.of("json", Sender(serial="SN2"))
+    assert not fleet.of("hfsecurity", Sender(serial="SN1"))
+    assert not fleet.of("json", Sender(serial=""))
+
+
+def test_a_wrong_registry_file_leaves_the_fleet_as_it_is(bench: Bench) -> None:
+    fleet = Fleet(bench.registry)
+    bench.write([{"device_id": "?"}])
+    asyncio.run(fleet.refresh())
+    assert set(fleet.of("json", Sender(TOKEN))) == {"GATE-1"}
+
+
+def test_wrong_options_stop_the_start_and_leave_a_running_fleet_as_it_is(bench: Bench) -> None:
+    fleet = Fleet(bench.registry)
+    bench.write([GATE | {"options": {"colour": "red"}}])
+    asyncio.run(fleet.refresh())
+    assert set(fleet.of("json", Sender(TOKEN))) == {"GATE-1"}
+    with pytest.raises(ConfigurationError, match=r"GATE-1: options\.colour: there is no such option"):
+        Fleet(bench.registry)
+
+
+def test_the_registry_file_is_followed_by_itself_even_after_a_fault(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, logged: list[Mapping[str, Any]]
+) -> None:
+    looked_again = threading.Event()
+    faults = [ZeroDivisionError()]
+
+    def refresh() -> bool:
+        if faults:
+            raise faults.pop()
+        looked_again.set()
+        return False
+
+    async def story() -> None:
+        async with bench.app.router.lifespan_context(bench.app):
+            assert await asyncio.to_thread(looked_again.wait, timeout=10)
+
+    monkeypatch.setattr(bench.registry, "refresh", refresh)
+    monkeypatch.setattr("producers.push.fleet.REFRESH_SECONDS", 0)
+    asyncio.run(story())
+    assert [entry["log_level"] for entry in logged] == ["error"]
+
+
+def test_a_device_whose_adapter_does_not_exist_is_reported(bench: Bench, logged: list[Mapping[str, Any]]) -> None:
+    Fleet(bench.registry)
+    assert [(entry["log_level"], entry["device_id"]) for entry in logged] == [("error", "TYPO")]
