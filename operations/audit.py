@@ -228,9 +228,12 @@ class AuditTables:
             self._many("insert or ignore into in_target values (?)", ((event_id,) for event_id in found))
 
     def report(self, *, whole: bool = True, named: int = NAMED) -> Report:
-        """What the contents come to. Unless `whole`, a copy may well repeat a punch from before.
+        """What the contents come to.
 
-        At most `named` ids of each problem are listed; -1: all.
+        Args:
+            whole: Whether the topics were read from their beginning. If not, a duplicate may be one of a punch from
+                before, so that its original is not looked for.
+            named: How many ids of each problem are listed at most; -1 for all.
         """
         self._name_at_most = named
         # What the target lost is stored under another name when it is sent again.

@@ -91,7 +91,7 @@ class Corrections:
         Args:
             client: The site.
             users: The user map as it is now.
-            device: The fleet as it is now: a device's entry by its device_id.
+            device: Finds a device of the present fleet by its device_id.
 
         Raises:
             ConfigurationError: the site's documents have no `event_id` to find them by.
@@ -187,6 +187,10 @@ def reread(event: RawEvent, device: Device | None) -> RawEvent:
     """The event as it would be with the device's present zone.
 
     The time changes only where it can be seen to come from the device's own text and the zone of then.
+
+    Args:
+        event: As it was recorded.
+        device: The device as the fleet has it now, None where it has no such device.
     """
     if device is None or device.timezone == event.device_timezone or event.device_time is None:
         return event
@@ -206,7 +210,7 @@ async def correct(log: Log, corrections: Corrections, per_second: float, sent: C
         log: The topics.
         corrections: What is different.
         per_second: At most so many events in a second.
-        sent: Is told of each part how many events it has.
+        sent: Called with the number of events of each part, once Kafka has them.
 
     Raises:
         KafkaUnavailable: Kafka does not answer; it does no harm to begin anew.

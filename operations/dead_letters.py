@@ -77,7 +77,12 @@ class Wanted:
     device: str | None = None
 
     def matches(self, letter: Letter, topics: Topics) -> bool:
-        """Whether the filter, or the names, let it through."""
+        """Whether it is one of the named or, where none is named, the filter lets it through.
+
+        Args:
+            letter: Any dead letter.
+            topics: The full names.
+        """
         if self.ids:
             return letter.id in self.ids
         return (
@@ -87,7 +92,7 @@ class Wanted:
         )
 
     def includes(self, letter: Letter, topics: Topics) -> bool:
-        """Whether something is to be done about it."""
+        """Whether something is to be done about it. Takes what `matches` takes."""
         return self.matches(letter, topics) and (bool(self.ids) or letter.state not in SETTLED)
 
 
@@ -103,7 +108,16 @@ class Plan:
 
 
 def objection_to_replay(letter: Letter, topics: Topics, *, force: bool) -> str | None:
-    """Why a letter is not replayed, None where it is. `force` overrides only what it was before, not what it lacks."""
+    """Why a letter is not replayed.
+
+    Args:
+        letter: Any dead letter.
+        topics: The full names.
+        force: Whether to replay also what is parked or settled. What has no record to send is never replayed.
+
+    Returns:
+        The reason; None where it is replayed.
+    """
     content = letter.content
     if content.topic is None:
         return f"never was a record ({content.where or content.stage}): the sender has to send it again"
@@ -267,7 +281,16 @@ def dead_letter(record: Record) -> DeadLetter:
 
 
 async def find(log: Log, id_: LetterId, skipped: Skipped) -> Letter | None:
-    """The letter of that id, if there is one. Raises what `read_letters` raises."""
+    """The dead letter of that id, None where there is none.
+
+    Args:
+        log: Where it stands.
+        id_: Its partition and offset.
+        skipped: As in `read_letters`.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or a topic is missing.
+    """
     async with aclosing(read_letters(log, skipped, begin_at([id_]))) as letters:
         async for letter in letters:
             if letter.id == id_:
@@ -348,7 +371,7 @@ async def replay(
         ids: Which letters.
         per_second: At most so many in a second.
         by: Who does so.
-        report: Is told of each letter when it is in Kafka and recorded, or why it could not be sent.
+        report: Called for each letter once its replay is recorded, or with why it could not be sent.
 
     Raises:
         KafkaUnavailable: Kafka does not answer; those that were reported are replayed.

@@ -1,4 +1,4 @@
-"""Devices: what they last said of themselves, whether they answer, who wants to join them, and what they are told."""
+"""Devices: what they last said of themselves, whether they answer, who wants to join them, and their commands."""
 
 import asyncio
 import re
@@ -179,6 +179,10 @@ async def approve(
 def add_entry(path: Path, entry: dict[str, Any]) -> None:
     """Add a device to a fleet file, which keeps its comments. It is the old or the new file at any moment.
 
+    Args:
+        path: The registry file; it is made where there is none.
+        entry: The device, in the order in which its fields are to stand there.
+
     Raises:
         ConfigurationError: the file would be wrong, or its list of devices is not its last part; it is unchanged.
     """
@@ -232,7 +236,7 @@ async def order_backfill(log: Log, device: Device, since: datetime, until: datet
 
 
 async def orders(log: Log, skipped: Skipped) -> list[Order]:
-    """What terminals were told to do, oldest first.
+    """The commands for terminals, oldest first, with what came back.
 
     Args:
         log: The topics.

@@ -61,6 +61,14 @@ async def watch(
 ) -> None:
     """Import what comes into a directory, until cancelled.
 
+    Args:
+        directory: Which one.
+        device_id: Whose punches its files hold.
+        registry: Read again before each file.
+        profile: An adapter or a known table, where neither the device's entry nor the file's suffix says it.
+        date_format: `dmy`, `mdy` or a strptime format, where the file leaves it open.
+        metrics: Where records are counted.
+
     Raises:
         ConfigurationError: there is no such directory or device.
     """
@@ -111,7 +119,7 @@ async def take_in(files: Sequence[Import], progress: Callable[[Import, int], obj
 
     Args:
         files: Which files, and whose punches they hold.
-        progress: Is told how many rows of a file Kafka has acknowledged: 0 when the file begins, then after each part.
+        progress: Called with how many rows of a file Kafka has acknowledged: 0 at its begin, then after each part.
 
     Raises:
         ConfigurationError: the options of the device's entry are wrong.

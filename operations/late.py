@@ -76,7 +76,7 @@ class Repair:
 async def late_deliveries(
     log: Log, skipped: Skipped, *, since: datetime | None = None, device: str | None = None
 ) -> list[LateDelivery]:
-    """The deliveries that the sink marked as late, by employee and day; each event once.
+    """The deliveries that the sink recorded as late, by employee and day; each event once.
 
     Args:
         log: The topics.
@@ -110,8 +110,14 @@ async def late_deliveries(
 def looked_up(client: ErpnextClient, deliveries: Sequence[LateDelivery]) -> list[LateDelivery]:
     """The deliveries with the shift and day that ERPNext has now, and its attendance of that day.
 
-    What is no document any more, or on no shift, is left out: no day waits for it. Raises what `ErpnextClient.call`
-    raises.
+    What is no document any more, or on no shift, is left out: no day waits for it.
+
+    Args:
+        client: The site.
+        deliveries: As `late_deliveries` returned them.
+
+    Raises:
+        PunchstreamError: what `ErpnextClient.call` raises.
     """
     documents = _in_chunks(client, CHECKIN, ["name", "shift", "shift_start"], "name", [d.document for d in deliveries])
     placed = {row["name"]: row for row in documents if row["shift"] and row["shift_start"]}
@@ -140,10 +146,19 @@ def looked_up(client: ErpnextClient, deliveries: Sequence[LateDelivery]) -> list
 
 
 def repair(client: ErpnextClient, deliveries: Iterable[LateDelivery]) -> Iterator[Repair]:
-    """Put right each day of these deliveries, as `looked_up` gives them, that ERPNext by itself counts as Absent.
+    """Put right each day of these deliveries that ERPNext by itself counts as Absent.
 
-    Days of one shift are opened together, because auto attendance runs for a whole shift. Raises what
-    `ErpnextClient.call` raises of the site as a whole; then another call goes on where this one was.
+    Days of one shift are opened together, because auto attendance runs for a whole shift.
+
+    Args:
+        client: The site.
+        deliveries: As `looked_up` returned them.
+
+    Yields:
+        What came of each day, as soon as it is known.
+
+    Raises:
+        PunchstreamError: what `ErpnextClient.call` raises of the site as a whole; another call goes on from there.
     """
     days = sorted(
         {

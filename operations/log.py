@@ -95,7 +95,12 @@ class Skipped:
     first: dict[str, str] = field(default_factory=dict)
 
     def add(self, record: Record, error: InvalidRecord) -> None:
-        """Count a record."""
+        """Count a record.
+
+        Args:
+            record: Of any topic.
+            error: Why it cannot be read.
+        """
         self.counts[record.topic] = self.counts.get(record.topic, 0) + 1
         self.first.setdefault(record.topic, f"{record.partition}:{record.offset}, {error.message}")
 

@@ -117,7 +117,12 @@ class RangeTables:
         return self.db.execute(query, (record.partition, record.offset)).fetchone() is not None
 
     def stands(self, record: Record, event: RawEvent) -> bool:
-        """Whether nothing later on the topic supersedes this record, or corrects again what it was to correct."""
+        """Whether nothing later on the topic supersedes this record, or corrects again what it was to correct.
+
+        Args:
+            record: A raw record of the range.
+            event: What it holds.
+        """
         query = (
             "select 1 from superseded where (event_id = ? or (event_id, document) = (?, ?))"
             " and partition = ? and offset > ?"
@@ -136,7 +141,7 @@ async def replay(
         wanted: The range that the tables were filled with.
         tables: What stands in it.
         per_second: At most so many records in a second.
-        sent: Is told of each part how many records it has.
+        sent: Called with the number of records of each part, once Kafka has them.
 
     Raises:
         KafkaUnavailable: Kafka does not answer; it does no harm to begin anew.
@@ -161,10 +166,10 @@ async def send_slowly(
         log: Where to.
         records: Are closed at the end.
         per_second: At most so many in a second.
-        sent: Is told of each part how many records it has, once Kafka has them.
+        sent: Called with the number of records of each part, once Kafka has them.
 
     Raises:
-        KafkaUnavailable: Kafka does not answer; what `sent` was told of is there.
+        KafkaUnavailable: Kafka does not answer; what `sent` was called for is there.
     """
     pace = Pace(per_second)
     part: list[OutRecord] = []

@@ -33,7 +33,12 @@ class Version(NamedTuple):
     timestamp: int
 
     def is_superseded_by(self, record: Record, event: RawEvent) -> bool:
-        """Whether a raw record corrects this version, or what this version itself was to correct, and is later."""
+        """Whether a raw record corrects this version, or what this version itself was to correct, and is later.
+
+        Args:
+            record: The raw record.
+            event: What it holds.
+        """
         if event.supersedes != self.event_id and (event.supersedes, event.superseded_document) != (
             self.supersedes,
             self.superseded_document,
@@ -53,7 +58,13 @@ class Versions:
         self._begin: dict[int, int] | None = {}  # None: from the first record on
 
     def add(self, letter: LetterId, content: DeadLetter, topics: Topics) -> None:
-        """Take in a letter of a raw record or a check-in. What cannot be read was never corrected."""
+        """Take in the dead letter of a raw record or a check-in. What cannot be read was never corrected.
+
+        Args:
+            letter: Its id.
+            content: What failed.
+            topics: The full names.
+        """
         punch: RawEvent | Checkin
         raw: tuple[int, int] | None = None
         try:

@@ -82,7 +82,15 @@ async def read_user_map(log: Log, skipped: Skipped) -> UserMap:
 
 
 async def read_waiting(log: Log, skipped: Skipped) -> list[Waiting]:
-    """Every punch that waits. Takes what `read_user_map` takes, and raises what that raises."""
+    """Every punch that waits.
+
+    Args:
+        log: The topics.
+        skipped: Where the records are counted that are no waiting punch.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or the topic is missing.
+    """
     return waiting_now([record async for batch in log.read("unmapped") for record in batch], skipped)
 
 

@@ -188,7 +188,12 @@ class Scene:
 
 @contextmanager
 def drawn(scene: Scene, console: Console) -> Iterator[None]:
-    """Draw the scene while the context lasts; what is printed afterwards stands below it."""
+    """Draw the scene while the context lasts; what is printed afterwards stands below it.
+
+    Args:
+        scene: What is drawn, four times a second.
+        console: Where to.
+    """
     try:
         with Live(scene, console=console, refresh_per_second=4):
             yield

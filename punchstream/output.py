@@ -14,7 +14,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def show(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
-    """Print rows that have the same columns."""
+    """Print rows.
+
+    Args:
+        rows: All with the same columns.
+        as_json: Whether to print JSON, not a table.
+    """
     if as_json:
         print_json(rows)
         return

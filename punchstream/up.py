@@ -30,7 +30,11 @@ SAMPLE_EMPLOYEE: Final = {"name": "HR-EMP-00001", "attendance_device_id": "1001"
 
 
 def run(directory: Path, console: Console) -> None:
-    """Run until SIGTERM or SIGINT, with logs and data in the directory, which is made.
+    """Run until SIGTERM or SIGINT.
+
+    Args:
+        directory: For logs and data. It is made.
+        console: Where to say what runs and how it is used.
 
     Raises:
         ConfigurationError: a setting is wrong or missing.
@@ -97,6 +101,10 @@ def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
 def sandbox_broker(kind: BrokerKind, directory: Path) -> Iterator[None]:
     """A broker of the sandbox while the context lasts. The environment of this process leads to it.
 
+    Args:
+        kind: Which broker.
+        directory: For its log and its data.
+
     Raises:
         BrokerFailed: it cannot be run here, or did not start.
     """
@@ -107,7 +115,13 @@ def sandbox_broker(kind: BrokerKind, directory: Path) -> Iterator[None]:
 
 @contextmanager
 def sandbox_erpnext(directory: Path, *, time_zone: str = "UTC", latency_ms: int = 0) -> Iterator[ErpnextStandIn]:
-    """A stand-in for ERPNext while the context lasts, set up. The environment of this process leads to it."""
+    """A stand-in for ERPNext while the context lasts, set up. The environment of this process leads to it.
+
+    Args:
+        directory: For its log.
+        time_zone: Its own, by its IANA name.
+        latency_ms: How many milliseconds each request takes at least.
+    """
     log_file = directory / "erpnext-stand-in.log"
     with ErpnextStandIn(log_file=log_file, time_zone=time_zone, latency_ms=latency_ms) as stand_in:
         os.environ.update(
@@ -119,7 +133,12 @@ def sandbox_erpnext(directory: Path, *, time_zone: str = "UTC", latency_ms: int 
 
 @contextmanager
 def environment_file(path: Path, settings: Mapping[str, str]) -> Iterator[None]:
-    """A file for a shell's `.` that leads the other commands to what was started here, while the context lasts."""
+    """A file for a shell's `.` that leads the other commands to what was started here, while the context lasts.
+
+    Args:
+        path: Readable by its owner only.
+        settings: Names and values.
+    """
     path.touch(mode=0o600)
     path.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
     try:
@@ -138,6 +157,11 @@ def sample_registry(path: Path) -> str:
 
 
 def example(url: str, token: str) -> str:
-    """A command line that posts a punch of the sample employee on the sample device."""
+    """A command line that posts a punch of the sample employee on the sample device.
+
+    Args:
+        url: Of push.
+        token: The device's.
+    """
     body = {"device_id": "sample", "events": [{"user_id": "1001", "time": format_seconds(now()), "type": "IN"}]}
     return f"curl {url}/v1/events -H 'X-Device-Token: {token}' -d '{json.dumps(body)}'"

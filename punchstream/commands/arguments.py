@@ -9,7 +9,11 @@ from operations.log import KafkaLog
 
 
 def instant(text: str | None, option: str = "--since") -> datetime | None:
-    """The instant that a date, or a time with an offset, names; `option` is where it was given.
+    """The instant that a date, or a time with an offset, names.
+
+    Args:
+        text: Such as `2026-01-01`, which is midnight in UTC; None names none.
+        option: Where it was given, for the error.
 
     Raises:
         ConfigurationError: it names none.

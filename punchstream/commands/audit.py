@@ -60,7 +60,12 @@ def audit(
 
 
 def show(report: Report, console: Console) -> None:
-    """Print a report for people."""
+    """Print a report for people.
+
+    Args:
+        report: Of any audit.
+        console: Where to; what was skipped goes to standard error.
+    """
     say_skipped(report.skipped)
     line = (
         f"{report.raw:,} raw = {report.delivered:,} delivered + {report.dropped:,} dropped"

@@ -64,7 +64,12 @@ def import_files(
 
 
 def run(files: Sequence["Import"], *, dry_run: bool, as_json: bool) -> int:
-    """Import files one after the other, or only look at them.
+    """Import files one after the other, or only look at them, and print what came of each.
+
+    Args:
+        files: Which files, and whose punches they hold.
+        dry_run: Whether to send nothing, and to show the first rows.
+        as_json: Whether to print JSON.
 
     Returns:
         The exit status: 0; 1 where rows were rejected; 2 where a file could not be read to its end.

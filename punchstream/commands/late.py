@@ -29,9 +29,18 @@ def run(
     repairing: bool,
     as_json: bool,
 ) -> int:
-    """Print the late deliveries, with what ERPNext has of their days where it is given; with `repairing`, the repairs.
+    """Print the late deliveries, or the repairs of their days.
 
-    Returns the exit status: 1 where ERPNext was asked and a day is still Absent, or one was to be repaired and is not.
+    Args:
+        log: The topics.
+        erpnext: The site that is asked for what it has of each day; None asks none.
+        since: Only what was delivered since then; None for all.
+        device: Only this device's punches; None for all.
+        repairing: Whether to have ERPNext process the days again that are Absent for that.
+        as_json: Whether to print JSON.
+
+    Returns:
+        The exit status: 1 where ERPNext was asked and a day is still Absent, or one was to be repaired and is not.
 
     Raises:
         KafkaUnavailable, TargetUnavailable, AccessDenied, DocumentRejected: Kafka or ERPNext does not let us look.

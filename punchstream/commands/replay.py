@@ -70,7 +70,16 @@ def run(
     per_second: float,
     as_json: bool,
 ) -> None:
-    """Compare where `erpnext` is given, print that, and then send unless `dry_run`.
+    """Compare with ERPNext, send, and print what was found and done.
+
+    Args:
+        log: The topics.
+        wanted: Which raw records.
+        erpnext: The site that is compared with; None compares with none.
+        correcting: Whether to send corrections of what is different, and nothing else.
+        dry_run: Whether to send nothing.
+        per_second: At most so many records in a second.
+        as_json: Whether to print JSON.
 
     Raises:
         ConfigurationError: the fleet file is wrong, or the site has no `event_id`.

@@ -49,7 +49,12 @@ def every_group() -> tuple[type[SettingsGroup], ...]:
 
 
 def is_set(name: str, env_file: Path = Path(".env")) -> bool:
-    """Whether somebody set this setting, in the environment or in the file."""
+    """Whether somebody set a setting.
+
+    Args:
+        name: Of the setting, in capitals.
+        env_file: The file that is looked at beside the environment.
+    """
     return name in os.environ or (env_file.exists() and name in dotenv_values(env_file))
 
 
