@@ -17,23 +17,25 @@ from attendance.errors import Reason
 from attendance.records.dead_letter_action import LetterId
 from attendance.times import format_milliseconds, format_seconds
 from attendance.topics import Topics
-from operations.dead_letters import (
+from operations.dead_letter_actions import (
     REPLAYS_PER_SECOND,
-    Group,
-    Groups,
-    Letter,
     Plan,
-    State,
-    Wanted,
-    describe,
     discard,
-    find,
     make_plan,
     make_replay_plan,
     objection_to_discard,
+    replay,
+)
+from operations.dead_letters import (
+    Group,
+    Groups,
+    Letter,
+    Selection,
+    State,
+    describe,
+    find,
     read_letters,
     readable,
-    replay,
     seconds,
 )
 from operations.log import Skipped
@@ -73,7 +75,7 @@ def list_letters(
 ) -> None:
     """Show the dead letters, grouped by stage and reason."""
     log = kafka_log("dead-letters")
-    wanted = Wanted(reason=reason, stage=stage, device=device)
+    wanted = Selection(reason=reason, stage=stage, device=device)
     groups, skipped = Groups(), Skipped()
     rows: list[dict[str, object]] = []
 
@@ -282,13 +284,13 @@ def _wanted(
     device: str | None,
     *,
     everything: bool = False,
-) -> Wanted:
+) -> Selection:
     """The selection. One that is empty by mistake must not become all."""
     if [bool(ids), reason is not None, everything].count(True) != 1:
         raise typer.BadParameter("give either IDs, or --reason, or (to replay) --all")
     if ids and (stage or device):
         raise typer.BadParameter("--stage and --device narrow --reason or --all, not IDs")
-    return Wanted(frozenset(ids or ()), reason, stage, device)
+    return Selection(frozenset(ids or ()), reason, stage, device)
 
 
 def _finish(plan: Plan, done: str) -> None:

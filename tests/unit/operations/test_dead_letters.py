@@ -1,4 +1,4 @@
-"""What the dead-letters commands decide: states, groups, what may be replayed, and how fast."""
+"""What dead letters are now, how they are grouped, and which may be replayed."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,18 +13,8 @@ from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, Done, LetterId
 from attendance.topics import Topics
-from operations.dead_letters import (
-    MAX_REPLAYS,
-    Group,
-    Groups,
-    Letter,
-    State,
-    Wanted,
-    begin_at,
-    objection_to_discard,
-    objection_to_replay,
-    replay_one,
-)
+from operations.dead_letter_actions import objection_to_discard, objection_to_replay, replay_one
+from operations.dead_letters import MAX_REPLAYS, Group, Groups, Letter, Selection, State, begin_at
 
 AT = datetime(2026, 3, 2, 5, tzinfo=UTC)
 TOPICS = Topics("attendance")
@@ -133,21 +123,21 @@ def test_the_device_of_a_letter_is_its_key_or_for_a_check_in_what_it_names(subje
 def test_a_filter_takes_what_all_its_parts_let_through_and_names_take_nothing_else() -> None:
     subjects = [letter(offset=0), letter(UNDELIVERED, offset=1), letter(REQUEST, offset=2)]
 
-    def taken(wanted: Wanted) -> list[int]:
+    def taken(wanted: Selection) -> list[int]:
         return [each.id.offset for each in subjects if wanted.matches(each, TOPICS)]
 
-    assert taken(Wanted()) == [0, 1, 2]
-    assert taken(Wanted(reason=Reason.EMPLOYEE_INACTIVE)) == [1]
-    assert taken(Wanted(stage="push", device="D1")) == [2]
-    assert taken(Wanted(stage="push", device="D2")) == []
-    assert taken(Wanted(ids=frozenset({LetterId(0, 2), LetterId(1, 0)}))) == [2]
+    assert taken(Selection()) == [0, 1, 2]
+    assert taken(Selection(reason=Reason.EMPLOYEE_INACTIVE)) == [1]
+    assert taken(Selection(stage="push", device="D1")) == [2]
+    assert taken(Selection(stage="push", device="D2")) == []
+    assert taken(Selection(ids=frozenset({LetterId(0, 2), LetterId(1, 0)}))) == [2]
 
 
 def test_a_filter_leaves_alone_what_is_settled_but_a_name_does_not() -> None:
     settled = [letter(CONTENT, "replayed"), letter(CONTENT, "discarded")]
-    assert not any(Wanted().includes(each, TOPICS) for each in settled)
-    assert all(Wanted(ids=frozenset({each.id})).includes(each, TOPICS) for each in settled)
-    assert Wanted().includes(letter(replays=MAX_REPLAYS), TOPICS)
+    assert not any(Selection().includes(each, TOPICS) for each in settled)
+    assert all(Selection(ids=frozenset({each.id})).includes(each, TOPICS) for each in settled)
+    assert Selection().includes(letter(replays=MAX_REPLAYS), TOPICS)
 
 
 def groups_of(*letters: Letter) -> list[Group]:

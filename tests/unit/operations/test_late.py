@@ -30,15 +30,15 @@ def attendance(**fields: object) -> dict[str, Any]:
     } | fields
 
 
-def judged(*rows: dict[str, Any], counted: set[str | None] = {None}) -> object:  # noqa: B006 - never changed
+def cancelled(*rows: dict[str, Any], counted: set[str | None] = {None}) -> object:  # noqa: B006 - never changed
     return to_cancel(rows, SHIFT, US, counted)
 
 
 @pytest.mark.parametrize("made_by", ["Administrator", US])
 def test_the_absent_that_auto_attendance_made_is_cancelled(made_by: str) -> None:
     row = attendance(owner=made_by, modified_by=made_by)
-    assert judged(row) == row
-    assert judged(attendance(docstatus=2, name="HR-ATT-0"), row) == row
+    assert cancelled(row) == row
+    assert cancelled(attendance(docstatus=2, name="HR-ATT-0"), row) == row
 
 
 @pytest.mark.parametrize(
@@ -58,25 +58,25 @@ def test_the_absent_that_auto_attendance_made_is_cancelled(made_by: str) -> None
     ],
 )
 def test_what_a_person_made_or_may_have_made_is_left_alone_with_the_reason(fields: dict[str, Any], why: str) -> None:
-    assert why in str(judged(attendance(**fields)))
-    assert isinstance(judged(attendance(**fields)), str)
+    assert why in str(cancelled(attendance(**fields)))
+    assert isinstance(cancelled(attendance(**fields)), str)
 
 
 def test_an_absent_with_all_check_ins_counted_is_left_alone() -> None:
-    assert judged(attendance(), counted={"HR-ATT-1"}) == "the day is Absent with all its check-ins counted"
-    assert judged(attendance(), counted={"HR-ATT-1", None}) == attendance()
+    assert cancelled(attendance(), counted={"HR-ATT-1"}) == "the day is Absent with all its check-ins counted"
+    assert cancelled(attendance(), counted={"HR-ATT-1", None}) == attendance()
 
 
 def test_several_attendances_of_a_day_are_left_alone() -> None:
-    assert "several" in str(judged(attendance(), attendance(name="HR-ATT-2", shift="Night Shift")))
+    assert "several" in str(cancelled(attendance(), attendance(name="HR-ATT-2", shift="Night Shift")))
 
 
 def test_a_day_without_attendance_is_gone_on_with_only_where_a_repair_has_cancelled_it() -> None:
-    assert judged(attendance(docstatus=2, modified_by=US)) is None
-    assert "no attendance" in str(judged())
-    assert "no attendance" in str(judged(attendance(docstatus=2))), "ERPNext's jobs cancel nothing: it was a person"
-    assert "no attendance" in str(judged(attendance(docstatus=2, modified_by="hr@example.com")))
-    assert "no attendance" in str(judged(attendance(docstatus=2, modified_by=US, status="Present")))
+    assert cancelled(attendance(docstatus=2, modified_by=US)) is None
+    assert "no attendance" in str(cancelled())
+    assert "no attendance" in str(cancelled(attendance(docstatus=2))), "ERPNext's jobs cancel nothing: it was a person"
+    assert "no attendance" in str(cancelled(attendance(docstatus=2, modified_by="hr@example.com")))
+    assert "no attendance" in str(cancelled(attendance(docstatus=2, modified_by=US, status="Present")))
 
 
 class Site:

@@ -1,0 +1,206 @@
+"""What is done about dead letters: they are replayed, or discarded with a note.
+
+What is to be done is planned first, so that a dead letter that comes back meanwhile is not taken a second time.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+
+from attendance.errors import InvalidRecord
+from attendance.kafka.records import OutRecord
+from attendance.records.dead_letter_action import Action, LetterId
+from attendance.times import now
+from attendance.topics import Topics
+from operations.dead_letters import SETTLED, Letter, Selection, State, begin_at, read_letters
+from operations.log import Log, Send, Skipped
+from operations.pace import Pace
+from operations.superseded import Versions
+
+REPLAYS_PER_SECOND: Final = 100.0
+AT_ONCE: Final = 500  # records that wait for one acknowledgement
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a command will do, in the order of the topic, and what it will not, with the reason."""
+
+    ids: list[LetterId] = field(default_factory=list)
+    refused: dict[LetterId, str] = field(default_factory=dict)
+    superseded: int = 0
+    """How many are refused because their punch was corrected since."""
+    skipped: Skipped = field(default_factory=Skipped)
+
+
+def objection_to_replay(letter: Letter, topics: Topics, *, force: bool) -> str | None:
+    """Why a letter is not replayed.
+
+    Args:
+        letter: Any dead letter.
+        topics: The full names.
+        force: Whether to replay also what is parked or settled. What has no record to send is never replayed.
+
+    Returns:
+        The reason; None where it is replayed.
+    """
+    content = letter.content
+    if content.topic is None:
+        return f"never was a record ({content.where or content.stage}): the sender has to send it again"
+    # These two are consumed by who takes the same punch twice for one.
+    if content.topic not in (topics["raw"], topics["checkins"]):
+        return f"{content.topic} is not a topic that can be replayed to"
+    if content.value is None:
+        return f"has no value; the original stands at {content.topic} {content.partition}:{content.offset}"
+    if force:
+        return None
+    if letter.state is State.PARKED:
+        return f"parked: failed after {content.replay_count} replays; repair the cause, then --force"
+    return f"{letter.state} already; --force does it again" if letter.state in SETTLED else None
+
+
+def objection_to_discard(letter: Letter) -> str | None:
+    """Why a letter is not discarded, None where it is."""
+    return f"{letter.state} already" if letter.state in SETTLED else None
+
+
+async def make_plan(log: Log, wanted: Selection, objection: Callable[[Letter], str | None]) -> Plan:
+    """Sort the wanted letters by whether there is an objection.
+
+    Args:
+        log: Where they stand.
+        wanted: Which letters.
+        objection: Why a letter is to be left alone; None where it is not.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or a topic is missing.
+    """
+    plan = Plan()
+    missing = set(wanted.ids)
+    async with aclosing(read_letters(log, plan.skipped, begin_at(wanted.ids) if wanted.ids else None)) as letters:
+        async for letter in letters:
+            if not wanted.includes(letter, log.topics):
+                continue
+            problem = objection(letter)
+            if problem is None:
+                plan.ids.append(letter.id)
+            else:
+                plan.refused[letter.id] = problem
+            missing.discard(letter.id)
+            if wanted.ids and not missing:
+                break
+    plan.refused |= dict.fromkeys(sorted(missing), "no such dead letter")
+    return plan
+
+
+async def make_replay_plan(log: Log, wanted: Selection, *, force: bool) -> Plan:
+    """The plan of a replay. What was corrected since is refused, also with `force`: it would be stored once more.
+
+    Args:
+        log: Where the letters stand.
+        wanted: Which letters.
+        force: Also those that `objection_to_replay` lets through only then.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or a topic is missing.
+    """
+    versions = Versions()
+
+    def objection(letter: Letter) -> str | None:
+        problem = objection_to_replay(letter, log.topics, force=force)
+        if problem is None:
+            versions.add(letter.id, letter.content, log.topics)
+        return problem
+
+    plan = await make_plan(log, wanted, objection)
+    superseded = await versions.superseded(log)
+    plan.ids = [id_ for id_ in plan.ids if id_ not in superseded]
+    plan.refused |= {id_: f"superseded: {by} corrects this punch; discard the letter" for id_, by in superseded.items()}
+    plan.superseded = len(superseded)
+    return plan
+
+
+async def replay(
+    log: Log,
+    ids: Collection[LetterId],
+    *,
+    per_second: float,
+    by: str,
+    report: Callable[[LetterId, str | None], None],
+) -> None:
+    """Send these letters back to where they came from, one after the other, and record each.
+
+    The ids were planned before, so that a letter that comes back meanwhile is not sent a second time.
+
+    Args:
+        log: Where the letters stand.
+        ids: Which letters.
+        per_second: At most so many in a second.
+        by: Who does so.
+        report: Called for each letter once its replay is recorded, or with why it could not be sent.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer; those that were reported are replayed.
+    """
+    remaining = set(ids)
+    pace = Pace(per_second)
+    async with log.sending() as send, aclosing(read_letters(log, Skipped(), begin_at(ids))) as letters:
+        async for letter in letters:
+            if letter.id not in remaining:
+                continue
+            await asyncio.sleep(pace.delay())
+            report(letter.id, await replay_one(letter, send, log.topics, by))
+            remaining.discard(letter.id)
+            if not remaining:
+                break
+        for id_ in sorted(remaining):
+            report(id_, "is not there any more")
+
+
+async def replay_one(letter: Letter, send: Send, topics: Topics, by: str) -> str | None:
+    """Send a letter's record back and then record that.
+
+    Args:
+        letter: One that has a record to send.
+        send: See `Log.sending`.
+        topics: The full names.
+        by: Who does so.
+
+    Returns:
+        Why Kafka will not take the record; None where it did.
+
+    Raises:
+        KafkaUnavailable: the record may be there or not; that it was sent is not recorded.
+    """
+    try:
+        await send(letter.content.to_replay())
+    except InvalidRecord as error:
+        return str(error)
+    # Whoever ends here has replayed a letter that still looks open. Replayed once more, it does no harm: the stream
+    # drops the punch as a duplicate, and the sink finds the check-in in the target.
+    count = letter.content.replay_count + 1
+    await send(_record(topics, Action(letter.id, "replayed", now(), by, replay_count=count)))
+    return None
+
+
+async def discard(log: Log, ids: Sequence[LetterId], *, note: str, by: str) -> None:
+    """Record that nothing more is to be done about these letters.
+
+    Args:
+        log: Where the letters stand.
+        ids: Which letters.
+        note: Why.
+        by: Who says so.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer; each may be recorded or not.
+    """
+    async with log.sending() as send:
+        for start in range(0, len(ids), AT_ONCE):
+            part = ids[start : start + AT_ONCE]
+            await send(*(_record(log.topics, Action(id_, "discarded", now(), by, note=note)) for id_ in part))
+
+
+def _record(topics: Topics, action: Action) -> OutRecord:
+    return OutRecord(topics["dead_letter_actions"], action.key, action.encode())
