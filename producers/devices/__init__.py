@@ -1,4 +1,4 @@
-"""One module a vendor. A module is imported when a device's registry entry names its adapter, not before."""
+"""The table of adapters. A vendor has a folder. An adapter's module is imported when an entry names it, not before."""
 
 from collections.abc import Collection, Mapping
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What an adapter is: a vendor's words in, raw events out. No Kafka, and no registry but the entries it is given.
+"""What an adapter is: a vendor's words in, raw events out. It knows no Kafka, and only the entries that it is given.
 
 A push adapter reads what a terminal sends, a pull adapter asks a device, a file adapter reads rows. Each puts all that
 it read into one of three: events, which are punches; others, which were never meant to be one; and rejected, which may
@@ -162,7 +162,7 @@ class PushAdapter(Protocol):
 
     @property
     def name(self) -> str:
-        """As the registry's `adapter` has it."""
+        """Its name in the fleet file."""
 
     @property
     def version(self) -> str:
@@ -226,7 +226,7 @@ class Page(Struct, frozen=True):
 class Fetch(Struct, frozen=True):
     """What is asked of a pull adapter.
 
-    `source` is the registry entry to ask; `terminals` are the entries whose records it holds, by serial number: those
+    `source` is the entry to ask; `terminals` are the entries whose records it holds, by serial number: those
     whose `via` it is, disabled ones too (see `terminal_of`). `cursor` is what the last page said, None at the first
     fetch. `since`, UTC, asks for all from that time on whatever the cursor says, as a sweep for late records does; the
     cursor of its pages must not fall behind `cursor`. `now` is the server's clock, UTC.
@@ -252,7 +252,7 @@ def terminal_of(serial: str, terminals: Mapping[str, Device], source: Device) ->
 
 
 class Probed(Struct, frozen=True):
-    """What a device answered when it was only asked who it is. `serial` is what the registry entry should have."""
+    """What a device answered when it was only asked who it is. `serial` is what its entry should have."""
 
     serial: str | None
     report: DeviceReport
@@ -274,7 +274,7 @@ class PullAdapter(Protocol):
 
     @property
     def name(self) -> str:
-        """As the registry's `adapter` has it."""
+        """Its name in the fleet file."""
 
     @property
     def version(self) -> str:
@@ -316,7 +316,7 @@ class FileAdapter(Protocol):
 
     @property
     def name(self) -> str:
-        """As `--profile` and the registry's `adapter` have it."""
+        """Its name, for `--profile` and in the fleet file."""
 
     @property
     def version(self) -> str:

@@ -17,7 +17,7 @@ from producers.devices.contract import Rejected
 LONGEST_LINE: Final = 65_536  # bytes or characters; a line of a log of punches has some hundred
 _BATCH_DIGITS: Final = 16
 _GUESSED_BY: Final = 65_536  # bytes
-_MARKS: Final = {BOM_UTF8: "utf-8-sig", BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}
+_BYTE_ORDER_MARKS: Final = {BOM_UTF8: "utf-8-sig", BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}
 _CODE_PAGES: Final = ("cp1252", "cp1256", "gb18030")
 _NO_WORDS: Final = re.compile(r"[\d\s:./,+-]*")
 
@@ -77,11 +77,11 @@ def encoding_of(path: Path) -> str:
         UnreadableFile: it cannot be read, or is no text.
     """
     head = next(chunks(path), b"")
-    for mark, encoding in _MARKS.items():
-        if head.startswith(mark):
+    for bom, encoding in _BYTE_ORDER_MARKS.items():
+        if head.startswith(bom):
             return encoding
     if b"\0" in head:
-        # UTF-16 without a mark has it in every other place, for what is not a letter of a name.
+        # UTF-16 without a byte order mark has it in every other place, for what is not a letter of a name.
         odd, even = head[1:512:2].count(0), head[:512:2].count(0)
         if max(odd, even) > len(head[:512]) // 3:
             return "utf-16-le" if odd > even else "utf-16-be"

@@ -124,7 +124,7 @@ async def ask(
             return HttpAnswer(asked, response.status_code, dict(response.headers), body)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError) as error:
         # Nothing was sent. The error's own words may hold the address or a header, and so a secret.
-        raise DeviceRefused(f"{asked}: the registry entry makes no request: {type(error).__name__}") from error
+        raise DeviceRefused(f"{asked}: its entry makes no request: {type(error).__name__}") from error
     except httpx.HTTPError as error:
         raise DeviceUnavailable(f"{asked}: {type(error).__name__}") from error
 

@@ -1,4 +1,4 @@
-"""The one validator of the `options` of registry entries. Each adapter says what they may hold by a subclass."""
+"""The one validator of the `options` of entries in the fleet file. A subclass for each adapter says what they hold."""
 
 from typing import ClassVar, TypeVar
 

@@ -8,6 +8,6 @@ def is_serial_of_entry(reported: str, in_entry: str) -> bool:
 
     Args:
         reported: What the device says.
-        in_entry: What the registry file says.
+        in_entry: What the fleet file says.
     """
     return reported.endswith(in_entry)

@@ -25,7 +25,7 @@ class ETimeTrackLite(TableAdapter):
     """The adapter.
 
     Every month's table is looked at, not only the newest: a terminal whose clock was wrong fills one of another year. A
-    terminal's `serial` in the registry is its serial number or, where eTimeTrackLite has none, its `DeviceId`.
+    terminal's `serial` in the fleet file is its serial number or, where eTimeTrackLite has none, its `DeviceId`.
     """
 
     name: Final = "etimetracklite"

@@ -80,55 +80,55 @@ class JsonV1:
         return _answer(head, {"ok": False, "error": reason}, status, headers)
 
     def _parse_events(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
-        device_id, entries = _read_batch(request.body)
+        device_id, records = _read_batch(request.body)
         device = _sender(devices, device_id)
-        if len(entries) > MAX_EVENTS:
-            raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(entries)} events, more than {MAX_EVENTS}")
+        if len(records) > MAX_EVENTS:
+            raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(records)} events, more than {MAX_EVENTS}")
         batch_id = token_hex(16)
         events: list[RawEvent] = []
         rejected: list[Rejected] = []
-        for index, entry in enumerate(entries):
+        for index, record in enumerate(records):
             source = Source("push", self.name, self.version, batch_id, index)
             try:
-                events.append(self._read_event(entry, device, request.received_at, source))
+                events.append(self._read_event(record, device, request.received_at, source))
             except InvalidRecord as error:
-                rejected.append(Rejected(index, error.reason, error.message, self._kept(entry)))
-        told = {
+                rejected.append(Rejected(index, error.reason, error.message, self._kept(record)))
+        content = {
             "ok": True,
             "inserted": len(events),
             "rejected": [{"index": each.index, "reason": each.reason} for each in rejected],
         }
-        return Parsed(device_id, _answer(request.head, told), events, rejected)
+        return Parsed(device_id, _answer(request.head, content), events, rejected)
 
     def _parse_heartbeat(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
-        told = _read_object(request.body, _HEARTBEAT_NAMES)
-        device = _sender(devices, told.get("device_id"))
-        device_time = read_device_time(str(told["time"]), device.timezone) if told.get("time") is not None else None
-        if told.get("time") is not None and device_time is None:
+        fields = _read_object(request.body, _HEARTBEAT_NAMES)
+        device = _sender(devices, fields.get("device_id"))
+        device_time = read_device_time(str(fields["time"]), device.timezone) if fields.get("time") is not None else None
+        if fields.get("time") is not None and device_time is None:
             # Without its clock a claim would rest on ours.
             raise InvalidRecord(Reason.UNREADABLE_BODY, "time cannot be read")
-        report = DeviceReport(device_time, _count(told, "pending"), _count(told, "last_sequence"))
+        report = DeviceReport(device_time, _count(fields, "pending"), _count(fields, "last_sequence"))
         return Parsed(device.device_id, _answer(request.head, {"ok": True}), report=report)
 
-    def _read_event(self, entry: object, device: Device, received_at: datetime, source: Source) -> RawEvent:
-        if not isinstance(entry, dict):
-            raise invalid(f"an event must be an object, not {type(entry).__name__}")
-        check_unambiguous(entry, _EVENT_NAMES)
+    def _read_event(self, record: object, device: Device, received_at: datetime, source: Source) -> RawEvent:
+        if not isinstance(record, dict):
+            raise invalid(f"an event must be an object, not {type(record).__name__}")
+        check_unambiguous(record, _EVENT_NAMES)
         return punch(
             device,
-            user=entry.get("user_id"),
-            time=entry.get("time"),
-            event_type=_event_type(entry.get("type")),
+            user=record.get("user_id"),
+            time=record.get("time"),
+            event_type=_event_type(record.get("type")),
             received_at=received_at,
             source=source,
-            sequence=entry.get("sequence"),
-            historical=entry.get("replayed") is True,
-            payload=scalars(entry, self._payload_fields),
+            sequence=record.get("sequence"),
+            historical=record.get("replayed") is True,
+            payload=scalars(record, self._payload_fields),
         )
 
-    def _kept(self, entry: object) -> bytes:
+    def _kept(self, record: object) -> bytes:
         """What a dead letter keeps of a rejected event, as JSON: the allowed fields of an object, or a scalar."""
-        return encode_json(scalars(entry, self._kept_fields) if isinstance(entry, dict) else cut(entry))
+        return encode_json(scalars(record, self._kept_fields) if isinstance(record, dict) else cut(record))
 
 
 def _sender(devices: Mapping[str, Device], device_id: object) -> Device:
@@ -138,9 +138,9 @@ def _sender(devices: Mapping[str, Device], device_id: object) -> Device:
     return device
 
 
-def _count(told: Mapping[str, object], name: str) -> int | None:
-    """A number that is not negative; None where nothing is told."""
-    value = told.get(name)
+def _count(fields: Mapping[str, object], name: str) -> int | None:
+    """A number that is not negative; None where nothing is given."""
+    value = fields.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
@@ -164,8 +164,8 @@ def _read_object(body: bytes, names: Collection[str]) -> dict[str, object]:
 
 def _read_batch(body: bytes) -> tuple[str, list[object]]:
     match _read_object(body, _BATCH_NAMES):
-        case {"device_id": str(device_id), "events": list(entries)}:
-            return device_id, entries
+        case {"device_id": str(device_id), "events": list(records)}:
+            return device_id, records
         case _:
             raise InvalidRecord(Reason.UNREADABLE_BODY, "not an object with a string device_id and a list of events")
 
@@ -177,5 +177,5 @@ def _event_type(value: object) -> EventType:
 def _answer(
     head: Head, content: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    told = {**content, "message": content} if head.route == FRAPPE_EVENTS else content
-    return Answer(orjson.dumps(told), status, "application/json", headers or {})
+    body = {**content, "message": content} if head.route == FRAPPE_EVENTS else content
+    return Answer(orjson.dumps(body), status, "application/json", headers or {})

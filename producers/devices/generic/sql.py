@@ -1,4 +1,4 @@
-"""Any database that holds punches, by a query in the registry.
+"""Any database that holds punches, by a query in the fleet file.
 
     options:
       read_database: true

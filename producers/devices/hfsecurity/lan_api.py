@@ -19,6 +19,7 @@ from producers.devices.contract import DeviceReport, Tools
 from producers.devices.hfsecurity.recognition import TIME_NAMES, HfSecurityOptions, first, report_of
 
 log = structlog.get_logger(__name__)
+
 PORT: Final = 8090
 LENGTH: Final = 500
 """Records in a page; the device allows 1,000."""
@@ -90,8 +91,8 @@ class LanApi:
 
     async def information(self) -> DeviceReport:
         """What it says of itself."""
-        told = await self._call("GET", "/device/information", self._password())
-        return (report_of(told, "time", self.device) if isinstance(told, Mapping) else None) or DeviceReport()
+        content = await self._call("GET", "/device/information", self._password())
+        return (report_of(content, "time", self.device) if isinstance(content, Mapping) else None) or DeviceReport()
 
     def callback_url(self) -> str | None:
         """The address that the entry wants it to post to, less its last part; None where it wants none."""
@@ -198,20 +199,20 @@ def _failure(message: str, code: str) -> DeviceRefused | DeviceUnavailable:
     return DeviceUnavailable(message) if number in _NOT_NOW else UnreadableAnswer(message)
 
 
-def addresses_in(told: object) -> set[tuple[str, int, str]]:
+def addresses_in(content: object) -> set[tuple[str, int, str]]:
     """Host, port and path of every address in what a device says, however it says it."""
-    match told:
+    match content:
         case str():
             try:
-                url = urlsplit(told)
+                url = urlsplit(content)
                 port = url.port or (443 if url.scheme == "https" else 80)
                 return {(url.hostname, port, url.path.rstrip("/"))} if url.hostname else set()
             except ValueError:
                 return set()
         case Mapping():
-            return {address for each in told.values() for address in addresses_in(each)}
+            return {address for each in content.values() for address in addresses_in(each)}
         case list():
-            return {address for each in told for address in addresses_in(each)}
+            return {address for each in content for address in addresses_in(each)}
     return set()
 
 

@@ -32,6 +32,7 @@ from producers.devices.hfsecurity.recognition import (
 )
 
 log = structlog.get_logger(__name__)
+
 OVERLAP: Final = timedelta(minutes=10)
 LOOK_AFTER: Final = timedelta(minutes=15)
 """How long a device is believed to post to the address that it was last seen to have."""
@@ -100,8 +101,8 @@ class HfSecurityPull:
         until = None
         # A total that is no more than a full page may be that of the page.
         if last and part.fault is None and wanted.since is None and len(part.records) < LENGTH:
-            told = None if report is None else report.device_time
-            until = wanted.now - ASSUMED_LAG if told is None else min(wanted.now, told)
+            clock = None if report is None else report.device_time
+            until = wanted.now - ASSUMED_LAG if clock is None else min(wanted.now, clock)
         return Page(cursor, events, rejected, others, report, until)
 
     async def _look_after(self, lan: "LanApi", now: datetime) -> DeviceReport | None:
@@ -117,11 +118,11 @@ class HfSecurityPull:
         report = DeviceReport()
         try:
             report = await lan.information()
-            told = await _reconcile(lan)
+            found = await _reconcile(lan)
         except (DeviceUnavailable, DeviceRefused) as error:
             log.warning("A device's settings cannot be looked after.", device_id=device_id, error=str(error))
-            told = {"callback": f"unknown: {error}"} if lan.options.callback_url is not None else {}
-        return replace(report, details={**report.details, **told})
+            found = {"callback": f"unknown: {error}"} if lan.options.callback_url is not None else {}
+        return replace(report, details={**report.details, **found})
 
 
 class _Progress:
@@ -174,7 +175,7 @@ async def _reconcile(lan: LanApi) -> Mapping[str, str]:
         return {"callback": "as wanted"}
     # Their paths hold a token.
     hosts = ", ".join(sorted({f"{host}:{port}" for host, port, _ in found})) or "nowhere"
-    log.warning("A device posted elsewhere; it was told again where to.", device_id=lan.device.device_id, found=hosts)
+    log.warning("A device posted elsewhere; its address was set again.", device_id=lan.device.device_id, found=hosts)
     return {"callback": f"set again: it posted to {hosts}"}
 
 

@@ -1,4 +1,4 @@
-"""What HFSECURITY terminals send, in three dialects that are told apart by what a request holds.
+"""What HFSECURITY terminals send, in three dialects that are distinguished by what a request holds.
 
 - the LAN API's callbacks for recognitions, heartbeats and events, one JSON object each ("Device LAN Version Interface
   Document" V5.1, 2.13, 2.15 and 2.27);
@@ -71,8 +71,8 @@ _EVENTS: Final[Mapping[str, str]] = {
     "7": "password",
     "8": "duress",
 }
-_TOLD: Final = {"result": 1, "success": True}
-_TOLD_HEARTBEAT_FORM: Final = {"status": "success"}
+_ACCEPTED: Final = {"result": 1, "success": True}
+_ACCEPTED_HEARTBEAT_FORM: Final = {"status": "success"}
 _REFUSED: Final = {"result": 0, "success": False}
 _STATUS: Final[Mapping[Reason, HTTPStatus]] = {
     **STATUS,
@@ -122,11 +122,11 @@ class HfSecurity:
         try:
             return self._read_body(request, devices, query)
         except InvalidRecord as error:
-            # A terminal cannot do better at the next attempt; an app is told, and several devices have no one to blame.
+            # A terminal cannot do better at the next attempt; an app can, and of several devices none is known.
             if error.reason is not Reason.UNREADABLE_BODY or request.head.route == APP_EVENTS or len(devices) > 1:
                 raise
             rejected = Rejected(0, error.reason, error.message, request.body)
-            return Parsed(_only(devices).device_id, _json(_TOLD), rejected=[rejected])
+            return Parsed(_only(devices).device_id, _json(_ACCEPTED), rejected=[rejected])
 
     def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:
         """What to answer where nothing was taken in. See `PushAdapter.refuse`."""
@@ -134,7 +134,7 @@ class HfSecurity:
         status = (STATUS if app else _STATUS)[reason]
         headers = {"Retry-After": str(retry_after)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
         if not app:
-            return _json(_TOLD if status is HTTPStatus.OK else _REFUSED, status, headers)
+            return _json(_ACCEPTED if status is HTTPStatus.OK else _REFUSED, status, headers)
         again = reason not in _FINAL
         return _json({"status": "FAILED" if again else "REJECTED", "code": reason, "retryable": again}, status, headers)
 
@@ -155,7 +155,7 @@ class HfSecurity:
 
     def _callback(self, request: PushRequest, device: Device, fields: Mapping[str, object]) -> Parsed:
         """The one thing that a terminal's own firmware reports in a request."""
-        answer = _json(_TOLD)
+        answer = _json(_ACCEPTED)
         kind = _other_callback(fields)
         if kind is not None:
             return Parsed(device.device_id, answer, others=[Other(kind, kept(fields, self._payload))])
@@ -169,7 +169,7 @@ class HfSecurity:
             names = ", ".join(name[:32] for name in sorted(fields)[:20])
             raise InvalidRecord(Reason.UNREADABLE_BODY, f"no field says what it is: {names}")
         if "form" in request.head.headers.get("content-type", ""):
-            answer = _json(_TOLD_HEARTBEAT_FORM)
+            answer = _json(_ACCEPTED_HEARTBEAT_FORM)
         return Parsed(device.device_id, answer, report=report)
 
     def _batch(
@@ -201,10 +201,10 @@ class HfSecurity:
             else:
                 message = f"it is of another device than {device.device_id}"
                 outcomes.append(Rejected(index, Reason.UNKNOWN_DEVICE, message, kept(record, self._payload)))
-        told: Mapping[str, object] = _TOLD
+        content: Mapping[str, object] = _ACCEPTED
         if request.head.route == APP_EVENTS:
-            told = {"results": [_result(*each) for each in zip(records, outcomes, strict=True)]}
-        return _parsed(device, _json(told), outcomes, report_of(around, "deviceTime", device))
+            content = {"results": [_result(*each) for each in zip(records, outcomes, strict=True)]}
+        return _parsed(device, _json(content), outcomes, report_of(around, "deviceTime", device))
 
     def _read(
         self, record: object, device: Device, options: HfSecurityOptions, received_at: datetime, source: Source
@@ -259,8 +259,8 @@ def _other_callback(fields: Mapping[str, object]) -> str | None:
     if not fields.keys().isdisjoint(HOW_NAMES):
         return None
     event = fields.get("event")
-    told = event if isinstance(event, dict) else fields
-    if (kind := _EVENTS.get(str(told.get("eventType")))) is not None:
+    inner = event if isinstance(event, dict) else fields
+    if (kind := _EVENTS.get(str(inner.get("eventType")))) is not None:
         return kind
     if not fields.keys().isdisjoint(_ENROLMENT_NAMES) or (fields.get(CARD_NAME) and fields.keys() <= _CARD_ENROLMENT):
         return "enrolment"
@@ -281,7 +281,7 @@ def _parsed(device: Device, answer: Answer, outcomes: Sequence[_Outcome], report
 
 
 def _result(record: object, outcome: _Outcome) -> Mapping[str, object]:
-    """What an app hears of one record. Whether it was there already nobody knows here: repeats are found later."""
+    """The answer to an app about one record. Whether it was there already is found out later, by the stream."""
     event_id = cut(record.get("attendanceEventId")) if isinstance(record, dict) else None
     if isinstance(outcome, Rejected):
         return {"attendanceEventId": event_id, "status": "REJECTED", "code": outcome.reason}

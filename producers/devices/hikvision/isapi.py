@@ -25,8 +25,10 @@ from producers.devices.contract import DeviceReport, Tools
 from producers.devices.hikvision.events import ACCESS, HikvisionOptions
 
 log = structlog.get_logger(__name__)
+
 PAGE: Final = 30
 """Records in a page, which all firmware allows; some allows fewer, and says so."""
+
 # Wall clocks that 32-bit firmware understands in every zone.
 BEGINNING: Final = datetime(1970, 1, 2, tzinfo=UTC)
 END: Final = datetime(2037, 12, 31, tzinfo=UTC)
@@ -54,8 +56,8 @@ class Clock:
 
     def write(self, instant: datetime, *, local: bool) -> str:
         """A time as a search has it."""
-        told = instant.astimezone(self.zone).replace(microsecond=0)
-        return (told.replace(tzinfo=None) if local else told).isoformat()
+        wall_clock = instant.astimezone(self.zone).replace(microsecond=0)
+        return (wall_clock.replace(tzinfo=None) if local else wall_clock).isoformat()
 
     def report(self) -> DeviceReport:
         """What it says of itself by this clock."""
@@ -92,12 +94,12 @@ class Isapi:
 
     async def clock(self) -> Clock:
         """Its clock."""
-        told = _leaves(await self._ask("GET", "/ISAPI/System/time")).get("localTime", "")
-        time = read_device_time(told, self.device.timezone)
+        written = _leaves(await self._ask("GET", "/ISAPI/System/time")).get("localTime", "")
+        time = read_device_time(written, self.device.timezone)
         if time is None:
             raise UnreadableAnswer(f"{self.device.device_id}: its clock cannot be read")
         time = min(max(time, BEGINNING), END)
-        offset, entry_zone = _offset(told), zone(self.device.timezone)
+        offset, entry_zone = _offset(written), zone(self.device.timezone)
         if offset is None or offset.utcoffset(None) == time.astimezone(entry_zone).utcoffset():
             return Clock(time, entry_zone, self.device.timezone)
         return Clock(time, offset, None)

@@ -107,8 +107,8 @@ class HikvisionPull:
         isapi = Isapi(self._tools, source)
         info = await isapi.info()
         report = (await isapi.clock()).report()
-        told = {name: info[name] for name in ("model", "firmwareVersion") if info.get(name)}
-        return Probed(info.get("serialNumber") or None, replace(report, details={**report.details, **told}))
+        identity = {name: info[name] for name in ("model", "firmwareVersion") if info.get(name)}
+        return Probed(info.get("serialNumber") or None, replace(report, details={**report.details, **identity}))
 
     async def _page_size(self, isapi: "Isapi") -> int:
         """How many records a page may have, which is asked for once."""

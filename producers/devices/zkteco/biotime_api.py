@@ -36,7 +36,7 @@ LAG: Final = timedelta(minutes=10)
 """How far behind the present the past begins. What is newer is read each time, so that most late punches are in it."""
 SEEN: Final = 1_000
 """Numbers of newer punches that a cursor remembers, so that they are not handed over each time."""
-_STEPS: Final = tuple(timedelta(hours=hours) for hours in (3, 24, 7 * 24, 31 * 24, 366 * 24))
+_STEPS_BACK: Final = tuple(timedelta(hours=hours) for hours in (3, 24, 7 * 24, 31 * 24, 366 * 24))
 """How far back the past is read for late punches, one step after the other, before all of it is."""
 
 # Naive, as all times of the API are: the wall clocks of the terminals, whichever zone each is in.
@@ -182,7 +182,7 @@ async def _late(api: "_Api", done: _Progress) -> AsyncIterator[Mapping[int | str
     missing = await api.count(done.until) - done.behind
     found: set[int] = set()
     end = done.until
-    for start in (*(done.until - step for step in _STEPS), _BEGINNING):
+    for start in (*(done.until - step for step in _STEPS_BACK), _BEGINNING):
         if len(found) >= missing:
             return
         async for rows, _ in read_windows(api.search, start, end, WINDOW):
@@ -272,7 +272,7 @@ class _Api:
 class _Search:
     """Rows of a span of time by their numbers, of which the first page is read before its `pages`.
 
-    Pages shift while punches come in, so rows are told apart by their numbers.
+    Pages shift while punches come in, so rows are distinguished by their numbers.
     """
 
     def __init__(self, api: _Api) -> None:
@@ -311,9 +311,9 @@ class _Search:
         self._read |= self._page.keys()
         self.total = total
         self._at_first = total if self._at_first is None else self._at_first
-        held = len(self._read)
-        if held > total or (not rows if self._next else held < self._at_first):
-            raise self._api.wrong(f"{held} rows where it says {total}")
+        count = len(self._read)
+        if count > total or (not rows if self._next else count < self._at_first):
+            raise self._api.wrong(f"{count} rows where it says {total}")
 
 
 def _number(row: object) -> int | str:

@@ -158,8 +158,8 @@ class ZktecoTcp:
             "deadline": DEADLINE,
             "log": with_log,
         }
-        told = _understood(await _run(orjson.dumps(question) + b"\n"))
-        answer = _read(told, with_log=with_log)
+        content = _understood(await _run(orjson.dumps(question) + b"\n"))
+        answer = _read(content, with_log=with_log)
         wanted, found = source.serial, answer.serial
         if wanted is not None and found is not None and not is_serial_of_entry(found, wanted):
             raise DeviceRefused(f"the terminal at {source.host} is {found}, not {wanted}")
@@ -209,15 +209,15 @@ async def _run(question: bytes) -> bytes:
 
 def _understood(answer: bytes) -> Mapping[str, Any]:
     try:
-        told = orjson.loads(answer)
+        content = orjson.loads(answer)
     except orjson.JSONDecodeError:
         raise DeviceUnavailable("zkreader ended without an answer") from None
-    if not isinstance(told, dict):
+    if not isinstance(content, dict):
         raise UnreadableAnswer("zkreader answered something else")
-    message = told.get("message")
-    match told.get("error"):
+    message = content.get("message")
+    match content.get("error"):
         case None:
-            return told
+            return content
         case "refused":
             raise DeviceRefused(f"the terminal refuses the comm key: {message}")
         case "unavailable":
@@ -226,13 +226,13 @@ def _understood(answer: bytes) -> Mapping[str, Any]:
             raise UnreadableAnswer(f"the terminal's answer cannot be understood: {message}")
 
 
-def _read(told: Mapping[str, Any], *, with_log: bool) -> _Answer:
-    before, after = told["records"]
-    users = Users.of((uid, user) for uid, user in told["users"])
+def _read(content: Mapping[str, Any], *, with_log: bool) -> _Answer:
+    before, after = content["records"]
+    users = Users.of((uid, user) for uid, user in content["users"])
     counts = (before, after) if with_log and before else (0, 0)
-    records = read_log(base64.b64decode(told["log"]), told["size"], counts, users)
-    at = None if told["time"] is None else clock(told["time"])
-    return _Answer(told["serial"], at, before, told["capacity"], records, users)
+    records = read_log(base64.b64decode(content["log"]), content["size"], counts, users)
+    at = None if content["time"] is None else clock(content["time"])
+    return _Answer(content["serial"], at, before, content["capacity"], records, users)
 
 
 def _still_there(records: Log, cursor: Cursor | None) -> int:

@@ -26,7 +26,7 @@ PAGE_ROWS: Final = 2_000
 WINDOW: Final = 1_000
 """How far behind the newest record number a number that was left out is waited for."""
 
-PATIENCE: Final = timedelta(hours=1)
+GAP_TIMEOUT: Final = timedelta(hours=1)
 
 _THREADS: Final = 8
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,7 +49,7 @@ class Position:
     """How far a table was read by its record number, and when that was last found to have moved.
 
     Transactions that run side by side may commit their numbers out of order, so a number that was left out is waited
-    for: until the newest is `WINDOW` ahead of it, or nothing has come for `PATIENCE`.
+    for: until the newest is `WINDOW` ahead of it, or nothing has come for `GAP_TIMEOUT`.
     """
 
     last: int = 0
@@ -60,7 +60,7 @@ class Position:
     def from_cursor(cls, value: Mapping[str, Any], now: datetime) -> "Position":
         """What `to_cursor` wrote."""
         moved = parse_utc(value["moved"])
-        return cls(value["last"], frozenset(value["missing"] if now - moved < PATIENCE else ()), moved)
+        return cls(value["last"], frozenset(value["missing"] if now - moved < GAP_TIMEOUT else ()), moved)
 
     def to_cursor(self) -> Cursor:
         """As JSON."""
@@ -118,7 +118,7 @@ class SqlAdapter(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """As the registry's `adapter` has it."""
+        """The adapter's name in the fleet file."""
 
     @property
     @abstractmethod

@@ -89,11 +89,11 @@ class Interface:
             DeviceRefused: its link leads elsewhere.
         """
         options = self.options
-        said = answer.json()
+        content = answer.json()
         try:
-            records = dig(said, options.records)
-            total = None if options.total is None else dig(said, options.total)
-            onward = None if options.paging.next is None else dig(said, options.paging.next)
+            records = dig(content, options.records)
+            total = None if options.total is None else dig(content, options.total)
+            onward = None if options.paging.next is None else dig(content, options.paging.next)
         except InvalidRecord as error:
             raise UnreadableAnswer(f"{answer.asked}: {error.message}") from error
         if not isinstance(records, list):
@@ -114,11 +114,11 @@ class Interface:
         here = Place(place.start, place.page + 1, seen, records, total or 0, link)
         return Part(records, None if last else here, _fault(place, here, last=last))
 
-    def _link(self, told: object, place: Place, answer: HttpAnswer) -> httpx.URL | None:
-        if told is None or told == "":
+    def _link(self, link_text: object, place: Place, answer: HttpAnswer) -> httpx.URL | None:
+        if link_text is None or link_text == "":
             return None
         try:
-            link = (place.link or self._base).join(str(told))
+            link = (place.link or self._base).join(str(link_text))
         except httpx.InvalidURL as error:
             raise UnreadableAnswer(f"{answer.asked}: no link at {self.options.paging.next}") from error
         if (link.scheme, link.host, _port(link)) != (self._base.scheme, self._base.host, _port(self._base)):

@@ -19,10 +19,11 @@ from producers.devices.generic.rest.interface import Place, Start
 from producers.devices.generic.rest.options import RestOptions
 
 log = structlog.get_logger(__name__)
+
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """What a first fetch asks for by time: clocks that lost their power begin here."""
 AHEAD: Final = timedelta(days=1)
-"""How far in the future records are asked for: clocks are wrong, and the stream judges that."""
+"""How far in the future records are asked for: clocks are wrong, and the stream decides about that."""
 
 
 class Progress(Protocol):
@@ -123,7 +124,7 @@ class ByNumber:
         """See `Progress.take`."""
         for number in numbers:
             if number < self._previous:
-                return f"record {number} comes after {self._previous}, so none can be told to be new"
+                return f"record {number} comes after {self._previous}, so nobody can tell which are new"
             self._previous = number
             if number == self._anchor:
                 self._anchor = 0

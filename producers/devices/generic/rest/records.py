@@ -52,28 +52,28 @@ class RecordReader:
 
     def _number(self, record: object) -> int | None:
         path = self._options.fields.sequence
-        told = dig(record, path) if path else None
-        if isinstance(told, str) and re.fullmatch(r"[0-9]{1,18}", told):
-            return int(told)
-        return told if isinstance(told, int) and not isinstance(told, bool) and told >= 0 else None
+        number = dig(record, path) if path else None
+        if isinstance(number, str) and re.fullmatch(r"[0-9]{1,18}", number):
+            return int(number)
+        return number if isinstance(number, int) and not isinstance(number, bool) and number >= 0 else None
 
     def _event(self, record: object, number: int | None, source: Source) -> RawEvent:
         if not isinstance(record, dict):
             raise invalid(f"a record must be an object, not {type(record).__name__}")
         names = self._options.fields
         device = self._device(record)
-        told = dig(record, names.time)
+        time = dig(record, names.time)
         event = punch(
             device,
             user=dig(record, names.user),
-            time=told,
+            time=time,
             event_type=self._direction(dig(record, names.direction) if names.direction else None),
             received_at=self._wanted.now,
             source=source,
             sequence=number,
             payload=scalars(record, self._payload),
         )
-        return structs.replace(event, event_time=self._instant(told, device.timezone))
+        return structs.replace(event, event_time=self._instant(time, device.timezone))
 
     def _device(self, record: Mapping[str, object]) -> Device:
         device = self._wanted.source
@@ -85,24 +85,24 @@ class RecordReader:
             device = terminal_of(serial, self._wanted.terminals, device)
         return device if self._zone is None else device.model_copy(update={"timezone": self._zone})
 
-    def _direction(self, told: object) -> EventType:
-        return "UNKNOWN" if told is None else self._options.directions.get(str(told), "UNKNOWN")
+    def _direction(self, word: object) -> EventType:
+        return "UNKNOWN" if word is None else self._options.directions.get(str(word), "UNKNOWN")
 
-    def _instant(self, told: object, zone_name: str) -> datetime | None:
+    def _instant(self, written: object, zone_name: str) -> datetime | None:
         """The instant that a record tells; None where it cannot be derived."""
         form = self._options.time_format
         try:
-            match told:
+            match written:
                 case bool() | None:
                     return None
                 case int() | float() | str() if form.startswith("epoch"):
-                    number = float(told)
+                    number = float(written)
                     seconds = number / 1000 if abs(number) >= _MILLISECONDS else number
                     return datetime.fromtimestamp(math.floor(seconds), UTC)
                 case str() if form == "iso":
-                    return read_device_time(told, zone_name)
+                    return read_device_time(written, zone_name)
                 case str() | int() if not form.startswith("epoch") and form != "iso":
-                    parsed = datetime.strptime(str(told), form)  # noqa: DTZ007 - a wall clock, or it has an offset
+                    parsed = datetime.strptime(str(written), form)  # noqa: DTZ007 - a wall clock, or it has an offset
                     aware = from_wall_clock(parsed, zone_name) if parsed.tzinfo is None else parsed.astimezone(UTC)
                     return aware.replace(microsecond=0)
         except (ValueError, OverflowError, OSError):
@@ -120,19 +120,19 @@ class RecordReader:
         return encode_json(kept | scalars(record, self._payload))
 
 
-def dig(said: object, path: str) -> object:
+def dig(value: object, path: str) -> object:
     """What stands at a dotted path, None where nothing does.
 
     Args:
-        said: An answer, or a part of it.
+        value: An answer, or a part of it.
         path: Names joined by dots; empty for the whole.
 
     Raises:
         InvalidRecord: a name on the way is given several values (`invalid_event`).
     """
     for name in path.split(".") if path else ():
-        if not isinstance(said, Mapping):
+        if not isinstance(value, Mapping):
             return None
-        check_unambiguous(said, (name,))
-        said = said.get(name)
-    return said
+        check_unambiguous(value, (name,))
+        value = value.get(name)
+    return value

@@ -23,7 +23,7 @@ from attendance.registry import Device
 from producers.devices import create_pull_adapter
 from producers.devices.common.sql import adapter as sql_adapter
 from producers.devices.common.sql import database as sql_database
-from producers.devices.common.sql.adapter import PATIENCE, WINDOW, Columns, Position
+from producers.devices.common.sql.adapter import GAP_TIMEOUT, WINDOW, Columns, Position
 from producers.devices.common.sql.tables import TableAdapter
 from producers.devices.contract import Cursor, Fetch, Page, PullAdapter, Tools
 from sandbox.terminals import PULL_TERMINALS, simulator
@@ -550,7 +550,7 @@ def test_a_number_that_was_left_out_is_waited_for_and_not_for_ever() -> None:
     assert (position.last, position.missing, position.floor) == (11, {9, 10}, 8)
     assert position.after([10, 11], NOW).missing == {9}
     assert position.after([11], NOW) is position
-    assert Position.from_cursor(position.to_cursor(), NOW + PATIENCE).missing == set()
+    assert Position.from_cursor(position.to_cursor(), NOW + GAP_TIMEOUT).missing == set()
     assert position.after([11 + 2 * WINDOW], NOW).floor >= 11 + WINDOW - 1
 
 
