@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import httpx
 from msgspec import Struct
+from pydantic import BaseModel, ConfigDict
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.records.raw_event import RawEvent
 from attendance.registry import Device
-from producers.devices.common.options import Options
 
 MAX_EVENTS: Final = 20_000
 """Records that one request may hold: each takes far more room in memory and in Kafka than it may take in a body."""
@@ -36,6 +36,17 @@ STATUS: Final[Mapping[Reason, HTTPStatus]] = {
 
 Cursor = Mapping[str, Any]
 """Where a pull adapter goes on: JSON, understood by the adapter that wrote it alone."""
+
+
+class Options(BaseModel):
+    """What an entry's `options` may hold: nothing but the fields of the subclass.
+
+    An entry of an adapter that `needs_host` cannot work without one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    needs_host: ClassVar[bool] = False
 
 
 class Rejected(Struct, frozen=True):

@@ -1,22 +1,12 @@
 """The one validator of the `options` of entries in the fleet file. A subclass for each adapter says what they hold."""
 
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from attendance.errors import ConfigurationError
 from attendance.registry import Device
-
-
-class Options(BaseModel):
-    """What an entry's `options` may hold: nothing but the fields of the subclass.
-
-    An entry of an adapter that `needs_host` cannot work without one.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    needs_host: ClassVar[bool] = False
+from producers.devices.contract import Options
 
 
 class HttpOptions(Options):

@@ -17,7 +17,6 @@ from attendance.registry import Device
 from attendance.times import read_device_time
 from attendance.wire import encode_json
 from producers.devices.common.bodies import check_unambiguous, given_twice, read_json
-from producers.devices.common.options import Options
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.contract import (
     MAX_EVENTS,
@@ -25,6 +24,7 @@ from producers.devices.contract import (
     Answer,
     DeviceReport,
     Head,
+    Options,
     Parsed,
     PushRequest,
     Rejected,

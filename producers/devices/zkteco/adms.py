@@ -19,13 +19,13 @@ from attendance.registry import Device
 from attendance.times import zone
 from attendance.wire import encode_json
 from producers.devices.common.attendance_states import direction_of_state
-from producers.devices.common.options import Options
 from producers.devices.common.punch import MAX_TEXT, invalid, punch
 from producers.devices.contract import (
     MAX_EVENTS,
     Answer,
     DeviceReport,
     Head,
+    Options,
     Other,
     Parsed,
     PushRequest,

@@ -19,9 +19,9 @@ from attendance.registry import Device
 from attendance.times import now, read_device_time
 from producers.devices.common.attendance_states import direction_of_state
 from producers.devices.common.files import batch_id, encoding_of, lines, rejected
-from producers.devices.common.options import Options, read_options
+from producers.devices.common.options import read_options
 from producers.devices.common.punch import invalid, punch, scalars
-from producers.devices.contract import Row
+from producers.devices.contract import Options, Row
 
 _Column = Literal["user", "time", "terminal", "state", "verify", "work_code", "ignored"]
 

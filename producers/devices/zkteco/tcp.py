@@ -26,10 +26,9 @@ from attendance.registry import Device
 from attendance.times import from_wall_clock, read_device_time
 from attendance.wire import encode_json
 from producers.devices.common.attendance_states import direction_of_state
-from producers.devices.common.options import Options
 from producers.devices.common.punch import invalid, punch
 from producers.devices.common.serials import is_serial_of_entry
-from producers.devices.contract import Cursor, DeviceReport, Fetch, Page, Probed, Rejected, Tools
+from producers.devices.contract import Cursor, DeviceReport, Fetch, Options, Page, Probed, Rejected, Tools
 from producers.devices.zkteco.attendance_log import Log, Record, Users, clock, read_log
 
 log = structlog.get_logger(__name__)

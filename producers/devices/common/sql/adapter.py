@@ -17,10 +17,10 @@ from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.times import format_seconds, parse_utc
 from attendance.wire import encode_json
-from producers.devices.common.options import Options, read_options
+from producers.devices.common.options import read_options
 from producers.devices.common.punch import punch, scalars
 from producers.devices.common.sql.database import Database, Row
-from producers.devices.contract import Cursor, Fetch, Page, Rejected, Tools, terminal_of
+from producers.devices.contract import Cursor, Fetch, Options, Page, Rejected, Tools, terminal_of
 
 PAGE_ROWS: Final = 2_000
 WINDOW: Final = 1_000

@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from attendance.records.raw_event import EventType
-from producers.devices.common.options import Options
 from producers.devices.common.tables.profiles import PROFILES
+from producers.devices.contract import Options
 
 
 def _as_text(value: object) -> object:
