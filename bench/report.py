@@ -132,8 +132,8 @@ def targets(tables: Tables) -> Iterator[str]:
         except LookupError:
             yield f"| {target.what} | {target.wanted} | | not measured |"
             continue
-        told = "met" if target.met(figure) else "**not met**"
-        yield f"| {target.what} | {target.wanted} | {target.told.format(figure)} | {told} |"
+        verdict = "met" if target.met(figure) else "**not met**"
+        yield f"| {target.what} | {target.wanted} | {target.form.format(figure)} | {verdict} |"
 
 
 def answers(tables: Tables) -> Iterator[str]:

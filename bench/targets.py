@@ -23,7 +23,7 @@ class Target:
     wanted: str
     figure: Callable[[Tables], float]
     met: Callable[[float], bool]
-    told: str = "{:.2f}"
+    form: str = "{:.2f}"
     answer: Callable[[Tables], str] | None = None
 
 

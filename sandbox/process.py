@@ -136,9 +136,9 @@ class ChildProcess:
         while not ready():
             status = self._started().poll()
             if status is not None:
-                raise ProcessFailed(self._told(f"{self.name} ended with status {status}"))
+                raise ProcessFailed(self._with_log(f"{self.name} ended with status {status}"))
             if time.monotonic() > deadline:
-                raise ProcessFailed(self._told(f"{self.name} was not ready after {timeout:g} s"))
+                raise ProcessFailed(self._with_log(f"{self.name} was not ready after {timeout:g} s"))
             time.sleep(_POLL_SECONDS)
 
     def terminate(self) -> None:
@@ -201,5 +201,5 @@ class ChildProcess:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
-    def _told(self, what: str) -> str:
+    def _with_log(self, what: str) -> str:
         return f"{what}; the end of {self.log_file}:\n{self.log_tail()}"

@@ -122,8 +122,8 @@ def main() -> None:
     out = sys.stdout
     # pyzk prints warnings.
     with contextlib.redirect_stdout(sys.stderr):
-        told = answer(asked)
-    json.dump(told, out)
+        response = answer(asked)
+    json.dump(response, out)
     out.write("\n")
 
 

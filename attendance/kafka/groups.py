@@ -74,7 +74,7 @@ async def follow_share(
 
     No offset is ever committed, so each assignment begins at the first record of each partition. `caught_up` is called
     about twice a second, or after each batch of records; no record is taken in while it runs, but `lost` may be called.
-    Before its first call for an assignment `assigned` is told which that is. Where Kafka is not there it is waited for.
+    Before its first call for an assignment `assigned` is called with it. While Kafka is away, this waits.
     """
     while True:
         consumer = create_consumer(settings, client_id=client_id, group=group)
@@ -127,7 +127,7 @@ async def until_through(settings: KafkaSettings, topic: str, group: str, client_
                 missing = {tp: end for tp, end in missing.items() if tp not in committed or committed[tp].offset < end}
             if not missing:
                 return
-            log.debug("A consumer group is waited for.", topic=topic, group=group, partitions=len(missing))
+            log.debug("Waiting for a consumer group.", topic=topic, group=group, partitions=len(missing))
             await asyncio.sleep(1)
     except KafkaError as error:
         raise unavailable(settings, error) from error

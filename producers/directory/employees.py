@@ -108,13 +108,13 @@ def holders(people: Iterable[Person]) -> dict[str, list[Person]]:
     Active comes before any other status, who was not relieved or was relieved later before the others, and then the
     name decides. `modified` does not: an unrelated edit would move the mapping.
     """
-    held: dict[str, list[Person]] = defaultdict(list)
+    by_id: dict[str, list[Person]] = defaultdict(list)
     for person in people:
         if person.device_user_id is not None:
-            held[person.device_user_id].append(person)
-    for candidates in held.values():
+            by_id[person.device_user_id].append(person)
+    for candidates in by_id.values():
         candidates.sort(key=_precedence)
-    return held
+    return by_id
 
 
 def _precedence(person: Person) -> tuple[bool, int, str]:

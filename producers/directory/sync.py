@@ -89,10 +89,10 @@ class Directory:
     async def keep(self) -> NoReturn:
         """Update the map for ever."""
         while True:
-            pause = await self.step()
+            pause = await self.run_once()
             await asyncio.sleep(pause)
 
-    async def step(self) -> float:
+    async def run_once(self) -> float:
         """Update the map once. A failure that may pass is logged and counted.
 
         Returns:

@@ -23,14 +23,14 @@ def sources(fleet: Iterable[Device]) -> dict[str, PullSource]:
 
     Not those that are disabled, whose records another holds, or that push by a protocol that cannot be asked.
     """
-    held: dict[str, dict[str, Device]] = {}
+    terminals: dict[str, dict[str, Device]] = {}
     asked = []
     for device in fleet:
         if device.serial is not None:
-            held.setdefault(device.via or device.device_id, {})[device.serial] = device
+            terminals.setdefault(device.via or device.device_id, {})[device.serial] = device
         if _is_asked(device):
             asked.append(device)
-    return {device.device_id: PullSource(device, held.get(device.device_id, {})) for device in asked}
+    return {device.device_id: PullSource(device, terminals.get(device.device_id, {})) for device in asked}
 
 
 def _is_asked(device: Device) -> bool:

@@ -235,14 +235,14 @@ def replay_letters(
             typer.echo(f"{id_}: would be replayed")
         _finish(plan, f"{len(plan.ids)} would be replayed")
         return
-    replayed = 0
+    sent = 0
     with Progress(console=Console(stderr=True), transient=True, disable=len(plan.ids) < MANY) as progress:
         task = progress.add_task("Replaying", total=len(plan.ids))
 
         def report(id_: LetterId, problem: str | None) -> None:
-            nonlocal replayed
+            nonlocal sent
             if problem is None:
-                replayed += 1
+                sent += 1
             else:
                 plan.refused[id_] = problem
             progress.advance(task)
@@ -252,9 +252,9 @@ def replay_letters(
                 asyncio.run(replay(log, plan.ids, per_second=rate, by=_user(), report=report))
         except BaseException:
             progress.stop()
-            typer.echo(f"{replayed} of {len(plan.ids)} replayed; one more may have been sent", err=True)
+            typer.echo(f"{sent} of {len(plan.ids)} replayed; one more may have been sent", err=True)
             raise
-    _finish(plan, f"{replayed} replayed")
+    _finish(plan, f"{sent} replayed")
 
 
 @app.command("discard")

@@ -53,20 +53,27 @@ async def send(
     *,
     duration: float = 0.0,
     pause: float = 0.5,
-    patience: float = 30.0,
+    answer_seconds: float = 30.0,
     on_progress: Progress | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> Tally:
     """Send every transmission and return when each has a final answer; so it may last for ever.
 
-    It is spread over `duration` seconds. Where an attempt has no answer within `patience` seconds, or one that says
-    "later" (429 or 5xx), the terminal waits `pause` seconds and tries again. `on_progress` is called after each final
-    answer; it sees the tally that will be returned. `transport` stands in for the network.
+    If an attempt has no answer in time, or one that says "later" (429 or 5xx), the terminal waits and tries again.
+
+    Args:
+        plan: What the fleet sends.
+        url: Where push listens.
+        duration: Seconds over which the transmissions are spread.
+        pause: Seconds between two attempts.
+        answer_seconds: How long an attempt waits for its answer.
+        on_progress: Called after each final answer. It sees the tally that will be returned.
+        transport: Replaces the network.
     """
     tally = Tally()
     limits = httpx.Limits(max_connections=MAX_CONNECTIONS)
     # A terminal that waits for one of our connections has not begun to wait for the server.
-    timeouts = httpx.Timeout(patience, pool=None)
+    timeouts = httpx.Timeout(answer_seconds, pool=None)
     async with httpx.AsyncClient(
         base_url=url, limits=limits, timeout=timeouts, transport=transport, trust_env=False
     ) as client:

@@ -22,7 +22,7 @@ PEOPLE: Final = 5  # on each terminal
 PUNCHES: Final = 40  # of each terminal
 UPLOAD: Final = 16  # punches in one request
 PAUSE: Final = 0.5  # seconds, before a terminal that was not answered sends again
-PATIENCE: Final = 30.0  # seconds that a terminal waits for an answer
+ANSWER_SECONDS: Final = 30.0  # seconds that a terminal waits for an answer
 
 Way = Literal["push", "pull", "file"]
 
@@ -143,7 +143,7 @@ class VendorFleet:
     async def send(self, url: str) -> Sent:
         """Have the terminals that push send everything, each request until it is answered, and then all of it again."""
         sent = Sent()
-        client = httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False)
+        client = httpx.AsyncClient(base_url=url, timeout=ANSWER_SECONDS, trust_env=False)
         async with client, asyncio.TaskGroup() as tasks:
             for member in self.of("push"):
                 tasks.create_task(_live(client, member, sent))

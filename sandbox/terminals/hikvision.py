@@ -211,8 +211,8 @@ class AskedTerminal:
                 return Said(body=f'<DeviceInfo version="2.0" xmlns="{_SPACE}">{_xml(info)}</DeviceInfo>'.encode())
             case "GET", "/ISAPI/System/time":
                 now = datetime.now(UTC) + self.clock_off
-                told = {"timeMode": "NTP", "localTime": self._written(now)}
-                return Said(body=f'<Time version="2.0" xmlns="{_SPACE}">{_xml(told)}</Time>'.encode())
+                fields = {"timeMode": "NTP", "localTime": self._written(now)}
+                return Said(body=f'<Time version="2.0" xmlns="{_SPACE}">{_xml(fields)}</Time>'.encode())
             case "GET", "/ISAPI/AccessControl/AcsEvent/capabilities" if self.supported:
                 limits = {"@min": 1, "@max": self.max_results}
                 return Said(body=json.dumps({"AcsEvent": {"AcsEventCond": {"maxResults": limits}}}).encode())
@@ -225,12 +225,12 @@ class AskedTerminal:
         scheme, _, given = asked.headers.get("authorization", "").partition(" ")
         stale = ""
         if scheme == "Digest":
-            told = parse_keqv_list(parse_http_list(given))
-            uses = self._nonces.get(told["nonce"], 0)
-            self._nonces[told["nonce"]] = uses - 1
+            credentials = parse_keqv_list(parse_http_list(given))
+            uses = self._nonces.get(credentials["nonce"], 0)
+            self._nonces[credentials["nonce"]] = uses - 1
             if uses <= 0:
                 stale = ", stale=true"
-            elif not self.faults.password_wrong and told["response"] == self._digest(asked, told):
+            elif not self.faults.password_wrong and credentials["response"] == self._digest(asked, credentials):
                 return None
             else:
                 self.logins_refused += 1
@@ -238,11 +238,11 @@ class AskedTerminal:
         self._nonces[nonce] = self.nonce_uses
         return Said(401, headers={"WWW-Authenticate": f'Digest qop="auth", realm="{_REALM}", nonce="{nonce}"{stale}'})
 
-    def _digest(self, asked: Asked, told: Mapping[str, str]) -> str:
+    def _digest(self, asked: Asked, credentials: Mapping[str, str]) -> str:
         user = self.credentials()["username"]
         return _md5(
             _md5(user, _REALM, self.password),
-            *(told[name] for name in ("nonce", "nc", "cnonce", "qop")),
+            *(credentials[name] for name in ("nonce", "nc", "cnonce", "qop")),
             _md5(asked.method, asked.target),
         )
 

@@ -37,9 +37,9 @@ class AttendanceTerminal(_Adms):
     def hello(self) -> Sequence[HttpRequest]:
         """The handshake, its options, and the first question."""
         options = "&options=all&language=69&pushver=2.4.1&DeviceType=att&PushOptionsFlag=1"
-        told = "~DeviceName=SpeedFace,FWVersion=Ver 8.0.4,TransactionCount=812,Vendor=ZKTeco, Inc.,UserCount=97"
+        details = "~DeviceName=SpeedFace,FWVersion=Ver 8.0.4,TransactionCount=812,Vendor=ZKTeco, Inc.,UserCount=97"
         info = "&INFO=Ver%208.0.4,97,12,812,10.0.0.9,10,7,12,90,11111"
-        return [self.get("cdata", options), self.post("cdata", "&table=options", told), self.get("getrequest", info)]
+        return [self.get("cdata", options), self.post("cdata", "&table=options", details), self.get("getrequest", info)]
 
     def upload(self, punches: Sequence[Punch], quirks: Quirks = Quirks()) -> Sequence[HttpRequest]:
         """See `PushTerminal`."""

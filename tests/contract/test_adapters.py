@@ -31,7 +31,7 @@ def adapter_name(terminal: str) -> str:
     return terminal.partition(":")[0]
 
 
-def told(event: RawEvent) -> tuple[str, datetime | None, str]:
+def as_read(event: RawEvent) -> tuple[str, datetime | None, str]:
     return event.device_user_id, event.event_time, event.event_type
 
 
@@ -89,7 +89,7 @@ class TestPush:
     def test_every_punch_becomes_one_event(self, pushed: Pushed, count: int) -> None:
         sent = punches(count)
         parts = pushed.parse_all(pushed.terminal.upload(sent))
-        assert [told(event) for event in events_of(parts)] == [of(punch) for punch in sent]
+        assert [as_read(event) for event in events_of(parts)] == [of(punch) for punch in sent]
         assert {(event.device_id, event.site, event.device_timezone) for event in events_of(parts)} == {
             (SERIAL, SITE, ZONE)
         }
@@ -112,7 +112,7 @@ class TestPush:
     @pytest.mark.parametrize("quirks", [Quirks("\n"), Quirks("\r\n", final_line_end=False), Quirks("\n", False)])
     def test_line_ends_make_no_difference(self, pushed: Pushed, quirks: Quirks) -> None:
         sent = punches(3)
-        assert [told(event) for event in events_of(pushed.parse_all(pushed.terminal.upload(sent, quirks)))] == [
+        assert [as_read(event) for event in events_of(pushed.parse_all(pushed.terminal.upload(sent, quirks)))] == [
             of(punch) for punch in sent
         ]
 
@@ -120,7 +120,7 @@ class TestPush:
     def test_garbage_in_the_middle_is_rejected_and_its_neighbours_are_kept(self, pushed: Pushed) -> None:
         sent = punches(4)
         parts = pushed.parse_all(pushed.terminal.upload(sent, Quirks(garbage_at=2)))
-        assert [told(event) for event in events_of(parts)] == [of(punch) for punch in sent]
+        assert [as_read(event) for event in events_of(parts)] == [of(punch) for punch in sent]
         assert sum(len(part.rejected) for part in parts) == 1
         # It would otherwise be sent again for ever.
         assert all(pushed.accepts(part.answer, 1) for part in parts)
@@ -166,7 +166,7 @@ class TestPull:
             async with pulled(PULL_TERMINALS[name], adapter_name(name), memory) as device:
                 pages = await device.pages()
             events = events_of(pages)
-            assert sorted(map(told, events)) == sorted(map(of, memory))
+            assert sorted(map(as_read, events)) == sorted(map(of, memory))
             assert {event.source.transport for event in events} <= {"pull", "sql"}
             assert nothing_private(everything_kept(pages))
 
@@ -180,7 +180,7 @@ class TestPull:
                 newer = punches(5, first_number=1001)
                 device.terminal.memory.extend(newer)
                 again = events_of(await device.pages(cursor))
-            assert set(map(of, newer)) <= set(map(told, again))
+            assert set(map(of, newer)) <= set(map(as_read, again))
             assert len(again) < 65
 
         run(scenario())
@@ -193,8 +193,8 @@ class TestPull:
             async with pulled(PULL_TERMINALS[name], adapter_name(name), memory) as device:
                 pages = await device.pages()
                 for stop in range(0, len(pages), max(1, len(pages) // 5)):
-                    before = set(map(told, events_of(pages[: stop + 1])))
-                    after = set(map(told, events_of(await device.pages(pages[stop].cursor))))
+                    before = set(map(as_read, events_of(pages[: stop + 1])))
+                    after = set(map(as_read, events_of(await device.pages(pages[stop].cursor))))
                     assert before | after == set(map(of, memory))
 
         run(scenario())
@@ -209,7 +209,7 @@ class TestPull:
                 late = Punch("000777", WALL_CLOCK - timedelta(days=2), "IN", 5000)
                 device.terminal.memory.append(late)
                 swept = events_of(await device.pages(cursor, since=NOW - timedelta(days=3)))
-            assert of(late) in set(map(told, swept))
+            assert of(late) in set(map(as_read, swept))
 
         run(scenario())
 
@@ -222,7 +222,7 @@ class TestPull:
                 device.terminal.faults.unavailable = 1
                 with pytest.raises(DeviceUnavailable):
                     await device.pages()
-                assert set(map(told, events_of(await device.pages()))) == set(map(of, memory))
+                assert set(map(as_read, events_of(await device.pages()))) == set(map(of, memory))
 
         run(scenario())
 
@@ -249,7 +249,7 @@ class TestPull:
                     await device.fetch(seen)
                 device.terminal.faults.cut_after = None
                 rest = await device.pages(seen[-1].cursor if seen else None)
-                assert set(map(told, events_of([*seen, *rest]))) == set(map(of, memory))
+                assert set(map(as_read, events_of([*seen, *rest]))) == set(map(of, memory))
 
         run(scenario())
 
@@ -267,7 +267,7 @@ class TestPull:
                 except DeviceUnavailable:
                     device.terminal.faults.count_off = 0
                     seen.extend(await device.pages(seen[-1].cursor if seen else None))
-                assert set(map(told, events_of(seen))) == set(map(of, memory))
+                assert set(map(as_read, events_of(seen))) == set(map(of, memory))
 
         run(scenario())
 
@@ -285,7 +285,7 @@ class TestPull:
                 device.terminal.memory.extend(device.terminal.faults.grows)
                 device.terminal.faults.grows.clear()
                 seen.extend(await device.pages(seen[-1].cursor if seen else None))
-                assert set(map(told, events_of(seen))) == {of(punch) for punch in [*memory, *grows]}
+                assert set(map(as_read, events_of(seen))) == {of(punch) for punch in [*memory, *grows]}
 
         run(scenario())
 
@@ -316,7 +316,7 @@ class TestFile:
     def test_every_row_becomes_one_event(self, name: str, count: int, quirks: Quirks, tmp_path: Path) -> None:
         sent = punches(count)
         rows = self._rows(name, tmp_path, sent, quirks)
-        assert [told(row) for row in rows if isinstance(row, RawEvent)] == [of(punch) for punch in sent]
+        assert [as_read(row) for row in rows if isinstance(row, RawEvent)] == [of(punch) for punch in sent]
         assert {row.source.transport for row in rows if isinstance(row, RawEvent)} == {"file"}
         assert not any(isinstance(row, Rejected) for row in rows)
 
@@ -324,7 +324,7 @@ class TestFile:
     def test_garbage_in_the_middle_is_rejected_and_its_neighbours_are_kept(self, name: str, tmp_path: Path) -> None:
         sent = punches(4)
         rows = self._rows(name, tmp_path, sent, Quirks(garbage_at=2))
-        assert [told(row) for row in rows if isinstance(row, RawEvent)] == [of(punch) for punch in sent]
+        assert [as_read(row) for row in rows if isinstance(row, RawEvent)] == [of(punch) for punch in sent]
         assert sum(isinstance(row, Rejected) for row in rows) == 1
 
     @filing

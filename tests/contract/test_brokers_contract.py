@@ -22,7 +22,7 @@ from attendance.settings import KafkaSettings
 from memory_broker import install
 from virtual_time import run_in_virtual_time
 
-PATIENCE = 60.0
+DEADLINE = 60.0
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
@@ -80,7 +80,7 @@ JOINED: list["Member"] = []
 async def to_its_end(scene: Coroutine[Any, Any, None]) -> None:
     """Run a scene; whatever happens in it, its members leave their group."""
     try:
-        await asyncio.wait_for(scene, PATIENCE)
+        await asyncio.wait_for(scene, DEADLINE)
     finally:
         while JOINED:
             member = JOINED.pop()
@@ -93,18 +93,18 @@ class Member(ConsumerRebalanceListener):
 
     def __init__(self, kafka: KafkaSettings, topic: str, name: str) -> None:
         self.topic = topic
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.taken: list[bytes] = []
         self.at_revocation: Callable[[], Awaitable[None]] | None = None
         self.consumer: AIOKafkaConsumer = create_consumer(kafka, client_id=name, group=kafka.group("g"))
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        self.told.append(f"revoked {len(revoked)}")
+        self.calls.append(f"revoked {len(revoked)}")
         if self.at_revocation is not None:
             await self.at_revocation()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        self.told.append(f"assigned {len(assigned)}")
+        self.calls.append(f"assigned {len(assigned)}")
 
     async def join(self) -> None:
         JOINED.append(self)
@@ -308,7 +308,7 @@ def test_a_group_goes_on_where_it_has_committed(kafka: KafkaSettings, run: Run) 
         with pytest.raises(IllegalStateError):
             await first.consumer.commit({TopicPartition(topic, 7): 1})
         await first.consumer.stop()
-        assert first.told == ["revoked 0", "assigned 2"], "leaving tells the listener nothing"
+        assert first.calls == ["revoked 0", "assigned 2"], "leaving tells the listener nothing"
         second = Member(kafka, topic, "second")
         await second.join()
         await second.until(lambda: bool(second.taken))
@@ -332,10 +332,10 @@ def test_a_member_that_leaves_hands_its_partitions_to_the_other_where_it_committ
         stays.at_revocation = lambda: stays.commit(1)
         joining = asyncio.create_task(goes.join())
         # Apache Kafka may need two generations to take a member in.
-        await stays.until(lambda: stays.told[-1] == "assigned 1")
+        await stays.until(lambda: stays.calls[-1] == "assigned 1")
         await joining
         stays.at_revocation = None
-        assert stays.told[:3] == ["revoked 0", "assigned 2", "revoked 2"]
+        assert stays.calls[:3] == ["revoked 0", "assigned 2", "revoked 2"]
         assert not stays.consumer.paused(), "a rebalance takes pauses away"
         assert stays.consumer.assignment() | goes.consumer.assignment() == {
             TopicPartition(topic, number) for number in (0, 1)
@@ -346,7 +346,7 @@ def test_a_member_that_leaves_hands_its_partitions_to_the_other_where_it_committ
         await goes.commit(2)
         stays.taken.clear()
         await goes.consumer.stop()
-        await stays.until(lambda: stays.told[-2:] == ["revoked 1", "assigned 2"] and bool(stays.taken))
+        await stays.until(lambda: stays.calls[-2:] == ["revoked 1", "assigned 2"] and bool(stays.taken))
         await stays.poll()
         assert stays.taken == [b"1"], "only what nobody has committed"
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from attendance import logs
 from attendance.times import now
-from harness.cells import settle
+from harness.cells import await_outcomes
 from harness.cluster import Cluster, Victim, cluster
 from harness.faults import FAULTS, Fault, strike
 from harness.load import Load
@@ -92,7 +92,7 @@ class _Soak:
                 if load.running:
                     self._strike()
             self._cluster.wait_until_whole()
-            report, _, problems = settle(pipeline, self._plan, load.tally)
+            report, _, problems = await_outcomes(pipeline, self._plan, load.tally)
             punches, size = remembered(pipeline.kafka)
             pipeline.until(lambda: lag(pipeline.kafka) == 0, 60)
             self._look()

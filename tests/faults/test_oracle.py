@@ -65,10 +65,10 @@ class World:
         last: dict[tuple[str, str], int] = {}
         for index, each in enumerate(self.rows):
             expected = events[each["event_id"]]
-            lane = (expected.terminal.device_id, expected.device_user_id)
-            if lane in last:
-                return last[lane], index
-            last[lane] = index
+            device_user = (expected.terminal.device_id, expected.device_user_id)
+            if device_user in last:
+                return last[device_user], index
+            last[device_user] = index
         raise AssertionError("nobody punched twice")
 
 

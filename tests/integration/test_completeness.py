@@ -43,7 +43,7 @@ def site(tmp_path: Path) -> Iterator[ErpnextStandIn]:
         yield stand_in
 
 
-class House:
+class World:
     """All stages, with two terminals of one shift."""
 
     def __init__(self, stages: Stages, site: ErpnextStandIn, directory: Path) -> None:
@@ -103,9 +103,9 @@ class House:
 
 
 @pytest.fixture
-def house(
+def world(
     kafka: KafkaSettings, site: ErpnextStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[House]:
+) -> Iterator[World]:
     devices = [
         {"device_id": name, "site": "hq", "timezone": "Asia/Riyadh", "token_sha256": hash_token(TOKEN)}
         for name in ("GATE-1", "GATE-2")
@@ -128,43 +128,43 @@ def house(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with Stages(tmp_path, (COMPLETENESS, *STAGES)) as stages:
-        house = House(stages, site, tmp_path)
-        house.erpnext.call("POST", "/api/resource/Custom Field", FIELD)
-        yield house
-        house.close()
+        world = World(stages, site, tmp_path)
+        world.erpnext.call("POST", "/api/resource/Custom Field", FIELD)
+        yield world
+        world.close()
 
 
 def test_a_silent_terminal_holds_its_shift_back_and_what_comes_late_is_listed_and_repaired_when_asked(
-    house: House,
+    world: World,
 ) -> None:
-    house.works("GATE-1", "1")
-    house.heartbeat("GATE-1")
-    house.until(lambda: house.stored() == 2)
-    house.until(lambda: house.logged("Devices hold a shift back."))
-    house.until(lambda: any(entry["first"] == ["GATE-2"] for entry in house.logged("Devices hold a shift back.")))
-    assert house.last_sync() == NEVER
-    assert not house.day_of("1")
+    world.works("GATE-1", "1")
+    world.heartbeat("GATE-1")
+    world.until(lambda: world.stored() == 2)
+    world.until(lambda: world.logged("Devices hold a shift back."))
+    world.until(lambda: any(entry["first"] == ["GATE-2"] for entry in world.logged("Devices hold a shift back.")))
+    assert world.last_sync() == NEVER
+    assert not world.day_of("1")
 
-    _, devices = house.run("devices", "list", "--status")
+    _, devices = world.run("devices", "list", "--status")
     assert {each["device_id"]: each["pending"] for each in devices} == {"GATE-1": 0, "GATE-2": None}
 
-    house.heartbeat("GATE-2")
-    house.until(lambda: house.last_sync() != NEVER)
-    house.until(lambda: house.day_of("1") == [("Present", 9.0)] and house.day_of("2") == [("Absent", 0.0)])
+    world.heartbeat("GATE-2")
+    world.until(lambda: world.last_sync() != NEVER)
+    world.until(lambda: world.day_of("1") == [("Present", 9.0)] and world.day_of("2") == [("Absent", 0.0)])
 
     # The terminal contradicts itself.
-    house.works("GATE-2", "2")
-    house.until(lambda: house.stored() == 4)
-    house.until(lambda: len(house.audit("--late")[1]) == 2)
-    status, late = house.audit("--late", "--against-erpnext")
+    world.works("GATE-2", "2")
+    world.until(lambda: world.stored() == 4)
+    world.until(lambda: len(world.audit("--late")[1]) == 2)
+    status, late = world.audit("--late", "--against-erpnext")
     assert status == 1
     assert {(each["employee"], each["attendance_date"], each["shift_type"], each["device_id"]) for each in late} == {
         (EMPLOYEES["2"], str(DAY), SHIFT, "GATE-2")
     }
     assert [each["attendance"] for each in late] == ["Absent", "Absent"]
-    assert house.day_of("2") == [("Absent", 0.0)], "to list is not to repair"
+    assert world.day_of("2") == [("Absent", 0.0)], "to list is not to repair"
 
-    status, repairs = house.audit("--repair-late")
+    status, repairs = world.audit("--repair-late")
     assert (status, [each["result"] for each in repairs]) == (0, ["repaired"])
-    assert house.day_of("2") == [("Present", 9.0)]
-    assert house.audit("--late", "--against-erpnext")[0] == 0
+    assert world.day_of("2") == [("Present", 9.0)]
+    assert world.audit("--late", "--against-erpnext")[0] == 0

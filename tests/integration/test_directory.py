@@ -24,7 +24,7 @@ from sandbox.ports import free_port
 
 pytestmark = pytest.mark.broker
 
-PATIENCE = 30.0
+DEADLINE = 30.0
 
 
 class StandIn:
@@ -84,7 +84,7 @@ def keep(
             await scenario()
         finally:
             stop.set()
-            await asyncio.wait_for(running, PATIENCE)
+            await asyncio.wait_for(running, DEADLINE)
 
     asyncio.run(play())
 
@@ -98,7 +98,7 @@ def users_of(users: UserMap) -> dict[str, str]:
 
 async def until(kafka: KafkaSettings, expected: dict[str, str]) -> UserMap:
     """Return the map once the topic has these users."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + DEADLINE
     while users_of(users := await read_user_map(kafka)) != expected:
         assert time.monotonic() < deadline, f"still {users_of(users)}, not {expected}"
         await asyncio.sleep(0.1)

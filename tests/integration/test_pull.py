@@ -33,7 +33,7 @@ def punch(number: int) -> Punch:
     return Punch(f"{number:03}", BEGIN + timedelta(minutes=number), "IN")
 
 
-class House:
+class World:
     """A fleet that serves, and processes that ask it."""
 
     def __init__(self, kafka: KafkaSettings, directory: Path, devices: int) -> None:
@@ -88,7 +88,7 @@ def share(process: ChildProcess) -> int:
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(DEADLINE):
-        while not await condition():  # noqa: ASYNC110 - what is waited for happens in other processes
+        while not await condition():  # noqa: ASYNC110 - it waits for other processes
             await asyncio.sleep(0.2)
 
 
@@ -96,37 +96,37 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 def test_two_processes_share_the_fleet_and_one_takes_up_what_the_other_left(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
-    house = House(kafka, tmp_path, devices=16)
-    for terminal in house.fleet.values():
+    world = World(kafka, tmp_path, devices=16)
+    for terminal in world.fleet.values():
         terminal.memory.extend(punch(number) for number in range(70))
-    one, two = house.process("one"), house.process("two")
+    one, two = world.process("one"), world.process("two")
 
     async def both_have_a_share() -> bool:
         shares = share(one), share(two)
-        return all(shares) and sum(shares) == len(house.fleet)
+        return all(shares) and sum(shares) == len(world.fleet)
 
     async def scenario() -> None:
         async with AsyncExitStack() as stack:
-            for terminal in house.fleet.values():
+            for terminal in world.fleet.values():
                 await stack.enter_async_context(terminal.serving())
             stack.callback(one.kill)
             one.start()
             two.start()
             stack.callback(two.stop)
             await until(both_have_a_share)
-            await until(house.all_arrived)
+            await until(world.all_arrived)
             one.kill()
-            for terminal in house.fleet.values():
+            for terminal in world.fleet.values():
                 terminal.memory.append(punch(500))
-            await until(house.all_arrived)
-            assert share(two) == len(house.fleet)
+            await until(world.all_arrived)
+            assert share(two) == len(world.fleet)
 
-        found = await house.arrived()
+        found = await world.arrived()
         cursors = [
             (SavedCursor.decode(record.value), record.timestamp)
             for record in await snapshot(kafka, kafka.topics["cursors"], "test")
         ]
-        assert {saved.device_id for saved, _ in cursors} == house.fleet.keys()
+        assert {saved.device_id for saved, _ in cursors} == world.fleet.keys()
         for saved, written_at in cursors:
             before = {number for number, at in found[saved.device_id].items() if at <= written_at}
             assert set(range(1, saved.cursor["number"] + 1)) <= before

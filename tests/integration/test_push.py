@@ -319,9 +319,11 @@ def test_a_terminal_is_let_in_and_after_a_restart_goes_on_from_its_stamp(kafka: 
         )
         again = second
         until(lambda: f"ATTLOGStamp={punches[-1].at:%Y%m%d%H%M%S}" in send(again, terminal.hello()[0]).text, again.log)
-        told = until(lambda: re.match(r"C:(\d+):DATA QUERY ATTLOG ", send(again, terminal.hello()[-1]).text), again.log)
-        send(again, terminal.post("devicecmd", "", f"ID={told[1]}&Return=0&CMD=DATA\n"))
-        [order] = orjson.loads(command(again, "commands", "--json"))
+        query = until(
+            lambda: re.match(r"C:(\d+):DATA QUERY ATTLOG ", send(again, terminal.hello()[-1]).text), again.log
+        )
+        send(again, terminal.post("devicecmd", "", f"ID={query[1]}&Return=0&CMD=DATA\n"))
+        [order] = orjson.loads(query(again, "commands", "--json"))
         assert (order["device_id"], order["returned"]) == ("GATE-2", "0")
     finally:
         for push in filter(None, (first, second)):

@@ -203,7 +203,7 @@ class _Scene:
         pipeline.until(lambda: not load.running, SETTLE_SECONDS)
         if cell.alone:
             self._cluster.wait_until_whole()
-        return self._judge(result, load)
+        return self._verdict(result, load)
 
     def _victim(self, name: str) -> Victim:
         match self._cell.target:
@@ -245,9 +245,9 @@ class _Scene:
         deadline = time.monotonic() + seconds
         self._pipeline.until(lambda: time.monotonic() >= deadline, seconds + 30)
 
-    def _judge(self, result: Result, load: Load) -> Result:
+    def _verdict(self, result: Result, load: Load) -> Result:
         pipeline, plan = self._pipeline, self._plan
-        report, rows, found = settle(pipeline, plan, load.tally)
+        report, rows, found = await_outcomes(pipeline, plan, load.tally)
         checkins = [Checkin.decode(value).event_id for value in pipeline.values("checkins") if value]
         deliveries = [Delivery.decode(value) for value in pipeline.values("deliveries") if value]
         if self._cell.target == "stream" and not found:
@@ -273,10 +273,10 @@ class _Scene:
         load = Load(only(self._plan, "repeat"), self._pipeline.doors, 1.0)
         load.start()
         self._pipeline.until(lambda: not load.running, SETTLE_SECONDS)
-        return settle(self._pipeline, self._plan, before, load.tally)[-1]
+        return await_outcomes(self._pipeline, self._plan, before, load.tally)[-1]
 
 
-def settle(pipeline: Pipeline, plan: FleetPlan, *tallies: Tally) -> tuple[Report, Rows, list[str]]:
+def await_outcomes(pipeline: Pipeline, plan: FleetPlan, *tallies: Tally) -> tuple[Report, Rows, list[str]]:
     """Wait until nothing is wrong, or for long enough: the audit, ERPNext's rows, and what is wrong."""
     wanted = plan.expectation.totals().delivered
     look: tuple[Report, Rows, list[str]] = Report(), [], ["nothing was looked at"]

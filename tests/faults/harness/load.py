@@ -10,7 +10,7 @@ import httpx
 from sandbox.fleet.model import FleetPlan
 from sandbox.fleet.send import Tally, send
 
-PATIENCE = 8.0  # seconds a terminal waits for an answer
+ANSWER_SECONDS = 8.0  # seconds a terminal waits for an answer
 
 
 class TwoDoors(httpx.AsyncBaseTransport):
@@ -83,7 +83,13 @@ class Load:
     def _run(self) -> None:
         try:
             self._tally = asyncio.run(
-                send(self._plan, "http://127.0.0.1", duration=self._seconds, patience=PATIENCE, transport=self._doors)
+                send(
+                    self._plan,
+                    "http://127.0.0.1",
+                    duration=self._seconds,
+                    answer_seconds=ANSWER_SECONDS,
+                    transport=self._doors,
+                )
             )
         except BaseException as error:  # noqa: BLE001 - raised where the tally is asked for
             self._failure = error

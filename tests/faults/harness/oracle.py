@@ -81,8 +81,8 @@ def _out_of_order(plan: FleetPlan, rows: Rows, withheld: Collection[str]) -> lis
         expected = plan.expectation.events.get(row["event_id"])
         if expected is None or expected.employee in withheld:
             continue
-        lane = (expected.terminal.device_id, expected.device_user_id)
-        if place[expected.event_id] < last.get(lane, -1):
-            found.append(f"{row['name']}: out of order for {lane}")
-        last[lane] = place[expected.event_id]
+        device_user = (expected.terminal.device_id, expected.device_user_id)
+        if place[expected.event_id] < last.get(device_user, -1):
+            found.append(f"{row['name']}: out of order for {device_user}")
+        last[device_user] = place[expected.event_id]
     return found

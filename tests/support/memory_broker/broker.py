@@ -173,7 +173,7 @@ class MemoryBroker:
             raise KafkaTimeoutError("no answer") from error
 
     async def known(self, topic: str, request_timeout: float) -> set[int]:
-        """The partitions of a topic, which is waited for as aiokafka waits for its metadata."""
+        """The partitions of a topic. Waits for it, as aiokafka waits for its metadata."""
         if self.is_away:
             await self.answer(request_timeout)
         try:

@@ -104,9 +104,9 @@ class MemoryConsumer:
         if self._listener is None:
             return
         try:
-            told = getattr(self._listener, what)(partitions)
-            if inspect.isawaitable(told):
-                await told
+            answered = getattr(self._listener, what)(partitions)
+            if inspect.isawaitable(answered):
+                await answered
         except Exception:
             log.exception("the listener failed, and aiokafka goes on")
 

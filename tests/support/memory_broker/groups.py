@@ -78,8 +78,8 @@ class Group:
             # At once, and not at the next heartbeat: that it may take longer changes nothing.
             member.rejoin.set()
         if self._deadline is None:
-            patience = max(member.session_timeout for member in self._members)
-            self._deadline = asyncio.get_running_loop().call_later(patience, self._go_on_without)
+            longest = max(member.session_timeout for member in self._members)
+            self._deadline = asyncio.get_running_loop().call_later(longest, self._go_on_without)
 
     def _go_on_without(self) -> None:
         self._deadline = None

@@ -16,7 +16,7 @@ from punchstream.commands import arguments
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MemoryLog:
-    """A log that each command finds something in, and the registry file of its device."""
+    """A log that each command finds something in, and the fleet file of its device."""
     log = MemoryLog()
     add(log, *own(log.topics))
     monkeypatch.setattr(arguments, "KafkaLog", lambda *_: log)

@@ -40,7 +40,7 @@ def sent_events(fleet: FleetPlan) -> dict[str, list[tuple[object, str | None]]]:
     }
 
 
-def judge(fleet: FleetPlan, events: dict[str, list[tuple[object, str | None]]]) -> dict[str, Counter[str]]:
+def decide(fleet: FleetPlan, events: dict[str, list[tuple[object, str | None]]]) -> dict[str, Counter[str]]:
     """The outcomes of each event id, decided one by one with nothing but the rules as the design words them."""
     devices = {terminal.device_id: terminal for terminal in fleet.terminals}
     people = {row["attendance_device_id"]: row for row in employees(fleet)}
@@ -117,11 +117,11 @@ def test_another_seed_gives_another_plan() -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_the_account_agrees_with_a_naive_reading_of_the_rules(seed: int) -> None:
     fleet = plan(seed, NOW, SMALL)
-    assert judge(fleet, sent_events(fleet)) == account(fleet)
+    assert decide(fleet, sent_events(fleet)) == account(fleet)
 
 
 def test_the_account_of_the_default_fleet_agrees_too(fleet: FleetPlan) -> None:
-    assert judge(fleet, sent_events(fleet)) == account(fleet)
+    assert decide(fleet, sent_events(fleet)) == account(fleet)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -132,13 +132,13 @@ def test_the_account_does_not_depend_on_the_order_as_long_as_a_double_tap_comes_
     for device_id, pairs in sent_events(fleet).items():
         Random(seed).shuffle(pairs)
         shuffled[device_id] = sorted(pairs, key=lambda pair: pair[1] in repeats)
-    assert judge(fleet, shuffled) == account(fleet)
+    assert decide(fleet, shuffled) == account(fleet)
 
 
 def test_sending_everything_again_adds_copies_and_nothing_else() -> None:
     fleet = plan(1, NOW, SMALL)
     twice = {device_id: pairs * 2 for device_id, pairs in sent_events(fleet).items()}
-    once, again = judge(fleet, sent_events(fleet)), judge(fleet, twice)
+    once, again = decide(fleet, sent_events(fleet)), decide(fleet, twice)
     delivered = {expected.event_id for expected in fleet.expectation.of("delivered")}
     for id_ in delivered:
         assert again[id_] - once[id_] == Counter({Reason.DUPLICATE: fleet.expectation.copies[id_]})
@@ -166,7 +166,7 @@ def test_every_record_has_one_outcome(fleet: FleetPlan) -> None:
 
 
 def test_the_ids_of_a_transmission_are_those_of_its_body(fleet: FleetPlan) -> None:
-    for id_, outcomes in judge(fleet, sent_events(fleet)).items():
+    for id_, outcomes in decide(fleet, sent_events(fleet)).items():
         assert fleet.expectation.copies[id_] == outcomes.total()
 
 

@@ -121,8 +121,8 @@ def record(value: bytes | None) -> Record:
 def test_a_process_that_begins_anew_knows_what_the_device_told_another_one() -> None:
     wire = Wire()
     statuses = Statuses(cast("Publisher", wire))
-    told = DeviceStatus("D1", SECOND, SECOND, 0, 17, 3, {"firmware": "3.2.4"}, SECOND - timedelta(hours=1))
-    statuses.apply(record(told.encode()))
+    newest = DeviceStatus("D1", SECOND, SECOND, 0, 17, 3, {"firmware": "3.2.4"}, SECOND - timedelta(hours=1))
+    statuses.apply(record(newest.encode()))
     statuses.apply(record(None))
     statuses.apply(record(b"{}"))
     statuses.apply(record(DeviceStatus("D1", SECOND - timedelta(days=1)).encode()))
@@ -131,4 +131,4 @@ def test_a_process_that_begins_anew_knows_what_the_device_told_another_one() -> 
     assert wire.reported == []
     asyncio.run(statuses.report("D1", SECOND + timedelta(seconds=60), DeviceReport()))
     (status,) = wire.reported
-    assert (status.details, status.clock_skew, status.last_event) == (told.details, 3, told.last_event)
+    assert (status.details, status.clock_skew, status.last_event) == (newest.details, 3, newest.last_event)

@@ -115,7 +115,7 @@ class Bench:
 
     def step(self, seconds: float = 60) -> float:
         self.seconds += seconds
-        return asyncio.run(self.directory.step())
+        return asyncio.run(self.directory.run_once())
 
     def users(self) -> dict[str, str]:
         """The employee of each device user, at a device that no mapping names."""

@@ -347,7 +347,7 @@ class TestFolder:
         async def scenario() -> None:
             task = asyncio.create_task(watch(watched, taking))
             async with asyncio.timeout(5):
-                while not until():  # noqa: ASYNC110 - what is waited for is a file
+                while not until():  # noqa: ASYNC110 - it waits for a file
                     await asyncio.sleep(0.001)
             task.cancel()
 

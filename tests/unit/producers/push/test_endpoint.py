@@ -86,8 +86,8 @@ def test_a_heartbeat_with_nothing_pending_claims_all_that_is_dated_before_it(ben
 
 
 def test_a_sign_of_life_takes_back_nothing_and_is_not_written_each_time(bench: Bench) -> None:
-    told = "/iclock/cdata?SN=SN1&table=options"
-    assert asyncio.run(bench.request("POST", told, content=b"FWVersion=8.0,UserCount=97")).text == "OK"
+    path = "/iclock/cdata?SN=SN1&table=options"
+    assert asyncio.run(bench.request("POST", path, content=b"FWVersion=8.0,UserCount=97")).text == "OK"
     for _ in range(5):
         assert asyncio.run(bench.request("GET", "/iclock/getrequest?SN=SN1")).text == "OK"
     assert len(statuses(bench)) == 1
@@ -277,8 +277,8 @@ def test_an_outage_is_logged_once_and_not_for_each_request(bench: Bench, logged:
 
 def test_punches_of_a_device_whose_clock_is_off_are_marked_until_it_is_right_again(bench: Bench) -> None:
     for ahead, skew in ((7200, 7200), (0, None)):
-        told = (now() + timedelta(seconds=ahead)).isoformat()
-        assert bench.post(heartbeat(time=told), path="/v1/heartbeat")[0] == 200
+        device_time = (now() + timedelta(seconds=ahead)).isoformat()
+        assert bench.post(heartbeat(time=device_time), path="/v1/heartbeat")[0] == 200
         bench.post(batch(PUNCH))
         marked = bench.kafka.events()[-1].clock_skew
         assert marked is None if skew is None else abs(marked - skew) <= 2

@@ -161,7 +161,7 @@ def test_times_are_asked_for_as_they_are_written_with_an_overlap(form: str, begi
 
 
 @pytest.mark.parametrize(
-    ("form", "told", "instant"),
+    ("form", "value", "instant"),
     [
         ("iso", "2026-11-20 08:00:00", "05:00:00"),
         ("iso", "2026-11-20T08:00:00.900+05:00", "03:00:00"),
@@ -174,17 +174,17 @@ def test_times_are_asked_for_as_they_are_written_with_an_overlap(form: str, begi
         ("epoch_ms", 1795150800999, "05:00:00"),
     ],
 )
-def test_times_are_read(form: str, told: object, instant: str) -> None:
-    server = Server(lambda _: [record("7", told)], BY_TIME | {"time_format": form})
+def test_times_are_read(form: str, value: object, instant: str) -> None:
+    server = Server(lambda _: [record("7", value)], BY_TIME | {"time_format": form})
     (event,) = server.fetch()[0].events
     assert str(event.event_time) == f"2026-11-20 {instant}+00:00"
-    assert event.device_time == (told if isinstance(told, str) else json.dumps(told))
+    assert event.device_time == (value if isinstance(value, str) else json.dumps(value))
 
 
-@pytest.mark.parametrize("told", ["yesterday", "", None, True, [1], "20/11/2026", 10**40])
+@pytest.mark.parametrize("value", ["yesterday", "", None, True, [1], "20/11/2026", 10**40])
 @pytest.mark.parametrize("form", ["iso", "epoch", "%Y-%m-%d %H:%M:%S"])
-def test_a_time_that_cannot_be_read_is_left_to_the_stream(form: str, told: object) -> None:
-    server = Server(lambda _: [record("7", told)], BY_TIME | {"time_format": form})
+def test_a_time_that_cannot_be_read_is_left_to_the_stream(form: str, value: object) -> None:
+    server = Server(lambda _: [record("7", value)], BY_TIME | {"time_format": form})
     (event,) = server.fetch()[0].events
     assert event.event_time is None
 
@@ -196,9 +196,9 @@ def test_another_zone_than_the_devices_is_the_options() -> None:
 
 
 def test_users_and_directions_are_as_the_device_says() -> None:
-    told = [record("007", d=0), record(7, d="1"), record("7", d="9"), record(12345678901234567890123)]
+    records = [record("007", d=0), record(7, d="1"), record("7", d="9"), record(12345678901234567890123)]
     options = BY_TIME | {"directions": {"0": "IN", "1": "OUT"}, "fields": {**BY_TIME["fields"], "direction": "d"}}
-    events = Server(lambda _: told, options).fetch()[0].events
+    events = Server(lambda _: records, options).fetch()[0].events
     assert [(event.device_user_id, event.event_type) for event in events] == [
         ("007", "IN"),
         ("7", "OUT"),
@@ -209,8 +209,8 @@ def test_users_and_directions_are_as_the_device_says() -> None:
 
 def test_what_is_no_record_is_rejected_and_its_neighbours_are_kept() -> None:
     garbage: list[Any] = [None, 7, "x", [], {}, {"user": ""}, {"user": True}, {"user": {"a": 1}}, {"user": "u" * 300}]
-    told = [item for each in garbage for item in (record("7"), each)]
-    (page, *_) = Server(lambda _: told, BY_TIME).fetch()
+    records = [item for each in garbage for item in (record("7"), each)]
+    (page, *_) = Server(lambda _: records, BY_TIME).fetch()
     assert users([page]) == ["7"] * len(garbage)
     assert [rejected.index for rejected in page.rejected] == list(range(1, 2 * len(garbage), 2))
     assert {rejected.reason for rejected in page.rejected} == {Reason.INVALID_EVENT}
@@ -224,16 +224,16 @@ def test_a_record_that_gives_a_name_twice_is_rejected() -> None:
 
 
 def test_a_dead_letter_keeps_the_fields_of_the_entry_and_no_other() -> None:
-    told = [{"time": "08:00", "name": "Zoë", "photo": "…", "mode": "face", "user": None}]
-    (page, *_) = Server(lambda _: told, BY_TIME, payload=["mode"]).fetch()
+    records = [{"time": "08:00", "name": "Zoë", "photo": "…", "mode": "face", "user": None}]
+    (page, *_) = Server(lambda _: records, BY_TIME, payload=["mode"]).fetch()
     assert json.loads(page.rejected[0].value) == {"user": None, "time": "08:00", "mode": "face"}
 
 
 def test_records_of_several_terminals_go_to_their_devices() -> None:
     gate = device(BY_TIME, device_id="gate", serial="G1", via="D1", timezone="Asia/Kolkata")
     options = BY_TIME | {"fields": {**BY_TIME["fields"], "serial": "sn"}}
-    told = [record("1", sn="G1"), record("2", sn="nobody"), record("3")]
-    (page, *_) = Server(lambda _: told, options, terminals={"G1": gate}).fetch()
+    records = [record("1", sn="G1"), record("2", sn="nobody"), record("3")]
+    (page, *_) = Server(lambda _: records, options, terminals={"G1": gate}).fetch()
     (event,) = page.events
     assert (event.device_id, event.device_timezone, str(event.event_time)) == (
         "gate",
@@ -506,9 +506,9 @@ json_values = st.recursive(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(json_values, max_size=5), st.sampled_from(["iso", "epoch", "%Y-%m-%d %H:%M:%S"]))
-def test_every_record_ends_as_an_event_or_is_rejected(told: list[Any], form: str) -> None:
+def test_every_record_ends_as_an_event_or_is_rejected(records: list[Any], form: str) -> None:
     try:
-        content = json.dumps(told).encode()
+        content = json.dumps(records).encode()
     except ValueError:
         return
     options = BY_TIME | {
@@ -519,7 +519,7 @@ def test_every_record_ends_as_an_event_or_is_rejected(told: list[Any], form: str
         pages = Server(lambda _: httpx.Response(200, content=content), options).fetch()
     except UnreadableAnswer:
         return  # half of a surrogate pair
-    assert sum(len(page.events) + len(page.rejected) for page in pages) == len(told)
+    assert sum(len(page.events) + len(page.rejected) for page in pages) == len(records)
     for page in pages:
         for event in page.events:
             event.encode()

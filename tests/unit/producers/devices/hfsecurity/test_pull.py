@@ -528,16 +528,16 @@ def test_the_address_is_looked_at_now_and_then_and_put_right_when_it_was_forgott
     device = with_callback(terminal)
 
     async def work(adapter: HfSecurityPull) -> list[object]:
-        told = []
+        callbacks = []
         for minutes in (0, 1, 16, 31):
             [page], _ = await pages(adapter, wanted(device, now=NOW + timedelta(minutes=minutes)))
-            told.append(None if page.report is None else page.report.details["callback"])
+            callbacks.append(None if page.report is None else page.report.details["callback"])
             if minutes == 16:
                 terminal.callbacks.clear()
-        return told
+        return callbacks
 
-    told = with_adapter(terminal, work)
-    assert told == ["set again: it posted to nowhere", None, "as wanted", "set again: it posted to nowhere"]
+    callbacks = with_adapter(terminal, work)
+    assert callbacks == ["set again: it posted to nowhere", None, "as wanted", "set again: it posted to nowhere"]
     assert len(terminal.writes) == 4
     assert timedelta(minutes=15) == LOOK_AFTER
 

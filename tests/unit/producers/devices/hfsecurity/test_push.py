@@ -431,16 +431,16 @@ def test_a_heartbeat_tells_the_devices_clock_and_counts(content: str, content_ty
 
 def test_a_heartbeat_may_tell_no_more_than_the_time() -> None:
     content = b'{"deviceKey": "84E0F42AFFFF0001", "time": "1772427660000"}'
-    told = parse(content, route="/hf/{token}/heartbeat").report
-    assert told is not None
-    assert told.device_time == datetime(2026, 3, 2, 5, 1, tzinfo=UTC)
+    report = parse(content, route="/hf/{token}/heartbeat").report
+    assert report is not None
+    assert report.device_time == datetime(2026, 3, 2, 5, 1, tzinfo=UTC)
     assert parse(content).rejected
 
 
 def test_free_storage_is_a_number_in_a_heartbeat() -> None:
-    told = parse(body("lan-heartbeat.json")).report
-    assert told is not None
-    assert told.details["freeDiskSpace"] == 4546.56
+    report = parse(body("lan-heartbeat.json")).report
+    assert report is not None
+    assert report.details["freeDiskSpace"] == 4546.56
 
 
 def test_a_punch_at_the_address_for_heartbeats_is_a_punch() -> None:
@@ -523,9 +523,9 @@ def test_what_a_terminal_sends_comes_out_as_it_was_punched(dialect: str, quirks:
 def test_what_a_terminal_says_beside_its_punches_is_heard_and_is_no_punch(dialect: str) -> None:
     sender = terminal(dialect)
     for request in sender.hello():
-        told = taken_in(request).report
-        assert told is not None
-        assert told.device_time is not None
+        report = taken_in(request).report
+        assert report is not None
+        assert report.device_time is not None
     for request in sender.strangers():
         parsed = taken_in(request)
         assert not parsed.events
@@ -574,14 +574,14 @@ def test_any_body_is_accounted_for(content: bytes, content_type: str, route: str
     except InvalidRecord:
         return
     orjson.loads(parsed.answer.body)
-    told = len(parsed.events) + len(parsed.others) + len(parsed.rejected)
+    count = len(parsed.events) + len(parsed.others) + len(parsed.rejected)
     if any(each.reason is Reason.UNREADABLE_BODY for each in parsed.rejected):
         assert [each.value for each in parsed.rejected] == [content]
         return
     if content.lstrip()[:1] == b"[":
-        assert told == len(orjson.loads(content))
+        assert count == len(orjson.loads(content))
     else:
-        assert told or parsed.report or orjson.loads(content)["events"] == []
+        assert count or parsed.report or orjson.loads(content)["events"] == []
     for event in parsed.events:
         assert RawEvent.decode(event.encode()).event_id == event.event_id
     for value in (each.value for each in (*parsed.others, *parsed.rejected)):

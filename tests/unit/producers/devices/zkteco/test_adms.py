@@ -52,8 +52,8 @@ def test_a_terminal_goes_on_from_the_stamp_of_its_last_upload() -> None:
     stamped = post("/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=1767243602", line)
     assert stamped.stamps == {STAMP: "1767243602"}
     assert stamped.answer.body == b"OK: 1"
-    told = options(ask("/iclock/cdata?SN=SN1", stamps=dict(stamped.stamps)))
-    assert told[STAMP] == told["Stamp"] == "1767243602"
+    answered = options(ask("/iclock/cdata?SN=SN1", stamps=dict(stamped.stamps)))
+    assert answered[STAMP] == answered["Stamp"] == "1767243602"
 
 
 @pytest.mark.parametrize("stamp", ["", "7\n8", "x" * 40])
@@ -106,10 +106,10 @@ def test_a_time_that_cannot_be_read_is_kept_for_the_stream_to_report() -> None:
 
 
 def test_facts_of_a_terminal_are_shown_and_answered_by_ok_alone() -> None:
-    told = post("/iclock/cdata?SN=SN1&table=options", b"~DeviceName=X,FWVersion=Ver 8,Vendor=ZK, Inc.,UserCount=97")
-    assert told.answer.body == b"OK"
-    assert told.report is not None
-    assert told.report.details == {"FWVersion": "Ver 8", "UserCount": "97"}
+    parsed = post("/iclock/cdata?SN=SN1&table=options", b"~DeviceName=X,FWVersion=Ver 8,Vendor=ZK, Inc.,UserCount=97")
+    assert parsed.answer.body == b"OK"
+    assert parsed.report is not None
+    assert parsed.report.details == {"FWVersion": "Ver 8", "UserCount": "97"}
 
 
 def test_every_record_of_an_access_terminal_is_read() -> None:
@@ -153,9 +153,9 @@ def test_an_access_terminal_is_registered_and_told_the_time() -> None:
     assert options(ask("/iclock/cdata?SN=SN1&DeviceType=acc"))["registry"] == "ok"
     code = options(post("/iclock/registry?SN=SN1", b"~DeviceType=acc"))["RegistryCode"]
     assert options(ask("/iclock/cdata?SN=SN1&DeviceType=acc"))["RegistryCode"] == code
-    told = ask("/iclock/rtdata?SN=SN1&type=time").answer.body.decode()
+    answered = ask("/iclock/rtdata?SN=SN1&type=time").answer.body.decode()
     days = (26 * 372) + 6 * 31
-    assert told == f"DateTime={days * 86400 + 12 * 3600},ServerTZ=+0300"
+    assert answered == f"DateTime={days * 86400 + 12 * 3600},ServerTZ=+0300"
     assert post("/iclock/exchange?SN=SN1&type=publickey", b"x").answer.status == 406
 
 
