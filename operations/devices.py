@@ -180,7 +180,7 @@ def add_entry(path: Path, entry: dict[str, Any]) -> None:
     """Add a device to a fleet file, which keeps its comments. It is the old or the new file at any moment.
 
     Args:
-        path: The registry file; it is made where there is none.
+        path: The fleet file; it is made where there is none.
         entry: The device, in the order in which its fields are to stand there.
 
     Raises:

@@ -182,7 +182,7 @@ async def _late(api: "_Api", done: _Progress) -> AsyncIterator[Mapping[int | str
     missing = await api.count(done.until) - done.behind
     found: set[int] = set()
     end = done.until
-    for start in (*(done.until - step for step in _STEPS_BACK), _BEGINNING):
+    for start in (*(done.until - back for back in _STEPS_BACK), _BEGINNING):
         if len(found) >= missing:
             return
         async for rows, _ in read_windows(api.search, start, end, WINDOW):

@@ -24,7 +24,7 @@ from producers.devices.contract import Cursor, Fetch, Options, Page, Rejected, T
 
 PAGE_ROWS: Final = 2_000
 WINDOW: Final = 1_000
-"""How far behind the newest record number a number that was left out is waited for."""
+"""So many newer record numbers end the wait for a number that was left out."""
 
 GAP_TIMEOUT: Final = timedelta(hours=1)
 
