@@ -1,20 +1,28 @@
 """What dead letters are now, how they are grouped, and which may be replayed."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from memory_log import MemoryLog
 from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
-from attendance.kafka.records import OutRecord
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, Done, LetterId
 from attendance.topics import Topics
-from operations.dead_letter_actions import objection_to_discard, objection_to_replay, replay_one
-from operations.dead_letters import MAX_REPLAYS, Group, Groups, Letter, Selection, State, begin_at
+from operations.dead_letter_actions import (
+    AT_ONCE,
+    discard,
+    make_replay_plan,
+    objection_to_discard,
+    objection_to_replay,
+    replay,
+    replay_one,
+)
+from operations.dead_letters import MAX_REPLAYS, Group, Groups, Letter, Selection, State, begin_at, find
+from operations.log import Skipped
 
 AT = datetime(2026, 3, 2, 5, tzinfo=UTC)
 TOPICS = Topics("attendance")
@@ -187,48 +195,102 @@ def test_each_partition_is_read_from_the_first_letter_that_is_named() -> None:
     assert begin_at([]) == {}
 
 
-class FakeProducer:
-    """Holds what Kafka has, and fails from a given send on."""
-
-    def __init__(self, error: Exception | None = None, after: int = 0) -> None:
-        self.records: list[OutRecord] = []
-        self._error = error
-        self._after = after
-
-    async def send(self, *records: OutRecord) -> None:
-        if self._error is not None and len(self.records) >= self._after:
-            raise self._error
-        self.records.extend(records)
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog(TOPICS.prefix)
 
 
-def send_back(subject: Letter, producer: FakeProducer) -> str | None:
-    return asyncio.run(replay_one(subject, producer.send, TOPICS, "root"))
+def put(log: MemoryLog, *contents: DeadLetter) -> None:
+    for content in contents:
+        log.add("dead_letters", content.key, content.value, content.encode_headers())
 
 
-def actions_of(records: Sequence[OutRecord]) -> list[Action]:
+def send_back(log: MemoryLog, subject: Letter) -> str | None:
+    async def send_back() -> str | None:
+        async with log.sending() as send:
+            return await replay_one(subject, send, TOPICS, "root")
+
+    return asyncio.run(send_back())
+
+
+def actions_of(log: MemoryLog) -> list[Action]:
     topic = TOPICS["dead_letter_actions"]
-    return [Action.decode(record.key, record.value) for record in records if record.topic == topic]
+    return [Action.decode(record.key, record.value) for record in log.sent if record.topic == topic]
 
 
-def test_a_replay_is_in_kafka_before_it_is_recorded() -> None:
-    producer = FakeProducer()
-    assert send_back(letter(replays=1, offset=8), producer) is None
-    sent, _ = producer.records
+def test_a_replay_is_in_kafka_before_it_is_recorded(log: MemoryLog) -> None:
+    assert send_back(log, letter(replays=1, offset=8)) is None
+    sent, _ = log.sent
     assert (sent.topic, sent.value, dict(sent.headers)["x-replay-count"]) == (CONTENT.topic, CONTENT.value, b"2")
-    (action,) = actions_of(producer.records)
+    (action,) = actions_of(log)
     assert (action.letter, action.action, action.by, action.replay_count) == (LetterId(0, 8), "replayed", "root", 2)
 
 
 @pytest.mark.parametrize("acknowledged", [0, 1])
-def test_a_replay_that_kafka_did_not_acknowledge_or_could_not_record_leaves_the_letter_open(acknowledged: int) -> None:
-    producer = FakeProducer(KafkaUnavailable("gone"), after=acknowledged)
+def test_a_replay_that_kafka_did_not_acknowledge_or_could_not_record_leaves_the_letter_open(
+    log: MemoryLog, acknowledged: int
+) -> None:
+    log.refuses, log.accepts = KafkaUnavailable("gone"), acknowledged
     with pytest.raises(KafkaUnavailable):
-        send_back(letter(), producer)
-    assert len(producer.records) == acknowledged
-    assert actions_of(producer.records) == []
+        send_back(log, letter())
+    assert len(log.sent) == acknowledged
+    assert actions_of(log) == []
 
 
-def test_a_record_that_kafka_will_not_take_is_refused_and_not_recorded() -> None:
-    producer = FakeProducer(InvalidRecord(Reason.INVALID_EVENT, "larger than Kafka takes"))
-    assert send_back(letter(), producer) == "larger than Kafka takes"
-    assert producer.records == []
+def test_a_record_that_kafka_will_not_take_is_refused_and_not_recorded(log: MemoryLog) -> None:
+    log.refuses = InvalidRecord(Reason.INVALID_EVENT, "larger than Kafka takes")
+    assert send_back(log, letter()) == "larger than Kafka takes"
+    assert log.sent == []
+
+
+def replay_all(log: MemoryLog, *ids: LetterId) -> dict[LetterId, str | None]:
+    """Replay, and return what was reported of each letter."""
+    reported: dict[LetterId, str | None] = {}
+    asyncio.run(replay(log, ids, per_second=1e9, by="root", report=reported.__setitem__))
+    return reported
+
+
+def test_the_planned_letters_are_replayed_and_no_other(log: MemoryLog) -> None:
+    put(log, CONTENT, replace(CONTENT, value=b"2"), replace(CONTENT, value=b"3"))
+
+    assert replay_all(log, LetterId(0, 0), LetterId(0, 2)) == {LetterId(0, 0): None, LetterId(0, 2): None}
+    assert [record.value for record in log.sent if record.topic == CONTENT.topic] == [CONTENT.value, b"3"]
+    assert [action.letter.offset for action in actions_of(log)] == [0, 2]
+
+
+def test_a_planned_letter_that_expired_meanwhile_is_reported(log: MemoryLog) -> None:
+    put(log, CONTENT)
+    assert replay_all(log, LetterId(0, 0), LetterId(0, 7)) == {
+        LetterId(0, 0): None,
+        LetterId(0, 7): "is not there any more",
+    }
+
+
+def test_a_plan_names_what_is_refused_and_what_is_not_there(log: MemoryLog) -> None:
+    put(log, CONTENT, REQUEST)
+    ids = frozenset({LetterId(0, 0), LetterId(0, 1), LetterId(3, 5)})
+
+    plan = asyncio.run(make_replay_plan(log, Selection(ids), force=False))
+
+    assert plan.ids == [LetterId(0, 0)]
+    assert plan.refused[LetterId(3, 5)] == "no such dead letter"
+    assert "never was a record" in plan.refused[LetterId(0, 1)]
+
+
+def test_a_discard_is_recorded_with_its_note_for_each_letter(log: MemoryLog) -> None:
+    ids = [LetterId(0, offset) for offset in range(AT_ONCE + 1)]
+    asyncio.run(discard(log, ids, note="a test terminal", by="root"))
+    assert [(action.letter, action.action, action.note) for action in actions_of(log)] == [
+        (id_, "discarded", "a test terminal") for id_ in ids
+    ]
+
+
+def test_the_state_of_a_letter_follows_from_its_actions(log: MemoryLog) -> None:
+    put(log, CONTENT, CONTENT)
+    action = Action(LetterId(0, 1), "discarded", AT, "root", "why")
+    log.add("dead_letter_actions", action.key, action.encode())
+
+    first, second = (asyncio.run(find(log, LetterId(0, offset), Skipped())) for offset in (0, 1))
+
+    assert (first and first.state, second and second.state) == (State.OPEN, State.DISCARDED)
+    assert asyncio.run(find(log, LetterId(0, 2), Skipped())) is None
