@@ -69,6 +69,10 @@ def check_entry(way: Way, device: Device) -> None:
 def create_push_adapter(name: str, payload_fields: Collection[str]) -> PushAdapter:
     """The push adapter of that name. It keeps the vendor's fields that `payload_fields` names beside its own list.
 
+    Args:
+        name: Its name in `PUSH_ADAPTERS`.
+        payload_fields: The vendor's fields that its events keep beside its own list.
+
     Raises:
         ConfigurationError: there is no such adapter, or what it needs is not installed.
     """
@@ -78,6 +82,10 @@ def create_push_adapter(name: str, payload_fields: Collection[str]) -> PushAdapt
 def create_pull_adapter(name: str, tools: Tools) -> PullAdapter:
     """The pull adapter of that name.
 
+    Args:
+        name: Its name in `PULL_ADAPTERS`.
+        tools: What it works with.
+
     Raises:
         ConfigurationError: there is no such adapter, or what it needs is not installed.
     """
@@ -86,6 +94,10 @@ def create_pull_adapter(name: str, tools: Tools) -> PullAdapter:
 
 def create_file_adapter(name: str, payload_fields: Collection[str]) -> FileAdapter:
     """The file adapter of that name.
+
+    Args:
+        name: Its name in `FILE_ADAPTERS`.
+        payload_fields: The vendor's fields that its events keep beside its own list.
 
     Raises:
         ConfigurationError: there is no such adapter, or what it needs is not installed.

@@ -216,6 +216,11 @@ class PushAdapter(Protocol):
         For `kafka_unavailable`, `overloaded` and `body_too_slow` it is the protocol's "send it again", after
         `retry_after` seconds where it can say so; for `unknown_device` its "you are unknown", which makes the device
         keep its punches.
+
+        Args:
+            head: The head of the request.
+            reason: Why it is refused.
+            retry_after: Seconds.
         """
 
 
@@ -252,6 +257,11 @@ class Fetch(Struct, frozen=True):
 
 def terminal_of(serial: str, terminals: Mapping[str, Device], source: Device) -> Device:
     """Whose a record is: the terminal's with that serial number; the source's own where no entry has it.
+
+    Args:
+        serial: The serial number that the record has; empty where it has none.
+        terminals: The entries by serial number, disabled ones too.
+        source: The entry that was asked, or to which the file belongs.
 
     Raises:
         InvalidRecord: the terminal's entry is disabled (`unknown_device`).

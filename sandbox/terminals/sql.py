@@ -39,6 +39,7 @@ class SqlDatabase:
         self._path = Path()
         self._written = 0
         self._writing = Lock()
+        self._serving = False
 
     def registry_entry(self) -> Mapping[str, Any]:
         """What the registry needs: the mode, the adapter and the flag."""
@@ -57,6 +58,7 @@ class SqlDatabase:
             with sqlite3.connect(self._path) as connection:
                 self.create(connection)
             connection.close()
+            self._serving = True
             self.write()
             follower = asyncio.create_task(self._follow())
             try:
@@ -66,10 +68,14 @@ class SqlDatabase:
                 follower.cancel()
                 with suppress(asyncio.CancelledError):
                     await follower
+                with self._writing:  # a thread that it started may still write
+                    self._serving = False
 
     def write(self) -> None:
         """Put the punches that came since the last time into the file. An emptied memory empties the file."""
         with self._writing:
+            if not self._serving:
+                return
             connection = sqlite3.connect(self._path)
             # Nobody needs the file after a crash.
             connection.execute("PRAGMA synchronous = OFF")

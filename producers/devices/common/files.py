@@ -51,6 +51,10 @@ def chunks(path: Path) -> Iterator[bytes]:
 def lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
     """A file's lines with their numbers, counted from 1; without their ends, whichever those are.
 
+    Args:
+        path: The file.
+        encoding: As `encoding_of` has it.
+
     Raises:
         UnreadableFile: it cannot be read or decoded, or a line is longer than any can be.
     """
@@ -99,6 +103,12 @@ def encoding_of(path: Path) -> str:
 
 
 def rejected(line: int, error: InvalidRecord, cells: Sequence[object]) -> Rejected:
-    """A row that can be no punch, without the cells that may hold a name: those with any letter."""
+    """A row that can be no punch, without the cells that may hold a name: those with any letter.
+
+    Args:
+        line: The number of the row, from 1.
+        error: Why.
+        cells: The cells of the row.
+    """
     kept = [cell[:MAX_TEXT] if isinstance(cell, str) and _NO_WORDS.fullmatch(cell) else None for cell in cells]
     return Rejected(line - 1, error.reason, error.message, encode_json(kept))

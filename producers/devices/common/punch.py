@@ -62,7 +62,12 @@ def punch(  # noqa: PLR0913 - the fields of a punch
 
 
 def scalars(record: Mapping[str, object], names: Collection[str]) -> dict[str, Scalar]:
-    """The record's fields of these names, strings cut to `MAX_TEXT`; objects and lists are left out."""
+    """The record's fields of these names, strings cut to `MAX_TEXT`; objects and lists are left out.
+
+    Args:
+        record: As the device wrote it.
+        names: The names of the fields.
+    """
     return {name: cut(record[name]) for name in names if name in record and not isinstance(record[name], dict | list)}
 
 

@@ -26,6 +26,12 @@ async def read_windows(
     A window that holds more than `most` records is halved, down to a second. Neighbours share their boundary, so that
     nothing is lost whether the device counts it in or not; a record dated there may be in both.
 
+    Args:
+        search: Begins a search of the records from one time to another.
+        start: Where to begin.
+        end: Where to end.
+        most: Records that one window may hold.
+
     Yields:
         A page of records and None; None and a time, when everything before that was read; or twice None after a
         question that was only needed to find the way, so that each answer is heard of as it comes.

@@ -143,7 +143,12 @@ class _Progress:
         self._covers = wanted.since is None or (self.begun_at is not None and wanted.since <= self.begun_at)
 
     def after(self, part: Part, *, last: bool) -> Cursor:
-        """The cursor after this page, of which `last` says whether it is the last of the fetch."""
+        """The cursor after this page, of which `last` says whether it is the last of the fetch.
+
+        Args:
+            part: The page.
+            last: Whether it is the last of the fetch.
+        """
         for time in times_of(part.records, self._wanted.source):
             if time is None or time < self._previous:
                 self._ordered = False

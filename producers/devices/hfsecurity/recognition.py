@@ -131,7 +131,13 @@ def read_record(
 
 
 def report_of(fields: Mapping[str, object], time_name: str, device: Device) -> DeviceReport | None:
-    """What a device says of itself: its clock, which has this name, its versions and its counts; None for nothing."""
+    """What a device says of itself: its clock, which has this name, its versions and its counts; None for nothing.
+
+    Args:
+        fields: As the device wrote them.
+        time_name: The name of its clock among them.
+        device: Its entry.
+    """
     details: dict[str, str | int | float] = {
         name: str(value) for name, value in scalars(fields, _TEXTS).items() if value is not None
     }
@@ -154,12 +160,22 @@ def _number(value: str | float) -> str | int | float:
 
 
 def first(record: Mapping[str, object], names: Collection[str]) -> object:
-    """The value of the first of these names that has one; None where none has."""
+    """The value of the first of these names that has one; None where none has.
+
+    Args:
+        record: As the device wrote it.
+        names: The names, the most usual first.
+    """
     return next((record[name] for name in names if record.get(name) not in (None, "")), None)
 
 
 def kept(record: object, payload: Collection[str]) -> bytes:
-    """A record as JSON, reduced to the fields that may be kept."""
+    """A record as JSON, reduced to the fields that may be kept.
+
+    Args:
+        record: As the device wrote it.
+        payload: The names of the fields that an event keeps.
+    """
     if isinstance(record, Mapping):
         return encode_json(scalars(record, (*DEVICE_NAMES, *USER_NAMES, *TIME_NAMES, "eventType", *payload)))
     return encode_json(cut(record))

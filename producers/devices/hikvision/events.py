@@ -95,7 +95,12 @@ def payload_names(payload_fields: Collection[str]) -> tuple[str, ...]:
 
 
 def kept(fields: object, payload: Collection[str]) -> bytes:
-    """What is kept of a record that becomes no event, as JSON."""
+    """What is kept of a record that becomes no event, as JSON.
+
+    Args:
+        fields: As the terminal wrote them.
+        payload: The names of the fields that an event keeps.
+    """
     return encode_json(scalars(fields, (*_KEPT, *payload)) if isinstance(fields, dict) else cut(fields))
 
 

@@ -55,7 +55,12 @@ class Clock:
         return from_wall_clock(earliest_wall_clock(instant, self.zone_name), self.zone_name)
 
     def write(self, instant: datetime, *, local: bool) -> str:
-        """A time as a search has it."""
+        """A time as a search has it.
+
+        Args:
+            instant: The time.
+            local: Whether the terminal wants it without an offset.
+        """
         wall_clock = instant.astimezone(self.zone).replace(microsecond=0)
         return (wall_clock.replace(tzinfo=None) if local else wall_clock).isoformat()
 
@@ -117,7 +122,13 @@ class Isapi:
         return PAGE
 
     async def search(self, clock: Clock, first: datetime, last: datetime) -> "EventSearch":
-        """A search of the events from the one time to the other, with its first page."""
+        """A search of the events from the one time to the other, with its first page.
+
+        Args:
+            clock: The terminal's clock.
+            first: Where to begin.
+            last: Where to end.
+        """
         try:
             return await self._search(clock, first, last)
         except _BadParameters:

@@ -177,7 +177,13 @@ class _Reading:
     def after(
         self, span: tuple[datetime, datetime], end: datetime, *, local_times: bool
     ) -> tuple[Cursor, datetime | None]:
-        """The cursor, once all of this span before `end` was read, and up to when that is everything."""
+        """The cursor, once all of this span before `end` was read, and up to when that is everything.
+
+        Args:
+            span: One of `spans`.
+            end: Up to where it was read.
+            local_times: Whether the terminal wants times without an offset.
+        """
         if self._wanted.since is not None and self._wanted.cursor is not None:
             return self._wanted.cursor, None
         if end != self._end and span is self.spans[0]:

@@ -65,7 +65,12 @@ ALLOWED: Final = re.compile(
 
 
 def backfill(since: datetime, until: datetime) -> str:
-    """The command that has a terminal send its punches of a time again; both are its own wall clock, naive."""
+    """The command that has a terminal send its punches of a time again; both are its own wall clock, naive.
+
+    Args:
+        since: From when, by the terminal's own wall clock.
+        until: Until when, by the same.
+    """
     return f"DATA QUERY ATTLOG StartTime={since:%Y-%m-%d %H:%M:%S}\tEndTime={until:%Y-%m-%d %H:%M:%S}"
 
 

@@ -69,7 +69,12 @@ class Log:
         return self.data[index * self.width : (index + 1) * self.width]
 
     def record(self, index: int, users: Users) -> Record:
-        """What a record says."""
+        """What a record says.
+
+        Args:
+            index: Its place in the log, from 0.
+            users: The terminal's users.
+        """
         raw = self.raw(index)
         user: str | None
         if self.width == _SHORT.size:

@@ -211,7 +211,12 @@ class _Api:
         return await self._total("/iclock/api/terminals/", {})
 
     async def search(self, first: datetime, last: datetime) -> "_Search":
-        """The punches from the one time to the other, with the first page of them."""
+        """The punches from the one time to the other, with the first page of them.
+
+        Args:
+            first: Where to begin, a wall clock.
+            last: Where to end, a wall clock.
+        """
         search = _Search(self)
         await search.read_page({"start_time": str(first), "end_time": str(last), "page": "1", "page_size": str(PAGE)})
         return search
@@ -227,7 +232,12 @@ class _Api:
         raise self.wrong("no count of rows")
 
     async def get(self, path: str, query: Mapping[str, str] | bytes) -> HttpAnswer:
-        """What it answers to a token, which is renewed where it has expired."""
+        """What it answers to a token, which is renewed where it has expired.
+
+        Args:
+            path: The path.
+            query: The query, or all of it as another answer had it.
+        """
         device_id = self._device.device_id
         url = self._url.copy_with(path=path)
         url = url.copy_with(query=query) if isinstance(query, bytes) else url.copy_merge_params(query)

@@ -58,7 +58,12 @@ class Position:
 
     @classmethod
     def from_cursor(cls, value: Mapping[str, Any], now: datetime) -> "Position":
-        """What `to_cursor` wrote."""
+        """What `to_cursor` wrote.
+
+        Args:
+            value: What stands in a cursor.
+            now: The server's clock, UTC.
+        """
         moved = parse_utc(value["moved"])
         return cls(value["last"], frozenset(value["missing"] if now - moved < GAP_TIMEOUT else ()), moved)
 
@@ -76,7 +81,12 @@ class Position:
         return number > self.last or number in self.missing
 
     def after(self, numbers: Sequence[int], now: datetime) -> "Position":
-        """The position once these were read, which rise and between which the query left none out."""
+        """The position once these were read, which rise and between which the query left none out.
+
+        Args:
+            numbers: The record numbers of a page, which rise; the query left none out between them.
+            now: The server's clock, UTC.
+        """
         if not any(map(self.is_new, numbers)):
             return self
         last = max(self.last, numbers[-1])
@@ -185,6 +195,10 @@ class SqlAdapter(ABC):
 
 def numbers_of(rows: Sequence[Row], column: str) -> Sequence[int]:
     """The record numbers of the rows.
+
+    Args:
+        rows: A page of rows.
+        column: The name of the column that has the record number.
 
     Raises:
         UnreadableAnswer: one is no integer, or they do not rise: then nobody could say how far the rows were read.

@@ -56,6 +56,11 @@ class Database:
     async def rows(self, statement: Executable, values: Mapping[str, Any], limit: int) -> Sequence[Row]:
         """The first rows that a query gives, at most `limit`.
 
+        Args:
+            statement: The query.
+            values: The values of its binds.
+            limit: Rows, at most.
+
         Raises:
             DeviceUnavailable: the database does not answer, or breaks off.
             DeviceRefused: it refuses the login or the query.

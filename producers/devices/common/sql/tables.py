@@ -40,7 +40,12 @@ class TableAdapter(SqlAdapter):
 
     @abstractmethod
     async def tables(self, database: Database, since: datetime | None) -> Sequence[str]:
-        """The tables that hold punches, oldest first; only those that may hold one dated from `since` on, if given."""
+        """The tables that hold punches, oldest first; only those that may hold one dated from `since` on, if given.
+
+        Args:
+            database: Where they stand.
+            since: A wall clock; None for all tables.
+        """
 
     async def serials(self, database: Database) -> Mapping[str, str]:  # noqa: ARG002 - most tables have the numbers
         """The serial number of each terminal by what the tables call it, where that is something else."""
@@ -95,7 +100,12 @@ class TableAdapter(SqlAdapter):
         )
 
     def query(self, name: str, since: datetime | None) -> Executable:
-        """The next page of a table: above the number `floor`, and dated from `since` on, if given."""
+        """The next page of a table: above the number `floor`, and dated from `since` on, if given.
+
+        Args:
+            name: The name of the table.
+            since: A wall clock; None for all records.
+        """
         columns = self.columns
         number = column(columns.sequence, BigInteger())
         selected: list[ColumnClause[Any]] = [column(kept) for kept in dict.fromkeys(columns.kept)]

@@ -19,7 +19,12 @@ _LAST_DAY: Final = 100_000  # of a spreadsheet's days; that is in 2173
 
 
 def cell(cells: Cells, place: int) -> object:
-    """The cell at a place; None beyond the end of the row."""
+    """The cell at a place; None beyond the end of the row.
+
+    Args:
+        cells: The row.
+        place: The place, from 0.
+    """
     return cells[place] if place < len(cells) else None
 
 
@@ -97,7 +102,12 @@ def when(cells: Cells, places: Mapping[str, int], epoch: datetime) -> str:
 
 
 def moment_of(value: object, epoch: datetime) -> object:
-    """A spreadsheet's date, which may be a number of days; whole seconds."""
+    """A spreadsheet's date, which may be a number of days; whole seconds.
+
+    Args:
+        value: The cell.
+        epoch: The day from which the file counts days.
+    """
     if isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value < _LAST_DAY:
         value = epoch + timedelta(days=value)
     return _rounded(value) if isinstance(value, datetime) else value

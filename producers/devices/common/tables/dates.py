@@ -17,7 +17,12 @@ _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep",
 
 
 def to_iso(written: str, order: Order | None) -> str:
-    """A wall-clock time as `2026-01-01 08:00:00`; what is none of the known forms stays as it is."""
+    """A wall-clock time as `2026-01-01 08:00:00`; what is none of the known forms stays as it is.
+
+    Args:
+        written: As it stands in the table.
+        order: The order of day, month and year; None where each date says it by itself.
+    """
     dated = _DATE.match(written)
     timed = None if dated is None else _TIME.fullmatch(written[dated.end() :].lstrip(" ,T\t\u00a0\u202f").strip())
     if dated is None or timed is None:
