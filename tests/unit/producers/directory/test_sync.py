@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from attendance.errors import AccessDenied, KafkaUnavailable, TargetUnavailable
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
-from attendance.records.user_map import EVERYWHERE, Employee, UserMapping, site_scope
+from attendance.records.user_map import EVERYWHERE, Employee, UserMapping
 from attendance.settings import DirectorySettings
 from attendance.user_map import UserMap
-from producers.directory.employees import EmployeeReader, Person, holders
+from producers.directory.employees import EmployeeReader
 from producers.directory.sync import Directory, RemovalRefused
-from producers.directory.user_map import differences, part_removed, wanted
 
 START = datetime.fromisoformat("2026-03-01 08:00:00")
 TOPIC = "attendance.user-map.v1"
@@ -335,20 +334,6 @@ def test_two_known_holders_of_one_device_id_do_not_cause_full_comparisons(bench:
     assert bench.site.requests == requests + 1
 
 
-def test_the_last_of_the_former_employees_keeps_the_device_id() -> None:
-    def former(name: str, relieved: str) -> Person:
-        return Person(Employee(name, "Left", date.fromisoformat(relieved)), "1", START)
-
-    people = [former("E1", "2024-01-31"), former("E2", "2025-01-31"), former("E3", "2023-01-31")]
-    assert [person.employee.name for person in holders(people)["1"]] == ["E2", "E1", "E3"]
-
-
-def test_an_active_employee_under_notice_keeps_the_device_id() -> None:
-    leaving = Person(Employee("E2", "Active", date(2026, 12, 31)), "1", START)
-    suspended = Person(Employee("E1", "Suspended"), "1", START)
-    assert holders([suspended, leaving])["1"] == [leaving, suspended]
-
-
 def test_a_space_around_a_device_id_is_no_part_of_it(bench: Bench) -> None:
     bench.site.save("E1", " 007 ")
     bench.site.save("E2", "  ")
@@ -457,63 +442,6 @@ def test_what_kafka_did_not_acknowledge_is_written_by_the_next_look(bench: Bench
     bench.topic.failure = None
     bench.step()
     assert bench.users() == {"1": "E1", "2": "E2"}
-
-
-names = st.sampled_from([f"E{number}" for number in range(8)])
-ids = st.none() | st.sampled_from([str(number) for number in range(6)])
-employees = st.builds(Employee, names, st.sampled_from(["Active", "Left", "Inactive"]), st.none() | st.dates())
-people = st.lists(st.builds(Person, employees, ids, st.just(START)), unique_by=lambda person: person.employee.name)
-csv_mappings = st.lists(
-    st.builds(
-        UserMapping,
-        st.sampled_from([EVERYWHERE, site_scope("riyadh")]),
-        st.sampled_from(["0", "1", "2", "99"]),
-        names,
-        st.just("csv"),
-    )
-)
-
-
-def user_map(entries: Sequence[UserMapping | Employee]) -> UserMap:
-    users = UserMap()
-    for entry in entries:
-        users.apply(entry.key, entry.encode())
-    return users
-
-
-@given(before=people, after=people, files=csv_mappings)
-def test_the_differences_make_the_map_what_erpnext_has(
-    before: list[Person], after: list[Person], files: list[UserMapping]
-) -> None:
-    users = user_map([*wanted(before).values(), *files])
-    from_files = {entry.key: entry for entry in files}
-    target = wanted(after)
-    for record in differences(users, target, TOPIC):
-        users.apply(record.key, record.value)
-    assert {entry.key: entry for entry in (*users.employees(), *users.mappings())} == target | from_files
-    assert differences(users, target, TOPIC) == []
-
-
-@given(before=people, after=people)
-def test_no_mapping_ever_stands_without_its_employee(before: list[Person], after: list[Person]) -> None:
-    users = user_map(list(wanted(before).values()))
-    for record in differences(users, wanted(after), TOPIC):
-        users.apply(record.key, record.value)
-        assert all(users.employee(mapping.employee) for mapping in users.mappings())
-
-
-@given(people=people, data=st.data())
-def test_the_order_in_which_employees_are_read_does_not_matter(people: list[Person], data: st.DataObject) -> None:
-    assert wanted(people) == wanted(data.draw(st.permutations(people)))
-
-
-def test_the_part_removed_is_that_of_the_kind_which_loses_most() -> None:
-    everyone = [Person(Employee(f"E{number}", "Active"), str(number), START) for number in range(10)]
-    without_ids = [Person(person.employee, None, START) for person in everyone]
-    users = user_map(list(wanted(everyone).values()))
-    assert part_removed(users, wanted(everyone)) == 0
-    assert part_removed(users, wanted(everyone[:4])) == 0.6
-    assert part_removed(users, wanted(without_ids)) == 1
 
 
 def test_a_removal_that_is_refused_writes_nothing_at_all(bench: Bench) -> None:

@@ -6,9 +6,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, cast
 
-import orjson
 import pytest
-from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from attendance.errors import (
@@ -17,16 +15,11 @@ from attendance.errors import (
     Reason,
     UnreadableAnswer,
 )
-from attendance.kafka.producer import Producer
 from attendance.kafka.records import MAX_VALUE_BYTES, OutRecord
 from attendance.records.cursor import SavedCursor
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent
-from attendance.times import format_seconds
 from producers.devices.contract import DeviceReport, Fetch, Other, Page, Rejected
-from producers.pull.cursors import Cursors
-from producers.pull.recent import Recent
-from producers.pull.sweeps import last_night
 from producers.status import newest
 from pulling import (
     BEGIN,
@@ -34,7 +27,6 @@ from pulling import (
     HOUR,
     TOPICS,
     FakeAdapter,
-    Wire,
     asking,
     device,
     event,
@@ -182,16 +174,6 @@ async def test_the_same_garbage_twice_in_a_page_is_kept_twice() -> None:
     stage = scene(answer)
     await for_a_while(HOUR, stage.puller())
     assert len(stage.wire.of("dead_letters")) == 2
-
-
-def test_no_more_is_remembered_than_was_asked_for_and_what_keeps_coming_is_not_forgotten() -> None:
-    recent = Recent(3)
-    recent.add([b"garbage"])
-    for number in range(10):
-        assert recent.seen(b"garbage")
-        recent.add([b"%d" % number])
-    assert not recent.seen(b"7")
-    assert recent.seen(b"8")
 
 
 @in_virtual_time
@@ -451,20 +433,6 @@ async def test_a_sweep_that_a_stop_made_impossible_is_made_up_for() -> None:
     assert stage.wire.cursors()[-1].swept_at == sweep.now.replace(microsecond=0)
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "Pacific/Kiritimati", "America/New_York", "Pacific/Pago_Pago"])
-def test_the_last_night_is_over_and_not_a_day_ago(zone: str) -> None:
-    for hours in range(0, 24 * 400, 7):  # over every change of clocks
-        now = BEGIN + timedelta(hours=hours)
-        night = last_night(device(timezone=zone), now)
-        assert timedelta() <= now - night <= timedelta(hours=25)
-
-
-def test_devices_have_nights_of_their_own() -> None:
-    nights = {last_night(device(f"D{number}"), BEGIN) for number in range(100)}
-    assert len(nights) > 90
-    assert {night.hour for night in nights} == {1, 2, 3, 4}
-
-
 @in_virtual_time
 async def test_a_puller_that_is_stopped_in_the_middle_closes_the_fetch_and_begins_again_at_the_cursor() -> None:
     stage = scene(numbered(["1", "2", "3", "4"]))
@@ -485,34 +453,3 @@ async def test_a_puller_that_is_stopped_in_the_middle_closes_the_fetch_and_begin
     await for_a_while(HOUR, puller)
     assert stage.adapter.wanted[1].cursor == {"id": 2}
     assert stage.wire.users() == ["1", "2", "3", "4"]
-
-
-def test_a_cursor_survives_the_topic() -> None:
-    saved = SavedCursor("D1", "fake", "1", "S1", {"id": 7}, BEGIN, BEGIN, BEGIN)
-    assert SavedCursor.decode(saved.encode()) == saved
-    assert orjson.loads(saved.encode())["complete_until"] == format_seconds(BEGIN)
-
-
-@pytest.mark.parametrize(
-    "changed", [{"adapter": "other"}, {"version": "2"}, {"serial": "another"}], ids=["adapter", "version", "serial"]
-)
-def test_a_cursor_of_another_adapter_version_or_terminal_is_not_used(changed: dict[str, str]) -> None:
-    cursors = Cursors(cast("Producer", Wire()), TOPICS["cursors"])
-    saved = SavedCursor("D1", "fake", "1", None, {"id": 7}, BEGIN)
-    adapter = FakeAdapter(nothing_new)
-    cursors.take(cast("Any", OutRecord("", saved.key, saved.encode())))
-    assert cursors.of(device(), adapter) == saved
-    with capture_logs() as logs:
-        cursors.take(cast("Any", OutRecord("", saved.key, replace(saved, **changed).encode())))  # type: ignore[arg-type]
-        assert cursors.of(device(), adapter) is None
-    assert [each["log_level"] for each in logs] == ["warning"]
-
-
-@pytest.mark.parametrize("value", [None, b"", b"{}", b"[]", b'{"device_id": "D1", "cursor": 7}'])
-def test_a_cursor_that_is_gone_or_cannot_be_read_leaves_none(value: bytes | None) -> None:
-    cursors = Cursors(cast("Producer", Wire()), TOPICS["cursors"])
-    saved = SavedCursor("D1", "fake", "1", None, {"id": 7}, BEGIN)
-    cursors.take(cast("Any", OutRecord("", saved.key, saved.encode())))
-    with capture_logs():
-        cursors.take(cast("Any", OutRecord("", saved.key, value)))
-    assert cursors.of(device(), FakeAdapter(nothing_new)) is None
