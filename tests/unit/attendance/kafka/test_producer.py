@@ -1,0 +1,119 @@
+"""An acknowledgement is one, whatever Kafka does in between."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from aiokafka.errors import OutOfOrderSequenceNumber
+
+from attendance.errors import InvalidRecord, KafkaUnavailable
+from attendance.kafka.producer import BATCHED, Producer, send_until_acknowledged
+from attendance.kafka.records import MAX_RECORD_BYTES, OutRecord
+from memory_broker import install
+from virtual_time import run_in_virtual_time
+
+TOPIC = "attendance.raw.v1"
+
+
+def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    run_in_virtual_time(asyncio.wait_for(story(), 3600))
+
+
+def record(value: bytes = b"v", partition: int | None = 0) -> OutRecord:
+    return OutRecord(TOPIC, b"k", value, partition=partition)
+
+
+def test_a_record_is_in_flight_until_it_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.hold_acknowledgements()
+
+    async def story() -> None:
+        producer = Producer(kafka, "c")
+        sending = asyncio.create_task(producer.send(record()))
+        await asyncio.sleep(kafka.request_timeout / 2)
+        assert not sending.done()
+        assert producer.in_flight_bytes == record().size
+        broker.acknowledge()
+        assert await sending == {(TOPIC, 0): 0}
+        assert producer.in_flight_bytes == 0
+        await producer.stop()
+
+    play(story)
+
+
+def test_what_is_never_acknowledged_is_given_up_after_the_timeout_and_may_be_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.lose_acknowledgements()
+
+    async def story() -> None:
+        producer = Producer(kafka, "c")
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(KafkaUnavailable):
+            await producer.send(record())
+        assert asyncio.get_running_loop().time() - began == pytest.approx(kafka.request_timeout, abs=0.1)
+        assert broker.values(TOPIC) == [b"v"]
+        await producer.stop()
+
+    play(story)
+
+
+def test_records_are_sent_until_kafka_has_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.go_away()
+
+    async def story() -> None:
+        producer = Producer(kafka, "c")
+        sending = asyncio.create_task(send_until_acknowledged(producer, [record(b"1"), record(b"2", 1)]))
+        await asyncio.sleep(600)
+        assert not sending.done()
+        broker.come_back()
+        await sending
+        assert broker.values(TOPIC) == [b"1", b"2"]
+        await producer.stop()
+
+    play(story)
+
+
+def test_a_broken_producer_is_replaced_for_the_next_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.fail("send", OutOfOrderSequenceNumber())
+
+    async def story() -> None:
+        producer = Producer(kafka, "c")
+        with pytest.raises(KafkaUnavailable, match="OutOfOrderSequenceNumber"):
+            await producer.send(record())
+        assert await producer.send(record()) == {(TOPIC, 0): 0}
+        await producer.stop()
+
+    play(story)
+
+
+def test_a_batch_keeps_the_order_and_refuses_what_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+
+    async def story() -> None:
+        producer = Producer(kafka, "c", batches=True)
+        values = [b"%03d" % number * 20_000 for number in range(BATCHED)]
+        await producer.send(*map(record, values))
+        assert broker.values(TOPIC) == values
+        sends = [what for what, _ in broker.log].count("send")
+        assert 1 < sends < BATCHED, "several batches, none of one record"
+        with pytest.raises(InvalidRecord):
+            await producer.send(*map(record, [*values, bytes(MAX_RECORD_BYTES)]))
+        await producer.stop()
+
+    play(story)
+
+
+def test_nothing_to_send_needs_no_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.go_away()
+    play(lambda: _sends_nothing(Producer(kafka, "c")))
+
+
+async def _sends_nothing(producer: Producer) -> None:
+    assert await producer.send() == {}
+    await producer.stop()

@@ -1,0 +1,149 @@
+"""What readers do when Kafka is not there, goes away, or has less than was asked for."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+
+from attendance.errors import KafkaUnavailable
+from attendance.kafka.readers import follow, read, snapshot, until_there
+from memory_broker import MemoryBroker, install
+from virtual_time import run_in_virtual_time
+
+TOPIC = "attendance.user-map.v1"
+
+
+def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    run_in_virtual_time(asyncio.wait_for(story(), 3600))
+
+
+class Follower:
+    """What a follower was given, and since when it knows all."""
+
+    def __init__(self, kafka: Any) -> None:
+        self.seen: list[bytes] = []
+        self.caught_up = asyncio.Event()
+        self.task = asyncio.create_task(
+            follow(kafka, TOPIC, lambda each: self.seen.append(each.value), client_id="c", caught_up=self.caught_up)
+        )
+
+    async def end(self) -> None:
+        self.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.task
+
+
+def put(broker: MemoryBroker, *values: bytes) -> None:
+    for value in values:
+        broker.put(TOPIC, value, b"k")
+
+
+def test_a_follower_waits_for_kafka_and_is_not_caught_up_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    put(broker, b"1")
+    broker.go_away()
+
+    async def story() -> None:
+        follower = Follower(kafka)
+        await asyncio.sleep(60)
+        assert not follower.caught_up.is_set()
+        broker.come_back()
+        await follower.caught_up.wait()
+        assert follower.seen == [b"1"]
+        await follower.end()
+
+    play(story)
+
+
+def test_a_follower_is_not_caught_up_before_it_has_applied_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    put(broker, *(b"%d" % number for number in range(1200)))
+
+    async def story() -> None:
+        follower = Follower(kafka)
+        await follower.caught_up.wait()
+        assert len(follower.seen) == 1200
+        await follower.end()
+
+    play(story)
+
+
+def test_a_follower_whose_consumer_fails_begins_anew_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    put(broker, b"1", b"2")
+
+    async def story() -> None:
+        follower = Follower(kafka)
+        await follower.caught_up.wait()
+        broker.fail("fetch", KafkaError("gone"))
+        put(broker, b"3")
+        await asyncio.sleep(5)
+        assert follower.seen == [b"1", b"2", b"1", b"2", b"3"], "a compacted topic may be read twice"
+        await follower.end()
+
+    play(story)
+
+
+def test_of_a_topic_that_was_compacted_only_the_last_of_each_key_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    for key, value in ((b"a", b"1"), (b"b", b"2"), (b"a", b"3"), (b"b", None)):
+        broker.put(TOPIC, value, key)
+    broker.compact(TOPIC)
+    play(lambda: _reads(kafka, [(2, b"3"), (3, None)]))
+
+
+async def _reads(kafka: Any, wanted: list[tuple[int, bytes | None]]) -> None:
+    assert [(record.offset, record.value) for record in await snapshot(kafka, TOPIC, "c")] == wanted
+
+
+def test_what_retention_removed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    put(broker, b"1", b"2", b"3")
+    broker.delete_before(TOPIC, 0, 2)
+    play(lambda: _reads(kafka, [(2, b"3")]))
+    broker.delete_before(TOPIC, 0, 3)
+    play(lambda: _reads(kafka, []))
+
+
+def test_what_arrives_while_a_topic_is_read_does_not_keep_the_reading_going(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    put(broker, b"1")
+
+    async def story() -> None:
+        found = []
+        async for batch in read(kafka, TOPIC, "c"):
+            found += batch
+            put(broker, b"more")
+        assert [record.value for record in found] == [b"1"]
+
+    play(story)
+
+
+def test_reading_ends_with_an_error_where_kafka_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+
+    async def story() -> None:
+        broker.fail("end_offsets", KafkaTimeoutError("no answer"))
+        with pytest.raises(KafkaUnavailable, match="memory:9092: KafkaTimeoutError: no answer"):
+            await snapshot(kafka, TOPIC, "c")
+        broker.go_away()
+        with pytest.raises(KafkaUnavailable, match="bootstrap"):
+            await snapshot(kafka, TOPIC, "c")
+
+    play(story)
+
+
+def test_a_topic_is_waited_for_until_somebody_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch, make_topics=False)
+
+    async def story() -> None:
+        waiting = asyncio.create_task(until_there(kafka, TOPIC, "c"))
+        await asyncio.sleep(300)
+        assert not waiting.done()
+        broker.create_topic(TOPIC)
+        await asyncio.wait_for(waiting, 60)
+
+    play(story)
