@@ -11,18 +11,13 @@ from typer.testing import CliRunner
 from attendance.kafka.records import OutRecord
 from attendance.topics import TABLE, Name
 from punchstream.cli import app
-from punchstream.commands import arguments
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MemoryLog:
+def log(log: MemoryLog, fleet_file: Path) -> MemoryLog:
     """A log that each command finds something in, and the fleet file of its device."""
-    log = MemoryLog()
     add(log, *own(log.topics))
-    monkeypatch.setattr(arguments, "KafkaLog", lambda *_: log)
-    registry = tmp_path / "devices.yaml"
-    registry.write_text(REGISTRY)
-    monkeypatch.setenv("PUNCHSTREAM_DEVICES", str(registry))
+    fleet_file.write_text(REGISTRY)
     return log
 
 

@@ -29,9 +29,8 @@ PUNCH = RawEvent(
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
+def log(log: MemoryLog) -> MemoryLog:
     """A log with a user map."""
-    log = MemoryLog()
     for entry in (
         UserMapping(EVERYWHERE, "007", "E1", "erpnext"),
         UserMapping(EVERYWHERE, "007", "E2", "csv"),
@@ -39,7 +38,6 @@ def log(monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
         Employee("E1", "Left", date(2026, 1, 31)),
     ):
         log.add("user_map", entry.key, entry.encode())
-    monkeypatch.setattr(users, "kafka_log", lambda _: log)
     return log
 
 

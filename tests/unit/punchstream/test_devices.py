@@ -1,0 +1,97 @@
+"""`punchstream devices`: what it prints, and what it writes."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+from example_records import ARRIVED, AT
+from memory_log import MemoryLog
+from typer.testing import CliRunner
+
+from attendance.errors import ConfigurationError
+from attendance.records.device_status import DeviceStatus
+from attendance.records.terminals import PendingDevice
+from attendance.registry import Registry
+from punchstream.commands.devices import app
+
+FLEET = """
+- {device_id: GATE-1, site: hq, timezone: UTC, mode: push, adapter: zkteco_adms, serial: S1}
+- {device_id: OFFICE, site: hq, timezone: UTC, mode: file, adapter: csv}
+"""
+
+
+@pytest.fixture
+def log(log: MemoryLog, fleet_file: Path) -> MemoryLog:
+    """A device that was heard, one that was not, and two terminals that ask to be let in."""
+    fleet_file.write_text(FLEET)
+    status = DeviceStatus("GATE-1", ARRIVED, AT, 3, details={"firmware": "3.2"})
+    log.add("device_status", status.key, status.encode())
+    for adapter, serial in (("zkteco_adms", "S1"), ("zkteco_adms", "S9"), ("hikvision_push", "S9")):
+        pending = PendingDevice(adapter, serial, "2026-01-01T05:00:00Z", "2026-01-01T05:01:00Z", 7, None, {})
+        log.add("terminals", pending.key, pending.encode())
+    return log
+
+
+def run(*command: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    return result.exit_code, result.stdout
+
+
+def rows(*command: str) -> list[dict[str, object]]:
+    listed: list[dict[str, object]] = orjson.loads(run(*command, "--json")[1])
+    return listed
+
+
+def test_each_device_is_listed_with_what_it_last_said(log: MemoryLog) -> None:
+    assert [(row["device_id"], row["adapter"]) for row in rows("list")] == [
+        ("GATE-1", "zkteco_adms"),
+        ("OFFICE", "csv"),
+    ]
+    heard, silent = rows("list", "--status")
+    assert (heard["heard_at"], heard["pending"], heard["details"]) == ("2026-01-01T05:00:02Z", 3, "firmware: 3.2")
+    assert (silent["device_id"], silent["heard_at"]) == ("OFFICE", None)
+
+
+def test_a_device_that_cannot_be_asked_is_tested_by_when_it_was_last_heard(log: MemoryLog) -> None:
+    assert rows("test", "GATE-1")[-1] == {"check": "last heard", "ok": True, "detail": "2026-01-01T05:00:02Z"}
+    assert run("test", "GATE-1")[0] == 0
+    assert run("test", "OFFICE")[0] == 1
+
+
+def test_only_those_that_no_device_is_yet_are_pending(log: MemoryLog) -> None:
+    assert {(row["adapter"], row["serial"]) for row in rows("pending")} == {
+        ("zkteco_adms", "S9"),
+        ("hikvision_push", "S9"),
+    }
+
+
+def approve(*options: str) -> tuple[int, str]:
+    return run("approve", "S9", "--device-id", "GATE-2", "--site", "hq", "--timezone", "UTC", *options)
+
+
+def test_a_terminal_is_let_in_by_its_adapter_where_several_ask_with_its_number(
+    log: MemoryLog, fleet_file: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match="2 terminals with S9"):
+        approve()
+    with pytest.raises(ConfigurationError, match="none of"):
+        approve("--adapter", "nosuch")
+
+    assert approve("--adapter", "zkteco_adms")[0] == 0
+
+    device = Registry(fleet_file).get("GATE-2")
+    assert device is not None
+    assert (device.adapter, device.serial) == ("zkteco_adms", "S9")
+    assert [(record.key, record.value) for record in log.sent] == [(b'["stranger","zkteco_adms","S9"]', None)]
+
+
+def test_a_backfill_waits_as_a_command_for_a_terminal_that_takes_one(log: MemoryLog) -> None:
+    status, said = run("backfill", "GATE-1", "--since", "2026-01-01", "--until", "2026-01-02")
+    assert (status, "waits for GATE-1" in said) == (0, True)
+    [order] = log.sent
+    log.add("terminals", order.key, order.value)
+    assert [(row["device_id"], row["returned"]) for row in rows("commands")] == [("GATE-1", None)]
+    with pytest.raises(ConfigurationError, match="has adapter csv"):
+        run("backfill", "OFFICE", "--since", "2026-01-01")
+    with pytest.raises(ConfigurationError, match="before --until"):
+        run("backfill", "GATE-1", "--since", "2026-01-02", "--until", "2026-01-01")
