@@ -15,11 +15,9 @@ from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import Delivery, Dropped, Waiting
 from attendance.records.raw_event import RawEvent, Source
-from attendance.settings import KafkaSettings
 from operations.audit import NAMED, AuditTables, Report
 
 NOW = datetime(2026, 3, 2, 5, tzinfo=UTC)
-KAFKA = KafkaSettings.load(topic_prefix="t")
 
 
 class Topics(MemoryLog):

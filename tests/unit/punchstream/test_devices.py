@@ -47,8 +47,8 @@ def test_each_device_is_listed_with_what_it_last_said(log: MemoryLog) -> None:
         ("GATE-1", "zkteco_adms"),
         ("OFFICE", "csv"),
     ]
-    heard, silent = rows("list", "--status")
-    assert (heard["heard_at"], heard["pending"], heard["details"]) == ("2026-01-01T05:00:02Z", 3, "firmware: 3.2")
+    spoken, silent = rows("list", "--status")
+    assert (spoken["heard_at"], spoken["pending"], spoken["details"]) == ("2026-01-01T05:00:02Z", 3, "firmware: 3.2")
     assert (silent["device_id"], silent["heard_at"]) == ("OFFICE", None)
 
 
