@@ -176,7 +176,7 @@ class Release:
         self._metrics.count("punchstream_outcomes_total", len(ready), outcome="released")
         employees = list(dict.fromkeys(each.checkin.employee for each in ready))
         named = ", ".join(employees[:NAMED]) + (", …" if len(employees) > NAMED else "")
-        log.info("Waiting punches are released.", punches=len(ready), employees=named)
+        log.info("Released waiting punches.", punches=len(ready), employees=named)
 
     def _forget(self, key: bytes) -> None:
         punch = self._waiting.pop(key, None)

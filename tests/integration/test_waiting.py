@@ -48,7 +48,7 @@ def test_when_their_user_is_mapped_the_waiting_punches_flow_once_in_time_order(s
     assert Counter(waiting.event.event_id for waiting in stream.waiting()) == Counter(ids(strangers))
     report = asyncio.run(audit(KafkaLog(stream.kafka, "audit")))
     assert (report.raw, report.undelivered, report.waiting, report.undecided) == (35, 30, 5, 0)
-    assert "Waiting punches are released." in stream.log.read_text()
+    assert "Released waiting punches." in stream.log.read_text()
 
 
 def test_punches_that_waited_before_the_stream_was_started_flow_as_well(stream: Stream) -> None:
