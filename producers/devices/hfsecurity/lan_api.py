@@ -25,10 +25,12 @@ LENGTH: Final = 500
 """Records in a page; the device allows 1,000."""
 MAX_ANSWER: Final = 4 << 20
 """Bytes, many times what a page of records without photographs takes."""
+
 # Wall clocks that no device shows, rather than the document's 0 and 0: there is firmware that refuses those. The first
 # is after the epoch's beginning and the last before the end of 32 bits in every zone.
 EARLIEST: Final = datetime(1970, 1, 2, tzinfo=UTC)
 _LATEST: Final = "2037-12-31 23:59:59"
+
 # Firmware may give its own word for what is wrong beside a status.
 _READ_ANYWAY: Final = frozenset(range(400, 500)) - {401, 403, 408, 425, 429}
 _NOT_NOW: Final = frozenset({"1000", "1005"})  # unknown, and busy

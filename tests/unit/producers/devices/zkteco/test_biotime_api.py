@@ -134,6 +134,14 @@ def test_breaks_and_overtime_are_punches_and_an_unknown_state_is_one_too(state: 
     assert event.event_type == meant
 
 
+def test_a_row_that_names_two_users_is_rejected_with_its_neighbours_kept() -> None:
+    answer = (FIXTURES / "transactions.json").read_bytes().replace(b'"emp_code"', b'"emp_code": "1", "emp_code"', 1)
+    page = read(answer, {})
+    [rejected] = page.rejected
+    assert (rejected.index, rejected.message) == (0, "emp_code is given twice")
+    assert len(page.events) == 2
+
+
 def test_a_row_that_can_be_nobodys_punch_is_rejected_with_its_neighbours_kept() -> None:
     good = {"id": 1, "emp_code": "7", "punch_time": "2026-01-01 08:00:02"}
     rows = [good, None, {"id": 2, "emp_code": "", "first_name": "Zoë"}, good | {"id": 3, "punch_time": "?"}]
