@@ -201,8 +201,10 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 
 async def _enqueue(producer: AIOKafkaProducer, record: OutRecord, partition: int) -> asyncio.Future[RecordMetadata]:
+    # aiokafka sends nothing that has neither key nor value, and the dead letter of such a record has neither.
+    value = b"" if record.key is None and record.value is None else record.value
     acknowledgement: asyncio.Future[RecordMetadata] = await producer.send(
-        record.topic, value=record.value, key=record.key, partition=partition, headers=list(record.headers)
+        record.topic, value=value, key=record.key, partition=partition, headers=list(record.headers)
     )
     return acknowledgement
 

@@ -77,6 +77,18 @@ def test_records_are_sent_until_kafka_has_all_of_them(monkeypatch: pytest.Monkey
     play(story)
 
 
+def test_a_record_with_neither_key_nor_value_is_sent_with_an_empty_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+
+    async def story() -> None:
+        producer = Producer(kafka, "c")
+        await producer.send(OutRecord(TOPIC, None, None, partition=0))
+        assert broker.values(TOPIC) == [b""]
+        await producer.stop()
+
+    play(story)
+
+
 def test_a_broken_producer_is_replaced_for_the_next_send(monkeypatch: pytest.MonkeyPatch) -> None:
     broker, kafka = install(monkeypatch)
     broker.fail("send", OutOfOrderSequenceNumber())
