@@ -63,8 +63,15 @@ def create_app(
 ) -> faust.App:
     """The stream application, not started.
 
-    Assumes that the topics exist (`punchstream topics create`) and that the raw topic and the state topic have the
-    same number of partitions.
+    Assumes that the topics exist (`punchstream topics create`) and that the raw topic and the changelog have the same
+    number of partitions.
+
+    Args:
+        kafka: How to reach Kafka.
+        stream: The stream's rules, and where its state is.
+        registry: The fleet. It is refreshed once a second.
+        metrics: Counts outcomes and what waits.
+        on_fault: Called when the process cannot go on. It must not return to a running stream.
 
     Raises:
         ConfigurationError: a setting is wrong or missing, or what it asks for is not installed.
@@ -156,7 +163,17 @@ class BatchBuffer:
 def follow_beside(
     app: faust.App, kafka: KafkaSettings, release: Release, on_fault: Callable[[], None]
 ) -> asyncio.Event:
-    """Have the user map followed, and what waits released, beside the agent. The event is set once the map is known."""
+    """Follow the user map and release what waits, beside the agent.
+
+    Args:
+        app: The application whose tasks these become.
+        kafka: How to reach Kafka.
+        release: Takes in the user map and the waiting punches.
+        on_fault: Called when the release cannot go on.
+
+    Returns:
+        An event that is set once the whole user map is known.
+    """
     users_known = asyncio.Event()
 
     async def follow_users() -> None:
@@ -185,7 +202,12 @@ def follow_beside(
 
 
 async def end_process_on_fault(work: Awaitable[None], on_fault: Callable[[], None]) -> None:
-    """Await the work; an exception that leaves it ends the process."""
+    """Await work, and end the process if it raises.
+
+    Args:
+        work: Runs until it is cancelled.
+        on_fault: Ends the process.
+    """
     try:
         await work
     except asyncio.CancelledError:
@@ -212,7 +234,12 @@ _BYTES: Final[dict[str, Any]] = {
 
 
 def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, Any]:
-    """Faust's settings. It creates no topic, serves no web page, and runs no leader election of its own."""
+    """Faust's settings. It creates no topic, serves no web page, and runs no leader election of its own.
+
+    Args:
+        kafka: How to reach Kafka.
+        stream: How many records a fetch may bring.
+    """
     settings: dict[str, Any] = {
         "id": kafka.group("stream"),
         "broker": [f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
@@ -250,6 +277,10 @@ def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, An
 
 def run(app: faust.App, kafka: KafkaSettings) -> NoReturn:
     """Run a worker until SIGTERM or SIGINT; then finish the step in hand, commit, and exit. Waits for Kafka.
+
+    Args:
+        app: What `create_app` made.
+        kafka: How to reach Kafka.
 
     Raises:
         SystemExit: always, with the exit status.

@@ -109,7 +109,12 @@ def _raw_record(record: Record) -> bytes:
 
 
 def count(outcomes: Iterable[Outcome], metrics: Metrics) -> None:
-    """Count outcomes that are in Kafka."""
+    """Count outcomes.
+
+    Args:
+        outcomes: They are in Kafka.
+        metrics: Where they are counted.
+    """
     kinds: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     for outcome in outcomes:

@@ -130,13 +130,16 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
-    """The transport with that consumer.
-
-    It calls `on_fault` where this process cannot be a member of its group any more.
-    """
+    """The transport with that consumer."""
 
     Consumer = Consumer
 
     def __init__(self, app: AppT, on_fault: Callable[[], None]) -> None:
+        """Make the transport of an application.
+
+        Args:
+            app: The application.
+            on_fault: Called when this process cannot be a member of its consumer group any more.
+        """
         super().__init__(app.conf.broker_consumer, app)
         self.on_fault = on_fault

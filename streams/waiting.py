@@ -75,6 +75,15 @@ class Release:
         topics: Topics,
         metrics: Metrics,
     ) -> None:
+        """Wire a release. It has no partition yet.
+
+        Args:
+            users: The user map, which `learn` keeps up to date.
+            device: The policies of a device; None for one that is not in the fleet.
+            producer: Sends check-ins and tombstones.
+            topics: Their names.
+            metrics: Counts what waits and what was released.
+        """
         self._users = users
         self._device = device
         self._producer = producer
@@ -87,7 +96,7 @@ class Release:
         self._changed_employees: set[str] = set()
 
     def learn(self, record: KeyValue) -> None:
-        """Have the user map take in one record of its topic, and the punches that this may concern assigned again."""
+        """Take one record into the user map, and have the punches that it may concern assigned again."""
         match self._users.learn(record):
             case UserMapping(device_user_id=user):
                 self._unassigned |= self._by_user.get(user, set())
