@@ -20,6 +20,7 @@ _SECONDS_DIGITS = range(9, 11)
 _MILLISECONDS_DIGITS = range(12, 14)
 
 _MILLISECONDS: Final = tuple(f".{number:03}Z" for number in range(1000))
+_MILLISECONDS_BYTES: Final = tuple(each.encode() for each in _MILLISECONDS)
 _JSON: Final = Encoder()
 _TO_SECONDS: Final = slice(1, 1 + len("2026-01-01T05:00:00"))  # without the quote
 _LONGEST_RETRY_AFTER: Final = 3600.0  # seconds; a wrong clock or proxy must not stop deliveries for days
@@ -113,6 +114,11 @@ def format_seconds(instant: datetime) -> str:
 def format_milliseconds(instant: datetime) -> str:
     """`2026-01-01T05:00:00.123Z`: UTC, milliseconds."""
     return _wall_clock(instant) + _MILLISECONDS[instant.microsecond // 1000]
+
+
+def encode_milliseconds(instant: datetime) -> bytes:
+    """What `format_milliseconds` writes, in bytes, for half of the time: it is written for every record."""
+    return _JSON.encode(_utc(instant))[_TO_SECONDS] + _MILLISECONDS_BYTES[instant.microsecond // 1000]
 
 
 def _wall_clock(instant: datetime) -> str:

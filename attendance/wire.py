@@ -10,7 +10,7 @@ from msgspec.json import Decoder, Encoder
 from msgspec.structs import asdict, replace
 
 from attendance.errors import InvalidRecord, Reason
-from attendance.times import format_milliseconds, format_seconds
+from attendance.times import encode_milliseconds, format_milliseconds, format_seconds
 
 Text = Annotated[str, Meta(min_length=1)]
 Seconds = Annotated[datetime, Meta(tz=True, extra={"format": format_seconds})]
@@ -22,7 +22,8 @@ Partition = Annotated[int, Meta(ge=0, lt=2**31)]
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 MAX_SOURCE: Final = 1000
-"""Characters of a CloudEvents source. A record that nobody checked may name a site of any length."""
+"""Bytes of a CloudEvents source. A record that nobody checked may name a site of any length."""
+SOURCE: Final = "ce_source"
 
 TimeFormat = Callable[[datetime], str]
 
@@ -103,7 +104,7 @@ class JsonRecord(KeyedRecord, frozen=True):
         Raises:
             InvalidRecord: it is something else (`undecodable_record`).
         """
-        # One function and no dict: the stream decodes every punch here.
+        # In one function: the stream decodes every punch here.
         try:
             codec = _CODECS[cls]
         except KeyError:
@@ -189,7 +190,7 @@ def _field_types(type_: type[Struct]) -> Iterable[tuple[str, inspect.Type]]:
         yield from ((field.name, each) for each in types)
 
 
-def cloudevents_headers(id_: str, type_: bytes, source: str, time: datetime) -> list[tuple[str, bytes]]:
+def cloudevents_headers(id_: str, type_: bytes, source: bytes, time: datetime) -> list[tuple[str, bytes]]:
     """The headers that every event record carries, in CloudEvents' Kafka binary mode.
 
     Args:
@@ -202,8 +203,8 @@ def cloudevents_headers(id_: str, type_: bytes, source: str, time: datetime) -> 
         *_SAME,
         ("ce_id", id_.encode()),
         ("ce_type", type_),
-        ("ce_source", source[:MAX_SOURCE].encode()),
-        ("ce_time", format_milliseconds(time).encode()),
+        (SOURCE, source[:MAX_SOURCE]),
+        ("ce_time", encode_milliseconds(time)),
     ]
 
 

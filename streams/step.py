@@ -81,11 +81,12 @@ def to_record(outcome: Outcome, topics: Topics, record: Record) -> OutRecord:
         case Checkin():
             return checkin_record(outcome, topics, _raw_record(record))
         case Dropped():
-            return OutRecord(topics["dropped"], outcome.key, outcome.encode())
+            return OutRecord(topics["dropped"], outcome.key, outcome.encode(), outcome.headers(record.headers or ()))
         case Waiting():
             user = outcome.event.device_user_id.encode()
-            headers = [(RAW_RECORD, _raw_record(record))]
-            return OutRecord(topics["unmapped"], outcome.key, outcome.encode(), headers, partition_key=user)
+            key, value, headers = outcome.record()
+            headers.append((RAW_RECORD, _raw_record(record)))
+            return OutRecord(topics["unmapped"], key, value, headers, partition_key=user)
         case DeadLetter():
             return outcome.to_record(topics["dead_letters"])
 

@@ -53,7 +53,7 @@ class Checkin(JsonRecord, frozen=True):
 
     def headers(self) -> list[tuple[str, bytes]]:
         """CloudEvents 1.0 attributes in Kafka's binary mode."""
-        source = f"/sites/{self.site}/devices/{self.device_id}"
+        source = f"/sites/{self.site}/devices/{self.device_id}".encode()
         return cloudevents_headers(self.event_id, b"punchstream.attendance.checkin.v1", source, self.event_time)
 
     def encode(self) -> bytes:

@@ -29,7 +29,7 @@ class OtherEvent(Struct, frozen=True):
 
     def to_record(self, topic: str) -> OutRecord:
         """The record to send: the key is the device's, kind and adapter are headers."""
-        source = f"/sites/{self.site}/devices/{self.device_id}"
+        source = f"/sites/{self.site}/devices/{self.device_id}".encode()
         headers = [
             *cloudevents_headers(
                 sha256(self.value).hexdigest()[:32], b"punchstream.attendance.other.v1", source, self.received_at

@@ -21,6 +21,8 @@ Scalar = str | int | float | bool | None
 EVENT_TYPES: Final = frozenset(get_args(EventType))
 TRANSPORTS: Final = frozenset(get_args(Transport))
 
+TYPE: Final = b"punchstream.attendance.raw.v1"
+"""CloudEvents' type of the record."""
 REPLAY_OF: Final = "x-replay-of"
 """The header of a raw record that `punchstream replay` sent again: `partition:offset` of the one it is a copy of."""
 RAW_RECORD: Final = "x-raw-record"
@@ -84,27 +86,22 @@ class RawEvent(JsonRecord, frozen=True):
     def record(self) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
         """Key, value and headers of the record, for less than they cost one by one: the id is computed once."""
         id_ = self.event_id
-        return self.key, self._encode(id_), self._headers(id_)
+        return self.key, self.encode(id_), self.headers(id_)
 
-    def headers(self) -> list[tuple[str, bytes]]:
-        """CloudEvents 1.0 attributes in Kafka's binary mode."""
-        return self._headers(self.event_id)
+    def headers(self, id_: str | None = None, type_: bytes = TYPE) -> list[tuple[str, bytes]]:
+        """CloudEvents 1.0 attributes in Kafka's binary mode.
 
-    def _headers(self, id_: str) -> list[tuple[str, bytes]]:
-        return cloudevents_headers(
-            id_,
-            b"punchstream.attendance.raw.v1",
-            f"/sites/{self.site}/devices/{self.device_id}",
-            self.event_time or self.received_at,
-        )
+        Args:
+            id_: The `event_id`, where it is known already.
+            type_: Of the record that holds the event, where that is another.
+        """
+        source = f"/sites/{self.site}/devices/{self.device_id}".encode()
+        return cloudevents_headers(id_ or self.event_id, type_, source, self.event_time or self.received_at)
 
-    def encode(self) -> bytes:
-        """The record value: JSON in UTF-8."""
-        return self._encode(self.event_id)
-
-    def _encode(self, id_: str) -> bytes:
+    def encode(self, id_: str | None = None) -> bytes:
+        """The record value: JSON in UTF-8. `id_` is the `event_id`, where it is known already."""
         data = {
-            "event_id": id_,
+            "event_id": id_ or self.event_id,
             "device_id": self.device_id,
             "site": self.site,
             "device_user_id": self.device_user_id,

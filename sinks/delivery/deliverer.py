@@ -365,7 +365,8 @@ class Deliverer:
             late=result.late,
             supersedes=checkin.supersedes,
         )
-        return OutRecord(self._topics["deliveries"], delivery.key, delivery.encode())
+        headers = delivery.headers(checkin.site, checkin.device_id)
+        return OutRecord(self._topics["deliveries"], delivery.key, delivery.encode(), headers)
 
     def _notify(self) -> None:
         """Show the present state in the metrics, and wake whoever waits for a change."""

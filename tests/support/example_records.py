@@ -17,7 +17,7 @@ from attendance.records.dead_letter_action import Action, LetterId
 from attendance.records.device_status import DeviceStatus
 from attendance.records.other_event import OtherEvent
 from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
-from attendance.records.raw_event import RawEvent, Source
+from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.records.sequences import Counted, Run, Sequences
 from attendance.records.terminals import Order, PendingDevice, Stamps
 from attendance.records.user_map import Employee, UserMapping
@@ -155,6 +155,19 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
 """What stands on the topics, by the name of its golden file: the topic, and the record."""
 
 ENVELOPES: Final[dict[str, OutRecord]] = {
+    "raw": OutRecord(TOPICS["raw"], *EVENT.record()),
+    "raw-unreadable-time": OutRecord(TOPICS["raw"], *UNREADABLE.record()),
+    "raw-correction": OutRecord(TOPICS["raw"], *CORRECTION.record()),
+    "checkin": OutRecord(
+        TOPICS["checkins"], CHECKIN.key, CHECKIN.encode(), [*CHECKIN.headers(), (RAW_RECORD, b"3:78")]
+    ),
+    "dropped-cloudevents": OutRecord(
+        TOPICS["dropped"], DROPPED.key, DROPPED.encode(), DROPPED.headers(EVENT.headers())
+    ),
+    "waiting-cloudevents": OutRecord(TOPICS["unmapped"], *WAITING.record()),
+    "delivery-cloudevents": OutRecord(
+        TOPICS["deliveries"], DELIVERY.key, DELIVERY.encode(), DELIVERY.headers("riyadh", "riyadh-01")
+    ),
     "dead-letter": DeadLetter.of(
         Golden(
             TOPICS["raw"],
@@ -175,4 +188,4 @@ ENVELOPES: Final[dict[str, OutRecord]] = {
         TOPICS["other_events"]
     ),
 }
-"""Records whose value is not ours, by the name of their golden file."""
+"""Records with the headers that they carry, by the name of their golden file."""

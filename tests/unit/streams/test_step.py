@@ -140,6 +140,17 @@ def test_a_check_in_and_what_waits_to_be_one_name_the_raw_record_that_they_were_
     assert (waiting.topic, dict(waiting.headers)["x-raw-record"]) == (TOPICS["unmapped"], b"2:8")
 
 
+def test_a_dropped_record_has_the_source_of_its_raw_record_or_else_the_device() -> None:
+    producer = FakeProducer()
+    first, named, unnamed = Record(), Record(offset=1, headers=EVENT.headers()), Record(offset=2)
+
+    asyncio.run(make(producer)({2: [first, named, unnamed]}))
+
+    dropped = [dict(record.headers) for record in producer.sent[0] if record.topic == TOPICS["dropped"]]
+    assert [each["ce_source"] for each in dropped] == [b"/sites/s/devices/D1", b"/devices/D1"]
+    assert {each["ce_type"] for each in dropped} == {b"punchstream.attendance.dropped.v1"}
+
+
 def test_the_state_does_not_hold_a_punch_whose_outcome_is_not_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
     producer = FakeProducer(failures=1)
     state = FakeState(producer)

@@ -38,7 +38,7 @@ def test_a_golden_file_is_read_as_the_record_that_it_was(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ENVELOPES)
-def test_an_envelope_is_written_as_its_golden_file_has_it(name: str) -> None:
+def test_a_record_is_sent_with_the_headers_of_its_golden_file(name: str) -> None:
     record, written = ENVELOPES[name], golden(name)
     assert (record.topic, record.key, record.value) == (written.topic, written.key, written.value)
     assert tuple(record.headers) == written.headers
