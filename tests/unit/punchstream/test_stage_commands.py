@@ -1,0 +1,128 @@
+"""The commands that run one stage: each is given the settings of its own, and ends when it is told to."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import producers.directory.sync
+import producers.pull.share
+import producers.push.server
+import sinks.completeness.runner
+import sinks.delivery.runner
+import streams.app
+from attendance import logs
+from attendance.metrics import Metrics
+from attendance.registry import Registry
+from attendance.settings import KafkaSettings
+from punchstream.cli import app
+from punchstream.commands import stages
+
+SETTINGS = {
+    "KAFKA_BOOTSTRAP_SERVERS": "kafka:9092",
+    "ERPNEXT_URL": "https://erp.example.com",
+    "ERPNEXT_API_KEY": "k",
+    "ERPNEXT_API_SECRET": "s",
+    "METRICS_PORT": "9123",
+    "SINK_TARGET": "jsonl",
+}
+
+
+class Process:
+    """What is the whole process's, and is not touched here."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def configure(self, *_: str, stage: str = "") -> None:
+        if stage:
+            self.said.append(f"logs of {stage}")
+
+    def serve(self, host: str, port: int) -> None:
+        self.said.append(f"metrics on {host}:{port}")
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Process:
+    process = Process()
+    fleet = tmp_path / "devices.yaml"
+    fleet.write_text("[{device_id: D1, site: hq, timezone: UTC, mode: pull}]")
+    settings = SETTINGS | {"PUNCHSTREAM_DEVICES": str(fleet), "JSONL_DIRECTORY": str(tmp_path)}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(logs, "configure", process.configure)
+    monkeypatch.setattr(Metrics, "serve", lambda _, host, port: process.serve(host, port))
+    monkeypatch.setattr(
+        stages, "gc", SimpleNamespace(set_threshold=lambda *_: None, freeze=lambda: process.said.append("frozen"))
+    )
+    return process
+
+
+def invoke(command: str) -> Any:
+    return CliRunner().invoke(app, command.split(), catch_exceptions=False)
+
+
+LONG_LIVED: dict[str, Any] = {
+    "pull": producers.pull.share,
+    "directory": producers.directory.sync,
+    "sink": sinks.delivery.runner,
+    "completeness": sinks.completeness.runner,
+}
+
+
+@pytest.mark.parametrize("stage", LONG_LIVED)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stage_runs_until_a_signal_tells_it_to_stop(
+    process: Process, monkeypatch: pytest.MonkeyPatch, stage: str, number: signal.Signals
+) -> None:
+    async def run(*given: Any, **_: Any) -> None:
+        [stop] = [each for each in given if isinstance(each, asyncio.Event)]
+        [kafka] = [each for each in given if isinstance(each, KafkaSettings)]
+        assert kafka.bootstrap_servers == "kafka:9092"
+        os.kill(os.getpid(), number)
+        await asyncio.wait_for(stop.wait(), 10)
+        process.said.append("stopped")
+
+    monkeypatch.setattr(LONG_LIVED[stage], "run", run)
+    assert invoke(stage).exit_code == 0
+    assert process.said[-4:] == ["frozen", f"logs of {stage}", "metrics on 127.0.0.1:9123", "stopped"]
+
+
+def test_the_directory_is_told_to_remove_whatever_erpnext_no_longer_has(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced: list[bool] = []
+
+    async def run(*_: Any, force: bool) -> None:
+        forced.append(force)
+
+    monkeypatch.setattr(producers.directory.sync, "run", run)
+    assert [invoke(command).exit_code for command in ("directory", "directory --force")] == [0, 0]
+    assert forced == [False, True]
+
+
+def recorder(into: list[Any]) -> Callable[..., Any]:
+    return lambda *given, **_: into.append(given)
+
+
+def test_push_serves_the_fleet_of_the_file(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Any] = []
+    monkeypatch.setattr(producers.push.server, "serve", recorder(served))
+    assert invoke("push").exit_code == 0
+    [given] = served
+    [registry] = [each for each in given if isinstance(each, Registry)]
+    assert [device.device_id for device in registry] == ["D1"]
+
+
+def test_the_stream_runs_its_application(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[Any] = []
+    monkeypatch.setattr(streams.app, "create_app", lambda kafka, *_: f"on {kafka.bootstrap_servers}")
+    monkeypatch.setattr(streams.app, "run", recorder(ran))
+    assert invoke("stream").exit_code == 0
+    assert [given[0] for given in ran] == ["on kafka:9092"]
