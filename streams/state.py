@@ -11,15 +11,16 @@ end, the store is rebuilt.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from struct import Struct
+from struct import error as StructError  # noqa: N812 - an exception class
 from typing import Final
 
 import structlog
 
-from attendance.errors import ConfigurationError
+from attendance.errors import ConfigurationError, InvalidRecord, Reason
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import read
 from attendance.kafka.records import OutRecord, Record
@@ -32,6 +33,8 @@ from streams.store import Checkpoint, Lists, OpenStore, Store
 log = structlog.get_logger(__name__)
 
 FORMAT: Final = b"\x01"
+LATER_FORMATS: Final = tuple(bytes([number]) for number in range(2, 16))
+"""What a record of a later version may begin with. JSON and text begin with none of them."""
 _KEY_LENGTH: Final = Struct(">H")
 _RANDOM_BYTES: Final = 8
 
@@ -126,7 +129,17 @@ class DeduplicationState:
     def _apply(self, store: Store, records: Sequence[Record]) -> None:
         lists: dict[bytes, bytes] = {}
         for record in records:
-            for key, entry in decode(record.value):
+            try:
+                punches = decode(record.value)
+            except InvalidRecord as error:
+                log.error(
+                    "Ignoring a record of the changelog that is not the stream's.",
+                    partition=record.partition,
+                    offset=record.offset,
+                    error=error.message,
+                )
+                continue
+            for key, entry in punches:
                 lists[key] = insert(lists.get(key) or store.get(key, b""), entry, self._horizon)
         store.write(lists, _checkpoint_of(records[-1]))
 
@@ -165,17 +178,27 @@ def encode(punches: Iterable[Kept]) -> bytes:
     return FORMAT + b"".join(_KEY_LENGTH.pack(len(key)) + key + entry for key, entry in punches)
 
 
-def decode(value: bytes | None) -> Iterator[Kept]:
+def decode(value: bytes | None) -> list[Kept]:
     """What `encode` wrote.
 
     Raises:
-        ConfigurationError: it is something else.
+        ConfigurationError: a later version wrote it. Without its punches, their duplicates would be let through.
+        InvalidRecord: it is something else.
     """
+    if value is not None and value.startswith(LATER_FORMATS):
+        raise ConfigurationError("the dedup-state topic holds records of a later version's format")
     if value is None or not value.startswith(FORMAT):
-        raise ConfigurationError("the dedup-state topic holds records that are not of this stream's format")
+        raise InvalidRecord(Reason.UNDECODABLE_RECORD, "not of this stream's format")
+    punches = []
     at = len(FORMAT)
-    while at < len(value):
-        start = at + _KEY_LENGTH.size
-        end = start + _KEY_LENGTH.unpack_from(value, at)[0]
-        at = end + PUNCH_BYTES
-        yield Kept(value[start:end], value[end:at])
+    try:
+        while at < len(value):
+            start = at + _KEY_LENGTH.size
+            end = start + _KEY_LENGTH.unpack_from(value, at)[0]
+            at = end + PUNCH_BYTES
+            punches.append(Kept(value[start:end], value[end:at]))
+    except StructError as error:
+        raise InvalidRecord(Reason.UNDECODABLE_RECORD, "breaks off") from error
+    if at > len(value):
+        raise InvalidRecord(Reason.UNDECODABLE_RECORD, "breaks off")
+    return punches

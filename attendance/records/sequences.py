@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Final, NamedTuple, Self
 from msgspec import Meta, Struct
 
 from attendance.errors import InvalidRecord, Reason
-from attendance.wire import KeyedRecord
+from attendance.wire import KeyedRecord, Offset
 
 LAST_SECOND: Final = 253_402_300_799  # of the year 9999: there is no later datetime
 
@@ -43,7 +43,7 @@ class Sequences(KeyedRecord, frozen=True):
     in_key: ClassVar[Sequence[str]] = ("partition",)
 
     partition: int
-    offset: int
+    offset: Offset
     devices: dict[str, Counted]
 
     @property

@@ -60,9 +60,9 @@ class SequenceNumbers:
         if number < 0:
             return
         dated = 0
-        if event_time is not None and event_time <= received_at + AHEAD:
-            dated = int(event_time.timestamp())
-        run = Run(number, number, dated, min(dated, int(received_at.timestamp())))
+        if event_time is not None and event_time - received_at <= AHEAD:
+            dated = _seconds(event_time)
+        run = Run(number, number, dated, min(dated, _seconds(received_at)))
         if not self._runs or number > self._runs[0].last:
             _insert(self._runs, run)
         elif dated > self._runs[0].dated:
@@ -75,6 +75,11 @@ class SequenceNumbers:
     def counted(self) -> Counted:
         """What was counted, to go on from later."""
         return Counted(self._until, tuple(self._runs), tuple(self._renewed))
+
+
+def _seconds(instant: datetime) -> int:
+    """Since 1970; 0 for what is before."""
+    return max(0, int(instant.replace(microsecond=0).timestamp()))  # a float rounds the last microsecond up
 
 
 def _insert(runs: list[Run], new: Run) -> None:
@@ -130,7 +135,8 @@ class DeviceClaims:
         return max(filter(None, (self.complete_until, numbers.until if numbers else None)), default=None)
 
     def _accept(self, until: datetime | None) -> None:
-        if until is not None:
+        # There is no wall clock before the year 1, which a record that nobody checked may claim.
+        if until is not None and until.timestamp() > 0:
             self.complete_until = until if self.complete_until is None else max(self.complete_until, until)
 
 

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from example_records import golden
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attendance.errors import ConfigurationError, KafkaUnavailable
+from attendance.errors import ConfigurationError, InvalidRecord, KafkaUnavailable
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
 from attendance.settings import KafkaSettings, StreamSettings
@@ -111,10 +112,22 @@ def test_a_changelog_record_holds_the_punches_that_were_written(punches: list[Ke
     assert list(decode(encode(punches))) == punches
 
 
-@pytest.mark.parametrize("value", [None, b"", b"\x00", b"{}"])
-def test_a_record_of_another_format_is_said_to_be_one(value: bytes | None) -> None:
-    with pytest.raises(ConfigurationError, match="format"):
-        list(decode(value))
+@pytest.mark.parametrize("value", [None, b"", b"\x00", b"{}", b"\x01\x00", encode([kept(1)])[:-1]])
+def test_a_record_of_somebody_else_is_refused(value: bytes | None) -> None:
+    with pytest.raises(InvalidRecord):
+        decode(value)
+
+
+def test_a_record_of_a_later_version_stops_the_stream() -> None:
+    with pytest.raises(ConfigurationError, match="later version"):
+        decode(b"\x02" + encode([kept(1)]))
+
+
+def test_the_changelog_is_read_as_its_golden_file_has_it() -> None:
+    value = golden("dedup-state").value
+    punches = decode(value)
+    assert [punch.key for punch in punches] == [b'["riyadh-01","001042"]', b'["gate","7"]']
+    assert encode(punches) == value
 
 
 def test_another_worker_restores_what_one_wrote(changelog: Changelog, start: Start) -> None:
@@ -238,6 +251,17 @@ def test_a_restarted_worker_starts_from_its_checkpoint_and_reads_the_rest(
 
     assert changelog.reads[-1] == {0: 1}
     assert content(state) == lists(kept(1), kept(2), kept(3))
+
+
+def test_a_record_of_somebody_else_in_the_changelog_is_left_out(changelog: Changelog, start: Start) -> None:
+    changelog.write(kept(1))
+    changelog.records[0].append(OutRecord("changelog", b"foreign", b'{"not": "ours"}'))
+    changelog.write(kept(2))
+    state = start("A")
+
+    asyncio.run(state.catch_up([0]))
+
+    assert content(state) == lists(kept(1), kept(2))
 
 
 def made_anew(changelog: Changelog) -> None:

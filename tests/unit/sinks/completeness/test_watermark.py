@@ -2,11 +2,13 @@
 
 import random
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from attendance.records.device_status import DeviceStatus
+from attendance.records.sequences import Sequences
 from attendance.registry import Device
 from attendance.times import read_device_time, to_wall_clock
 from sinks.completeness.watermark import MAX_RUNS, DeviceClaims, SequenceNumbers, shift_watermark
@@ -233,3 +235,16 @@ def test_no_punch_is_written_before_the_last_sync_while_clocks_go_back(
     assert read is not None
     assert sync is not None
     assert to_wall_clock(read, of_device if written == "device_local" else of_site) >= sync
+
+
+def test_times_that_no_clock_shows_prove_nothing_and_break_nothing() -> None:
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    numbers = SequenceNumbers()
+    for made, arrived in product((first, last), repeat=2):
+        numbers.add(1, made, arrived)
+    sequences = Sequences(0, 1, {"D1": numbers.counted})
+    assert Sequences.decode(sequences.key, sequences.encode()) == sequences
+
+    claims = DeviceClaims()
+    claims.add(status(first))
+    assert claims.watermark(None) is None
