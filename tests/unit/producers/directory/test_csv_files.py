@@ -1,3 +1,6 @@
+"""User maps from CSV files: how they are read, and what of them is written to the topic."""
+
+import asyncio
 import csv
 import io
 from pathlib import Path
@@ -7,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attendance.errors import ConfigurationError
-from attendance.records.user_map import EVERYWHERE, UserMapping, device_scope, site_scope
-from producers.directory.csv_files import InvalidUserMapFile, read_csv
+from attendance.records.user_map import EVERYWHERE, Employee, UserMapping, device_scope, site_scope
+from attendance.settings import KafkaSettings
+from memory_broker import MemoryBroker, install
+from producers.directory.csv_files import ImportResult, InvalidUserMapFile, import_csv, read_csv
+from producers.directory.user_map import read_user_map
 
 
 @pytest.fixture
@@ -133,3 +139,49 @@ def test_what_a_spreadsheet_writes_is_read_back(
         UserMapping(site_scope(site) if site else EVERYWHERE, user, employee, "csv")
         for (site, user), employee in users.items()
     ]
+
+
+@pytest.fixture
+def kafka(monkeypatch: pytest.MonkeyPatch) -> tuple[MemoryBroker, KafkaSettings]:
+    return install(monkeypatch)
+
+
+def imported(settings: KafkaSettings, file: Path, *rows: str, replace: bool = False) -> ImportResult:
+    file.write_text("\n".join(["device_user_id,employee", *rows]))
+    return asyncio.run(import_csv(settings, file, replace=replace))
+
+
+def mapped(settings: KafkaSettings) -> set[tuple[str, str, str]]:
+    users = asyncio.run(read_user_map(settings))
+    return {(each.device_user_id, each.employee, each.source) for each in users.mappings()}
+
+
+def test_an_import_writes_what_is_new_and_names_employees_who_do_not_exist(
+    kafka: tuple[MemoryBroker, KafkaSettings], file: Path
+) -> None:
+    broker, settings = kafka
+    known = Employee("E1", "Active")
+    broker.put(settings.topics["user_map"], known.encode(), known.key)
+    assert imported(settings, file, "1,E1", "2,E9") == ImportResult(2, 0, 0, ("E9",))
+    assert imported(settings, file, "1,E1", "2,E1") == ImportResult(1, 1, 0, ())
+    assert mapped(settings) == {("1", "E1", "csv"), ("2", "E1", "csv")}
+
+
+def test_an_import_removes_nothing_but_earlier_files_mappings_and_only_when_told_to(
+    kafka: tuple[MemoryBroker, KafkaSettings], file: Path
+) -> None:
+    broker, settings = kafka
+    of_erpnext = UserMapping(EVERYWHERE, "1", "E1", "erpnext")
+    broker.put(settings.topics["user_map"], of_erpnext.encode(), of_erpnext.key)
+    imported(settings, file, "1,E2", "2,E2")
+    assert imported(settings, file, "2,E2").removed == 0
+    assert imported(settings, file, "2,E2", replace=True).removed == 1
+    assert mapped(settings) == {("1", "E1", "erpnext"), ("2", "E2", "csv")}
+
+
+def test_a_foreign_record_on_the_topic_ends_no_import(kafka: tuple[MemoryBroker, KafkaSettings], file: Path) -> None:
+    broker, settings = kafka
+    for key, value in ((None, b"{}"), (b"\xff", b"\xff"), (b'["user","*","1","csv"]', b"[]")):
+        broker.put(settings.topics["user_map"], value, key)
+    imported(settings, file, "1,E1")
+    assert mapped(settings) == {("1", "E1", "csv")}

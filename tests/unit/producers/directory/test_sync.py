@@ -12,10 +12,13 @@ from attendance.errors import AccessDenied, KafkaUnavailable, TargetUnavailable
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.user_map import EVERYWHERE, Employee, UserMapping
-from attendance.settings import DirectorySettings
+from attendance.settings import DirectorySettings, ErpnextSettings
 from attendance.user_map import UserMap
+from memory_broker import install
+from producers.directory import sync
 from producers.directory.employees import EmployeeReader
 from producers.directory.sync import Directory, RemovalRefused
+from producers.directory.user_map import read_user_map
 
 START = datetime.fromisoformat("2026-03-01 08:00:00")
 TOPIC = "attendance.user-map.v1"
@@ -454,3 +457,28 @@ def test_a_removal_that_is_refused_writes_nothing_at_all(bench: Bench) -> None:
     with pytest.raises(RemovalRefused):
         asyncio.run(bench.directory.compare())
     assert bench.written() == written
+
+
+def test_the_process_writes_the_map_and_ends_when_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka = install(monkeypatch)[1]
+    stop = asyncio.Event()
+
+    class StopsOnceSynced(Metrics):
+        def gauge(self, name: str, value: float, **labels: str) -> None:
+            super().gauge(name, value, **labels)
+            if name == "punchstream_directory_synced_timestamp_seconds":
+                stop.set()
+
+    class ClosingSite(FakeSite):
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    site = ClosingSite()
+    site.save("E1", "1")
+    monkeypatch.setattr(sync, "ErpnextClient", lambda _: site)
+    erpnext = ErpnextSettings.load(url="http://site.invalid", api_key="key", api_secret="secret")
+    asyncio.run(sync.run(kafka, erpnext, DirectorySettings(), StopsOnceSynced(), stop))
+    assert asyncio.run(read_user_map(kafka)).employee("E1") == Employee("E1", "Active")
+    assert site.closed
