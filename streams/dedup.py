@@ -27,6 +27,8 @@ _UNKNOWN: Final = _CODES["UNKNOWN"]
 _SUPERSEDED: Final = 0x80  # added to the code of a punch that is superseded
 
 PUNCH_BYTES: Final = _ENTRY.size
+MAX_KEY_BYTES: Final = 2**16 - 1
+"""The longest key of a device user that a record of the changelog has room for."""
 _CODE_AT: Final = 4
 
 

@@ -97,6 +97,8 @@ class Pipeline:
         assert event_time is not None
         self._check_clock(event, record)
         key = user_key(event)
+        if len(key) > dedup.MAX_KEY_BYTES:
+            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"a device and user of {len(key)} bytes")
         known = decisions.lists.get(key) or state.get(key, b"")
         punch = Punch.of(event_time, event.event_type, record.offset)
         found = dedup.classify(known, punch, self.rules.window)

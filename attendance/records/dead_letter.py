@@ -62,18 +62,21 @@ class DeadLetter(Struct, frozen=True):
     ) -> "DeadLetter":
         """The dead letter of a consumed record.
 
-        Without the value where that is so large that Kafka would refuse the dead letter, again and again: the record
-        stays on its topic, where the headers say.
+        If Kafka would refuse it for its size, again and again, it is without the value, and then without headers and
+        key: the record stays on its topic, where the headers say.
         """
-        fits = len(record.value or b"") <= MAX_VALUE_BYTES
+        headers = [(name, data) for name, data in record.headers or () if not name.startswith(_OURS)]
+        beside = len(record.key or b"") + sum(len(name) + len(data or b"") for name, data in headers)
+        fits = beside + len(record.value or b"") <= MAX_VALUE_BYTES
+        beside_fits = beside <= MAX_VALUE_BYTES
         return cls(
             stage=stage,
             reason=error.reason,
-            message=error.message if fits else f"{error.message} (value too large to keep here)",
+            message=error.message if fits else f"{error.message} (too large to keep here)",
             at=at,
-            key=record.key,
+            key=record.key if beside_fits else None,
             value=record.value if fits else None,
-            headers=[(name, value) for name, value in record.headers or () if not name.startswith(_OURS)],
+            headers=headers if beside_fits else (),
             timestamp=record.timestamp,
             topic=record.topic,
             partition=record.partition,
@@ -100,7 +103,9 @@ class DeadLetter(Struct, frozen=True):
     def replay_count(self) -> int:
         """How often the record had been replayed when it failed. What is no count counts as none."""
         # A record may come from anybody who may write to its topic.
-        counts = [int(data) for name, data in self.headers if name == REPLAY_COUNT and re.fullmatch(rb"\d{1,9}", data)]
+        counts = [
+            int(data) for name, data in self.headers if name == REPLAY_COUNT and re.fullmatch(rb"\d{1,9}", data or b"")
+        ]
         return max(counts, default=0)
 
     def to_replay(self) -> OutRecord:

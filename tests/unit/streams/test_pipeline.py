@@ -267,6 +267,13 @@ def test_a_record_too_large_to_carry_on_is_a_dead_letter_that_fits_into_a_record
     assert "too large" in outcome.message
 
 
+def test_a_user_that_the_changelog_has_no_room_for_is_a_dead_letter() -> None:
+    outcome = decide(replace(EVENT, device_user_id="x" * 70_000))
+
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.reason is Reason.UNDECODABLE_RECORD
+
+
 def test_one_poison_record_leaves_the_others_alone() -> None:
     outcomes = decide_all(EVENT, b"poison", replace(EVENT, event_type="OUT"))
 

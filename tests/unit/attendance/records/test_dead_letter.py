@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.kafka.records import MAX_VALUE_BYTES
 from attendance.records.dead_letter import MAX_MESSAGE, DeadLetter, Headers
 
 AT = datetime(2026, 1, 1, 5, 0, 2, 345_000, tzinfo=UTC)
@@ -78,6 +80,22 @@ def test_the_record_keeps_its_key_its_bytes_and_its_headers() -> None:
 def test_a_record_without_key_value_and_headers_stays_without() -> None:
     letter = again(a_letter(ConsumedRecord(key=None, value=None, headers=())))
     assert (letter.key, letter.value, letter.headers) == (None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("large", "kept"),
+    [
+        ({"value": b"x" * MAX_VALUE_BYTES}, {"value": None}),
+        ({"key": b"x" * MAX_VALUE_BYTES}, {"value": None, "key": None, "headers": ()}),
+        ({"headers": (("x", b"x" * MAX_VALUE_BYTES),)}, {"value": None, "key": None, "headers": ()}),
+    ],
+    ids=["value", "key", "headers"],
+)
+def test_what_is_too_large_for_a_dead_letter_stays_where_it_was(large: dict[str, Any], kept: dict[str, Any]) -> None:
+    letter = a_letter(ConsumedRecord(**large))
+    assert letter.to_record("t").size < MAX_VALUE_BYTES + 10_000
+    assert {name: getattr(letter, name) for name in kept} == kept
+    assert (letter.topic, letter.offset) == ("attendance.raw.v1", 77)
 
 
 def test_the_headers_say_why_where_and_when_in_words_that_usual_tools_show() -> None:
