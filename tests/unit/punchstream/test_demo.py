@@ -1,0 +1,260 @@
+"""`punchstream demo`: the account at the end, and when it says that it balances."""
+
+import asyncio
+import io
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from memory_broker import MemoryBroker, install
+from operations.audit import Report
+from punchstream import demo as module
+from punchstream.cli import app
+from punchstream.demo import DRAIN_SECONDS, Scene
+from sandbox.fleet.model import FleetPlan
+from sandbox.fleet.plan import plan as make_plan
+from sandbox.fleet.send import Tally
+from sandbox.process import ProcessFailed
+
+PLAN = make_plan(1, datetime(2026, 3, 2, 12, tzinfo=UTC))
+EXPECTED = PLAN.expectation.totals()
+
+
+def good_tally(plan: FleetPlan = PLAN) -> Tally:
+    """Every transmission of a plan, acknowledged the first time."""
+    sent = plan.expectation.totals().raw
+    return Tally(acknowledged=Counter({"e": sent}), transmissions=9, attempts=11, attempted_events=sent)
+
+
+def good_report(**changed: Any) -> Report:
+    found = {
+        "raw": EXPECTED.raw,
+        "delivered": EXPECTED.delivered,
+        "waiting": sum(EXPECTED.waiting.values()),
+        "dead_lettered": sum(EXPECTED.dead_letters.values()),
+        "refused": EXPECTED.rejected + EXPECTED.unreadable_bodies,
+    }
+    return Report(**(found | changed))
+
+
+def account(report: Report, tally: Tally | None = None, *, differences: list[str] | None = None) -> tuple[bool, str]:
+    console = Console(file=io.StringIO(), width=200)
+    balanced = module._account(PLAN, tally or good_tally(), report, differences or [], console, beside=0)
+    return balanced, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_an_account_that_balances_says_what_was_sent_and_stored() -> None:
+    balanced, said = account(good_report())
+    assert balanced
+    assert f"The terminals sent {EXPECTED.raw:,} events in 9 requests (2 sent again)" in said
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"raw": EXPECTED.raw - 1}, f"raw events: {EXPECTED.raw - 1:,}"),
+        ({"raw": EXPECTED.raw + 1}, f"raw events: {EXPECTED.raw + 1:,}"),
+        ({"refused": 0}, "dead letters of what could not be read: 0"),
+        ({"waiting": 0}, "waiting: 0, expected"),
+        ({"dead_lettered": 0}, "dead-lettered: 0, expected"),
+        ({"without_outcome": ["e"]}, "NOT balanced"),
+    ],
+)
+def test_an_account_that_does_not_balance_says_why(wrong: Mapping[str, Any], said: str) -> None:
+    balanced, output = account(good_report(**wrong))
+    assert not balanced
+    assert said in output
+    assert "differences between the terminals, Kafka and ERPNext" in output
+
+
+def test_a_contradiction_of_a_terminal_or_of_erpnext_is_a_difference() -> None:
+    contradicted = good_tally()
+    contradicted.contradictions.append("401 where 200 was planned")
+    assert account(good_report(), contradicted)[0] is False
+    assert account(good_report(), differences=["one check-in is missing"])[0] is False
+
+
+class FakeStages:
+    """Stages that have counted what they are told to."""
+
+    names = ("push", "sink")
+    url = "http://127.0.0.1:1"
+
+    def __init__(self, *_: object, delivered: float = 0) -> None:
+        self.checks = 0
+        self.delivered = delivered
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def check(self) -> None:
+        self.checks += 1
+
+    def counts(self, stage: str) -> dict[str, float]:
+        return {"punchstream_deliveries_total created": self.delivered} if stage == "sink" else {}
+
+
+def test_the_picture_shows_what_the_stages_have_counted_beside_what_is_expected() -> None:
+    scene = Scene(PLAN, FakeStages(delivered=3))  # type: ignore[arg-type]
+    scene.look()
+    scene.tally = good_tally()
+    console = Console(file=io.StringIO(), width=120)
+    console.print(scene)
+    [row] = [line for line in console.file.getvalue().splitlines() if "ERPNext" in line]  # type: ignore[attr-defined]
+    assert row.split() == ["sink", "ERPNext", "3", f"{EXPECTED.delivered:,}"]
+    assert scene.stages.checks == 1  # type: ignore[attr-defined]
+
+
+def test_punches_beside_the_fleet_are_waited_for() -> None:
+    others: Any = SimpleNamespace(punches=2)
+    for delivered, all_stored in ((EXPECTED.delivered + 1, False), (EXPECTED.delivered + 2, True)):
+        scene = Scene(PLAN, FakeStages(delivered=delivered), others)  # type: ignore[arg-type]
+        scene.look()
+        assert scene.all_stored() is all_stored
+
+
+class Machine:
+    """The sandbox, and what the fleet and the audit say."""
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+        self.audits = 0
+        self.stored: list[dict[str, Any]] = []
+
+    @contextmanager
+    def broker(self, *_: object) -> Iterator[None]:
+        yield
+
+    @contextmanager
+    def erpnext(self, *_: object, **__: object) -> Iterator[Any]:
+        yield SimpleNamespace(employees=lambda _: None, checkins=lambda: self.stored)
+
+    async def send(self, plan: FleetPlan, _: str, *, on_progress: Any, **__: object) -> Tally:
+        tally = good_tally(plan)
+        on_progress(tally)
+        return tally
+
+    async def audit(self, *_: object, **__: object) -> Report:
+        self.audits += 1
+        return self.reports.pop(0) if len(self.reports) > 1 else self.reports[0]
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
+    return install(monkeypatch, make_topics=False)[0]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine()
+    environment = dict(os.environ)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    settings = {"KAFKA_BOOTSTRAP_SERVERS": "memory:9092", "ERPNEXT_URL": "http://127.0.0.1:1"}
+    for name, value in {**settings, "ERPNEXT_API_KEY": "k", "ERPNEXT_API_SECRET": "s"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(module, "unavailable_reason", lambda _: None)
+    monkeypatch.setattr(module, "make_plan", lambda *_: PLAN)
+    monkeypatch.setattr(module, "sandbox_broker", machine.broker)
+    monkeypatch.setattr(module, "sandbox_erpnext", machine.erpnext)
+    monkeypatch.setattr(module, "Stages", FakeStages)
+    monkeypatch.setattr(module, "send", machine.send)
+    monkeypatch.setattr(module, "audit", machine.audit)
+    monkeypatch.setattr(module, "compare", lambda *_: [])
+
+    async def at_once(work: Any) -> Any:
+        return work()
+
+    sleep = asyncio.sleep
+    monkeypatch.setattr(module.asyncio, "to_thread", at_once)
+    monkeypatch.setattr(module.asyncio, "sleep", lambda _: sleep(0))
+    yield machine
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def test_the_demo_waits_until_the_pipeline_has_drained(machine: Machine, broker: MemoryBroker, tmp_path: Path) -> None:
+    machine.reports = [good_report(without_outcome=["e"]), good_report(without_outcome=["e"]), good_report()]
+    result = CliRunner().invoke(app, ["demo", "--keep", str(tmp_path / "kept")], catch_exceptions=False)
+    assert (result.exit_code, machine.audits) == (0, 3)
+    assert "attendance.raw.v1" in broker.topics
+    assert f"Fleet: {len(PLAN.terminals)} terminals" in result.stdout
+    assert (tmp_path / "kept" / "devices.yaml").exists()
+
+
+def test_a_pipeline_that_does_not_drain_is_exit_status_1_and_its_logs_are_kept(
+    machine: Machine, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter(range(0, 100 * DRAIN_SECONDS, DRAIN_SECONDS // 3))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    machine.reports = [good_report(without_outcome=["e"])]
+    result = CliRunner().invoke(app, ["demo"], catch_exceptions=False)
+    assert result.exit_code == 1
+    kept = Path(result.stdout.partition("Logs: ")[2].strip())
+    assert (kept / "devices.yaml").exists()
+
+
+def test_what_cannot_run_here_is_said_before_anything_starts(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "unavailable_reason", lambda _: "there is no Java")
+    with pytest.raises(Exception, match="there is no Java"):
+        CliRunner().invoke(app, ["demo", "--broker", "kafka"], catch_exceptions=False)
+    assert machine.audits == 0
+
+
+class Vendors:
+    """Terminals of every protocol, one of which brings a file."""
+
+    punches = 1
+
+    def __init__(self) -> None:
+        self.sent_to: list[str] = []
+
+    async def send(self, url: str) -> None:
+        self.sent_to.append(url)
+
+    def write(self, directory: Path) -> list[tuple[str, Path]]:
+        return [("D1", directory / "punches.csv")]
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_file_that_cannot_be_imported_ends_the_demo(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int
+) -> None:
+    commands: list[tuple[str, ...]] = []
+
+    async def start(*command: str, **_: object) -> Any:
+        commands.append(command)
+
+        async def wait() -> int:
+            return status
+
+        return SimpleNamespace(wait=wait)
+
+    monkeypatch.setattr(module.asyncio, "create_subprocess_exec", start)
+    vendors: Any = Vendors()
+    playing = module._play_beside(vendors, "http://push", tmp_path)
+    if status:
+        with pytest.raises(ProcessFailed, match=r"punches\.csv could not be imported"):
+            asyncio.run(playing)
+    else:
+        asyncio.run(playing)
+    assert vendors.sent_to == ["http://push"]
+    assert commands[0][-3:] == (str(tmp_path / "punches.csv"), "--device", "D1")
+
+
+def test_without_other_terminals_nothing_is_sent_beside(tmp_path: Path) -> None:
+    asyncio.run(module._play_beside(None, "http://push", tmp_path))
+    assert list(tmp_path.iterdir()) == []
