@@ -4,8 +4,9 @@ from asyncio import TaskGroup
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.producer import Producer, send_until_acknowledged
-from attendance.kafka.records import OutRecord, Record
+from attendance.kafka.records import MAX_VALUE_BYTES, OutRecord, Record
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
@@ -85,6 +86,10 @@ def to_record(outcome: Outcome, topics: Topics, record: Record) -> OutRecord:
         case Waiting():
             user = outcome.event.device_user_id.encode()
             key, value, headers = outcome.record()
+            if len(value) > MAX_VALUE_BYTES:
+                # A number that Kafka had as 1e15 is written out. Kafka would refuse the record for ever.
+                error = InvalidRecord(Reason.UNDECODABLE_RECORD, f"{len(value)} bytes when it is written again")
+                return DeadLetter.of(record, STAGE, error, now()).to_record(topics["dead_letters"])
             headers.append((RAW_RECORD, _raw_record(record)))
             return OutRecord(topics["unmapped"], key, value, headers, partition_key=user)
         case DeadLetter():

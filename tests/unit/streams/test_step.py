@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from attendance.errors import KafkaUnavailable
 from attendance.kafka import producer as kafka_module
 from attendance.kafka.producer import Producer
-from attendance.kafka.records import OutRecord
+from attendance.kafka.records import MAX_VALUE_BYTES, OutRecord
 from attendance.metrics import Metrics
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
@@ -138,6 +138,17 @@ def test_a_check_in_and_what_waits_to_be_one_name_the_raw_record_that_they_were_
     checkin, waiting = producer.sent[0]
     assert (checkin.topic, dict(checkin.headers)["x-raw-record"]) == (TOPICS["checkins"], b"2:7")
     assert (waiting.topic, dict(waiting.headers)["x-raw-record"]) == (TOPICS["unmapped"], b"2:8")
+
+
+def test_a_waiting_punch_that_would_be_too_large_when_it_is_written_again_is_a_dead_letter() -> None:
+    producer = FakeProducer()
+    payload = ",".join(f'"{number}":1e15' for number in range(100_000))
+    value = EVENT.encode().replace(b'"payload":{}', b'"payload":{%b}' % payload.encode())
+
+    asyncio.run(make(producer)({2: [Record(value)]}))
+
+    assert len(value) < MAX_VALUE_BYTES
+    assert [record.topic for record in producer.sent[0]] == [TOPICS["dead_letters"]]
 
 
 def test_a_dropped_record_has_the_source_of_its_raw_record_or_else_the_device() -> None:
