@@ -39,7 +39,7 @@ def test_an_option_that_is_needed_is_missed(way: Way, name: str) -> None:
     [
         ("push", "hikvision", {"punch_events": "75"}, "options.punch_events: "),
         ("pull", "hikvision", {"other_events": ["door"]}, "options.other_events.0: "),
-        ("push", "hfsecurity", {"attendence": {"1": "IN"}}, "options.attendence: there is no such option"),
+        ("push", "hfsecurity", {"attendances": {"1": "IN"}}, "options.attendances: there is no such option"),
         ("push", "hfsecurity", {"attendance": {"1": "BREAK"}}, "options.attendance.1: "),
         ("push", "hfsecurity", {"attendance": "IN"}, "options.attendance: "),
         ("pull", "hfsecurity", {"callback_url": "no address"}, "options.callback_url: must be an address"),
