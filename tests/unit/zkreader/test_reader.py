@@ -40,21 +40,21 @@ def ask(of: ZktecoTcp, use: Callable[[dict[str, Any]], Any] = answer, **changed:
 
 
 def test_the_log_comes_as_the_terminal_sent_it() -> None:
-    told = ask(terminal())
-    assert (told["serial"], told["records"], told["capacity"]) == ("SN0001", [3, 3], 100_000)
-    assert told["size"] == len(base64.b64decode(told["log"])) == 3 * 40
-    assert told["users"] == [], "records of 40 bytes hold the user's id themselves"
+    response = ask(terminal())
+    assert (response["serial"], response["records"], response["capacity"]) == ("SN0001", [3, 3], 100_000)
+    assert response["size"] == len(base64.b64decode(response["log"])) == 3 * 40
+    assert response["users"] == [], "records of 40 bytes hold the user's id themselves"
 
 
 def test_where_records_hold_a_place_in_memory_the_users_come_too() -> None:
-    told = ask(terminal(width=8))
-    assert told["size"] == 3 * 8
-    assert [user for _, user in told["users"]] == ["417"]
+    response = ask(terminal(width=8))
+    assert response["size"] == 3 * 8
+    assert [user for _, user in response["users"]] == ["417"]
 
 
 def test_who_the_terminal_is_can_be_asked_without_its_log() -> None:
-    told = ask(terminal(), log=False)
-    assert (told["serial"], told["records"], told["log"]) == ("SN0001", [3, 3], "")
+    response = ask(terminal(), log=False)
+    assert (response["serial"], response["records"], response["log"]) == ("SN0001", [3, 3], "")
 
 
 def test_an_empty_log_is_not_asked_for() -> None:
@@ -68,8 +68,8 @@ def test_a_wrong_key_is_refused() -> None:
 
 
 def test_a_terminal_that_is_not_there_is_unavailable() -> None:
-    told = answer({"host": "127.0.0.1", "port": 1, "comm_key": 0, "timeout": 1, "log": True})
-    assert told["error"] == "unavailable"
+    response = answer({"host": "127.0.0.1", "port": 1, "comm_key": 0, "timeout": 1, "log": True})
+    assert response["error"] == "unavailable"
 
 
 def test_a_terminal_that_does_not_answer_is_unavailable() -> None:
