@@ -271,7 +271,7 @@ def test_no_token_is_in_the_log(push: Push) -> None:
     push.client.post("/v1/events", content=b"{", headers={"X-Device-Token": "wrong-token"})
     push.end()
     log = push.log.read_text()
-    assert "Events of a device are rejected." in log
+    assert "A device sent records that cannot be punches." in log
     assert TOKEN not in log
     assert "wrong-token" not in log
 
@@ -323,7 +323,7 @@ def test_a_terminal_is_let_in_and_after_a_restart_goes_on_from_its_stamp(kafka: 
             lambda: re.match(r"C:(\d+):DATA QUERY ATTLOG ", send(again, terminal.hello()[-1]).text), again.log
         )
         send(again, terminal.post("devicecmd", "", f"ID={query[1]}&Return=0&CMD=DATA\n"))
-        [order] = orjson.loads(query(again, "commands", "--json"))
+        [order] = orjson.loads(command(again, "commands", "--json"))
         assert (order["device_id"], order["returned"]) == ("GATE-2", "0")
     finally:
         for push in filter(None, (first, second)):
