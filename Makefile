@@ -7,7 +7,7 @@ PEERS := $(notdir $(wildcard bench/peers/*))
 PAGES := commands metrics
 PARTS := stream push pull sink latency state profile
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults soak check docs format kafka bench performance lock clean
+.PHONY: help install demo unit test faults soak check docs format kafka bench performance lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,10 @@ install: $(VENV)/dev  ## everything a developer needs, in .venv
 
 demo: $(VENV)/runtime  ## a simulated fleet through the whole pipeline, ending with the audit
 	$(BIN)/punchstream demo $(DEMO)
+
+unit: $(VENV)/dev  ## the unit tests in two processes, and the floors of their coverage, about two minutes
+	$(BIN)/pytest tests/unit -q -n 2 --dist worksteal --hypothesis-profile unit --cov --cov-report=
+	$(BIN)/coverage json -q -o - | $(BIN)/python tests/coverage_floors.py
 
 test: $(VENV)/dev  ## every test; those on Apache Kafka need `make kafka` once
 	$(BIN)/pytest $(TEST)

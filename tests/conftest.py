@@ -11,6 +11,8 @@ from sandbox.broker import Broker, BrokerKind, create_broker, unavailable_reason
 
 # A machine that does other things at the same time is no fault of the code under test.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For `make unit`: a test that names no number of examples looks at fewer.
+settings.register_profile("unit", settings.get_profile("shared"), max_examples=25)
 settings.load_profile("shared")
 
 
