@@ -1,0 +1,106 @@
+"""The user map in memory."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attendance.records.user_map import (
+    EVERYWHERE,
+    Employee,
+    UserMapping,
+    device_scope,
+    site_scope,
+)
+from attendance.user_map import UserMap
+
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+scopes = st.one_of(st.just(EVERYWHERE), words.map(site_scope), words.map(device_scope))
+mappings = st.builds(UserMapping, scopes, words, words, st.sampled_from(["csv", "erpnext"]))
+employees = st.builds(
+    Employee, words, words, st.none() | st.dates(), company=st.none() | words, branch=st.none() | words
+)
+entries = mappings | employees
+
+
+@dataclass(frozen=True)
+class Record:
+    key: bytes | None
+    value: bytes | None
+
+
+def user_map(*known: UserMapping | Employee) -> UserMap:
+    users = UserMap()
+    for entry in known:
+        users.apply(entry.key, entry.encode())
+    return users
+
+
+@given(st.lists(st.tuples(entries, st.booleans()), max_size=30))
+def test_the_map_holds_the_newest_value_of_each_key(history: list[tuple[UserMapping | Employee, bool]]) -> None:
+    users = UserMap()
+    newest: dict[bytes, UserMapping | Employee] = {}
+    for entry, removed in history:
+        users.apply(entry.key, None if removed else entry.encode())
+        newest.pop(entry.key, None)
+        if not removed:
+            newest[entry.key] = entry
+    assert {entry.key: entry for entry in (*users.mappings(), *users.employees())} == newest
+    assert len(users) == len(newest)
+
+
+@given(st.lists(mappings, max_size=30), words, words, words)
+def test_the_narrowest_scope_answers_and_in_it_the_csv_file(
+    known: list[UserMapping], site: str, device_id: str, user: str
+) -> None:
+    ranked = [
+        UserMapping(scope, user, f"E{rank}", source)
+        for rank, (scope, source) in enumerate(
+            (scope, source)
+            for scope in (device_scope(device_id), site_scope(site), EVERYWHERE)
+            for source in ("csv", "erpnext")
+        )
+    ]
+    users = user_map(*known, *ranked)
+    for best in ranked:
+        assert users.mapping(site, device_id, user) == best
+        users.apply(best.key, None)
+    assert users.mapping(site, device_id, user) is None
+
+
+@given(key=st.none() | st.binary(max_size=40), value=st.binary(max_size=40))
+def test_a_record_of_any_bytes_never_breaks_the_map(key: bytes | None, value: bytes) -> None:
+    known = Employee("E1", "Active")
+    users = user_map(known)
+    users.learn(Record(key, value))
+    assert users.employee("E1") == known
+
+
+def test_a_change_of_status_reaches_every_mapping_of_the_employee() -> None:
+    users = user_map(
+        UserMapping(EVERYWHERE, "7", "E1", "erpnext"),
+        UserMapping(site_scope("riyadh"), "9", "E1", "csv"),
+        Employee("E1", "Active"),
+    )
+    left = Employee("E1", "Left", date(2026, 1, 31))
+    users.apply(left.key, left.encode())
+    found = [users.mapping("riyadh", "d1", user) for user in ("7", "9")]
+    assert [mapping and users.employee(mapping.employee) for mapping in found] == [left, left]
+
+
+def test_leading_zeros_tell_users_apart() -> None:
+    users = user_map(UserMapping(EVERYWHERE, "007", "E1", "erpnext"), UserMapping(EVERYWHERE, "7", "E2", "erpnext"))
+    found = [users.mapping("s", "d", user) for user in ("007", "7", "07")]
+    assert [mapping and mapping.employee for mapping in found] == ["E1", "E2", None]
+
+
+def test_a_record_that_says_something_new_is_told_from_one_that_does_not() -> None:
+    users, mapping = UserMap(), UserMapping(EVERYWHERE, "7", "E1", "csv")
+    other = UserMapping(EVERYWHERE, "7", "E2", "csv")
+    assert users.apply(mapping.key, mapping.encode()) == mapping
+    assert users.apply(mapping.key, mapping.encode()) is None
+    assert users.apply(other.key, other.encode()) == other
+    assert users.apply(other.key, None) == other
+    assert users.apply(other.key, None) is None
+    assert users.learn(Record(b"x", b"{}")) is None
