@@ -1,5 +1,6 @@
 """What the commands print: a table for people, JSON for programs."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -31,7 +32,11 @@ def show(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
 
 def print_json(data: object) -> None:
     """Print an object, or a list of them."""
-    typer.echo(orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2).decode())
+    try:
+        text = orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONEncodeError:  # it takes no integer of more than 64 bits, and a record may hold one
+        text = json.dumps(data, default=str, indent=2, ensure_ascii=False)
+    typer.echo(text)
 
 
 def print_table(table: Table) -> None:

@@ -7,11 +7,13 @@ from typing import Annotated, ClassVar, Final, NamedTuple, Self
 from msgspec import Meta, Struct
 
 from attendance.errors import InvalidRecord, Reason
-from attendance.wire import KeyedRecord, Offset
+from attendance.wire import KeyedRecord, Offset, Partition
 
-LAST_SECOND: Final = 253_402_300_799  # of the year 9999: there is no later datetime
+# Of the years 1 and 9999: there is no datetime outside. Older versions wrote what a reset clock dated before 1970.
+FIRST_SECOND: Final = -62_135_596_800
+LAST_SECOND: Final = 253_402_300_799
 
-EpochSeconds = Annotated[int, Meta(ge=0, le=LAST_SECOND)]
+EpochSeconds = Annotated[int, Meta(ge=FIRST_SECOND, le=LAST_SECOND)]
 
 
 class Run(NamedTuple):
@@ -42,7 +44,7 @@ class Sequences(KeyedRecord, frozen=True):
     what: ClassVar[str] = "a record of sequences"
     in_key: ClassVar[Sequence[str]] = ("partition",)
 
-    partition: int
+    partition: Partition
     offset: Offset
     devices: dict[str, Counted]
 

@@ -17,6 +17,7 @@ from attendance.times import earliest_wall_clock, from_wall_clock
 
 FIRST_NUMBER: Final = 1
 MAX_RUNS: Final = 1000  # beyond that the numbers mean nothing, and memory must not grow with them
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)  # a claim from before says no less: no punch is that old
 AHEAD: Final = timedelta(days=1)  # a clock further ahead of the server's tells nothing about the order of punches
 
 
@@ -171,7 +172,7 @@ def shift_watermark(
         The watermark of the device that is furthest behind.
     """
     members = [(device, watermarks.get(device.device_id)) for device in devices]
-    known = [(device, min(watermark, latest)) for device, watermark in members if watermark is not None]
+    known = [(device, max(min(watermark, latest), EPOCH)) for device, watermark in members if watermark is not None]
     if len(known) < len(members):
         return ShiftWatermark(None, None)
     return ShiftWatermark(

@@ -52,6 +52,11 @@ def test_each_device_is_listed_with_what_it_last_said(log: MemoryLog) -> None:
     assert (silent["device_id"], silent["heard_at"]) == ("OFFICE", None)
 
 
+def test_a_number_of_more_than_64_bits_is_printed_as_it_is(log: MemoryLog) -> None:
+    log.add("device_status", b"OFFICE", DeviceStatus("OFFICE", ARRIVED, pending=2**64).encode())
+    assert f'"pending": {2**64}' in run("list", "--status", "--json")[1]
+
+
 def test_a_device_that_cannot_be_asked_is_tested_by_when_it_was_last_heard(log: MemoryLog) -> None:
     assert rows("test", "GATE-1")[-1] == {"check": "last heard", "ok": True, "detail": "2026-01-01T05:00:02Z"}
     assert run("test", "GATE-1")[0] == 0

@@ -94,6 +94,12 @@ def test_a_record_without_a_time_counts_and_moves_no_watermark() -> None:
     assert seen(3, known=numbers).until == at(3)
 
 
+def test_a_record_that_says_it_arrived_at_the_end_of_time_is_counted() -> None:
+    numbers = SequenceNumbers()
+    numbers.add(17, at(17), datetime.max.replace(tzinfo=UTC))
+    assert (numbers.newest, numbers.until) == (17, at(17))
+
+
 def test_numbers_that_mean_nothing_do_not_fill_the_memory() -> None:
     numbers = seen(*range(1, 10 * MAX_RUNS, 2))
     assert len(numbers.counted.runs) == MAX_RUNS
@@ -207,6 +213,12 @@ def test_each_watermark_is_read_in_the_time_in_which_erpnext_has_the_punches_of_
     found = shift_watermark(devices, {"D1": at(0), "D2": at(5)}, MUCH_LATER, "Asia/Riyadh")
     assert found.until == at(0)
     assert str(found.sync) == "2026-03-02 05:05:00", "what is 14:00 in Tokyo says nothing of 10:00 in London"
+
+
+def test_a_claim_from_before_there_were_computers_holds_back_and_ends_nothing() -> None:
+    west = device(timezone="America/New_York")
+    found = shift_watermark([west], {"D1": datetime.min.replace(tzinfo=UTC)}, MUCH_LATER, "America/New_York")
+    assert str(found.sync) == "1969-12-31 19:00:00"
 
 
 ZONES = [
