@@ -43,7 +43,7 @@ EVENT = RawEvent(
     source=Source("push", "json"),
 )
 
-NO_STATE = b"\x7f of a format that is not the stream's: what was kept cannot be known"
+LATER_STATE = b"\x02 of a later version: what was kept cannot be known"
 
 
 class Chunks:
@@ -228,7 +228,7 @@ def test_a_worker_that_takes_a_partition_over_knows_what_the_other_kept(scene: S
 
 
 def test_a_worker_reads_what_was_kept_as_soon_as_it_has_a_partition_and_not_when_a_chunk_comes(scene: Scene) -> None:
-    scene.broker.put(scene.kafka.topics["dedup_state"], NO_STATE, b"k")
+    scene.broker.put(scene.kafka.topics["dedup_state"], LATER_STATE, b"k")
 
     async def story() -> None:
         stream = Stream(scene)
@@ -269,7 +269,7 @@ def test_while_one_step_is_under_way_the_next_one_gathers(scene: Scene) -> None:
 def test_a_step_that_fails_ends_the_process_and_acknowledges_nothing(scene: Scene) -> None:
     scene.know()
     scene.punch()
-    scene.broker.put(scene.kafka.topics["dedup_state"], NO_STATE, b"k")
+    scene.broker.put(scene.kafka.topics["dedup_state"], LATER_STATE, b"k")
 
     async def story() -> None:
         stream = Stream(scene)
