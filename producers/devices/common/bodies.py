@@ -180,6 +180,8 @@ def read_multipart(body: bytes, boundary: bytes | None = None) -> Multipart:
     body = body.lstrip()
     if body.startswith(b"--"):
         boundary = body.split(b"\n", 1)[0].strip()[2:]
+    elif boundary:
+        body = body[max(0, body.find(b"--" + boundary)) :]  # what is before the first part says nothing
     if not boundary:
         raise _unreadable("a multipart body without a boundary")
     found = _FoundParts()

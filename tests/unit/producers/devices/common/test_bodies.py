@@ -130,6 +130,12 @@ def test_a_multipart_form_is_its_fields_without_its_files() -> None:
         assert read_body(content_type, body) == {"user": "7", "note": "Zoë"}
 
 
+@pytest.mark.parametrize("preamble", [b"a preamble\r\n", b"\r\na preamble\r\n", b"-\n"])
+def test_what_is_before_the_first_part_of_a_multipart_form_says_nothing(preamble: bytes) -> None:
+    body = preamble + multipart(part("user", b"7"))
+    assert read_body("multipart/form-data; boundary=b", body) == {"user": "7"}
+
+
 def test_a_multipart_form_that_breaks_off_is_unreadable_and_its_parts_are_still_there() -> None:
     body = multipart(part("user", b"7"), part("time", b"2026-01-01"), end=b"")[:-6]
     assert refusal("multipart/form-data; boundary=b", body) is Reason.UNREADABLE_BODY
