@@ -26,16 +26,21 @@ def on_stop_signal(act: Callable[[], object]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, act)
 
 
-def run_until_signalled(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine in an event loop of its own until it ends, or is cancelled by SIGTERM or SIGINT."""
+def run_until_signalled(work: Coroutine[Any, Any, None]) -> bool:
+    """Run a coroutine in an event loop of its own until it ends, or is cancelled by SIGTERM or SIGINT.
 
-    async def until_stopped() -> None:
+    Returns:
+        Whether it ended by itself.
+    """
+
+    async def until_stopped() -> bool:
         task = asyncio.ensure_future(work)
         on_stop_signal(task.cancel)
         with suppress(asyncio.CancelledError):
             await task
+        return not task.cancelled()
 
-    asyncio.run(until_stopped())
+    return asyncio.run(until_stopped())
 
 
 async def run_until_stopped(stop: asyncio.Event, *work: Coroutine[Any, Any, object]) -> None:

@@ -33,6 +33,7 @@ from attendance.kafka.readers import follow, until_there
 from attendance.kafka.records import Record
 from attendance.metrics import Metrics
 from attendance.registry import Registry
+from attendance.runtime import run_until_signalled
 from attendance.settings import KafkaSettings, StreamSettings
 from attendance.user_map import UserMap
 from streams.pipeline import Pipeline, Rules
@@ -287,7 +288,8 @@ def run(app: faust.App, kafka: KafkaSettings) -> NoReturn:
     """
     uvloop.install()
     # Faust ends where it does not find Kafka at the start.
-    asyncio.run(until_there(kafka, kafka.topics["raw"], kafka.client_id("stream")))
+    if not run_until_signalled(until_there(kafka, kafka.topics["raw"], kafka.client_id("stream"))):
+        raise SystemExit
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False)
     worker.spinner = None  # it draws on standard output
     worker.execute_from_commandline()

@@ -93,8 +93,12 @@ def test_a_signal_ends_the_work_and_not_the_process(number: signal.Signals) -> N
         asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
         await worker.work()
 
-    run_until_signalled(signalled())
+    assert not run_until_signalled(signalled())
     assert worker.ended
+
+
+def test_work_that_ends_by_itself_is_told_from_work_that_a_signal_ended() -> None:
+    assert run_until_signalled(asyncio.sleep(0))
 
 
 def test_work_that_needs_kafka_is_tried_until_it_succeeds_and_each_wait_is_logged(pauses: list[float]) -> None:

@@ -4,6 +4,8 @@ Faust hands over chunks and keeps the group; both are played here. The rest is t
 """
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -367,3 +369,18 @@ def test_a_worker_starts_once_kafka_has_the_raw_topic(scene: Scene, monkeypatch:
     with pytest.raises(SystemExit):
         run(app, scene.kafka)
     assert said == [scene.kafka.group("stream"), "spinner None"]
+
+
+def test_a_worker_that_is_stopped_while_it_waits_for_kafka_exits_with_status_0(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def signalled(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(module, "until_there", signalled)
+    monkeypatch.setattr(module.uvloop, "install", lambda: None)
+    app = create_app(scene.kafka, StreamSettings(), scene.registry, Metrics())
+    with pytest.raises(SystemExit) as stopped:
+        run(app, scene.kafka)
+    assert stopped.value.code is None
