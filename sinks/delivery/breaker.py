@@ -58,6 +58,11 @@ class CircuitBreaker:
         """Whether the target is healthy, so that every request may be sent."""
         return self._state is BreakerState.CLOSED
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the target failed since it last served a request."""
+        return self._failures > 0
+
     def delay(self) -> float:
         """Seconds until a request may be sent: 0 is now, infinity is after the answer to the one in flight."""
         match self._state:

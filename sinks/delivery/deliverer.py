@@ -273,7 +273,7 @@ class Deliverer:
 
     def _update_breaker(self, ticket: int, failure: TargetUnavailable | AccessDenied | None, *, served: bool) -> None:
         """Tell the circuit breaker what a request showed."""
-        was_closed = self._breaker.is_closed
+        had_failed = self._breaker.has_failed
         match failure:
             case AccessDenied():
                 log.error(
@@ -293,7 +293,7 @@ class Deliverer:
                 self._breaker.record_success(ticket)
             case None:
                 self._breaker.release(ticket)
-        if self._breaker.is_closed and not was_closed:
+        if had_failed and self._breaker.is_closed:
             log.info("Target recovered.", target=self._target.name)
         self._notify()
 

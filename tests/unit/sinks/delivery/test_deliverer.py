@@ -249,6 +249,24 @@ def test_the_sink_waits_for_a_target_that_is_down_and_dead_letters_nothing() -> 
     assert len(bench.target.batches) < 300
 
 
+def test_a_target_recovers_only_after_it_failed() -> None:
+    async def play(bench: Bench) -> None:
+        with structlog.testing.capture_logs() as at_first:
+            await bench.until_idle()
+            bench.add("A1")
+            await bench.until_idle()
+        assert "Target recovered." not in [entry["event"] for entry in at_first]
+        bench.target.down = TargetUnavailable("down")
+        bench.add("B2")
+        await bench.until_idle(seconds=60)
+        bench.target.down = None
+        with structlog.testing.capture_logs() as afterwards:
+            await bench.until_idle()
+        assert [entry["event"] for entry in afterwards].count("Target recovered.") == 1
+
+    scenario(play)
+
+
 def test_a_target_that_asks_for_time_is_not_asked_before() -> None:
     async def play(bench: Bench) -> None:
         await bench.until_idle()
