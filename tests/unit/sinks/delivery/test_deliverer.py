@@ -480,7 +480,7 @@ def test_where_nearly_everything_fails_no_more_is_dead_lettered_and_nothing_is_d
         bench.add(*(f"{employee}{number}" for number, employee in enumerate("ABCDEFGHIJ", 1)))
         with structlog.testing.capture_logs() as logs:
             await bench.until_idle(seconds=3600)
-        assert [entry["log_level"] for entry in logs if "recovered" in entry["event"]] == ["info"]
+        assert not [entry for entry in logs if "recovered" in entry["event"]]
         assert len(bench.deliverer) == 6
         assert bench.count("punchstream_sink_stopped") == 1
         assert bench.count("punchstream_target_available") == 0
