@@ -128,3 +128,14 @@ def test_what_is_not_such_an_outcome_is_refused(outcome: Outcome, wrong: dict[st
 def test_bytes_that_hold_no_outcome_are_refused(kind: type[Outcome], value: bytes | None) -> None:
     with pytest.raises(InvalidRecord):
         kind.decode(value)
+
+
+@pytest.mark.parametrize("raw", [[], [("ce_source", b"")], [("ce_source", None)]])
+def test_where_the_raw_record_names_no_source_a_dropped_one_is_its_devices(raw: Any) -> None:
+    assert dict(DROPPED.headers(raw))["ce_source"] == b"/devices/riyadh-01"
+
+
+def test_a_waiting_punch_whose_time_is_out_of_range_in_utc_is_refused() -> None:
+    value = WAITING.encode().replace(b'"2026-01-01T05:00:00Z"', b'"0001-01-01T00:00:00+14:00"')
+    with pytest.raises(InvalidRecord, match="not a waiting record"):
+        Waiting.decode(value)

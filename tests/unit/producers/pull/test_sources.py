@@ -47,6 +47,11 @@ def test_an_adapter_that_there_is_not_is_named_with_its_device() -> None:
         adapters().of(device(adapter="nonsense"))
 
 
+def test_an_option_that_there_is_not_is_named_with_its_device() -> None:
+    with pytest.raises(ConfigurationError, match=r"^D1: options\.tsl: there is no such option"):
+        adapters().of(device("D1", adapter="hikvision", host="10.0.0.7", options={"tsl": True}))
+
+
 def test_devices_of_one_kind_share_their_adapter() -> None:
     made = adapters()
     assert made.of(device("D1", adapter="hfsecurity")) is made.of(device("D2", adapter="hfsecurity"))
