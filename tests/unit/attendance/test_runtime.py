@@ -131,6 +131,7 @@ def test_an_error_that_waiting_does_not_mend_is_raised(pauses: list[float]) -> N
 def test_the_bound_of_the_pause_doubles_with_each_failure_up_to_the_longest() -> None:
     bounds = [full_jitter(failures, 6, first=1, uniform=longest_of) for failures in range(5)]
     assert bounds == [1, 2, 4, 6, 6]
+    assert full_jitter(3, 6, first=1, uniform=min) == 0
 
 
 @given(st.integers(0, 10**6), st.floats(0, 3600), st.floats(0.01, 600))

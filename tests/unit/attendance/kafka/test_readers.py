@@ -108,6 +108,19 @@ def test_what_retention_removed_is_not_waited_for(monkeypatch: pytest.MonkeyPatc
     play(lambda: _reads(kafka, []))
 
 
+def test_an_offset_beyond_the_end_is_the_end_and_not_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.create_topic("two", 2)
+    for partition in (0, 1):
+        broker.put("two", b"%d" % partition, b"k", partition=partition)
+
+    async def story() -> None:
+        found = [record.value async for batch in read(kafka, "two", "c", begin={0: 99, 1: 0}) for record in batch]
+        assert found == [b"1"]
+
+    play(story)
+
+
 def test_what_arrives_while_a_topic_is_read_does_not_keep_the_reading_going(monkeypatch: pytest.MonkeyPatch) -> None:
     broker, kafka = install(monkeypatch)
     put(broker, b"1")
