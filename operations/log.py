@@ -7,9 +7,6 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from attendance.errors import InvalidRecord
-from attendance.kafka.groups import until_through
-from attendance.kafka.producer import Producer
-from attendance.kafka.readers import read
 from attendance.kafka.records import Record
 from attendance.settings import KafkaSettings
 from attendance.topics import Name, Topics
@@ -70,11 +67,16 @@ class KafkaLog:
         self, topic: Name, *, since: datetime | None = None, begin: Mapping[int, int | None] | None = None
     ) -> AsyncGenerator[Sequence[Record], None]:
         """See `Log.read`."""
+        # Kafka's client is slow to load, so only a command that asks Kafka waits for that.
+        from attendance.kafka.readers import read
+
         return read(self._settings, self.topics[topic], self._client_id, since, begin)
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[Send]:
         """See `Log.sending`."""
+        from attendance.kafka.producer import Producer
+
         producer = Producer(self._settings, self._client_id)
         try:
             yield producer.send
@@ -83,6 +85,8 @@ class KafkaLog:
 
     async def until_delivered(self) -> None:
         """See `Log.until_delivered`."""
+        from attendance.kafka.groups import until_through
+
         group = self._settings.group("sink")
         await until_through(self._settings, self.topics["checkins"], group, self._client_id)
 

@@ -2,17 +2,18 @@
 
 import asyncio
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from attendance.settings import ErpnextSettings
-from operations.audit import NAMED, Report
-from operations.audit import audit as account
 from punchstream.commands import late as late_deliveries
 from punchstream.commands.arguments import instant, kafka_log
 from punchstream.output import AsJson, say_skipped
+
+if TYPE_CHECKING:
+    from operations.audit import Report
 
 
 def audit(
@@ -41,6 +42,9 @@ def audit(
                 as_json=as_json,
             )
         )
+    from operations.audit import NAMED
+    from operations.audit import audit as account
+
     report = asyncio.run(
         account(
             log,
@@ -59,13 +63,15 @@ def audit(
         raise typer.Exit(1)
 
 
-def show(report: Report, console: Console) -> None:
+def show(report: "Report", console: Console) -> None:
     """Print a report for people.
 
     Args:
         report: Of any audit.
         console: Where to; what was skipped goes to standard error.
     """
+    from operations.audit import NAMED
+
     say_skipped(report.skipped)
     line = (
         f"{report.raw:,} raw = {report.delivered:,} delivered + {report.dropped:,} dropped"

@@ -6,7 +6,6 @@ from dataclasses import asdict
 import typer
 from rich.table import Table
 
-from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, ErpnextClient
 from attendance.settings import ErpnextSettings
 from punchstream.output import AsJson, print_json, print_table
 
@@ -16,6 +15,7 @@ app = typer.Typer(help="The ERPNext site: make it ready, and check it.", no_args
 @app.command()
 def setup() -> None:
     """Create the unique field event_id on Employee Checkin, by which ERPNext stores each punch once."""
+    from attendance.erpnext import CHECKIN, EVENT_ID_FIELD
     from operations.site import ensure_event_id_field
 
     created = ensure_event_id_field(ErpnextSettings.load())
@@ -28,6 +28,7 @@ def check(*, as_json: AsJson = False) -> None:
 
     Exit code 1 when something that deliveries need is not right.
     """
+    from attendance.erpnext import ErpnextClient
     from operations.site import checks
 
     with closing(ErpnextClient(ErpnextSettings.load())) as client:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from attendance.erpnext import ErpnextClient
 from attendance.settings import ErpnextSettings
 from attendance.times import format_seconds
 from operations.log import Log, Skipped
 from punchstream.output import print_json, print_table, say_skipped
 
 if TYPE_CHECKING:
+    from attendance.erpnext import ErpnextClient
     from operations.late import LateDelivery
 
 
@@ -45,6 +45,7 @@ def run(
     Raises:
         KafkaUnavailable, TargetUnavailable, AccessDenied, DocumentRejected: Kafka or ERPNext does not let us look.
     """
+    from attendance.erpnext import ErpnextClient
     from operations.late import ABSENT, late_deliveries, looked_up
 
     skipped = Skipped()
@@ -81,7 +82,7 @@ def _show(deliveries: Sequence["LateDelivery"], *, as_json: bool) -> None:
     Console(highlight=False).print(f"{len(deliveries)} late deliveries")
 
 
-def _repair_and_say(client: ErpnextClient, deliveries: Sequence["LateDelivery"], *, as_json: bool) -> int:
+def _repair_and_say(client: "ErpnextClient", deliveries: Sequence["LateDelivery"], *, as_json: bool) -> int:
     from operations.late import repair
 
     repairs = []

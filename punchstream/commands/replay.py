@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from attendance.erpnext import ErpnextClient
 from attendance.registry import Registry
 from attendance.settings import CommonSettings, ErpnextSettings
 from operations.log import Log
@@ -107,6 +106,7 @@ def run(
 
 
 def _compare(log: Log, tables: "RangeTables", erpnext: ErpnextSettings) -> "Corrections":
+    from attendance.erpnext import ErpnextClient
     from operations.corrections import Corrections
     from operations.users import read_user_map
 

@@ -4,7 +4,6 @@ import asyncio
 
 import typer
 
-from attendance.kafka.admin import create_topics, describe_topics
 from attendance.settings import KafkaSettings
 from punchstream.output import AsJson, show
 
@@ -14,6 +13,8 @@ app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 @app.command("create")
 def create() -> None:
     """Create the topics that are missing."""
+    from attendance.kafka.admin import create_topics
+
     created = asyncio.run(create_topics(KafkaSettings.load()))
     for name, is_new in created.items():
         typer.echo(f"{name}: {'created' if is_new else 'was there'}")
@@ -22,6 +23,8 @@ def create() -> None:
 @app.command("describe")
 def describe(*, as_json: AsJson = False) -> None:
     """Show the topics with their partitions, retention and what they hold. Exit status 1 when one is missing."""
+    from attendance.kafka.admin import describe_topics
+
     rows = asyncio.run(describe_topics(KafkaSettings.load()))
     show(rows, as_json=as_json)
     if any(row["partitions"] == 0 for row in rows):

@@ -15,7 +15,6 @@ from attendance.errors import (
     ServerError,
     TargetUnavailable,
 )
-from operations import site as operation
 from operations.site import checks, create_event_id_field
 from punchstream.commands import erpnext
 
@@ -212,8 +211,8 @@ def test_a_site_that_is_down_and_one_that_refuses_are_told_apart() -> None:
 def site(monkeypatch: pytest.MonkeyPatch) -> FakeErpnext:
     """The site that the commands find."""
     site = ready()
-    for module in (erpnext, operation):
-        monkeypatch.setattr(module, "ErpnextClient", lambda _settings: site)
+    for module in ("attendance.erpnext", "operations.site"):
+        monkeypatch.setattr(f"{module}.ErpnextClient", lambda _settings: site)
     for name, value in {"URL": "http://127.0.0.1:8000", "API_KEY": "key", "API_SECRET": "secret"}.items():
         monkeypatch.setenv(f"ERPNEXT_{name}", value)
     return site

@@ -14,7 +14,6 @@ from attendance.erpnext import CHECKIN
 from attendance.records.outcomes import Late
 from operations.late import ATTENDANCE
 from punchstream.cli import app
-from punchstream.commands import late
 
 DAY = date(2026, 1, 1)
 
@@ -43,7 +42,7 @@ class Site:
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Site:
     site = Site("Absent")
-    monkeypatch.setattr(late, "ErpnextClient", lambda _: site)
+    monkeypatch.setattr("attendance.erpnext.ErpnextClient", lambda _: site)
     for name, value in {"URL": "http://127.0.0.1:9", "API_KEY": "key", "API_SECRET": "secret"}.items():
         monkeypatch.setenv(f"ERPNEXT_{name}", value)
     return site

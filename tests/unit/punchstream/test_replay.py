@@ -16,7 +16,6 @@ from attendance.errors import ConfigurationError
 from attendance.records.raw_event import RawEvent
 from attendance.records.user_map import Employee, UserMapping
 from punchstream.cli import app
-from punchstream.commands import replay
 
 SINCE = ("--since", "2020-01-01")
 PUNCH = replace(EVENT, device_user_id="7")
@@ -54,7 +53,7 @@ def log(log: MemoryLog, fleet_file: Path, monkeypatch: pytest.MonkeyPatch) -> Me
     log.add("raw", PUNCH.key, PUNCH.encode(), timestamp=1_767_243_602_345)
     for entry in (UserMapping("*", "7", "HR-EMP-2", "csv"), Employee("HR-EMP-2", "Active")):
         log.add("user_map", entry.key, entry.encode())
-    monkeypatch.setattr(replay, "ErpnextClient", lambda _: Site())
+    monkeypatch.setattr("attendance.erpnext.ErpnextClient", lambda _: Site())
     for name, value in {"URL": "http://127.0.0.1:9", "API_KEY": "key", "API_SECRET": "secret"}.items():
         monkeypatch.setenv(f"ERPNEXT_{name}", value)
     return log
