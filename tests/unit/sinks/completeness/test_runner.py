@@ -302,6 +302,13 @@ def test_numbers_of_a_device_that_is_not_numbered_are_not_read(bench: Bench) -> 
     assert not bench.log.sequences
 
 
+def test_a_punch_without_a_number_is_not_counted(numbered: Bench) -> None:
+    numbered.punch("D3", 7, 60)
+    numbered.punch("D3", None, 50)
+    numbered.update()
+    assert numbered.stage._sequences.numbers("D3").newest == 7
+
+
 @pytest.mark.parametrize("again", [{"supersedes": "a" * 32}, {"headers": (("x-replay-of", b"0:1"),)}])
 def test_what_comes_again_is_no_record_of_the_devices(numbered: Bench, again: dict[str, Any]) -> None:
     """A number from before the device began to count anew would be far ahead, and all between would be missing."""
