@@ -47,7 +47,7 @@ def objection_to_replay(letter: Letter, topics: Topics, *, force: bool) -> str |
     """
     content = letter.content
     if content.topic is None:
-        return f"never was a record ({content.where or content.stage}): the sender has to send it again"
+        return f"never became a record ({content.where or content.stage}): repair the sender, then discard this"
     # These two are consumed by who takes the same punch twice for one.
     if content.topic not in (topics["raw"], topics["checkins"]):
         return f"{content.topic} is not a topic that can be replayed to"

@@ -2,7 +2,9 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
+from inspect import cleandoc
 from typing import Annotated
 
 import typer
@@ -30,11 +32,18 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _help(command: Callable[..., object]) -> str:
+    """The docstring with each paragraph in one line: typer keeps the line breaks, and terminals have other widths."""
+    return "\n\n".join(" ".join(each.split()) for each in cleandoc(command.__doc__ or "").split("\n\n"))
+
+
 for command in (together.demo, together.up, audit.audit, replay.replay, stages.push, stages.pull):
-    app.command()(command)
-app.command("import")(imports.import_files)
+    app.command(help=_help(command))(command)
+app.command("import", help=_help(imports.import_files))(imports.import_files)
 for command in (stages.directory, stages.stream, stages.sink, stages.completeness, settings.settings):
-    app.command()(command)
+    app.command(help=_help(command))(command)
 app.add_typer(topics.app, name="topics")
 app.add_typer(devices.app, name="devices")
 app.add_typer(users.app, name="users")

@@ -1,7 +1,7 @@
 """What the commands print: a table for people, JSON for programs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 import orjson
@@ -24,10 +24,24 @@ def show(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table(*(rows[0] if rows else ()))
+    print_rows(list(rows[0]) if rows else (), (list(row.values()) for row in rows))
+
+
+def print_rows(names: Sequence[str], rows: Iterable[Iterable[object]], *, whole: int = 1) -> None:
+    """Print a table, or nothing where it has no row.
+
+    Args:
+        names: Of the columns.
+        rows: As many cells as there are names; None is an empty one.
+        whole: So many of the first columns are never broken, because people type them into the next command.
+    """
+    table = Table(box=None, pad_edge=False)
+    for index, name in enumerate(names):
+        table.add_column(name, no_wrap=index < whole, overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    print_table(table)
+        table.add_row(*("" if cell is None else safe(str(cell)) for cell in row))
+    if table.row_count:
+        print_table(table)
 
 
 def print_json(data: object) -> None:
@@ -42,6 +56,17 @@ def print_json(data: object) -> None:
 def print_table(table: Table) -> None:
     """Print a table. Nothing in it is taken for markup: device users and file names may look like it."""
     Console(markup=False, emoji=False, highlight=False).print(table)
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun.
+
+    Args:
+        number: How many there are.
+        one: What one of them is called.
+        many: What several, or none, are called; None where only an "s" is added.
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def say_skipped(skipped: Skipped) -> None:

@@ -1,11 +1,15 @@
 """What several commands begin with: times of their arguments, and the log."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 from attendance.errors import ConfigurationError
 from attendance.settings import KafkaSettings
 from attendance.times import parse_utc
 from operations.log import KafkaLog
+
+SINCE: Final = "Only punches that arrived since then. A date such as `2026-01-01` is midnight UTC."
+UNTIL: Final = "Only punches that arrived before then. A date is midnight UTC."
 
 
 def instant(text: str | None, option: str = "--since") -> datetime | None:
@@ -23,7 +27,8 @@ def instant(text: str | None, option: str = "--since") -> datetime | None:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=UTC) if len(text) == len("2026-01-01") else parse_utc(text)
     except ValueError as error:
-        raise ConfigurationError(f"{option}: {error}") from error
+        known = "neither a date such as 2026-01-31 nor a time such as 2026-01-31T08:00:00+03:00"
+        raise ConfigurationError(f"{option}: `{text}` is {known}") from error
 
 
 def kafka_log(client: str) -> KafkaLog:

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from attendance.settings import ErpnextSettings
 from punchstream.commands import late as late_deliveries
-from punchstream.commands.arguments import instant, kafka_log
-from punchstream.output import AsJson, say_skipped
+from punchstream.commands.arguments import SINCE, instant, kafka_log
+from punchstream.output import AsJson, counted, say_skipped
 
 if TYPE_CHECKING:
     from operations.audit import Report
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def audit(
     *,
-    since: Annotated[str | None, typer.Option(help="Only punches that arrived since then, as `2026-01-01`.")] = None,
+    since: Annotated[str | None, typer.Option(help=SINCE)] = None,
     device: Annotated[str | None, typer.Option(help="Only this device's punches.")] = None,
     against_erpnext: Annotated[bool, typer.Option(help="Also look up in ERPNext what was delivered.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Send what is missing again.")] = False,
@@ -81,7 +81,7 @@ def show(report: "Report", console: Console) -> None:
         line += f" + {report.undelivered:,} not delivered yet + {report.undecided:,} without any outcome"
     console.print(line)
     if report.refused:
-        console.print(f"{report.refused:,} more dead letters of what never became a raw event")
+        console.print(f"{counted(report.refused, 'more dead letter')} of what never became a raw event")
     problems = {
         "Without an outcome": report.without_outcome,
         "Delivered as two documents": report.delivered_twice,
@@ -92,5 +92,5 @@ def show(report: "Report", console: Console) -> None:
         if ids:
             console.print(f"{problem}: {', '.join(ids)}{' …' if len(ids) == NAMED else ''}", style="red")
     for topic, count in (report.sent_again or {}).items():
-        console.print(f"{count:,} records sent again to {topic}")
+        console.print(f"{counted(count, 'record')} sent again to {topic}")
     console.print("Balanced." if report.balanced else "NOT balanced.", style="green" if report.balanced else "red")

@@ -40,7 +40,7 @@ from operations.dead_letters import (
 )
 from operations.log import Skipped
 from punchstream.commands.arguments import kafka_log
-from punchstream.output import AsJson, print_json, print_table, safe, say_skipped
+from punchstream.output import AsJson, counted, print_json, print_rows, print_table, safe, say_skipped
 
 SHOWN_MESSAGE: Final = 200
 SHOWN_VALUE: Final = 4000  # characters
@@ -112,42 +112,38 @@ def _row(letter: Letter, topics: Topics) -> dict[str, object]:
 
 
 def _print_rows(rows: Iterable[Mapping[str, object]]) -> None:
-    table = _table("Id", "State", "Stage, reason", "At (UTC)", "Device", "Message")
-    for row in rows:
-        table.add_row(
-            str(row["id"]),
-            str(row["state"]),
+    names = ("Id", "State", "Stage, reason", "At (UTC)", "Device", "Message")
+    cells = (
+        (
+            row["id"],
+            row["state"],
             f"{row['stage']}\n{row['reason']}",
-            str(row["at"]),
-            safe(str(row["device"] or "")),
-            safe(cut(str(row["message"]), SHOWN_MESSAGE)),
+            row["at"],
+            row["device"],
+            cut(str(row["message"]), SHOWN_MESSAGE),
         )
-    print_table(table)
-
-
-def _table(*names: str) -> Table:
-    """A table whose last column gives way: the others are typed into the next command."""
-    table = Table(box=None, pad_edge=False)
-    for name in names[:-1]:
-        table.add_column(name, no_wrap=True)
-    table.add_column(names[-1], overflow="fold")
-    return table
+        for row in rows
+    )
+    print_rows(names, cells, whole=len(names) - 1)
 
 
 def _print_groups(groups: Iterable[Group]) -> None:
-    table = _table("Stage, reason", "Letters", "First, last (UTC)", "Id", "Sample")
+    names = ("Stage, reason", "Letters", "First, last (UTC)", "Id", "Sample")
+    rows = []
     total: Counter[State] = Counter()
     for group in groups:
         total += group.states
-        table.add_row(
-            f"{group.stage}\n{group.reason}",
-            _counts(group.states, "\n"),
-            f"{seconds(group.first)}\n{seconds(group.last)}",
-            str(group.sample),
-            safe(cut(group.message, SHOWN_MESSAGE)),
+        rows.append(
+            (
+                f"{group.stage}\n{group.reason}",
+                _counts(group.states, "\n"),
+                f"{seconds(group.first)}\n{seconds(group.last)}",
+                group.sample,
+                cut(group.message, SHOWN_MESSAGE),
+            )
         )
-    print_table(table)
-    typer.echo(f"{total.total()} dead letters{': ' if total else ''}{_counts(total, ', ')}")
+    print_rows(names, rows, whole=len(names) - 1)
+    typer.echo(f"{counted(total.total(), 'dead letter')}{': ' if total else ''}{_counts(total, ', ')}")
 
 
 def _counts(states: Counter[State], separator: str) -> str:

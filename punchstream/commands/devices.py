@@ -17,7 +17,7 @@ from attendance.settings import CommonSettings
 from attendance.times import format_seconds
 from operations.log import Skipped
 from punchstream.commands.arguments import kafka_log
-from punchstream.output import AsJson, say_skipped, show
+from punchstream.output import AsJson, print_json, print_rows, say_skipped, show
 
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
 
@@ -108,9 +108,24 @@ def pending(*, as_json: AsJson = False) -> None:
 
     skipped = Skipped()
     fleet = Registry(CommonSettings.load().punchstream_devices)
-    rows = [structs.asdict(each) for each in asyncio.run(pending_devices(kafka_log("devices"), fleet, skipped))]
+    terminals = asyncio.run(pending_devices(kafka_log("devices"), fleet, skipped))
     say_skipped(skipped)
-    show(rows, as_json=as_json)
+    if as_json:
+        print_json([structs.asdict(each) for each in terminals])
+        return
+    if not terminals:
+        typer.echo("No terminal waits.")
+    cells = (
+        (
+            each.serial,
+            f"{each.adapter}\n{each.client or ''}",
+            f"{each.first_seen}\n{each.last_seen}",
+            each.requests,
+            "\n".join(f"{name}: {fact}" for name, fact in each.facts.items()),
+        )
+        for each in terminals
+    )
+    print_rows(("Serial", "Adapter, address", "First, last seen (UTC)", "Requests", "Facts"), cells, whole=3)
 
 
 @app.command()

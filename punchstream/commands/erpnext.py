@@ -4,10 +4,9 @@ from contextlib import closing
 from dataclasses import asdict
 
 import typer
-from rich.table import Table
 
 from attendance.settings import ErpnextSettings
-from punchstream.output import AsJson, print_json, print_table
+from punchstream.output import AsJson, print_json, print_rows
 
 app = typer.Typer(help="The ERPNext site: make it ready, and check it.", no_args_is_help=True)
 
@@ -36,9 +35,7 @@ def check(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(each) for each in found])
     else:
-        table = Table("Check", "Result", "Detail", "Only for", "Remedy")
-        for each in found:
-            table.add_row(each.name, each.state, each.detail, each.only_for, each.remedy)
-        print_table(table)
+        cells = ((each.name, each.state, each.detail, each.only_for, each.remedy) for each in found)
+        print_rows(("Check", "Result", "Detail", "Only for", "Remedy"), cells)
     if any(each.state != "ok" and each.only_for is None for each in found):
         raise typer.Exit(code=1)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from attendance.errors import ConfigurationError
 from attendance.plausibility import TimeFault
@@ -19,7 +18,7 @@ from attendance.runtime import run_until_signalled
 from attendance.settings import CommonSettings, PushSettings
 from attendance.times import format_seconds
 from punchstream.commands.stages import begin
-from punchstream.output import AsJson, print_json, print_table
+from punchstream.output import AsJson, counted, print_json, print_rows
 
 if TYPE_CHECKING:
     from operations.imports import Imported
@@ -114,15 +113,14 @@ def _take_in(files: Sequence["Import"]) -> Sequence["Imported"]:
 def _show(imported: "Imported", *, dry_run: bool) -> None:
     tally = imported.tally
     if dry_run:
-        table = Table("Line", "Device", "User", "Time", "UTC", "Direction", "Rejected")
-        for row in _first(imported):
-            table.add_row(*("" if value is None else str(value) for value in row.values()))
-        print_table(table)
+        names = ("Line", "Device", "User", "Time", "UTC", "Direction", "Rejected")
+        print_rows(names, (row.values() for row in _first(imported)))
     counts = {"rejected": tally.rejected} | {
         f"whose time {fault.value}": tally.implausible[fault] for fault in TimeFault
     }
     said = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
-    typer.echo(f"{imported.file.path.name}: {tally.rows:,} rows, {tally.events:,} punches{said}")
+    rows, punches = counted(tally.rows, "row"), counted(tally.events, "punch", "punches")
+    typer.echo(f"{imported.file.path.name}: {rows}, {punches}{said}")
     if dry_run:
         typer.echo(_who_is_unknown(imported.unknown_users))
     if tally.rejected and not dry_run:
@@ -135,7 +133,8 @@ def _who_is_unknown(users: Sequence[str] | None) -> str:
     if users is None:
         return "Users were not looked up: Kafka does not answer."
     more = ", …" if len(users) > NAMED else ""
-    return f"{len(users):,} users are not in the user map{': ' if users else ''}{', '.join(users[:NAMED])}{more}"
+    unknown = counted(len(users), "user is", "users are")
+    return f"{unknown} not in the user map{': ' if users else ''}{', '.join(users[:NAMED])}{more}"
 
 
 def _first(imported: "Imported") -> Sequence[Mapping[str, object]]:

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
-from rich.table import Table
 
 from attendance.settings import ErpnextSettings
 from attendance.times import format_seconds
 from operations.log import Log, Skipped
-from punchstream.output import print_json, print_table, say_skipped
+from punchstream.output import counted, print_json, print_rows, say_skipped
 
 if TYPE_CHECKING:
     from attendance.erpnext import ErpnextClient
@@ -66,20 +66,24 @@ def _show(deliveries: Sequence["LateDelivery"], *, as_json: bool) -> None:
     if as_json:
         print_json([asdict(each) for each in deliveries])
         return
-    table = Table("Employee", "Day", "Shift", "In ERPNext", "Event", "Device", "Delivered (UTC)")
-    for each in deliveries:
-        day = "not known" if each.attendance_date is None else str(each.attendance_date)
-        table.add_row(
+    cells = (
+        (
             each.employee,
-            day,
+            each.attendance_date or "not known",
             each.shift_type,
             each.attendance,
             each.event_id,
             each.device_id,
             format_seconds(each.delivered_at),
         )
-    print_table(table)
-    Console(highlight=False).print(f"{len(deliveries)} late deliveries")
+        for each in deliveries
+    )
+    print_rows(("Employee", "Day", "Shift", "In ERPNext", "Event", "Device", "Delivered (UTC)"), cells)
+    _say_how_many(deliveries)
+
+
+def _say_how_many(deliveries: Sequence["LateDelivery"]) -> None:
+    typer.echo(counted(len(deliveries), "late delivery", "late deliveries"))
 
 
 def _repair_and_say(client: "ErpnextClient", deliveries: Sequence["LateDelivery"], *, as_json: bool) -> int:
@@ -95,4 +99,6 @@ def _repair_and_say(client: "ErpnextClient", deliveries: Sequence["LateDelivery"
             )
     if as_json:
         print_json([asdict(each) for each in repairs])
+    else:
+        _say_how_many(deliveries)
     return int(any(each.result == "not repaired" for each in repairs))

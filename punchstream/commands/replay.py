@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from attendance.registry import Registry
 from attendance.settings import CommonSettings, ErpnextSettings
 from operations.log import Log
-from punchstream.commands.arguments import instant, kafka_log
-from punchstream.output import AsJson, print_json, print_table, say_skipped
+from punchstream.commands.arguments import SINCE, UNTIL, instant, kafka_log
+from punchstream.output import AsJson, counted, print_json, print_rows, say_skipped
 
 if TYPE_CHECKING:
     from operations.corrections import Corrections
@@ -25,8 +24,8 @@ NAMED: Final = 20  # so many differences and days are shown to people
 
 def replay(
     *,
-    since: Annotated[str, typer.Option(help="Punches that arrived since then, as `2026-01-01`.")],
-    until: Annotated[str | None, typer.Option(help="Only punches that arrived before then.")] = None,
+    since: Annotated[str, typer.Option(help=SINCE)],
+    until: Annotated[str | None, typer.Option(help=UNTIL)] = None,
     device: Annotated[list[str] | None, typer.Option(help="Only this device's punches. May be given again.")] = None,
     against_erpnext: Annotated[
         bool, typer.Option(help="First show what ERPNext holds that would now be different.")
@@ -100,9 +99,8 @@ def run(
             return
         if corrections is not None:
             _show(corrections)
-        typer.echo(
-            f"{tables.records} raw records in the range, {count} {'corrections' if correcting else 'copies'} sent"
-        )
+        sent = counted(count, "correction") if correcting else counted(count, "copy", "copies")
+        typer.echo(f"{counted(tables.records, 'raw record')} in the range, {sent} sent")
 
 
 def _compare(log: Log, tables: "RangeTables", erpnext: ErpnextSettings) -> "Corrections":
@@ -160,27 +158,28 @@ def _report(tables: "RangeTables", corrections: "Corrections | None") -> dict[st
 
 
 def _show(corrections: "Corrections") -> None:
-    table = Table("Document", "Employee", "Time", "Log type", "Not replaced for", box=None, pad_edge=False)
-    for each in islice(corrections.differences(), NAMED):
-        stored, expected = each.stored, each.expected
-        table.add_row(
+    cells = (
+        (
             each.document,
-            _change(stored.employee, expected.employee),
-            _change(stored.time, expected.time),
-            _change(stored.log_type, expected.log_type),
-            each.attendance or ("an edit in ERPNext" if each.edited else ""),
+            _change(each.stored.employee, each.expected.employee),
+            _change(each.stored.time, each.expected.time),
+            _change(each.stored.log_type, each.expected.log_type),
+            each.attendance or ("an edit in ERPNext" if each.edited else None),
         )
-    if table.row_count:
-        print_table(table)
+        for each in islice(corrections.differences(), NAMED)
+    )
+    print_rows(("Document", "Employee", "Time", "Log type", "Not replaced for"), cells)
     days = corrections.days()
     for employee, date in days[:NAMED]:
         typer.echo(f"touches {employee} {date}")
     different = corrections.different
     if max(different, len(days)) > NAMED:
-        typer.echo(f"… --json shows all of them: {different} documents, {len(days)} attendance days")
+        shown = f"{counted(different, 'check-in')}, {counted(len(days), 'attendance day')}"
+        typer.echo(f"… --json shows all of them: {shown}")
+    differ = counted(different, "check-in differs", "check-ins differ")
     typer.echo(
-        f"{different} documents would be different; {different - corrections.correctable} of them cannot be, for an "
-        f"Attendance or an edit in ERPNext. {corrections.unassigned} have no employee now."
+        f"{differ}; {different - corrections.correctable:,} of them cannot be replaced, because of an Attendance or an "
+        f"edit in ERPNext. {counted(corrections.unassigned, 'punch has', 'punches have')} no employee now."
     )
 
 

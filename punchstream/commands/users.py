@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.table import Table
 
 from attendance.settings import KafkaSettings
 from attendance.times import format_seconds
 from operations.log import Skipped
 from operations.users import by_user, read_user_map, read_waiting, user_rows
 from punchstream.commands.arguments import kafka_log
-from punchstream.output import AsJson, print_json, print_table, say_skipped
+from punchstream.output import AsJson, counted, print_json, print_rows, say_skipped
 
 app = typer.Typer(help="The user map, and who is waiting for it.", no_args_is_help=True)
 
@@ -30,13 +29,19 @@ def list_users(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    table = Table("Device user", "Scope", "Employee", "Status", "Relieved", "Source")
-    for row in rows:
-        source = f"{row.source} (overridden)" if row.overridden else row.source
-        status = row.status or "not in the directory"
-        table.add_row(row.device_user_id, row.scope, row.employee, status, row.relieving_date, source)
-    print_table(table)
-    typer.echo(f"{len(rows)} mappings")
+    cells = (
+        (
+            row.device_user_id,
+            row.scope,
+            row.employee,
+            row.status or "not in the directory",
+            row.relieving_date,
+            f"{row.source} (overridden)" if row.overridden else row.source,
+        )
+        for row in rows
+    )
+    print_rows(("Device user", "Scope", "Employee", "Status", "Relieved", "Source"), cells)
+    typer.echo(counted(len(rows), "mapping"))
 
 
 @app.command("import")
@@ -58,7 +63,8 @@ def import_users(
     if result.unknown_employees:
         count = len(result.unknown_employees)
         names = ", ".join(result.unknown_employees[:_SHOWN_PROBLEMS]) + (", …" if count > _SHOWN_PROBLEMS else "")
-        typer.echo(f"{count} employees are not in the directory, their punches will wait: {names}", err=True)
+        unknown = counted(count, "employee is", "employees are")
+        typer.echo(f"{unknown} not in the directory, their punches will wait: {names}", err=True)
 
 
 @app.command()
@@ -70,16 +76,19 @@ def unmapped(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(row) | {"since": format_seconds(row.since)} for row in rows])
         return
-    table = Table("Site", "Device user", "Reason", "Employee", "Punches", "Since (UTC)", "Devices")
-    for row in rows:
-        table.add_row(
+    cells = (
+        (
             row.site,
             row.device_user_id,
             row.reason,
             row.employee,
-            str(row.punches),
+            row.punches,
             format_seconds(row.since),
             ", ".join(row.devices),
         )
-    print_table(table)
-    typer.echo(f"{sum(row.punches for row in rows)} punches of {len(rows)} users wait")
+        for row in rows
+    )
+    print_rows(("Site", "Device user", "Reason", "Employee", "Punches", "Since (UTC)", "Devices"), cells, whole=3)
+    punches = sum(row.punches for row in rows)
+    waiting = f"{counted(punches, 'punch', 'punches')} of {counted(len(rows), 'user')}"
+    typer.echo(f"{waiting} {'waits' if punches == 1 else 'wait'}")

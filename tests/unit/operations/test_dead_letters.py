@@ -94,7 +94,7 @@ def test_the_last_action_says_what_a_letter_is_and_without_one_its_replays_do(su
         (letter(replays=MAX_REPLAYS), "parked: failed after 3 replays", None),
         (letter(CONTENT, "replayed"), "replayed already", None),
         (letter(CONTENT, "discarded"), "discarded already", None),
-        (letter(REQUEST), "never was a record (http:/v1/events)", "never was a record (http:/v1/events)"),
+        (letter(REQUEST), "never became a record (http:/v1/events)", "never became a record (http:/v1/events)"),
         (letter(replace(CONTENT, value=None)), "attendance.raw.v1 3:77", "attendance.raw.v1 3:77"),
         (letter(replace(CONTENT, topic="orders")), "orders is not a topic", "orders is not a topic"),
         (letter(replace(CONTENT, topic="attendance.user-map.v1")), "is not a topic", "is not a topic"),
@@ -274,7 +274,7 @@ def test_a_plan_names_what_is_refused_and_what_is_not_there(log: MemoryLog) -> N
 
     assert plan.ids == [LetterId(0, 0)]
     assert plan.refused[LetterId(3, 5)] == "no such dead letter"
-    assert "never was a record" in plan.refused[LetterId(0, 1)]
+    assert "never became a record" in plan.refused[LetterId(0, 1)]
 
 
 def test_a_discard_is_recorded_with_its_note_for_each_letter(log: MemoryLog) -> None:

@@ -13,5 +13,5 @@ def test_a_date_is_midnight_utc_and_a_time_needs_an_offset() -> None:
     assert instant("2026-03-02T08:00:00+03:00") == datetime(2026, 3, 2, 5, tzinfo=UTC)
     with pytest.raises(ConfigurationError, match="--since"):
         instant("2026-03-02T08:00:00")
-    with pytest.raises(ConfigurationError, match="--since"):
-        instant("yesterday")
+    with pytest.raises(ConfigurationError, match=r"^--until: `yesterday` is neither a date such as"):
+        instant("yesterday", "--until")

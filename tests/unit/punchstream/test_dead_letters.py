@@ -124,7 +124,7 @@ def test_what_is_open_is_replayed_and_what_cannot_be_is_refused(log: MemoryLog) 
     status, shown, said = run("replay", "--all")
 
     assert (status, shown) == (1, "1 replayed, 1 refused\n")
-    assert said.startswith("0:2: never was a record")
+    assert said.startswith("0:2: never became a record")
     assert [record.topic for record in log.sent] == [log.topics["raw"], log.topics["dead_letter_actions"]]
 
 

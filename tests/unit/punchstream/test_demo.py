@@ -103,7 +103,8 @@ class FakeStages:
         self.checks += 1
 
     def counts(self, stage: str) -> dict[str, float]:
-        return {"punchstream_deliveries_total created": self.delivered} if stage == "sink" else {}
+        again = {"punchstream_deliveries_total already_there": 9.0}
+        return again | {"punchstream_deliveries_total created": self.delivered} if stage == "sink" else {}
 
 
 def test_the_picture_shows_what_the_stages_have_counted_beside_what_is_expected() -> None:

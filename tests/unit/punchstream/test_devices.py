@@ -70,6 +70,34 @@ def test_only_those_that_no_device_is_yet_are_pending(log: MemoryLog) -> None:
     }
 
 
+def test_a_serial_number_is_shown_whole_at_80_columns_and_each_fact_in_a_line(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    facts = {"firmware": "Ver 8.0.4.3-20200812", "model": "SpeedFace-V5L"}
+    pending = PendingDevice(
+        "hikvision_push",
+        "ABC1234567890123",
+        "2026-01-01T05:00:00Z",
+        "2026-01-01T05:01:00Z",
+        7,
+        "192.168.100.200",
+        facts,
+    )
+    log.add("terminals", pending.key, pending.encode())
+    shown = run("pending")[1]
+    assert "\nABC1234567890123 " in shown
+    assert "model:" in shown
+    assert "{" not in shown
+
+
+def test_where_no_terminal_waits_that_is_said(log: MemoryLog, fleet_file: Path) -> None:
+    log.add("terminals", b'["stranger","zkteco_adms","S9"]', None)
+    log.add("terminals", b'["stranger","hikvision_push","S9"]', None)
+    assert run("pending") == (0, "No terminal waits.\n")
+    assert run("commands") == (0, "")
+
+
 def approve(*options: str) -> tuple[int, str]:
     return run("approve", "S9", "--device-id", "GATE-2", "--site", "hq", "--timezone", "UTC", *options)
 

@@ -39,7 +39,7 @@ def user_map(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_dry_run_names_those_whom_nobody_is_mapped_to(registry: Registry, tmp_path: Path, capsys: Any) -> None:
     path = write(tmp_path / "a.dat", PUNCH, PUNCH.replace("417", "7"))
-    assert "1 users are not in the user map: 417" in run([path], registry, capsys)[1]
+    assert "1 user is not in the user map: 417" in run([path], registry, capsys)[1]
 
 
 def test_a_dry_run_does_without_kafka_and_says_so(
@@ -65,7 +65,7 @@ def test_a_dry_run_shows_rows_and_counts(registry: Registry, tmp_path: Path, cap
     status, shown = run([path], registry, capsys)
     assert status == 1
     assert "417" in shown
-    assert "a.dat: 2 rows, 1 punches, 1 rejected" in shown
+    assert "a.dat: 2 rows, 1 punch, 1 rejected" in shown
 
 
 def test_json_has_the_same(registry: Registry, tmp_path: Path, capsys: Any) -> None:
@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_read_does_not_keep_the_others_from_it(
     paths = [write(tmp_path / "bad.dat", "bad\n"), write(tmp_path / "good.dat", PUNCH)]
     status, shown = run(paths, registry, capsys)
     assert status == 2
-    assert "good.dat: 1 rows, 1 punches" in shown
+    assert "good.dat: 1 row, 1 punch" in shown
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def run(*options: str) -> tuple[int, str]:
 
 def test_each_late_delivery_is_listed_once_and_is_no_fault(log: MemoryLog) -> None:
     status, shown = run("--late")
-    assert (status, shown.splitlines()[-1]) == (0, "1 late deliveries")
+    assert (status, shown.splitlines()[-1]) == (0, "1 late delivery")
     [row] = orjson.loads(run("--late", "--json")[1])
     assert (row["employee"], row["attendance_date"], row["attendance"]) == (DELIVERY.employee, "2026-01-01", None)
     assert orjson.loads(run("--late", "--json", "--device", "elsewhere")[1]) == []
@@ -81,6 +81,7 @@ def test_a_day_that_erpnext_still_has_as_absent_is_a_fault(
 
 def test_what_came_of_each_day_is_said(log: MemoryLog, site: Site) -> None:
     why = "ERPNext has no check-in of that day"
-    assert run("--repair-late") == (0, f"{DELIVERY.employee} {DAY} Day Shift: left alone: {why}\n")
+    assert run("--repair-late") == (0, f"{DELIVERY.employee} {DAY} Day Shift: left alone: {why}\n1 late delivery\n")
+    assert run("--repair-late", "--device", "elsewhere") == (0, "0 late deliveries\n")
     [repair] = orjson.loads(run("--repair-late", "--json")[1])
     assert (repair["day"]["shift_type"], repair["result"], repair["why"]) == ("Day Shift", "left alone", why)

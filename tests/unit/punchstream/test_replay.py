@@ -65,7 +65,7 @@ def run(*options: str) -> tuple[int, str, str]:
 
 
 def test_the_range_is_sent_again(log: MemoryLog) -> None:
-    assert run(*SINCE)[:2] == (0, "1 raw records in the range, 1 copies sent\n")
+    assert run(*SINCE)[:2] == (0, "1 raw record in the range, 1 copy sent\n")
     [copy] = log.sent
     assert (copy.value, dict(copy.headers)["x-replay-of"]) == (PUNCH.encode(), b"0:0")
 
@@ -74,12 +74,12 @@ def test_what_is_different_is_shown_and_only_corrected_when_asked_for(log: Memor
     _, shown, _ = run(*SINCE, "--against-erpnext", "--dry-run")
     assert "HR-EMP-1 → HR-EMP-2" in shown
     assert "touches HR-EMP-2 2026-01-01" in shown
-    assert "1 documents would be different; 0 of them cannot be" in shown
+    assert "1 check-in differs; 0 of them cannot be replaced" in shown
     assert log.sent == []
 
     _, shown, said = run(*SINCE, "--correct")
 
-    assert shown.splitlines()[-1] == "1 raw records in the range, 1 corrections sent"
+    assert shown.splitlines()[-1] == "1 raw record in the range, 1 correction sent"
     assert "Waiting until the sink has committed" in said
     [correction] = log.sent
     assert RawEvent.decode(correction.value).superseded_document == "CKIN-1"

@@ -66,7 +66,7 @@ def test_the_lists_are_printed_as_json(log: MemoryLog) -> None:
 
 def test_the_lists_are_printed_as_tables(log: MemoryLog) -> None:
     wait(log)
-    assert "1 punches of 1 users wait" in CliRunner().invoke(users.app, ["unmapped"]).stdout
+    assert "1 punch of 1 user waits" in CliRunner().invoke(users.app, ["unmapped"]).stdout
     assert "3 mappings" in CliRunner().invoke(users.app, ["list"]).stdout
 
 
