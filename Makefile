@@ -13,12 +13,14 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(VENV)/runtime: requirements/runtime.txt pyproject.toml
+	@echo "Installing into $(VENV); this takes a minute or two."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements/runtime.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev: $(VENV)/runtime requirements/dev.txt
+	@echo "Installing the tools of a developer into $(VENV); this takes a minute or two."
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
@@ -27,7 +29,7 @@ install: $(VENV)/dev  ## everything a developer needs, in .venv
 demo: $(VENV)/runtime  ## a simulated fleet through the whole pipeline, ending with the audit
 	$(BIN)/punchstream demo $(DEMO)
 
-unit: $(VENV)/dev  ## the unit tests in two processes, and the floors of their coverage, about two minutes
+unit: $(VENV)/dev  ## the unit tests in two processes, and the floors of their coverage, about three minutes on two cores
 	$(BIN)/pytest tests/unit -q -n 2 --dist worksteal --hypothesis-profile unit --cov --cov-report=
 	$(BIN)/coverage json -q -o - | $(BIN)/python tests/coverage_floors.py
 

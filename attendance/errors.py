@@ -13,10 +13,11 @@ The tree is grouped by what the caller must do:
     │   ├── DeviceUnavailable a device does not answer, or not now
     │   │   └── UnreadableAnswer  what it answers cannot be understood, or cannot be right
     │   └── TargetUnavailable the target is down, slow or asks for fewer requests
-    │       └── ServerError   it failed on this very request: it may be broken, or the record may break it
-    ├── DocumentRejected        the target understood and will never take this; the caller finds out why
-    └── AccessDenied         credentials or permission: stop, say so, wait for a person
-        └── PermissionDenied   the permission for this very request: it may be missing for one record, or for all
+    │       ├── ServerError   it failed on this very request: it may be broken, or the record may break it
+    │       └── Conflict      somebody else changed the document since it was read: decide anew what to write
+    ├── DocumentRejected      the target understood and will never take this; the caller finds out why
+    └── AccessDenied          credentials or permission: stop, say so, wait for a person
+        └── PermissionDenied  the permission for this very request: it may be missing for one record, or for all
 """
 
 from enum import StrEnum

@@ -28,7 +28,7 @@ from punchstream.commands import (
 
 app = typer.Typer(
     name="punchstream",
-    help="Attendance punches from biometric terminals to ERPNext through Kafka, each exactly once.",
+    help="Attendance punches from biometric terminals to ERPNext through Kafka, each stored once.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

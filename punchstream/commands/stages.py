@@ -80,7 +80,7 @@ def directory(
 
 
 def stream() -> None:
-    """Remove repeats and find each punch's employee."""
+    """Remove duplicates and repeats, and find each punch's employee."""
     from streams.app import create_app, run
 
     common, metrics = begin("stream")
