@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import orjson
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 from operations.log import Skipped
+
+LONGEST_WORD: Final = 20  # characters, as a time has; a longer word in a table may be broken
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -28,20 +31,48 @@ def show(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
 
 
 def print_rows(names: Sequence[str], rows: Iterable[Iterable[object]], *, whole: int = 1) -> None:
-    """Print a table, or nothing where it has no row.
+    """Print a table, or a paragraph for each row where the terminal is too narrow. Without rows nothing is printed.
 
     Args:
         names: Of the columns.
         rows: As many cells as there are names; None is an empty one.
         whole: So many of the first columns are never broken, because people type them into the next command.
     """
+    texts = [["" if cell is None else safe(str(cell)) for cell in row] for row in rows]
+    if not texts:
+        return
+    columns = ["\n".join(column) for column in zip(names, *texts, strict=True)]
+    widest = [max(map(cell_len, column.splitlines())) for column in columns]
+    widths = [
+        wide if index < whole else min(max(map(cell_len, column.split())), LONGEST_WORD)
+        for index, (column, wide) in enumerate(zip(columns, widest, strict=True))
+    ]
+    room = Console().width - sum(widths) - 2 * (len(names) - 1)
+    if room < 0:
+        _print_paragraphs(names, texts)
+        return
+    while room > 0 and (narrow := [index for index, wide in enumerate(widest) if widths[index] < wide]):
+        for index in narrow[:room]:
+            widths[index] += 1
+        room -= len(narrow)
     table = Table(box=None, pad_edge=False)
-    for index, name in enumerate(names):
-        table.add_column(name, no_wrap=index < whole, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else safe(str(cell)) for cell in row))
-    if table.row_count:
-        print_table(table)
+    for name, width in zip(names, widths, strict=True):
+        table.add_column(name, width=width, overflow="fold")
+    for text in texts:
+        table.add_row(*text)
+    print_table(table)
+
+
+def _print_paragraphs(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for index, row in enumerate(rows):
+        if index:
+            table.add_row()
+        for name, text in zip(names, row, strict=True):
+            table.add_row(name, text)
+    print_table(table)
 
 
 def print_json(data: object) -> None:
