@@ -33,9 +33,9 @@ _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _is_true(value: object) -> object:
-    if value is not True:
+    if not isinstance(value, int) or int(value) != 1:
         raise ValueError("true is needed to read a database")
-    return value
+    return True
 
 
 class DatabaseOptions(Options):

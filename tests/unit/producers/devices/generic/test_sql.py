@@ -329,11 +329,18 @@ def test_etimetracklite_without_a_months_table_is_read_without_an_error() -> Non
 @each_adapter
 def test_a_database_is_not_read_before_its_entry_says_so(name: str) -> None:
     with set_up(name, punches(1)) as setup:
-        for flag in (False, None, "yes"):
+        for flag in (False, 0, 2, None, "yes"):
             setup.entry["options"] |= {"read_database": flag}
             with pytest.raises(ConfigurationError, match=r"options\.read_database: true is needed"):
                 setup.events()
         assert setup.terminal.requests == 0
+
+
+@each_adapter
+def test_a_flag_of_1_is_true(name: str) -> None:
+    with set_up(name, punches(1)) as setup:
+        setup.entry["options"] |= {"read_database": 1}
+        assert len(setup.events()) == 1
 
 
 @each_adapter
