@@ -36,10 +36,10 @@ from attendance.registry import Registry
 from attendance.runtime import run_until_signalled
 from attendance.settings import KafkaSettings, StreamSettings
 from attendance.user_map import UserMap
+from streams.open_store import store_opener
 from streams.pipeline import Pipeline, Rules
 from streams.state import DeduplicationState
 from streams.step import Step
-from streams.store import store_opener
 from streams.transport import Transport
 from streams.waiting import Release
 

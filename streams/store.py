@@ -4,12 +4,7 @@ The changelog in Kafka is the truth. A store only saves reading again what it co
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple, Protocol
-
-from attendance.errors import ConfigurationError
-from attendance.settings import StreamSettings
-
-EXTRA: Final = "punchstream[rocksdb]"
+from typing import NamedTuple, Protocol
 
 
 class StoreFailed(Exception):
@@ -91,27 +86,3 @@ class DictStore(dict[bytes, bytes]):
 async def open_dict_store(_partition: int) -> Store:
     """An empty store in memory."""
     return DictStore()
-
-
-def store_opener(settings: StreamSettings, topic: str) -> OpenStore:
-    """What opens the store of a partition.
-
-    Args:
-        settings: Say which kind of store, and in which directory.
-        topic: The changelog; its stores have a directory of its name.
-
-    Returns:
-        A coroutine function from the number of a partition to its store.
-
-    Raises:
-        ConfigurationError: RocksDB is not installed, or its directory cannot be made.
-    """
-    if settings.dedup_store == "memory":
-        return open_dict_store
-    try:
-        from streams.rocksdb import RocksStores
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"DEDUP_STORE: {error.name} is not installed; it comes with the extra {EXTRA}"
-        ) from error
-    return RocksStores(settings.dedup_directory / topic).open

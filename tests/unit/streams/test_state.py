@@ -18,8 +18,8 @@ from attendance.kafka.records import OutRecord
 from attendance.settings import KafkaSettings, StreamSettings
 from streams import state as module
 from streams.dedup import Kept, Punch, insert
+from streams.open_store import store_opener
 from streams.state import DeduplicationState, decode, encode
-from streams.store import store_opener
 
 HORIZON = 90 * 86400
 T = 1_800_000_000

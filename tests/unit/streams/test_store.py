@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from attendance.errors import ConfigurationError
 from attendance.settings import StreamSettings
 from streams import rocksdb
+from streams.open_store import store_opener
 from streams.rocksdb import Locked, RocksStore, options
-from streams.store import Checkpoint, DictStore, Store, StoreFailed, store_opener
+from streams.store import Checkpoint, DictStore, Store, StoreFailed
 
 KEYS = [b'["D%d","7"]' % n for n in range(5)]
 
