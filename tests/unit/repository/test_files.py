@@ -60,10 +60,10 @@ def test_no_file_names_a_folder_of_the_machine_that_recorded_it() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        'File \\"/root/.pyenv/versions/3.11.7/lib/python3.11/json/__init__.py\\", line 346',
+        'File \\"/root/app/lib/python3.11/json/__init__.py\\", line 346',
         "/home/frappe/frappe-bench/apps",
         "at /tmp/build-1/x",
-        '"/work/main/tests"',
+        '"/work/app/tests"',
     ],
 )
 def test_a_folder_of_a_machine_is_recognised(line: str) -> None:
