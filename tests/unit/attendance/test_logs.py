@@ -14,13 +14,9 @@ from attendance.logs import MASK, configure, mask_secrets
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """`configure` is for a process; a test gives back what it found."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    """`configure` is for a process; a test gives back what it found, beside the root logger."""
     noisy = {name: logging.getLogger(name).level for name in ("uvicorn.access", "httpx", "aiokafka", "kafka")}
     yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
     for name, its_level in noisy.items():
         logging.getLogger(name).setLevel(its_level)
     structlog.contextvars.clear_contextvars()
