@@ -168,16 +168,16 @@ class Route(Struct, frozen=True):
     path: str
 
 
-class PushAdapter(Protocol):
-    """Speaks one vendor's push protocol. Safe for use by several requests at once."""
+class Adapter(Protocol):
+    """What every adapter says of itself, whichever way punches come in."""
 
     @property
     def name(self) -> str:
-        """Its name in the fleet file."""
+        """Its name in the fleet file, and that of a file adapter for `--profile`."""
 
     @property
     def version(self) -> str:
-        """Of what the adapter makes of a request. Stands in each event's source."""
+        """Of what the adapter makes of a request, an answer or a row. Stands in each event's source."""
 
     @property
     def verified_on(self) -> str:
@@ -186,6 +186,10 @@ class PushAdapter(Protocol):
     @property
     def options(self) -> type[Options]:
         """What the `options` of an entry may hold. No entry is used before `check_entry` has accepted its options."""
+
+
+class PushAdapter(Adapter, Protocol):
+    """Speaks one vendor's push protocol. Safe for use by several requests at once."""
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -290,24 +294,8 @@ class Tools(Struct, frozen=True):
     payload_fields: Collection[str]
 
 
-class PullAdapter(Protocol):
+class PullAdapter(Adapter, Protocol):
     """Asks devices of one kind. Safe for use with several devices at once, never twice with the same."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the fleet file."""
-
-    @property
-    def version(self) -> str:
-        """Of what the adapter makes of an answer. Stands in each event's source."""
-
-    @property
-    def verified_on(self) -> str:
-        """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
-
-    @property
-    def options(self) -> type[Options]:
-        """What the `options` of an entry may hold. No entry is used before `check_entry` has accepted its options."""
 
     def fetch(self, wanted: Fetch) -> AsyncIterator[Page]:
         """The pages since the cursor, oldest first; the caller may stop after any and close the iterator.
@@ -332,24 +320,8 @@ class Row(Struct, frozen=True):
     outcome: RawEvent | Rejected
 
 
-class FileAdapter(Protocol):
+class FileAdapter(Adapter, Protocol):
     """Reads files of one format."""
-
-    @property
-    def name(self) -> str:
-        """Its name, for `--profile` and in the fleet file."""
-
-    @property
-    def version(self) -> str:
-        """Of what the adapter makes of a row. Stands in each event's source."""
-
-    @property
-    def verified_on(self) -> str:
-        """What it was tried on: `none`, `simulator`, or a model with its firmware and the date."""
-
-    @property
-    def options(self) -> type[Options]:
-        """What the `options` of an entry may hold. No entry is used before `check_entry` has accepted its options."""
 
     def rows(self, path: Path, device: Device, terminals: Mapping[str, Device]) -> Iterator[Row]:
         """Every row that holds data, in the order of the file, in bounded memory.
