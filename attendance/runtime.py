@@ -43,6 +43,17 @@ def run_until_signalled(work: Coroutine[Any, Any, None]) -> bool:
     return asyncio.run(until_stopped())
 
 
+def run_with_stop(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run work in an event loop of its own until it ends. SIGTERM and SIGINT set the event that it is given."""
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        on_stop_signal(stop.set)
+        await work(stop)
+
+    asyncio.run(until_stopped())
+
+
 async def run_until_stopped(stop: asyncio.Event, *work: Coroutine[Any, Any, object]) -> None:
     """Run coroutines side by side until `stop` is set or one of them ends; then cancel the others and await them.
 

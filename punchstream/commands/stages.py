@@ -1,6 +1,5 @@
 """The commands that run one stage: `push`, `pull`, `directory`, `stream`, `sink` and `completeness`."""
 
-import asyncio
 import gc
 from typing import Annotated, Final
 
@@ -9,7 +8,7 @@ import typer
 from attendance import logs
 from attendance.metrics import Metrics
 from attendance.registry import Registry
-from attendance.runtime import on_stop_signal
+from attendance.runtime import run_with_stop
 from attendance.settings import (
     CommonSettings,
     CompletenessSettings,
@@ -53,13 +52,8 @@ def pull() -> None:
     common, metrics = begin("pull")
     registry = Registry(common.punchstream_devices)
 
-    async def until_stopped() -> None:
-        stop = asyncio.Event()
-        on_stop_signal(stop.set)
-        payload_fields = PushSettings.load().payload_fields
-        await run(KafkaSettings.load(), PullSettings.load(), registry, payload_fields, metrics, stop)
-
-    asyncio.run(until_stopped())
+    payload_fields = PushSettings.load().payload_fields
+    run_with_stop(lambda stop: run(KafkaSettings.load(), PullSettings.load(), registry, payload_fields, metrics, stop))
 
 
 def directory(
@@ -70,13 +64,11 @@ def directory(
     from producers.directory.sync import run
 
     _, metrics = begin("directory")
-
-    async def until_stopped() -> None:
-        stop = asyncio.Event()
-        on_stop_signal(stop.set)
-        await run(KafkaSettings.load(), ErpnextSettings.load(), DirectorySettings.load(), metrics, stop, force=force)
-
-    asyncio.run(until_stopped())
+    run_with_stop(
+        lambda stop: run(
+            KafkaSettings.load(), ErpnextSettings.load(), DirectorySettings.load(), metrics, stop, force=force
+        )
+    )
 
 
 def stream() -> None:
@@ -95,13 +87,7 @@ def sink() -> None:
 
     _, metrics = begin("sink")
     settings = SinkSettings.load()
-
-    async def until_stopped() -> None:
-        stop = asyncio.Event()
-        on_stop_signal(stop.set)
-        await run(KafkaSettings.load(), settings, create_target(settings), metrics, stop)
-
-    asyncio.run(until_stopped())
+    run_with_stop(lambda stop: run(KafkaSettings.load(), settings, create_target(settings), metrics, stop))
 
 
 def completeness() -> None:
@@ -110,10 +96,8 @@ def completeness() -> None:
 
     common, metrics = begin("completeness")
     registry = Registry(common.punchstream_devices)
-
-    async def until_stopped() -> None:
-        stop = asyncio.Event()
-        on_stop_signal(stop.set)
-        await run(KafkaSettings.load(), ErpnextSettings.load(), CompletenessSettings.load(), registry, metrics, stop)
-
-    asyncio.run(until_stopped())
+    run_with_stop(
+        lambda stop: run(
+            KafkaSettings.load(), ErpnextSettings.load(), CompletenessSettings.load(), registry, metrics, stop
+        )
+    )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from attendance import runtime
 from attendance.errors import KafkaUnavailable
-from attendance.runtime import full_jitter, run_until_signalled, run_until_stopped, until_available
+from attendance.runtime import full_jitter, run_until_signalled, run_until_stopped, run_with_stop, until_available
 
 
 def longest_of(_low: float, high: float) -> float:
@@ -99,6 +99,19 @@ def test_a_signal_ends_the_work_and_not_the_process(number: signal.Signals) -> N
 
 def test_work_that_ends_by_itself_is_told_from_work_that_a_signal_ended() -> None:
     assert run_until_signalled(asyncio.sleep(0))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_tells_work_to_stop_and_lets_it_finish(number: signal.Signals) -> None:
+    done: list[str] = []
+
+    async def work(stop: asyncio.Event) -> None:
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+        await stop.wait()
+        done.append("what was in hand")
+
+    run_with_stop(work)
+    assert done == ["what was in hand"]
 
 
 def test_work_that_needs_kafka_is_tried_until_it_succeeds_and_each_wait_is_logged(pauses: list[float]) -> None:
