@@ -64,14 +64,21 @@ def print_rows(names: Sequence[str], rows: Iterable[Iterable[object]], *, whole:
 
 
 def _print_paragraphs(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    facts: list[tuple[str, str]] = []
+    for index, row in enumerate(rows):
+        if index:
+            facts.append(("", ""))
+        facts += zip(names, row, strict=True)
+    print_facts(facts)
+
+
+def print_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Print names with what they stand for, one below the other; None is nothing."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for index, row in enumerate(rows):
-        if index:
-            table.add_row()
-        for name, text in zip(names, row, strict=True):
-            table.add_row(name, text)
+    for name, fact in facts:
+        table.add_row(safe(name), "" if fact is None else safe(str(fact)))
     print_table(table)
 
 

@@ -11,7 +11,6 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from attendance.errors import Reason
 from attendance.records.dead_letter_action import LetterId
@@ -40,7 +39,7 @@ from operations.dead_letters import (
 )
 from operations.log import Skipped
 from punchstream.commands.arguments import kafka_log
-from punchstream.output import AsJson, counted, print_json, print_rows, print_table, safe, say_skipped
+from punchstream.output import AsJson, counted, print_facts, print_json, print_rows, safe, say_skipped
 
 SHOWN_MESSAGE: Final = 200
 SHOWN_VALUE: Final = 4000  # characters
@@ -171,11 +170,8 @@ def show_letter(
 
 def _print_letter(letter: Letter) -> None:
     content = letter.content
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
     origin = f"{content.topic} {content.partition}:{content.offset}" if content.topic else content.where
-    facts = {
+    facts: dict[str, object] = {
         "id": f"{letter.id}, {letter.state}",
         "reason": f"{content.reason}, found by the stage {content.stage}",
         "message": content.message,
@@ -188,12 +184,11 @@ def _print_letter(letter: Letter) -> None:
         **{f"header {name}": _shown(data) for name, data in content.headers},
         "value": _shown(content.value),
     }
-    for name, fact in facts.items():
-        table.add_row(safe(name), safe(str("" if fact is None else fact)))
-    for action in letter.history:
-        note = f": {action.note}" if action.note else ""
-        table.add_row(action.action, safe(f"{format_milliseconds(action.at)} by {action.by}{note}"))
-    print_table(table)
+    actions = (
+        (action.action, f"{format_milliseconds(action.at)} by {action.by}{f': {action.note}' if action.note else ''}")
+        for action in letter.history
+    )
+    print_facts([*facts.items(), *actions])
 
 
 def _shown(data: bytes | None) -> str:
