@@ -1,6 +1,7 @@
 """The user map in memory: mappings and employees joined, so that a change of status reaches every mapping of theirs."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from typing import TypeVar
 
 import structlog
 
@@ -20,6 +21,8 @@ from attendance.records.user_map import (
 )
 
 log = structlog.get_logger(__name__)
+
+_Record = TypeVar("_Record", bound=KeyValue)
 
 
 class UserMap:
@@ -65,7 +68,7 @@ class UserMap:
         try:
             return self.apply(record.key, record.value)
         except InvalidRecord as error:
-            log.error("A user map entry is ignored.", key=record.key, error=error.message)
+            log_ignored(record, error)
             return None
 
     def mapping(self, site: str, device_id: str, device_user_id: str) -> UserMapping | None:
@@ -101,3 +104,32 @@ class UserMap:
 
     def __len__(self) -> int:
         return len(self._mappings) + len(self._employees)
+
+
+def log_ignored(record: KeyValue, error: InvalidRecord) -> None:
+    """Say that a record of the topic is no entry.
+
+    Args:
+        record: The record.
+        error: Why it is none.
+    """
+    log.error("A user map entry is ignored.", key=record.key, error=error.message)
+
+
+async def read_user_map(
+    batches: AsyncIterable[Iterable[_Record]], ignore: Callable[[_Record, InvalidRecord], object]
+) -> UserMap:
+    """The user map that records make.
+
+    Args:
+        batches: The records of the topic, in the order of their offsets.
+        ignore: Called with each record that is no entry, and why.
+    """
+    users = UserMap()
+    async for batch in batches:
+        for record in batch:
+            try:
+                users.apply(record.key, record.value)
+            except InvalidRecord as error:
+                ignore(record, error)
+    return users

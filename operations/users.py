@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from attendance.errors import InvalidRecord, Reason
+from attendance import user_map
+from attendance.errors import Reason
 from attendance.kafka.records import Record
 from attendance.records.outcomes import Waiting
 from attendance.user_map import UserMap
@@ -71,14 +72,7 @@ async def read_user_map(log: Log, skipped: Skipped) -> UserMap:
     Raises:
         KafkaUnavailable: Kafka does not answer, or the topic is missing.
     """
-    users = UserMap()
-    async for batch in log.read("user_map"):
-        for record in batch:
-            try:
-                users.apply(record.key, record.value)
-            except InvalidRecord as error:
-                skipped.add(record, error)
-    return users
+    return await user_map.read_user_map(log.read("user_map"), skipped.add)
 
 
 async def read_waiting(log: Log, skipped: Skipped) -> list[Waiting]:

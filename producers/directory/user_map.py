@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
+from attendance import user_map
 from attendance.kafka.readers import read
 from attendance.kafka.records import OutRecord
 from attendance.records.user_map import EVERYWHERE, Employee, UserMapping
@@ -23,12 +24,8 @@ async def read_user_map(kafka: KafkaSettings) -> UserMap:
     Raises:
         KafkaUnavailable: Kafka does not answer, or there is no such topic.
     """
-    users = UserMap()
     async with aclosing(read(kafka, kafka.topics["user_map"], kafka.client_id("users"))) as batches:
-        async for batch in batches:
-            for record in batch:
-                users.learn(record)
-    return users
+        return await user_map.read_user_map(batches, user_map.log_ignored)
 
 
 async def send_records(send: Callable[..., Awaitable[object]], records: Sequence[OutRecord]) -> None:
