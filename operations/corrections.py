@@ -20,7 +20,7 @@ from attendance.times import read_device_time
 from attendance.user_map import UserMap
 from operations.log import Log
 from operations.replay import RangeTables, send_slowly
-from sinks.targets.erpnext import StoredPunch, to_document
+from sinks.targets.erpnext.documents import StoredPunch, to_document
 from streams.mapping import assign
 
 LOOK_UP: Final = 500  # documents in one request

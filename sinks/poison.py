@@ -10,7 +10,7 @@ A request is for one document, for several, or for none (a look-up):
 
 - *The record*: it is dead-lettered at once, as is every `InvalidRecord`.
 - *The target*: nothing is dead-lettered. Everything is tried again when the target may have recovered.
-- *Divide*: the request is divided until the documents are alone (`sinks.targets.erpnext`).
+- *Divide*: the request is divided until the documents are alone (`sinks.targets.erpnext.call`).
 - *Undecided*: the record is tried again alone, and only its own employee waits with it. What the target does with
   other records decides: `FailureRun` within one call of the target, `PoisonDetector` over all calls.
 """

@@ -1,19 +1,42 @@
 """Fixtures that tests of every level share."""
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import cast
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from sandbox.broker import Broker, BrokerKind, create_broker, unavailable_reason
 
 # A machine that does other things at the same time is no fault of the code under test.
-settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# CI looks at the same examples for the same commit, so that its verdict is one.
+settings.register_profile(
+    "shared", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
+)
 # For `make unit`: a test that names no number of examples looks at fewer.
 settings.register_profile("unit", settings.get_profile("shared"), max_examples=25)
 settings.load_profile("shared")
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command sends all logs to the standard error of its own time, which a later test would find closed.
+
+    A logger that kept what the command configured could not be captured by a later test.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    configure = structlog.configure
+    monkeypatch.setattr(
+        structlog, "configure", lambda **settings: configure(**settings | {"cache_logger_on_first_use": False})
+    )
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -69,6 +69,6 @@ class Checkin(JsonRecord, frozen=True):
             "device_timezone": self.device_timezone,
             "checkin_time": self.checkin_time,
         }
-        if self.supersedes is not None:
+        if self.supersedes is not None or self.superseded_document is not None:
             data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
         return encode_json(data)

@@ -115,7 +115,7 @@ class RawEvent(JsonRecord, frozen=True):
             "replayed": self.replayed,
             "payload": self.payload,
         }
-        if self.supersedes is not None:
+        if self.supersedes is not None or self.superseded_document is not None:
             data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
         if self.clock_skew is not None:
             data["clock_skew"] = self.clock_skew

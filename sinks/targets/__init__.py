@@ -1,4 +1,4 @@
-"""Targets: where check-ins are delivered to. Each is a module of its own, and a line in `TARGETS`."""
+"""Targets: where check-ins are delivered to. Each is a module or a folder of its own, and a line in `TARGETS`."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sinks.targets.base import Target
 
 TARGETS: Final[Mapping[str, str]] = {
-    "erpnext": "sinks.targets.erpnext",
+    "erpnext": "sinks.targets.erpnext.target",
     "jsonl": "sinks.targets.jsonl",
 }
 """Each target's module, imported only when it is needed.

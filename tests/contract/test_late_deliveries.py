@@ -17,7 +17,7 @@ from attendance.times import now
 from operations.late import Day, LateDelivery, looked_up, repair
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.targets.base import Delivered
-from sinks.targets.erpnext import ErpnextTarget
+from sinks.targets.erpnext.target import ErpnextTarget
 
 TODAY = now().date()
 DAY = TODAY - timedelta(days=3)

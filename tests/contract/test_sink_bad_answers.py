@@ -15,7 +15,7 @@ from attendance.settings import ErpnextSettings
 from attendance.times import now
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.targets.base import Delivered, Result
-from sinks.targets.erpnext import ErpnextTarget
+from sinks.targets.erpnext.target import ErpnextTarget
 
 FIELD = {"dt": "Employee Checkin", "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
 EMPLOYEES = [f"HR-EMP-{number:05}" for number in range(200)]

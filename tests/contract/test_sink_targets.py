@@ -18,7 +18,7 @@ from attendance.records.checkin import Checkin
 from attendance.settings import ErpnextSettings
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.targets.base import Delivered, InvalidRecord, Result, Target
-from sinks.targets.erpnext import ErpnextTarget
+from sinks.targets.erpnext.target import ErpnextTarget
 from sinks.targets.jsonl import JsonlTarget
 
 FIELD = {

@@ -36,7 +36,7 @@ from punchstream.commands import dead_letters
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.delivery.deliverer import SinkTimings
 from sinks.delivery.runner import run
-from sinks.targets.erpnext import ErpnextTarget
+from sinks.targets.erpnext.target import ErpnextTarget
 
 pytestmark = pytest.mark.broker
 

@@ -29,7 +29,7 @@ from sandbox.erpnext.server import ErpnextStandIn
 from sinks.delivery.deliverer import SinkTimings
 from sinks.delivery.runner import run
 from sinks.targets.base import Result, Target
-from sinks.targets.erpnext import ErpnextTarget
+from sinks.targets.erpnext.target import ErpnextTarget
 
 pytestmark = pytest.mark.broker
 

@@ -19,7 +19,7 @@ from attendance.registry import Device
 from attendance.user_map import UserMap
 from operations.corrections import Corrections, reread
 from operations.replay import Range, RangeTables
-from sinks.targets.erpnext import StoredPunch
+from sinks.targets.erpnext.documents import StoredPunch
 
 EVERYTHING = Range(START)
 

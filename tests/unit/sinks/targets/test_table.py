@@ -30,7 +30,7 @@ def test_a_missing_setting_of_the_target_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_target_is_imported_only_when_it_is_chosen() -> None:
-    modules = ("sinks.targets.erpnext", "sinks.targets.jsonl")
+    modules = ("sinks.targets.erpnext.target", "sinks.targets.jsonl")
     code = f"import sys, sinks.targets; sys.exit(any(name in sys.modules for name in {modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from attendance.errors import Conflict, DocumentRejected, InvalidRecord, Reason, TargetUnavailable
 from attendance.records.checkin import Checkin
 from sinks.targets.base import Delivered, Result
-from sinks.targets.erpnext import ErpnextTarget
+from sinks.targets.erpnext.target import ErpnextTarget
 
 WRONG = Checkin("a" * 32, "E1", datetime(2026, 1, 1, 5, tzinfo=UTC), "IN", "D1", "7", "HQ", "Asia/Riyadh")
 MOVED = replace(WRONG, event_id="b" * 32, event_time=WRONG.event_time + timedelta(hours=3), supersedes=WRONG.event_id)

@@ -19,7 +19,8 @@ from attendance.errors import (
 )
 from attendance.records.checkin import Checkin
 from sinks.targets.base import Delivered, Result
-from sinks.targets.erpnext import ErpnextTarget, to_document
+from sinks.targets.erpnext.documents import to_document
+from sinks.targets.erpnext.target import ErpnextTarget
 
 
 class FakeSite:

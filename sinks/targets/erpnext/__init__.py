@@ -1,0 +1,1 @@
+"""The ERPNext target: check-ins as `Employee Checkin` documents."""

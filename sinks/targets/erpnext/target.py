@@ -1,0 +1,160 @@
+"""The ERPNext target: check-ins as `Employee Checkin` documents, each stored once.
+
+With the unique field `event_id` on Employee Checkin (`punchstream erpnext setup`) the database itself refuses a second
+copy. So documents go in batches, and whatever is in doubt is sent again. Without the field they go one by one, each
+after a look-up of what is there.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Final, TypeVar
+
+import structlog
+
+from attendance.erpnext import CHECKIN, MAX_INSERT_MANY, Document, ErpnextClient
+from attendance.errors import (
+    AccessDenied,
+    ConfigurationError,
+    DocumentRejected,
+    InvalidRecord,
+    Reason,
+    TargetUnavailable,
+)
+from attendance.records.checkin import Checkin
+from attendance.settings import ErpnextSettings, SinkSettings
+from attendance.times import now, zone
+from sinks.completeness.lateness import find_late
+from sinks.poison import FailureRun, as_target_failure
+from sinks.targets.base import Delivered, Result
+from sinks.targets.erpnext.call import Call
+from sinks.targets.erpnext.documents import to_document
+
+log = structlog.get_logger(__name__)
+
+ONE_BY_ONE: Final = 20  # documents in one call of `deliver` if each is a request of its own
+
+_T = TypeVar("_T")
+
+
+def create(settings: SinkSettings) -> "ErpnextTarget":
+    """The target as the environment describes it.
+
+    Raises:
+        ConfigurationError: An `ERPNEXT_*` setting is wrong or missing.
+    """
+    site = ErpnextSettings.load()
+    return ErpnextTarget(lambda: ErpnextClient(site), settings.concurrency, settings.batch)
+
+
+class ErpnextTarget:
+    """A `sinks.targets.base.Target`. Requests run in threads, each with a connection of its own."""
+
+    name = "erpnext"
+
+    def __init__(self, connect: Callable[[], ErpnextClient], concurrency: int = 4, batch: int = 100) -> None:
+        """Nothing is asked of ERPNext yet.
+
+        Args:
+            connect: Makes a client, one for each thread.
+            concurrency: The most calls of `deliver` at the same time.
+            batch: The most documents in one request.
+        """
+        self._connect = connect
+        self._batch = min(batch, MAX_INSERT_MANY)
+        # One more than the deliveries, so that `open` need not wait for them.
+        self._threads = ThreadPoolExecutor(concurrency + 1, thread_name_prefix="erpnext")
+        self._local = threading.local()
+        self._clients: list[ErpnextClient] = []
+        self._site_zone = ""
+        self._unique: bool | None = None
+        self._stores = False  # whether it has stored a document since it was opened
+
+    @property
+    def max_batch(self) -> int:
+        """The most check-ins in one call: those of one request, or fewer if each is a request of its own."""
+        return self._batch if self._unique else min(self._batch, ONE_BY_ONE)
+
+    async def open(self) -> None:
+        """See `sinks.targets.base.Target.open`."""
+        await self._in_thread(self._open)
+
+    async def deliver(self, checkins: Sequence[Checkin]) -> list[Result]:
+        """See `Target.deliver`. Once the target is open nothing is raised: each check-in has its own result."""
+        return await self._in_thread(lambda client: self._deliver(client, checkins))
+
+    async def close(self) -> None:
+        """See `sinks.targets.base.Target.close`. A request under way ends by its own timeout."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for client in self._clients:
+            client.close()
+
+    async def _in_thread(self, work: Callable[[ErpnextClient], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(self._client()))
+
+    def _client(self) -> ErpnextClient:
+        if not hasattr(self._local, "client"):
+            self._local.client = self._connect()
+            self._clients.append(self._local.client)
+        client: ErpnextClient = self._local.client
+        return client
+
+    def _open(self, client: ErpnextClient) -> None:
+        try:
+            user = client.logged_user()
+            site_zone = client.time_zone()
+            client.get_list(CHECKIN, ["name"], limit=1)
+            unique = client.has_event_id_field()
+        except DocumentRejected as error:
+            raise AccessDenied(f"Employee Checkin cannot be used; is Frappe HR installed? {error}") from error
+        try:
+            zone(site_zone)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"The time zone in ERPNext's System Settings: {error}") from error
+        if unique != self._unique:
+            log.info("Connected to ERPNext.", user=user, zone=site_zone, event_id_field=unique)
+            if not unique:
+                log.warning(
+                    "Employee Checkin has no unique field event_id, so a punch may be stored twice when a request is "
+                    "cut off while ERPNext still works on it. `punchstream erpnext setup` makes the field."
+                )
+        self._site_zone, self._unique, self._stores = site_zone, unique, False
+
+    def _deliver(self, client: ErpnextClient, checkins: Sequence[Checkin]) -> list[Result]:
+        if self._unique is None:
+            raise TargetUnavailable("ERPNext is not open")
+        documents: dict[int, Document] = {}
+        results: dict[int, Result] = {}
+        for index, checkin in enumerate(checkins):
+            try:
+                if checkin.supersedes is not None and not self._unique:
+                    raise InvalidRecord(Reason.TARGET_REJECTED, "what it supersedes has no event_id to be found by")
+                documents[index] = to_document(checkin, self._site_zone, event_id=self._unique)
+            except InvalidRecord as error:
+                results[index] = error
+        failures = FailureRun(stores=self._stores)
+        call = Call(client, documents, results, failures)
+        otherwise: Result = None
+        try:
+            if self._unique:
+                call.send_in_order({i: each for i, each in enumerate(checkins) if each.supersedes})
+            else:
+                call.send_one_by_one()
+        except (TargetUnavailable, AccessDenied, DocumentRejected) as error:
+            # `call` has dealt with those of one document: this is that of a look-up, or the site's.
+            otherwise = as_target_failure(error)
+        self._stores |= failures.stores
+        answers = [
+            results.get(index, otherwise if index not in call.skipped else None) for index in range(len(checkins))
+        ]
+        return self._with_lateness(client, checkins, answers)
+
+    def _with_lateness(self, client: ErpnextClient, checkins: Sequence[Checkin], results: list[Result]) -> list[Result]:
+        delivered = {index: each for index, each in enumerate(results) if isinstance(each, Delivered)}
+        stored = [(checkins[index], each.document) for index, each in delivered.items()]
+        late = find_late(client, stored, self._site_zone, now())
+        for (index, result), found in zip(delivered.items(), late, strict=True):
+            results[index] = replace(result, late=found)
+        return results
