@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import structlog
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from attendance.durations import Seconds
 from attendance.errors import ConfigurationError
@@ -33,14 +33,18 @@ def _known_zone(name: str) -> str:
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
+# Strict: YAML has words for true and false that look like a compass direction, such as `n`.
+Latitude = Annotated[float, Field(strict=True, ge=-90, le=90)]
+Longitude = Annotated[float, Field(strict=True, ge=-180, le=180)]
 
 
 class Device(BaseModel):
     """One terminal.
 
     `direction` is the policy for `log_type`: what the device says, always in, always out, or left to the shift's rule.
-    `checkin_time` says in whose wall clock ERPNext gets this device's punches. `numbered` says that its `sequence`
-    counts its punches without a gap. `credentials` names environment variables, never their values.
+    `checkin_time` says in whose wall clock ERPNext gets this device's punches. `latitude` and `longitude`, in degrees,
+    say where it hangs; some sites of ERPNext take no check-in without them. `numbered` says that its `sequence` counts
+    its punches without a gap. `credentials` names environment variables, never their values.
 
     `serial` is the vendor's own serial number, by which a device is known where its protocol has no token. `via` names
     the entry of a server that holds this device's records. `interval` is the time between two pulls, in seconds or with
@@ -66,9 +70,20 @@ class Device(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
     direction: Direction = "from_device"
     checkin_time: CheckinTime = "erpnext_zone"
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
     numbered: bool = False
     installed_on: date | None = None
     disabled: bool = False
+
+    @model_validator(mode="after")
+    def _has_both_coordinates(self) -> Self:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude: one of them is missing")
+        if self.latitude == 0 and self.longitude == 0:
+            # ERPNext takes these for missing ones, and nobody works there.
+            raise ValueError("latitude and longitude: 0, 0 is a place in the sea")
+        return self
 
 
 class Shift(BaseModel):
@@ -227,8 +242,8 @@ def _read_shifts(path: Path, entries: Sequence[object], devices: Mapping[str, De
 
 def _wrong_entry(path: Path, entry: str, error: ValidationError) -> ConfigurationError:
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    return ConfigurationError(f"{path}: {entry}: {field}: {first['msg']}")
+    field = ".".join(str(part) for part in first["loc"])  # none where fields do not go together
+    return ConfigurationError(": ".join(filter(None, (str(path), entry, field, first["msg"]))))
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -44,6 +44,8 @@ def assign(event: RawEvent, users: UserMap, device: Device | None) -> Checkin | 
         checkin_time=checkin_time,
         supersedes=event.supersedes,
         superseded_document=event.superseded_document,
+        latitude=device.latitude if device else None,
+        longitude=device.longitude if device else None,
     )
 
 

@@ -19,6 +19,9 @@ class Checkin(JsonRecord, frozen=True):
 
     `supersedes` is the `event_id` of a check-in that was wrong: what the target stored for it, under the name
     `superseded_document`, becomes this one.
+
+    `latitude` and `longitude`, in degrees, say where the device hangs: both, or neither where the fleet file does not
+    say it.
     """
 
     what: ClassVar[str] = "a check-in"
@@ -34,6 +37,8 @@ class Checkin(JsonRecord, frozen=True):
     checkin_time: CheckinTime = "erpnext_zone"
     supersedes: Text | None = None
     superseded_document: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
 
     @property
     def key(self) -> bytes:
@@ -58,7 +63,7 @@ class Checkin(JsonRecord, frozen=True):
 
     def encode(self) -> bytes:
         """The record value: JSON in UTF-8."""
-        data: dict[str, str | None] = {
+        data: dict[str, str | float | None] = {
             "event_id": self.event_id,
             "employee": self.employee,
             "event_time": format_seconds(self.event_time),
@@ -71,4 +76,6 @@ class Checkin(JsonRecord, frozen=True):
         }
         if self.supersedes is not None or self.superseded_document is not None:
             data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
+        if self.latitude is not None and self.longitude is not None:
+            data |= {"latitude": self.latitude, "longitude": self.longitude}
         return encode_json(data)

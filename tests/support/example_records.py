@@ -99,6 +99,7 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "raw-unreadable-time": ("raw", UNREADABLE),
     "raw-correction": ("raw", CORRECTION),
     "checkin": ("checkins", CHECKIN),
+    "checkin-place": ("checkins", replace(CHECKIN, latitude=24.7136, longitude=-46.5)),
     "checkin-correction": ("checkins", replace(CHECKIN, checkin_time="device_local", supersedes="0f" * 16)),
     "dropped": ("dropped", DROPPED),
     "waiting": ("unmapped", WAITING),

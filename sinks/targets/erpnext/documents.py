@@ -36,6 +36,9 @@ def to_document(checkin: Checkin, site_zone: str, *, event_id: bool) -> Document
     }
     if checkin.log_type:
         document["log_type"] = checkin.log_type
+    if checkin.latitude is not None and checkin.longitude is not None:
+        # An ERPNext that has no such fields ignores them.
+        document |= {"latitude": checkin.latitude, "longitude": checkin.longitude}
     if event_id:
         document[EVENT_ID_FIELD] = checkin.event_id
     return document

@@ -45,6 +45,8 @@ def test_every_field_is_read(path: Path) -> None:
         "credentials": {"password": "ZK_PASSWORD"},
         "direction": "in",
         "checkin_time": "device_local",
+        "latitude": -33.4569,
+        "longitude": -70,
         "installed_on": date(2025, 5, 1),
         "disabled": True,
     }
@@ -78,6 +80,13 @@ def test_the_list_may_stand_under_the_word_devices(path: Path) -> None:
         ({"direction": "sideways"}, "direction"),
         ({"checkin_time": "utc"}, "checkin_time"),
         ({"installed_on": "once"}, "installed_on"),
+        ({"latitude": 24.7}, "longitude"),
+        ({"longitude": 46.7}, "latitude"),
+        ({"latitude": 90.5, "longitude": 46.7}, "latitude"),
+        ({"latitude": 24.7, "longitude": -180.1}, "longitude"),
+        ({"latitude": float("nan"), "longitude": 46.7}, "latitude"),
+        ({"latitude": True, "longitude": 46.7}, "latitude"),
+        ({"latitude": 0, "longitude": 0.0}, "0, 0"),
         ({"token": TOKEN}, "token"),
     ],
 )

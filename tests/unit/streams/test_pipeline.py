@@ -235,6 +235,13 @@ def test_a_punch_from_before_the_device_was_installed_is_implausible() -> None:
     assert isinstance(decide(EVENT, device=device(installed_on="2026-03-03")), DeadLetter)
 
 
+def test_a_check_in_has_the_place_of_its_device() -> None:
+    placed = decide(EVENT, device=device(latitude=24.7136, longitude=46.6753))
+    assert isinstance(placed, Checkin)
+    assert (placed.latitude, placed.longitude) == (24.7136, 46.6753)
+    assert decide(EVENT, device=device()) == replace(placed, latitude=None, longitude=None)
+
+
 @pytest.mark.parametrize("skew", [601, -601])
 def test_a_punch_of_a_device_whose_clock_is_off_is_dead_lettered(skew: int) -> None:
     outcome = decide(replace(EVENT, clock_skew=skew))

@@ -15,6 +15,7 @@ from attendance.records.checkin import Checkin, CheckinTime, LogType
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "checkin-v1.json"
 CORRECTION = GOLDEN.with_name("checkin-v1-correction.json")
+PLACE = GOLDEN.with_name("checkin-v1-place.json")
 
 words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 checkins = st.builds(
@@ -103,6 +104,12 @@ def test_the_headers_are_cloudevents_in_binary_mode() -> None:
     assert headers["ce_id"] == a_checkin().event_id.encode()
     assert headers["ce_type"] == b"punchstream.attendance.checkin.v1"
     assert headers["ce_source"] == b"/sites/riyadh/devices/riyadh-01"
+
+
+def test_the_place_of_the_device_is_read_and_written() -> None:
+    with_place = replace(a_checkin(), latitude=24.7136, longitude=-46.5)
+    assert Checkin.decode(PLACE.read_bytes()) == with_place
+    assert orjson.loads(with_place.encode()) == orjson.loads(PLACE.read_bytes())
 
 
 def test_a_correction_is_read_and_written_with_what_it_supersedes() -> None:

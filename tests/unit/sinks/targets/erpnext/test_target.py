@@ -155,6 +155,11 @@ def test_a_document_has_the_devices_wall_clock_where_the_site_asks_for_it() -> N
     assert document["time"] == "2026-01-01 09:00:00"
 
 
+def test_a_document_has_the_place_of_the_device_where_the_fleet_file_says_it() -> None:
+    document = to_document(checkin(1, latitude=24.7, longitude=46.7), "Asia/Riyadh", event_id=True)
+    assert (document["latitude"], document["longitude"]) == (24.7, 46.7)
+
+
 def test_a_document_has_no_direction_where_there_is_none_and_no_field_that_the_site_lacks() -> None:
     document = to_document(checkin(1, log_type=""), "Asia/Riyadh", event_id=False)
     assert set(document) == {"doctype", "employee", "time", "device_id"}
