@@ -51,6 +51,7 @@ class Reason(StrEnum):
     REPEAT = "repeat"
     UNMAPPED_USER = "unmapped_user"
     EMPLOYEE_INACTIVE = "employee_inactive"
+    BEFORE_JOINING = "before_joining"
 
     # A fault of our own in one record, which must not hold up the others
     INTERNAL_ERROR = "internal_error"

@@ -61,13 +61,13 @@ TABLE: Final[Mapping[Name, _Metric]] = {
     "punchstream_outcomes_total": _Metric(
         Counter,
         "Decisions of the stream: `checkin`, `duplicate`, `repeat`, `unmapped_user`, `employee_inactive`,"
-        " `dead_letter`; `released` ones were counted as waiting before.",
+        " `before_joining`, `dead_letter`; `released` ones were counted as waiting before.",
         ("outcome",),
         stages=("stream",),
     ),
     "punchstream_waiting": _Metric(
         Gauge,
-        "Punches that wait for a mapping or an active employee, in this process's share.",
+        "Punches that wait for a mapping or until their employee may check in, in this process's share.",
         ("reason",),
         stages=("stream",),
     ),

@@ -6,7 +6,6 @@ from attendance.errors import Reason
 from attendance.records.checkin import Checkin, CheckinTime, LogType
 from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import EventType, RawEvent
-from attendance.records.user_map import Employee
 from attendance.registry import Device, Direction
 from attendance.times import to_wall_clock
 from attendance.user_map import UserMap
@@ -28,8 +27,9 @@ def assign(event: RawEvent, users: UserMap, device: Device | None) -> Checkin | 
     employee = users.employee(mapping.employee) if mapping else None
     if mapping is None or employee is None:
         return Waiting(event, Reason.UNMAPPED_USER, mapping.employee if mapping else None)
-    if not _may_check_in(employee, event):
-        return Waiting(event, Reason.EMPLOYEE_INACTIVE, employee.name)
+    refusal = employee.refusal(to_wall_clock(event.event_time, event.device_timezone).date())
+    if refusal is not None:
+        return Waiting(event, refusal, employee.name)
     direction: Direction = device.direction if device else "from_device"
     checkin_time: CheckinTime = device.checkin_time if device else "erpnext_zone"
     return Checkin(
@@ -46,16 +46,5 @@ def assign(event: RawEvent, users: UserMap, device: Device | None) -> Checkin | 
         superseded_document=event.superseded_document,
         latitude=device.latitude if device else None,
         longitude=device.longitude if device else None,
+        employee_created=employee.created,
     )
-
-
-def _may_check_in(employee: Employee, event: RawEvent) -> bool:
-    """Active, or the punch is dated before the employee was relieved.
-
-    ERPNext refuses an employee whose status is Inactive whatever the date, so that one waits in any case.
-    """
-    if employee.status == "Active":
-        return True
-    if employee.status == "Inactive" or employee.relieving_date is None or event.event_time is None:
-        return False
-    return to_wall_clock(event.event_time, event.device_timezone).date() < employee.relieving_date

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 BATCH: Final = 500
 NAMED: Final = 5  # so many employees of a batch are logged
-REASONS: Final = (Reason.UNMAPPED_USER, Reason.EMPLOYEE_INACTIVE)
+REASONS: Final = (Reason.UNMAPPED_USER, Reason.EMPLOYEE_INACTIVE, Reason.BEFORE_JOINING)
 
 # The agent runs in the same event loop. So many punches are assigned before it gets a turn.
 TURN: Final = 100

@@ -1,6 +1,6 @@
 """Checkin: one punch whose employee is known, and the wire format of the checkins topic."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import ClassVar, Literal
 
 from attendance.times import format_seconds, to_wall_clock
@@ -22,6 +22,9 @@ class Checkin(JsonRecord, frozen=True):
 
     `latitude` and `longitude`, in degrees, say where the device hangs: both, or neither where the fleet file does not
     say it.
+
+    `employee_created` says who had the name `employee` when that was decided: `created` of the user map's employee.
+    None where the map did not say.
     """
 
     what: ClassVar[str] = "a check-in"
@@ -39,11 +42,22 @@ class Checkin(JsonRecord, frozen=True):
     superseded_document: str | None = None
     latitude: float | None = None
     longitude: float | None = None
+    employee_created: str | None = None
 
     @property
     def key(self) -> bytes:
         """The record key: an employee's check-ins stay in order."""
         return self.employee.encode()
+
+    @property
+    def day(self) -> date:
+        """The date on the device's clock, in its zone: the day that `Employee.may_check_in` decides by.
+
+        Raises:
+            ConfigurationError: there is no such zone.
+            OverflowError: the time is out of range in the zone.
+        """
+        return to_wall_clock(self.event_time, self.device_timezone).date()
 
     def wall_clock(self, site_zone: str) -> datetime:
         """The naive time, whole seconds, that a target whose own zone is `site_zone` gets.
@@ -78,4 +92,6 @@ class Checkin(JsonRecord, frozen=True):
             data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
         if self.latitude is not None and self.longitude is not None:
             data |= {"latitude": self.latitude, "longitude": self.longitude}
+        if self.employee_created is not None:
+            data["employee_created"] = self.employee_created
         return encode_json(data)

@@ -65,9 +65,9 @@ class Dropped(JsonRecord, frozen=True):
 
 
 class Waiting(JsonRecord, frozen=True):
-    """A punch that waits for a mapping, or for its employee to become active. The raw event is kept whole.
+    """A punch that waits for a mapping, or until its employee may check in on its day. The raw event is kept whole.
 
-    `reason` is `unmapped_user` or `employee_inactive`; `employee` is named where it is known.
+    `reason` is `unmapped_user`, `employee_inactive` or `before_joining`; `employee` is named where it is known.
     """
 
     what: ClassVar[str] = "a waiting record"

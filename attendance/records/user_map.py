@@ -15,6 +15,7 @@ from typing import ClassVar, Final, Literal, get_args
 from msgspec import Struct
 from msgspec.json import Decoder
 
+from attendance.errors import Reason
 from attendance.wire import KeyedRecord, Text, decode_json, encode_json
 
 EVERYWHERE: Final = "*"
@@ -64,7 +65,11 @@ class UserMapping(KeyedRecord, frozen=True):
 
 
 class Employee(KeyedRecord, frozen=True):
-    """What the directory knows of an employee. `status` is ERPNext's own word, such as `Active` or `Left`."""
+    """What the directory knows of an employee. `status` is ERPNext's own word, such as `Active` or `Left`.
+
+    `created` is ERPNext's `creation` of the document, as it writes it. It says who has this name: ERPNext gives the
+    number of a deleted employee to the next one, whose `creation` is another.
+    """
 
     what: ClassVar[str] = "a user map entry"
     in_key: ClassVar[Sequence[str]] = ("name",)
@@ -74,11 +79,56 @@ class Employee(KeyedRecord, frozen=True):
     relieving_date: date | None = None
     company: str | None = None
     branch: str | None = None
+    date_of_joining: date | None = None
+    created: str | None = None
 
     @property
     def key(self) -> bytes:
         """The record key."""
         return encode_json(EmployeeKey(self.name))
+
+    def encode(self) -> bytes:
+        """The record value: JSON in UTF-8. Fields that came later are left out where nothing is known."""
+        later = {"date_of_joining": self.date_of_joining, "created": self.created}
+        return encode_json(
+            {
+                "status": self.status,
+                "relieving_date": self.relieving_date,
+                "company": self.company,
+                "branch": self.branch,
+                **{name: value for name, value in later.items() if value is not None},
+            }
+        )
+
+    def may_check_in(self, day: date) -> bool:
+        """Whether a punch of that day is to be stored for this employee. This is the one rule, for every stage.
+
+        Args:
+            day: The date on the clock of the device, in its zone, when the person punched. The check-out of a night
+                shift is of the day on which it ends.
+        """
+        return self.refusal(day) is None
+
+    def refusal(self, day: date) -> Reason | None:
+        """Why no punch of that day is to be stored for this employee; None where it is.
+
+        Nothing is stored from before the joining date. From then on an Active employee may check in, and one who left
+        or is suspended up to the relieving date. Both days are included. ERPNext refuses an Inactive employee whatever
+        the date.
+
+        Args:
+            day: As in `may_check_in`.
+
+        Returns:
+            `before_joining`, `employee_inactive` or None.
+        """
+        if self.status == "Inactive":
+            return Reason.EMPLOYEE_INACTIVE
+        if self.date_of_joining is not None and day < self.date_of_joining:
+            return Reason.BEFORE_JOINING
+        if self.status == "Active" or (self.relieving_date is not None and day <= self.relieving_date):
+            return None
+        return Reason.EMPLOYEE_INACTIVE
 
 
 def decode_key(key: bytes | None) -> UserKey | EmployeeKey:

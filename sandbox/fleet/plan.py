@@ -403,7 +403,7 @@ def _fate(punch: _Genuine, when: datetime) -> Expected:
         return _expected(punch, when, "waiting", Reason.UNMAPPED_USER)
     relieved = person.relieving_date
     local = when.astimezone(ZoneInfo(punch.terminal.site.zone)).date()
-    if person.status != "Active" and (relieved is None or local >= relieved):
+    if person.status != "Active" and (relieved is None or local > relieved):
         expected = _expected(punch, when, "waiting", Reason.EMPLOYEE_INACTIVE)
         return replace(expected, employee=person.employee)
     expected = _expected(punch, when, "delivered", None)

@@ -101,6 +101,7 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "checkin": ("checkins", CHECKIN),
     "checkin-place": ("checkins", replace(CHECKIN, latitude=24.7136, longitude=-46.5)),
     "checkin-correction": ("checkins", replace(CHECKIN, checkin_time="device_local", supersedes="0f" * 16)),
+    "checkin-of-whom": ("checkins", replace(CHECKIN, employee_created="2025-10-28 09:12:44.101523")),
     "dropped": ("dropped", DROPPED),
     "waiting": ("unmapped", WAITING),
     "waiting-inactive": (
@@ -135,6 +136,16 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "cursor-first": ("cursors", SavedCursor("riyadh-01", "sql", "2", None, {}, ARRIVED)),
     "user-mapping": ("user_map", UserMapping("site:riyadh", "007", "HR-EMP-00042", "csv")),
     "employee": ("user_map", Employee("HR-EMP-00042", "Left", date(2026, 1, 31), "Acme", None)),
+    "employee-joined": (
+        "user_map",
+        Employee(
+            "HR-EMP-00042",
+            "Active",
+            company="Acme",
+            date_of_joining=date(2025, 11, 2),
+            created="2025-10-28 09:12:44.101523",
+        ),
+    ),
     "terminal-command": ("terminals", ORDER),
     "terminal-command-answered": ("terminals", replace(ORDER, returned="0", answered_at="2026-01-01T05:01:00Z")),
     "terminal-pending": ("terminals", PENDING),

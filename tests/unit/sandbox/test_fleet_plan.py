@@ -77,7 +77,7 @@ def decide(fleet: FleetPlan, events: dict[str, list[tuple[object, str | None]]])
             if person is None:
                 outcomes[id_][Reason.UNMAPPED_USER] += 1
             elif person["status"] == "Active" or (
-                person["relieving_date"] is not None and str(local_day) < person["relieving_date"]
+                person["relieving_date"] is not None and str(local_day) <= person["relieving_date"]
             ):
                 says = {"in": "IN", "out": "OUT", "none": "", "from_device": kind.replace("UNKNOWN", "")}
                 outcomes[id_][f"{person['name']} {says[device.direction]} {when}"] += 1

@@ -57,8 +57,11 @@ def user_map(*entries: UserMapping | Employee) -> UserMap:
     return users
 
 
+MAPPING = UserMapping("*", "0417", "HR-EMP-1", "erpnext")
+
+
 def known(status: str = "Active", relieving_date: date | None = None) -> UserMap:
-    return user_map(UserMapping("*", "0417", "HR-EMP-1", "erpnext"), Employee("HR-EMP-1", status, relieving_date))
+    return user_map(MAPPING, Employee("HR-EMP-1", status, relieving_date))
 
 
 def decide_all(
@@ -113,9 +116,19 @@ def test_a_punch_of_an_employee_who_is_not_active_waits(status: str) -> None:
     assert decide(EVENT, users=known(status)) == Waiting(EVENT, Reason.EMPLOYEE_INACTIVE, "HR-EMP-1")
 
 
-def test_a_punch_dated_before_the_relieving_date_is_delivered() -> None:
-    assert isinstance(decide(EVENT, users=known("Left", date(2026, 3, 3))), Checkin)
-    assert isinstance(decide(EVENT, users=known("Left", date(2026, 3, 2))), Waiting)
+def test_a_punch_up_to_the_relieving_date_is_delivered() -> None:
+    assert isinstance(decide(EVENT, users=known("Left", date(2026, 3, 2))), Checkin)
+    assert isinstance(decide(EVENT, users=known("Left", date(2026, 3, 1))), Waiting)
+
+
+def test_a_punch_from_before_its_employee_joined_waits() -> None:
+    def joining(day: date) -> UserMap:
+        return user_map(MAPPING, Employee("HR-EMP-1", "Active", date_of_joining=day, created="2026-02-28 10:00:00"))
+
+    assert decide(EVENT, users=joining(date(2026, 3, 3))) == Waiting(EVENT, Reason.BEFORE_JOINING, "HR-EMP-1")
+    outcome = decide(EVENT, users=joining(date(2026, 3, 2)))
+    assert isinstance(outcome, Checkin)
+    assert outcome.employee_created == "2026-02-28 10:00:00"
 
 
 def test_erpnext_refuses_an_inactive_employee_whatever_the_date_so_the_punch_waits() -> None:
@@ -126,7 +139,8 @@ def test_the_relieving_date_is_a_day_of_the_devices_zone() -> None:
     late_evening_in_riyadh = replace(EVENT, event_time=datetime(2026, 3, 2, 21, 30, tzinfo=UTC), received_at=NOW)
     late_evening_in_riyadh = replace(late_evening_in_riyadh, received_at=NOW + timedelta(days=1))
 
-    assert isinstance(decide(late_evening_in_riyadh, users=known("Left", date(2026, 3, 3))), Waiting)
+    assert isinstance(decide(late_evening_in_riyadh, users=known("Left", date(2026, 3, 2))), Waiting)
+    assert isinstance(decide(late_evening_in_riyadh, users=known("Left", date(2026, 3, 3))), Checkin)
 
 
 def test_the_devices_mapping_comes_before_the_sites_and_that_before_the_general_one() -> None:
@@ -302,7 +316,7 @@ def test_a_fault_of_our_own_in_one_record_is_a_dead_letter_and_stops_nothing() -
 
 
 def test_a_zone_that_this_machine_does_not_know_is_not_the_end() -> None:
-    assert isinstance(decide(replace(EVENT, device_timezone="Mars/Olympus")), DeadLetter)
+    assert isinstance(decide(replace(EVENT, device_timezone="Mars/Olympus"), device=None), DeadLetter)
 
 
 users = st.sampled_from(["0417", "9", "x"])
