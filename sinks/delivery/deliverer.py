@@ -3,35 +3,27 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, isinf
-from typing import Final
 
 import structlog
 
 from attendance.errors import AccessDenied, InvalidRecord, PermissionDenied, Reason, ServerError, TargetUnavailable
-from attendance.kafka.records import OutRecord, Record
+from attendance.kafka.records import Record
 from attendance.metrics import Metrics
-from attendance.records.dead_letter import DeadLetter
-from attendance.records.outcomes import Delivery
 from attendance.runtime import full_jitter
 from attendance.settings import SinkSettings
-from attendance.times import now
 from attendance.topics import Topics
 from sinks.delivery.breaker import CircuitBreaker
 from sinks.delivery.concurrency import Concurrency
 from sinks.delivery.limit import DeadLetterLimit
+from sinks.delivery.outcomes import Outcome, OutcomeWriter, Publish
 from sinks.delivery.queue import EmployeeQueues, QueuedCheckin
 from sinks.poison import PoisonDetector, Undecided, as_dead_letter
 from sinks.targets.base import Delivered, Result, Target
 
 log = structlog.get_logger(__name__)
-
-STAGE: Final = "sink"
-
-Outcome = tuple[QueuedCheckin, Delivered | InvalidRecord]
-"""A check-in that is done: the target holds it, or it is to be dead-lettered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +62,7 @@ class Deliverer:
         metrics: Metrics,
         *,
         employee_exists: Callable[[str], bool | None],
-        publish_outcomes: Callable[[Sequence[tuple[Record, OutRecord]]], Awaitable[None]],
+        publish_outcomes: Publish,
         timings: SinkTimings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -89,10 +81,9 @@ class Deliverer:
         """
         self._target = target
         self._settings = settings
-        self._topics = topics
         self._metrics = metrics
         self._employee_exists = employee_exists
-        self._publish_outcomes = publish_outcomes
+        self._writer = OutcomeWriter(target.name, topics, metrics, publish_outcomes)
         self._timings = timings or SinkTimings()
         self._breaker = CircuitBreaker(settings.retry_max, clock=clock)
         self._concurrency = Concurrency(settings.concurrency)
@@ -324,49 +315,13 @@ class Deliverer:
         while self._undecodable and self._limit.admit(self._undecodable[0][1]):
             admitted.append(self._undecodable.popleft())
         if admitted:
-            await self._publish_outcomes(
-                [(record, dead_letter(self._topics, record, problem)) for record, problem in admitted]
-            )
-            for _, problem in admitted:
-                self._metrics.count("punchstream_dead_letters_total", stage=STAGE, reason=problem.reason)
+            await self._writer.write_undecodable(admitted)
             self._notify()
 
     async def _record(self, outcomes: Sequence[Outcome]) -> None:
-        """Make outcomes durable; only then are their records done."""
-        if not outcomes:
-            return
-        await self._publish_outcomes([(queued.record, self._to_record(queued, result)) for queued, result in outcomes])
-        for queued, result in outcomes:
+        await self._writer.write(outcomes)
+        for queued, _ in outcomes:
             self._poison.discard(queued)
-            if isinstance(result, Delivered):
-                self._metrics.count("punchstream_deliveries_total", status=result.status)
-                if result.late is not None:
-                    self._metrics.count("punchstream_late_deliveries_total", shift_type=result.late.shift_type or "")
-            else:
-                self._metrics.count("punchstream_dead_letters_total", stage=STAGE, reason=result.reason)
-
-    def _to_record(self, queued: QueuedCheckin, result: Delivered | InvalidRecord) -> OutRecord:
-        checkin = queued.checkin
-        if isinstance(result, InvalidRecord):
-            log.warning(
-                "Dead-lettering a check-in.", event_id=checkin.event_id, reason=result.reason, error=result.message
-            )
-            return dead_letter(
-                self._topics, queued.record, result, attempts=max(queued.attempts, 1), event_id=checkin.event_id
-            )
-        delivery = Delivery(
-            event_id=checkin.event_id,
-            employee=checkin.employee,
-            document=result.document,
-            status=result.status,
-            target=self._target.name,
-            delivered_at=now(),
-            attempts=queued.attempts,
-            late=result.late,
-            supersedes=checkin.supersedes,
-        )
-        headers = delivery.headers(checkin.site, checkin.device_id)
-        return OutRecord(self._topics["deliveries"], delivery.key, delivery.encode(), headers)
 
     def _notify(self) -> None:
         """Show the present state in the metrics, and wake whoever waits for a change."""
@@ -384,22 +339,3 @@ class Deliverer:
                 await self._changed.wait()
         except TimeoutError:
             return
-
-
-def dead_letter(
-    topics: Topics, record: Record, error: InvalidRecord, *, attempts: int = 1, event_id: str | None = None
-) -> OutRecord:
-    """The dead letter of a consumed record, ready to send.
-
-    Args:
-        topics: Whose dead letters' topic it is for.
-        record: As it was consumed.
-        error: Why it is dead-lettered.
-        attempts: How often the target was asked to store it.
-        event_id: That of its check-in, where it holds one.
-
-    Returns:
-        A record for the dead letters' topic.
-    """
-    letter = DeadLetter.of(record, STAGE, error, now(), attempts=attempts, event_id=event_id)
-    return letter.to_record(topics["dead_letters"])

@@ -18,8 +18,9 @@ from attendance.records.checkin import Checkin
 from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings, SinkSettings
 from attendance.user_map import UserMap
-from sinks.delivery.deliverer import STAGE, Deliverer, SinkTimings
+from sinks.delivery.deliverer import Deliverer, SinkTimings
 from sinks.delivery.offsets import OffsetTracker
+from sinks.delivery.outcomes import STAGE
 from sinks.delivery.queue import QueuedCheckin
 from sinks.targets.base import Target
 

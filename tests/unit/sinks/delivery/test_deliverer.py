@@ -25,7 +25,8 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import Delivery, Late
 from attendance.settings import SinkSettings
 from attendance.topics import Topics
-from sinks.delivery.deliverer import Deliverer, SinkTimings, dead_letter
+from sinks.delivery.deliverer import Deliverer, SinkTimings
+from sinks.delivery.outcomes import dead_letter
 from sinks.delivery.queue import QueuedCheckin
 from sinks.targets.base import Delivered, Result
 
