@@ -26,6 +26,7 @@ Name = Literal[
     "punchstream_sink_stopped",
     "punchstream_late_deliveries_total",
     "punchstream_shift_complete_timestamp_seconds",
+    "punchstream_shift_last_sync_ahead",
     "punchstream_other_events_total",
     "punchstream_clocks_off",
     "punchstream_pulls_total",
@@ -128,6 +129,13 @@ TABLE: Final[Mapping[Name, _Metric]] = {
         "Up to when every device of a shift is complete, seconds since the epoch, 0 for never; and the device that"
         " holds it back most, once that is overdue.",
         ("shift_type", "held_by"),
+        stages=("completeness",),
+    ),
+    "punchstream_shift_last_sync_ahead": _Metric(
+        Gauge,
+        "1 while something else moves the last sync of a shift in ERPNext, or moved it further than its devices have"
+        " claimed.",
+        ("shift_type",),
         stages=("completeness",),
     ),
     "punchstream_other_events_total": _Metric(

@@ -6,7 +6,7 @@ An update has four steps, in this order:
 2. Wait until the stream has committed all that the raw topic holds after that, and then until the sink has committed
    all that the checkins topic holds. So every punch that a claim speaks of has its outcome.
 3. The watermark of each shift is the least of its devices'.
-4. If it is ahead of what ERPNext has, write it there.
+4. If it is ahead of what ERPNext has, write it there (`sinks.completeness.last_sync`).
 
 Nothing is kept but how far the record numbers go. So an update may be abandoned anywhere, and two processes at the same
 time do no harm.
@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
-from attendance.erpnext import SHIFT_TYPE, ErpnextClient
+from attendance.erpnext import ErpnextClient
 from attendance.errors import AccessDenied, DocumentRejected, KafkaUnavailable, TargetUnavailable
 from attendance.kafka.groups import until_through
 from attendance.kafka.producer import Producer
@@ -31,6 +31,7 @@ from attendance.registry import Registry
 from attendance.runtime import run_until_stopped
 from attendance.settings import CompletenessSettings, ErpnextSettings, KafkaSettings
 from attendance.times import now, zone
+from sinks.completeness.last_sync import LastSync
 from sinks.completeness.sequences import SequenceReader
 from sinks.completeness.watermark import DeviceClaims, ShiftWatermark, shift_watermark
 
@@ -101,6 +102,7 @@ class Completeness:
         self._settings = settings
         self._registry = registry
         self._client = client
+        self._last_sync = LastSync(client, metrics)
         self._metrics = metrics
         self._client_id = kafka.client_id(STAGE)
         self._sequences = SequenceReader(kafka, producer, self._client_id)
@@ -140,6 +142,7 @@ class Completeness:
         shifts = self._registry.shifts
         for removed in self._overdue.keys() - shifts.keys():
             self._hide(removed)
+            self._last_sync.forget(removed)
         if not shifts:
             log.warning("The fleet file lists no shifts; there is nothing to do.")
             return
@@ -157,8 +160,7 @@ class Completeness:
         for shift_type, devices in shifts.items():
             found = shift_watermark(devices, watermarks, latest, site_zone)
             self._report(shift_type, [device.device_id for device in devices], watermarks, found)
-            if found.sync is not None:
-                await asyncio.to_thread(self._advance, shift_type, found.sync)
+            await asyncio.to_thread(self._last_sync.advance, shift_type, found.sync)
 
     def _watermarks(self, numbered: Collection[str]) -> dict[str, datetime]:
         watermarks: dict[str, datetime] = {}
@@ -217,29 +219,6 @@ class Completeness:
         overdue = self._overdue.pop(shift_type)
         self._metrics.forget(SERIES, shift_type=shift_type, held_by=_first(overdue))
         return overdue
-
-    def _advance(self, shift_type: str, sync: datetime) -> None:
-        """Write the time into ERPNext, unless it has that time or a later one."""
-        try:
-            document = self._client.get(SHIFT_TYPE, shift_type)
-            if document.get("auto_update_last_sync"):
-                log.warning(
-                    "ERPNext moves the last sync of this shift by the clock, whether its devices are complete or not. "
-                    "Switch off Auto Update Last Sync.",
-                    shift_type=shift_type,
-                )
-            known = document.get("last_sync_of_checkin")
-            if known and sync <= datetime.fromisoformat(str(known)):
-                return
-            # With `modified` the site refuses if somebody else was faster, who may have gone further.
-            fields = {"last_sync_of_checkin": str(sync), "modified": document.get("modified")}
-            self._client.update(SHIFT_TYPE, shift_type, fields)
-        except TargetUnavailable as error:
-            log.warning("Waiting for ERPNext.", shift_type=shift_type, error=str(error))
-        except (AccessDenied, DocumentRejected) as error:
-            log.error("ERPNext refused to advance this shift.", shift_type=shift_type, error=str(error))
-        else:
-            log.info("Shift advanced.", shift_type=shift_type, last_sync_of_checkin=str(sync))
 
 
 def _first(devices: Sequence[str]) -> str:
