@@ -15,8 +15,8 @@ import orjson
 import uvicorn
 
 from sandbox.erpnext.app import create_app
-from sandbox.erpnext.checkins import CHECKIN
-from sandbox.erpnext.site import EMPLOYEE, Site
+from sandbox.erpnext.doctypes import CHECKIN, EMPLOYEE
+from sandbox.erpnext.site import Site
 
 CORES: Final = 2
 REQUEST_SECONDS: Final = 0.037

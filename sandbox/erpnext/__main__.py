@@ -9,9 +9,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox.erpnext.app import CLOSE_CONNECTION, create_app
+from sandbox.erpnext.doctypes import EMPLOYEE
 from sandbox.erpnext.knobs import Knobs
 from sandbox.erpnext.query import Row
-from sandbox.erpnext.site import EMPLOYEE, Site
+from sandbox.erpnext.site import Site
 
 FIRST_DEVICE_USER = 1001
 

@@ -1,18 +1,13 @@
 """The stand-in over HTTP: Frappe's REST interface at `/api`, and at `/sandbox` what tests need besides."""
 
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-import orjson
-from fastapi import APIRouter, FastAPI, HTTPException, Response
-from fastapi.responses import StreamingResponse
-from pydantic import ValidationError
+from fastapi import FastAPI, Response
 
-from sandbox.erpnext.auto_attendance import ATTENDANCE
-from sandbox.erpnext.checkins import CHECKIN
-from sandbox.erpnext.frappe import Frappe, Stats, html_answer, sleep
-from sandbox.erpnext.knobs import Control, Fault, Knobs
-from sandbox.erpnext.query import Row
+from sandbox.erpnext.control import StandIn, control_routes
+from sandbox.erpnext.frappe import html_answer, sleep
+from sandbox.erpnext.knobs import Fault, Knobs
 from sandbox.erpnext.site import Site
 
 Scope = MutableMapping[str, Any]
@@ -27,23 +22,6 @@ CLOSE_CONNECTION: Final = "sandbox.close_connection"
 MAX_REQUEST_LINE: Final = 4094
 _REQUEST_LINE_BUFFER: Final = 8192
 _VERBS: Final = ["GET", "POST", "PUT", "DELETE"]
-_ROWS_PER_CHUNK: Final = 1000
-
-
-class StandIn:
-    """What the parts of one application share."""
-
-    def __init__(self, site: Site, knobs: Knobs | None) -> None:
-        self.site = site
-        self.control = Control(knobs)
-        self.stats = Stats()
-        self.frappe = Frappe(site, self.control, self.stats)
-
-    def reset(self) -> None:
-        """Forget everything, and turn all knobs back."""
-        self.site.reset()
-        self.control.reset()
-        self.stats.reset()
 
 
 def create_app(site: Site, knobs: Knobs | None = None) -> FastAPI:
@@ -58,7 +36,7 @@ def create_app(site: Site, knobs: Knobs | None = None) -> FastAPI:
     """
     stand_in = StandIn(site, knobs)
     app = FastAPI(title="ERPNext stand-in", openapi_url=None, docs_url=None, redoc_url=None)
-    app.include_router(_sandbox_routes(stand_in), prefix="/sandbox")
+    app.include_router(control_routes(stand_in), prefix="/sandbox")
     app.add_api_route("/{path:path}", stand_in.frappe.answer, methods=_VERBS, response_model=None)
     app.add_middleware(_Front, stand_in=stand_in)
     return app
@@ -156,61 +134,3 @@ async def _whole_request(receive: Receive) -> Message | None:
         parts.append(message.get("body", b""))
         if not message.get("more_body", False):
             return {"type": "http.request", "body": b"".join(parts), "more_body": False}
-
-
-def _sandbox_routes(stand_in: StandIn) -> APIRouter:
-    routes = APIRouter()
-
-    @routes.get("/knobs")
-    async def get_knobs() -> Knobs:
-        """All knobs; the `times` of a fault are those that are left."""
-        return stand_in.control.knobs
-
-    @routes.put("/knobs")
-    async def put_knobs(changes: dict[str, Any]) -> Knobs:
-        """Turn the knobs that are named, and no others."""
-        try:
-            knobs = Knobs.model_validate(stand_in.control.knobs.model_dump() | changes)
-        except ValidationError as error:
-            raise HTTPException(422, str(error)) from error
-        stand_in.control.set(knobs)
-        return stand_in.control.knobs
-
-    @routes.get("/checkins")
-    async def get_checkins(since: str = "") -> StreamingResponse:
-        """The check-ins created at or after that time of the site's, one JSON object a line, as they were stored."""
-        rows = [row for row in stand_in.site.rows(CHECKIN) if row["creation"] >= since]
-        return StreamingResponse(_lines(rows), media_type="application/x-ndjson")
-
-    @routes.get("/stats")
-    async def get_stats() -> dict[str, Any]:
-        """Requests by endpoint and status, and how many documents were inserted."""
-        return stand_in.stats.as_dict()
-
-    @routes.post("/employees")
-    async def post_employees(employees: list[Row]) -> list[str]:
-        """Create or replace employees, and answer with their names."""
-        return stand_in.site.put_employees(employees)
-
-    @routes.post("/shift_types")
-    async def post_shift_types(shift_types: list[Row]) -> list[str]:
-        """Create or replace shift types, and answer with their names."""
-        return stand_in.site.put_shift_types(shift_types)
-
-    @routes.get("/attendance")
-    async def get_attendance() -> StreamingResponse:
-        """All Attendance, cancelled ones too, one JSON object a line, as it was made."""
-        return StreamingResponse(_lines(list(stand_in.site.rows(ATTENDANCE))), media_type="application/x-ndjson")
-
-    @routes.post("/reset")
-    async def reset() -> dict[str, Any]:
-        """Forget everything, and turn all knobs back."""
-        stand_in.reset()
-        return {}
-
-    return routes
-
-
-def _lines(rows: list[Row]) -> Iterator[bytes]:
-    for start in range(0, len(rows), _ROWS_PER_CHUNK):
-        yield b"".join(orjson.dumps(row) + b"\n" for row in rows[start : start + _ROWS_PER_CHUNK])

@@ -3,44 +3,24 @@
 import html
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sandbox.erpnext import errors
+from sandbox.erpnext.doctypes import CHECKIN, check_permission
 from sandbox.erpnext.errors import FrappeError
 from sandbox.erpnext.query import Row, Value, collate
 from sandbox.erpnext.shifts import day_with
+from sandbox.erpnext.store import Store, punch_key
 from sandbox.erpnext.tables import Change
+from sandbox.erpnext.users import User
 
-if TYPE_CHECKING:
-    from sandbox.erpnext.site import Site
-    from sandbox.erpnext.users import User
-
-CHECKIN: Final = "Employee Checkin"
-FIELDS: Final = (
-    *("name", "owner", "creation", "modified", "modified_by", "docstatus", "idx"),
-    *("employee", "employee_name", "log_type", "shift", "time", "device_id", "skip_auto_attendance", "attendance"),
-    *("latitude", "longitude", "geolocation"),
-    *("shift_start", "shift_end", "offshift", "shift_actual_start", "shift_actual_end"),
-)
 LOG_TYPES: Final = ("", "IN", "OUT")
 MAX_DATA: Final = 140  # characters of a Data field, and of a name
 
 _HRMS: Final = "hrms (app)"
-_CUSTOM_AFTER: Final = "device_id"
 # In dateutil's order of preference; all the forms of ISO 8601 come before them.
 _TIME_FORMATS: Final = ("%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y", "%d/%m/%Y")
 _DAYTIME_FORMATS: Final = ("%H:%M", "%H:%M:%S")
-
-
-def punch_key(row: Row) -> tuple[Any, str, str]:
-    """What hrms compares to find a duplicate. The device plays no part."""
-    return collate(row["employee"]), row["time"], row["log_type"]
-
-
-def fields_with(custom: Mapping[str, Row]) -> list[str]:
-    """The doctype's fields, custom ones in their place."""
-    after = FIELDS.index(_CUSTOM_AFTER) + 1
-    return [*FIELDS[:after], *custom, *FIELDS[after:]]
 
 
 def read_time(value: Value, now: datetime) -> datetime:
@@ -73,8 +53,8 @@ class Transaction:
     transactions commit between that and `commit` only a unique field keeps out.
     """
 
-    def __init__(self, site: "Site", user: "User") -> None:
-        self._site = site
+    def __init__(self, store: Store, user: User) -> None:
+        self._store = store
         self._user = user
         self._rows: list[Row] = []
         self._numbered = 0
@@ -91,28 +71,28 @@ class Transaction:
         Raises:
             FrappeError: ERPNext would refuse it, or fail on it. The transaction is good for nothing then.
         """
-        site = self._site
+        store = self._store
         if document.get("docstatus"):
             raise errors.not_submittable(CHECKIN)
-        _check_links(site, document)
-        site.check_permission(self._user, CHECKIN)
+        _check_links(store, document)
+        check_permission(self._user, CHECKIN, "write")
         given = document.get("name")
         chosen = given if keep_name and isinstance(given, str) and given else None
-        name = chosen or site.checkin_name(self._numbered)
-        row = build(site, document, name, own=self._punches)
+        name = chosen or store.checkin_name(self._numbered)
+        row = build(store, document, name, own=self._punches)
         if chosen:
             if len(chosen) > MAX_DATA:
                 raise errors.failed("pymysql.err.DataError", "(1406, \"Data too long for column 'name' at row 1\")")
-            if chosen in site.checkins.rows:
+            if chosen in store.checkins.rows:
                 raise errors.name_taken(CHECKIN, chosen)
             row["name"] = chosen
         else:
             self._numbered += 1
-        for field, key in _unique_values(site, row):
+        for field, key in _unique_values(store, row):
             if (field, key) in self._unique:
-                raise _not_unique(site, name, field, row)
+                raise _not_unique(store, name, field, row)
             self._unique.add((field, key))
-        check_unique(site, row, name)
+        check_unique(store, row, name)
         self._punches[punch_key(row)] = name
         self._rows.append(row)
 
@@ -122,31 +102,31 @@ class Transaction:
         Raises:
             FrappeError: another transaction has stored a name or a unique value in the meantime.
         """
-        site = self._site
-        now = site.stamp()
+        store = self._store
+        now = store.stamp()
         stored: list[Row] = []
         changes: list[Change] = []
         number = 0
         for values in self._rows:
             name = values.get("name")
             if name is None:
-                name, number = site.checkin_name(number), number + 1
-            elif name in site.checkins.rows:
+                name, number = store.checkin_name(number), number + 1
+            elif name in store.checkins.rows:
                 raise errors.name_taken(CHECKIN, name)
-            check_unique(site, values, name)
+            check_unique(store, values, name)
             stamps = {"owner": self._user.name, "creation": now, "modified": now, "modified_by": self._user.name}
             row = {"name": name, **stamps, "docstatus": 0, "idx": 0, **values}
             stored.append(row)
             changes.append((CHECKIN, name, row))
-        site.commit(changes)
+        store.commit(changes)
         return stored
 
 
-def build(site: "Site", document: Mapping[str, Any], name: str, *, own: Mapping[Any, str] | None = None) -> Row:
+def build(store: Store, document: Mapping[str, Any], name: str, *, own: Mapping[Any, str] | None = None) -> Row:
     """The checked values of a document, without name and stamps, in the order in which ERPNext checks them.
 
     Args:
-        site: The site.
+        store: The documents of the store.
         document: Its fields.
         name: By which messages call it, and which is no duplicate of itself.
         own: Punches of the same transaction, with their names.
@@ -154,10 +134,10 @@ def build(site: "Site", document: Mapping[str, Any], name: str, *, own: Mapping[
     Raises:
         FrappeError: ERPNext would refuse it, or fail on it.
     """
-    time = read_time(document.get("time"), site.now())
-    employee = site.employee(document.get("employee"))
+    time = read_time(document.get("time"), store.now())
+    employee = store.employee(document.get("employee"))
     if employee and employee["status"] == "Inactive":
-        raise _inactive(site.url, employee["name"])
+        raise _inactive(store.url, employee["name"])
     log_type = str(document.get("log_type") or "")
     row: Row = {
         # A link gets the spelling of the document it leads to; where there is none, nobody minds.
@@ -167,21 +147,21 @@ def build(site: "Site", document: Mapping[str, Any], name: str, *, own: Mapping[
         "shift": None,
         "time": str(time),
         "device_id": document.get("device_id"),
-        **{field: document.get(field) or None for field in site.custom_fields},
+        **{field: document.get(field) or None for field in store.custom_fields},
         "skip_auto_attendance": int(bool(document.get("skip_auto_attendance"))),
         "attendance": document.get("attendance") or None,
         "latitude": _float(document.get("latitude")),
         "longitude": _float(document.get("longitude")),
         "geolocation": None,
-        **_shift_times(site, employee, time),
+        **_shift_times(store, employee, time),
     }
-    _check_duplicate(site, row, name, own or {})
+    _check_duplicate(store, row, name, own or {})
     if not row["employee"]:
         raise errors.mandatory(CHECKIN, name, "employee")
     if log_type not in LOG_TYPES:
         options = ", ".join(f'"{each}"' for each in LOG_TYPES)
         raise errors.thrown("ValidationError", f' Log Type cannot be "{log_type}". It should be one of {options}')
-    for field, label in site.data_fields():
+    for field, label in store.data_fields():
         row[field] = _data(row[field], label, name)
     if time.tzinfo is not None:
         text = f"(1292, \"Incorrect datetime value: '{time}' for column `tabEmployee Checkin`.`time` at row 1\")"
@@ -189,19 +169,19 @@ def build(site: "Site", document: Mapping[str, Any], name: str, *, own: Mapping[
     return row
 
 
-def _check_links(site: "Site", document: Mapping[str, Any]) -> None:
+def _check_links(store: Store, document: Mapping[str, Any]) -> None:
     missing = []
-    if document.get("shift") and document["shift"] not in site.shift_types.rows:
+    if document.get("shift") and document["shift"] not in store.shift_types.rows:
         missing.append(f"Shift: {document['shift']}")
-    if document.get("attendance") and document["attendance"] not in site.attendances.rows:
+    if document.get("attendance") and document["attendance"] not in store.attendances.rows:
         missing.append(f"Attendance Marked: {document['attendance']}")
     if missing:
         raise errors.thrown("LinkValidationError", f"Could not find {', '.join(missing)}")
 
 
-def _check_duplicate(site: "Site", row: Row, name: str, own: Mapping[Any, str]) -> None:
+def _check_duplicate(store: Store, row: Row, name: str, own: Mapping[Any, str]) -> None:
     key = punch_key(row)
-    others = [each for each in site.checkins.find("punch", key) if each != name]
+    others = [each for each in store.checkins.find("punch", key) if each != name]
     if own.get(key):
         others.append(own[key])
     if others:
@@ -228,9 +208,9 @@ def _inactive(url: str, employee: str) -> FrappeError:
     )
 
 
-def _shift_times(site: "Site", employee: Row | None, time: datetime) -> Row:
+def _shift_times(store: Store, employee: Row | None, time: datetime) -> Row:
     """The employee's default shift and its times on the day to which the time belongs, if any."""
-    shift = site.shift_types.rows.get(employee["default_shift"]) if employee and employee["default_shift"] else None
+    shift = store.shift_types.rows.get(employee["default_shift"]) if employee and employee["default_shift"] else None
     if shift is not None and time.tzinfo is not None:
         raise errors.failed("TypeError", "can't compare offset-naive and offset-aware datetimes", source=_HRMS)
     day = day_with(shift, time) if shift else None
@@ -266,20 +246,20 @@ def _data(value: Value, label: str, name: str) -> str | None:
     return html.escape(text, quote=False) if "<" in text or ">" in text else text
 
 
-def _unique_values(site: "Site", row: Row) -> list[tuple[str, Any]]:
-    return [(field, collate(row[field])) for field in site.unique_fields() if row[field] is not None]
+def _unique_values(store: Store, row: Row) -> list[tuple[str, Any]]:
+    return [(field, collate(row[field])) for field in store.unique_fields() if row[field] is not None]
 
 
-def check_unique(site: "Site", row: Row, name: str) -> None:
+def check_unique(store: Store, row: Row, name: str) -> None:
     """Return if no other check-in has one of the row's unique values.
 
     Raises:
         FrappeError: one has.
     """
-    for field, key in _unique_values(site, row):
-        if any(other != name for other in site.checkins.find(field, key)):
-            raise _not_unique(site, name, field, row)
+    for field, key in _unique_values(store, row):
+        if any(other != name for other in store.checkins.find(field, key)):
+            raise _not_unique(store, name, field, row)
 
 
-def _not_unique(site: "Site", name: str, field: str, row: Row) -> FrappeError:
-    return errors.not_unique(CHECKIN, name, field, site.custom_fields[field]["label"], row[field])
+def _not_unique(store: Store, name: str, field: str, row: Row) -> FrappeError:
+    return errors.not_unique(CHECKIN, name, field, store.custom_fields[field]["label"], row[field])

@@ -7,17 +7,17 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import orjson
 from fastapi import Request, Response
 
-from sandbox.erpnext import errors
-from sandbox.erpnext.checkins import CHECKIN, Transaction
+from sandbox.erpnext import desk, errors
+from sandbox.erpnext.checkins import Transaction
+from sandbox.erpnext.doctypes import CHECKIN, SHIFT_TYPE
 from sandbox.erpnext.errors import FrappeError, Language, html_page
 from sandbox.erpnext.knobs import Control, WorkerFailed
 from sandbox.erpnext.query import Row, Value, parse_json
-from sandbox.erpnext.shifts import SHIFT_TYPE
 from sandbox.erpnext.site import MAX_INSERT_MANY, Site
 from sandbox.erpnext.users import GUEST, User
 
@@ -82,7 +82,7 @@ class Frappe:
         }
 
     async def answer(self, request: Request) -> Response:
-        """The answer to a request for a path at or below `/api`."""
+        """The answer to a request for a path at or below `/api`, or for the desk."""
         headers: dict[str, str] = {}
         try:
             # The order in which Frappe does it: a site in maintenance answers 503 to a wrong key, too.
@@ -90,6 +90,8 @@ class Frappe:
             arguments = await _arguments(request)
             headers = self._control.rate_headers()
             call = Call(_authenticate(self._site, request.headers.get("authorization", "")), arguments)
+            if request.url.path.split("/")[1] in desk.PATHS:
+                return self._desk(call.user, request.url.path, headers)
             status, content = await self._dispatch(request.method, request.url.path, call)
         except WorkerFailed:
             return html_answer(500)
@@ -106,6 +108,12 @@ class Frappe:
         language: Language = "de" if asked == "de" else "en" if asked == "en" else knobs.language
         body = error.body(language, traceback=knobs.allow_error_traceback)
         return Response(body, error.status, {**(headers or {}), **error.headers}, media_type="application/json")
+
+    def _desk(self, user: User, path: str, headers: Mapping[str, str]) -> Response:
+        if user is GUEST:
+            return Response(b"", 301, {**headers, "location": f"/login?{urlencode({'redirect-to': path})}"})
+        html = {"content-type": "text/html; charset=utf-8"}
+        return Response(desk.page(self._site, user), 200, {**headers, **html})
 
     async def _dispatch(self, verb: str, path: str, call: Call) -> tuple[int, Any]:
         api, *parts = path.strip("/").split("/")
@@ -179,8 +187,11 @@ class Frappe:
     async def _get_logged_user(self, call: Call) -> str:
         return call.user.name
 
-    async def _get_time_zone(self, call: Call) -> Row:  # noqa: ARG002 - as all methods
-        return {"time_zone": self._site.time_zone}
+    async def _get_time_zone(self, call: Call) -> Row:
+        """The zone among the defaults: of a user their own, and that of the site only for a guest."""
+        if call.user is GUEST:
+            return {"time_zone": self._site.time_zone}
+        return {"time_zone": self._site.user_time_zone(call.user.name)}
 
     async def _get_list(self, call: Call) -> list[Row]:
         return self._site.list_rows(call.user, _doctype(call), call.arguments)

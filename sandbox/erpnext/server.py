@@ -11,7 +11,7 @@ import httpx
 import orjson
 import structlog
 
-from sandbox.erpnext.users import ADMIN, HR_USER
+from sandbox.erpnext.users import ADMIN, HR_CLERK, HR_USER
 from sandbox.ports import free_port
 from sandbox.process import ChildProcess
 
@@ -26,13 +26,18 @@ class ErpnextStandIn:
     """An ERPNext stand-in on 127.0.0.1, in a process of its own. Not safe for use by several threads at once.
 
     As a context manager it runs from entry to exit. `api_key` and `api_secret` are those of a user with the roles HR
-    Manager and System Manager, `hr_key` and `hr_secret` of one who is HR Manager only.
+    Manager and System Manager, `hr_key` and `hr_secret` of one who is HR Manager only, `clerk_key` and `clerk_secret`
+    of one who is HR User only.
     """
 
     api_key = ADMIN.api_key
     api_secret = ADMIN.api_secret
     hr_key = HR_USER.api_key
     hr_secret = HR_USER.api_secret
+    hr_name = HR_USER.name
+    clerk_key = HR_CLERK.api_key
+    clerk_secret = HR_CLERK.api_secret
+    clerk_name = HR_CLERK.name
 
     def __init__(
         self,
@@ -123,6 +128,10 @@ class ErpnextStandIn:
         on which it was created.
         """
         return list(self._call("POST", "/sandbox/shift_types", list(shift_types)).json())
+
+    def time_zone(self, time_zone: str, user: str | None = None) -> None:
+        """Change the site's zone, or that of one user alone (by `hr_name`, say). What is stored stays as it is."""
+        self._call("POST", "/sandbox/time_zone", {"time_zone": time_zone} | ({"user": user} if user else {}))
 
     def attendance(self) -> list[dict[str, Any]]:
         """All Attendance that it has made, cancelled ones (`docstatus` 2) too, in that order."""

@@ -5,9 +5,9 @@ from datetime import date, datetime, time, timedelta
 from typing import Final
 
 from sandbox.erpnext import errors
+from sandbox.erpnext.doctypes import SHIFT_TYPE
 from sandbox.erpnext.query import Row, Value
 
-SHIFT_TYPE: Final = "Shift Type"
 LAST_SYNC: Final = "last_sync_of_checkin"
 
 DAY_SHIFT: Final[Row] = {

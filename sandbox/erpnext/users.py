@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 HR: Final = "HR Manager"
+HR_USER_ROLE: Final = "HR User"
 SYSTEM_MANAGER: Final = "System Manager"
 ADMINISTRATOR: Final = "Administrator"
 """Whom the scheduler works for."""
@@ -32,10 +33,16 @@ HR_USER: Final = User(
     "hr-secret",
     frozenset({HR}),
 )
+HR_CLERK: Final = User(
+    "hrclerk@example.com",
+    "clerk-key",
+    "clerk-secret",
+    frozenset({HR_USER_ROLE}),
+)
 NO_ROLE_USER: Final = User(
     "nohr@example.com",
     "nohr-key",
     "nohr-secret",
     frozenset(),
 )
-USERS: Final = (ADMIN, HR_USER, NO_ROLE_USER)
+USERS: Final = (ADMIN, HR_USER, HR_CLERK, NO_ROLE_USER)

@@ -15,10 +15,9 @@ import pytest
 from fastapi import FastAPI
 
 from sandbox.erpnext.app import create_app
-from sandbox.erpnext.auto_attendance import ATTENDANCE
+from sandbox.erpnext.doctypes import ATTENDANCE, CUSTOM_FIELD, EMPLOYEE, SHIFT_TYPE
 from sandbox.erpnext.knobs import Knobs
-from sandbox.erpnext.shifts import SHIFT_TYPE
-from sandbox.erpnext.site import CUSTOM_FIELD, EMPLOYEE, Site
+from sandbox.erpnext.site import Site
 from sandbox.erpnext.users import ADMIN, HR_USER, NO_ROLE_USER, User
 
 RECORDINGS = {

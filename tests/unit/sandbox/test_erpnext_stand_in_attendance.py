@@ -5,11 +5,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.erpnext.auto_attendance import ATTENDANCE
-from sandbox.erpnext.checkins import CHECKIN
+from sandbox.erpnext.doctypes import ATTENDANCE, CHECKIN, EMPLOYEE, SHIFT_TYPE
 from sandbox.erpnext.errors import FrappeError
-from sandbox.erpnext.shifts import SHIFT_TYPE
-from sandbox.erpnext.site import EMPLOYEE, Site
+from sandbox.erpnext.site import Site
 from sandbox.erpnext.users import ADMIN, HR_USER, NO_ROLE_USER
 
 DAY = "Day Shift"

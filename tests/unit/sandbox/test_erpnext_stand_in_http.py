@@ -1,17 +1,16 @@
 import asyncio
 import base64
 import json
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import httpx
 import pytest
 
-from sandbox.erpnext.app import create_app
+from sandbox.erpnext.doctypes import CUSTOM_FIELD
 from sandbox.erpnext.errors import FrappeError
 from sandbox.erpnext.knobs import Control, Knobs, RateLimit
-from sandbox.erpnext.site import CUSTOM_FIELD, Site
 from sandbox.erpnext.users import ADMIN
+from tests.support.stand_in import Api
 
 CHECKINS = "/api/resource/Employee Checkin"
 INSERT_MANY = "/api/method/frappe.client.insert_many"
@@ -26,47 +25,6 @@ EVENT_ID_FIELD = {
     "fieldtype": "Data",
     "unique": 1,
 }
-
-
-class Api:
-    """An application, the site behind it, and the client of a user."""
-
-    def __init__(self, **knobs: Any) -> None:
-        self.site = Site()
-        self.site.put_employees([{"name": "HR-EMP-00001", "attendance_device_id": "1001"}])
-        self.app = create_app(self.site, Knobs.model_validate(knobs))
-
-    def run(self, talk: Callable[[httpx.AsyncClient], Coroutine[Any, Any, Any]]) -> Any:
-        async def connected() -> Any:
-            headers = {"Authorization": f"token {ADMIN.api_key}:{ADMIN.api_secret}"}
-            transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://erp", headers=headers) as client:
-                return await talk(client)
-
-        return asyncio.run(connected())
-
-    def request(self, method: str, path: str, **more: Any) -> httpx.Response:
-        async def talk(client: httpx.AsyncClient) -> httpx.Response:
-            return await client.request(method, path, **more)
-
-        response = self.run(talk)
-        assert isinstance(response, httpx.Response)
-        return response
-
-    def together(self, count: int, path: str, body: Any) -> list[int]:
-        """The statuses of so many requests that are all on their way at once."""
-
-        async def talk(client: httpx.AsyncClient) -> list[int]:
-            answers = await asyncio.gather(*(client.post(path, json=body) for _ in range(count)))
-            return sorted(answer.status_code for answer in answers)
-
-        statuses = self.run(talk)
-        assert isinstance(statuses, list)
-        return statuses
-
-    @property
-    def rows(self) -> int:
-        return len(self.site.checkins.rows)
 
 
 @pytest.fixture
@@ -290,11 +248,11 @@ def test_requests_and_documents_are_counted(api: Api) -> None:
 
 def test_employees_are_created_and_replaced(api: Api) -> None:
     new = [{"name": "HR-EMP-00001", "status": "Left"}, {"attendance_device_id": "1002", "default_shift": "Day Shift"}]
-    assert api.request("POST", "/sandbox/employees", json=new).json() == ["HR-EMP-00001", "HR-EMP-00003"]
+    assert api.request("POST", "/sandbox/employees", json=new).json() == ["HR-EMP-00001", "HR-EMP-00002"]
     fields = '["name","status","attendance_device_id"]'
     assert api.request("GET", f"/api/resource/Employee?fields={fields}").json()["data"] == [
         {"name": "HR-EMP-00001", "status": "Left", "attendance_device_id": None},
-        {"name": "HR-EMP-00003", "status": "Active", "attendance_device_id": "1002"},
+        {"name": "HR-EMP-00002", "status": "Active", "attendance_device_id": "1002"},
     ]
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from sandbox.erpnext.doctypes import CUSTOM_FIELD, EMPLOYEE, SHIFT_TYPE
 from sandbox.erpnext.errors import FrappeError
-from sandbox.erpnext.shifts import SHIFT_TYPE
-from sandbox.erpnext.site import CUSTOM_FIELD, EMPLOYEE, Site
+from sandbox.erpnext.site import Site
 from sandbox.erpnext.users import ADMIN, GUEST, HR_USER, NO_ROLE_USER
 
 CHECKIN = "Employee Checkin"

@@ -1,0 +1,83 @@
+"""The doctypes that the stand-in knows: their names, their fields, and what each role may do with them."""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from sandbox.erpnext import errors
+from sandbox.erpnext.users import HR, HR_USER_ROLE, SYSTEM_MANAGER, User
+
+Right = Literal["read", "write", "delete", "submit"]
+"""`write` is to create, too; `submit` is to cancel, too."""
+
+EMPLOYEE: Final = "Employee"
+CHECKIN: Final = "Employee Checkin"
+SHIFT_TYPE: Final = "Shift Type"
+ATTENDANCE: Final = "Attendance"
+CUSTOM_FIELD: Final = "Custom Field"
+SYSTEM_SETTINGS: Final = "System Settings"
+USER: Final = "User"
+SERIES: Final = "Series"
+"""No doctype, and out of reach of REST: the number that each naming series gave last."""
+
+SINGLES: Final = frozenset({SYSTEM_SETTINGS})
+"""The doctypes of which there is one document, named like them."""
+
+STAMPS: Final = ("name", "owner", "creation", "modified", "modified_by", "docstatus", "idx")
+FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    EMPLOYEE: (
+        *STAMPS,
+        *("employee", "first_name", "employee_name", "date_of_joining", "status", "company", "branch", "department"),
+        *("designation", "default_shift", "holiday_list", "attendance_device_id", "user_id", "relieving_date"),
+    ),
+    CHECKIN: (
+        *STAMPS,
+        *("employee", "employee_name", "log_type", "shift", "time", "device_id", "skip_auto_attendance", "attendance"),
+        *("latitude", "longitude", "geolocation"),
+        *("shift_start", "shift_end", "offshift", "shift_actual_start", "shift_actual_end"),
+    ),
+    SHIFT_TYPE: (
+        *STAMPS,
+        *("start_time", "end_time", "holiday_list", "color", "enable_auto_attendance"),
+        *("determine_check_in_and_check_out", "working_hours_calculation_based_on"),
+        *("begin_check_in_before_shift_start_time", "allow_check_out_after_shift_end_time"),
+        *("mark_auto_attendance_on_holidays", "working_hours_threshold_for_half_day"),
+        *("working_hours_threshold_for_absent", "process_attendance_after", "last_sync_of_checkin"),
+        *("auto_update_last_sync", "enable_late_entry_marking", "late_entry_grace_period"),
+        *("enable_early_exit_marking", "early_exit_grace_period"),
+    ),
+    ATTENDANCE: (
+        *STAMPS,
+        *("naming_series", "employee", "employee_name", "working_hours", "status", "leave_type", "leave_application"),
+        *("attendance_date", "company", "department", "attendance_request", "half_day_status", "shift"),
+        *("in_time", "out_time", "late_entry", "early_exit", "amended_from", "modify_half_day_status"),
+    ),
+    CUSTOM_FIELD: (
+        *STAMPS,
+        *("dt", "label", "fieldname", "insert_after", "fieldtype", "unique", "read_only", "no_copy"),
+    ),
+    SYSTEM_SETTINGS: ("name", "modified", "modified_by", "docstatus", "time_zone"),
+    USER: (*STAMPS, "enabled", "full_name", "time_zone"),
+}
+
+_ALL: Final[tuple[Right, ...]] = ("read", "write", "delete", "submit")
+_RIGHTS: Final[Mapping[str, Mapping[str, tuple[Right, ...]]]] = {
+    EMPLOYEE: {HR: _ALL, HR_USER_ROLE: _ALL},
+    CHECKIN: {HR: _ALL, HR_USER_ROLE: _ALL, SYSTEM_MANAGER: _ALL},
+    SHIFT_TYPE: {HR: _ALL, HR_USER_ROLE: ("read", "write")},
+    ATTENDANCE: {HR: _ALL, HR_USER_ROLE: _ALL, SYSTEM_MANAGER: _ALL},
+    CUSTOM_FIELD: {SYSTEM_MANAGER: _ALL},
+    SYSTEM_SETTINGS: {SYSTEM_MANAGER: ("read", "write")},
+    USER: {SYSTEM_MANAGER: _ALL},
+}
+
+
+def check_permission(user: User, doctype: str, right: Right = "read", *, reading_list: bool = False) -> None:
+    """Return if one of the user's roles gives that right.
+
+    Raises:
+        FrappeError: none does, or there is no such doctype.
+    """
+    if doctype not in _RIGHTS:
+        raise errors.unknown_doctype(doctype)
+    if not any(right in rights for role, rights in _RIGHTS[doctype].items() if role in user.roles):
+        raise errors.not_permitted(user.name, doctype, reading_list=reading_list)

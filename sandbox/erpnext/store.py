@@ -1,0 +1,256 @@
+"""The documents of the site in memory, its clock, and the numbers of its naming series.
+
+Nothing is checked here: what is committed was checked by whoever built it.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from attendance.times import zone
+from sandbox.erpnext import errors
+from sandbox.erpnext.doctypes import (
+    ATTENDANCE,
+    CHECKIN,
+    CUSTOM_FIELD,
+    EMPLOYEE,
+    FIELDS,
+    SERIES,
+    SHIFT_TYPE,
+    SYSTEM_SETTINGS,
+    USER,
+)
+from sandbox.erpnext.query import Row, Value, collate
+from sandbox.erpnext.shifts import DAY_SHIFT
+from sandbox.erpnext.tables import Change, Journal, Key, Table
+from sandbox.erpnext.users import ADMINISTRATOR
+
+_NUMBER: Final = re.compile(r"(.*?)(\d+)")
+_SERIES_OF: Final = {CHECKIN: "EMP-CKIN-", ATTENDANCE: "HR-ATT-", EMPLOYEE: "HR-EMP-"}
+
+
+def utc_now() -> datetime:
+    """The clock of this machine."""
+    return datetime.now(UTC)
+
+
+def punch_key(row: Row) -> tuple[Any, str, str]:
+    """What hrms compares to find a duplicate. The device plays no part."""
+    return collate(row["employee"]), row["time"], row["log_type"]
+
+
+def day_key(row: Row) -> tuple[Any, str]:
+    """The employee and the day of an Attendance."""
+    return collate(row["employee"]), row["attendance_date"]
+
+
+def pending_key(checkin: Row) -> str | None:
+    """The shift whose auto attendance has yet to look at a check-in."""
+    return None if checkin["skip_auto_attendance"] or checkin["attendance"] else checkin["shift"]
+
+
+class Store:
+    """The rows of every doctype. Not safe for threads."""
+
+    def __init__(
+        self,
+        *,
+        time_zone: str,
+        user_names: Iterable[str],
+        clock: Callable[[], datetime],
+        journal: Path | None,
+        url: str,
+    ) -> None:
+        """A store with one shift type and nobody employed, or with what the journal holds.
+
+        Args:
+            time_zone: The IANA zone of the naive times, and, copied from there, of each user.
+            user_names: Who there is.
+            clock: Gives the time, with an offset from UTC.
+            journal: A file of what is committed, read now and appended to. Without one all is gone with the process.
+            url: The address in the site's messages.
+
+        Raises:
+            ConfigurationError: there is no such zone.
+        """
+        zone(time_zone)
+        self._first_time_zone = time_zone
+        self._user_names = tuple(user_names)
+        self._clock = clock
+        self.url = url
+        self._journal = Journal(journal) if journal else None
+        self._start_empty()
+        for changes in self._journal.transactions() if self._journal else ():
+            self._apply(changes)
+
+    def close(self) -> None:
+        """Close the journal."""
+        if self._journal:
+            self._journal.close()
+
+    def reset(self) -> None:
+        """Forget everything: documents, custom fields and settings."""
+        if self._journal:
+            self._journal.clear()
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self.custom_fields: dict[str, Row] = {}
+        self.checkins = Table(
+            FIELDS[CHECKIN],
+            {
+                "punch": punch_key,
+                "employee": _field_key("employee"),
+                "linked": lambda row: row["attendance"] or None,
+                "pending": pending_key,
+            },
+        )
+        self.employees = Table(
+            FIELDS[EMPLOYEE],
+            {"name": _field_key("name"), "attendance_device_id": _field_key("attendance_device_id")},
+        )
+        self.shift_types = Table(FIELDS[SHIFT_TYPE])
+        self.shift_types.put(dict(DAY_SHIFT))
+        self.attendances = Table(FIELDS[ATTENDANCE], {"day": day_key, "employee": _field_key("employee")})
+        self._tables = {
+            CHECKIN: self.checkins,
+            EMPLOYEE: self.employees,
+            SHIFT_TYPE: self.shift_types,
+            ATTENDANCE: self.attendances,
+            **{doctype: Table(FIELDS[doctype]) for doctype in FIELDS if doctype in {CUSTOM_FIELD, USER}},
+            SYSTEM_SETTINGS: Table(FIELDS[SYSTEM_SETTINGS]),
+            SERIES: Table(("name", "current")),
+        }
+        settings = self.stamps(SYSTEM_SETTINGS, ADMINISTRATOR, zone_name=self._first_time_zone)
+        self._apply([(SYSTEM_SETTINGS, SYSTEM_SETTINGS, settings | {"time_zone": self._first_time_zone})])
+        for name in self._user_names:
+            user = self.stamps(name, ADMINISTRATOR) | {"enabled": 1, "full_name": name, "time_zone": self.time_zone}
+            self._apply([(USER, name, user)])
+
+    # Time
+
+    @property
+    def time_zone(self) -> str:
+        """The IANA zone of the site, in which all its naive times are."""
+        return str(self._tables[SYSTEM_SETTINGS].rows[SYSTEM_SETTINGS]["time_zone"])
+
+    def user_time_zone(self, name: str) -> str:
+        """The user's own zone: that of the site when the user was made, until somebody changes it."""
+        user = self._tables[USER].rows.get(name)
+        return str(user["time_zone"]) if user and user["time_zone"] else self.time_zone
+
+    def now(self) -> datetime:
+        """The site's wall clock: naive, as all its times are."""
+        return self._now(self.time_zone)
+
+    def stamp(self) -> str:
+        """The wall clock as `creation` and `modified` have it."""
+        return _stamp(self.now())
+
+    def stamps(self, name: str, owner: str, *, zone_name: str | None = None) -> Row:
+        """The fields that every new document has."""
+        now = _stamp(self._now(zone_name or self.time_zone))
+        stamps = {"name": name, "owner": owner, "creation": now, "modified": now, "modified_by": owner}
+        return stamps | {"docstatus": 0, "idx": 0}
+
+    def _now(self, zone_name: str) -> datetime:
+        return self._clock().astimezone(zone(zone_name)).replace(tzinfo=None)
+
+    # Reading
+
+    def table(self, doctype: str) -> Table:
+        """The rows of that doctype.
+
+        Raises:
+            FrappeError: there is no such doctype.
+        """
+        if doctype not in self._tables:
+            raise errors.unknown_doctype(doctype)
+        return self._tables[doctype]
+
+    def rows(self, doctype: str) -> Iterator[Row]:
+        """All rows of a doctype, in the order they were stored."""
+        return iter(list(self.table(doctype).rows.values()))
+
+    def employee(self, name: Value) -> Row | None:
+        """The employee of that name, however it is spelled."""
+        found = self.employees.find("name", collate(str(name))) if name else []
+        return self.employees.rows[found[0]] if found else None
+
+    def unique_fields(self) -> list[str]:
+        """The custom fields of a check-in whose values may not repeat."""
+        return [field for field, custom in self.custom_fields.items() if custom["unique"]]
+
+    def data_fields(self) -> list[tuple[str, str]]:
+        """The Data fields of a check-in, with their labels."""
+        custom = [(field, row["label"]) for field, row in self.custom_fields.items() if row["fieldtype"] == "Data"]
+        return [("device_id", "Location / Device ID"), *custom]
+
+    # Names
+
+    def checkin_name(self, ahead: int = 0) -> str:
+        """The name that the series gives next, or `ahead` later."""
+        return self._next_name(f"EMP-CKIN-{self.now():%m-%Y}-", 6, ahead)
+
+    def attendance_name(self, ahead: int = 0) -> str:
+        """The name that the series gives next, or `ahead` later."""
+        return self._next_name(f"HR-ATT-{self.now():%Y}-", 5, ahead)
+
+    def employee_name(self, ahead: int = 0) -> str:
+        """The name that the series gives next, or `ahead` later."""
+        return self._next_name("HR-EMP-", 5, ahead)
+
+    def _next_name(self, prefix: str, digits: int, ahead: int) -> str:
+        return f"{prefix}{self._given(prefix) + 1 + ahead:0{digits}}"
+
+    def _given(self, prefix: str) -> int:
+        series = self._tables[SERIES].rows.get(prefix)
+        return int(series["current"]) if series else 0
+
+    # Writing
+
+    def commit(self, changes: list[Change]) -> None:
+        """Make changes that were checked: all of them, and for good."""
+        if self._journal and changes:
+            self._journal.append(changes)
+        self._apply(changes)
+
+    def _apply(self, changes: Iterable[Change]) -> None:
+        for doctype, name, row in changes:
+            table = self._tables[doctype]
+            if row is None:
+                table.remove(name)
+                continue
+            if name not in table.rows:
+                self._count(doctype, name)
+            table.put(row)
+            if doctype == CUSTOM_FIELD and row["dt"] == CHECKIN:
+                self._add_field(row)
+
+    def _count(self, doctype: str, name: str) -> None:
+        """The series of a name has given that number."""
+        match = _NUMBER.fullmatch(name)
+        if match and doctype in _SERIES_OF and name.startswith(_SERIES_OF[doctype]):
+            prefix, number = match[1], int(match[2])
+            if number > self._given(prefix):
+                self._tables[SERIES].put({"name": prefix, "current": number})
+
+    def _add_field(self, custom: Row) -> None:
+        field = custom["fieldname"]
+        self.custom_fields[field] = custom
+        after = FIELDS[CHECKIN].index("device_id") + 1
+        self.checkins.fields = [*FIELDS[CHECKIN][:after], *self.custom_fields, *FIELDS[CHECKIN][after:]]
+        for row in self.checkins.rows.values():
+            row.setdefault(field, None)
+        if custom["unique"]:
+            self.checkins.add_index(field, _field_key(field))
+
+
+def _field_key(field: str) -> Key:
+    return lambda row: collate(row[field])
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(sep=" ", timespec="microseconds")
