@@ -233,7 +233,7 @@ class DirectorySettings(SettingsGroup):
 
     interval: Seconds = Field(60, gt=0, description="Time between two requests for changed employees.")
     full_interval: Seconds = Field(
-        3600, gt=0, description="Time between two full comparisons, which find removed employees."
+        3600, gt=0, description="Time between two full comparisons, which repair what changed without a trace."
     )
     max_removed: float = Field(
         0.5,

@@ -2,17 +2,22 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from attendance.erpnext import Document, ErpnextClient, Filter
 from attendance.errors import TargetUnavailable
 from attendance.records.user_map import Employee
+from producers.directory.window import window
 
 EMPLOYEE: Final = "Employee"
-FIELDS: Final = ("name", "attendance_device_id", "status", "company", "branch", "relieving_date", "modified")
+FIELDS: Final = (
+    *("name", "attendance_device_id", "status", "company", "branch"),
+    *("date_of_joining", "relieving_date", "creation", "modified"),
+)
 PAGE: Final = 500
 
 
@@ -35,16 +40,17 @@ def read_person(document: Document) -> Person:
         TargetUnavailable: the document cannot be read, so the answer it came with is not to be trusted.
     """
     try:
-        relieved = document["relieving_date"]
         # A trailing space, pasted from a sheet, would match no punch.
         device_user_id = (document["attendance_device_id"] or "").strip()
         return Person(
             Employee(
                 name=document["name"],
                 status=document["status"],
-                relieving_date=date.fromisoformat(relieved) if relieved else None,
+                relieving_date=_date(document["relieving_date"]),
                 company=document["company"],
                 branch=document["branch"],
+                date_of_joining=_date(document["date_of_joining"]),
+                created=document["creation"],
             ),
             device_user_id or None,
             datetime.fromisoformat(document["modified"]),
@@ -53,17 +59,25 @@ def read_person(document: Document) -> Person:
         raise TargetUnavailable(f"an employee that cannot be read: {error!r}") from error
 
 
+def _date(value: str | None) -> date | None:
+    return date.fromisoformat(value) if value else None
+
+
 class EmployeeReader:
     """Reads employees page by page. Its methods raise what `ErpnextClient.call` raises.
 
     Args:
         site: Their ERPNext.
         page: How many are asked for at a time.
+        site_zone: Gives the zone of ERPNext's naive times, or None while that is in doubt.
     """
 
-    def __init__(self, site: ErpnextClient, page: int = PAGE) -> None:
+    def __init__(
+        self, site: ErpnextClient, page: int = PAGE, site_zone: Callable[[], ZoneInfo | None] = lambda: None
+    ) -> None:
         self._site = site
         self._page = page
+        self._site_zone = site_zone
 
     async def everyone(self) -> People:
         """Every employee, by name. Whoever is there from beginning to end is found, whatever else changes meanwhile."""
@@ -76,13 +90,25 @@ class EmployeeReader:
                 return people
             after = [("name", ">", page[-1].employee.name)]
 
-    async def changed_since(self, since: datetime) -> People:
-        """The employees modified then or later, by name. Those at a page's edge are read twice, none is missed."""
+    async def changed(self, known: People, last: datetime, now: datetime) -> People:
+        """The employees who changed between two instants, and some more.
+
+        Those at a page's edge are read twice, none is missed. A `modified` in the future stands in nobody's way.
+
+        Args:
+            known: The employees as they were read before.
+            last: When that began.
+            now: When this begins.
+        """
+        since, until = window(last, now, self._site_zone())
+        # Not all clocks are right: whatever is younger than the youngest that is known counts, too.
+        past = [person.modified for person in known.values() if person.modified <= until]
+        since = min(since, max(past, default=since) + timedelta.resolution)
         people: People = {}
         start = 0
         while True:
             page = await self._list(
-                filters=[("modified", ">=", str(since))],
+                filters=[("modified", ">=", str(since)), ("modified", "<=", str(until))],
                 order_by="modified asc, name asc",
                 start=start,
                 limit=self._page,
@@ -94,9 +120,9 @@ class EmployeeReader:
             newest = page[-1].modified
             since, start = (since, start + self._page) if newest == since else (newest, 0)
 
-    async def newest(self) -> datetime | None:
-        """When an employee was last modified; None where there is no employee."""
-        return next((person.modified for person in await self._list(order_by="modified desc", limit=1)), None)
+    async def count(self) -> int:
+        """How many employees there are for this user."""
+        return await asyncio.to_thread(self._site.count, EMPLOYEE)
 
     async def _list(self, **options: Any) -> list[Person]:
         return [read_person(row) for row in await asyncio.to_thread(self._site.get_list, EMPLOYEE, FIELDS, **options)]

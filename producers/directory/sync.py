@@ -6,17 +6,24 @@ Only differences are written, so an update that finds nothing new leaves the top
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime
 from typing import Final, NoReturn
 
 import structlog
 
 from attendance.erpnext import ErpnextClient
-from attendance.errors import AccessDenied, DocumentRejected, PunchstreamError, RetriableError
+from attendance.errors import (
+    AccessDenied,
+    DocumentRejected,
+    PermissionDenied,
+    PunchstreamError,
+    RetriableError,
+)
 from attendance.kafka.producer import Producer
 from attendance.metrics import Metrics
 from attendance.runtime import full_jitter, run_until_stopped
 from attendance.settings import DirectorySettings, ErpnextSettings, KafkaSettings
+from attendance.times import now
 from attendance.user_map import UserMap
 from producers.directory.employees import EmployeeReader, People, shared_ids
 from producers.directory.user_map import differences, part_removed, read_user_map, send_records, wanted
@@ -24,10 +31,7 @@ from producers.directory.user_map import differences, part_removed, read_user_ma
 log = structlog.get_logger(__name__)
 
 SLOWLY: Final = 5  # intervals between two tries while a person has to act
-
-# A transaction's `modified` is older than its commit, so what is read next begins a little before what was read last.
-# When clocks go back, ERPNext's naive times repeat an hour: such changes wait for the next full comparison.
-OVERLAP: Final = timedelta(minutes=1)
+TRIES: Final = 2  # before a full comparison
 
 
 class RemovalRefused(PunchstreamError):
@@ -57,7 +61,7 @@ class Directory:
         settings: How often to ask ERPNext, and how much of the map may be removed at once.
         metrics: Where each comparison is counted.
         force: Whether the first full comparison may remove any number of entries.
-        clock: Seconds, from any beginning.
+        clock: Gives the present instant, in UTC.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class Directory:
         metrics: Metrics,
         *,
         force: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], datetime] = now,
     ) -> None:
         self._reader = reader
         self._load = load
@@ -83,7 +87,11 @@ class Directory:
         self._map = UserMap()
         self._people: People = {}
         self._shared: dict[str, list[str]] = {}
-        self._compared_at: float | None = None
+        self._compared_at: datetime | None = None
+        self._looked_at: datetime | None = None
+        # By how much ERPNext's count differs from the list even right after a full comparison.
+        self._miscounted = 0
+        self._warned_of_count = False
         self._failures = 0
 
     async def keep(self) -> NoReturn:
@@ -99,7 +107,8 @@ class Directory:
             The seconds until the next update is due.
         """
         try:
-            if self._compared_at is None or self._clock() - self._compared_at >= self._settings.full_interval:
+            compared = self._compared_at
+            if compared is None or (self._clock() - compared).total_seconds() >= self._settings.full_interval:
                 await self.compare()
             else:
                 await self.catch_up()
@@ -132,28 +141,53 @@ class Directory:
             DocumentRejected: ERPNext does not know what it is asked for.
             RemovalRefused: more than `DIRECTORY_MAX_REMOVED` of the map would go.
         """
+        begin = self._clock()
         self._map = await self._load()
-        newest = await self._reader.newest()
         people = await self._reader.everyone()
-        if newest is not None:
-            # What changed while the pages were read may stand in them as it was before.
-            people |= await self._reader.changed_since(newest - OVERLAP)
+        # What changed while the pages were read may stand in them as it was before.
+        people |= await self._reader.changed(people, begin, self._clock())
+        count = await self._count()
         await self._write(people)
-        self._compared_at = self._clock()
+        self._miscounted = 0 if count is None else count - len(people)
+        self._compared_at = self._looked_at = begin
         self._force = False
 
     async def catch_up(self) -> None:
-        """Read the employees changed since the last update, and write the differences. Raises what `compare` raises."""
-        if not self._people:
+        """Read what changed since the last update, and write the differences. Raises what `compare` raises.
+
+        Who is deleted, renamed or merged leaves no trace among the changes, but their number tells.
+        """
+        if self._looked_at is None:
             return await self.compare()
-        newest = max(person.modified for person in self._people.values())
-        people = self._people | await self._reader.changed_since(newest - OVERLAP)
-        if people == self._people:
-            return None
+        for _ in range(TRIES):
+            begin = self._clock()
+            people = self._people | await self._reader.changed(self._people, self._looked_at, begin)
+            count = await self._count()
+            if count is None or count - len(people) == self._miscounted:
+                break
+            # Somebody may have come between the two requests.
+        else:
+            return await self.compare()
+        # ERPNext keeps the id unique: a second holder mostly means that the first was deleted or renamed.
         if shared_ids(people) != self._shared:
-            # ERPNext keeps the id unique: a second holder mostly means that the first was deleted or renamed.
             return await self.compare()
-        return await self._write(people)
+        if people != self._people:
+            await self._write(people)
+        self._looked_at = begin
+        return None
+
+    async def _count(self) -> int | None:
+        """How many employees ERPNext has; None where it refuses to count them."""
+        try:
+            return await self._reader.count()
+        except (DocumentRejected, PermissionDenied) as error:
+            if not self._warned_of_count:
+                log.warning(
+                    "ERPNext does not count its employees; who is removed is noticed by full comparisons only.",
+                    error=str(error),
+                )
+            self._warned_of_count = True
+            return None
 
     async def _write(self, people: People) -> None:
         target = wanted(people.values())

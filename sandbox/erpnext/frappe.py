@@ -75,6 +75,7 @@ class Frappe:
             "frappe.client.get_time_zone": self._get_time_zone,
             "frappe.client.get_list": self._get_list,
             "frappe.client.get_count": self._get_count,
+            "frappe.desk.reportview.get_count": self._get_count,
             "frappe.client.get_value": self._get_value,
             "frappe.client.insert": self._insert,
             "frappe.client.insert_many": self._insert_many,

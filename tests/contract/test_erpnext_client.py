@@ -402,6 +402,20 @@ def test_a_list_is_asked_for_in_the_body_so_that_it_may_be_long(client: ErpnextC
     }
 
 
+def test_documents_are_counted_as_this_user_may_read_them(client: ErpnextClient, server: Server) -> None:
+    give(server, {"message": 12})
+    assert client.count("Employee") == 12
+    assert server.requests[-1].path == "/api/method/frappe.desk.reportview.get_count"
+    assert json.loads(server.requests[-1].body)["doctype"] == "Employee"
+
+
+@pytest.mark.parametrize("answer", [{"message": []}, {"message": None}, {"message": "12"}, {}])
+def test_a_count_that_is_none_is_not_trusted(client: ErpnextClient, server: Server, answer: dict[str, Any]) -> None:
+    give(server, answer)
+    with pytest.raises(TargetUnavailable):
+        client.count("Employee")
+
+
 def test_many_documents_return_their_names_in_order(client: ErpnextClient, server: Server) -> None:
     recording = recorded("insertmany_3_valid")
     server.answers = [answer_of(recording)]

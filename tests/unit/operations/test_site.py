@@ -76,7 +76,7 @@ class FakeErpnext(ErpnextClient):
 
 
 def employee(name: str, device_user_id: str | None) -> dict[str, Any]:
-    unset = dict.fromkeys(("company", "branch", "relieving_date"))
+    unset = dict.fromkeys(("company", "branch", "relieving_date", "date_of_joining", "creation"))
     return unset | {
         "name": name,
         "attendance_device_id": device_user_id,

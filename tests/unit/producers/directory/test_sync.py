@@ -1,14 +1,16 @@
 import asyncio
+import operator
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attendance.errors import AccessDenied, KafkaUnavailable, TargetUnavailable
+from attendance.errors import AccessDenied, KafkaUnavailable, PermissionDenied, TargetUnavailable
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.user_map import EVERYWHERE, Employee, UserMapping
@@ -22,7 +24,7 @@ from producers.directory.user_map import read_user_map
 
 START = datetime.fromisoformat("2026-03-01 08:00:00")
 TOPIC = "attendance.user-map.v1"
-COMPARE = {">": lambda value, bound: value > bound, ">=": lambda value, bound: value >= bound}
+COMPARE: dict[str, Callable[[str, str], bool]] = {">": operator.gt, ">=": operator.ge, "<=": operator.le}
 
 
 class FakeSite:
@@ -31,21 +33,46 @@ class FakeSite:
     def __init__(self) -> None:
         self.rows: dict[str, dict[str, Any]] = {}
         self.time = START
+        self.zone: ZoneInfo | None = ZoneInfo("UTC")
         self.requests = 0
+        self.hidden: set[str] = set()
+        self.counts = True
         self.failure: Exception | None = None
         self.meanwhile: Callable[[], None] = lambda: None
 
     def save(self, name: str, device_user_id: str | None = None, status: str = "Active", **fields: Any) -> None:
         self.time += timedelta(seconds=1)
+        now = str(self.wall_clock())
         self.rows[name] = {
+            "creation": self.rows.get(name, {}).get("creation", now),
             "name": name,
             "attendance_device_id": device_user_id,
             "status": status,
             "company": None,
             "branch": None,
+            "date_of_joining": None,
             "relieving_date": None,
-            "modified": str(self.time),
+            "modified": now,
         } | fields
+
+    def rename(self, old: str, new: str) -> None:
+        """As Frappe does: the row keeps everything else, and its `modified` is now."""
+        self.time += timedelta(seconds=1)
+        self.rows[new] = self.rows.pop(old) | {"name": new, "modified": str(self.wall_clock())}
+
+    def wall_clock(self) -> datetime:
+        """What the clock of the site shows."""
+        return self.time.replace(tzinfo=UTC).astimezone(self.zone or UTC).replace(tzinfo=None)
+
+    def count(self, doctype: str) -> int:
+        assert doctype == "Employee"
+        self.requests += 1
+        if self.failure is not None:
+            raise self.failure
+        if not self.counts:
+            raise PermissionDenied("403 PermissionError: no")
+        self.meanwhile()
+        return len(self.rows.keys() - self.hidden)
 
     def get_list(
         self,
@@ -64,7 +91,8 @@ class FakeSite:
         matching = [
             row
             for row in self.rows.values()
-            if all(COMPARE[operator](row[name], bound) for name, operator, bound in filters)
+            if row["name"] not in self.hidden
+            and all(COMPARE[compare](row[name], bound) for name, compare, bound in filters)
         ]
         for order in reversed(order_by.split(", ")):
             name, direction = order.split()
@@ -99,24 +127,23 @@ class Bench:
     def __init__(self, **options: Any) -> None:
         self.site = FakeSite()
         self.topic = FakeTopic()
-        self.seconds = 0.0
         self.metrics = Metrics()
         self.restart(**options)
 
     def restart(self, *, page: int = 3, force: bool = False, **settings: Any) -> None:
         self.directory = Directory(
-            EmployeeReader(self.site, page),  # type: ignore[arg-type]
+            EmployeeReader(self.site, page, lambda: self.site.zone),  # type: ignore[arg-type]
             self.topic.load,
             self.topic.send,
             TOPIC,
             DirectorySettings(**settings),
             self.metrics,
             force=force,
-            clock=lambda: self.seconds,
+            clock=lambda: self.site.time.replace(tzinfo=UTC),
         )
 
     def step(self, seconds: float = 60) -> float:
-        self.seconds += seconds
+        self.site.time += timedelta(seconds=seconds)
         return asyncio.run(self.directory.run_once())
 
     def users(self) -> dict[str, str]:
@@ -144,14 +171,16 @@ def bench() -> Bench:
 
 
 def test_every_employee_is_written_whatever_the_status(bench: Bench) -> None:
-    bench.site.save("E1", "1", company="Acme", branch="Riyadh")
+    bench.site.save("E1", "1", company="Acme", branch="Riyadh", date_of_joining="2024-05-01")
     bench.site.save("E2", "2", "Left", relieving_date="2026-01-31")
     bench.site.save("E3", None, "Suspended")
     bench.step()
     assert bench.users() == {"1": "E1", "2": "E2"}
-    assert bench.employee("E1") == Employee("E1", "Active", None, "Acme", "Riyadh")
-    assert bench.employee("E2") == Employee("E2", "Left", date(2026, 1, 31))
-    assert bench.employee("E3") == Employee("E3", "Suspended")
+    assert bench.employee("E1") == Employee(
+        "E1", "Active", None, "Acme", "Riyadh", date(2024, 5, 1), "2026-03-01 08:00:01"
+    )
+    assert bench.employee("E2") == Employee("E2", "Left", date(2026, 1, 31), created="2026-03-01 08:00:02")
+    assert bench.employee("E3") == Employee("E3", "Suspended", created="2026-03-01 08:00:03")
 
 
 def test_a_look_that_finds_nothing_new_writes_nothing(bench: Bench) -> None:
@@ -174,7 +203,9 @@ def test_a_change_is_written_at_the_next_look(bench: Bench) -> None:
     bench.site.save("E3", "3")
     bench.step()
     assert bench.users() == {"1": "E1", "22": "E2", "3": "E3"}
-    assert bench.employee("E1") == Employee("E1", "Left", date(2026, 2, 28))
+    left = bench.employee("E1")
+    assert left is not None
+    assert (left.status, left.relieving_date) == ("Left", date(2026, 2, 28))
 
 
 def test_a_change_that_was_committed_late_is_still_seen(bench: Bench) -> None:
@@ -196,16 +227,177 @@ def test_an_emptied_device_id_removes_the_mapping_and_keeps_the_employee(bench: 
     assert bench.employee("E1") is not None
 
 
-def test_a_deleted_employee_is_found_by_the_next_full_comparison(bench: Bench) -> None:
+def test_a_deleted_employee_is_gone_from_the_map_at_the_next_look(bench: Bench) -> None:
     bench.site.save("E1", "1")
     bench.site.save("E2", "2")
     bench.step()
     del bench.site.rows["E1"]
     bench.step()
-    assert bench.users() == {"1": "E1", "2": "E2"}
-    bench.step(seconds=3600)
     assert bench.users() == {"2": "E2"}
     assert bench.employee("E1") is None
+
+
+def test_a_renamed_employee_has_the_new_name_at_the_next_look(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.site.save("E2", "2")
+    bench.step()
+    bench.site.rename("E1", "E9")
+    bench.step()
+    assert bench.users() == {"1": "E9", "2": "E2"}
+    assert bench.employee("E1") is None
+
+
+def test_an_employee_who_is_merged_into_another_is_gone_at_the_next_look(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.site.save("E2", "2")
+    bench.step()
+    del bench.site.rows["E1"]
+    bench.site.save("E2", "2")
+    bench.step()
+    assert bench.users() == {"2": "E2"}
+
+
+def test_a_number_that_is_used_again_is_another_person_at_the_next_look(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.step()
+    first = bench.employee("E1")
+    del bench.site.rows["E1"]
+    bench.site.save("E1", "9")
+    bench.step()
+    second = bench.employee("E1")
+    assert first is not None
+    assert second is not None
+    assert second.created != first.created
+    assert bench.users() == {"9": "E1"}
+
+
+def test_one_who_goes_while_another_comes_is_noticed(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.site.save("E2", "2")
+    bench.step()
+    del bench.site.rows["E1"]
+    bench.site.save("E3", "3")
+    bench.step()
+    assert bench.users() == {"2": "E2", "3": "E3"}
+
+
+def test_while_nothing_changes_a_look_costs_two_requests_also_after_a_mass_import(bench: Bench) -> None:
+    bench.site.save("E0", "0")
+    bench.step()
+    for number in range(1, 200):
+        bench.site.save(f"E{number}", str(number), modified=str(bench.site.wall_clock()))
+    bench.step(seconds=600)
+    bench.step(seconds=600)
+    requests = bench.site.requests
+    for _ in range(5):
+        bench.step()
+    assert bench.site.requests == requests + 10
+
+
+def test_one_who_comes_between_two_requests_causes_no_full_comparison(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.step()
+    requests = bench.site.requests
+
+    def come() -> None:
+        if bench.site.requests == requests + 1:
+            bench.site.save("E2", "2")
+
+    bench.site.meanwhile = come
+    bench.step()
+    assert bench.users() == {"1": "E1", "2": "E2"}
+    assert bench.site.requests == requests + 4
+
+
+def test_a_count_that_is_never_that_of_the_list_causes_no_full_comparison_each_time(bench: Bench) -> None:
+    for number in range(5):
+        bench.site.save(f"E{number}", str(number))
+    counted = bench.site.count
+    bench.site.count = lambda doctype: counted(doctype) + 7  # type: ignore[method-assign]
+    bench.step()
+    bench.step(seconds=600)
+    requests = bench.site.requests
+    bench.step()
+    assert bench.site.requests == requests + 2
+    del bench.site.rows["E1"]
+    bench.step()
+    assert "1" not in bench.users()
+
+
+def test_a_site_that_does_not_count_is_said_once_and_compared_by_the_hour(bench: Bench) -> None:
+    bench.site.counts = False
+    bench.site.save("E1", "1")
+    bench.site.save("E2", "2")
+    with structlog.testing.capture_logs() as logs:
+        bench.step()
+        del bench.site.rows["E1"]
+        bench.step()
+        assert bench.users() == {"1": "E1", "2": "E2"}
+        bench.step(seconds=3600)
+    assert bench.users() == {"2": "E2"}
+    assert [entry["log_level"] for entry in logs].count("warning") == 1
+
+
+def test_employees_who_are_hidden_from_us_are_a_removal_that_is_refused(bench: Bench) -> None:
+    for number in range(20):
+        bench.site.save(f"E{number}", str(number))
+    bench.step()
+    written = bench.written()
+    bench.site.hidden = set(list(bench.site.rows)[:15])
+    bench.step()
+    assert bench.written() == written
+    assert bench.counted("removal_refused")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Riyadh", "America/Los_Angeles", None])
+def test_employees_from_the_future_hide_nobody_neither_now_nor_when_their_time_comes(
+    bench: Bench, zone: str | None
+) -> None:
+    bench.site.zone = None if zone is None else ZoneInfo(zone)
+    for number in range(20):
+        bench.site.save(f"F{number}", f"F{number}", modified=str(bench.site.wall_clock() + timedelta(hours=2)))
+    bench.step()
+    for number in range(20):
+        bench.site.save(f"E{number}", str(number))
+        bench.step(seconds=600)
+        assert bench.users().get(str(number)) == f"E{number}"
+    bench.site.save("F3", "new")
+    bench.step()
+    assert "new" in bench.users()
+
+
+def test_many_employees_from_the_future_cost_no_request(bench: Bench) -> None:
+    later = str(bench.site.wall_clock() + timedelta(days=300))
+    for number in range(60):
+        bench.site.save(f"F{number}", f"F{number}", modified=later)
+    bench.step()
+    requests = bench.site.requests
+    bench.step(seconds=600)
+    assert bench.site.requests == requests + 2
+
+
+@pytest.mark.parametrize("start", ["2026-10-25 00:30:00", "2026-03-29 00:30:00"])
+def test_a_change_while_the_clocks_are_changed_is_seen_at_the_next_look(bench: Bench, start: str) -> None:
+    bench.site.zone = ZoneInfo("Europe/Berlin")
+    bench.site.time = datetime.fromisoformat(start)
+    for number in range(12):
+        bench.site.save(f"E{number}", str(number))
+        bench.step(seconds=580)
+        assert bench.users().get(str(number)) == f"E{number}"
+
+
+@pytest.mark.parametrize("minutes", [-30, -4, 4, 30])
+def test_a_clock_that_is_wrong_by_minutes_hides_no_change_for_longer_than_that(bench: Bench, minutes: int) -> None:
+    bench.site.save("E0", "0")
+    ours = bench.site.wall_clock
+    bench.site.wall_clock = lambda: ours() + timedelta(minutes=minutes)  # type: ignore[method-assign]
+    bench.step()
+    for number in range(40):
+        bench.site.save(f"E{number}", str(number))
+        bench.step(seconds=100)
+    bench.step(seconds=max(minutes, 0) * 60)
+    bench.step()
+    assert len(bench.users()) == 40
 
 
 def test_a_device_id_that_moves_on_from_a_deleted_employee_moves_at_once(bench: Bench) -> None:
@@ -274,7 +466,8 @@ def test_a_change_while_changes_are_read_hides_no_other(bench: Bench) -> None:
 
     bench.site.meanwhile = save_again
     reader = EmployeeReader(bench.site, 3)  # type: ignore[arg-type]
-    assert set(asyncio.run(reader.changed_since(START))) == set(bench.site.rows)
+    now = START.replace(tzinfo=UTC)
+    assert set(asyncio.run(reader.changed({}, now, now))) == set(bench.site.rows)
 
 
 def test_a_deletion_while_pages_are_read_makes_nobody_else_vanish(bench: Bench) -> None:
@@ -290,17 +483,19 @@ def test_a_deletion_while_pages_are_read_makes_nobody_else_vanish(bench: Bench) 
 
 
 @given(
-    seconds=st.lists(st.integers(0, 4), max_size=25),
+    tens=st.lists(st.integers(0, 4), max_size=25),
     page=st.integers(1, 6),
     since=st.integers(0, 5),
 )
-def test_no_change_is_missed_at_the_edge_of_a_page(seconds: list[int], page: int, since: int) -> None:
+def test_no_change_is_missed_at_the_edge_of_a_page(tens: list[int], page: int, since: int) -> None:
     site = FakeSite()
-    for number, second in enumerate(seconds):
-        site.save(f"E{number}", modified=str(START + timedelta(seconds=second)))
-    reader = EmployeeReader(site, page)  # type: ignore[arg-type]
-    found = asyncio.run(reader.changed_since(START + timedelta(seconds=since)))
-    assert set(found) == {f"E{number}" for number, second in enumerate(seconds) if second >= since}
+    for number, ten in enumerate(tens):
+        site.save(f"E{number}", modified=str(START + timedelta(minutes=10 * ten)))
+    reader = EmployeeReader(site, page, lambda: ZoneInfo("UTC"))  # type: ignore[arg-type]
+    begin = START.replace(tzinfo=UTC)
+    last, now = begin + timedelta(minutes=10 * since), begin + timedelta(minutes=30)
+    found = asyncio.run(reader.changed({}, last, now))
+    assert set(found) == {f"E{number}" for number, ten in enumerate(tens) if since <= ten <= 3}
     assert set(asyncio.run(reader.everyone())) == set(site.rows)
 
 
@@ -334,7 +529,7 @@ def test_two_known_holders_of_one_device_id_do_not_cause_full_comparisons(bench:
     requests = bench.site.requests
     bench.site.save("E2", "1", branch="Jeddah")
     bench.step()
-    assert bench.site.requests == requests + 1
+    assert bench.site.requests == requests + 2
 
 
 def test_a_space_around_a_device_id_is_no_part_of_it(bench: Bench) -> None:
@@ -480,5 +675,5 @@ def test_the_process_writes_the_map_and_ends_when_it_is_stopped(monkeypatch: pyt
     monkeypatch.setattr(sync, "ErpnextClient", lambda _: site)
     erpnext = ErpnextSettings.load(url="http://site.invalid", api_key="key", api_secret="secret")
     asyncio.run(sync.run(kafka, erpnext, DirectorySettings(), StopsOnceSynced(), stop))
-    assert asyncio.run(read_user_map(kafka)).employee("E1") == Employee("E1", "Active")
+    assert asyncio.run(read_user_map(kafka)).employee("E1") == Employee("E1", "Active", created="2026-03-01 08:00:01")
     assert site.closed
