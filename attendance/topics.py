@@ -60,7 +60,10 @@ TABLE: Final[Mapping[Name, Topic]] = {
     "dropped": Topic("dropped.v1", "device_id", "duplicates and repeats, each naming the punch that was kept"),
     # Partitioned by device user, so that one stream worker holds all that waits for the same mapping.
     "unmapped": Topic(
-        "unmapped.v1", "event_id", "punches that wait: for a mapping, or until the employee is active", "compact"
+        "unmapped.v1",
+        "event_id; or event_id:partition:offset of a check-in that was sent back",
+        "punches that wait: for a mapping, or until the employee may check in",
+        "compact",
     ),
     "dead_letters": Topic("dead-letters.v1", "that of the record", "what failed, and why", keeps_forever=True),
     # One partition keeps the actions in the order in which they were taken.

@@ -14,7 +14,7 @@ from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, ErpnextClient
 from attendance.errors import InvalidRecord
 from attendance.kafka.records import OutRecord, Record
 from attendance.records.checkin import Checkin
-from attendance.records.outcomes import Delivery, Dropped, Waiting
+from attendance.records.outcomes import Delivery, Dropped, Waiting, waiting_event_id
 from attendance.records.raw_event import REPLAY_OF, RawEvent
 from attendance.settings import ErpnextSettings
 from attendance.topics import Name
@@ -30,7 +30,8 @@ create table raw (partition, offset, event_id, device_id, primary key (partition
 create table dropped (partition, offset, kept_event_id, primary key (partition, offset)) without rowid;
 create table dead_record (partition, offset, primary key (partition, offset)) without rowid;
 create table dead (event_id primary key) without rowid;
-create table waiting (event_id primary key) without rowid;
+create table waiting (look, key, event_id, primary key (look, key)) without rowid;
+create index waiting_events on waiting (event_id);
 create table checkin (event_id primary key) without rowid;
 create table delivered (event_id, document, primary key (event_id, document)) without rowid;
 create table superseded (event_id, document, primary key (event_id, document)) without rowid;
@@ -51,8 +52,9 @@ select raw.*, case
     when exists (select 1 from dropped d where (d.partition, d.offset) = (raw.partition, raw.offset)) then 'dropped'
     when exists (select 1 from delivered d where d.event_id = raw.event_id) then 'delivered'
     when exists (select 1 from dead_record d where (d.partition, d.offset) = (raw.partition, raw.offset))
-      or exists (select 1 from dead d where d.event_id = raw.event_id) then 'dead_lettered'
+      then 'dead_lettered'
     when exists (select 1 from waiting w where w.event_id = raw.event_id) then 'waiting'
+    when exists (select 1 from dead d where d.event_id = raw.event_id) then 'dead_lettered'
     when exists (select 1 from copy c join dropped d on (d.partition, d.offset) = (c.partition, c.offset)
         where (c.of_partition, c.of_offset) = (raw.partition, raw.offset)) then 'dropped'
     when exists (select 1 from copy c join dead_record d on (d.partition, d.offset) = (c.partition, c.offset)
@@ -140,13 +142,16 @@ class AuditTables:
             self._many("insert or ignore into dropped values (?, ?, ?)", rows)
         # Compacted: a punch may wait since before `since`, and a later record of its key takes it off again.
         async for batch in log.read("unmapped"):
-            self._waiting(batch)
+            self._waiting(batch, 1, self.skipped)
         async for batch in log.read("checkins", since=since):
             self._checkins(batch, device)
         async for batch in log.read("dead_letters", since=since):
             self._dead_letters(batch, log.topics["raw"])
         async for batch in log.read("deliveries", since=since):
             self._deliveries(batch)
+        # Meanwhile the sink may have sent a check-in back. What waited at either time has its outcome.
+        async for batch in log.read("unmapped"):
+            self._waiting(batch, 2, Skipped())
         if device is not None:
             # A delivery does not name its device.
             self._db.execute(
@@ -175,13 +180,14 @@ class AuditTables:
             self._db.execute("insert or ignore into copy values (?, ?, ?, ?)", offsets)
             self._db.execute("insert or ignore into sent_again values (?)", (event_id,))
 
-    def _waiting(self, batch: Iterable[Record]) -> None:
+    def _waiting(self, batch: Iterable[Record], look: int, skipped: Skipped) -> None:
         # As the stream does: whatever comes under a key takes the place of what waited under it.
         for record in batch:
-            self._db.execute("delete from waiting where event_id = ?", (_key(record),))
+            key = record.key or b""
+            self._db.execute("delete from waiting where (look, key) = (?, ?)", (look, key))
             if record.value is not None:
-                for _ in decoded([record], lambda record: Waiting.decode(record.value), self.skipped):
-                    self._db.execute("insert into waiting values (?)", (_key(record),))
+                for _ in decoded([record], lambda record: Waiting.decode(record.value), skipped):
+                    self._db.execute("insert into waiting values (?, ?, ?)", (look, key, waiting_event_id(key)))
 
     def _checkins(self, batch: Iterable[Record], device: str | None) -> None:
         found = decoded(batch, _checkin, self.skipped)
@@ -328,10 +334,6 @@ def _original(record: Record) -> tuple[int, int] | None:
 
 def _checkin(record: Record) -> Checkin:
     return Checkin.decode(record.value)
-
-
-def _key(record: Record) -> str:
-    return (record.key or b"").decode(errors="replace")
 
 
 async def audit(

@@ -8,7 +8,7 @@ from datetime import datetime
 from attendance import user_map
 from attendance.errors import Reason
 from attendance.kafka.records import Record
-from attendance.records.outcomes import Waiting
+from attendance.records.outcomes import Waiting, waiting_event_id
 from attendance.user_map import UserMap
 from operations.log import Log, Skipped, decoded
 
@@ -91,13 +91,21 @@ async def read_waiting(log: Log, skipped: Skipped) -> list[Waiting]:
 def waiting_now(records: Iterable[Record], skipped: Skipped) -> list[Waiting]:
     """What waits, by records of the unmapped topic: the newest of each key, unless that one removes it.
 
+    A punch that the sink sent back has a key of its own. Of several records of one punch the newest counts.
+
     Args:
         records: In the order of their offsets within a partition.
         skipped: Where the records are counted that are neither.
     """
     newest = {record.key: record for record in records}
-    there = [record for record in newest.values() if record.value is not None]
-    return [waiting for _, waiting in decoded(there, lambda record: Waiting.decode(record.value), skipped)]
+    there: dict[str, Record] = {}
+    for record in newest.values():
+        if record.value is not None:
+            event_id = waiting_event_id(record.key)
+            before = there.get(event_id)
+            if before is None or (before.partition, before.offset) < (record.partition, record.offset):
+                there[event_id] = record
+    return [waiting for _, waiting in decoded(there.values(), lambda record: Waiting.decode(record.value), skipped)]
 
 
 def by_user(waiting: Iterable[Waiting]) -> list[WaitingUser]:

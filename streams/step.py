@@ -10,7 +10,7 @@ from attendance.kafka.records import MAX_VALUE_BYTES, OutRecord, Record
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
-from attendance.records.outcomes import Dropped, Waiting
+from attendance.records.outcomes import SENT_BACK, Dropped, Waiting
 from attendance.records.raw_event import RAW_RECORD
 from attendance.times import now
 from attendance.topics import Topics
@@ -96,17 +96,20 @@ def to_record(outcome: Outcome, topics: Topics, record: Record) -> OutRecord:
             return outcome.to_record(topics["dead_letters"])
 
 
-def checkin_record(checkin: Checkin, topics: Topics, raw_record: bytes | None) -> OutRecord:
+def checkin_record(checkin: Checkin, topics: Topics, raw_record: bytes | None, sent_back: int = 0) -> OutRecord:
     """The record of a check-in.
 
     Args:
         checkin: The check-in.
         topics: The names of the topics.
         raw_record: Where its raw record is, `partition:offset`; None if nobody knows.
+        sent_back: How often in a row the sink sent it back for the same employee.
     """
     headers = checkin.headers()
     if raw_record is not None:
         headers.append((RAW_RECORD, raw_record))
+    if sent_back:
+        headers.append((SENT_BACK, b"%d" % sent_back))
     return OutRecord(topics["checkins"], checkin.key, checkin.encode(), headers)
 
 

@@ -5,13 +5,14 @@ nothing could decode.
 """
 
 from datetime import date
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from msgspec import Raw, Struct
 
 from attendance.errors import Reason
 from attendance.kafka.records import Headers
 from attendance.records.raw_event import RawEvent
+from attendance.times import format_milliseconds
 from attendance.wire import (
     SOURCE,
     JsonRecord,
@@ -64,10 +65,19 @@ class Dropped(JsonRecord, frozen=True):
         return cloudevents_headers(self.event_id, b"punchstream.attendance.dropped.v1", source, self.event_time)
 
 
+SENT_BACK: Final = "x-sent-back"
+"""The header of a check-in that says how often in a row the sink sent it back."""
+
+
 class Waiting(JsonRecord, frozen=True):
     """A punch that waits for a mapping, or until its employee may check in on its day. The raw event is kept whole.
 
-    `reason` is `unmapped_user`, `employee_inactive` or `before_joining`; `employee` is named where it is known.
+    `reason` is `unmapped_user`, `employee_inactive`, `before_joining` or `unknown_employee`; `employee` is named where
+    it is known.
+
+    Where the sink sent a check-in of it back, `sent_back` says how often in a row, `sent_back_at` when the last time,
+    `message` why, and `checkin` which one: `partition:offset` of its record. That check-in was for `employee`, and
+    `employee_created` says who had that name then, as in a `Checkin`.
     """
 
     what: ClassVar[str] = "a waiting record"
@@ -75,20 +85,43 @@ class Waiting(JsonRecord, frozen=True):
     event: RawEvent
     reason: Reason
     employee: str | None = None
+    sent_back: int = 0
+    sent_back_at: Milliseconds | None = None
+    employee_created: str | None = None
+    message: str | None = None
+    checkin: str | None = None
 
     @property
     def key(self) -> bytes:
-        """The record key: the unmapped topic is compacted by event_id, so a redelivery replaces itself."""
-        return self.event.event_id.encode()
+        """The record key. The unmapped topic is compacted by it, so a redelivery replaces itself."""
+        return self._key(self.event.event_id)
+
+    def _key(self, id_: str) -> bytes:
+        # The stream may still write the tombstone of the record that the check-in came from.
+        return (id_ if self.checkin is None else f"{id_}:{self.checkin}").encode()
 
     def record(self) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
         """Key, value and headers of the record, for less than they cost one by one: the id is computed once."""
         id_ = self.event.event_id
-        return id_.encode(), self.encode(id_), self.event.headers(id_, b"punchstream.attendance.waiting.v1")
+        return self._key(id_), self.encode(id_), self.event.headers(id_, b"punchstream.attendance.waiting.v1")
 
     def encode(self, id_: str | None = None) -> bytes:
         """The record value: JSON in UTF-8. `id_` is the `event_id`, where it is known already."""
-        return encode_json({"reason": self.reason, "employee": self.employee, "event": Raw(self.event.encode(id_))})
+        data: dict[str, Any] = {"reason": self.reason, "employee": self.employee}
+        if self.sent_back_at is not None:
+            data |= {
+                "sent_back": self.sent_back,
+                "sent_back_at": format_milliseconds(self.sent_back_at),
+                "employee_created": self.employee_created,
+                "message": self.message,
+                "checkin": self.checkin,
+            }
+        return encode_json(data | {"event": Raw(self.event.encode(id_))})
+
+
+def waiting_event_id(key: bytes | None) -> str:
+    """The `event_id` in the key of a record of the unmapped topic, whoever wrote it."""
+    return (key or b"").split(b":", 1)[0].decode(errors="replace")
 
 
 class Late(Struct, frozen=True):

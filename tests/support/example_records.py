@@ -108,6 +108,19 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
         "unmapped",
         Waiting(replace(EVENT, clock_skew=75), Reason.EMPLOYEE_INACTIVE, "HR-EMP-00042"),
     ),
+    "waiting-sent-back": (
+        "unmapped",
+        Waiting(
+            EVENT,
+            Reason.UNKNOWN_EMPLOYEE,
+            "HR-EMP-00042",
+            2,
+            ARRIVED,
+            "2025-10-28 09:12:44.101523",
+            "ERPNext has no employee HR-EMP-00042",
+            "5:1207",
+        ),
+    ),
     "delivery": ("deliveries", DELIVERY),
     "delivery-late": (
         "deliveries",

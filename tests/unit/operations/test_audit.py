@@ -1,6 +1,7 @@
 """The audit finds every raw record that has no outcome, and every outcome that is not right."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -15,6 +16,7 @@ from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import Delivery, Dropped, Waiting
 from attendance.records.raw_event import RawEvent, Source
+from attendance.topics import Name
 from operations.audit import NAMED, AuditTables, Report
 
 NOW = datetime(2026, 3, 2, 5, tzinfo=UTC)
@@ -133,6 +135,49 @@ def test_a_punch_that_no_longer_waits_and_is_nowhere_else_is_missing(topics: Top
     topics.add("unmapped", topics.waiting(event), None)
 
     assert report(topics).undecided == 1
+
+
+def sent_back(topics: Topics, event: RawEvent, checkin: StoredRecord) -> bytes:
+    place = f"{checkin.partition}:{checkin.offset}"
+    waiting = Waiting(event, Reason.UNKNOWN_EMPLOYEE, "E1", 1, NOW, checkin=place)
+    topics.add("unmapped", waiting.key, waiting.encode())
+    return waiting.key
+
+
+def test_a_punch_that_the_sink_sent_back_waits_and_so_does_what_its_copies_name(topics: Topics) -> None:
+    event, _ = topics.punch()
+    waited = topics.waiting(event)
+    sent_back(topics, event, topics.checkin(event))
+    topics.add("unmapped", waited, None)
+    copy, record = topics.punch()
+    topics.dropped(record, copy, event.event_id)
+
+    assert report(topics) == Report(raw=2, waiting=1, dropped=1)
+    assert report(topics).balanced
+
+
+def test_a_dead_letter_that_was_replayed_and_waits_now_counts_as_waiting(topics: Topics) -> None:
+    event, _ = topics.punch()
+    topics.dead_letter(topics.checkin(event), event)
+    topics.waiting(event)
+
+    assert report(topics) == Report(raw=1, waiting=1)
+
+
+def test_what_is_sent_back_while_the_audit_reads_has_its_outcome(topics: Topics) -> None:
+    event, _ = topics.punch()
+    checkin = topics.checkin(event)
+    read = topics.read
+
+    async def meanwhile(topic: Name, **options: Any) -> AsyncIterator[list[StoredRecord]]:
+        async for batch in read(topic, **options):
+            yield batch
+        if topic == "deliveries":
+            sent_back(topics, event, checkin)
+
+    topics.read = meanwhile  # type: ignore[method-assign]
+
+    assert report(topics) == Report(raw=1, waiting=1)
 
 
 def test_one_event_delivered_as_two_documents_is_named(topics: Topics) -> None:

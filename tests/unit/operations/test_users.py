@@ -86,6 +86,20 @@ def test_a_punch_that_waits_twice_counts_once_with_its_last_reason(log: MemoryLo
     assert waiting(log) == ([last], {})
 
 
+def test_a_punch_that_the_sink_sent_back_counts_once(log: MemoryLog) -> None:
+    first = waits()
+    back = replace(
+        waits(Reason.UNKNOWN_EMPLOYEE, "E7"), sent_back=1, sent_back_at=hour(8), employee_created="c", checkin="2:7"
+    )
+    for each in (first, back):
+        log.add("unmapped", each.key, each.encode())
+    assert first.key != back.key
+    assert waiting(log) == ([back], {})
+    log.add("unmapped", first.key, None)
+    log.add("unmapped", back.key, None)
+    assert waiting(log) == ([], {})
+
+
 def test_what_takes_the_place_of_a_waiting_punch_and_cannot_be_read_is_counted_and_does_not_wait(
     log: MemoryLog,
 ) -> None:

@@ -1,0 +1,232 @@
+"""What the sink sent back waits until the user map knows better, and is not sent round in circles."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import pytest
+
+from attendance.errors import Reason
+from attendance.kafka.producer import Producer
+from attendance.kafka.records import OutRecord
+from attendance.metrics import Metrics
+from attendance.records.checkin import Checkin
+from attendance.records.outcomes import SENT_BACK, Waiting
+from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
+from attendance.records.user_map import Employee, UserMapping
+from attendance.topics import Topics
+from attendance.user_map import UserMap
+from streams.waiting import Release
+
+TOPICS = Topics("t")
+TIME = datetime(2026, 3, 2, 5, tzinfo=UTC)
+E1 = Employee("E1", "Active", created="2026-01-01 09:00:00.1")
+MAPPED = UserMapping("*", "1", "E1", "erpnext")
+PUNCH = RawEvent("D1", "s", "1", "IN", TIME, None, "UTC", TIME, Source("push", "json"))
+
+
+@dataclass
+class Record:
+    key: bytes | None
+    value: bytes | None
+    partition: int = 0
+    offset: int = 0
+    topic: str = "t.unmapped.v1"
+    timestamp: int = 0
+    headers: Sequence[tuple[str, bytes]] = ((RAW_RECORD, b"0:17"),)
+
+
+@dataclass
+class World:
+    """The unmapped topic and the check-ins, a stream worker, and a clock."""
+
+    users: UserMap = field(default_factory=UserMap)
+    unmapped: list[Record] = field(default_factory=list)
+    checkins: list[OutRecord] = field(default_factory=list)
+    now: datetime = TIME + timedelta(days=1)
+    sends_back_before_the_tombstone: bool = False
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self.release = Release(
+            self.users, lambda _: None, cast("Producer", self), TOPICS, self.metrics, lambda: self.now
+        )
+        self.read = 0
+
+    async def send(self, *records: OutRecord) -> None:
+        for record in records:
+            if record.topic == TOPICS["checkins"]:
+                self.checkins.append(record)
+                if self.sends_back_before_the_tombstone:
+                    self.send_back()
+            else:
+                self.unmapped.append(Record(record.key, record.value, record.partition or 0))
+
+    def send_back(self, employee: Employee = E1, event: RawEvent = PUNCH) -> None:
+        """The sink's part: the newest check-in of the topic is not for ERPNext."""
+        newest = dict(self.checkins[-1].headers) if self.checkins else {}
+        waiting = Waiting(
+            event,
+            Reason.UNKNOWN_EMPLOYEE,
+            employee.name,
+            int(newest.get(SENT_BACK, b"0")) + 1,
+            self.now,
+            employee.created,
+            "ERPNext has no employee E1",
+            f"0:{len(self.checkins)}",
+        )
+        key, value, _ = waiting.record()
+        self.unmapped.append(Record(key, value))
+
+    def wait(self) -> None:
+        """The stream's own waiting record."""
+        waiting = Waiting(PUNCH, Reason.UNMAPPED_USER)
+        self.unmapped.append(Record(waiting.key, waiting.encode()))
+
+    def know(self, *entries: UserMapping | Employee) -> None:
+        for entry in entries:
+            self.release.learn(Record(entry.key, entry.encode()))
+
+    def forget(self, *entries: UserMapping | Employee) -> None:
+        for entry in entries:
+            self.release.learn(Record(entry.key, None))
+
+    def poll(self, **later: float) -> int:
+        """Read what is new, some time later, and return how many check-ins that released."""
+        before = len(self.checkins)
+        self.now += timedelta(**later)
+        for record in self.unmapped[self.read :]:
+            self.release.take(record)
+        self.read = len(self.unmapped)
+        asyncio.run(self.release.caught_up())
+        return len(self.checkins) - before
+
+    def waiting(self) -> list[bytes | None]:
+        newest = {record.key: record.value for record in self.unmapped}
+        return [key for key, value in newest.items() if value is not None]
+
+    def gauge(self) -> dict[str, float]:
+        lines = [line for line in self.metrics.exposition().decode().splitlines() if "punchstream_waiting{" in line]
+        return {line.split('"')[1]: float(line.split()[-1]) for line in lines if not line.endswith(" 0.0")}
+
+    def last_checkin(self) -> Checkin:
+        return Checkin.decode(self.checkins[-1].value)
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.know(E1, MAPPED)
+    return world
+
+
+def test_what_was_sent_back_is_not_released_again_to_the_same_employee(world: World) -> None:
+    world.send_back()
+
+    assert (world.poll(), world.poll(seconds=30)) == (0, 0)
+    assert world.waiting() == [f"{PUNCH.event_id}:0:0".encode()]
+    assert world.gauge() == {"unknown_employee": 1}
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_it_flows_at_once_when_the_map_names_another_employee(world: World, *, restarts: bool) -> None:
+    world.send_back()
+    world.poll()
+    if restarts:
+        world.restart()
+    world.know(Employee("E9", "Active", created=E1.created), UserMapping("*", "1", "E9", "erpnext"))
+
+    assert world.poll() == 1
+    assert world.last_checkin().employee == "E9"
+    assert dict(world.checkins[-1].headers)[RAW_RECORD] == b"0:17"
+    assert SENT_BACK not in dict(world.checkins[-1].headers)
+    assert world.waiting() == []
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_it_flows_at_once_when_somebody_else_has_the_number(world: World, *, restarts: bool) -> None:
+    world.send_back()
+    world.poll()
+    world.know(Employee("E1", "Active", created="2026-02-27 11:00:00.2"))
+    if restarts:
+        world.restart()
+
+    assert world.poll() == 1
+    assert world.last_checkin().employee_created == "2026-02-27 11:00:00.2"
+
+
+@pytest.mark.parametrize("news", [Employee("E1", "Active", branch="new", created=E1.created), MAPPED])
+def test_it_flows_at_once_when_the_map_says_something_new_of_its_user_or_employee(
+    world: World, news: Employee | UserMapping
+) -> None:
+    world.send_back()
+    world.poll()
+    world.forget(news)
+    world.poll()
+    assert world.gauge() == {"unmapped_user": 1}
+    world.know(news)
+
+    assert world.poll() == 1
+
+
+def test_otherwise_it_is_tried_again_at_growing_intervals_also_across_restarts(world: World) -> None:
+    world.send_back()
+    for minutes in (1, 2, 4, 8, 16, 32, 60, 60):
+        world.poll()
+        world.restart()
+        assert world.poll(minutes=minutes - 0.1) == 0
+        assert world.poll(minutes=0.1) == 1
+        world.send_back()
+
+    assert len(world.waiting()) == 1
+
+
+def test_a_clock_of_the_sink_that_is_ahead_delays_nothing(world: World) -> None:
+    world.now += timedelta(days=400)
+    world.send_back()
+    world.now -= timedelta(days=400)
+    world.poll()
+
+    assert world.poll(minutes=1) == 1
+
+
+def test_the_tombstone_of_the_record_before_cannot_remove_what_the_sink_sent_back_meanwhile(world: World) -> None:
+    world.wait()
+    world.sends_back_before_the_tombstone = True
+
+    assert world.poll() == 1
+
+    assert [record.value is None for record in world.unmapped] == [False, False, True]
+    assert world.waiting() == [f"{PUNCH.event_id}:0:1".encode()]
+    assert (world.poll(), world.gauge()) == (0, {"unknown_employee": 1})
+    world.know(Employee("E2", "Active"), UserMapping("*", "1", "E2", "erpnext"))
+    world.sends_back_before_the_tombstone = False
+    assert (world.poll(), world.waiting()) == (1, [])
+
+
+def test_of_several_records_of_one_punch_the_newest_counts_and_the_others_go(world: World) -> None:
+    """The stream decided its raw record again, and what it wrote before was not removed yet."""
+    world.forget(MAPPED)
+    world.wait()
+    world.send_back()
+    world.poll()
+
+    assert world.waiting() == [f"{PUNCH.event_id}:0:0".encode()]
+    assert world.gauge() == {"unmapped_user": 1}
+    world.know(Employee("E2", "Active"), UserMapping("*", "1", "E2", "erpnext"))
+    assert (world.poll(), world.waiting(), world.gauge()) == (1, [], {})
+
+
+def test_a_map_and_a_target_that_disagree_for_ever_cost_a_bounded_number_of_records(world: World) -> None:
+    world.send_back()
+    for _ in range(24 * 60):
+        if world.poll(minutes=1):
+            world.send_back()
+
+    assert len(world.checkins) <= 6 + 24
+    assert len(world.unmapped) <= 2 * (7 + 24)
