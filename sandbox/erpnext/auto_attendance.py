@@ -141,7 +141,7 @@ def _working_time(shift: Row, logs: Sequence[Row]) -> Row:
 def _new(store: Store, employee: Row, day: date, shift: Row, owner: str, *, ahead: int) -> Row:
     now = store.stamp()
     return dict.fromkeys(FIELDS[ATTENDANCE]) | {
-        "name": store.attendance_name(ahead),
+        "name": store.next_name(ATTENDANCE, ahead),
         "owner": owner,
         "creation": now,
         "modified": now,

@@ -78,16 +78,16 @@ class Transaction:
         check_permission(self._user, CHECKIN, "write")
         given = document.get("name")
         chosen = given if keep_name and isinstance(given, str) and given else None
-        name = chosen or store.checkin_name(self._numbered)
+        name = chosen or store.next_name(CHECKIN, self._numbered)
         row = build(store, document, name, own=self._punches)
         if chosen:
             if len(chosen) > MAX_DATA:
                 raise errors.failed("pymysql.err.DataError", "(1406, \"Data too long for column 'name' at row 1\")")
-            if chosen in store.checkins.rows:
-                raise errors.name_taken(CHECKIN, chosen)
             row["name"] = chosen
         else:
             self._numbered += 1
+        if name in store.checkins.rows:
+            raise errors.name_taken(CHECKIN, name)
         for field, key in _unique_values(store, row):
             if (field, key) in self._unique:
                 raise _not_unique(store, name, field, row)
@@ -110,8 +110,8 @@ class Transaction:
         for values in self._rows:
             name = values.get("name")
             if name is None:
-                name, number = store.checkin_name(number), number + 1
-            elif name in store.checkins.rows:
+                name, number = store.next_name(CHECKIN, number), number + 1
+            if name in store.checkins.rows:
                 raise errors.name_taken(CHECKIN, name)
             check_unique(store, values, name)
             stamps = {"owner": self._user.name, "creation": now, "modified": now, "modified_by": self._user.name}

@@ -96,6 +96,21 @@ def _document_routes(stand_in: StandIn) -> APIRouter:
             raise HTTPException(422, str(error)) from error
         return {}
 
+    @routes.delete("/documents/{doctype}/{name}")
+    async def delete_document(doctype: str, name: str) -> dict[str, Any]:
+        """Delete a document whatever leads to it, as from the database."""
+        try:
+            stand_in.site.remove(doctype, name)
+        except FrappeError as error:
+            raise HTTPException(422, str(error)) from error
+        return {}
+
+    @routes.post("/series")
+    async def post_series(body: dict[str, Any]) -> dict[str, Any]:
+        """Let the naming series of `doctype` have given the number `current` last, as after a restore."""
+        stand_in.site.set_series(str(body["doctype"]), int(body["current"]))
+        return {}
+
     @routes.get("/attendance")
     async def get_attendance() -> StreamingResponse:
         """All Attendance, cancelled ones too, one JSON object a line, as it was made."""

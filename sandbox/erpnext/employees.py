@@ -19,7 +19,7 @@ def new(store: Store, document: Mapping[str, Any], owner: str) -> Row:
     Raises:
         FrappeError: refused.
     """
-    row = _row(store, {"name": store.employee_name(), **document}, owner)
+    row = _row(store, {"name": store.next_name(EMPLOYEE), **document}, owner)
     if row["name"] in store.employees.rows:
         raise errors.name_taken(EMPLOYEE, row["name"])
     check(store, row)
@@ -33,7 +33,7 @@ def put(store: Store, employees: Iterable[Mapping[str, Any]]) -> list[str]:
     """
     names: list[str] = []
     for values in employees:
-        row = _row(store, {"name": store.employee_name(), **values}, ADMIN.name)
+        row = _row(store, {**values, "name": values.get("name") or store.next_name(EMPLOYEE)}, ADMIN.name)
         old = store.employees.rows.get(row["name"])
         row |= {"creation": old["creation"]} if old else {}
         row |= {field: values[field] for field in ("creation", "modified") if field in values}

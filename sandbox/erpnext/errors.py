@@ -119,10 +119,11 @@ def thrown(
     title: str | None = None,
     module: str = "frappe.exceptions",
     source: str | None = None,
+    status: int = 417,
 ) -> FrappeError:
     """417, as `frappe.throw` gives it; `module` is where the exception's class lives."""
     message = Message(english, german, title, thrown=True)
-    return FrappeError(417, exc_type, f"{module}.{exc_type}: {{message}}", message=message, source=source)
+    return FrappeError(status, exc_type, f"{module}.{exc_type}: {{message}}", message=message, source=source)
 
 
 def failed(name: str, text: str, *, source: str | None = None) -> FrappeError:
@@ -225,6 +226,13 @@ def name_taken(doctype: str, name: str) -> FrappeError:
         f"IntegrityError(1062, \"Duplicate entry '{name}' for key 'PRIMARY'\"))",
         message=Message(f"{doctype} <strong>{name}</strong> already exists", title="Duplicate Name", red=True),
     )
+
+
+def linked(doctype: str, name: str, other_doctype: str, other: str) -> FrappeError:
+    """417: another document leads to this one, so it can be neither deleted nor, if that one stands, cancelled."""
+    this, that = (f'<a href="/app/Form/{each}/{of}">{of}</a>' for each, of in ((doctype, name), (other_doctype, other)))
+    text = f"Cannot delete or cancel because {doctype} {this} is linked with {other_doctype} {that} "
+    return thrown("LinkExistsError", text)
 
 
 def session_stopped() -> FrappeError:

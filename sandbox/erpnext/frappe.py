@@ -80,6 +80,8 @@ class Frappe:
             "frappe.client.insert": self._insert,
             "frappe.client.insert_many": self._insert_many,
             "frappe.client.cancel": self._cancel,
+            "frappe.client.delete": self._delete,
+            "frappe.client.rename_doc": self._rename,
         }
 
     async def answer(self, request: Request) -> Response:
@@ -198,7 +200,7 @@ class Frappe:
         return self._site.list_rows(call.user, _doctype(call), call.arguments)
 
     async def _get_count(self, call: Call) -> int:
-        return self._site.count(call.user, _doctype(call), call.arguments.get("filters"))
+        return self._site.count(_doctype(call), call.arguments.get("filters"))
 
     async def _get_value(self, call: Call) -> Row:
         fields = call.arguments.get("fieldname") or "name"
@@ -232,6 +234,17 @@ class Frappe:
         self._control.check_writable()
         doctype = _doctype(call)
         return self._site.cancel(call.user, doctype, str(call.arguments.get("name") or "")) | {"doctype": doctype}
+
+    async def _delete(self, call: Call) -> None:
+        self._control.check_writable()
+        self._site.delete(call.user, _doctype(call), str(call.arguments.get("name") or ""))
+
+    async def _rename(self, call: Call) -> str:
+        self._control.check_writable()
+        old, new = (str(call.arguments.get(each) or "") for each in ("old_name", "new_name"))
+        merge = str(call.arguments.get("merge", "")).lower() in {"1", "true", "yes"}
+        self._site.rename(call.user, _doctype(call), old, new, merge=merge)
+        return new
 
 
 def html_answer(status: int, text: str = "") -> Response:

@@ -129,6 +129,23 @@ class ErpnextStandIn:
         """
         return list(self._call("POST", "/sandbox/shift_types", list(shift_types)).json())
 
+    def rename_employee(self, old: str, new: str, *, merge: bool = False) -> None:
+        """Rename an employee as HR does, or merge it into another; its documents go along."""
+        body = {"doctype": "Employee", "old_name": old, "new_name": new, "merge": int(merge)}
+        self._call_api("POST", "/api/method/frappe.client.rename_doc", body)
+
+    def delete_employee(self, name: str) -> None:
+        """Delete an employee as HR does, which ERPNext refuses where documents lead to it."""
+        self._call_api("DELETE", f"/api/resource/Employee/{name}")
+
+    def remove(self, doctype: str, name: str) -> None:
+        """Delete a document whatever leads to it, as from the database."""
+        self._call("DELETE", f"/sandbox/documents/{doctype}/{name}")
+
+    def series(self, doctype: str, current: int) -> None:
+        """Let the doctype's naming series have given that number last, as after a restore."""
+        self._call("POST", "/sandbox/series", {"doctype": doctype, "current": current})
+
     def time_zone(self, time_zone: str, user: str | None = None) -> None:
         """Change the site's zone, or that of one user alone (by `hr_name`, say). What is stored stays as it is."""
         self._call("POST", "/sandbox/time_zone", {"time_zone": time_zone} | ({"user": user} if user else {}))
@@ -152,6 +169,10 @@ class ErpnextStandIn:
 
     def _call(self, method: str, path: str, content: object = None) -> httpx.Response:
         return self._http.request(method, path, json=content).raise_for_status()
+
+    def _call_api(self, method: str, path: str, content: object = None) -> httpx.Response:
+        headers = {"Authorization": f"token {self.api_key}:{self.api_secret}"}
+        return self._http.request(method, path, json=content, headers=headers).raise_for_status()
 
     def _client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=_CALL_SECONDS, trust_env=False)

@@ -28,7 +28,8 @@ from sandbox.erpnext.tables import Change, Journal, Key, Table
 from sandbox.erpnext.users import ADMINISTRATOR
 
 _NUMBER: Final = re.compile(r"(.*?)(\d+)")
-_SERIES_OF: Final = {CHECKIN: "EMP-CKIN-", ATTENDANCE: "HR-ATT-", EMPLOYEE: "HR-EMP-"}
+# By doctype how names begin, the time in them being that of naming, and how many digits follow.
+_SERIES: Final = {CHECKIN: ("EMP-CKIN-{:%m-%Y}-", 6), ATTENDANCE: ("HR-ATT-{:%Y}-", 5), EMPLOYEE: ("HR-EMP-", 5)}
 
 
 def utc_now() -> datetime:
@@ -190,24 +191,20 @@ class Store:
 
     # Names
 
-    def checkin_name(self, ahead: int = 0) -> str:
-        """The name that the series gives next, or `ahead` later."""
-        return self._next_name(f"EMP-CKIN-{self.now():%m-%Y}-", 6, ahead)
+    def series(self, doctype: str) -> tuple[str, int]:
+        """The prefix of the names that a doctype gets now, and the number that was given last; none is 0."""
+        prefix = _SERIES[doctype][0].format(self.now()) if doctype in _SERIES else ""
+        row = self._tables[SERIES].rows.get(prefix)
+        return prefix, int(row["current"]) if row else 0
 
-    def attendance_name(self, ahead: int = 0) -> str:
-        """The name that the series gives next, or `ahead` later."""
-        return self._next_name(f"HR-ATT-{self.now():%Y}-", 5, ahead)
+    def next_name(self, doctype: str, ahead: int = 0) -> str:
+        """The name that the doctype's series gives next, or `ahead` later."""
+        prefix, number = self.series(doctype)
+        return f"{prefix}{number + 1 + ahead:0{_SERIES[doctype][1]}}" if prefix else ""
 
-    def employee_name(self, ahead: int = 0) -> str:
-        """The name that the series gives next, or `ahead` later."""
-        return self._next_name("HR-EMP-", 5, ahead)
-
-    def _next_name(self, prefix: str, digits: int, ahead: int) -> str:
-        return f"{prefix}{self._given(prefix) + 1 + ahead:0{digits}}"
-
-    def _given(self, prefix: str) -> int:
-        series = self._tables[SERIES].rows.get(prefix)
-        return int(series["current"]) if series else 0
+    def series_change(self, prefix: str, number: int) -> Change:
+        """The change by which the series gave that number last."""
+        return SERIES, prefix, {"name": prefix, "current": number}
 
     # Writing
 
@@ -232,10 +229,12 @@ class Store:
     def _count(self, doctype: str, name: str) -> None:
         """The series of a name has given that number."""
         match = _NUMBER.fullmatch(name)
-        if match and doctype in _SERIES_OF and name.startswith(_SERIES_OF[doctype]):
-            prefix, number = match[1], int(match[2])
-            if number > self._given(prefix):
-                self._tables[SERIES].put({"name": prefix, "current": number})
+        if match is None or doctype not in _SERIES or not name.startswith(_SERIES[doctype][0].partition("{")[0]):
+            return
+        prefix, number = match[1], int(match[2])
+        row = self._tables[SERIES].rows.get(prefix)
+        if row is None or number > row["current"]:
+            self._tables[SERIES].put({"name": prefix, "current": number})
 
     def _add_field(self, custom: Row) -> None:
         field = custom["fieldname"]

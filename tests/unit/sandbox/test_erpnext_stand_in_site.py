@@ -114,10 +114,12 @@ def test_the_spelling_of_an_employee_makes_no_other_punch(site: Site, spelling: 
         store(site, punch(spelling))
 
 
-def test_a_deleted_check_in_can_be_stored_again_under_a_new_name(site: Site) -> None:
-    [name] = store(site, punch())
-    site.delete(ADMIN, CHECKIN, name)
-    assert store(site, punch()) == ["EMP-CKIN-11-2026-000002"]
+def test_the_name_of_the_last_check_in_is_given_again_once_it_is_deleted(site: Site) -> None:
+    first, last = store(site, punch(), punch("HR-EMP-00002"))
+    site.delete(ADMIN, CHECKIN, last)
+    assert store(site, punch("HR-EMP-00003")) == [last]
+    site.delete(ADMIN, CHECKIN, first)
+    assert store(site, punch()) == ["EMP-CKIN-11-2026-000003"]
 
 
 def test_a_check_in_that_is_changed_is_no_duplicate_of_itself_but_may_be_of_another(site: Site) -> None:
@@ -233,7 +235,7 @@ def test_what_was_committed_is_there_after_a_crash(journal: Path) -> None:
     with pytest.raises(FrappeError) as raised:
         store(after, punch(time="2026-11-01 10:00:00", event_id="a"))
     assert raised.value.exc_type == "UniqueValidationError"
-    assert store(after, punch("HR-EMP-00002", event_id="b")) == ["EMP-CKIN-11-2026-000003"]
+    assert store(after, punch("HR-EMP-00002", event_id="b")) == ["EMP-CKIN-11-2026-000002"]
     after.close()
 
 
