@@ -39,7 +39,7 @@ create table sent_again (event_id primary key) without rowid;
 create table copy (of_partition, of_offset, partition, offset, primary key (of_partition, of_offset, partition, offset))
 without rowid;
 create table in_target (event_id primary key) without rowid;
-create table document_in_target (document primary key) without rowid;
+create table document_in_target (event_id, document, primary key (event_id, document)) without rowid;
 -- What a correction has left of the deliveries. It took over the document, or removed another one.
 create view standing as
 select * from delivered d where not exists (
@@ -216,12 +216,15 @@ class AuditTables:
         """Ask ERPNext which of the delivered events it holds. Raises what `ErpnextClient.call` raises."""
         self._target_was_asked = True
         cursor = self._db.execute(
-            "select document from standing where event_id in"
+            "select event_id, document from standing where event_id in"
             " (select event_id from standing group by event_id having count(*) > 1)"
         )
-        while names := [row[0] for row in cursor.fetchmany(LOOK_UP)]:
-            rows = client.get_list(CHECKIN, ["name"], [("name", "in", names)])
-            self._many("insert or ignore into document_in_target values (?)", ((row["name"],) for row in rows))
+        while pairs := cursor.fetchmany(LOOK_UP):
+            rows = client.get_list(CHECKIN, ["name", EVENT_ID_FIELD], [("name", "in", [name for _, name in pairs])])
+            holders = {row["name"]: row[EVENT_ID_FIELD] for row in rows}
+            # ERPNext gives the name of a deleted check-in again: it may be another event's by now.
+            own = ((event_id, name) for event_id, name in pairs if holders.get(name, "") in {event_id, None})
+            self._many("insert or ignore into document_in_target values (?, ?)", own)
         cursor = self._db.execute("select event_id, document from standing")
         while batch := dict(cursor.fetchmany(LOOK_UP)):
             rows = client.get_list(CHECKIN, [EVENT_ID_FIELD], [(EVENT_ID_FIELD, "in", list(batch))])
@@ -244,7 +247,7 @@ class AuditTables:
         self._name_at_most = named
         # What the target lost is stored under another name when it is sent again.
         not_again = "select event_id from standing where event_id not in (select event_id from sent_again)"
-        there = "select event_id from standing where document in (select document from document_in_target)"
+        there = "select event_id from standing where (event_id, document) in (select * from document_in_target)"
         twice = f"{there if self._target_was_asked else not_again} group by event_id having count(*) > 1"
         counts = dict(self._db.execute("select what, count(*) from outcome group by what"))
         # A copy names the event that was kept. Where none of that id was kept, a punch was lost.

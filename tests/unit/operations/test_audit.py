@@ -296,6 +296,17 @@ def test_what_was_lost_and_sent_again_is_delivered_once_under_its_new_name(topic
     assert report(topics, site=Site(A=event.event_id, B=event.event_id)).delivered_twice == [event.event_id]
 
 
+def test_a_name_that_erpnext_gave_again_to_another_punch_is_no_second_delivery(topics: Topics) -> None:
+    event, record = topics.punch()
+    topics.delivery(event, "A")
+    replayed(topics, record)
+    topics.delivery(event, "B")
+    other, _ = topics.punch("2")
+    topics.delivery(other, "A")
+
+    assert report(topics, site=Site(A=other.event_id, B=event.event_id)).balanced
+
+
 def test_a_record_without_an_outcome_has_that_of_its_copy(topics: Topics) -> None:
     kept, _ = topics.punch()
     topics.delivery(kept)
