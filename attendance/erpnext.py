@@ -193,6 +193,15 @@ class ErpnextClient:
         """
         self.call("DELETE", _resource(doctype, name))
 
+    def wants_coordinates(self) -> bool:
+        """Whether the site refuses check-ins without coordinates: HR Settings, Allow Geolocation Tracking."""
+        try:
+            # Open to every user, as the mobile app needs it.
+            answer = self.call("GET", "/api/method/hrms.api.get_hr_settings").get("message")
+        except DocumentRejected:
+            return False  # an hrms without this method has no such setting either
+        return isinstance(answer, dict) and str(answer.get("allow_geolocation_tracking")) == "1"
+
     def has_event_id_field(self) -> bool:
         """Whether Employee Checkin has the unique field `event_id`, which makes retries safe at the database."""
         wanted = [("dt", "=", CHECKIN), ("fieldname", "=", EVENT_ID_FIELD), ("unique", "=", 1)]

@@ -22,7 +22,7 @@ from bench.events import Workload
 from bench.measure import cpu_seconds, spread
 from bench.results import Row, save
 from bench.site import ADD_LOG
-from operations.site import ensure_event_id_field
+from operations.site.setup import ensure_event_id_field
 from sandbox.erpnext.server import ErpnextStandIn
 from sandbox.process import ChildProcess
 

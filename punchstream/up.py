@@ -19,7 +19,7 @@ from attendance.kafka.admin import create_topics
 from attendance.registry import Registry, hash_token
 from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import format_seconds, now
-from operations.site import ensure_event_id_field
+from operations.site.setup import ensure_event_id_field
 from producers.pull.sources import sources
 from punchstream.commands.settings import every_group, is_set
 from punchstream.stages import COMPLETENESS, PULL, STAGES, Stages

@@ -15,6 +15,7 @@ from sandbox.erpnext.tables import Change
 from sandbox.erpnext.users import User
 
 LOG_TYPES: Final = ("", "IN", "OUT")
+CANCELLED: Final = 2  # docstatus
 MAX_DATA: Final = 140  # characters of a Data field, and of a name
 
 _HRMS: Final = "hrms (app)"
@@ -72,6 +73,9 @@ class Transaction:
             FrappeError: ERPNext would refuse it, or fail on it. The transaction is good for nothing then.
         """
         store = self._store
+        if document.get("docstatus") == CANCELLED:
+            # Before all else, for anybody.
+            raise errors.thrown("DocstatusTransitionError", "Cannot change docstatus from 0 (Draft) to 2 (Cancelled)")
         if document.get("docstatus"):
             raise errors.not_submittable(CHECKIN)
         _check_links(store, document)

@@ -18,7 +18,7 @@ from attendance.kafka.readers import snapshot
 from attendance.settings import ErpnextSettings, KafkaSettings
 from harness.cluster import Cluster, Victim
 from harness.network import Network
-from operations.site import ensure_event_id_field
+from operations.site.setup import ensure_event_id_field
 from sandbox.erpnext.server import ErpnextStandIn
 from sandbox.fleet.model import FleetPlan
 from sandbox.fleet.registry import employees, registry_yaml

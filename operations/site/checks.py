@@ -1,0 +1,85 @@
+"""Everything that deliveries need of the site, and what some commands need: looked at before it is missed."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from attendance.erpnext import CHECKIN, SHIFT_TYPE, ErpnextClient
+from attendance.errors import ConfigurationError, Conflict, PunchstreamError, TargetUnavailable
+from attendance.registry import Registry
+from attendance.times import zone
+from operations.site.documents import look_at_documents
+from operations.site.geolocation import GEOLOCATION, SETTING, look_at_geolocation
+from operations.site.people import look_at_people
+from operations.site.results import Check, attempt, ok, unseen
+from operations.site.shifts import look_at_shifts
+
+
+def checks(client: ErpnextClient, fleet_file: Path) -> Iterator[Check]:
+    """Look at everything that deliveries need, then at what some commands need. Nothing is left at the site.
+
+    Args:
+        client: The site.
+        fleet_file: Where the fleet is. If it cannot be read, what depends on it is not checked.
+
+    Yields:
+        What was found of each thing, as soon as it was looked at.
+    """
+    try:
+        user = client.logged_user()
+    except TargetUnavailable as error:
+        yield Check("reachable", "failed", str(error), "is ERPNEXT_URL right, and the site up?")
+        return
+    except PunchstreamError as error:
+        yield ok("reachable", "the site answers")
+        yield Check(
+            "credentials", "failed", str(error), "set ERPNEXT_API_KEY and ERPNEXT_API_SECRET to those of the API user"
+        )
+        return
+    yield ok("reachable", "the site answers")
+    yield ok("credentials", user)
+    zone_check = attempt("time zone", "set System Settings, Time Zone", lambda: zone(client.time_zone()).key)
+    yield zone_check
+    yield attempt("event_id field", "run `punchstream erpnext setup`", lambda: _event_id_field(client))
+    yield from look_at_people(client, user)
+    fleet: Registry | None = None
+    try:
+        fleet = Registry(fleet_file)
+    except ConfigurationError as error:
+        yield unseen("fleet file", str(error), "run this where the fleet file is, with PUNCHSTREAM_DEVICES")
+    devices = None if fleet is None else [device for device in fleet if not device.disabled]
+    wanted = False
+    try:
+        wanted = client.wants_coordinates()
+    except PunchstreamError as error:
+        yield unseen(GEOLOCATION, str(error), f"look at {SETTING}")
+    else:
+        yield from look_at_geolocation(client, devices, user, wanted=wanted)
+    site_zone = ZoneInfo(zone_check.detail) if zone_check.state == "ok" else None
+    yield from look_at_documents(client, devices, user, wants_place=wanted, site_zone=site_zone)
+    for name, doctype, only_for in (
+        ("corrections", CHECKIN, "replay --correct, audit --repair-late"),
+        ("shift types", SHIFT_TYPE, "completeness, audit --repair-late"),
+    ):
+        remedy = f"let {user} read and write {doctype}, such as by the role HR User"
+        yield attempt(name, remedy, partial(_may_write, client, doctype), only_for)
+    yield from look_at_shifts(client, None if fleet is None else fleet.shifts)
+
+
+def _event_id_field(client: ErpnextClient) -> str:
+    if not client.has_event_id_field():
+        raise ConfigurationError("missing or not unique: a retry after a timeout may store a punch twice")
+    return "there, and unique"
+
+
+def _may_write(client: ErpnextClient, doctype: str) -> str:
+    """Ask by a change to a version that is long gone: ERPNext looks at the permission, and then at the version."""
+    rows = client.get_list(doctype, ["name"], limit=1)
+    if not rows:
+        return f"may be read; there is no {doctype} yet to try writing on"
+    try:
+        client.update(doctype, rows[0]["name"], {"modified": "2000-01-01 00:00:00"})
+    except Conflict:
+        return "may be read and written"
+    raise ConfigurationError(f"the site took a change to an old version of {doctype} {rows[0]['name']}")
