@@ -179,6 +179,10 @@ class ErpnextClient:
         answer = self.call("POST", f"/api/resource/{quote(document['doctype'])}", document)
         return str(_part(answer, "data", "name"))
 
+    def create(self, document: Mapping[str, Any]) -> Document:
+        """Store one document, submitted at once where its `docstatus` is 1, and return all its fields."""
+        return dict(_part(self.call("POST", f"/api/resource/{quote(document['doctype'])}", document), "data"))
+
     def insert_many(self, documents: Sequence[Mapping[str, Any]]) -> list[str]:
         """Store up to 200 documents, all or none, and return their names in order."""
         answer = self.call("POST", "/api/method/frappe.client.insert_many", {"docs": list(documents)})

@@ -27,6 +27,7 @@ Name = Literal[
     "punchstream_late_deliveries_total",
     "punchstream_shift_complete_timestamp_seconds",
     "punchstream_shift_last_sync_ahead",
+    "punchstream_attendance_days_total",
     "punchstream_other_events_total",
     "punchstream_clocks_off",
     "punchstream_pulls_total",
@@ -136,6 +137,12 @@ TABLE: Final[Mapping[Name, _Metric]] = {
         "1 while something else moves the last sync of a shift in ERPNext, or moved it further than its devices have"
         " claimed.",
         ("shift_type",),
+        stages=("completeness",),
+    ),
+    "punchstream_attendance_days_total": _Metric(
+        Counter,
+        "Days that became an Attendance directly: `written`, `corrected`, `already_there`; or `refused`, and why.",
+        ("outcome", "reason"),
         stages=("completeness",),
     ),
     "punchstream_other_events_total": _Metric(

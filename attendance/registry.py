@@ -87,13 +87,31 @@ class Device(BaseModel):
 
 
 class Shift(BaseModel):
-    """A Shift Type of ERPNext, and the devices on which its people punch: each by its id, or all of a site."""
+    """A Shift Type of ERPNext, and the devices on which its people punch: each by its id, or all of a site.
+
+    `attendance` says who makes the Attendance of its days: ERPNext's auto attendance, or Punchstream (`direct`). The
+    other fields are for `direct`. A day with less than `half_day_below` between its first and its last punch is a Half
+    Day. `one_punch` says what a day with a single punch is; `none` leaves it to a person. `attendance_from` is the
+    first day that becomes an Attendance.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     shift_type: str = Field(min_length=1, max_length=140)
     devices: tuple[Identifier, ...] = ()
     sites: tuple[Identifier, ...] = ()
+    attendance: Literal["erpnext", "direct"] = "erpnext"
+    # Less is a slip: YAML reads 4:00 as 240, and a plain number is in seconds.
+    half_day_below: Seconds | None = Field(None, ge=900, le=86400)
+    one_punch: Literal["none", "half_day", "present"] = "none"
+    attendance_from: date | None = None
+
+    @model_validator(mode="after")
+    def _has_only_what_counts(self) -> Self:
+        set_in_vain = self.model_fields_set & {"half_day_below", "one_punch", "attendance_from"}
+        if set_in_vain and self.attendance != "direct":
+            raise ValueError(f"{', '.join(sorted(set_in_vain))}: only for a shift with attendance: direct")
+        return self
 
 
 def hash_token(token: str) -> str:
@@ -115,7 +133,7 @@ class Registry:
         """
         self._path = path
         self._stamp = _stamp(path)
-        self._devices, self._shifts = _read(path)
+        self._devices, self._shifts, self._direct = _read(path)
 
     def __iter__(self) -> Iterator[Device]:
         return iter(self._devices.values())
@@ -131,6 +149,11 @@ class Registry:
     def shifts(self) -> Mapping[str, Sequence[Device]]:
         """The devices of each Shift Type that the file lists, at least one, without the disabled ones."""
         return self._shifts
+
+    @property
+    def direct_shifts(self) -> Mapping[str, Shift]:
+        """Those of the shifts whose days Punchstream turns into Attendance, by Shift Type."""
+        return self._direct
 
     async def refreshed(self) -> bool:
         """Take up a changed file, in a thread: thousands of entries take seconds to read. True when the fleet changed.
@@ -150,7 +173,7 @@ class Registry:
             return False
         self._stamp = stamp
         try:
-            self._devices, self._shifts = _read(self._path)
+            self._devices, self._shifts, self._direct = _read(self._path)
         except ConfigurationError as error:
             log.error("The fleet file is wrong; the last good fleet stays.", error=str(error))
             return False
@@ -167,7 +190,7 @@ def load(path: Path) -> dict[str, Device]:
     return _read(path)[0]
 
 
-def _read(path: Path) -> tuple[dict[str, Device], dict[str, tuple[Device, ...]]]:
+def _read(path: Path) -> tuple[dict[str, Device], dict[str, tuple[Device, ...]], dict[str, Shift]]:
     try:
         entries = yaml.safe_load(path.read_bytes())
     except OSError as error:
@@ -180,7 +203,7 @@ def _read(path: Path) -> tuple[dict[str, Device], dict[str, tuple[Device, ...]]]
     if not isinstance(entries, list) or not isinstance(shifts, list):
         raise ConfigurationError(f"{path}: must be a list of devices, or hold the lists devices and shifts")
     devices = _read_devices(path, entries)
-    return devices, _read_shifts(path, shifts, devices)
+    return devices, *_read_shifts(path, shifts, devices)
 
 
 def _read_devices(path: Path, entries: Sequence[object]) -> dict[str, Device]:
@@ -215,14 +238,19 @@ def _check_serials(path: Path, devices: Mapping[str, Device]) -> None:
             raise ConfigurationError(f"{path}: {device.device_id}: serial {device.serial} is {holder}'s already")
 
 
-def _read_shifts(path: Path, entries: Sequence[object], devices: Mapping[str, Device]) -> dict[str, tuple[Device, ...]]:
+def _read_shifts(
+    path: Path, entries: Sequence[object], devices: Mapping[str, Device]
+) -> tuple[dict[str, tuple[Device, ...]], dict[str, Shift]]:
+    """The devices of each shift, and the entries of those whose days become Attendance directly."""
     sites = {device.site for device in devices.values()}
     shifts: dict[str, tuple[Device, ...]] = {}
+    direct: dict[str, Shift] = {}
     for number, entry in enumerate(entries, start=1):
         try:
             shift = Shift.model_validate(entry)
         except ValidationError as error:
-            raise _wrong_entry(path, f"shift {number}", error) from error
+            name = entry.get("shift_type") if isinstance(entry, dict) else None
+            raise _wrong_entry(path, f"shift {number}: {name}" if name else f"shift {number}", error) from error
         if shift.shift_type in shifts:
             raise ConfigurationError(f"{path}: shift {number}: {shift.shift_type} is there twice")
         # A name that is wrong would be a device that nobody waits for.
@@ -237,7 +265,9 @@ def _read_shifts(path: Path, entries: Sequence[object], devices: Mapping[str, De
         if not members:
             raise ConfigurationError(f"{path}: shift {number}: {shift.shift_type} has no device that is not disabled")
         shifts[shift.shift_type] = members
-    return shifts
+        if shift.attendance == "direct":
+            direct[shift.shift_type] = shift
+    return shifts, direct
 
 
 def _wrong_entry(path: Path, entry: str, error: ValidationError) -> ConfigurationError:

@@ -14,6 +14,8 @@ Name = Literal[
     "dead_letters",
     "dead_letter_actions",
     "deliveries",
+    "attendance_days",
+    "attendance_progress",
     "dedup_state",
     "device_status",
     "sequences",
@@ -75,6 +77,16 @@ TABLE: Final[Mapping[Name, Topic]] = {
         partitions=1,
     ),
     "deliveries": Topic("deliveries.v1", "event_id", "what the target answered"),
+    "attendance_days": Topic(
+        "attendance-days.v1", "employee, shift, date", "days that became an Attendance directly, or were refused"
+    ),
+    "attendance_progress": Topic(
+        "attendance-progress.v1",
+        "shift_type",
+        "from where the check-ins of a shift are read on",
+        "compact",
+        partitions=1,
+    ),
     # Read by partition beside the raw topic, so both must have the same number of partitions.
     "dedup_state": Topic("dedup-state.v1", "random", "the punches that were kept: the changelog of the stream"),
     "device_status": Topic(

@@ -17,12 +17,25 @@ app = typer.Typer(help="The ERPNext site: make it ready, and check it.", no_args
 
 @app.command()
 def setup() -> None:
-    """Create the unique field event_id on Employee Checkin, by which ERPNext stores each punch once."""
-    from attendance.erpnext import CHECKIN, EVENT_ID_FIELD
-    from operations.site.setup import ensure_event_id_field
+    """Create the unique fields by which ERPNext stores each punch, and each day of Attendance directly, once.
 
-    created = ensure_event_id_field(ErpnextSettings.load())
+    They are event_id on Employee Checkin and punchstream_day on Attendance.
+    """
+    from attendance.erpnext import CHECKIN, EVENT_ID_FIELD
+    from operations.attendance_days import ensure_day_field
+    from operations.site.setup import ensure_event_id_field
+    from sinks.attendance.policy import MARKER
+
+    settings = ErpnextSettings.load()
+    created = ensure_event_id_field(settings)
     typer.echo(f"{CHECKIN}.{EVENT_ID_FIELD} {'was created' if created else 'was there already'}, and is unique.")
+    state, why = ensure_day_field(settings)
+    if state == "not made":
+        typer.echo(
+            f"Attendance.{MARKER} was not made, which only shifts with `attendance: direct` need: {why}", err=True
+        )
+    else:
+        typer.echo(f"Attendance.{MARKER} {'was created' if state == 'created' else 'was there already'}.")
 
 
 @app.command()

@@ -6,7 +6,8 @@ An update has four steps, in this order:
 2. Wait until the stream has committed all that the raw topic holds after that, and then until the sink has committed
    all that the checkins topic holds. So every punch that a claim speaks of has its outcome.
 3. The watermark of each shift is the least of its devices'.
-4. If it is ahead of what ERPNext has, write it there (`sinks.completeness.last_sync`).
+4. If it is ahead of what ERPNext has, write it there (`sinks.completeness.last_sync`). Where the fleet file asks for
+   it, the days that are complete become Attendance (`sinks.attendance`), beside the updates.
 
 Nothing is kept but how far the record numbers go. So an update may be abandoned anywhere, and two processes at the same
 time do no harm.
@@ -31,6 +32,8 @@ from attendance.registry import Registry
 from attendance.runtime import run_until_stopped
 from attendance.settings import CompletenessSettings, ErpnextSettings, KafkaSettings
 from attendance.times import now, zone
+from sinks.attendance.runner import CompleteShift, DirectAttendance, common_zone
+from sinks.attendance.site import AttendanceSite
 from sinks.completeness.last_sync import LastSync
 from sinks.completeness.sequences import SequenceReader
 from sinks.completeness.watermark import DeviceClaims, ShiftWatermark, shift_watermark
@@ -66,12 +69,19 @@ async def run(
     Raises:
         ConfigurationError: A setting of Kafka or ERPNext's time zone is wrong.
     """
-    client = ErpnextClient(erpnext)
+    client, own_client = ErpnextClient(erpnext), ErpnextClient(erpnext)
     producer = Producer(kafka, kafka.client_id(STAGE))
-    completeness = Completeness(kafka, settings, registry, client, producer, metrics)
+    attendance = DirectAttendance(kafka, AttendanceSite(own_client), producer, metrics)
+    completeness = Completeness(kafka, settings, registry, client, producer, metrics, attendance)
     try:
-        await run_until_stopped(stop, completeness.follow_statuses(), completeness.update_regularly())
+        await run_until_stopped(
+            stop,
+            completeness.follow_statuses(),
+            completeness.update_regularly(),
+            attendance.run(kafka.client_id(STAGE), registry.direct_shifts),
+        )
     finally:
+        own_client.close()
         await producer.stop()
         client.close()
 
@@ -87,6 +97,7 @@ class Completeness:
         client: ErpnextClient,
         producer: Producer,
         metrics: Metrics,
+        attendance: DirectAttendance | None = None,
     ) -> None:
         """Nothing is read or asked yet.
 
@@ -97,7 +108,9 @@ class Completeness:
             client: The site whose shifts are updated.
             producer: Writes how far record numbers were read.
             metrics: What is shown of each shift.
+            attendance: Is given the shifts whose days become Attendance directly.
         """
+        self._attendance = attendance
         self._kafka = kafka
         self._settings = settings
         self._registry = registry
@@ -157,10 +170,16 @@ class Completeness:
             await self._wait_for_outcomes(group, until_through(self._kafka, topic, self._kafka.group(group), client_id))
         site_zone = await asyncio.to_thread(self._client.time_zone)
         zone(site_zone)  # raises if there is no such zone
+        complete = []
         for shift_type, devices in shifts.items():
             found = shift_watermark(devices, watermarks, latest, site_zone)
             self._report(shift_type, [device.device_id for device in devices], watermarks, found)
             await asyncio.to_thread(self._last_sync.advance, shift_type, found.sync)
+            direct = self._registry.direct_shifts.get(shift_type)
+            if direct is not None and found.sync is not None:
+                complete.append(CompleteShift(direct, found.sync, common_zone(devices, site_zone)))
+        if self._attendance is not None:
+            self._attendance.offer(complete)
 
     def _watermarks(self, numbered: Collection[str]) -> dict[str, datetime]:
         watermarks: dict[str, datetime] = {}

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import OutRecord
+from attendance.records.attendance_day import AttendanceDay, AttendanceProgress
 from attendance.records.checkin import Checkin
 from attendance.records.cursor import SavedCursor
 from attendance.records.dead_letter import DeadLetter
@@ -83,6 +84,14 @@ CHECKIN: Final = Checkin(EVENT.event_id, "HR-EMP-00042", AT, "IN", "riyadh-01", 
 DROPPED: Final = Dropped(EVENT.event_id, "0f" * 16, Reason.REPEAT, "riyadh-01", "001042", AT, 3, 78)
 WAITING: Final = Waiting(EVENT, Reason.UNMAPPED_USER)
 DELIVERY: Final = Delivery(EVENT.event_id, "HR-EMP-00042", "EMP-CKIN-03-2026-000017", "created", "erpnext", ARRIVED, 2)
+DAY: Final = AttendanceDay(
+    *("HR-EMP-00042", "Day Shift", date(2026, 1, 1), "corrected", ARRIVED, "HR-ATT-2026-00017-1", "Half Day"),
+    in_time=datetime(2026, 1, 1, 8),  # noqa: DTZ001 - the site's
+    out_time=datetime(2026, 1, 1, 11, 30),  # noqa: DTZ001 - the site's
+    working_hours=3.5,
+    supersedes="HR-ATT-2026-00017",
+    modified="2026-01-02 00:10:00.123456",
+)
 PENDING: Final = PendingDevice(
     "zkteco_adms",
     "SN1",
@@ -129,6 +138,19 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "delivery-correction": (
         "deliveries",
         replace(DELIVERY, late=Late("riyadh-01"), status="replaced", supersedes="0f" * 16),
+    ),
+    "attendance-day": ("attendance_days", DAY),
+    "attendance-day-refused": (
+        "attendance_days",
+        AttendanceDay(
+            *("HR-EMP-00042", "Day Shift", date(2026, 1, 1), "refused", ARRIVED),
+            reason="rejected",
+            detail="417 MandatoryError: project",
+        ),
+    ),
+    "attendance-progress": (
+        "attendance_progress",
+        AttendanceProgress("Day Shift", date(2026, 1, 1), datetime(2026, 1, 2, 0, 10)),  # noqa: DTZ001 - the site's
     ),
     "dead-letter-replay": ("dead_letter_actions", Action(LetterId(4, 17), "replayed", ARRIVED, "fatima", None, 2)),
     "dead-letter-discard": (
@@ -193,6 +215,7 @@ ENVELOPES: Final[dict[str, OutRecord]] = {
     "delivery-cloudevents": OutRecord(
         TOPICS["deliveries"], DELIVERY.key, DELIVERY.encode(), DELIVERY.headers("riyadh", "riyadh-01")
     ),
+    "attendance-day-cloudevents": OutRecord(TOPICS["attendance_days"], DAY.key, DAY.encode(), DAY.headers()),
     "dead-letter": DeadLetter.of(
         Golden(
             TOPICS["raw"],

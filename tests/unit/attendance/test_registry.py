@@ -171,6 +171,14 @@ def test_a_shift_has_the_devices_that_it_names_and_those_of_its_sites_without_th
     assert members == {"Day Shift": ["riyadh-01", "jeddah-01"], "Night Shift": ["jeddah-01"]}
 
 
+def test_a_shift_may_ask_for_attendance_directly(path: Path) -> None:
+    entry = {"shift_type": "Day", "sites": ["jeddah"], "attendance": "direct", "half_day_below": "4 h"}
+    registry = Registry(with_shifts(path, entry, {"shift_type": "Night", "sites": ["jeddah"]}))
+    assert registry.shifts.keys() == {"Day", "Night"}
+    assert registry.direct_shifts.keys() == {"Day"}
+    assert (registry.direct_shifts["Day"].half_day_below, registry.direct_shifts["Day"].one_punch) == (4 * 3600, "none")
+
+
 def test_a_file_without_shifts_has_none(path: Path) -> None:
     assert not Registry(write(path, ENTRY)).shifts
 
@@ -186,6 +194,21 @@ def test_a_file_without_shifts_has_none(path: Path) -> None:
         ({"sites": ["jeddah"]}, "shift_type"),
         ({"shift_type": "Day", "site": "jeddah"}, "site"),
         ("Day", "shift 2"),
+        ({"shift_type": "Day", "sites": ["jeddah"], "attendance": "both"}, "shift 2: Day: attendance"),
+        (
+            {"shift_type": "Day", "sites": ["jeddah"], "half_day_below": "4 h"},
+            "shift 2: Day: Value error, half_day_below",
+        ),
+        *(
+            ({"shift_type": "Day", "sites": ["jeddah"], "attendance": "direct", **wrong}, f"shift 2: Day: {field}")
+            for field, wrong in (
+                # YAML reads 4:00 as 240: minutes, or seconds.
+                ("half_day_below", {"half_day_below": 240}),
+                ("half_day_below", {"half_day_below": "25 h"}),
+                ("one_punch", {"one_punch": "absent"}),
+                ("attendance_from", {"attendance_from": "soon"}),
+            )
+        ),
     ],
 )
 def test_a_wrong_shift_is_named_by_file_number_and_cause(path: Path, shift: object, named: str) -> None:

@@ -354,3 +354,22 @@ def test_the_process_waits_for_kafka_and_for_erpnext_and_then_writes_what_device
         "ERPNext denied access; no shift advances until that is repaired.",
         "ERPNext denied access; no shift advances until that is repaired.",
     ]
+
+
+def test_shifts_that_ask_for_attendance_directly_are_offered_with_their_time_and_zone(bench: Bench) -> None:
+    content = yaml.safe_load(bench.path.read_text())
+    content["shifts"][0]["attendance"] = "direct"
+    bench.path.write_text(yaml.safe_dump(content))
+    offered: list[Any] = []
+    bench.stage = bench.new_process()
+    bench.stage._attendance = SimpleNamespace(offer=offered.extend)  # type: ignore[assignment]
+
+    bench.hear("D1", 30)
+    bench.update()
+    assert not offered  # D2 has claimed nothing
+
+    bench.hear("D2", 60)
+    bench.hear("D3", 10)
+    bench.update()
+    ((shift_type, until, zone_name),) = {(each.shift.shift_type, str(each.until), each.zone_name) for each in offered}
+    assert (shift_type, until, zone_name) == ("Day", "2026-03-02 17:00:00", "Asia/Riyadh")

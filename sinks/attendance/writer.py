@@ -1,0 +1,90 @@
+"""One day: decide, cancel and write, and say what came of it."""
+
+from datetime import datetime
+
+from attendance.errors import DocumentRejected
+from attendance.records.attendance_day import AttendanceDay, DayOutcome, DayRefusal
+from attendance.registry import Shift
+from sinks.attendance.policy import Day, Facts, Keep, Refuse, Row, Write, decide, read_time
+from sinks.attendance.site import AttendanceSite, ShiftType
+
+
+def bring_about(
+    site: AttendanceSite, shift_type: ShiftType, shift: Shift, day: Day, facts: Facts, zone_name: str, at: datetime
+) -> AttendanceDay | None:
+    """Have ERPNext hold the Attendance that a day should have. It may be cut off anywhere, and be called again.
+
+    Args:
+        site: Where.
+        shift_type: The shift, as ERPNext has it.
+        shift: The entry of the fleet file.
+        day: The day, which is complete.
+        facts: What ERPNext had of it a moment ago.
+        zone_name: The IANA zone of the times.
+        at: The server's clock, UTC.
+
+    Returns:
+        What came of it; None where there was nothing to do and nothing to say.
+
+    Raises:
+        DocumentRejected: ERPNext will not take the Attendance, for a reason that it has not shown before.
+        PunchstreamError: what `ErpnextClient.call` raises. Something may have been written.
+    """
+    decision = decide(day, facts, shift, zone_name, site.us)
+    if not isinstance(decision, Write):
+        return _without_writing(day, decision, at)
+    if decision.cancel is not None:
+        site.cancel(decision.cancel)
+    try:
+        row = site.write(day, decision, facts.company)
+    except DocumentRejected:
+        # Another process was faster, or our own request of before came late, or a person.
+        facts = site.facts(shift_type, day.attendance_date, [day.employee])[day]
+        decision = decide(day, facts, shift, zone_name, site.us)
+        if decision is None or isinstance(decision, Write):
+            raise
+        return _without_writing(day, decision, at)
+    return _record(day, "corrected" if decision.amends else "written", at, row, supersedes=decision.amends)
+
+
+def rejected(day: Day, detail: str, at: datetime) -> AttendanceDay:
+    """The record of a day on which ERPNext fails."""
+    return AttendanceDay(
+        day.employee, day.shift_type, day.attendance_date, "refused", at, reason="rejected", detail=detail
+    )
+
+
+def _without_writing(day: Day, decision: Keep | Refuse | None, at: datetime) -> AttendanceDay | None:
+    match decision:
+        case Keep(row):
+            return _record(day, "already_there", at, row)
+        case Refuse(reason, row):
+            return _record(day, "refused", at, row or {}, reason=reason)
+        case _:
+            return None
+
+
+def _record(
+    day: Day,
+    outcome: DayOutcome,
+    at: datetime,
+    row: Row,
+    *,
+    reason: DayRefusal | None = None,
+    supersedes: str | None = None,
+) -> AttendanceDay:
+    return AttendanceDay(
+        day.employee,
+        day.shift_type,
+        day.attendance_date,
+        outcome,
+        at,
+        document=row.get("name"),
+        status=row.get("status"),
+        in_time=read_time(row.get("in_time")),
+        out_time=read_time(row.get("out_time")),
+        working_hours=row.get("working_hours"),
+        reason=reason,
+        supersedes=supersedes,
+        modified=str(row["modified"]) if row.get("modified") else None,
+    )
