@@ -1,8 +1,10 @@
 """Reads topics without a consumer group: all of one, or one that is followed for ever."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from datetime import datetime
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -11,6 +13,8 @@ from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_consumer, unavailable
 from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings
+
+PLACES_AT_ONCE: Final = 100  # records of one fetch that are looked at
 
 
 async def begin_reading(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
@@ -110,6 +114,77 @@ async def read(
         raise unavailable(settings, error) from error
     finally:
         await consumer.stop()
+
+
+class PlaceReader:
+    """Reads single records of a topic by where they are, with one consumer, which it makes when it is first asked."""
+
+    def __init__(self, settings: KafkaSettings, topic: str, client_id: str) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            settings: How to reach Kafka.
+            topic: Which topic.
+            client_id: As whom.
+        """
+        self._settings = settings
+        self._topic = topic
+        self._client_id = client_id
+        self._consumer: AIOKafkaConsumer | None = None
+        self._lock = asyncio.Lock()
+
+    async def __call__(self, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], ConsumerRecord]:
+        """The records at these places. While Kafka is away, this waits.
+
+        Args:
+            places: Partition and offset of each.
+
+        Returns:
+            The records by their places. One that the topic does not have, or not any more, is left out.
+        """
+        async with self._lock:
+            while True:
+                try:
+                    return await self._read(places)
+                except (KafkaError, KafkaUnavailable) as error:
+                    await self.close()
+                    await wait_for_kafka(error, topic=self._topic)
+
+    async def close(self) -> None:
+        """Let go of the consumer."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def _read(self, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], ConsumerRecord]:
+        if self._consumer is None:
+            self._consumer = create_consumer(self._settings, self._topic, client_id=self._client_id)
+            self._consumer.pause(*await begin_reading(self._consumer, self._topic))
+        consumer = self._consumer
+        wanted: dict[TopicPartition, set[int]] = defaultdict(set)
+        for partition, offset in places:
+            wanted[TopicPartition(self._topic, partition)].add(offset)
+        found: dict[tuple[int, int], ConsumerRecord] = {}
+        for tp in wanted.keys() & consumer.assignment():
+            first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+            consumer.resume(tp)
+            for offset in sorted(wanted[tp]):
+                if first <= offset < end and (tp.partition, offset) not in found:
+                    # Those that come next are often among the wanted.
+                    records = await _from(consumer, tp, offset)
+                    found |= {(tp.partition, each.offset): each for each in records if each.offset in wanted[tp]}
+            consumer.pause(tp)
+        return found
+
+
+async def _from(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> list[ConsumerRecord]:
+    """Some records from that offset on, of which the topic has at least one."""
+    consumer.seek(tp, offset)
+    records: list[ConsumerRecord] = []
+    # A record that is no event moves the position and is not returned.
+    while not records and await consumer.position(tp) <= offset:
+        records = (await consumer.getmany(tp, timeout_ms=500, max_records=PLACES_AT_ONCE)).get(tp, [])
+    return records
 
 
 async def snapshot(settings: KafkaSettings, topic: str, client_id: str) -> list[ConsumerRecord]:

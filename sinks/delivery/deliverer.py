@@ -14,14 +14,13 @@ from attendance.kafka.records import Record
 from attendance.metrics import Metrics
 from attendance.runtime import full_jitter
 from attendance.settings import SinkSettings
-from attendance.topics import Topics
 from sinks.delivery.breaker import CircuitBreaker
 from sinks.delivery.concurrency import Concurrency
 from sinks.delivery.limit import DeadLetterLimit
-from sinks.delivery.outcomes import Outcome, OutcomeWriter, Publish
+from sinks.delivery.outcomes import Decided, Outcome, OutcomeWriter
 from sinks.delivery.queue import EmployeeQueues, QueuedCheckin
 from sinks.poison import PoisonDetector, Undecided, as_dead_letter
-from sinks.targets.base import Delivered, Result, Target
+from sinks.targets.base import Delivered, Result, SentBack, Target
 
 log = structlog.get_logger(__name__)
 
@@ -58,11 +57,10 @@ class Deliverer:
         self,
         target: Target,
         settings: SinkSettings,
-        topics: Topics,
         metrics: Metrics,
         *,
         employee_exists: Callable[[str], bool | None],
-        publish_outcomes: Publish,
+        writer: OutcomeWriter,
         timings: SinkTimings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -71,11 +69,10 @@ class Deliverer:
         Args:
             target: Where check-ins are delivered to.
             settings: Batch size, pauses, tries, limits.
-            topics: Where outcomes go.
             metrics: What is counted.
-            employee_exists: Whether the directory knows an employee; None while the directory itself is not known.
-                ERPNext would store the check-ins of an employee that does not exist.
-            publish_outcomes: Makes the outcome of each record durable, and returns when they all are.
+            employee_exists: Whether the user map has an employee; None while it has none at all. Not asked for a target
+                that looks its employees up.
+            writer: Makes outcomes durable.
             timings: How long the sink waits.
             clock: Seconds, monotonic.
         """
@@ -83,7 +80,7 @@ class Deliverer:
         self._settings = settings
         self._metrics = metrics
         self._employee_exists = employee_exists
-        self._writer = OutcomeWriter(target.name, topics, metrics, publish_outcomes)
+        self._writer = writer
         self._timings = timings or SinkTimings()
         self._breaker = CircuitBreaker(settings.retry_max, clock=clock)
         self._concurrency = Concurrency(settings.concurrency)
@@ -178,26 +175,26 @@ class Deliverer:
 
     async def _deliver(self, batch: list[QueuedCheckin]) -> None:
         retries: dict[QueuedCheckin, float] = {}
-        outcomes: list[Outcome] = []
+        outcomes: list[Decided] = []
         known: list[QueuedCheckin] = []
         for queued in batch:
-            exists = self._employee_exists(queued.checkin.employee)
+            exists = self._target.looks_up_employees or self._employee_exists(queued.checkin.employee)
             if exists:
                 known.append(queued)
             elif queued.employee_missing and exists is not None:
-                message = f"the directory knows no employee {queued.checkin.employee!r}"
-                outcomes.append((queued, InvalidRecord(Reason.UNKNOWN_EMPLOYEE, message)))
+                message = f"the user map has no employee {queued.checkin.employee!r}"
+                outcomes.append((queued, SentBack(Reason.UNKNOWN_EMPLOYEE, message)))
             else:
                 queued.employee_missing = exists is not None
                 retries[queued] = self._clock() + self._timings.unknown
         if known:
             await self._ask(known, outcomes, retries)
-        await self._record(self._within_limit(outcomes, retries))
+        await self._record(self._within_limit(await self._writer.prepare(outcomes), retries))
         self._queues.give_back(batch, {queued: due for queued, due in retries.items() if queued.epoch == self._epoch})
         self._notify()
 
     async def _ask(
-        self, batch: list[QueuedCheckin], outcomes: list[Outcome], retries: dict[QueuedCheckin, float]
+        self, batch: list[QueuedCheckin], outcomes: list[Decided], retries: dict[QueuedCheckin, float]
     ) -> None:
         """Call the target once; each check-in goes to `outcomes` or to `retries`."""
         was_closed = self._breaker.is_closed
@@ -213,7 +210,7 @@ class Deliverer:
                 continue
             queued.attempts += 1
             match result:
-                case Delivered() | InvalidRecord():
+                case Delivered() | SentBack() | InvalidRecord():
                     outcomes.append((queued, result))
                 case ServerError() | PermissionDenied():
                     if queued.epoch == self._epoch:  # otherwise it is the next owner's
@@ -302,7 +299,7 @@ class Deliverer:
                 self._limit.delivered()
         within: list[Outcome] = []
         for queued, result in outcomes:
-            if isinstance(result, Delivered) or self._limit.admit(result):
+            if not isinstance(result, InvalidRecord) or self._limit.admit(result):
                 within.append((queued, result))
             else:
                 retries[queued] = self._clock() + self._timings.recheck

@@ -1,11 +1,12 @@
-"""OutcomeWriter: makes what became of check-ins durable, as delivery records and dead letters."""
+"""OutcomeWriter: makes what became of check-ins durable, as delivery records, waiting records and dead letters."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from attendance.errors import InvalidRecord
+from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import OutRecord, Record
 from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
@@ -13,14 +14,27 @@ from attendance.records.outcomes import Delivery
 from attendance.times import now
 from attendance.topics import Topics
 from sinks.delivery.queue import QueuedCheckin
-from sinks.targets.base import Delivered
+from sinks.delivery.sent_back import ReadRaw, SentBackRecords
+from sinks.targets.base import Delivered, SentBack
 
 log = structlog.get_logger(__name__)
 
 STAGE: Final = "sink"
 
-Outcome = tuple[QueuedCheckin, Delivered | InvalidRecord]
-"""A check-in that is done: the target holds it, or it is to be dead-lettered."""
+Decided = tuple[QueuedCheckin, Delivered | SentBack | InvalidRecord]
+"""A check-in that is done: the target holds it, its punch is to wait again, or it is to be dead-lettered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """A punch waits again. `record` is its waiting record, ready to be sent."""
+
+    reason: Reason
+    record: OutRecord
+
+
+Outcome = tuple[QueuedCheckin, Delivered | Waits | InvalidRecord]
+"""A check-in with what is to be written of it."""
 Publish = Callable[[Sequence[tuple[Record, OutRecord]]], Awaitable[None]]
 """Makes the outcome of each record durable, and returns when they all are."""
 
@@ -28,7 +42,7 @@ Publish = Callable[[Sequence[tuple[Record, OutRecord]]], Awaitable[None]]
 class OutcomeWriter:
     """Writes outcomes and counts them."""
 
-    def __init__(self, target: str, topics: Topics, metrics: Metrics, publish: Publish) -> None:
+    def __init__(self, target: str, topics: Topics, metrics: Metrics, publish: Publish, read_raw: ReadRaw) -> None:
         """Nothing is written yet.
 
         Args:
@@ -36,11 +50,21 @@ class OutcomeWriter:
             topics: Where outcomes go.
             metrics: What is counted.
             publish: Makes them durable.
+            read_raw: Reads the raw records of what is to wait again.
         """
         self._target = target
         self._topics = topics
         self._metrics = metrics
         self._publish = publish
+        self._sent_back = SentBackRecords(topics, read_raw)
+
+    async def prepare(self, decided: Sequence[Decided]) -> list[Outcome]:
+        """The outcomes of check-ins. What cannot wait again, because its raw record is gone, is a dead letter."""
+        sent_back = [(queued, result) for queued, result in decided if isinstance(result, SentBack)]
+        outcomes: list[Outcome] = [(queued, result) for queued, result in decided if not isinstance(result, SentBack)]
+        for (queued, result), made in zip(sent_back, await self._sent_back.make(sent_back), strict=True):
+            outcomes.append((queued, made if isinstance(made, InvalidRecord) else Waits(result.reason, made)))
+        return outcomes
 
     async def write(self, outcomes: Sequence[Outcome]) -> None:
         """Return when the outcomes of these check-ins are durable; only then are their records done."""
@@ -52,6 +76,8 @@ class OutcomeWriter:
                 self._metrics.count("punchstream_deliveries_total", status=result.status)
                 if result.late is not None:
                     self._metrics.count("punchstream_late_deliveries_total", shift_type=result.late.shift_type or "")
+            elif isinstance(result, Waits):
+                self._metrics.count("punchstream_sent_back_total", reason=result.reason)
             else:
                 self._metrics.count("punchstream_dead_letters_total", stage=STAGE, reason=result.reason)
 
@@ -61,8 +87,10 @@ class OutcomeWriter:
         for _, problem in letters:
             self._metrics.count("punchstream_dead_letters_total", stage=STAGE, reason=problem.reason)
 
-    def _to_record(self, queued: QueuedCheckin, result: Delivered | InvalidRecord) -> OutRecord:
+    def _to_record(self, queued: QueuedCheckin, result: Delivered | Waits | InvalidRecord) -> OutRecord:
         checkin = queued.checkin
+        if isinstance(result, Waits):
+            return result.record
         if isinstance(result, InvalidRecord):
             log.warning(
                 "Dead-lettering a check-in.", event_id=checkin.event_id, reason=result.reason, error=result.message

@@ -11,7 +11,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from attendance.errors import InvalidRecord, KafkaUnavailable
 from attendance.kafka.clients import create_consumer
 from attendance.kafka.producer import Producer, send_until_acknowledged
-from attendance.kafka.readers import follow
+from attendance.kafka.readers import PlaceReader, follow
 from attendance.kafka.records import OutRecord, Record
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
@@ -20,7 +20,7 @@ from attendance.settings import KafkaSettings, SinkSettings
 from attendance.user_map import UserMap
 from sinks.delivery.deliverer import Deliverer, SinkTimings
 from sinks.delivery.offsets import OffsetTracker
-from sinks.delivery.outcomes import STAGE
+from sinks.delivery.outcomes import STAGE, OutcomeWriter
 from sinks.delivery.queue import QueuedCheckin
 from sinks.targets.base import Target
 
@@ -90,13 +90,13 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         self._offsets = OffsetTracker()
         self._committing = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
+        self._read_raw = PlaceReader(kafka, kafka.topics["raw"], kafka.client_id(f"{STAGE}-raw"))
         self._deliverer = Deliverer(
             target,
             sink,
-            kafka.topics,
             metrics,
             employee_exists=self._employee_exists,
-            publish_outcomes=self._publish_outcomes,
+            writer=OutcomeWriter(target.name, kafka.topics, metrics, self._publish_outcomes, self._read_raw),
             timings=timings,
         )
 
@@ -242,6 +242,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         if self._consumer is not None:
             await _within(LEAVE_SECONDS, self._commit())
             await _within(LEAVE_SECONDS, self._consumer.stop())
+        await _within(LEAVE_SECONDS, self._read_raw.close())
 
 
 async def _until(stop: asyncio.Event) -> None:

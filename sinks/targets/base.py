@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from attendance.errors import AccessDenied, InvalidRecord, TargetUnavailable
+from attendance.errors import AccessDenied, InvalidRecord, Reason, TargetUnavailable
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import DeliveryStatus, Late
 
@@ -24,10 +24,24 @@ class Delivered:
     late: Late | None = None
 
 
-Result = Delivered | InvalidRecord | TargetUnavailable | AccessDenied | None
+@dataclass(frozen=True, slots=True)
+class SentBack:
+    """The check-in is not for whom it names: its punch has to wait until the user map knows better.
+
+    Attributes:
+        reason: `unknown_employee`, `employee_inactive` or `before_joining`.
+        message: Why, for people.
+    """
+
+    reason: Reason
+    message: str
+
+
+Result = Delivered | SentBack | InvalidRecord | TargetUnavailable | AccessDenied | None
 """What became of one check-in.
 
 - `Delivered`: the target holds it, from this call or from before.
+- `SentBack`: nothing was stored, because of its employee; its punch waits again.
 - `InvalidRecord`: the target will never take it; it is dead-lettered.
 - `ServerError` (a `TargetUnavailable`) or `PermissionDenied` (an `AccessDenied`): the target failed on it or forbade
   it, and it was alone in its request. `sinks.poison` decides whether the record or the target is the cause.
@@ -56,6 +70,9 @@ class Target(Protocol):
 
     name: str
     """The word by which it is chosen; every delivery has it."""
+
+    looks_up_employees: bool
+    """Whether `deliver` finds out by itself which employees exist. If not, the sink asks the user map before."""
 
     @property
     def max_batch(self) -> int:

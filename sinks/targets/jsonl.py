@@ -44,6 +44,7 @@ class JsonlTarget:
 
     name = "jsonl"
     max_batch = MAX_BATCH
+    looks_up_employees = False
 
     def __init__(self, path: Path) -> None:
         self._path = path

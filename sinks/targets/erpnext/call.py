@@ -15,7 +15,7 @@ from attendance.errors import (
 )
 from attendance.records.checkin import Checkin
 from sinks.poison import FailureRun, Undecided
-from sinks.targets.base import Delivered, Result
+from sinks.targets.base import Delivered, Result, SentBack
 from sinks.targets.erpnext.documents import StoredPunch
 
 GONE: Final = "DoesNotExistError"  # the document
@@ -123,7 +123,7 @@ class Call:
                 raise TargetUnavailable(
                     f"somebody else removed a document that was to be corrected: {error}"
                 ) from error
-            self._results[index] = _as_dead_letter(error)
+            self._results[index] = _as_result(error)
         except (ServerError, PermissionDenied) as error:
             self._add_failure(index, error)
         else:
@@ -177,7 +177,7 @@ class Call:
         if error.kind in _LOOK_AGAIN:
             self._look_up([index])
         if index not in self._results:
-            self._results[index] = _as_dead_letter(error)
+            self._results[index] = _as_result(error)
 
     def _add_failure(self, index: int, error: Undecided) -> None:
         self._results[index] = error
@@ -213,6 +213,7 @@ class Call:
                 self._results[index] = Delivered(names[key(document)], "already_there")
 
 
-def _as_dead_letter(error: DocumentRejected) -> InvalidRecord:
-    inactive = error.kind == "InactiveEmployeeStatusError"
-    return InvalidRecord(Reason.EMPLOYEE_INACTIVE if inactive else Reason.TARGET_REJECTED, str(error))
+def _as_result(error: DocumentRejected) -> SentBack | InvalidRecord:
+    if error.kind == "InactiveEmployeeStatusError":  # since the look-up
+        return SentBack(Reason.EMPLOYEE_INACTIVE, str(error))
+    return InvalidRecord(Reason.TARGET_REJECTED, str(error))

@@ -31,6 +31,7 @@ from sinks.poison import FailureRun, as_target_failure
 from sinks.targets.base import Delivered, Result
 from sinks.targets.erpnext.call import Call
 from sinks.targets.erpnext.documents import to_document
+from sinks.targets.erpnext.employees import not_to_be_sent
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,7 @@ class ErpnextTarget:
     """A `sinks.targets.base.Target`. Requests run in threads, each with a connection of its own."""
 
     name = "erpnext"
+    looks_up_employees = True
 
     def __init__(self, connect: Callable[[], ErpnextClient], concurrency: int = 4, batch: int = 100) -> None:
         """Nothing is asked of ERPNext yet.
@@ -138,6 +140,9 @@ class ErpnextTarget:
         call = Call(client, documents, results, failures)
         otherwise: Result = None
         try:
+            for index, result in not_to_be_sent(client, dict(enumerate(checkins)), documents).items():
+                results[index] = result
+                del documents[index]
             if self._unique:
                 call.send_in_order({i: each for i, each in enumerate(checkins) if each.supersedes})
             else:

@@ -1,6 +1,6 @@
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from math import isinf
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
+from msgspec import structs
 
 from attendance.errors import (
     AccessDenied,
@@ -22,16 +23,19 @@ from attendance.kafka.records import MAX_RECORD_BYTES, OutRecord, Record
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
-from attendance.records.outcomes import Delivery, Late
+from attendance.records.outcomes import SENT_BACK, Delivery, Late, Waiting
+from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.settings import SinkSettings
 from attendance.topics import Topics
 from sinks.delivery.deliverer import Deliverer, SinkTimings
-from sinks.delivery.outcomes import dead_letter
+from sinks.delivery.outcomes import OutcomeWriter, dead_letter
 from sinks.delivery.queue import QueuedCheckin
-from sinks.targets.base import Delivered, Result
+from sinks.delivery.sent_back import Place
+from sinks.targets.base import Delivered, Result, SentBack
 
 TOPICS = Topics("test")
 TIMINGS = SinkTimings(recheck=30, unknown=5)
+NOW = datetime(2026, 1, 1, 5, 0, 2, tzinfo=UTC)
 
 
 @dataclass
@@ -58,6 +62,7 @@ class FakeTarget:
 
     name = "fake"
     max_batch = 200
+    looks_up_employees = False
 
     def __init__(self) -> None:
         self.rows: list[str] = []
@@ -70,6 +75,7 @@ class FakeTarget:
         self.rejects: dict[str, InvalidRecord] = {}
         self.forbids: set[str] = set()
         self.late: dict[str, Late] = {}
+        self.sends_back: dict[str, SentBack] = {}
         self.answers_get_lost = 0
         self.wrong_setting = False
         self.asked = asyncio.Event()
@@ -107,6 +113,8 @@ class FakeTarget:
             elif checkin.employee in self.forbids:
                 held.add(checkin.employee)
                 results.append(PermissionDenied("403"))
+            elif back := self.sends_back.get(checkin.employee):
+                results.append(back)
             elif problem := self.rejects.get(checkin.event_id, self.rejects.get("every one")):
                 results.append(problem)
             elif checkin.event_id in self.rows:
@@ -130,14 +138,15 @@ class Bench:
         self.employees: set[str] | None = set("ABCDEFGHIJ")
         self.deliveries: list[Delivery] = []
         self.dead_letters: list[DeadLetter] = []
+        self.waiting: list[tuple[bytes | None, Waiting]] = []
+        self.raw: dict[Place, FakeRecord] = {}
         self.done: list[int] = []
         self.deliverer = Deliverer(
             self.target,
             SinkSettings(**{"error_attempts": 3, "batch": 10} | settings),
-            TOPICS,
             self.metrics,
             employee_exists=lambda name: None if self.employees is None else name in self.employees,
-            publish_outcomes=self.publish,
+            writer=OutcomeWriter("fake", TOPICS, self.metrics, self.publish, self.read_raw),
             timings=TIMINGS,
             clock=self.clock,
         )
@@ -146,10 +155,16 @@ class Bench:
         for record, outcome in outcomes:
             if outcome.topic == TOPICS["deliveries"]:
                 self.deliveries.append(Delivery.decode(outcome.value))
+            elif outcome.topic == TOPICS["unmapped"]:
+                assert outcome.partition_key == b"7"
+                self.waiting.append((outcome.key, Waiting.decode(outcome.value)))
             else:
                 assert outcome.topic == TOPICS["dead_letters"]
                 self.dead_letters.append(DeadLetter.decode(outcome.key, outcome.value, outcome.headers))
             self.done.append(record.offset)
+
+    async def read_raw(self, places: Collection[Place]) -> dict[Place, Record]:
+        return {place: self.raw[place] for place in places if place in self.raw}
 
     def add(self, *names: str) -> None:
         """Check-ins named like `A1`: the first one of employee A. The digit is the offset too."""
@@ -420,6 +435,82 @@ def test_a_target_that_answers_but_stores_nothing_leads_to_no_dead_letters() -> 
     bench = scenario(play)
     assert sorted(bench.target.rows) == ["A1", "B2", "C3"]
     assert bench.dead_letters == []
+
+
+PUNCH = RawEvent("D1", "HQ", "7", "IN", datetime(2026, 1, 1, 5, tzinfo=UTC), None, "UTC", NOW, Source("push", "json"))
+
+
+def from_punch(employee: str, *headers: tuple[str, bytes]) -> QueuedCheckin:
+    """A check-in that was made of `PUNCH`, at 0:4 of its topic; the raw record is at 2:31."""
+    made = structs.replace(checkin(f"{employee}4"), event_id=PUNCH.event_id, employee_created="2026-01-01 09:00:00")
+    return QueuedCheckin(FakeRecord(4, headers=((RAW_RECORD, b"2:31"), *headers)), made)
+
+
+def test_what_the_target_sends_back_waits_again_whole_and_under_a_key_of_its_own() -> None:
+    async def play(bench: Bench) -> None:
+        bench.target.sends_back["A"] = SentBack(Reason.BEFORE_JOINING, "joined later")
+        bench.raw[2, 31] = FakeRecord(31, PUNCH.encode())
+        bench.deliverer.add(from_punch("A", (SENT_BACK, b"2")))
+        bench.add("B5")
+        await bench.until_idle()
+
+    bench = scenario(play)
+    [(key, waiting)] = bench.waiting
+    assert key == f"{PUNCH.event_id}:0:4".encode()
+    assert (waiting.event, waiting.reason, waiting.message) == (PUNCH, Reason.BEFORE_JOINING, "joined later")
+    assert (waiting.employee, waiting.employee_created, waiting.sent_back) == ("A", "2026-01-01 09:00:00", 3)
+    assert (bench.dead_letters, bench.target.rows, sorted(bench.done)) == ([], ["B5"], [4, 5])
+    assert bench.count("punchstream_sent_back_total", reason="before_joining") == 1
+
+
+@pytest.mark.parametrize("raw", [None, b"{}", structs.replace(PUNCH, device_user_id="8").encode()])
+def test_a_punch_whose_raw_record_is_gone_cannot_wait_and_is_dead_lettered(raw: bytes | None) -> None:
+    async def play(bench: Bench) -> None:
+        bench.target.sends_back["A"] = SentBack(Reason.UNKNOWN_EMPLOYEE, "ERPNext has no employee 'A'")
+        if raw is not None:
+            bench.raw[2, 31] = FakeRecord(31, raw)
+        bench.deliverer.add(from_punch("A"))
+        await bench.until_idle()
+
+    bench = scenario(play)
+    [letter] = bench.dead_letters
+    assert letter.reason == Reason.UNKNOWN_EMPLOYEE
+    assert letter.message == (
+        "ERPNext has no employee 'A'; it cannot wait, because the raw topic does not have its record 2:31 any more"
+    )
+    assert bench.done == [4]
+
+
+def test_what_is_sent_back_counts_for_no_limit_of_dead_letters() -> None:
+    async def play(bench: Bench) -> None:
+        bench.target.sends_back = dict.fromkeys("ABCDEFGH", SentBack(Reason.UNKNOWN_EMPLOYEE, "no"))
+        bench.raw[2, 31] = FakeRecord(31, PUNCH.encode())
+        for employee in "ABCDEFGH":
+            bench.deliverer.add(from_punch(employee))
+        await bench.until_idle()
+
+    bench = scenario(play, dead_letter_run=4)
+    assert (len(bench.waiting), bench.dead_letters) == (8, [])
+
+
+def test_an_employee_whom_the_user_map_lacks_has_the_punch_wait_where_the_target_looks_nobody_up() -> None:
+    async def play(bench: Bench) -> None:
+        bench.raw[2, 31] = FakeRecord(31, PUNCH.encode())
+        bench.deliverer.add(from_punch("X"))
+        await bench.until_idle()
+        assert bench.target.batches == []
+
+    [(_, waiting)] = scenario(play).waiting
+    assert (waiting.reason, waiting.message) == (Reason.UNKNOWN_EMPLOYEE, "the user map has no employee 'X'")
+
+
+def test_a_target_that_looks_employees_up_decides_alone() -> None:
+    async def play(bench: Bench) -> None:
+        bench.target.looks_up_employees = True
+        bench.add("X1")
+        await bench.until_idle()
+
+    assert scenario(play).target.rows == ["X1"]
 
 
 def test_an_unknown_employee_is_dead_lettered_without_asking_the_target() -> None:

@@ -16,7 +16,8 @@ from attendance.errors import ConfigurationError, KafkaUnavailable
 from attendance.kafka.clients import create_consumer
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
-from attendance.records.outcomes import Delivery
+from attendance.records.outcomes import Delivery, Waiting
+from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.records.user_map import Employee
 from attendance.settings import SinkSettings
 from memory_broker import install
@@ -27,6 +28,7 @@ from virtual_time import run_in_virtual_time
 
 TIMINGS = SinkTimings(recheck=0, unknown=0, commit=1, stop=20)
 EMPLOYEES = "ABCD"
+NOW = datetime(2026, 1, 1, 5, tzinfo=UTC)
 
 
 class HoldingTarget:
@@ -38,6 +40,7 @@ class HoldingTarget:
 
     name = "holding"
     max_batch = 200
+    looks_up_employees = False
 
     def __init__(self) -> None:
         self.stored: Counter[str] = Counter()
@@ -380,6 +383,34 @@ def test_an_employee_whom_the_directory_does_not_know_is_dead_lettered_and_commi
             [letter] = scene.broker.records(scene.kafka.topics["dead_letters"])
             assert dict(letter.headers)["x-dead-letter-reason"] == b"unknown_employee"
             assert scene.committed == {0: 1}
+
+    play(story)
+
+
+def test_a_punch_of_an_unknown_employee_waits_again_as_its_raw_record_has_it(scene: Scene) -> None:
+    raw = scene.kafka.topics["raw"]
+    punches = [
+        RawEvent("D1", "HQ", str(user), "IN", None, f"the {user}.", "UTC", NOW, Source("push", "json"))
+        for user in range(40)
+    ]
+    for punch in punches:
+        scene.broker.put(raw, punch.encode(), punch.key, partition=0)
+    for offset in (3, 5, 37):
+        checkin = Checkin(punches[offset].event_id, "Z", NOW, "IN", "D1", str(offset), "HQ", "UTC")
+        headers = [(RAW_RECORD, f"0:{offset}".encode())]
+        scene.broker.put(scene.topic, checkin.encode(), checkin.key, partition=0, headers=headers)
+    beyond = Checkin("f" * 32, "Z", NOW, "IN", "D1", "7", "HQ", "UTC")
+    scene.broker.put(scene.topic, beyond.encode(), beyond.key, partition=0, headers=[(RAW_RECORD, b"0:999")])
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(5)
+            waiting = [Waiting.decode(value) for value in scene.broker.values(scene.kafka.topics["unmapped"])]
+            waiting.sort(key=lambda each: int(each.event.device_user_id))
+            assert [each.event for each in waiting] == [punches[3], punches[5], punches[37]]
+            [letter] = scene.broker.records(scene.kafka.topics["dead_letters"])
+            assert letter.value == beyond.encode()
+            assert scene.committed == {0: 4}
 
     play(story)
 

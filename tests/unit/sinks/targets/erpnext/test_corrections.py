@@ -49,6 +49,9 @@ class FakeSite:
     ) -> list[dict[str, Any]]:
         if doctype == "Shift Type":
             return []
+        if doctype == "Employee":
+            dates = {"date_of_joining": None, "relieving_date": None}
+            return [{"name": name, "status": "Active", "creation": "c", **dates} for name in filters[0][2]]
         self._arrive()
         rows = [row for row in self.rows.values() if all(row.get(name) in values for name, _, values in filters)]
         found = [{name: row.get(name) for name in fields} for row in rows[: limit or None]]

@@ -18,7 +18,7 @@ from attendance.errors import (
     TargetUnavailable,
 )
 from attendance.records.checkin import Checkin
-from sinks.targets.base import Delivered, Result
+from sinks.targets.base import Delivered, Result, SentBack
 from sinks.targets.erpnext.documents import to_document
 from sinks.targets.erpnext.target import ErpnextTarget
 
@@ -57,6 +57,9 @@ class FakeSite:
     ) -> list[dict[str, Any]]:
         if doctype == "Shift Type":
             return []  # none has auto attendance, so nothing is late
+        if doctype == "Employee":
+            ((_, _, names),) = filters
+            return [employee(name) for name in names]
         self.requests.append("get_list")
         if self.read_errors:
             raise self.read_errors.pop(0)
@@ -99,6 +102,18 @@ class FakeSite:
             self.lost_answers -= 1
             raise TargetUnavailable("ReadTimeout")
         return [row["name"] for row in new]
+
+
+def employee(name: str, **fields: Any) -> dict[str, Any]:
+    """An Employee as a list has it."""
+    return {
+        "name": name,
+        "status": "Active",
+        "date_of_joining": "2025-01-01",
+        "relieving_date": None,
+        "creation": "2024-12-20 09:00:00.1",
+        **fields,
+    }
 
 
 def punch(document: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -216,7 +231,7 @@ def test_one_bad_document_among_many_costs_few_requests_and_its_neighbours_are_s
     site = FakeSite()
     site.inactive = {"HR-EMP-00077"}
     [results] = deliver(site, [checkin(number) for number in range(200)])
-    assert isinstance(results[77], InvalidRecord)
+    assert isinstance(results[77], SentBack)
     assert results[77].reason == Reason.EMPLOYEE_INACTIVE
     assert "InactiveEmployeeStatusError" in results[77].message
     assert statuses(results[:77] + results[78:]) == ["created"] * 199
@@ -398,7 +413,7 @@ def test_without_the_field_documents_go_one_by_one_and_the_bad_one_does_not_stop
     site.inactive = {"HR-EMP-00001"}
     site.breaking = {"BROKEN"}
     [results] = deliver(site, [checkin(0), checkin(1), checkin(2, device_id="BROKEN"), checkin(3)])
-    assert statuses(results) == ["created", "InvalidRecord", "ServerError", "created"]
+    assert statuses(results) == ["created", "SentBack", "ServerError", "created"]
     assert not any(request.startswith("insert_many") for request in site.requests)
 
 

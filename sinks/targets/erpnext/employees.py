@@ -1,0 +1,124 @@
+"""The employees of check-ins, as ERPNext has them now. It stores a check-in of an employee who does not exist."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Final
+
+from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
+from attendance.errors import DocumentRejected, PermissionDenied, Reason, TargetUnavailable
+from attendance.records.checkin import Checkin
+from attendance.records.user_map import Employee
+from sinks.targets.base import Delivered, SentBack
+from sinks.targets.erpnext.call import REQUEST_TOO_LARGE
+
+EMPLOYEE: Final = "Employee"
+FIELDS: Final = ("name", "status", "date_of_joining", "relieving_date", "creation")
+MISSING: Final = 404
+
+
+def not_to_be_sent(
+    client: ErpnextClient, checkins: Mapping[int, Checkin], documents: Mapping[int, Document]
+) -> dict[int, SentBack | Delivered]:
+    """The check-ins that must not be stored for their employee, each with what becomes of it.
+
+    One request where every employee is there. Nothing is remembered: what was right a second ago may be wrong.
+
+    Args:
+        client: Asks ERPNext.
+        checkins: Those of one call, by their index.
+        documents: What would be sent, by the same index. A check-in without a document is left alone.
+
+    Returns:
+        By index: `SentBack`, or `Delivered` where ERPNext has it already, from before its employee was gone.
+
+    Raises:
+        TargetUnavailable, AccessDenied, DocumentRejected: As `ErpnextClient.call`; nothing is known then.
+    """
+    wanted = {index: checkins[index] for index in documents}
+    if not wanted:
+        return {}
+    employees = _look_up(client, sorted({each.employee for each in wanted.values()}))
+    back = {
+        index: found
+        for index, each in wanted.items()
+        if (found := _objection(each, employees[each.employee])) is not None
+    }
+    return back | _already_there(client, {index: checkins[index] for index in back}, documents)
+
+
+def _look_up(client: ErpnextClient, names: list[str]) -> dict[str, Employee | SentBack | None]:
+    """Each employee; `SentBack` where there is none; None where a User Permission hides what there is."""
+    found: dict[str, Employee | SentBack | None] = {row["name"]: _read(row) for row in _listed(client, names)}
+    for name in names:
+        if name not in found:
+            # A list leaves out what this user may not see. Only a question for the one document tells the two apart.
+            try:
+                found[name] = _read(client.get(EMPLOYEE, name))
+            except PermissionDenied:
+                found[name] = None
+            except DocumentRejected as error:
+                if error.status != MISSING:
+                    raise
+                found[name] = SentBack(Reason.UNKNOWN_EMPLOYEE, f"ERPNext has no employee {name!r}")
+    return found
+
+
+def _listed(client: ErpnextClient, names: list[str]) -> list[Document]:
+    try:
+        return client.get_list(EMPLOYEE, FIELDS, [("name", "in", names)])
+    except DocumentRejected as error:
+        if error.status != REQUEST_TOO_LARGE or len(names) == 1:
+            raise
+    middle = len(names) // 2
+    return _listed(client, names[:middle]) + _listed(client, names[middle:])
+
+
+def _objection(checkin: Checkin, employee: Employee | SentBack | None) -> SentBack | None:
+    if not isinstance(employee, Employee):
+        return employee
+    if checkin.employee_created not in (None, employee.created):
+        message = (
+            f"{employee.name} is somebody else now: created {employee.created}, and the punch was for whom was created "
+            f"{checkin.employee_created}"
+        )
+        return SentBack(Reason.UNKNOWN_EMPLOYEE, message)
+    refusal = employee.refusal(checkin.day)
+    if refusal is None:
+        return None
+    message = (
+        f"{employee.name} may not check in on {checkin.day}: {employee.status}, joined {employee.date_of_joining}, "
+        f"relieved {employee.relieving_date}"
+    )
+    return SentBack(refusal, message)
+
+
+def _already_there(
+    client: ErpnextClient, checkins: Mapping[int, Checkin], documents: Mapping[int, Document]
+) -> dict[int, Delivered]:
+    """Those that ERPNext holds: a merge or a rename takes the documents along. A correction may hold the old one."""
+    ids = {
+        documents[index][EVENT_ID_FIELD]: index
+        for index, each in checkins.items()
+        if EVENT_ID_FIELD in documents[index] and each.supersedes is None
+    }
+    if not ids:
+        return {}
+    rows = client.get_list(CHECKIN, ["name", EVENT_ID_FIELD], [(EVENT_ID_FIELD, "in", sorted(ids))])
+    return {ids[row[EVENT_ID_FIELD]]: Delivered(row["name"], "already_there") for row in rows}
+
+
+def _read(document: Document) -> Employee:
+    try:
+        return Employee(
+            name=document["name"],
+            status=document["status"],
+            relieving_date=_date(document["relieving_date"]),
+            date_of_joining=_date(document["date_of_joining"]),
+            created=document["creation"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise TargetUnavailable(f"an employee that cannot be read: {error!r}") from error
+
+
+def _date(value: str | None) -> date | None:
+    return date.fromisoformat(value) if value else None
