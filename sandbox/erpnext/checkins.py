@@ -151,7 +151,7 @@ def build(store: Store, document: Mapping[str, Any], name: str, *, own: Mapping[
         "shift": None,
         "time": str(time),
         "device_id": document.get("device_id"),
-        **{field: document.get(field) or None for field in store.custom_fields},
+        **{field: document.get(field) or None for field in store.custom_fields(CHECKIN)},
         "skip_auto_attendance": int(bool(document.get("skip_auto_attendance"))),
         "attendance": document.get("attendance") or None,
         "latitude": _float(document.get("latitude")),
@@ -251,7 +251,7 @@ def _data(value: Value, label: str, name: str) -> str | None:
 
 
 def _unique_values(store: Store, row: Row) -> list[tuple[str, Any]]:
-    return [(field, collate(row[field])) for field in store.unique_fields() if row[field] is not None]
+    return [(field, collate(row[field])) for field in store.unique_fields(CHECKIN) if row[field] is not None]
 
 
 def check_unique(store: Store, row: Row, name: str) -> None:
@@ -266,4 +266,4 @@ def check_unique(store: Store, row: Row, name: str) -> None:
 
 
 def _not_unique(store: Store, name: str, field: str, row: Row) -> FrappeError:
-    return errors.not_unique(CHECKIN, name, field, store.custom_fields[field]["label"], row[field])
+    return errors.not_unique(CHECKIN, name, field, store.custom_fields(CHECKIN)[field]["label"], row[field])

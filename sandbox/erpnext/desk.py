@@ -1,16 +1,19 @@
-"""The page of Frappe's desk: HTML with the boot data of whoever asks for it."""
+"""Frappe's pages: HTML with the boot data of whoever asks for it, among which the zone of the site stands."""
 
+import re
+from collections.abc import Mapping
 from typing import Final
+from urllib.parse import urlencode
 
 import orjson
+from fastapi import Response
 
 from sandbox.erpnext.query import Row
 from sandbox.erpnext.store import Store
-from sandbox.erpnext.users import User
+from sandbox.erpnext.users import GUEST, User
 
-PATHS: Final = frozenset({"app", "desk"})
-"""Where it is: `/app`, and what lies below."""
-
+_PATHS: Final = frozenset({"app", "login", "me"})
+_HTML: Final = {"content-type": "text/html; charset=utf-8"}
 _PAGE: Final = """<!DOCTYPE html>
 <html data-theme-mode="light" data-theme="light" dir=ltr lang="en">
 \t<head>
@@ -32,9 +35,29 @@ _PAGE: Final = """<!DOCTYPE html>
 """
 
 
-def page(store: Store, user: User) -> bytes:
-    """The page for that user."""
+def is_page(path: str) -> bool:
+    """Whether a path is that of a page that the stand-in has: `/app` and below, `/login`, `/me`."""
+    return path.split("/")[1] in _PATHS
+
+
+def answer(store: Store, user: User, path: str, headers: Mapping[str, str]) -> Response:
+    """What that user gets there: `/app` is for those with a role, `/me` for all who are logged in."""
+    headers = {**headers, **_HTML}
+    page, guest = path.split("/")[1], user is GUEST
+    if page == "app" and guest:
+        return Response(b"", 301, {**headers, "location": f"/login?{urlencode({'redirect-to': path})}"})
+    if page == "login" and not guest:
+        return Response(b"", 301, {**headers, "location": "/app" if user.roles else "/me"})
+    permitted = user.roles if page == "app" else not guest if page == "me" else True
+    if not permitted:
+        return Response(b"<!DOCTYPE html>\n<html><body>Not Permitted</body></html>\n", 403, headers)
+    return Response(_page(store, user), 200, headers)
+
+
+def _page(store: Store, user: User) -> bytes:
     boot = orjson.dumps(_boot(store, user), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
+    # Frappe indents by one space.
+    boot = re.sub(r"^( +)", lambda spaces: " " * (len(spaces[1]) // 2), boot, flags=re.MULTILINE)
     return _PAGE.replace("BOOT", boot).encode()
 
 

@@ -71,13 +71,22 @@ _RIGHTS: Final[Mapping[str, Mapping[str, tuple[Right, ...]]]] = {
 }
 
 
+def is_permitted(user: User, doctype: str, right: Right = "read") -> bool:
+    """Whether one of the user's roles gives that right.
+
+    Raises:
+        FrappeError: there is no such doctype.
+    """
+    if doctype not in _RIGHTS:
+        raise errors.unknown_doctype(doctype)
+    return any(right in rights for role, rights in _RIGHTS[doctype].items() if role in user.roles)
+
+
 def check_permission(user: User, doctype: str, right: Right = "read", *, reading_list: bool = False) -> None:
     """Return if one of the user's roles gives that right.
 
     Raises:
         FrappeError: none does, or there is no such doctype.
     """
-    if doctype not in _RIGHTS:
-        raise errors.unknown_doctype(doctype)
-    if not any(right in rights for role, rights in _RIGHTS[doctype].items() if role in user.roles):
+    if not is_permitted(user, doctype, right):
         raise errors.not_permitted(user.name, doctype, reading_list=reading_list)

@@ -22,13 +22,14 @@ _REASONS: Final = {
 
 @dataclass(frozen=True)
 class Message:
-    """What a person would be shown, perhaps in red; `thrown` by `frappe.throw`."""
+    """What a person would be shown, perhaps in red; `thrown` by `frappe.throw`, an `alert` where all went well."""
 
     english: str
     german: str | None = None
     title: str | None = None
     red: bool = False
     thrown: bool = False
+    alert: bool = False
 
     def text(self, language: Language) -> str:
         """Its words, in English where there is no translation."""
@@ -41,6 +42,8 @@ class Message:
             shown["indicator"] = "red"
         if self.thrown:
             shown |= {"raise_exception": 1, "__frappe_exc_id": "0000"}
+        if self.alert:
+            shown |= {"indicator": "green", "alert": 1}
         return orjson.dumps([orjson.dumps(shown).decode()]).decode()
 
 
@@ -148,6 +151,11 @@ def not_permitted(user: str, doctype: str, *, reading_list: bool = False) -> Fra
         ),
         about=f"No permission for {doctype}",
     )
+
+
+def no_permission(doctype: str) -> FrappeError:
+    """403: a value is asked for, and the user's roles do not let them read it."""
+    return thrown("PermissionError", f"No permission for {doctype}", status=403)
 
 
 def not_submittable(doctype: str) -> FrappeError:

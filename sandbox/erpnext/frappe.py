@@ -5,9 +5,9 @@ import base64
 import binascii
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 import orjson
 from fastapi import Request, Response
@@ -15,7 +15,7 @@ from fastapi import Request, Response
 from sandbox.erpnext import desk, errors
 from sandbox.erpnext.checkins import Transaction
 from sandbox.erpnext.doctypes import CHECKIN, SHIFT_TYPE
-from sandbox.erpnext.errors import FrappeError, Language, html_page
+from sandbox.erpnext.errors import FrappeError, Language, Message, html_page
 from sandbox.erpnext.knobs import Control, WorkerFailed
 from sandbox.erpnext.query import Row, Value, parse_json
 from sandbox.erpnext.site import MAX_INSERT_MANY, Site
@@ -27,10 +27,14 @@ _FOR_GUESTS: Final = frozenset({"ping", "frappe.client.get_time_zone"})
 
 @dataclass(frozen=True)
 class Call:
-    """What a request asks: who sends it, and its arguments from the query, the form or the JSON body."""
+    """What a request asks: who sends it, and its arguments from the query, the form or the JSON body.
+
+    The last of `messages` is for the person who asked, where all goes well.
+    """
 
     user: User
     arguments: Mapping[str, Any]
+    messages: list[Message] = field(default_factory=list)
 
     def document(self) -> Mapping[str, Any]:
         """The document of a create or an update: the arguments themselves, or what `data` among them holds."""
@@ -85,7 +89,7 @@ class Frappe:
         }
 
     async def answer(self, request: Request) -> Response:
-        """The answer to a request for a path at or below `/api`, or for the desk."""
+        """The answer to a request for a path at or below `/api`, or for one of the pages."""
         headers: dict[str, str] = {}
         try:
             # The order in which Frappe does it: a site in maintenance answers 503 to a wrong key, too.
@@ -93,8 +97,8 @@ class Frappe:
             arguments = await _arguments(request)
             headers = self._control.rate_headers()
             call = Call(_authenticate(self._site, request.headers.get("authorization", "")), arguments)
-            if request.url.path.split("/")[1] in desk.PATHS:
-                return self._desk(call.user, request.url.path, headers)
+            if desk.is_page(request.url.path):
+                return desk.answer(self._site, call.user, request.url.path, headers)
             status, content = await self._dispatch(request.method, request.url.path, call)
         except WorkerFailed:
             return html_answer(500)
@@ -112,12 +116,6 @@ class Frappe:
         body = error.body(language, traceback=knobs.allow_error_traceback)
         return Response(body, error.status, {**(headers or {}), **error.headers}, media_type="application/json")
 
-    def _desk(self, user: User, path: str, headers: Mapping[str, str]) -> Response:
-        if user is GUEST:
-            return Response(b"", 301, {**headers, "location": f"/login?{urlencode({'redirect-to': path})}"})
-        html = {"content-type": "text/html; charset=utf-8"}
-        return Response(desk.page(self._site, user), 200, {**headers, **html})
-
     async def _dispatch(self, verb: str, path: str, call: Call) -> tuple[int, Any]:
         api, *parts = path.strip("/").split("/")
         if parts[:1] == ["v1"]:
@@ -126,7 +124,10 @@ class Frappe:
             case "api", "method", "run_doc_method":
                 return 200, {"docs": [self._run_doc_method(call)]}
             case "api", "method", method:
-                return 200, {"message": await self._call_method(method, call)}
+                content = {"message": await self._call_method(method, call)}
+                if call.messages:
+                    content["_server_messages"] = call.messages[-1].encode("en")
+                return 200, content
             case "api", "resource", doctype:
                 if verb == "POST":
                     row = await self._create(call.user, doctype, call.document(), keep_name=True)
@@ -191,10 +192,7 @@ class Frappe:
         return call.user.name
 
     async def _get_time_zone(self, call: Call) -> Row:
-        """The zone among the defaults: of a user their own, and that of the site only for a guest."""
-        if call.user is GUEST:
-            return {"time_zone": self._site.time_zone}
-        return {"time_zone": self._site.user_time_zone(call.user.name)}
+        return {"time_zone": self._site.default_time_zone(call.user.name)}
 
     async def _get_list(self, call: Call) -> list[Row]:
         return self._site.list_rows(call.user, _doctype(call), call.arguments)
@@ -244,6 +242,8 @@ class Frappe:
         old, new = (str(call.arguments.get(each) or "") for each in ("old_name", "new_name"))
         merge = str(call.arguments.get("merge", "")).lower() in {"1", "true", "yes"}
         self._site.rename(call.user, _doctype(call), old, new, merge=merge)
+        text = f"Document renamed from <strong>{old}</strong> to <strong>{new}</strong>"
+        call.messages.append(Message(text, alert=True))
         return new
 
 

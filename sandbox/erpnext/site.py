@@ -20,6 +20,7 @@ from sandbox.erpnext.doctypes import (
     SINGLES,
     STAMPS,
     check_permission,
+    is_permitted,
 )
 from sandbox.erpnext.errors import FrappeError
 from sandbox.erpnext.query import Query, Row, Value
@@ -89,8 +90,9 @@ class Site(Store):
 
     def value(self, user: User, doctype: str, fields: Value, filters: Value) -> Row:
         """These fields of the first row that passes the filters, or of the settings; empty when there is none."""
+        if not is_permitted(user, doctype):
+            raise errors.no_permission(doctype)
         if doctype in SINGLES:
-            check_permission(user, doctype)
             row = self.table(doctype).rows[doctype]
             return {field: row.get(field) for field in fields}
         arguments = {"fields": fields, "filters": filters, "limit_page_length": 1}
@@ -110,7 +112,8 @@ class Site(Store):
 
     def shown(self, doctype: str, row: Row) -> Row:
         """A row as an answer shows it."""
-        return {field: value for field, value in row.items() if value is not None} | {"doctype": doctype}
+        fields = self.table(doctype).fields
+        return {field: row[field] for field in fields if row.get(field) is not None} | {"doctype": doctype}
 
     # Writing
 
@@ -162,6 +165,8 @@ class Site(Store):
             row[LAST_SYNC] = str(shifts.read_time(row[LAST_SYNC]))
         elif doctype == ATTENDANCE:
             raise errors.thrown("UpdateAfterSubmitError", "Not allowed to change fields after submission")
+        elif doctype == CUSTOM_FIELD:
+            custom_fields.check(self, row)
         else:
             settings.check(doctype, row)
         row |= {"modified": now, "modified_by": user.name}

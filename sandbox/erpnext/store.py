@@ -25,11 +25,14 @@ from sandbox.erpnext.doctypes import (
 from sandbox.erpnext.query import Row, Value, collate
 from sandbox.erpnext.shifts import DAY_SHIFT
 from sandbox.erpnext.tables import Change, Journal, Key, Table
-from sandbox.erpnext.users import ADMINISTRATOR
+from sandbox.erpnext.users import ADMINISTRATOR, GUEST
 
 _NUMBER: Final = re.compile(r"(.*?)(\d+)")
 # By doctype how names begin, the time in them being that of naming, and how many digits follow.
 _SERIES: Final = {CHECKIN: ("EMP-CKIN-{:%m-%Y}-", 6), ATTENDANCE: ("HR-ATT-{:%Y}-", 5), EMPLOYEE: ("HR-EMP-", 5)}
+_CUSTOM_AFTER: Final = {CHECKIN: "device_id", ATTENDANCE: "shift"}
+# Guest is a user as well, whose own zone nobody sets.
+_DEFAULT_TIME_ZONE: Final = "Asia/Kolkata"
 
 
 def utc_now() -> datetime:
@@ -98,7 +101,7 @@ class Store:
         self._start_empty()
 
     def _start_empty(self) -> None:
-        self.custom_fields: dict[str, Row] = {}
+        self._custom_fields: dict[str, dict[str, Row]] = {}
         self.checkins = Table(
             FIELDS[CHECKIN],
             {
@@ -126,7 +129,7 @@ class Store:
         }
         settings = self.stamps(SYSTEM_SETTINGS, ADMINISTRATOR, zone_name=self._first_time_zone)
         self._apply([(SYSTEM_SETTINGS, SYSTEM_SETTINGS, settings | {"time_zone": self._first_time_zone})])
-        for name in self._user_names:
+        for name in (GUEST.name, *self._user_names):
             user = self.stamps(name, ADMINISTRATOR) | {"enabled": 1, "full_name": name, "time_zone": self.time_zone}
             self._apply([(USER, name, user)])
 
@@ -141,6 +144,10 @@ class Store:
         """The user's own zone: that of the site when the user was made, until somebody changes it."""
         user = self._tables[USER].rows.get(name)
         return str(user["time_zone"]) if user and user["time_zone"] else self.time_zone
+
+    def default_time_zone(self, name: str) -> str:
+        """The zone among a user's defaults, which is never that of the site."""
+        return _DEFAULT_TIME_ZONE if name == GUEST.name else self.user_time_zone(name)
 
     def now(self) -> datetime:
         """The site's wall clock: naive, as all its times are."""
@@ -180,14 +187,21 @@ class Store:
         found = self.employees.find("name", collate(str(name))) if name else []
         return self.employees.rows[found[0]] if found else None
 
-    def unique_fields(self) -> list[str]:
-        """The custom fields of a check-in whose values may not repeat."""
-        return [field for field, custom in self.custom_fields.items() if custom["unique"]]
+    def custom_fields(self, doctype: str) -> dict[str, Row]:
+        """The custom fields of a doctype, by name."""
+        return self._custom_fields.get(doctype, {})
+
+    def unique_fields(self, doctype: str) -> list[str]:
+        """The custom fields of a doctype whose values may not repeat."""
+        return [field for field, custom in self.custom_fields(doctype).items() if custom["unique"]]
 
     def data_fields(self) -> list[tuple[str, str]]:
         """The Data fields of a check-in, with their labels."""
-        custom = [(field, row["label"]) for field, row in self.custom_fields.items() if row["fieldtype"] == "Data"]
-        return [("device_id", "Location / Device ID"), *custom]
+        custom = self.custom_fields(CHECKIN).items()
+        return [
+            ("device_id", "Location / Device ID"),
+            *((field, row["label"]) for field, row in custom if row["fieldtype"] == "Data"),
+        ]
 
     # Names
 
@@ -217,14 +231,14 @@ class Store:
     def _apply(self, changes: Iterable[Change]) -> None:
         for doctype, name, row in changes:
             table = self._tables[doctype]
+            if doctype == CUSTOM_FIELD:
+                self._change_field(row or table.rows[name], there=row is not None)
             if row is None:
                 table.remove(name)
                 continue
             if name not in table.rows:
                 self._count(doctype, name)
             table.put(row)
-            if doctype == CUSTOM_FIELD and row["dt"] == CHECKIN:
-                self._add_field(row)
 
     def _count(self, doctype: str, name: str) -> None:
         """The series of a name has given that number."""
@@ -236,15 +250,25 @@ class Store:
         if row is None or number > row["current"]:
             self._tables[SERIES].put({"name": prefix, "current": number})
 
-    def _add_field(self, custom: Row) -> None:
-        field = custom["fieldname"]
-        self.custom_fields[field] = custom
-        after = FIELDS[CHECKIN].index("device_id") + 1
-        self.checkins.fields = [*FIELDS[CHECKIN][:after], *self.custom_fields, *FIELDS[CHECKIN][after:]]
-        for row in self.checkins.rows.values():
-            row.setdefault(field, None)
-        if custom["unique"]:
-            self.checkins.add_index(field, _field_key(field))
+    def _change_field(self, custom: Row, *, there: bool) -> None:
+        """A custom field is there from now on, or is not.
+
+        Its values stay in the rows when it goes, as in the database, and are there again when it comes back.
+        """
+        doctype, field = custom["dt"], custom["fieldname"]
+        fields = self._custom_fields.setdefault(doctype, {})
+        fields.pop(field, None)
+        if there:
+            fields[field] = custom
+        table, standard = self._tables[doctype], FIELDS[doctype]
+        after = standard.index(_CUSTOM_AFTER[doctype]) + 1 if doctype in _CUSTOM_AFTER else len(standard)
+        table.fields = [*standard[:after], *fields, *standard[after:]]
+        table.drop_index(field)
+        if there:
+            for row in table.rows.values():
+                row.setdefault(field, None)
+            if custom["unique"]:
+                table.add_index(field, _field_key(field))
 
 
 def _field_key(field: str) -> Key:

@@ -50,6 +50,11 @@ class Table:
         for row in self.rows.values():
             self._index(index, row)
 
+    def drop_index(self, index: str) -> None:
+        """One index less; none of that name is no matter."""
+        self._keys.pop(index, None)
+        self._indexes.pop(index, None)
+
     def find(self, index: str, key: Value) -> list[str]:
         """The names of the rows with that key."""
         return list(self._indexes[index].get(key, ()))

@@ -34,7 +34,7 @@ HR_USER: Final = User(
     frozenset({HR}),
 )
 HR_CLERK: Final = User(
-    "hrclerk@example.com",
+    "hruser-api@example.com",
     "clerk-key",
     "clerk-secret",
     frozenset({HR_USER_ROLE}),

@@ -18,8 +18,8 @@ def api() -> Api:
     return Api()
 
 
-def boot(api: Api, user: User) -> Any:
-    page = api.request("GET", "/app", user=user)
+def boot(api: Api, user: User, path: str = "/app") -> Any:
+    page = api.request("GET", path, user=user)
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     found = re.search(r"frappe\.boot = (\{.*?\});\n", page.text, re.DOTALL)
     assert found is not None
@@ -34,14 +34,15 @@ def asked(api: Api, user: User) -> str:
 def test_an_hr_user_is_told_their_own_zone_and_not_that_of_the_site(api: Api, user: User) -> None:
     api.site.set_time_zone("Asia/Kolkata", user.name)
     assert asked(api, user) == "Asia/Kolkata"
-    assert (asked(api, ADMIN), asked(api, GUEST)) == ("Asia/Riyadh", "Asia/Riyadh")
+    api.site.set_time_zone("Asia/Tokyo")
+    assert (asked(api, user), asked(api, ADMIN), asked(api, GUEST)) == ("Asia/Kolkata", "Asia/Riyadh", "Asia/Kolkata")
     assert api.request("GET", SYSTEM_SETTINGS, user=user).status_code == 403
 
 
-@pytest.mark.parametrize("user", [HR_USER, HR_CLERK, NO_ROLE_USER])
-def test_the_desk_tells_both_zones(api: Api, user: User) -> None:
+@pytest.mark.parametrize(("user", "path"), [(HR_USER, "/app"), (HR_CLERK, "/app/home"), (NO_ROLE_USER, "/me")])
+def test_a_page_tells_both_zones(api: Api, user: User, path: str) -> None:
     api.site.set_time_zone("Asia/Kolkata", user.name)
-    data = boot(api, user)
+    data = boot(api, user, path)
     assert data["time_zone"] == {"system": "Asia/Riyadh", "user": "Asia/Kolkata"}
     assert data["sysdefaults"]["time_zone"] == "Asia/Kolkata"
 
@@ -49,7 +50,9 @@ def test_the_desk_tells_both_zones(api: Api, user: User) -> None:
 def test_the_desk_sends_a_guest_to_log_in_and_refuses_a_bad_token(api: Api) -> None:
     answer = api.request("GET", "/app", user=GUEST)
     assert (answer.status_code, answer.headers["location"]) == (301, "/login?redirect-to=%2Fapp")
+    assert boot(api, GUEST, "/login")["time_zone"]["system"] == "Asia/Riyadh"
     assert api.request("GET", "/app", headers={"Authorization": "token a:b"}).status_code == 401
+    assert [api.request("GET", path, user=NO_ROLE_USER).status_code for path in ("/app", "/login")] == [403, 301]
 
 
 def test_the_zone_of_the_site_changes_while_it_runs_and_that_of_its_users_does_not(api: Api) -> None:
