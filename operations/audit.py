@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, ErpnextClient
+from attendance.erpnext import ErpnextClient
 from attendance.errors import InvalidRecord
 from attendance.kafka.records import OutRecord, Record
 from attendance.records.checkin import Checkin
@@ -20,10 +20,11 @@ from attendance.settings import ErpnextSettings
 from attendance.topics import Name
 from attendance.wire import position
 from operations.dead_letters import dead_letter
+from operations.in_erpnext import MISSING, ErpnextRows, Finding, Kind
+from operations.in_erpnext import SCHEMA as ROWS
 from operations.log import Log, Skipped, decoded
 
 NAMED: Final = 20  # so many ids of each problem are listed
-LOOK_UP: Final = 500
 
 _SCHEMA: Final = """
 create table raw (partition, offset, event_id, device_id, primary key (partition, offset)) without rowid;
@@ -33,13 +34,11 @@ create table dead (event_id primary key) without rowid;
 create table waiting (look, key, event_id, primary key (look, key)) without rowid;
 create index waiting_events on waiting (event_id);
 create table checkin (event_id primary key) without rowid;
-create table delivered (event_id, document, primary key (event_id, document)) without rowid;
+create table delivered (event_id, document, employee, primary key (event_id, document)) without rowid;
 create table superseded (event_id, document, primary key (event_id, document)) without rowid;
 create table sent_again (event_id primary key) without rowid;
 create table copy (of_partition, of_offset, partition, offset, primary key (of_partition, of_offset, partition, offset))
 without rowid;
-create table in_target (event_id primary key) without rowid;
-create table document_in_target (event_id, document, primary key (event_id, document)) without rowid;
 -- What a correction has left of the deliveries. It took over the document, or removed another one.
 create view standing as
 select * from delivered d where not exists (
@@ -65,9 +64,6 @@ from raw
 """
 
 
-_MISSING: Final = "select distinct event_id from standing where event_id not in (select event_id from in_target)"
-
-
 @dataclass(frozen=True, slots=True)
 class Report:
     """What the audit found, counted in raw records.
@@ -76,6 +72,10 @@ class Report:
     outcome yet. `refused` counts dead letters of what never became a raw event. The lists name the first few
     `event_id`s, or all, or `partition:offset` where a record has none. `sent_again` counts, by topic, the records that
     were to repair this; what became of them is not in this report. `skipped` are the records that nobody can read.
+
+    Where ERPNext was asked, `missing_in_target` names what it does not hold, `deleted_in_target` who deleted what of
+    that; the lists of findings name documents. What is off shift is no problem of the delivery. `times_compared` is
+    False where the zone of ERPNext is in doubt, `deletions_known` where ERPNext does not show what was deleted.
     """
 
     raw: int = 0
@@ -90,14 +90,22 @@ class Report:
     delivered_twice: list[str] = field(default_factory=list)
     dropped_for_nothing: list[str] = field(default_factory=list)
     missing_in_target: list[str] | None = None
+    deleted_in_target: dict[str, str] | None = None
+    surplus: list[Finding] | None = None
+    of_nobody: list[Finding] | None = None
+    different: list[Finding] | None = None
+    off_shift: list[Finding] | None = None
+    times_compared: bool | None = None
+    deletions_known: bool | None = None
     sent_again: dict[str, int] | None = None
     skipped: Skipped = field(default_factory=Skipped)
 
     @property
     def balanced(self) -> bool:
         """Every raw record has its one outcome, and the target, where it was asked, holds what was delivered."""
-        problems = (self.without_outcome, self.delivered_twice, self.dropped_for_nothing, self.missing_in_target)
-        return not any(problems)
+        of_topics = (self.without_outcome, self.delivered_twice, self.dropped_for_nothing)
+        of_target = (self.missing_in_target, self.surplus, self.of_nobody, self.different)
+        return not any((*of_topics, *of_target)) and self.times_compared is not False
 
     def to_json(self) -> dict[str, object]:
         """The report for programs."""
@@ -110,11 +118,12 @@ class AuditTables:
     def __init__(self) -> None:
         self._db = sqlite3.connect("")  # a file of SQLite's own, gone when it is closed
         # So nothing needs to survive a crash.
-        self._db.executescript("pragma journal_mode = off; pragma synchronous = off;" + _SCHEMA)
+        self._db.executescript("pragma journal_mode = off; pragma synchronous = off;" + _SCHEMA + ";" + ROWS)
+        self.rows = ErpnextRows(self._db)
+        """What ERPNext holds."""
         self.skipped = Skipped()
         """Of every topic but the raw one, where also what cannot be read needs an outcome."""
         self._refused = 0
-        self._target_was_asked = False
         self._name_at_most = NAMED
 
     def __enter__(self) -> Self:
@@ -193,13 +202,16 @@ class AuditTables:
         found = decoded(batch, _checkin, self.skipped)
         ours = [(record, checkin) for record, checkin in found if device in (None, checkin.device_id)]
         self._many("insert or ignore into checkin values (?)", ((checkin.event_id,) for _, checkin in ours))
+        self.rows.add_versions(checkin for _, checkin in ours)
         again = ((checkin.event_id,) for record, checkin in ours if _original(record))
         self._many("insert or ignore into sent_again values (?)", again)
 
     def _deliveries(self, batch: Iterable[Record]) -> None:
         deliveries = [d for _, d in decoded(batch, lambda record: Delivery.decode(record.value), self.skipped)]
-        self._many("insert or ignore into delivered values (?, ?)", ((d.event_id, d.document) for d in deliveries))
-        superseded = ((d.supersedes, d.document) for d in deliveries if d.supersedes not in (None, d.event_id))
+        rows = ((d.event_id, d.document, d.employee) for d in deliveries)
+        self._many("insert or replace into delivered values (?, ?, ?)", rows)
+        superseded = [(d.supersedes, d.document) for d in deliveries if d.supersedes not in (None, d.event_id)]
+        superseded += [(d.event_id, d.removed) for d in deliveries if d.removed is not None]
         self._many("insert or ignore into superseded values (?, ?)", superseded)
 
     def _dead_letters(self, batch: Iterable[Record], raw_topic: str) -> None:
@@ -212,30 +224,6 @@ class AuditTables:
             elif letter.topic is None:
                 self._refused += 1
 
-    def look_up(self, client: ErpnextClient) -> None:
-        """Ask ERPNext which of the delivered events it holds. Raises what `ErpnextClient.call` raises."""
-        self._target_was_asked = True
-        cursor = self._db.execute(
-            "select event_id, document from standing where event_id in"
-            " (select event_id from standing group by event_id having count(*) > 1)"
-        )
-        while pairs := cursor.fetchmany(LOOK_UP):
-            rows = client.get_list(CHECKIN, ["name", EVENT_ID_FIELD], [("name", "in", [name for _, name in pairs])])
-            holders = {row["name"]: row[EVENT_ID_FIELD] for row in rows}
-            # ERPNext gives the name of a deleted check-in again: it may be another event's by now.
-            own = ((event_id, name) for event_id, name in pairs if holders.get(name, "") in {event_id, None})
-            self._many("insert or ignore into document_in_target values (?, ?)", own)
-        cursor = self._db.execute("select event_id, document from standing")
-        while batch := dict(cursor.fetchmany(LOOK_UP)):
-            rows = client.get_list(CHECKIN, [EVENT_ID_FIELD], [(EVENT_ID_FIELD, "in", list(batch))])
-            found = {row[EVENT_ID_FIELD] for row in rows}
-            # A check-in that was there before us has no event_id, or that of another punch of the same second.
-            others = {document: event_id for event_id, document in batch.items() if event_id not in found}
-            if others:
-                rows = client.get_list(CHECKIN, ["name"], [("name", "in", list(others))])
-                found |= {others[row["name"]] for row in rows}
-            self._many("insert or ignore into in_target values (?)", ((event_id,) for event_id in found))
-
     def report(self, *, whole: bool = True, named: int = NAMED) -> Report:
         """What the contents come to.
 
@@ -247,8 +235,9 @@ class AuditTables:
         self._name_at_most = named
         # What the target lost is stored under another name when it is sent again.
         not_again = "select event_id from standing where event_id not in (select event_id from sent_again)"
-        there = "select event_id from standing where (event_id, document) in (select * from document_in_target)"
-        twice = f"{there if self._target_was_asked else not_again} group by event_id having count(*) > 1"
+        twice = f"{not_again} group by event_id having count(*) > 1"
+        if self.rows.asked:
+            twice = "select distinct event_id from finding where kind = 'surplus'"
         counts = dict(self._db.execute("select what, count(*) from outcome group by what"))
         # A copy names the event that was kept. Where none of that id was kept, a punch was lost.
         nothing_kept = """
@@ -268,14 +257,25 @@ class AuditTables:
             ),
             delivered_twice=self._named(twice),
             dropped_for_nothing=self._named(nothing_kept) if whole else [],
-            missing_in_target=self._named(_MISSING) if self._target_was_asked else None,
+            **(self._of_target() if self.rows.asked else {}),
             **counts,
         )
+
+    def _of_target(self) -> dict[str, Any]:
+        kinds: tuple[Kind, ...] = ("surplus", "of_nobody", "different", "off_shift")
+        deleted = self._db.execute("select event_id, by from deleted limit ?", (self._name_at_most,))
+        return {
+            "missing_in_target": self._named(MISSING),
+            "deleted_in_target": dict(deleted.fetchall()),
+            "times_compared": self.rows.times_compared,
+            "deletions_known": self.rows.deletions_known,
+            **{kind: self.rows.findings(kind, self._name_at_most) for kind in kinds},
+        }
 
     def _named(self, query: str) -> list[str]:
         return [row[0] for row in self._db.execute(f"{query} limit {self._name_at_most}")]
 
-    async def repair(self, log: Log, since: datetime | None) -> dict[str, int]:
+    async def repair(self, log: Log, since: datetime | None, *, including_deleted: bool = False) -> dict[str, int]:
         """Send again what has no outcome: raw records to the stream, check-ins to the sink. Both know what they have.
 
         Check-ins of deliveries that the target was asked for and does not hold are among them, if it was asked.
@@ -283,6 +283,7 @@ class AuditTables:
         Args:
             log: Where to read and send.
             since: As it was for `fill`.
+            including_deleted: Whether also what somebody deleted in ERPNext, or may have deleted there.
 
         Returns:
             How many records went to each topic.
@@ -296,8 +297,10 @@ class AuditTables:
             "create table lost_checkin as select event_id from outcome where what = 'undelivered';"
             "create index lost_checkins on lost_checkin (event_id);"
         )
-        if self._target_was_asked:
-            self._db.execute(f"insert into lost_checkin {_MISSING}")
+        if including_deleted or (self.rows.asked and self.rows.deletions_known):
+            self._db.execute(f"insert into lost_checkin {MISSING}")
+        if not including_deleted:
+            self._db.execute("delete from lost_checkin where event_id in (select event_id from deleted)")
 
         def lost_record(record: Record) -> bool:
             query = "select 1 from lost_record where partition = ? and offset = ?"
@@ -346,6 +349,7 @@ async def audit(
     device: str | None = None,
     erpnext: ErpnextSettings | None = None,
     repair: bool = False,
+    including_deleted: bool = False,
     named: int = NAMED,
 ) -> Report:
     """Compare the raw topic with its outcomes and, where `erpnext` is given, the deliveries with ERPNext.
@@ -356,6 +360,7 @@ async def audit(
         device: Only this device's punches; None for all.
         erpnext: The site that is asked for what was delivered; None asks none.
         repair: Whether to send again what is missing.
+        including_deleted: Whether also what somebody deleted in ERPNext, or may have deleted there.
         named: How many ids of each problem are listed at most; -1 for all.
 
     Raises:
@@ -367,6 +372,10 @@ async def audit(
         await tables.fill(log, since, device)
         if erpnext is not None:
             with closing(ErpnextClient(erpnext)) as client:
-                tables.look_up(client)
+                tables.rows.look_up(client, client.time_zone())
         report = tables.report(whole=since is None, named=named)
-        return replace(report, sent_again=await tables.repair(log, since)) if repair else report
+        return (
+            replace(report, sent_again=await tables.repair(log, since, including_deleted=including_deleted))
+            if repair
+            else report
+        )

@@ -141,7 +141,8 @@ class Delivery(JsonRecord, frozen=True):
     `document` is the target's own name of what it holds. `already_there` means that the target had this punch before:
     from an earlier try, or because the employee already has a check-in of that time and direction. `late` says that it
     may have come too late to be counted, None that it did not. `supersedes` is that of the check-in; `replaced` means
-    that the document held what was superseded and now holds this.
+    that the document held what was superseded and now holds this. `removed` names a copy of the document that was
+    removed, because the target held the punch twice.
     """
 
     what: ClassVar[str] = "a delivery"
@@ -155,11 +156,17 @@ class Delivery(JsonRecord, frozen=True):
     attempts: int = 1
     late: Late | None = None
     supersedes: str | None = None
+    removed: str | None = None
 
     @property
     def key(self) -> bytes:
         """The record key."""
         return self.event_id.encode()
+
+    def encode(self) -> bytes:
+        """The record value: JSON in UTF-8. The field that came later is left out where nothing was removed."""
+        value = super().encode()
+        return value if self.removed is not None else value.removesuffix(b',"removed":null}') + b"}"
 
     def headers(self, site: str, device_id: str) -> list[tuple[str, bytes]]:
         """CloudEvents 1.0 attributes in Kafka's binary mode.

@@ -10,7 +10,7 @@ from rich.console import Console
 from attendance.settings import ErpnextSettings
 from punchstream.commands import late as late_deliveries
 from punchstream.commands.arguments import SINCE, instant, kafka_log
-from punchstream.output import AsJson, counted, say_skipped
+from punchstream.output import AsJson, counted, print_rows, say_skipped
 
 if TYPE_CHECKING:
     from operations.audit import Report
@@ -22,13 +22,19 @@ def audit(
     device: Annotated[str | None, typer.Option(help="Only this device's punches.")] = None,
     against_erpnext: Annotated[bool, typer.Option(help="Also look up in ERPNext what was delivered.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Send what is missing again.")] = False,
+    including_deleted: Annotated[
+        bool, typer.Option("--including-deleted", help="With --repair: also what somebody deleted in ERPNext.")
+    ] = False,
     late: Annotated[bool, typer.Option("--late", help="List what came after its day was closed, instead.")] = False,
     repair_late: Annotated[
         bool, typer.Option("--repair-late", help="Have ERPNext process again the days that are Absent for that.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Account for every raw event. Exit status 1 when one has no outcome, also where --repair sent it again."""
+    """Account for every raw event, and with --against-erpnext for every document.
+
+    Exit status 1 when an event has no outcome or a document is not as it was delivered, also where that was repaired.
+    """
     erpnext_settings = ErpnextSettings.load() if against_erpnext or repair_late else None
     log, begin = kafka_log("late" if late or repair_late else "audit"), instant(since)
     if late or repair_late:
@@ -52,6 +58,7 @@ def audit(
             device=device,
             erpnext=erpnext_settings,
             repair=repair,
+            including_deleted=including_deleted,
             named=-1 if as_json else NAMED,
         )
     )
@@ -61,6 +68,37 @@ def audit(
         show(report, Console(highlight=False))
     if not report.balanced:
         raise typer.Exit(1)
+
+
+def _show_rows(report: "Report", console: Console) -> None:
+    """Print what is wrong with documents in ERPNext."""
+    from operations.audit import NAMED
+
+    by: dict[str, list[str]] = {}
+    for event_id, user in (report.deleted_in_target or {}).items():
+        by.setdefault(user, []).append(event_id)
+    for user, ids in by.items():
+        console.print(f"Of these, {user} deleted in ERPNext: {', '.join(ids)}")
+    if report.deletions_known is False and report.missing_in_target:
+        console.print("ERPNext does not show what was deleted: the API user may not read Deleted Document.")
+    kinds = {
+        "In ERPNext more than once; the copies": report.surplus,
+        "In ERPNext without the employee who punched": report.of_nobody,
+        "In ERPNext otherwise than delivered": report.different,
+        "On no shift, so that ERPNext does not count them (no fault of the delivery)": report.off_shift,
+    }
+    for kind, findings in kinds.items():
+        if findings:
+            console.print(f"{kind}:", style="red" if findings is not report.off_shift else None)
+            cells = (
+                (each.document, each.employee, each.time, f"{each.why}{'; ' + each.stays if each.stays else ''}")
+                for each in findings[:NAMED]
+            )
+            print_rows(("Document", "Employee", "Time", "What is wrong"), cells)
+            if len(findings) == NAMED:
+                console.print("… --json shows all of them")
+    if report.times_compared is False:
+        console.print("Times were not compared, because the time zone of ERPNext is in doubt.", style="red")
 
 
 def show(report: "Report", console: Console) -> None:
@@ -91,6 +129,7 @@ def show(report: "Report", console: Console) -> None:
     for problem, ids in problems.items():
         if ids:
             console.print(f"{problem}: {', '.join(ids)}{' …' if len(ids) == NAMED else ''}", style="red")
+    _show_rows(report, console)
     for topic, count in (report.sent_again or {}).items():
         console.print(f"{counted(count, 'record')} sent again to {topic}")
     console.print("Balanced." if report.balanced else "NOT balanced.", style="green" if report.balanced else "red")

@@ -14,6 +14,7 @@ CHECKIN: Final = "Employee Checkin"
 SHIFT_TYPE: Final = "Shift Type"
 ATTENDANCE: Final = "Attendance"
 CUSTOM_FIELD: Final = "Custom Field"
+DELETED: Final = "Deleted Document"
 SYSTEM_SETTINGS: Final = "System Settings"
 USER: Final = "User"
 SERIES: Final = "Series"
@@ -57,6 +58,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     SYSTEM_SETTINGS: ("name", "modified", "modified_by", "docstatus", "time_zone"),
     USER: (*STAMPS, "enabled", "full_name", "time_zone"),
+    DELETED: (*STAMPS, "deleted_doctype", "deleted_name", "restored", "new_name", "data"),
 }
 
 _ALL: Final[tuple[Right, ...]] = ("read", "write", "delete", "submit")
@@ -68,6 +70,7 @@ _RIGHTS: Final[Mapping[str, Mapping[str, tuple[Right, ...]]]] = {
     CUSTOM_FIELD: {SYSTEM_MANAGER: _ALL},
     SYSTEM_SETTINGS: {SYSTEM_MANAGER: ("read", "write")},
     USER: {SYSTEM_MANAGER: _ALL},
+    DELETED: {SYSTEM_MANAGER: ("read",)},
 }
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+import orjson
+
 from sandbox.erpnext import errors
-from sandbox.erpnext.doctypes import ATTENDANCE, CHECKIN, EMPLOYEE, SHIFT_TYPE
+from sandbox.erpnext.doctypes import ATTENDANCE, CHECKIN, DELETED, EMPLOYEE, SHIFT_TYPE
 from sandbox.erpnext.query import Row, collate
 from sandbox.erpnext.store import Store
 from sandbox.erpnext.tables import Change
@@ -36,12 +38,26 @@ def check_unlinked(store: Store, doctype: str, name: str) -> None:
             raise errors.linked(doctype, name, linking, row["name"])
 
 
-def delete(store: Store, doctype: str, name: str) -> list[Change]:
-    """What deleting this document changes. The last name that a series gave is given again."""
+def delete(store: Store, doctype: str, name: str, by: str | None = None) -> list[Change]:
+    """What deleting this document changes. The last name that a series gave is given again.
+
+    Args:
+        store: Where it is.
+        doctype: Of which kind it is.
+        name: Its name.
+        by: The user who deletes it, of which a Deleted Document is left; None leaves none, as from the database.
+    """
     prefix, number = store.series(doctype)
     last = number > 0 and name == store.next_name(doctype, -1)
     reverted: list[Change] = [store.series_change(prefix, number - 1)] if last else []
-    return [(doctype, name, None), *reverted]
+    kept: list[Change] = []
+    if by is not None:
+        deleted = f"{len(store.table(DELETED).rows) + 1:010x}"
+        row = store.table(doctype).rows[name]
+        data = orjson.dumps(row | {"doctype": doctype}).decode()
+        said = {"deleted_doctype": doctype, "deleted_name": name, "restored": 0, "new_name": None, "data": data}
+        kept = [(DELETED, deleted, store.stamps(deleted, by) | said)]
+    return [(doctype, name, None), *reverted, *kept]
 
 
 def rename(store: Store, user: User, old: str, new: str, *, merge: bool) -> None:
@@ -67,5 +83,5 @@ def rename(store: Store, user: User, old: str, new: str, *, merge: bool) -> None
         (doctype, linking["name"], linking | {field: new})
         for doctype, field, linking in leading_to(store, EMPLOYEE, old)
     ]
-    gone = delete(store, EMPLOYEE, old) if merge else [(EMPLOYEE, old, None)]
+    gone = delete(store, EMPLOYEE, old, user.name) if merge else [(EMPLOYEE, old, None)]
     store.commit([*gone, (EMPLOYEE, new, row), *moved])

@@ -191,7 +191,7 @@ class Site(Store):
             text = f"{doctype} {name}: Submitted Record cannot be deleted. You must Cancel it first."
             raise errors.thrown("ValidationError", text)
         links.check_unlinked(self, doctype, name)
-        self.commit(links.delete(self, doctype, name))
+        self.commit(links.delete(self, doctype, name, user.name))
 
     def rename(self, user: User, doctype: str, old: str, new: str, *, merge: bool = False) -> None:
         """Give an employee another name, or merge it into the one that has it. What leads to it leads there then.

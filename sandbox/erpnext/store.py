@@ -15,6 +15,7 @@ from sandbox.erpnext.doctypes import (
     ATTENDANCE,
     CHECKIN,
     CUSTOM_FIELD,
+    DELETED,
     EMPLOYEE,
     FIELDS,
     SERIES,
@@ -123,7 +124,7 @@ class Store:
             EMPLOYEE: self.employees,
             SHIFT_TYPE: self.shift_types,
             ATTENDANCE: self.attendances,
-            **{doctype: Table(FIELDS[doctype]) for doctype in FIELDS if doctype in {CUSTOM_FIELD, USER}},
+            **{doctype: Table(FIELDS[doctype]) for doctype in FIELDS if doctype in {CUSTOM_FIELD, DELETED, USER}},
             SYSTEM_SETTINGS: Table(FIELDS[SYSTEM_SETTINGS]),
             SERIES: Table(("name", "current")),
         }

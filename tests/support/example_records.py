@@ -152,6 +152,10 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
         "attendance_progress",
         AttendanceProgress("Day Shift", date(2026, 1, 1), datetime(2026, 1, 2, 0, 10)),  # noqa: DTZ001 - the site's
     ),
+    "delivery-removed": (
+        "deliveries",
+        replace(DELIVERY, status="already_there", removed="EMP-CKIN-03-2026-000018"),
+    ),
     "dead-letter-replay": ("dead_letter_actions", Action(LetterId(4, 17), "replayed", ARRIVED, "fatima", None, 2)),
     "dead-letter-discard": (
         "dead_letter_actions",

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from checkin_site import CheckinSite
 from memory_log import MemoryLog, StoredRecord
 from msgspec import structs
 
@@ -57,24 +57,18 @@ def topics() -> Topics:
     return Topics()
 
 
-def report(topics: Topics, device: str | None = None, site: "Site | None" = None) -> Report:
+def in_order(raw: int, delivered: int) -> Report:
+    """The report of an ERPNext that has what was delivered."""
+    rows: dict[str, Any] = {key: [] for key in ("missing_in_target", "surplus", "of_nobody", "different", "off_shift")}
+    return Report(raw, delivered, deleted_in_target={}, times_compared=True, deletions_known=True, **rows)
+
+
+def report(topics: Topics, device: str | None = None, site: CheckinSite | None = None) -> Report:
     with AuditTables() as tables:
         asyncio.run(tables.fill(topics, None, device))
         if site is not None:
-            tables.look_up(cast("ErpnextClient", site))
+            tables.rows.look_up(cast("ErpnextClient", site), "UTC")
         return tables.report()
-
-
-class Site:
-    """An ERPNext that holds these documents: name to event_id."""
-
-    def __init__(self, **documents: str | None) -> None:
-        self.documents = documents
-
-    def get_list(self, _doctype: str, _fields: list[str], filters: list[tuple[str, str, Any]]) -> list[dict[str, Any]]:
-        ((field, _, values),) = filters
-        rows = [{"name": name, "event_id": event_id} for name, event_id in self.documents.items()]
-        return [row for row in rows if row[field] in values]
 
 
 def test_each_outcome_is_counted_and_all_of_them_balance(topics: Topics) -> None:
@@ -228,7 +222,7 @@ def test_what_was_delivered_and_is_not_in_erpnext_is_named(topics: Topics) -> No
     topics.delivery(there, "A")
     topics.delivery(gone, "B")
 
-    found = report(topics, site=Site(A=there.event_id))
+    found = report(topics, site=CheckinSite(A=there.event_id))
 
     assert (found.missing_in_target, found.balanced) == ([gone.event_id], False)
 
@@ -237,7 +231,7 @@ def test_a_checkin_that_erpnext_had_before_is_found_by_its_name(topics: Topics) 
     event, _ = topics.punch()
     topics.delivery(event, "OLD")
 
-    assert report(topics, site=Site(OLD=None)) == replace(Report(raw=1, delivered=1), missing_in_target=[])
+    assert report(topics, site=CheckinSite(OLD=None)) == in_order(1, 1)
 
 
 def replayed(topics: Topics, record: StoredRecord) -> StoredRecord:
@@ -257,8 +251,8 @@ def test_what_a_correction_took_the_place_of_is_not_missing_and_the_correction_i
     right = corrected(topics, wrong, event_time=NOW - timedelta(hours=3))
     topics.delivery(right, "A")
 
-    assert report(topics, site=Site(A=right.event_id)) == Report(raw=2, delivered=2, missing_in_target=[])
-    assert report(topics, site=Site()).missing_in_target == [right.event_id]
+    assert report(topics, site=CheckinSite(A=right.event_id)) == in_order(2, 2)
+    assert report(topics, site=CheckinSite()).missing_in_target == [right.event_id]
 
 
 def test_a_document_that_a_correction_removed_is_not_missing(topics: Topics) -> None:
@@ -267,7 +261,7 @@ def test_a_document_that_a_correction_removed_is_not_missing(topics: Topics) -> 
     right = corrected(topics, wrong, event_time=NOW - timedelta(hours=3))
     topics.delivery(right, "B")
 
-    assert report(topics, site=Site(B=right.event_id)).balanced
+    assert report(topics, site=CheckinSite(B=right.event_id)).balanced
 
 
 def test_a_corrected_punch_that_stands_where_a_wrong_one_stood_is_not_delivered_twice(topics: Topics) -> None:
@@ -282,7 +276,7 @@ def test_a_corrected_punch_that_stands_where_a_wrong_one_stood_is_not_delivered_
     topics.delivery(second, "B")
     assert second.event_id == early.event_id
 
-    assert report(topics, site=Site(A=first.event_id, B=second.event_id)).balanced
+    assert report(topics, site=CheckinSite(A=first.event_id, B=second.event_id)).balanced
 
 
 def test_what_was_lost_and_sent_again_is_delivered_once_under_its_new_name(topics: Topics) -> None:
@@ -292,8 +286,8 @@ def test_what_was_lost_and_sent_again_is_delivered_once_under_its_new_name(topic
     topics.delivery(event, "B")
 
     assert report(topics).balanced
-    assert report(topics, site=Site(B=event.event_id)).balanced
-    assert report(topics, site=Site(A=event.event_id, B=event.event_id)).delivered_twice == [event.event_id]
+    assert report(topics, site=CheckinSite(B=event.event_id)).balanced
+    assert report(topics, site=CheckinSite(A=event.event_id, B=event.event_id)).delivered_twice == [event.event_id]
 
 
 def test_a_name_that_erpnext_gave_again_to_another_punch_is_no_second_delivery(topics: Topics) -> None:
@@ -304,7 +298,7 @@ def test_a_name_that_erpnext_gave_again_to_another_punch_is_no_second_delivery(t
     other, _ = topics.punch("2")
     topics.delivery(other, "A")
 
-    assert report(topics, site=Site(A=other.event_id, B=event.event_id)).balanced
+    assert report(topics, site=CheckinSite(A=other.event_id, B=event.event_id)).balanced
 
 
 def test_a_record_without_an_outcome_has_that_of_its_copy(topics: Topics) -> None:
@@ -331,7 +325,7 @@ def test_a_repair_sends_what_is_missing_and_nothing_else(topics: Topics) -> None
 
     with AuditTables() as tables:
         asyncio.run(tables.fill(topics, None, None))
-        tables.look_up(cast("ErpnextClient", Site(B=there.event_id)))
+        tables.rows.look_up(cast("ErpnextClient", CheckinSite(B=there.event_id)), "UTC")
         counts = asyncio.run(tables.repair(topics, None))
 
     assert counts == {"t.raw.v1": 1, "t.checkins.v1": 2}
@@ -361,7 +355,7 @@ def test_the_report_and_the_repair_of_one_device_leave_the_others_alone(topics: 
 
     with AuditTables() as tables:
         asyncio.run(tables.fill(topics, None, "D1"))
-        tables.look_up(cast("ErpnextClient", Site(**documents)))
+        tables.rows.look_up(cast("ErpnextClient", CheckinSite(**documents)), "UTC")
         found = tables.report()
         counts = asyncio.run(tables.repair(topics, None))
 
