@@ -4,7 +4,7 @@ Memory is bounded: what the topics say goes into a temporary SQLite file, and th
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -12,17 +12,17 @@ from typing import Any, Final, Self
 
 from attendance.erpnext import ErpnextClient
 from attendance.errors import InvalidRecord
-from attendance.kafka.records import OutRecord, Record
+from attendance.kafka.records import Record
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Delivery, Dropped, Waiting, waiting_event_id
-from attendance.records.raw_event import REPLAY_OF, RawEvent
+from attendance.records.raw_event import RawEvent
 from attendance.settings import ErpnextSettings
-from attendance.topics import Name
-from attendance.wire import position
 from operations.dead_letters import dead_letter
 from operations.in_erpnext import MISSING, ErpnextRows, Finding, Kind
 from operations.in_erpnext import SCHEMA as ROWS
 from operations.log import Log, Skipped, decoded
+from operations.origin import Place, copy_of, is_for_somebody_else, original_of, raw_copies, raw_place
+from operations.users import read_user_map
 
 NAMED: Final = 20  # so many ids of each problem are listed
 
@@ -183,7 +183,7 @@ class AuditTables:
         self._many("insert into raw values (?, ?, ?, ?)", rows)
 
     def _note_copy(self, record: Record, event_id: str | None) -> None:
-        original = _original(record)
+        original = original_of(record)
         if original is not None:
             offsets = (*original, record.partition, record.offset)
             self._db.execute("insert or ignore into copy values (?, ?, ?, ?)", offsets)
@@ -203,7 +203,7 @@ class AuditTables:
         ours = [(record, checkin) for record, checkin in found if device in (None, checkin.device_id)]
         self._many("insert or ignore into checkin values (?)", ((checkin.event_id,) for _, checkin in ours))
         self.rows.add_versions(checkin for _, checkin in ours)
-        again = ((checkin.event_id,) for record, checkin in ours if _original(record))
+        again = ((checkin.event_id,) for record, checkin in ours if original_of(record))
         self._many("insert or ignore into sent_again values (?)", again)
 
     def _deliveries(self, batch: Iterable[Record]) -> None:
@@ -278,7 +278,8 @@ class AuditTables:
     async def repair(self, log: Log, since: datetime | None, *, including_deleted: bool = False) -> dict[str, int]:
         """Send again what has no outcome: raw records to the stream, check-ins to the sink. Both know what they have.
 
-        Check-ins of deliveries that the target was asked for and does not hold are among them, if it was asked.
+        Check-ins of deliveries that the target was asked for and does not hold are among them, if it was asked. Where
+        the user map says now that a check-in is for somebody else, its raw record is sent instead.
 
         Args:
             log: Where to read and send.
@@ -311,31 +312,32 @@ class AuditTables:
             found = decoded([record], _checkin, Skipped())
             return any(self._db.execute(query, (checkin.event_id,)).fetchone() for _, checkin in found)
 
-        sent: dict[str, int] = {}
-        lost: tuple[tuple[Name, Callable[[Record], bool]], ...] = (("raw", lost_record), ("checkins", lost_checkin))
+        raw, checkins = log.topics["raw"], log.topics["checkins"]
+        sent = {raw: 0, checkins: 0}
+        users = await read_user_map(log, Skipped())
+        begin_at_raw: set[Place] = set()
         async with log.sending() as send:
-            for topic, is_lost in lost:
-                sent[log.topics[topic]] = 0
-                async for batch in log.read(topic, since=since):
-                    copies = [copy_of(record) for record in batch if is_lost(record)]
-                    await send(*copies)
-                    sent[log.topics[topic]] += len(copies)
+            async for batch in log.read("raw", since=since):
+                copies = [copy_of(record) for record in batch if lost_record(record)]
+                await send(*copies)
+                sent[raw] += len(copies)
+            async for batch in log.read("checkins", since=since):
+                copies = []
+                for record in filter(lost_checkin, batch):
+                    place = raw_place(record.headers)
+                    if place is not None and is_for_somebody_else(_checkin(record), users):
+                        begin_at_raw.add(place)
+                    else:
+                        copies.append(copy_of(record))
+                await send(*copies)
+                sent[checkins] += len(copies)
+            anew = await raw_copies(log, begin_at_raw)
+            await send(*anew.values())
+            sent[raw] += len(anew)
         return sent
 
     def _many(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
         self._db.executemany(statement, rows)
-
-
-def copy_of(record: Record) -> OutRecord:
-    """A record for the topic that it stands on, which names the one that it is a copy of."""
-    partition, offset = _original(record) or (record.partition, record.offset)
-    headers = [(name, data) for name, data in record.headers if name != REPLAY_OF]
-    return OutRecord(record.topic, record.key, record.value, [*headers, (REPLAY_OF, f"{partition}:{offset}".encode())])
-
-
-def _original(record: Record) -> tuple[int, int] | None:
-    """Partition and offset of the record that this one is a copy of, if it is one."""
-    return position(record.headers, REPLAY_OF)
 
 
 def _checkin(record: Record) -> Checkin:

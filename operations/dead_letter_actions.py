@@ -4,20 +4,24 @@ What is to be done is planned first, so that a dead letter that comes back meanw
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
 from attendance.errors import InvalidRecord
 from attendance.kafka.records import OutRecord
+from attendance.records.checkin import Checkin
 from attendance.records.dead_letter_action import Action, LetterId
 from attendance.times import now
 from attendance.topics import Topics
+from attendance.user_map import UserMap
 from operations.dead_letters import SETTLED, Letter, Selection, State, begin_at, read_letters
 from operations.log import Log, Send, Skipped
+from operations.origin import OF_THE_EMPLOYEE, Place, is_for_somebody_else, raw_copies, raw_place
 from operations.pace import Pace
 from operations.superseded import Versions
+from operations.users import read_user_map
 
 REPLAYS_PER_SECOND: Final = 100.0
 AT_ONCE: Final = 500  # records that wait for one acknowledgement
@@ -29,6 +33,8 @@ class Plan:
 
     ids: list[LetterId] = field(default_factory=list)
     refused: dict[LetterId, str] = field(default_factory=dict)
+    begin_at_raw: dict[LetterId, Place] = field(default_factory=dict)
+    """The raw record to be sent in place of a check-in, because that is not for whom it names."""
     superseded: int = 0
     """How many are refused because their punch was corrected since."""
     skipped: Skipped = field(default_factory=Skipped)
@@ -58,6 +64,31 @@ def objection_to_replay(letter: Letter, topics: Topics, *, force: bool) -> str |
     if letter.state is State.PARKED:
         return f"parked: failed after {content.replay_count} replays; repair the cause, then --force"
     return f"{letter.state} already; --force does it again" if letter.state in SETTLED else None
+
+
+def raw_record_to_replay(letter: Letter, topics: Topics, users: UserMap) -> Place | None:
+    """The raw record that is to be sent in place of a letter's own.
+
+    The check-in of an employee who is gone names that employee for ever: sent as it is, it fails again.
+
+    Args:
+        letter: One that is to be replayed.
+        topics: The full names.
+        users: The user map.
+
+    Returns:
+        Its place; None where the letter's own record is sent.
+    """
+    content = letter.content
+    if content.topic != topics["checkins"]:
+        return None
+    try:
+        checkin = Checkin.decode(content.value)
+    except InvalidRecord:
+        return None
+    if content.reason in OF_THE_EMPLOYEE or is_for_somebody_else(checkin, users):
+        return raw_place(content.headers)
+    return None
 
 
 def objection_to_discard(letter: Letter) -> str | None:
@@ -97,6 +128,8 @@ async def make_plan(log: Log, wanted: Selection, objection: Callable[[Letter], s
 async def make_replay_plan(log: Log, wanted: Selection, *, force: bool) -> Plan:
     """The plan of a replay. What was corrected since is refused, also with `force`: it would be stored once more.
 
+    A check-in that is not for whom it names begins at its raw record, so that its employee is decided anew.
+
     Args:
         log: Where the letters stand.
         wanted: Which letters.
@@ -106,14 +139,20 @@ async def make_replay_plan(log: Log, wanted: Selection, *, force: bool) -> Plan:
         KafkaUnavailable: Kafka does not answer, or a topic is missing.
     """
     versions = Versions()
+    users = await read_user_map(log, Skipped())
+    begin_at_raw: dict[LetterId, Place] = {}
 
     def objection(letter: Letter) -> str | None:
         problem = objection_to_replay(letter, log.topics, force=force)
         if problem is None:
             versions.add(letter.id, letter.content, log.topics)
+            place = raw_record_to_replay(letter, log.topics, users)
+            if place is not None:
+                begin_at_raw[letter.id] = place
         return problem
 
     plan = await make_plan(log, wanted, objection)
+    plan.begin_at_raw = begin_at_raw
     superseded = await versions.superseded(log)
     plan.ids = [id_ for id_ in plan.ids if id_ not in superseded]
     plan.refused |= {id_: f"superseded: {by} corrects this punch; discard the letter" for id_, by in superseded.items()}
@@ -123,19 +162,20 @@ async def make_replay_plan(log: Log, wanted: Selection, *, force: bool) -> Plan:
 
 async def replay(
     log: Log,
-    ids: Collection[LetterId],
+    plan: Plan,
     *,
     per_second: float,
     by: str,
     report: Callable[[LetterId, str | None], None],
 ) -> None:
-    """Send these letters back to where they came from, one after the other, and record each.
+    """Send the planned letters back to where they came from, one after the other, and record each.
 
-    The ids were planned before, so that a letter that comes back meanwhile is not sent a second time.
+    They were planned before, so that a letter that comes back meanwhile is not sent a second time. Where the raw record
+    that is to be sent in place of a check-in is gone, the check-in is sent.
 
     Args:
         log: Where the letters stand.
-        ids: Which letters.
+        plan: Which letters.
         per_second: At most so many in a second.
         by: Who does so.
         report: Called for each letter once its replay is recorded, or with why it could not be sent.
@@ -143,14 +183,17 @@ async def replay(
     Raises:
         KafkaUnavailable: Kafka does not answer; those that were reported are replayed.
     """
-    remaining = set(ids)
+    remaining = set(plan.ids)
     pace = Pace(per_second)
-    async with log.sending() as send, aclosing(read_letters(log, Skipped(), begin_at(ids))) as letters:
+    places = {id_: place for id_, place in plan.begin_at_raw.items() if id_ in remaining}
+    raw = await raw_copies(log, set(places.values()))
+    async with log.sending() as send, aclosing(read_letters(log, Skipped(), begin_at(plan.ids))) as letters:
         async for letter in letters:
             if letter.id not in remaining:
                 continue
             await asyncio.sleep(pace.delay())
-            report(letter.id, await replay_one(letter, send, log.topics, by))
+            copy = raw.get(places[letter.id]) if letter.id in places else None
+            report(letter.id, await replay_one(letter, send, log.topics, by, copy))
             remaining.discard(letter.id)
             if not remaining:
                 break
@@ -158,7 +201,9 @@ async def replay(
             report(id_, "is not there any more")
 
 
-async def replay_one(letter: Letter, send: Send, topics: Topics, by: str) -> str | None:
+async def replay_one(
+    letter: Letter, send: Send, topics: Topics, by: str, instead: OutRecord | None = None
+) -> str | None:
     """Send a letter's record back and then record that.
 
     Args:
@@ -166,6 +211,7 @@ async def replay_one(letter: Letter, send: Send, topics: Topics, by: str) -> str
         send: See `Log.sending`.
         topics: The full names.
         by: Who does so.
+        instead: What is sent in place of the letter's own record, if anything is.
 
     Returns:
         Why Kafka will not take the record; None where it did.
@@ -174,7 +220,7 @@ async def replay_one(letter: Letter, send: Send, topics: Topics, by: str) -> str
         KafkaUnavailable: the record may be there or not; that it was sent is not recorded.
     """
     try:
-        await send(letter.content.to_replay())
+        await send(instead or letter.content.to_replay())
     except InvalidRecord as error:
         return str(error)
     # Whoever ends here has replayed a letter that still looks open. Replayed once more, it does no harm: the stream

@@ -17,8 +17,8 @@ from attendance.kafka.records import OutRecord, Record
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Dropped
 from attendance.records.raw_event import RawEvent, is_replay_copy
-from operations.audit import copy_of
 from operations.log import Log, Skipped, decoded
+from operations.origin import copy_of
 from operations.pace import Pace
 
 AT_ONCE: Final = 100  # records that wait for one acknowledgement

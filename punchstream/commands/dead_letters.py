@@ -223,7 +223,8 @@ def replay_letters(
     plan = asyncio.run(make_replay_plan(log, wanted, force=force))
     if dry_run:
         for id_ in plan.ids:
-            typer.echo(f"{id_}: would be replayed")
+            where = ", from its raw record" if id_ in plan.begin_at_raw else ""
+            typer.echo(f"{id_}: would be replayed{where}")
         _finish(plan, f"{len(plan.ids)} would be replayed")
         return
     sent = 0
@@ -240,7 +241,7 @@ def replay_letters(
 
         try:
             if plan.ids:
-                asyncio.run(replay(log, plan.ids, per_second=rate, by=_user(), report=report))
+                asyncio.run(replay(log, plan, per_second=rate, by=_user(), report=report))
         except BaseException:
             progress.stop()
             typer.echo(f"{sent} of {len(plan.ids)} replayed; one more may have been sent", err=True)

@@ -12,10 +12,12 @@ from msgspec import structs
 
 from attendance.erpnext import ErpnextClient
 from attendance.errors import InvalidRecord, Reason
+from attendance.kafka.records import Headers
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import Delivery, Dropped, Waiting
-from attendance.records.raw_event import RawEvent, Source
+from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
+from attendance.records.user_map import Employee, UserMapping
 from attendance.topics import Name
 from operations.audit import NAMED, AuditTables, Report
 
@@ -29,9 +31,9 @@ class Topics(MemoryLog):
         event = RawEvent(device, "s", user, "IN", NOW, None, "UTC", NOW, Source("push", "json"))
         return event, self.add("raw", event.key, event.encode())
 
-    def checkin(self, event: RawEvent) -> StoredRecord:
+    def checkin(self, event: RawEvent, headers: Headers = ()) -> StoredRecord:
         checkin = Checkin(event.event_id, "E1", NOW, "IN", event.device_id, event.device_user_id, "s", "UTC")
-        return self.add("checkins", checkin.key, checkin.encode())
+        return self.add("checkins", checkin.key, checkin.encode(), headers)
 
     def delivery(self, event: RawEvent, document: str = "EMP-1") -> None:
         delivery = Delivery(event.event_id, "E1", document, "created", "erpnext", NOW, supersedes=event.supersedes)
@@ -335,6 +337,32 @@ def test_a_repair_sends_what_is_missing_and_nothing_else(topics: Topics) -> None
         gone.event_id,
     }
     assert [dict(each.headers)["x-replay-of"] for each in topics.sent] == [b"0:0", b"0:0", b"0:1"]
+
+
+def test_a_repair_begins_at_the_raw_record_where_the_map_says_that_the_check_in_is_for_somebody_else(
+    topics: Topics,
+) -> None:
+    moved, record = topics.punch("1")
+    topics.checkin(moved, [(RAW_RECORD, b"%d:%d" % (record.partition, record.offset))])
+    same, other = topics.punch("2")
+    still = topics.checkin(same, [(RAW_RECORD, b"%d:%d" % (other.partition, other.offset))])
+    for entry in (
+        UserMapping("*", "1", "E2", "erpnext"),
+        UserMapping("*", "2", "E1", "erpnext"),
+        Employee("E1", "Active"),
+        Employee("E2", "Active"),
+    ):
+        topics.add("user_map", entry.key, entry.encode())
+
+    with AuditTables() as tables:
+        asyncio.run(tables.fill(topics, None, None))
+        counts = asyncio.run(tables.repair(topics, None))
+
+    assert counts == {"t.raw.v1": 1, "t.checkins.v1": 1}
+    assert {(each.topic, each.value) for each in topics.sent} == {
+        ("t.raw.v1", moved.encode()),
+        ("t.checkins.v1", still.value),
+    }
 
 
 def test_the_report_and_the_repair_of_one_device_leave_the_others_alone(topics: Topics) -> None:

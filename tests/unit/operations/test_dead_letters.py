@@ -8,12 +8,16 @@ from memory_log import MemoryLog
 from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
+from attendance.kafka.records import OutRecord
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, Done, LetterId
+from attendance.records.raw_event import RAW_RECORD
+from attendance.records.user_map import Employee, UserMapping
 from attendance.topics import Topics
 from operations.dead_letter_actions import (
     AT_ONCE,
+    Plan,
     discard,
     make_replay_plan,
     objection_to_discard,
@@ -246,7 +250,7 @@ def test_a_record_that_kafka_will_not_take_is_refused_and_not_recorded(log: Memo
 def replay_all(log: MemoryLog, *ids: LetterId) -> dict[LetterId, str | None]:
     """Replay, and return what was reported of each letter."""
     reported: dict[LetterId, str | None] = {}
-    asyncio.run(replay(log, ids, per_second=1e9, by="root", report=reported.__setitem__))
+    asyncio.run(replay(log, Plan(list(ids)), per_second=1e9, by="root", report=reported.__setitem__))
     return reported
 
 
@@ -275,6 +279,80 @@ def test_a_plan_names_what_is_refused_and_what_is_not_there(log: MemoryLog) -> N
     assert plan.ids == [LetterId(0, 0)]
     assert plan.refused[LetterId(3, 5)] == "no such dead letter"
     assert "never became a record" in plan.refused[LetterId(0, 1)]
+
+
+def a_failed_checkin(log: MemoryLog, reason: Reason, *mapped: UserMapping | Employee, raw: bool = True) -> MemoryLog:
+    """A dead letter of `CHECKIN`, whose raw record is at 2:31, beside others; and what the user map says now."""
+    log.topics = TOPICS
+    for offset in range(30, 33) if raw else ():
+        log.add("raw", b"D1", b"raw %d" % offset, [("ce_id", b"%d" % offset)], partition=2, offset=offset)
+    put(log, replace(UNDELIVERED, reason=reason, headers=[(RAW_RECORD, b"2:31"), ("x-replay-count", b"1")]))
+    for entry in mapped:
+        log.add("user_map", entry.key, entry.encode())
+    return log
+
+
+def replayed(log: MemoryLog) -> OutRecord:
+    plan = asyncio.run(make_replay_plan(log, Selection(), force=False))
+    asyncio.run(replay(log, plan, per_second=1e9, by="root", report=lambda *_: None))
+    [record] = [each for each in log.sent if each.topic != TOPICS["dead_letter_actions"]]
+    assert [action.letter for action in actions_of(log)] == [LetterId(0, 0)]
+    return record
+
+
+OURS = UserMapping("*", "7", "HR-EMP-1", "erpnext")
+THERE = Employee("HR-EMP-1", "Active", created="2026-01-01 09:00:00")
+
+
+@pytest.mark.parametrize(
+    ("reason", "mapped"),
+    [
+        (Reason.UNKNOWN_EMPLOYEE, [OURS, THERE]),
+        (Reason.EMPLOYEE_INACTIVE, [OURS, THERE]),
+        (Reason.UNKNOWN_EMPLOYEE, []),
+        (Reason.TARGET_REJECTED, [UserMapping("*", "7", "HR-EMP-2", "csv"), THERE]),
+        (Reason.TARGET_REJECTED, [OURS, Employee("HR-EMP-2", "Active")]),
+    ],
+)
+def test_a_check_in_that_is_not_for_whom_it_names_is_replayed_from_its_raw_record(
+    log: MemoryLog, reason: Reason, mapped: list[UserMapping | Employee]
+) -> None:
+    record = replayed(a_failed_checkin(log, reason, *mapped))
+
+    assert (record.topic, record.key, record.value) == (TOPICS["raw"], b"D1", b"raw 31")
+    assert list(record.headers) == [("ce_id", b"31"), ("x-replay-of", b"2:31")]
+
+
+def test_a_check_in_whose_number_somebody_else_has_now_is_replayed_from_its_raw_record(log: MemoryLog) -> None:
+    a_failed_checkin(log, Reason.TARGET_ERROR, OURS, replace(THERE, created="2026-02-27 11:00:00"))
+    value = replace(CHECKIN, employee_created=THERE.created).encode()
+    log.add("dead_letters", b"HR-EMP-1", value, replace(UNDELIVERED, reason=Reason.TARGET_ERROR).encode_headers())
+
+    plan = asyncio.run(make_replay_plan(log, Selection(), force=False))
+
+    # The first does not say who it was for, and the second not of which record it was made.
+    assert plan.begin_at_raw == {}
+    log.add(
+        "dead_letters",
+        b"HR-EMP-1",
+        value,
+        replace(UNDELIVERED, reason=Reason.TARGET_ERROR, headers=[(RAW_RECORD, b"2:31")]).encode_headers(),
+    )
+    assert asyncio.run(make_replay_plan(log, Selection(), force=False)).begin_at_raw == {LetterId(0, 2): (2, 31)}
+
+
+@pytest.mark.parametrize("mapped", [[OURS, THERE], [THERE], []])
+def test_any_other_check_in_is_replayed_as_it_is(log: MemoryLog, mapped: list[UserMapping | Employee]) -> None:
+    record = replayed(a_failed_checkin(log, Reason.TARGET_ERROR, *mapped))
+
+    assert (record.topic, record.value) == (TOPICS["checkins"], CHECKIN.encode())
+    assert ("x-replay-count", b"2") in record.headers
+
+
+def test_a_check_in_whose_raw_record_is_gone_is_replayed_as_it_is(log: MemoryLog) -> None:
+    record = replayed(a_failed_checkin(log, Reason.UNKNOWN_EMPLOYEE, OURS, THERE, raw=False))
+
+    assert (record.topic, record.value) == (TOPICS["checkins"], CHECKIN.encode())
 
 
 def test_a_discard_is_recorded_with_its_note_for_each_letter(log: MemoryLog) -> None:
