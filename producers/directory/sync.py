@@ -12,20 +12,14 @@ from typing import Final, NoReturn
 import structlog
 
 from attendance.erpnext import ErpnextClient
-from attendance.errors import (
-    AccessDenied,
-    DocumentRejected,
-    PermissionDenied,
-    PunchstreamError,
-    RetriableError,
-)
+from attendance.errors import AccessDenied, DocumentRejected, PunchstreamError, RetriableError
 from attendance.kafka.producer import Producer
 from attendance.metrics import Metrics
 from attendance.runtime import full_jitter, run_until_stopped
 from attendance.settings import DirectorySettings, ErpnextSettings, KafkaSettings
 from attendance.times import now
 from attendance.user_map import UserMap
-from producers.directory.employees import EmployeeReader, People, shared_ids
+from producers.directory.employees import EmployeeReader, People, Summary, shared_ids
 from producers.directory.user_map import differences, part_removed, read_user_map, send_records, wanted
 
 log = structlog.get_logger(__name__)
@@ -89,9 +83,10 @@ class Directory:
         self._shared: dict[str, list[str]] = {}
         self._compared_at: datetime | None = None
         self._looked_at: datetime | None = None
-        # By how much ERPNext's count differs from the list even right after a full comparison.
-        self._miscounted = 0
-        self._warned_of_count = False
+        self._known: Summary | None = None
+        # Whether ERPNext's summary is another than ours although nothing changes.
+        self._never_fits = False
+        self._warned_of_summary = False
         self._failures = 0
 
     async def keep(self) -> NoReturn:
@@ -143,27 +138,36 @@ class Directory:
         """
         begin = self._clock()
         self._map = await self._load()
+        before = await self._reader.summary()
         people = await self._reader.everyone()
         # What changed while the pages were read may stand in them as it was before.
         people |= await self._reader.changed(people, begin, self._clock())
-        count = await self._count()
+        after = await self._reader.summary()
         await self._write(people)
-        self._miscounted = 0 if count is None else count - len(people)
+        fits = after is not None and after.fits(people)
+        # If neither holds, somebody changed between two requests, and the next look finds them.
+        self._known = after if fits or before == after else None
+        self._never_fits = before == after and not fits
+        self._warn_of_summary(after)
         self._compared_at = self._looked_at = begin
         self._force = False
 
     async def catch_up(self) -> None:
         """Read what changed since the last update, and write the differences. Raises what `compare` raises.
 
-        Who is deleted, renamed or merged leaves no trace among the changes, but their number tells.
+        Who is deleted, renamed or merged is not among the changes. But then the changes do not explain the summary.
         """
         if self._looked_at is None:
             return await self.compare()
         for _ in range(TRIES):
             begin = self._clock()
+            summary = await self._reader.summary()
+            same = summary == self._known
+            if same and summary is not None and summary.whole:
+                self._looked_at = begin
+                return None
             people = self._people | await self._reader.changed(self._people, self._looked_at, begin)
-            count = await self._count()
-            if count is None or count - len(people) == self._miscounted:
+            if summary is None or summary.fits(people) or (same and self._never_fits):
                 break
             # Somebody may have come between the two requests.
         else:
@@ -173,21 +177,13 @@ class Directory:
             return await self.compare()
         if people != self._people:
             await self._write(people)
-        self._looked_at = begin
+        self._known, self._looked_at = summary, begin
         return None
 
-    async def _count(self) -> int | None:
-        """How many employees ERPNext has; None where it refuses to count them."""
-        try:
-            return await self._reader.count()
-        except (DocumentRejected, PermissionDenied) as error:
-            if not self._warned_of_count:
-                log.warning(
-                    "ERPNext does not count its employees; who is removed is noticed by full comparisons only.",
-                    error=str(error),
-                )
-            self._warned_of_count = True
-            return None
+    def _warn_of_summary(self, summary: Summary | None) -> None:
+        if summary is None and not self._warned_of_summary:
+            log.warning("ERPNext does not count its employees; removals are noticed by full comparisons only.")
+        self._warned_of_summary = summary is None
 
     async def _write(self, people: People) -> None:
         target = wanted(people.values())

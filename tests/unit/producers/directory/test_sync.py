@@ -3,6 +3,7 @@ import operator
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zlib import crc32
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,7 +11,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attendance.errors import AccessDenied, KafkaUnavailable, PermissionDenied, TargetUnavailable
+from attendance.errors import AccessDenied, DocumentRejected, KafkaUnavailable, PermissionDenied, TargetUnavailable
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.user_map import EVERYWHERE, Employee, UserMapping
@@ -18,7 +19,7 @@ from attendance.settings import DirectorySettings, ErpnextSettings
 from attendance.user_map import UserMap
 from memory_broker import install
 from producers.directory import sync
-from producers.directory.employees import EmployeeReader
+from producers.directory.employees import SUMMARY, EmployeeReader
 from producers.directory.sync import Directory, RemovalRefused
 from producers.directory.user_map import read_user_map
 
@@ -36,6 +37,7 @@ class FakeSite:
         self.zone: ZoneInfo | None = ZoneInfo("UTC")
         self.requests = 0
         self.hidden: set[str] = set()
+        self.sums = True
         self.counts = True
         self.failure: Exception | None = None
         self.meanwhile: Callable[[], None] = lambda: None
@@ -60,6 +62,17 @@ class FakeSite:
         self.time += timedelta(seconds=1)
         self.rows[new] = self.rows.pop(old) | {"name": new, "modified": str(self.wall_clock())}
 
+    def summary(self) -> dict[str, Any]:
+        if not self.sums:
+            raise DocumentRejected(417, "DataError", "Field not permitted in query")
+        shown = [row for name, row in self.rows.items() if name not in self.hidden]
+        checksums = {
+            "names": [crc32(row["name"].encode()) for row in shown],
+            "modified": [crc32(_in_database(row["modified"])) for row in shown],
+        }
+        self.meanwhile()
+        return {"n": len(shown)} | {name: float(sum(each)) if each else None for name, each in checksums.items()}
+
     def wall_clock(self) -> datetime:
         """What the clock of the site shows."""
         return self.time.replace(tzinfo=UTC).astimezone(self.zone or UTC).replace(tzinfo=None)
@@ -80,14 +93,16 @@ class FakeSite:
         fields: Sequence[str],
         filters: Sequence[tuple[str, str, str]] = (),
         *,
-        order_by: str,
+        order_by: str = "name asc",
         start: int = 0,
-        limit: int,
+        limit: int = 0,
     ) -> list[dict[str, Any]]:
         assert doctype == "Employee"
         self.requests += 1
         if self.failure is not None:
             raise self.failure
+        if fields == SUMMARY:
+            return [self.summary()]
         matching = [
             row
             for row in self.rows.values()
@@ -100,6 +115,10 @@ class FakeSite:
         page = [{name: row[name] for name in fields} for row in matching[start : start + limit]]
         self.meanwhile()
         return page
+
+
+def _in_database(stamp: str) -> bytes:
+    return datetime.fromisoformat(stamp).isoformat(sep=" ", timespec="microseconds").encode()
 
 
 class FakeTopic:
@@ -165,9 +184,12 @@ class Bench:
         return f'punchstream_directory_syncs_total{{result="{result}"}}' in self.metrics.exposition().decode()
 
 
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
+@pytest.fixture(params=["summed", "counted"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    """On an ERPNext that sums checksums up, and on one that only counts."""
+    bench = Bench()
+    bench.site.sums = request.param == "summed"
+    return bench
 
 
 def test_every_employee_is_written_whatever_the_status(bench: Bench) -> None:
@@ -281,7 +303,7 @@ def test_one_who_goes_while_another_comes_is_noticed(bench: Bench) -> None:
     assert bench.users() == {"2": "E2", "3": "E3"}
 
 
-def test_while_nothing_changes_a_look_costs_two_requests_also_after_a_mass_import(bench: Bench) -> None:
+def test_while_nothing_changes_a_look_costs_two_requests_at_most_also_after_a_mass_import(bench: Bench) -> None:
     bench.site.save("E0", "0")
     bench.step()
     for number in range(1, 200):
@@ -291,7 +313,7 @@ def test_while_nothing_changes_a_look_costs_two_requests_also_after_a_mass_impor
     requests = bench.site.requests
     for _ in range(5):
         bench.step()
-    assert bench.site.requests == requests + 10
+    assert bench.site.requests == requests + (5 if bench.site.sums else 10)
 
 
 def test_one_who_comes_between_two_requests_causes_no_full_comparison(bench: Bench) -> None:
@@ -303,29 +325,31 @@ def test_one_who_comes_between_two_requests_causes_no_full_comparison(bench: Ben
         if bench.site.requests == requests + 1:
             bench.site.save("E2", "2")
 
+    bench.site.save("E1", "1")
     bench.site.meanwhile = come
     bench.step()
     assert bench.users() == {"1": "E1", "2": "E2"}
-    assert bench.site.requests == requests + 4
+    assert bench.site.requests <= requests + 4
 
 
 def test_a_count_that_is_never_that_of_the_list_causes_no_full_comparison_each_time(bench: Bench) -> None:
     for number in range(5):
         bench.site.save(f"E{number}", str(number))
-    counted = bench.site.count
+    counted, summed = bench.site.count, bench.site.summary
     bench.site.count = lambda doctype: counted(doctype) + 7  # type: ignore[method-assign]
+    bench.site.summary = lambda: {**summed(), "names": 7}  # type: ignore[method-assign]
     bench.step()
     bench.step(seconds=600)
     requests = bench.site.requests
     bench.step()
-    assert bench.site.requests == requests + 2
+    assert bench.site.requests <= requests + 2
     del bench.site.rows["E1"]
     bench.step()
     assert "1" not in bench.users()
 
 
 def test_a_site_that_does_not_count_is_said_once_and_compared_by_the_hour(bench: Bench) -> None:
-    bench.site.counts = False
+    bench.site.sums = bench.site.counts = False
     bench.site.save("E1", "1")
     bench.site.save("E2", "2")
     with structlog.testing.capture_logs() as logs:
@@ -373,7 +397,8 @@ def test_many_employees_from_the_future_cost_no_request(bench: Bench) -> None:
     bench.step()
     requests = bench.site.requests
     bench.step(seconds=600)
-    assert bench.site.requests == requests + 2
+    bench.step()
+    assert bench.site.requests <= requests + 4
 
 
 @pytest.mark.parametrize("start", ["2026-10-25 00:30:00", "2026-03-29 00:30:00"])
