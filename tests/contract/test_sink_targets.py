@@ -13,11 +13,11 @@ import pytest
 from msgspec.structs import replace
 
 from attendance.erpnext import ErpnextClient
-from attendance.errors import TargetUnavailable
+from attendance.errors import Reason, TargetUnavailable
 from attendance.records.checkin import Checkin
 from attendance.settings import ErpnextSettings
 from sandbox.erpnext.server import ErpnextStandIn
-from sinks.targets.base import Delivered, InvalidRecord, Result, Target
+from sinks.targets.base import Delivered, InvalidRecord, Result, SentBack, Target
 from sinks.targets.erpnext.target import ErpnextTarget
 from sinks.targets.jsonl import JsonlTarget
 
@@ -242,11 +242,54 @@ def test_nothing_is_stored_before_it_is_opened_and_closing_does_not_need_it(subj
 
 
 def test_erpnext_stores_the_neighbours_of_a_bad_document(erpnext: Erpnext) -> None:
-    erpnext.site.employees([{"name": "HR-EMP-00007", "status": "Inactive"}])
-    [results] = deliver(erpnext, [checkin(number) for number in range(1, 16)])
+    bad = checkin(7, device_id="D" * 141)
+    [results] = deliver(erpnext, [*(checkin(number) for number in range(1, 7)), bad, *map(checkin, range(8, 16))])
     assert isinstance(results[6], InvalidRecord)
     assert statuses(results[:6] + results[7:]) == ["created"] * 14
     assert len(erpnext.site.checkins()) == 14
+
+
+def test_erpnext_gets_nothing_for_whom_it_does_not_have_or_not_on_that_day(erpnext: Erpnext) -> None:
+    client = ErpnextClient(erpnext.settings)
+    created = {row["name"]: row["creation"] for row in client.get_list("Employee", ["name", "creation"])}
+    client.close()
+    site = erpnext.site
+    site.rename_employee("HR-EMP-00001", "ACME-1")
+    site.rename_employee("HR-EMP-00002", "HR-EMP-00009", merge=True)
+    for number in (3, 4):
+        site.delete_employee(f"HR-EMP-{number:05}")
+    site.employees(
+        [
+            {"name": "HR-EMP-00004"},
+            {"name": "HR-EMP-00005", "status": "Left", "relieving_date": "2025-12-31"},
+            {"name": "HR-EMP-00006", "status": "Left", "relieving_date": "2026-01-01"},
+            {"name": "HR-EMP-00007", "date_of_joining": "2026-01-02"},
+            {"name": "HR-EMP-00008", "date_of_joining": "2026-01-01"},
+            {"name": "HR-EMP-00010", "status": "Inactive"},
+        ]
+    )
+    sent = [checkin(number, employee_created=created[f"HR-EMP-{number:05}"]) for number in range(1, 11)]
+
+    [results] = deliver(erpnext, sent)
+
+    assert {number: result.reason for number, result in enumerate(results, 1) if isinstance(result, SentBack)} == {
+        **dict.fromkeys((1, 2, 3, 4), Reason.UNKNOWN_EMPLOYEE),
+        5: Reason.EMPLOYEE_INACTIVE,
+        7: Reason.BEFORE_JOINING,
+        10: Reason.EMPLOYEE_INACTIVE,
+    }
+    assert [row["employee"] for row in site.checkins()] == ["HR-EMP-00006", "HR-EMP-00008", "HR-EMP-00009"]
+
+
+def test_what_a_merge_took_along_is_already_there(site: ErpnextStandIn) -> None:
+    erpnext = Erpnext(site, unique=True)
+    [[first]] = deliver(erpnext, [checkin(1)])
+    site.rename_employee("HR-EMP-00001", "HR-EMP-00002", merge=True)
+
+    [[again]] = deliver(erpnext, [checkin(1)])
+
+    assert isinstance(first, Delivered)
+    assert again == Delivered(first.document, "already_there")
 
 
 def test_erpnext_is_not_asked_for_a_second_row_after_an_answer_that_was_cut_off(erpnext: Erpnext) -> None:
