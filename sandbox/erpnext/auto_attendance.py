@@ -1,7 +1,7 @@
 """Attendance, and what hrms' auto attendance makes of check-ins.
 
 Of hrms' rules there are those by which a default shift with alternating check-ins is paid from the first to the last of
-them. Holidays, leave, shift assignments, late entries and early exits are left out.
+them, but not on holidays. Leave, shift assignments, late entries and early exits are left out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,15 +10,12 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from sandbox.erpnext import errors, shifts
-from sandbox.erpnext.doctypes import ATTENDANCE, CHECKIN, FIELDS
+from sandbox.erpnext import attendance, errors, holidays, shifts
+from sandbox.erpnext.doctypes import ATTENDANCE, CHECKIN, FIELDS, SUBMITTED
 from sandbox.erpnext.query import Row
-from sandbox.erpnext.shifts import LAST_SYNC, ShiftDay
-from sandbox.erpnext.store import Store, day_key
+from sandbox.erpnext.shifts import LAST_SYNC
+from sandbox.erpnext.store import Store
 from sandbox.erpnext.tables import Change
-
-SUBMITTED: Final = 1
-CANCELLED: Final = 2
 
 _SERIES: Final = "HR-ATT-.YYYY.-"
 
@@ -40,27 +37,14 @@ def process(store: Store, shift: Row, owner: str) -> None:
     _mark_absent(store, shift, owner)
 
 
-def cancel(store: Store, row: Row, user: str) -> Row:
-    """Cancel an Attendance. Its check-ins wait for auto attendance again.
-
-    Raises:
-        FrappeError: it is cancelled already.
-    """
-    if row["docstatus"] == CANCELLED:
-        raise errors.thrown("ValidationError", "Cannot edit cancelled document")
-    cancelled = row | {"docstatus": CANCELLED, "modified": store.stamp(), "modified_by": user}
-    linked = [store.checkins.rows[name] for name in store.checkins.find("linked", row["name"])]
-    unlinked: list[Change] = [(CHECKIN, each["name"], each | {"attendance": ""}) for each in linked]
-    store.commit([(ATTENDANCE, row["name"], cancelled), *unlinked])
-    return cancelled
-
-
 def _mark_from_checkins(store: Store, shift: Row, owner: str) -> None:
     changes: list[Change] = []
     made = 0
     for (name, start), group in groupby(_pending(store, shift), itemgetter("employee", "shift_start")):
         logs = list(group)
         employee, day = store.employee(name), datetime.fromisoformat(start).date()
+        if not shift["mark_auto_attendance_on_holidays"] and str(day) in _holidays(store, shift, employee):
+            continue
         if employee is None or _refused(store, employee, day, shift):
             changes.extend((CHECKIN, log["name"], log | {"skip_auto_attendance": 1}) for log in logs)
             continue
@@ -84,14 +68,20 @@ def _mark_absent(store: Store, shift: Row, owner: str) -> None:
     for employee in store.employees.rows.values():
         if employee["default_shift"] != shift["name"] or employee["status"] == "Inactive":
             continue
+        free = _holidays(store, shift, employee)
         for day in _days(shift, employee, last):
-            if _is_marked(store, employee, day, shift):
+            if str(day) in free or _is_marked(store, employee, day, shift):
                 continue
             if day > today:
                 raise errors.thrown("ValidationError", f"Attendance can not be marked for future dates: {day}")
             row = _new(store, employee, day, shift, owner, ahead=len(changes)) | {"status": "Absent"}
             changes.append((ATTENDANCE, row["name"], row))
     store.commit(changes)
+
+
+def _holidays(store: Store, shift: Row, employee: Row | None) -> frozenset[str]:
+    """The days on which nobody is expected: those of the shift's list, or else of the employee's."""
+    return holidays.dates(store, shift["holiday_list"] or holidays.list_of(store, employee))
 
 
 def _days(shift: Row, employee: Row, last: date) -> Iterator[date]:
@@ -119,11 +109,11 @@ def _refused(store: Store, employee: Row, day: date, shift: Row) -> bool:
 
 
 def _is_marked(store: Store, employee: Row, day: date, shift: Row) -> bool:
-    """Whether that day has an Attendance, be it of another shift with hours in common."""
-    key = day_key({"employee": employee["name"], "attendance_date": str(day)})
-    rows = (store.attendances.rows[name] for name in store.attendances.find("day", key))
-    marked_for = (store.shift_types.rows[row["shift"]] for row in rows if row["docstatus"] != CANCELLED)
-    return any(ShiftDay.of(other, day).overlaps(ShiftDay.of(shift, day)) for other in marked_for)
+    """Whether that day has an Attendance, be it of no shift or of another with hours in common."""
+    return any(
+        not row["shift"] or row["shift"] == shift["name"] or attendance.overlapping(store, row, shift["name"], day)
+        for row in attendance.standing(store, employee["name"], day)
+    )
 
 
 def _working_time(shift: Row, logs: Sequence[Row]) -> Row:

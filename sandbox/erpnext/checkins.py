@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sandbox.erpnext import errors
+from sandbox.erpnext import errors, uniqueness
 from sandbox.erpnext.doctypes import CHECKIN, check_permission
-from sandbox.erpnext.errors import FrappeError
-from sandbox.erpnext.query import Row, Value, collate
+from sandbox.erpnext.query import Row, Value
 from sandbox.erpnext.shifts import day_with
 from sandbox.erpnext.store import Store, punch_key
 from sandbox.erpnext.tables import Change
@@ -92,11 +91,11 @@ class Transaction:
             self._numbered += 1
         if name in store.checkins.rows:
             raise errors.name_taken(CHECKIN, name)
-        for field, key in _unique_values(store, row):
+        for field, key in uniqueness.values(store, CHECKIN, row):
             if (field, key) in self._unique:
-                raise _not_unique(store, name, field, row)
+                raise uniqueness.refusal(store, CHECKIN, name, field, row)
             self._unique.add((field, key))
-        check_unique(store, row, name)
+        uniqueness.check(store, CHECKIN, row, name)
         self._punches[punch_key(row)] = name
         self._rows.append(row)
 
@@ -117,7 +116,7 @@ class Transaction:
                 name, number = store.next_name(CHECKIN, number), number + 1
             if name in store.checkins.rows:
                 raise errors.name_taken(CHECKIN, name)
-            check_unique(store, values, name)
+            uniqueness.check(store, CHECKIN, values, name)
             stamps = {"owner": self._user.name, "creation": now, "modified": now, "modified_by": self._user.name}
             row = {"name": name, **stamps, "docstatus": 0, "idx": 0, **values}
             stored.append(row)
@@ -141,7 +140,7 @@ def build(store: Store, document: Mapping[str, Any], name: str, *, own: Mapping[
     time = read_time(document.get("time"), store.now())
     employee = store.employee(document.get("employee"))
     if employee and employee["status"] == "Inactive":
-        raise _inactive(store.url, employee["name"])
+        raise errors.inactive_employee(store.url, employee["name"])
     log_type = str(document.get("log_type") or "")
     row: Row = {
         # A link gets the spelling of the document it leads to; where there is none, nobody minds.
@@ -202,16 +201,6 @@ def _check_duplicate(store: Store, row: Row, name: str, own: Mapping[Any, str]) 
         )
 
 
-def _inactive(url: str, employee: str) -> FrappeError:
-    link = f'<a href="{url}/app/employee/{employee}">{employee}</a>'
-    return errors.thrown(
-        "InactiveEmployeeStatusError",
-        f"Transactions cannot be created for an Inactive Employee {link}.",
-        module="erpnext.setup.doctype.employee.employee",
-        source=_HRMS,
-    )
-
-
 def _shift_times(store: Store, employee: Row | None, time: datetime) -> Row:
     """The employee's default shift and its times on the day to which the time belongs, if any."""
     shift = store.shift_types.rows.get(employee["default_shift"]) if employee and employee["default_shift"] else None
@@ -248,22 +237,3 @@ def _data(value: Value, label: str, name: str) -> str | None:
             title="Value too big",
         )
     return html.escape(text, quote=False) if "<" in text or ">" in text else text
-
-
-def _unique_values(store: Store, row: Row) -> list[tuple[str, Any]]:
-    return [(field, collate(row[field])) for field in store.unique_fields(CHECKIN) if row[field] is not None]
-
-
-def check_unique(store: Store, row: Row, name: str) -> None:
-    """Return if no other check-in has one of the row's unique values.
-
-    Raises:
-        FrappeError: one has.
-    """
-    for field, key in _unique_values(store, row):
-        if any(other != name for other in store.checkins.find(field, key)):
-            raise _not_unique(store, name, field, row)
-
-
-def _not_unique(store: Store, name: str, field: str, row: Row) -> FrappeError:
-    return errors.not_unique(CHECKIN, name, field, store.custom_fields(CHECKIN)[field]["label"], row[field])

@@ -65,6 +65,7 @@ def control_routes(stand_in: StandIn) -> APIRouter:
         return {}
 
     routes.include_router(_document_routes(stand_in))
+    routes.include_router(_change_routes(stand_in))
     return routes
 
 
@@ -87,6 +88,17 @@ def _document_routes(stand_in: StandIn) -> APIRouter:
         """Create or replace shift types, and answer with their names."""
         return stand_in.site.put_shift_types(shift_types)
 
+    @routes.get("/attendance")
+    async def get_attendance() -> StreamingResponse:
+        """All Attendance, cancelled ones too, one JSON object a line, as it was made."""
+        return StreamingResponse(_lines(list(stand_in.site.rows(ATTENDANCE))), media_type="application/x-ndjson")
+
+    return routes
+
+
+def _change_routes(stand_in: StandIn) -> APIRouter:
+    routes = APIRouter()
+
     @routes.post("/time_zone")
     async def post_time_zone(body: dict[str, str]) -> dict[str, Any]:
         """Change the `time_zone` of the site, or of the `user` that is named. What is stored stays as it is."""
@@ -95,6 +107,14 @@ def _document_routes(stand_in: StandIn) -> APIRouter:
         except FrappeError as error:
             raise HTTPException(422, str(error)) from error
         return {}
+
+    @routes.post("/documents/{doctype}")
+    async def post_documents(doctype: str, rows: list[Row]) -> list[str]:
+        """Create or replace documents of any doctype without any check, and answer with their names."""
+        try:
+            return stand_in.site.put(doctype, rows)
+        except FrappeError as error:
+            raise HTTPException(422, str(error)) from error
 
     @routes.delete("/documents/{doctype}/{name}")
     async def delete_document(doctype: str, name: str) -> dict[str, Any]:
@@ -110,11 +130,6 @@ def _document_routes(stand_in: StandIn) -> APIRouter:
         """Let the naming series of `doctype` have given the number `current` last, as after a restore."""
         stand_in.site.set_series(str(body["doctype"]), int(body["current"]))
         return {}
-
-    @routes.get("/attendance")
-    async def get_attendance() -> StreamingResponse:
-        """All Attendance, cancelled ones too, one JSON object a line, as it was made."""
-        return StreamingResponse(_lines(list(stand_in.site.rows(ATTENDANCE))), media_type="application/x-ndjson")
 
     return routes
 

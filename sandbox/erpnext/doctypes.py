@@ -17,8 +17,15 @@ CUSTOM_FIELD: Final = "Custom Field"
 DELETED: Final = "Deleted Document"
 SYSTEM_SETTINGS: Final = "System Settings"
 USER: Final = "User"
+LEAVE_APPLICATION: Final = "Leave Application"
+HOLIDAY_LIST: Final = "Holiday List"
+COMPANY: Final = "Company"
+SALARY_SLIP: Final = "Salary Slip"
 SERIES: Final = "Series"
 """No doctype, and out of reach of REST: the number that each naming series gave last."""
+
+SUBMITTED: Final = 1
+"""The `docstatus` of a document that was submitted."""
 
 SINGLES: Final = frozenset({SYSTEM_SETTINGS})
 """The doctypes of which there is one document, named like them."""
@@ -59,6 +66,17 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     SYSTEM_SETTINGS: ("name", "modified", "modified_by", "docstatus", "time_zone"),
     USER: (*STAMPS, "enabled", "full_name", "time_zone"),
     DELETED: (*STAMPS, "deleted_doctype", "deleted_name", "restored", "new_name", "data"),
+    LEAVE_APPLICATION: (
+        *STAMPS,
+        *("employee", "employee_name", "leave_type", "from_date", "to_date", "half_day", "half_day_date", "status"),
+        *("company", "salary_slip", "amended_from"),
+    ),
+    HOLIDAY_LIST: (*STAMPS, "holiday_list_name", "from_date", "to_date", "total_holidays", "holidays"),
+    COMPANY: (*STAMPS, "company_name", "default_holiday_list"),
+    SALARY_SLIP: (
+        *STAMPS,
+        *("employee", "employee_name", "company", "start_date", "end_date", "posting_date", "status", "payment_days"),
+    ),
 }
 
 _ALL: Final[tuple[Right, ...]] = ("read", "write", "delete", "submit")
@@ -71,6 +89,10 @@ _RIGHTS: Final[Mapping[str, Mapping[str, tuple[Right, ...]]]] = {
     SYSTEM_SETTINGS: {SYSTEM_MANAGER: ("read", "write")},
     USER: {SYSTEM_MANAGER: _ALL},
     DELETED: {SYSTEM_MANAGER: ("read",)},
+    LEAVE_APPLICATION: {HR: _ALL, HR_USER_ROLE: _ALL},
+    HOLIDAY_LIST: {HR: _ALL},
+    COMPANY: {HR: ("read",)},
+    SALARY_SLIP: {HR: _ALL, HR_USER_ROLE: ("read", "write", "submit")},
 }
 
 

@@ -200,16 +200,21 @@ def unknown_method(method: str) -> FrappeError:
     return thrown("ValidationError", f"Failed to get method for command {method} with No module named '{package}'")
 
 
+def label(field: str) -> str:
+    """The label of a standard field."""
+    return field.replace("_", " ").title()
+
+
 def mandatory(doctype: str, name: str, field: str) -> FrappeError:
     """417: a value is missing."""
-    label = field.replace("_", " ").title()
+    words = label(field)
     return FrappeError(
         417,
         "MandatoryError",
         f"frappe.exceptions.MandatoryError: [{doctype}, {name}]: {field}",
         message=Message(
-            f"Error: Value missing for {doctype}: {label}",
-            f"Error: Value missing for {GERMAN.get(doctype, doctype)}: {GERMAN.get(label, label)}",
+            f"Error: Value missing for {doctype}: {words}",
+            f"Error: Value missing for {GERMAN.get(doctype, doctype)}: {GERMAN.get(words, words)}",
         ),
     )
 
@@ -241,6 +246,17 @@ def linked(doctype: str, name: str, other_doctype: str, other: str) -> FrappeErr
     this, that = (f'<a href="/app/Form/{each}/{of}">{of}</a>' for each, of in ((doctype, name), (other_doctype, other)))
     text = f"Cannot delete or cancel because {doctype} {this} is linked with {other_doctype} {that} "
     return thrown("LinkExistsError", text)
+
+
+def inactive_employee(url: str, employee: str) -> FrappeError:
+    """417: of an employee who is Inactive nothing is stored."""
+    link = f'<a href="{url}/app/employee/{employee}">{employee}</a>'
+    return thrown(
+        "InactiveEmployeeStatusError",
+        f"Transactions cannot be created for an Inactive Employee {link}.",
+        module="erpnext.setup.doctype.employee.employee",
+        source="hrms (app)",
+    )
 
 
 def session_stopped() -> FrappeError:

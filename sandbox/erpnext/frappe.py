@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import orjson
 from fastapi import Request, Response
 
-from sandbox.erpnext import desk, errors
+from sandbox.erpnext import desk, errors, holidays
 from sandbox.erpnext.checkins import Transaction
 from sandbox.erpnext.doctypes import CHECKIN, SHIFT_TYPE
 from sandbox.erpnext.errors import FrappeError, Language, Message, html_page
@@ -84,8 +84,10 @@ class Frappe:
             "frappe.client.insert": self._insert,
             "frappe.client.insert_many": self._insert_many,
             "frappe.client.cancel": self._cancel,
+            "frappe.client.submit": self._submit,
             "frappe.client.delete": self._delete,
             "frappe.client.rename_doc": self._rename,
+            "hrms.hr.doctype.leave_application.leave_application.get_holidays": self._get_holidays,
         }
 
     async def answer(self, request: Request) -> Response:
@@ -232,6 +234,14 @@ class Frappe:
         self._control.check_writable()
         doctype = _doctype(call)
         return self._site.cancel(call.user, doctype, str(call.arguments.get("name") or "")) | {"doctype": doctype}
+
+    async def _submit(self, call: Call) -> Row:
+        self._control.check_writable()
+        document = parse_json(call.arguments.get("doc")) or {}
+        return self._site.submit(call.user, document) | {"doctype": _doctype_of(document)}
+
+    async def _get_holidays(self, call: Call) -> int:
+        return holidays.count(self._site, call.arguments)
 
     async def _delete(self, call: Call) -> None:
         self._control.check_writable()

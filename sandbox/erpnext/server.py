@@ -138,6 +138,14 @@ class ErpnextStandIn:
         """Delete an employee as HR does, which ERPNext refuses where documents lead to it."""
         self._call_api("DELETE", f"/api/resource/Employee/{name}")
 
+    def put(self, doctype: str, *rows: Mapping[str, Any]) -> list[str]:
+        """Create or replace documents of any doctype without any check, and return their names.
+
+        So a site gets Leave Applications, Holiday Lists (`holidays` is a list of `{"holiday_date": …}`), Salary Slips
+        and settings. What is left out is empty, or as it was.
+        """
+        return list(self._call("POST", f"/sandbox/documents/{doctype}", list(rows)).json())
+
     def remove(self, doctype: str, name: str) -> None:
         """Delete a document whatever leads to it, as from the database."""
         self._call("DELETE", f"/sandbox/documents/{doctype}/{name}")

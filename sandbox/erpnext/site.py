@@ -9,7 +9,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sandbox.erpnext import auto_attendance, checkins, custom_fields, employees, errors, links, settings, shifts
+from sandbox.erpnext import (
+    attendance,
+    auto_attendance,
+    checkins,
+    custom_fields,
+    employees,
+    errors,
+    links,
+    settings,
+    shifts,
+    uniqueness,
+)
 from sandbox.erpnext.checkins import Transaction
 from sandbox.erpnext.doctypes import (
     ATTENDANCE,
@@ -19,6 +30,7 @@ from sandbox.erpnext.doctypes import (
     SHIFT_TYPE,
     SINGLES,
     STAMPS,
+    SUBMITTED,
     check_permission,
     is_permitted,
 )
@@ -122,7 +134,7 @@ class Site(Store):
         return Transaction(self, user)
 
     def insert(self, user: User, doctype: str, document: Mapping[str, Any]) -> Row:
-        """Store one employee or custom field.
+        """Store one employee, custom field or Attendance.
 
         Raises:
             FrappeError: refused.
@@ -132,6 +144,10 @@ class Site(Store):
             row = employees.new(self, document, user.name)
         elif doctype == CUSTOM_FIELD:
             row = custom_fields.new(self, document, user.name)
+        elif doctype == ATTENDANCE:
+            if document.get("docstatus"):
+                check_permission(user, doctype, "submit")
+            row = attendance.new(self, document, user.name)
         else:
             raise errors.not_permitted(user.name, doctype)
         self.commit([(doctype, row["name"], row)])
@@ -158,13 +174,16 @@ class Site(Store):
         row = old | {field: value for field, value in values.items() if field in old and field not in STAMPS}
         if doctype == CHECKIN:
             row |= checkins.build(self, row, name)
-            checkins.check_unique(self, row, name)
+            uniqueness.check(self, CHECKIN, row, name)
         elif doctype == EMPLOYEE:
             employees.check(self, row)
         elif doctype == SHIFT_TYPE and row[LAST_SYNC]:
             row[LAST_SYNC] = str(shifts.read_time(row[LAST_SYNC]))
         elif doctype == ATTENDANCE:
-            raise errors.thrown("UpdateAfterSubmitError", "Not allowed to change fields after submission")
+            docstatus = int(values.get("docstatus", old["docstatus"]))
+            row = attendance.update(self, old, row, docstatus)
+            if docstatus == attendance.CANCELLED:
+                return self.cancel(user, doctype, name)
         elif doctype == CUSTOM_FIELD:
             custom_fields.check(self, row)
         else:
@@ -187,7 +206,7 @@ class Site(Store):
         row = self.table(doctype).rows.get(name)
         if row is None:
             raise errors.not_found()
-        if row["docstatus"] == auto_attendance.SUBMITTED:
+        if row["docstatus"] == SUBMITTED:
             text = f"{doctype} {name}: Submitted Record cannot be deleted. You must Cancel it first."
             raise errors.thrown("ValidationError", text)
         links.check_unlinked(self, doctype, name)
@@ -214,7 +233,20 @@ class Site(Store):
         if doctype != ATTENDANCE:
             raise errors.not_submittable(doctype)
         check_permission(user, doctype, "submit")
-        return auto_attendance.cancel(self, self.attendances.rows[name], user.name)
+        return attendance.cancel(self, self.attendances.rows[name], user.name)
+
+    def submit(self, user: User, document: Mapping[str, Any]) -> Row:
+        """Submit an Attendance as the document has it: a new one, or the draft of its name.
+
+        Raises:
+            FrappeError: not permitted, or refused.
+        """
+        doctype, name = str(document.get("doctype") or ""), str(document.get("name") or "")
+        if doctype != ATTENDANCE:
+            raise errors.not_submittable(doctype)
+        if name in self.attendances.rows:
+            return self.update(user, doctype, name, {**document, "docstatus": SUBMITTED})
+        return self.insert(user, doctype, {**document, "docstatus": SUBMITTED})
 
     def process_auto_attendance(self, user: User, shift_type: str) -> None:
         """Process a shift now, rather than when the scheduler does.
@@ -230,6 +262,24 @@ class Site(Store):
     def put_employees(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         """Create or replace employees, without any check, and return their names."""
         return employees.put(self, rows)
+
+    def put(self, doctype: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Create or replace documents of any doctype, without any check, and return their names.
+
+        What is left out is empty, or as it was.
+
+        Raises:
+            FrappeError: there is no such doctype.
+        """
+        table = self.table(doctype)
+        names: list[str] = []
+        for values in rows:
+            name = str(values.get("name") or f"{doctype} {len(table.rows) + 1}")
+            old = table.rows.get(name) or dict.fromkeys(table.fields) | self.stamps(name, ADMINISTRATOR)
+            row = old | {field: value for field, value in values.items() if field in table.fields}
+            self.commit([(doctype, name, row | {"name": name})])
+            names.append(name)
+        return names
 
     def put_shift_types(self, shift_types: Iterable[Mapping[str, Any]]) -> list[str]:
         """Create or replace shift types, without any check, and return their names; all else is as on the day shift."""

@@ -15,7 +15,6 @@ from sandbox.erpnext.doctypes import (
     ATTENDANCE,
     CHECKIN,
     CUSTOM_FIELD,
-    DELETED,
     EMPLOYEE,
     FIELDS,
     SERIES,
@@ -124,10 +123,9 @@ class Store:
             EMPLOYEE: self.employees,
             SHIFT_TYPE: self.shift_types,
             ATTENDANCE: self.attendances,
-            **{doctype: Table(FIELDS[doctype]) for doctype in FIELDS if doctype in {CUSTOM_FIELD, DELETED, USER}},
-            SYSTEM_SETTINGS: Table(FIELDS[SYSTEM_SETTINGS]),
             SERIES: Table(("name", "current")),
         }
+        self._tables |= {doctype: Table(FIELDS[doctype]) for doctype in FIELDS if doctype not in self._tables}
         settings = self.stamps(SYSTEM_SETTINGS, ADMINISTRATOR, zone_name=self._first_time_zone)
         self._apply([(SYSTEM_SETTINGS, SYSTEM_SETTINGS, settings | {"time_zone": self._first_time_zone})])
         for name in (GUEST.name, *self._user_names):
