@@ -39,7 +39,7 @@ class AttendanceDay(JsonRecord, frozen=True):
 
     `written` is a new Attendance, `corrected` one that replaces `supersedes`, which was cancelled. `already_there`
     means that the Attendance stood as it should: from an earlier try. `modified` is ERPNext's stamp of the document as
-    it was left. Times are the site's.
+    it was left. Times are wall-clock times in `zone`.
     """
 
     what: ClassVar[str] = "an attendance day"
@@ -58,6 +58,7 @@ class AttendanceDay(JsonRecord, frozen=True):
     detail: str | None = None
     supersedes: str | None = None
     modified: str | None = None
+    zone: str | None = None
 
     @property
     def day(self) -> str:

@@ -9,6 +9,7 @@ from attendance.erpnext import CHECKIN, SHIFT_TYPE, ErpnextClient
 from attendance.errors import ConfigurationError, Conflict, PunchstreamError, TargetUnavailable
 from attendance.registry import Registry
 from attendance.times import zone
+from operations.site.attendance import look_at_attendance
 from operations.site.documents import look_at_documents
 from operations.site.geolocation import GEOLOCATION, SETTING, look_at_geolocation
 from operations.site.people import look_at_people
@@ -64,7 +65,9 @@ def checks(client: ErpnextClient, fleet_file: Path) -> Iterator[Check]:
     ):
         remedy = f"let {user} read and write {doctype}, such as by the role HR User"
         yield attempt(name, remedy, partial(_may_write, client, doctype), only_for)
-    yield from look_at_shifts(client, None if fleet is None else fleet.shifts)
+    direct = () if fleet is None else tuple(fleet.direct_shifts)
+    yield from look_at_shifts(client, None if fleet is None else fleet.shifts, direct)
+    yield from look_at_attendance(client, direct)
 
 
 def _event_id_field(client: ErpnextClient) -> str:

@@ -1,6 +1,6 @@
 """Does auto attendance count what is delivered, and does nothing else move its last sync?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
@@ -15,23 +15,26 @@ STRICT: Final = "Strictly based on Log Type in Employee Checkin"
 _FIRST_OF_ALL: Final = timedelta(hours=14)  # no zone of the earth is further ahead of UTC
 
 
-def look_at_shifts(client: ErpnextClient, shifts: Mapping[str, Sequence[Device]] | None) -> Iterator[Check]:
+def look_at_shifts(
+    client: ErpnextClient, shifts: Mapping[str, Sequence[Device]] | None, direct: Collection[str] = ()
+) -> Iterator[Check]:
     """Look at the Shift Types.
 
     Args:
         client: The site.
         shifts: The Shift Types of the fleet file, with their devices; None where there is no fleet file.
+        direct: Those of them for which auto attendance is to be off (`operations.site.attendance`).
 
     Yields:
         What was found of each shift, and of those that the fleet file does not list.
     """
     for name, devices in sorted((shifts or {}).items()):
         read = "let the API user read Shift Type, such as by the role HR User"
-        yield attempt(f"shift {name}", read, partial(_shift, client, name, devices), COMPLETENESS)
+        yield attempt(f"shift {name}", read, partial(_shift, client, name, devices, direct), COMPLETENESS)
     yield attempt("other shifts", "run it again", lambda: _others(client, shifts or {}), COMPLETENESS)
 
 
-def _shift(client: ErpnextClient, name: str, devices: Sequence[Device]) -> str | Check:
+def _shift(client: ErpnextClient, name: str, devices: Sequence[Device], direct: Collection[str]) -> str | Check:
     try:
         shift = client.get(SHIFT_TYPE, name)
     except DocumentRejected as error:
@@ -42,6 +45,8 @@ def _shift(client: ErpnextClient, name: str, devices: Sequence[Device]) -> str |
     if trouble := list(_trouble(shift, devices)):
         details, remedies = zip(*trouble, strict=True)
         return failed(f"shift {name}", "; ".join(details), "; ".join(remedies), COMPLETENESS)
+    if name in direct:
+        return "nothing but Punchstream moves its last sync"
     if not shift.get("enable_auto_attendance"):
         remedy = "switch on Enable Auto Attendance, unless something else makes attendance of its check-ins"
         return warning(f"shift {name}", "auto attendance is off: ERPNext counts nothing", remedy, COMPLETENESS)

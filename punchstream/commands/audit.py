@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from attendance.settings import ErpnextSettings
+from punchstream.commands import attendance_days
 from punchstream.commands import late as late_deliveries
 from punchstream.commands.arguments import SINCE, instant, kafka_log
 from punchstream.output import AsJson, counted, print_rows, say_skipped
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from operations.audit import Report
 
 
-def audit(
+def audit(  # noqa: PLR0913 - the options of the command
     *,
     since: Annotated[str | None, typer.Option(help=SINCE)] = None,
     device: Annotated[str | None, typer.Option(help="Only this device's punches.")] = None,
@@ -28,6 +29,9 @@ def audit(
     late: Annotated[bool, typer.Option("--late", help="List what came after its day was closed, instead.")] = False,
     repair_late: Annotated[
         bool, typer.Option("--repair-late", help="Have ERPNext process again the days that are Absent for that.")
+    ] = False,
+    attendance: Annotated[
+        bool, typer.Option("--attendance", help="List the days that became Attendance directly, or not, instead.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -48,6 +52,8 @@ def audit(
                 as_json=as_json,
             )
         )
+    if attendance:
+        raise typer.Exit(attendance_days.run(log, erpnext_settings, since=begin, as_json=as_json))
     from operations.audit import NAMED
     from operations.audit import audit as account
 
@@ -62,11 +68,14 @@ def audit(
             named=-1 if as_json else NAMED,
         )
     )
+    days = attendance_days.in_the_audit(log, erpnext_settings, since=begin) if erpnext_settings else []
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
+        found = {"attendance_days": attendance_days.to_json(days)} if days else {}
+        typer.echo(json.dumps(report.to_json() | found, indent=2))
     else:
         show(report, Console(highlight=False))
-    if not report.balanced:
+        attendance_days.show_summary(days)
+    if not report.balanced or attendance_days.needs_a_look(days):
         raise typer.Exit(1)
 
 

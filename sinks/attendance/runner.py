@@ -232,7 +232,7 @@ class DirectAttendance:
                 failures += 1
                 done.failed.append(day)
                 if not days.has_failed(day):
-                    done.records.append(rejected(day, str(error), at))
+                    done.records.append(rejected(day, str(error), at, zone_name))
                     log.warning(
                         "ERPNext refused an Attendance; trying again later.", day=day.marker(), error=str(error)
                     )

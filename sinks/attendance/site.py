@@ -12,6 +12,8 @@ from attendance.records.user_map import Employee
 from sinks.attendance.policy import ABSENT, CANCELLED, HALF_DAY, MARKER, SUBMITTED, Day, Facts, Row, Write, read_time
 
 ATTENDANCE: Final = "Attendance"
+LEAVE: Final = "Leave Application"
+SLIP: Final = "Salary Slip"
 PAGE: Final = 500
 _HOLIDAYS: Final = "/api/method/hrms.hr.doctype.leave_application.leave_application.get_holidays"
 _CHECKIN_FIELDS: Final = (
@@ -137,11 +139,9 @@ class AttendanceSite:
         covering = [among, ("docstatus", "=", SUBMITTED)]
         approved = ("status", "=", "Approved")
         leaves = self._by_employee(
-            "Leave Application", ["employee"], [*covering, approved, ("from_date", "<=", on), ("to_date", ">=", on)]
+            LEAVE, ["employee"], [*covering, approved, ("from_date", "<=", on), ("to_date", ">=", on)]
         )
-        slips = self._by_employee(
-            "Salary Slip", ["employee"], [*covering, ("start_date", "<=", on), ("end_date", ">=", on)]
-        )
+        slips = self._by_employee(SLIP, ["employee"], [*covering, ("start_date", "<=", on), ("end_date", ">=", on)])
         fields = ["name", "status", "company", "holiday_list", "date_of_joining", "relieving_date"]
         people = {row["name"]: row for row in self._client.get_list("Employee", fields, [("name", "in", names)])}
         found = {}

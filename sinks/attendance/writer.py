@@ -32,7 +32,7 @@ def bring_about(
     """
     decision = decide(day, facts, shift, zone_name, site.us)
     if not isinstance(decision, Write):
-        return _without_writing(day, decision, at)
+        return _without_writing(day, decision, at, zone_name)
     if decision.cancel is not None:
         site.cancel(decision.cancel)
     try:
@@ -43,23 +43,22 @@ def bring_about(
         decision = decide(day, facts, shift, zone_name, site.us)
         if decision is None or isinstance(decision, Write):
             raise
-        return _without_writing(day, decision, at)
-    return _record(day, "corrected" if decision.amends else "written", at, row, supersedes=decision.amends)
+        return _without_writing(day, decision, at, zone_name)
+    outcome: DayOutcome = "corrected" if decision.amends else "written"
+    return _record(day, outcome, at, zone_name, row, supersedes=decision.amends)
 
 
-def rejected(day: Day, detail: str, at: datetime) -> AttendanceDay:
+def rejected(day: Day, detail: str, at: datetime, zone_name: str) -> AttendanceDay:
     """The record of a day on which ERPNext fails."""
-    return AttendanceDay(
-        day.employee, day.shift_type, day.attendance_date, "refused", at, reason="rejected", detail=detail
-    )
+    return _record(day, "refused", at, zone_name, {}, reason="rejected", detail=detail)
 
 
-def _without_writing(day: Day, decision: Keep | Refuse | None, at: datetime) -> AttendanceDay | None:
+def _without_writing(day: Day, decision: Keep | Refuse | None, at: datetime, zone_name: str) -> AttendanceDay | None:
     match decision:
         case Keep(row):
-            return _record(day, "already_there", at, row)
+            return _record(day, "already_there", at, zone_name, row)
         case Refuse(reason, row):
-            return _record(day, "refused", at, row or {}, reason=reason)
+            return _record(day, "refused", at, zone_name, row or {}, reason=reason)
         case _:
             return None
 
@@ -68,9 +67,11 @@ def _record(
     day: Day,
     outcome: DayOutcome,
     at: datetime,
+    zone_name: str,
     row: Row,
     *,
     reason: DayRefusal | None = None,
+    detail: str | None = None,
     supersedes: str | None = None,
 ) -> AttendanceDay:
     return AttendanceDay(
@@ -85,6 +86,8 @@ def _record(
         out_time=read_time(row.get("out_time")),
         working_hours=row.get("working_hours"),
         reason=reason,
+        detail=detail,
         supersedes=supersedes,
         modified=str(row["modified"]) if row.get("modified") else None,
+        zone=zone_name,
     )

@@ -91,6 +91,7 @@ DAY: Final = AttendanceDay(
     working_hours=3.5,
     supersedes="HR-ATT-2026-00017",
     modified="2026-01-02 00:10:00.123456",
+    zone="Asia/Riyadh",
 )
 PENDING: Final = PendingDevice(
     "zkteco_adms",
