@@ -58,6 +58,7 @@ class Reason(StrEnum):
 
     # The sink's findings
     UNKNOWN_EMPLOYEE = "unknown_employee"
+    COORDINATES_REFUSED = "coordinates_refused"
     TARGET_REJECTED = "target_rejected"
     TARGET_ERROR = "target_error"
     TARGET_FORBIDDEN = "target_forbidden"

@@ -42,6 +42,7 @@ REASONS: Final = (
     Reason.EMPLOYEE_INACTIVE,
     Reason.BEFORE_JOINING,
     Reason.UNKNOWN_EMPLOYEE,
+    Reason.COORDINATES_REFUSED,
 )
 
 FIRST_PAUSE: Final = timedelta(minutes=1)  # before what was sent back is tried again; then twice as long each time

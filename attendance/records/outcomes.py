@@ -72,8 +72,8 @@ SENT_BACK: Final = "x-sent-back"
 class Waiting(JsonRecord, frozen=True):
     """A punch that waits for a mapping, or until its employee may check in on its day. The raw event is kept whole.
 
-    `reason` is `unmapped_user`, `employee_inactive`, `before_joining` or `unknown_employee`; `employee` is named where
-    it is known.
+    `reason` is `unmapped_user`, `employee_inactive`, `before_joining`, `unknown_employee` or `coordinates_refused`;
+    `employee` is named where it is known.
 
     Where the sink sent a check-in of it back, `sent_back` says how often in a row, `sent_back_at` when the last time,
     `message` why, and `checkin` which one: `partition:offset` of its record. That check-in was for `employee`, and

@@ -26,10 +26,11 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class SentBack:
-    """The check-in is not for whom it names: its punch has to wait until the user map knows better.
+    """The check-in is wrong as it was decided: its punch has to wait until it can be decided anew.
 
     Attributes:
-        reason: `unknown_employee`, `employee_inactive` or `before_joining`.
+        reason: `unknown_employee`, `employee_inactive` or `before_joining`, where the user map has to know better;
+            `coordinates_refused`, where the fleet file has to.
         message: Why, for people.
     """
 
@@ -41,7 +42,7 @@ Result = Delivered | SentBack | InvalidRecord | TargetUnavailable | AccessDenied
 """What became of one check-in.
 
 - `Delivered`: the target holds it, from this call or from before.
-- `SentBack`: nothing was stored, because of its employee; its punch waits again.
+- `SentBack`: nothing was stored, because of its employee or its device; its punch waits again.
 - `InvalidRecord`: the target will never take it; it is dead-lettered.
 - `ServerError` (a `TargetUnavailable`) or `PermissionDenied` (an `AccessDenied`): the target failed on it or forbade
   it, and it was alone in its request. `sinks.poison` decides whether the record or the target is the cause.

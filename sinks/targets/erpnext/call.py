@@ -216,4 +216,6 @@ class Call:
 def _as_result(error: DocumentRejected) -> SentBack | InvalidRecord:
     if error.kind == "InactiveEmployeeStatusError":  # since the look-up
         return SentBack(Reason.EMPLOYEE_INACTIVE, str(error))
+    if error.kind == "CheckinRadiusExceededError":  # its device, or the Shift Location, is not where it is said to be
+        return SentBack(Reason.COORDINATES_REFUSED, str(error))
     return InvalidRecord(Reason.TARGET_REJECTED, str(error))

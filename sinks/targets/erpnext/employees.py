@@ -43,7 +43,7 @@ def not_to_be_sent(
         for index, each in wanted.items()
         if (found := _objection(each, employees[each.employee])) is not None
     }
-    return back | _already_there(client, {index: checkins[index] for index in back}, documents)
+    return back | already_there(client, {index: checkins[index] for index in back}, documents)
 
 
 def _look_up(client: ErpnextClient, names: list[str]) -> dict[str, Employee | SentBack | None]:
@@ -92,10 +92,22 @@ def _objection(checkin: Checkin, employee: Employee | SentBack | None) -> SentBa
     return SentBack(refusal, message)
 
 
-def _already_there(
+def already_there(
     client: ErpnextClient, checkins: Mapping[int, Checkin], documents: Mapping[int, Document]
 ) -> dict[int, Delivered]:
-    """Those that ERPNext holds: a merge or a rename takes the documents along. A correction may hold the old one."""
+    """Those that ERPNext holds: a merge or a rename takes the documents along. A correction may hold the old one.
+
+    Args:
+        client: Asks ERPNext, once, and not where the documents have no `event_id`.
+        checkins: Those in question, by index.
+        documents: What would be sent, by the same index.
+
+    Returns:
+        By index, those that are there.
+
+    Raises:
+        TargetUnavailable, AccessDenied, DocumentRejected: As `ErpnextClient.call`.
+    """
     ids = {
         documents[index][EVENT_ID_FIELD]: index
         for index, each in checkins.items()

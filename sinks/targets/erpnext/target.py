@@ -30,6 +30,7 @@ from sinks.completeness.lateness import find_late
 from sinks.poison import FailureRun, as_target_failure
 from sinks.targets.base import Delivered, Result
 from sinks.targets.erpnext.call import Call
+from sinks.targets.erpnext.coordinates import CoordinateRule
 from sinks.targets.erpnext.documents import to_document
 from sinks.targets.erpnext.employees import not_to_be_sent
 
@@ -72,6 +73,7 @@ class ErpnextTarget:
         self._clients: list[ErpnextClient] = []
         self._site_zone = ""
         self._unique: bool | None = None
+        self._coordinates = CoordinateRule()
         self._stores = False  # whether it has stored a document since it was opened
 
     @property
@@ -140,13 +142,15 @@ class ErpnextTarget:
         call = Call(client, documents, results, failures)
         otherwise: Result = None
         try:
-            for index, result in not_to_be_sent(client, dict(enumerate(checkins)), documents).items():
-                results[index] = result
-                del documents[index]
+            for withhold in (not_to_be_sent, self._coordinates.withhold):
+                for index, result in withhold(client, dict(enumerate(checkins)), documents).items():
+                    results[index] = result
+                    del documents[index]
             if self._unique:
                 call.send_in_order({i: each for i, each in enumerate(checkins) if each.supersedes})
             else:
                 call.send_one_by_one()
+            results |= self._coordinates.explain(client, documents, results)
         except (TargetUnavailable, AccessDenied, DocumentRejected) as error:
             # `call` has dealt with those of one document: this is that of a look-up, or the site's.
             otherwise = as_target_failure(error)

@@ -32,6 +32,9 @@ class FakeSite:
         self.interruptions = interruptions or {}
         self.read_only: tuple[str, ...] = ()
 
+    def wants_coordinates(self) -> bool:
+        return False
+
     def logged_user(self) -> str:
         return "api"
 

@@ -30,6 +30,8 @@ class FakeSite:
         self.unique = unique
         self.zone = zone
         self.rows: list[dict[str, Any]] = []
+        self.coordinates = False
+        self.far: set[str] = set()
         self.inactive: set[str] = set()
         self.breaking: set[str] = set()
         self.write_errors: list[Exception] = []
@@ -48,6 +50,9 @@ class FakeSite:
 
     def has_event_id_field(self) -> bool:
         return self.unique
+
+    def wants_coordinates(self) -> bool:
+        return self.coordinates
 
     def close(self) -> None:
         self.closed += 1
@@ -88,6 +93,7 @@ class FakeSite:
             assert document["time"]
             if document["employee"] in self.inactive:
                 raise DocumentRejected(417, "InactiveEmployeeStatusError", "Transactions cannot be created")
+            self._check_place(document)
             if document["device_id"] in self.breaking:
                 raise ServerError("500 AttributeError")
             if len(document["device_id"]) > 140:
@@ -102,6 +108,12 @@ class FakeSite:
             self.lost_answers -= 1
             raise TargetUnavailable("ReadTimeout")
         return [row["name"] for row in new]
+
+    def _check_place(self, document: Mapping[str, Any]) -> None:
+        if self.coordinates and "latitude" not in document:
+            raise DocumentRejected(417, "ValidationError", "Latitude and longitude values are required")
+        if document["device_id"] in self.far:
+            raise DocumentRejected(417, "CheckinRadiusExceededError", "You must be within 100 meters")
 
 
 def employee(name: str, **fields: Any) -> dict[str, Any]:
@@ -459,3 +471,29 @@ def test_nothing_is_written_before_the_target_is_open() -> None:
         asyncio.run(run())
     assert site.rows == []
     assert site.closed == 1
+
+
+def test_what_the_site_refuses_for_its_coordinates_waits_and_everything_else_is_stored() -> None:
+    site = FakeSite()
+    site.coordinates, site.far = True, {"FAR"}
+    place = {"latitude": 24.7, "longitude": 46.7}
+    batch = [checkin(1, **place), checkin(2), checkin(3, device_id="FAR", **place), checkin(4, **place)]
+    [results] = deliver(site, batch)
+    assert statuses(results) == ["created", "SentBack", "SentBack", "created"]
+    assert {result.reason for result in results if isinstance(result, SentBack)} == {Reason.COORDINATES_REFUSED}
+
+
+def test_a_site_that_begins_to_ask_for_coordinates_dead_letters_nothing() -> None:
+    site = FakeSite()
+
+    async def run() -> list[Result]:
+        target = ErpnextTarget(lambda: site)  # type: ignore[arg-type]
+        try:
+            await target.open()
+            await target.deliver([checkin(1)])
+            site.coordinates = True
+            return await target.deliver([checkin(2), checkin(3)])
+        finally:
+            await target.close()
+
+    assert statuses(asyncio.run(run())) == ["SentBack", "SentBack"]
