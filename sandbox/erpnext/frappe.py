@@ -73,6 +73,7 @@ class Frappe:
         self._site = site
         self._control = control
         self._stats = stats
+        self._series = asyncio.Lock()
         self._methods: dict[str, Callable[[Call], Awaitable[Any]]] = {
             "ping": self._ping,
             "frappe.auth.get_logged_user": self._get_logged_user,
@@ -174,11 +175,19 @@ class Frappe:
         self._control.check_writable()
         if doctype != CHECKIN:
             return self._site.insert(user, doctype, document)
-        self._control.check_document(document)
         transaction = self._site.begin(user)
+        await self._wait_for_hooks(document)
         transaction.insert(document, keep_name=keep_name)
         [row] = await self._commit(transaction, 1)
         return row
+
+    async def _wait_for_hooks(self, document: Mapping[str, Any]) -> None:
+        """Let pass what a document takes, and raise what a hook does. The series is locked meanwhile."""
+        async with self._series:
+            for each in self._control.trouble_with(document):
+                await sleep(each.delay_ms)
+                if each.fails:
+                    raise each.error()
 
     async def _commit(self, transaction: Transaction, documents: int) -> list[Row]:
         knobs = self._control.knobs
@@ -226,7 +235,7 @@ class Frappe:
             doctype = _doctype_of(document)
             if doctype != CHECKIN:
                 raise errors.unknown_doctype(doctype)
-            self._control.check_document(document)
+            await self._wait_for_hooks(document)
             transaction.insert(document)
         return [row["name"] for row in await self._commit(transaction, len(documents))]
 

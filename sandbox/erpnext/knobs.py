@@ -1,5 +1,6 @@
 """What can be made to go wrong with the stand-in, and when."""
 
+import builtins
 import math
 import random
 import time
@@ -9,10 +10,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sandbox.erpnext import errors
-from sandbox.erpnext.errors import FrappeError, Language
+from sandbox.erpnext.errors import FrappeError, Language, Message
 
 Milliseconds = Annotated[float, Field(ge=0)]
 
+_MISSING: Final = 404
+_INTERNAL: Final = 500
 _WITHOUT_TRACEBACK: Final = frozenset({403, 404})
 _TEXTS: Final = {"QueryTimeoutError": "(1205, 'Lock wait timeout exceeded; try restarting transaction')"}
 
@@ -26,12 +29,34 @@ class Failure(_Model):
 
     status: int = Field(500, ge=400, le=599)
     exc_type: str = "QueryTimeoutError"
+    text: str | None = Field(None, description="What a hook says when it fails, as that of a Server Script.")
 
     def error(self, headers: Mapping[str, str] | None = None) -> FrappeError:
         """The answer; with a traceback where that kind of error has one."""
+        name = self.exc_type if hasattr(builtins, self.exc_type) else f"frappe.exceptions.{self.exc_type}"
+        if self.text is not None:
+            said = None if self.status == _INTERNAL else Message(self.text, thrown=True)
+            exception, source = (None, None) if self.status == _MISSING else (f"{name}: {self.text}", "Server Script")
+            return FrappeError(self.status, self.exc_type, exception, message=said, source=source, headers=headers)
         text = _TEXTS.get(self.exc_type, "caused by a fault")
-        exception = None if self.status in _WITHOUT_TRACEBACK else f"frappe.exceptions.{self.exc_type}: {text}"
+        exception = None if self.status in _WITHOUT_TRACEBACK else f"{name}: {text}"
         return FrappeError(self.status, self.exc_type, exception, headers=headers)
+
+
+class FailingDocuments(Failure):
+    """Check-ins that a hook, a Server Script or a lock fails, singly and in a batch, or that are slow.
+
+    While one is waited for, no other check-in is stored: its name was given, and the series is locked.
+    """
+
+    where: dict[str, str] = Field(default={}, description="Fields and their values; all documents where it is empty.")
+    fails: bool = Field(True, description="Not to fail is to be slow only.")
+    delay_ms: Milliseconds = Field(0, description="How long the document takes before it fails, or goes on.")
+    times: int | None = Field(None, ge=0, description="How often; None is for ever.")
+
+    def concerns(self, document: Mapping[str, Any]) -> bool:
+        """Whether it happens to that document now."""
+        return self.times != 0 and all(str(document.get(field)) == value for field, value in self.where.items())
 
 
 class Fault(Failure):
@@ -85,6 +110,9 @@ class Knobs(_Model):
     max_body: int | None = Field(None, description="Bytes; a larger one is answered 413 by what stands before Frappe.")
     failing_employees: dict[str, Failure] = Field(
         default={}, description="Whose check-ins fail, and how: by a hook, a Server Script or a User Permission."
+    )
+    failing_documents: list[FailingDocuments] = Field(
+        default=[], description="Which check-ins fail or are slow, and how; all that concern a document happen to it."
     )
     faults: list[Fault] = Field(default=[], description="The first that matches happens.")
 
@@ -164,15 +192,15 @@ class Control:
                 raise errors.database_down()
             raise WorkerFailed
 
-    def check_document(self, document: Mapping[str, Any]) -> None:
-        """Return if this document may be inserted.
-
-        Raises:
-            FrappeError: it is of an employee whose check-ins fail.
-        """
-        failure = self.knobs.failing_employees.get(str(document.get("employee")))
-        if failure is not None:
-            raise failure.error()
+    def trouble_with(self, document: Mapping[str, Any]) -> list[FailingDocuments]:
+        """What happens to this document, counted as having happened."""
+        failing = self.knobs.failing_employees.get(str(document.get("employee")))
+        trouble = [FailingDocuments(**failing.model_dump())] if failing else []
+        for each in self.knobs.failing_documents:
+            if each.concerns(document):
+                each.times = None if each.times is None else each.times - 1
+                trouble.append(each)
+        return trouble
 
     def check_writable(self) -> None:
         """Return if something may be written.
