@@ -33,7 +33,8 @@ class Failure(_Model):
 
     def error(self, headers: Mapping[str, str] | None = None) -> FrappeError:
         """The answer; with a traceback where that kind of error has one."""
-        name = self.exc_type if hasattr(builtins, self.exc_type) else f"frappe.exceptions.{self.exc_type}"
+        pythons = hasattr(builtins, self.exc_type) and self.exc_type != "PermissionError"
+        name = self.exc_type if pythons else f"frappe.exceptions.{self.exc_type}"
         if self.text is not None:
             said = None if self.status == _INTERNAL else Message(self.text, thrown=True)
             exception, source = (None, None) if self.status == _MISSING else (f"{name}: {self.text}", "Server Script")
