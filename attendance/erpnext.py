@@ -5,9 +5,10 @@ session is used. Answers are told apart by HTTP status and `exc_type`, never by 
 """
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 import orjson
 import requests
@@ -20,6 +21,7 @@ from attendance.errors import (
     PermissionDenied,
     ServerError,
     TargetUnavailable,
+    ZoneInDoubt,
 )
 from attendance.settings import ErpnextSettings
 from attendance.times import read_retry_after
@@ -33,6 +35,15 @@ MAX_INSERT_MANY: Final = 200  # Frappe refuses more in one request
 CHECKIN: Final = "Employee Checkin"
 SHIFT_TYPE: Final = "Shift Type"
 EVENT_ID_FIELD: Final = "event_id"
+
+DESK: Final = "/app"  # the page of ERPNext's desk
+_DESKS: Final = (DESK, "/desk")
+# In the page it is JSON, so quotes inside a text are escaped, and no text of a user can look like this.
+_SYSTEM_ZONE: Final = re.compile(rb'"time_zone"\s*:\s*\{[^{}]*?"system"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
+_LONGEST_ZONE: Final = 1000  # bytes
+_PAGE_PART: Final = 65_536  # bytes
+_LARGEST_PAGE: Final = 32 * 1024 * 1024  # bytes as they are sent; the data of a desk with many modules has some 2 MB
+_MOST_REDIRECTS: Final = 3
 
 _BUSY: Final = frozenset({408, 429, 502, 503, 504})
 # Not OperationalError: the database says that of an outage, and of a value that it will not take.
@@ -72,15 +83,70 @@ class ErpnextClient:
         """The user that the credentials belong to."""
         return str(_part(self.call("GET", "/api/method/frappe.auth.get_logged_user"), "message"))
 
-    def time_zone(self) -> str:
-        """The site's IANA zone, in which ERPNext keeps its naive times."""
+    def site_zone(self) -> str:
+        """The IANA zone of the site itself, in which ERPNext keeps its naive times.
+
+        `frappe.client.get_time_zone` is not asked: it answers the zone of the API user's profile, which ERPNext copies
+        from the site when the user is made and never changes again.
+
+        Returns:
+            What System Settings say or, if the user may not read them, the data with which ERPNext's desk starts. The
+            name is not checked.
+
+        Raises:
+            ZoneInDoubt: Neither says it. The message has the reason.
+        """
         path = "/api/method/frappe.client.get_value?doctype=System+Settings&fieldname=time_zone"
         try:
-            answer = self.call("GET", path)
-        except AccessDenied:
-            # Only a System Manager may read System Settings; this method is open to anybody.
-            answer = self.call("GET", "/api/method/frappe.client.get_time_zone")
-        return str(_part(answer, "message", "time_zone"))
+            found = self.call("GET", path).get("message")
+        except (PermissionDenied, DocumentRejected):
+            found = None  # only a System Manager may read System Settings
+        if isinstance(found, dict) and found.get("time_zone"):
+            return str(found["time_zone"])
+        return self._desk_zone()
+
+    def _desk_zone(self) -> str:
+        """The zone in the data with which ERPNext's desk starts."""
+        path = DESK
+        for _ in range(_MOST_REDIRECTS):
+            response = self._request("GET", path, None, accept="text/html", stream=True)
+            with response:
+                if not 300 <= response.status_code < 400:
+                    return self._zone_of_page(response, path)
+                target = urlsplit(urljoin(response.url, response.headers.get("Location", "")))
+            if target.netloc != urlsplit(response.url).netloc or not target.path.startswith(_DESKS):
+                raise ZoneInDoubt(
+                    f"GET {path} redirects to {target.geturl()}, and not to the desk: does a proxy drop the token, or "
+                    "is the API user no System User?"
+                )
+            path = target.path
+        raise ZoneInDoubt(f"GET {DESK} redirects again and again")
+
+    def _zone_of_page(self, response: requests.Response, path: str) -> str:
+        status = response.status_code
+        if status in _BUSY:
+            raise TargetUnavailable(
+                f"GET {path}: {status} {response.reason}", read_retry_after(response.headers.get("Retry-After", ""))
+            )
+        if status == 401:
+            raise AccessDenied(f"GET {path}: {status} {response.reason}")
+        if status != 200:
+            raise ZoneInDoubt(f"GET {path} is answered by {status} {response.reason}")
+        page, until = b"", time.monotonic() + self._timeout
+        try:
+            for part in response.iter_content(_PAGE_PART):
+                # The end of what was searched before may be the begin of what is searched for.
+                page = page[-_LONGEST_ZONE:] + part
+                if found := _SYSTEM_ZONE.search(page):
+                    return str(orjson.loads(found[1]))
+                read = response.raw.tell()
+                if read > _LARGEST_PAGE or time.monotonic() > until:
+                    raise ZoneInDoubt(f"GET {path} has no zone in its first {read:,} bytes")
+        except requests.RequestException as error:
+            raise TargetUnavailable(f"GET {path}: {type(error).__name__}") from error
+        raise ZoneInDoubt(
+            f"GET {path} is answered by a page without the data of ERPNext's desk: by what stands before?"
+        )
 
     def get_list(
         self,
@@ -238,22 +304,28 @@ class ErpnextClient:
             PermissionDenied: The user is known and lacks the permission for this request.
             DocumentRejected: The site will not take this request as it is.
         """
+        return _read(self._request(method, path, None if body is None else orjson.dumps(body)))
+
+    def _request(
+        self, method: str, path: str, body: bytes | None, *, accept: str = "application/json", stream: bool = False
+    ) -> requests.Response:
         if self._closed:
             raise TargetUnavailable(f"{self._client.url}: {method} {path}: this connection was closed")
         try:
-            response = self._client.session.request(
+            response: requests.Response = self._client.session.request(
                 method,
                 self._client.url + path,
-                data=None if body is None else orjson.dumps(body),
-                headers={"Accept": "application/json", "Content-Type": "application/json"},
+                data=body,
+                headers={"Accept": accept, "Content-Type": "application/json"},
                 timeout=self._timeout,
                 verify=self._client.verify,
                 # Following one would turn a POST into a GET, whose answer looks like success.
                 allow_redirects=False,
+                stream=stream,
             )
         except requests.RequestException as error:
             raise TargetUnavailable(f"{self._client.url}: {method} {path}: {type(error).__name__}") from error
-        return _read(response)
+        return response
 
 
 def _resource(doctype: str, name: str) -> str:

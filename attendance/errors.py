@@ -17,7 +17,8 @@ The tree is grouped by what the caller must do:
     │       └── Conflict      somebody else changed the document since it was read: decide anew what to write
     ├── DocumentRejected      the target understood and will never take this; the caller finds out why
     └── AccessDenied          credentials or permission: stop, say so, wait for a person
-        └── PermissionDenied  the permission for this very request: it may be missing for one record, or for all
+        ├── PermissionDenied  the permission for this very request: it may be missing for one record, or for all
+        └── ZoneInDoubt       in which zone the site keeps its times is not certain: write nothing until it is
 """
 
 from enum import StrEnum
@@ -141,3 +142,7 @@ class AccessDenied(PunchstreamError):
 
 class PermissionDenied(AccessDenied):
     """The target lets us in and forbids this request. Only what it does with others tells what is not permitted."""
+
+
+class ZoneInDoubt(AccessDenied):
+    """It is not certain in which zone ERPNext keeps its times. Nothing may be written; the message says what to do."""

@@ -1,10 +1,15 @@
 """Prometheus metrics, from one table of names: a name that is not in it cannot be counted."""
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from socketserver import ThreadingMixIn
 from typing import Any, Final, Literal, TypeVar
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
+import orjson
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, make_wsgi_app
 
 Name = Literal[
     "punchstream_events_received_total",
@@ -202,6 +207,7 @@ class Metrics:
             for name, metric in TABLE.items()
         }
         self._children: dict[tuple[object, ...], Any] = {}
+        self._not_ready: dict[str, str] = {}
 
     def count(self, name: Name, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
@@ -228,10 +234,41 @@ class Metrics:
         """Every metric in Prometheus' text format."""
         return generate_latest(self._registry)
 
+    def ready(self, part: str, reason: str | None) -> None:
+        """Say whether a part of this process can do its work, which `/readyz` answers. Safe from any thread.
+
+        Args:
+            part: Its name, such as `zone`.
+            reason: Why it cannot, for a person; None where it can.
+        """
+        if reason is None:
+            self._not_ready.pop(part, None)
+        else:
+            self._not_ready[part] = reason
+
     def serve(self, host: str, port: int) -> None:
-        """Serve `/metrics` from a thread for as long as the process lives; port 0 serves none."""
+        """Serve `/metrics`, `/healthz` and `/readyz` from threads for as long as the process lives; port 0 serves none.
+
+        `/readyz` is 503, with the reasons, while a part is not ready.
+        """
         if port:
-            start_http_server(port, host, self._registry)
+            server = make_server(host, port, self.answer, _Server, _Handler)
+            threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+    def answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        """Answer a request by WSGI."""
+        match environ["PATH_INFO"]:
+            case "/healthz":
+                status, body = "200 OK", {"ok": True, "reasons": []}
+            case "/readyz":
+                reasons = list(self._not_ready.values())
+                status = "503 Service Unavailable" if reasons else "200 OK"
+                body = {"ok": not reasons, "reasons": reasons}
+            case _:
+                exposition: Iterable[bytes] = make_wsgi_app(self._registry)(environ, start)
+                return exposition
+        start(status, [("Content-Type", "application/json")])
+        return [orjson.dumps(body)]
 
     def _of(self, name: Name, kind: type[_Kind], labels: dict[str, str]) -> _Kind:
         metric = self._metrics[name]
@@ -245,3 +282,12 @@ class Metrics:
         if child is None:
             child = self._children[key] = metric.labels(**labels)
         return child
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Say nothing: a request for metrics is no event."""

@@ -22,6 +22,7 @@ Name = Literal[
     "other_events",
     "cursors",
     "terminals",
+    "site",
     "probe",
 ]
 
@@ -110,6 +111,9 @@ TABLE: Final[Mapping[Name, Topic]] = {
         "stamps, commands, and serial numbers that wait for approval",
         "compact",
         partitions=1,
+    ),
+    "site": Topic(
+        "site.v1", "fact, address of ERPNext", "what was found out or decided about ERPNext", "compact", partitions=1
     ),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
     "probe": Topic("probe.v1", "none", "what readiness checks wrote", partitions=1, retention_ms=HOUR_MS),

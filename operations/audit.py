@@ -17,11 +17,13 @@ from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Delivery, Dropped, Waiting, waiting_event_id
 from attendance.records.raw_event import RawEvent
 from attendance.settings import ErpnextSettings
+from attendance.site import site_of
 from operations.dead_letters import dead_letter
 from operations.in_erpnext import MISSING, ErpnextRows, Finding, Kind
 from operations.in_erpnext import SCHEMA as ROWS
 from operations.log import Log, Skipped, decoded
 from operations.origin import Place, copy_of, is_for_somebody_else, original_of, raw_copies, raw_place
+from operations.site.zone import the_sites_zone
 from operations.users import read_user_map
 
 NAMED: Final = 20  # so many ids of each problem are listed
@@ -368,13 +370,13 @@ async def audit(
     Raises:
         KafkaUnavailable: Kafka does not answer, or a topic is missing.
         TargetUnavailable: ERPNext does not answer.
-        AccessDenied: ERPNext does not let us look.
+        AccessDenied: ERPNext does not let us look, or its zone is in doubt.
     """
     with AuditTables() as tables:
         await tables.fill(log, since, device)
         if erpnext is not None:
             with closing(ErpnextClient(erpnext)) as client:
-                tables.rows.look_up(client, client.time_zone())
+                tables.rows.look_up(client, await the_sites_zone(log, client, site_of(erpnext.url)))
         report = tables.report(whole=since is None, named=named)
         return (
             replace(report, sent_again=await tables.repair(log, since, including_deleted=including_deleted))

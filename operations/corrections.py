@@ -82,7 +82,9 @@ class Corrections:
         self.unassigned = 0
         """Events in ERPNext whose device user has no employee who may check in now."""
 
-    def compare(self, client: ErpnextClient, users: UserMap, device: Callable[[str], Device | None]) -> None:
+    def compare(
+        self, client: ErpnextClient, site_zone: str, users: UserMap, device: Callable[[str], Device | None]
+    ) -> None:
         """Look for the documents of the events, and keep the differences.
 
         What waits, was dropped or was dead-lettered has no document, and no difference. What is superseded has none
@@ -90,6 +92,7 @@ class Corrections:
 
         Args:
             client: The site.
+            site_zone: In which it keeps its times.
             users: The user map as it is now.
             device: Finds a device of the present fleet by its device_id.
 
@@ -99,7 +102,6 @@ class Corrections:
         """
         if not client.has_event_id_field():
             raise ConfigurationError("Employee Checkin has no field event_id; `punchstream erpnext setup` makes it")
-        site_zone = client.time_zone()
         for events in self._events.events(LOOK_UP):
             fields = ["name", EVENT_ID_FIELD, "employee", "time", "log_type", "attendance"]
             for row in client.get_list(CHECKIN, fields, [(EVENT_ID_FIELD, "in", list(events))]):

@@ -3,26 +3,27 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from attendance.erpnext import CHECKIN, SHIFT_TYPE, ErpnextClient
 from attendance.errors import ConfigurationError, Conflict, PunchstreamError, TargetUnavailable
+from attendance.records.site import SiteZone
 from attendance.registry import Registry
-from attendance.times import zone
 from operations.site.attendance import look_at_attendance
 from operations.site.documents import look_at_documents
 from operations.site.geolocation import GEOLOCATION, SETTING, look_at_geolocation
 from operations.site.people import look_at_people
 from operations.site.results import Check, attempt, ok, unseen
 from operations.site.shifts import look_at_shifts
+from operations.site.zone import look_at_zone
 
 
-def checks(client: ErpnextClient, fleet_file: Path) -> Iterator[Check]:
+def checks(client: ErpnextClient, fleet_file: Path, recorded: SiteZone | None = None) -> Iterator[Check]:
     """Look at everything that deliveries need, then at what some commands need. Nothing is left at the site.
 
     Args:
         client: The site.
         fleet_file: Where the fleet is. If it cannot be read, what depends on it is not checked.
+        recorded: What is recorded of the site's zone.
 
     Yields:
         What was found of each thing, as soon as it was looked at.
@@ -40,7 +41,7 @@ def checks(client: ErpnextClient, fleet_file: Path) -> Iterator[Check]:
         return
     yield ok("reachable", "the site answers")
     yield ok("credentials", user)
-    zone_check = attempt("time zone", "set System Settings, Time Zone", lambda: zone(client.time_zone()).key)
+    zone_check, site_zone = look_at_zone(client, recorded)
     yield zone_check
     yield attempt("event_id field", "run `punchstream erpnext setup`", lambda: _event_id_field(client))
     yield from look_at_people(client, user)
@@ -57,7 +58,6 @@ def checks(client: ErpnextClient, fleet_file: Path) -> Iterator[Check]:
         yield unseen(GEOLOCATION, str(error), f"look at {SETTING}")
     else:
         yield from look_at_geolocation(client, devices, user, wanted=wanted)
-    site_zone = ZoneInfo(zone_check.detail) if zone_check.state == "ok" else None
     yield from look_at_documents(client, devices, user, wants_place=wanted, site_zone=site_zone)
     for name, doctype, only_for in (
         ("corrections", CHECKIN, "replay --correct, audit --repair-late"),

@@ -1,5 +1,7 @@
 """What several commands begin with: times of their arguments, and the log."""
 
+import getpass
+import os
 from datetime import UTC, datetime
 from typing import Final
 
@@ -38,3 +40,11 @@ def kafka_log(client: str) -> KafkaLog:
         ConfigurationError: a setting is wrong or missing.
     """
     return KafkaLog(KafkaSettings.load(), client)
+
+
+def who() -> str:
+    """The operating system's user, who decides."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user need not have a name
+        return f"uid {os.getuid()}"

@@ -1,8 +1,6 @@
 """The `dead-letters` commands: list what failed and why, show it, send it back, or set it aside."""
 
 import asyncio
-import getpass
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
@@ -38,7 +36,7 @@ from operations.dead_letters import (
     seconds,
 )
 from operations.log import Skipped
-from punchstream.commands.arguments import kafka_log
+from punchstream.commands.arguments import kafka_log, who
 from punchstream.output import AsJson, counted, print_facts, print_json, print_rows, safe, say_skipped
 
 SHOWN_MESSAGE: Final = 200
@@ -241,7 +239,7 @@ def replay_letters(
 
         try:
             if plan.ids:
-                asyncio.run(replay(log, plan, per_second=rate, by=_user(), report=report))
+                asyncio.run(replay(log, plan, per_second=rate, by=who(), report=report))
         except BaseException:
             progress.stop()
             typer.echo(f"{sent} of {len(plan.ids)} replayed; one more may have been sent", err=True)
@@ -265,7 +263,7 @@ def discard_letters(
     log = kafka_log("dead-letters")
     plan = asyncio.run(make_plan(log, wanted, objection_to_discard))
     if plan.ids:
-        asyncio.run(discard(log, plan.ids, note=note, by=_user()))
+        asyncio.run(discard(log, plan.ids, note=note, by=who()))
     _finish(plan, f"{len(plan.ids)} discarded")
 
 
@@ -298,10 +296,3 @@ def _finish(plan: Plan, done: str) -> None:
 def cut(text: str, length: int) -> str:
     """Text of at most so many characters, and a note of what is missing."""
     return text if len(text) <= length else f"{text[:length]} … ({len(text) - length} more characters)"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user need not have a name
-        return f"uid {os.getuid()}"

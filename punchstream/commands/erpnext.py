@@ -1,15 +1,20 @@
 """The `erpnext` commands: make the site ready for check-ins, and find out what is missing."""
 
+import asyncio
 from contextlib import closing
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attendance.errors import KafkaUnavailable
 from attendance.settings import CommonSettings, ErpnextSettings
-from punchstream.output import AsJson, print_json, print_rows
+from attendance.site import site_of
+from punchstream.commands.arguments import kafka_log, who
+from punchstream.output import AsJson, print_facts, print_json, print_rows
 
 if TYPE_CHECKING:
+    from attendance.records.site import SiteZone
     from operations.site.results import Check
 
 app = typer.Typer(help="The ERPNext site: make it ready, and check it.", no_args_is_help=True)
@@ -48,8 +53,10 @@ def check(*, as_json: AsJson = False) -> None:
     from attendance.erpnext import ErpnextClient
     from operations.site.checks import checks
 
-    with closing(ErpnextClient(ErpnextSettings.load())) as client:
-        found = list(checks(client, CommonSettings.load().punchstream_devices))
+    settings = ErpnextSettings.load()
+    recorded = _recorded(site_of(settings.url))
+    with closing(ErpnextClient(settings)) as client:
+        found = list(checks(client, CommonSettings.load().punchstream_devices, recorded))
     if as_json:
         print_json([asdict(each) for each in found])
     else:
@@ -57,6 +64,54 @@ def check(*, as_json: AsJson = False) -> None:
         print_rows(("Check", "Result", "Detail"), cells, whole=2)
     if any(each.hinders for each in found):
         raise typer.Exit(code=1)
+
+
+@app.command()
+def zone(
+    *,
+    accept: Annotated[str | None, typer.Option(help="Take this IANA zone for the site's. It is recorded.")] = None,
+    prove_again: Annotated[
+        bool, typer.Option("--prove-again", help="Have the sink prove the zone by its next check-in.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show in which zone ERPNext keeps its times, and how that is known; or decide it.
+
+    Nothing is written into ERPNext while the zone is in doubt. Exit code 1 while it is.
+    """
+    from attendance.erpnext import ErpnextClient
+    from operations.site import zone as zones
+
+    if accept is not None and prove_again:
+        raise typer.BadParameter("give either --accept or --prove-again")
+    settings = ErpnextSettings.load()
+    log, site = kafka_log("erpnext"), site_of(settings.url)
+    with closing(ErpnextClient(settings)) as client:
+        reading = zones.read_or_problem(client)
+    recorded = asyncio.run(zones.recorded_zone(log, site))
+    if accept is not None:
+        recorded = asyncio.run(zones.accept(log, site, accept, reading, who()))
+    elif prove_again and recorded is not None:
+        asyncio.run(zones.prove_again(log, recorded))
+        recorded = None
+    found = zones.report(site, reading, recorded)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_facts((name.capitalize(), fact) for name, fact in asdict(found).items() if fact is not None)
+    if found.state == "in doubt":
+        raise typer.Exit(code=1)
+
+
+def _recorded(site: str) -> "SiteZone | None":
+    """What is recorded of the zone; None also where Kafka cannot be asked, which the check does not need."""
+    from operations.site.zone import recorded_zone
+
+    try:
+        return asyncio.run(recorded_zone(kafka_log("erpnext"), site))
+    except KafkaUnavailable as error:
+        typer.echo(f"What is recorded of ERPNext's zone is not known: {error}", err=True)
+        return None
 
 
 def _in_words(check: "Check") -> str:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from attendance.settings import ErpnextSettings
+from attendance.site import site_of
 from attendance.times import format_seconds
 from operations.log import Log, Skipped
 from punchstream.output import counted, print_json, print_rows, say_skipped
@@ -43,10 +44,12 @@ def run(
         The exit status: 1 where ERPNext was asked and a day is still Absent, or one was to be repaired and is not.
 
     Raises:
-        KafkaUnavailable, TargetUnavailable, AccessDenied, DocumentRejected: Kafka or ERPNext does not let us look.
+        KafkaUnavailable, TargetUnavailable, AccessDenied, DocumentRejected: Kafka or ERPNext does not let us look; or
+            ERPNext's zone is in doubt.
     """
     from attendance.erpnext import ErpnextClient
     from operations.late import ABSENT, late_deliveries, looked_up
+    from operations.site.zone import the_sites_zone
 
     skipped = Skipped()
     deliveries = asyncio.run(late_deliveries(log, skipped, since=since, device=device))
@@ -59,6 +62,8 @@ def run(
         if not repairing:
             _show(deliveries, as_json=as_json)
             return int(any(each.attendance == ABSENT for each in deliveries))
+        # Check-ins in a wrong zone would be counted for good.
+        asyncio.run(the_sites_zone(log, client, site_of(erpnext.url)))
         return _repair_and_say(client, deliveries, as_json=as_json)
 
 

@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from attendance.registry import Registry
 from attendance.settings import CommonSettings, ErpnextSettings
+from attendance.site import site_of
 from operations.log import Log
 from punchstream.commands.arguments import SINCE, UNTIL, instant, kafka_log
 from punchstream.output import AsJson, counted, print_json, print_rows, say_skipped
@@ -83,7 +84,7 @@ def run(
         ConfigurationError: the fleet file is wrong, or the site has no `event_id`.
         KafkaUnavailable: Kafka does not answer, or a topic is missing.
         TargetUnavailable: ERPNext does not answer.
-        AccessDenied: ERPNext does not let us look.
+        AccessDenied: ERPNext does not let us look, or its zone is in doubt.
     """
     from operations.replay import RangeTables
 
@@ -106,13 +107,15 @@ def run(
 def _compare(log: Log, tables: "RangeTables", erpnext: ErpnextSettings) -> "Corrections":
     from attendance.erpnext import ErpnextClient
     from operations.corrections import Corrections
+    from operations.site.zone import the_sites_zone
     from operations.users import read_user_map
 
     users = asyncio.run(read_user_map(log, tables.skipped))
     fleet = Registry(CommonSettings.load().punchstream_devices)
     corrections = Corrections(tables)
     with closing(ErpnextClient(erpnext)) as client:
-        corrections.compare(client, users, fleet.get)
+        site_zone = asyncio.run(the_sites_zone(log, client, site_of(erpnext.url)))
+        corrections.compare(client, site_zone, users, fleet.get)
     return corrections
 
 

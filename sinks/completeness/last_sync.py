@@ -13,6 +13,7 @@ import structlog
 from attendance.erpnext import SHIFT_TYPE, Document, ErpnextClient
 from attendance.errors import AccessDenied, DocumentRejected, TargetUnavailable
 from attendance.metrics import Metrics
+from attendance.site import CLOCKS_DIFFER
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +21,7 @@ SERIES: Final = "punchstream_shift_last_sync_ahead"
 
 
 class LastSync:
-    """Writes the last sync of Shift Types, never back, and notices what others do to it. Not safe for threads."""
+    """Writes the last sync of Shift Types, and notices what others do to it. Not safe for threads."""
 
     def __init__(self, client: ErpnextClient, metrics: Metrics) -> None:
         """Nothing is asked yet.
@@ -36,21 +37,34 @@ class LastSync:
         self._noticed: dict[str, datetime | None] = {}
         self._shown: set[str] = set()
 
-    def advance(self, shift_type: str, sync: datetime | None) -> None:
+    def advance(self, shift_type: str, sync: datetime | None, site_now: datetime) -> None:
         """Write the time into ERPNext, unless it has that time or a later one. Does not raise.
+
+        A later one that we wrote ourselves, and that lies in the site's future, was written in a wrong zone. It is
+        moved back.
 
         Args:
             shift_type: Its name in ERPNext.
             sync: Up to when its devices have claimed to be complete, in the naive time of the site; None if one of them
                 has claimed nothing. Then ERPNext is only looked at.
+            site_now: The site's wall clock.
         """
         try:
             document = self._client.get(SHIFT_TYPE, shift_type)
             value = document.get("last_sync_of_checkin")
             known = datetime.fromisoformat(str(value)) if value else None
             self._look(shift_type, document, known, sync)
-            if sync is None or (known and sync <= known):
+            if sync is None:
                 return
+            if known and sync <= known:
+                if known <= site_now + CLOCKS_DIFFER or not self._is_ours(shift_type, document, known):
+                    return
+                log.warning(
+                    "The last sync of this shift lies in ERPNext's future, so days are closed before they end. Moving "
+                    "it back.",
+                    shift_type=shift_type,
+                    last_sync_of_checkin=str(known),
+                )
             # With `modified` the site refuses if somebody else was faster, who may have gone further.
             fields = {"last_sync_of_checkin": str(sync), "modified": document.get("modified")}
             self._client.update(SHIFT_TYPE, shift_type, fields)

@@ -14,24 +14,27 @@ time do no harm.
 """
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
 
 import structlog
 
 from attendance.erpnext import ErpnextClient
-from attendance.errors import AccessDenied, DocumentRejected, KafkaUnavailable, TargetUnavailable
+from attendance.errors import AccessDenied, DocumentRejected, KafkaUnavailable, TargetUnavailable, ZoneInDoubt
 from attendance.kafka.groups import until_through
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow
 from attendance.kafka.records import Record
+from attendance.kafka.site import SiteTopic
 from attendance.metrics import Metrics
 from attendance.records.device_status import read_status
+from attendance.records.site import SiteZone
 from attendance.registry import Registry
 from attendance.runtime import run_until_stopped
 from attendance.settings import CompletenessSettings, ErpnextSettings, KafkaSettings
-from attendance.times import now, zone
+from attendance.site import site_of, trusted_zone
+from attendance.times import now, to_wall_clock
 from sinks.attendance.runner import CompleteShift, DirectAttendance, common_zone
 from sinks.attendance.site import AttendanceSite
 from sinks.completeness.last_sync import LastSync
@@ -71,13 +74,17 @@ async def run(
     """
     client, own_client = ErpnextClient(erpnext), ErpnextClient(erpnext)
     producer = Producer(kafka, kafka.client_id(STAGE))
+    zones = SiteTopic(kafka, producer, kafka.client_id(f"{STAGE}-site"))
     attendance = DirectAttendance(kafka, AttendanceSite(own_client), producer, metrics)
-    completeness = Completeness(kafka, settings, registry, client, producer, metrics, attendance)
+    completeness = Completeness(
+        kafka, settings, registry, client, producer, metrics, attendance, lambda: zones.get(site_of(erpnext.url))
+    )
     try:
         await run_until_stopped(
             stop,
+            zones.follow(),
             completeness.follow_statuses(),
-            completeness.update_regularly(),
+            completeness.update_regularly(zones.caught_up),
             attendance.run(kafka.client_id(STAGE), registry.direct_shifts),
         )
     finally:
@@ -98,6 +105,7 @@ class Completeness:
         producer: Producer,
         metrics: Metrics,
         attendance: DirectAttendance | None = None,
+        recorded_zone: Callable[[], SiteZone | None] = lambda: None,
     ) -> None:
         """Nothing is read or asked yet.
 
@@ -109,8 +117,10 @@ class Completeness:
             producer: Writes how far record numbers were read.
             metrics: What is shown of each shift.
             attendance: Is given the shifts whose days become Attendance directly.
+            recorded_zone: What is recorded of the site's zone.
         """
         self._attendance = attendance
+        self._recorded_zone = recorded_zone
         self._kafka = kafka
         self._settings = settings
         self._registry = registry
@@ -128,9 +138,14 @@ class Completeness:
         topic = self._kafka.topics["device_status"]
         await follow(self._kafka, topic, self._add_status, client_id=self._client_id, caught_up=self._caught_up)
 
-    async def update_regularly(self) -> NoReturn:
-        """Update the shifts at regular intervals, for ever."""
-        await self._caught_up.wait()
+    async def update_regularly(self, *others: asyncio.Event) -> NoReturn:
+        """Update the shifts at regular intervals, for ever.
+
+        Args:
+            others: What has to be set before the first update.
+        """
+        for each in (self._caught_up, *others):
+            await each.wait()
         while True:
             try:
                 await self.update()
@@ -138,6 +153,8 @@ class Completeness:
                 log.warning("Waiting for Kafka.", error=str(error))
             except TargetUnavailable as error:
                 log.warning("Waiting for ERPNext.", error=str(error))
+            except ZoneInDoubt as error:
+                log.error("ERPNext's time zone is in doubt; no shift advances until that is decided.", error=str(error))
             except (AccessDenied, DocumentRejected) as error:
                 log.error("ERPNext denied access; no shift advances until that is repaired.", error=str(error))
             await asyncio.sleep(self._settings.interval)
@@ -149,6 +166,7 @@ class Completeness:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
             TargetUnavailable: ERPNext does not answer when it is asked for its time zone.
             AccessDenied: It denies that.
+            ZoneInDoubt: In which zone it keeps its times is in doubt, or not proven yet.
             DocumentRejected: It rejects that.
         """
         await self._registry.refreshed()
@@ -168,18 +186,27 @@ class Completeness:
         topics, client_id = self._kafka.topics, self._client_id
         for topic, group in ((topics["raw"], "stream"), (topics["checkins"], "sink")):
             await self._wait_for_outcomes(group, until_through(self._kafka, topic, self._kafka.group(group), client_id))
-        site_zone = await asyncio.to_thread(self._client.time_zone)
-        zone(site_zone)  # raises if there is no such zone
+        site_zone = await self._site_zone()
         complete = []
         for shift_type, devices in shifts.items():
             found = shift_watermark(devices, watermarks, latest, site_zone)
             self._report(shift_type, [device.device_id for device in devices], watermarks, found)
-            await asyncio.to_thread(self._last_sync.advance, shift_type, found.sync)
+            site_now = to_wall_clock(now(), site_zone)
+            await asyncio.to_thread(self._last_sync.advance, shift_type, found.sync, site_now)
             direct = self._registry.direct_shifts.get(shift_type)
             if direct is not None and found.sync is not None:
                 complete.append(CompleteShift(direct, found.sync, common_zone(devices, site_zone)))
         if self._attendance is not None:
             self._attendance.offer(complete)
+
+    async def _site_zone(self) -> str:
+        try:
+            found = await asyncio.to_thread(trusted_zone, self._client, self._recorded_zone())
+        except ZoneInDoubt as error:
+            self._metrics.ready("zone", f"zone in doubt: {error}")
+            raise
+        self._metrics.ready("zone", None)
+        return found
 
     def _watermarks(self, numbered: Collection[str]) -> dict[str, datetime]:
         watermarks: dict[str, datetime] = {}

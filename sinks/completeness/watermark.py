@@ -177,7 +177,11 @@ def shift_watermark(
         return ShiftWatermark(None, None)
     return ShiftWatermark(
         until=min(watermark for _, watermark in known),
-        sync=min(_in_target(watermark, device, site_zone) for device, watermark in known),
+        # A device that is ahead of the site must not close what is in the site's future.
+        sync=min(
+            earliest_wall_clock(latest, site_zone),
+            *(_in_target(watermark, device, site_zone) for device, watermark in known),
+        ),
     )
 
 

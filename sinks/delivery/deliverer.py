@@ -9,7 +9,15 @@ from math import inf, isinf
 
 import structlog
 
-from attendance.errors import AccessDenied, InvalidRecord, PermissionDenied, Reason, ServerError, TargetUnavailable
+from attendance.errors import (
+    AccessDenied,
+    InvalidRecord,
+    PermissionDenied,
+    Reason,
+    ServerError,
+    TargetUnavailable,
+    ZoneInDoubt,
+)
 from attendance.kafka.records import Record
 from attendance.metrics import Metrics
 from attendance.runtime import full_jitter
@@ -265,7 +273,9 @@ class Deliverer:
         match failure:
             case AccessDenied():
                 log.error(
-                    "The target denied access; nothing is delivered until that is repaired.",
+                    "The target's time zone is in doubt; nothing is delivered until that is decided."
+                    if isinstance(failure, ZoneInDoubt)
+                    else "The target denied access; nothing is delivered until that is repaired.",
                     target=self._target.name,
                     error=str(failure),
                     recheck_seconds=self._timings.recheck,

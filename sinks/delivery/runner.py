@@ -13,6 +13,7 @@ from attendance.kafka.clients import create_consumer
 from attendance.kafka.producer import Producer, send_until_acknowledged
 from attendance.kafka.readers import PlaceReader, follow
 from attendance.kafka.records import OutRecord, Record
+from attendance.kafka.site import SiteTopic
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.runtime import wait_for_kafka
@@ -22,13 +23,14 @@ from sinks.delivery.deliverer import Deliverer, SinkTimings
 from sinks.delivery.offsets import OffsetTracker
 from sinks.delivery.outcomes import STAGE, OutcomeWriter
 from sinks.delivery.queue import QueuedCheckin
-from sinks.targets.base import Target
+from sinks.targets.base import HasZone, Target
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS: Final = 0.5
 FULL_POLL_SECONDS: Final = 0.05  # while partitions are paused, so that room is noticed soon
 MAX_POLL_RECORDS: Final = 500  # in one poll
+LOOK_SECONDS: Final = 10.0  # between two questions whether the target is to look at its zone
 LEAVE_SECONDS: Final = 5.0  # for the last commit, and for leaving the group
 
 
@@ -91,6 +93,10 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         self._committing = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
         self._read_raw = PlaceReader(kafka, kafka.topics["raw"], kafka.client_id(f"{STAGE}-raw"))
+        self._has_zone = target if isinstance(target, HasZone) else None
+        self._site = SiteTopic(kafka, producer, kafka.client_id(f"{STAGE}-site"))
+        if self._has_zone is not None:
+            self._has_zone.use_zones(self._site, self._report_zone)
         self._deliverer = Deliverer(
             target,
             sink,
@@ -102,8 +108,8 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
 
     async def run(self, stop: asyncio.Event) -> None:
         """See `run`."""
-        workers = [asyncio.create_task(self._deliverer.work(stop)) for _ in range(self._sink.concurrency)]
-        others = (self._follow_users(), self._consume(stop), self._commit_regularly(), _until(stop))
+        workers = [asyncio.create_task(self._work(stop)) for _ in range(self._sink.concurrency)]
+        others = (self._follow_users(), self._consume(stop), self._commit_regularly(), self._watch_zone(), _until(stop))
         tasks = [*workers, *map(asyncio.create_task, others)]
         try:
             # None of them ends before the stop, unless it fails.
@@ -121,6 +127,30 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._leave()
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        """Deliver, once it is known what is recorded of the site."""
+        if self._has_zone is not None:
+            waits = [asyncio.create_task(each.wait()) for each in (self._site.caught_up, stop)]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for each in waits:
+                each.cancel()
+        await self._deliverer.work(stop)
+
+    async def _watch_zone(self) -> None:
+        """Follow what is recorded of the site, and have the target look at its zone, also while idle."""
+        if self._has_zone is None:
+            await asyncio.Event().wait()
+        else:
+            await asyncio.gather(self._site.follow(), self._look_regularly(self._has_zone))
+
+    async def _look_regularly(self, target: HasZone) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await target.look_at_zone()
+
+    def _report_zone(self, doubt: str | None) -> None:
+        self._metrics.ready("zone", None if doubt is None else f"zone in doubt: {doubt}")
 
     async def _follow_users(self) -> None:
         await follow(

@@ -1,12 +1,13 @@
 """Target: the contract of a place that check-ins are delivered to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attendance.errors import AccessDenied, InvalidRecord, Reason, TargetUnavailable
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import DeliveryStatus, Late
+from attendance.site import ZoneStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +108,19 @@ class Target(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and files. Does not raise."""
+
+
+@runtime_checkable
+class HasZone(Protocol):
+    """A target that keeps naive times, in a zone of its own."""
+
+    def use_zones(self, zones: ZoneStore, report: Callable[[str | None], object]) -> None:
+        """Keep there what is found out of the zone. Called once, before `open`.
+
+        Args:
+            zones: Where it stands.
+            report: Called with the reason why the zone is in doubt, and nothing is delivered; None where it is not.
+        """
+
+    async def look_at_zone(self) -> None:
+        """See whether the zone is still the same. Called now and then, once the target is open. Does not raise."""

@@ -23,6 +23,7 @@ from attendance.errors import (
     RetriableError,
     ServerError,
     TargetUnavailable,
+    ZoneInDoubt,
 )
 from attendance.settings import ErpnextSettings
 from attendance.times import now
@@ -498,7 +499,7 @@ def test_what_a_netrc_file_says_does_not_take_the_place_of_the_key(
 def test_who_is_logged_in_and_the_zone_are_read(client: ErpnextClient, server: Server) -> None:
     server.answers = [answer_of(recorded("auth_good")), answer_of(recorded("system_settings_time_zone"))]
     assert client.logged_user() == "checkin-api@example.com"
-    assert client.time_zone() == "Asia/Riyadh"
+    assert client.site_zone() == "Asia/Riyadh"
     assert server.requests[1].path == recorded("system_settings_time_zone")["request"]["path"]
 
 
@@ -525,7 +526,75 @@ def test_anybody_else_finds_the_event_id_field_by_using_it(client: ErpnextClient
     assert server.answers == []
 
 
-def test_the_zone_is_found_by_those_who_may_not_read_system_settings(client: ErpnextClient, server: Server) -> None:
-    give(server, "employee_list_no_permission", "server_time")
-    assert client.time_zone() == "Asia/Riyadh"
-    assert server.requests[1].path == recorded("server_time")["request"]["path"]
+DESK = b"""<!DOCTYPE html><html><script>
+\t\t\tfrappe.boot = {
+ "notes": "\\"time_zone\\": {\\"system\\": \\"Asia/Tokyo\\"}",
+ "sysdefaults": {"time_zone": "Asia/Kolkata"},
+ "time_zone": {
+  "system": "Asia/Riyadh",
+  "user": "Asia/Kolkata"
+ },
+ "user_info": {"api@example.com": {"time_zone": "Asia/Kolkata"}}
+};</script></html>"""
+"""As ERPNext sends it, with a note of somebody who would like to be somewhere else."""
+
+
+def page(body: bytes = DESK, status: int = 200, **headers: str) -> Answer:
+    return Answer(status, body, headers)
+
+
+def ask_the_desk(client: ErpnextClient, server: Server, *answers: Answer) -> str:
+    server.answers = [answer_of(recorded("employee_list_no_permission")), *answers]
+    return client.site_zone()
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [page()],
+        [page(b"", 301, Location="/desk"), page()],
+        [page(b"x" * 3_000_000 + DESK)],
+        # The parts in which it arrives divide what is looked for.
+        [page(b"x" * (65_536 - DESK.index(b'"system"') - 5) + DESK)],
+    ],
+)
+def test_those_who_may_not_read_system_settings_are_told_the_sites_zone_by_the_desk(
+    client: ErpnextClient, server: Server, answers: list[Answer]
+) -> None:
+    assert ask_the_desk(client, server, *answers) == "Asia/Riyadh"
+    assert server.requests[1].path == "/app"
+    assert not any("get_time_zone" in request.path for request in server.requests)
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([page(b"<html>Welcome to our intranet</html>")], "a page without the data of ERPNext's desk"),
+        ([page(b'{"time_zone": "Asia/Riyadh"}')], "a page without the data of ERPNext's desk"),
+        ([page(b'"time_zone": {"system": null, "user": "Asia/Kolkata"}')], "a page without the data of ERPNext's desk"),
+        ([page(b"", 301, Location="/login?redirect-to=%2Fapp")], "does a proxy drop the token"),
+        ([page(b"", 302, Location="https://sso.example.com/app")], "does a proxy drop the token"),
+        ([page(b"", 301, Location="/app/")] * 3, "redirects again and again"),
+        ([page(b"", 403)], "403"),
+        ([page(b"", 404)], "404"),
+        ([page(b"", 500)], "500"),
+        ([page(b"x" * 34_000_000)], "has no zone in its first"),
+    ],
+)
+def test_where_the_site_does_not_say_its_zone_the_error_says_what_was_answered(
+    client: ErpnextClient, server: Server, answers: list[Answer], said: str
+) -> None:
+    with pytest.raises(ZoneInDoubt, match=said):
+        ask_the_desk(client, server, *answers)
+
+
+@pytest.mark.parametrize("status", [429, 502, 503])
+def test_a_desk_that_is_away_says_nothing_of_the_zone(client: ErpnextClient, server: Server, status: int) -> None:
+    with pytest.raises(TargetUnavailable):
+        ask_the_desk(client, server, page(b"", status))
+
+
+def test_system_settings_without_a_zone_leave_it_to_the_desk(client: ErpnextClient, server: Server) -> None:
+    give(server, {"message": {"time_zone": None}})
+    server.answers.append(page())
+    assert client.site_zone() == "Asia/Riyadh"

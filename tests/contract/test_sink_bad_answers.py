@@ -7,6 +7,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from site_zones import RecordedZones
 
 from attendance.erpnext import ErpnextClient
 from attendance.errors import AccessDenied, InvalidRecord, PermissionDenied, Reason, ServerError, TargetUnavailable
@@ -90,6 +91,7 @@ def deliver(
 
     async def run() -> list[list[Result]]:
         target = ErpnextTarget(lambda: ErpnextClient(settings_of(site, timeout)), concurrency=2, batch=200)
+        target.use_zones(RecordedZones("Asia/Riyadh"), lambda _: None)
         try:
             await target.open()
             results = []
@@ -263,6 +265,7 @@ def test_forbidden_documents_at_the_head_of_a_batch_do_not_stop_a_sink_that_has_
 
     async def run() -> list[Result]:
         target = ErpnextTarget(lambda: ErpnextClient(settings_of(site)), concurrency=2, batch=200)
+        target.use_zones(RecordedZones("Asia/Riyadh"), lambda _: None)
         try:
             await target.open()
             site.knobs(failing_employees=hidden)
@@ -292,6 +295,7 @@ def test_where_nothing_may_be_stored_few_requests_find_out(site: ErpnextStandIn)
 def test_a_target_that_is_closed_in_the_middle_of_a_divided_batch_sends_nothing_more(site: ErpnextStandIn) -> None:
     async def run() -> None:
         target = ErpnextTarget(lambda: ErpnextClient(settings_of(site)), concurrency=2, batch=200)
+        target.use_zones(RecordedZones("Asia/Riyadh"), lambda _: None)
         await target.open()
         site.knobs(latency_ms=100, failing_employees={EMPLOYEES[137]: {"status": 417, "exc_type": "MandatoryError"}})
         under_way = asyncio.create_task(target.deliver(checkins(200)))

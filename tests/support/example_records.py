@@ -20,6 +20,7 @@ from attendance.records.other_event import OtherEvent
 from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.records.sequences import Counted, Run, Sequences
+from attendance.records.site import SiteZone
 from attendance.records.terminals import Order, PendingDevice, Stamps
 from attendance.records.user_map import Employee, UserMapping
 from attendance.topics import Name, Topics
@@ -186,6 +187,15 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
             created="2025-10-28 09:12:44.101523",
         ),
     ),
+    "site-zone": (
+        "site",
+        SiteZone("https://erp.example.com", "Asia/Riyadh", "proven", ARRIVED, "sink on w-1", "Asia/Riyadh", "C-17"),
+    ),
+    "site-zone-in-doubt": (
+        "site",
+        SiteZone("https://erp.example.com", "Asia/Kolkata", "in_doubt", ARRIVED, "sink on worker-1", why="an hour off"),
+    ),
+    "site-zone-accepted": ("site", SiteZone("http://erp:8080", "Asia/Riyadh", "accepted", ARRIVED, "fatima")),
     "terminal-command": ("terminals", ORDER),
     "terminal-command-answered": ("terminals", replace(ORDER, returned="0", answered_at="2026-01-01T05:01:00Z")),
     "terminal-pending": ("terminals", PENDING),

@@ -46,7 +46,7 @@ class FakeErpnext(ErpnextClient):
     def logged_user(self) -> str:
         return "api@example.com"
 
-    def time_zone(self) -> str:
+    def site_zone(self) -> str:
         return self.zone
 
     def has_event_id_field(self) -> bool:

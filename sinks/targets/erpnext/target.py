@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -17,7 +18,6 @@ import structlog
 from attendance.erpnext import CHECKIN, MAX_INSERT_MANY, Document, ErpnextClient
 from attendance.errors import (
     AccessDenied,
-    ConfigurationError,
     DocumentRejected,
     InvalidRecord,
     Reason,
@@ -25,7 +25,8 @@ from attendance.errors import (
 )
 from attendance.records.checkin import Checkin
 from attendance.settings import ErpnextSettings, SinkSettings
-from attendance.times import now, zone
+from attendance.site import ZoneStore, site_of
+from attendance.times import now
 from sinks.completeness.lateness import find_late
 from sinks.poison import FailureRun, as_target_failure
 from sinks.targets.base import Delivered, Result
@@ -33,6 +34,7 @@ from sinks.targets.erpnext.call import Call
 from sinks.targets.erpnext.coordinates import CoordinateRule
 from sinks.targets.erpnext.documents import to_document
 from sinks.targets.erpnext.employees import not_to_be_sent
+from sinks.targets.erpnext.zone import ZoneGuard
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +50,7 @@ def create(settings: SinkSettings) -> "ErpnextTarget":
         ConfigurationError: An `ERPNEXT_*` setting is wrong or missing.
     """
     site = ErpnextSettings.load()
-    return ErpnextTarget(lambda: ErpnextClient(site), settings.concurrency, settings.batch)
+    return ErpnextTarget(lambda: ErpnextClient(site), settings.concurrency, settings.batch, site=site_of(site.url))
 
 
 class ErpnextTarget:
@@ -57,13 +59,16 @@ class ErpnextTarget:
     name = "erpnext"
     looks_up_employees = True
 
-    def __init__(self, connect: Callable[[], ErpnextClient], concurrency: int = 4, batch: int = 100) -> None:
+    def __init__(
+        self, connect: Callable[[], ErpnextClient], concurrency: int = 4, batch: int = 100, *, site: str = "erpnext"
+    ) -> None:
         """Nothing is asked of ERPNext yet.
 
         Args:
             connect: Makes a client, one for each thread.
             concurrency: The most calls of `deliver` at the same time.
             batch: The most documents in one request.
+            site: By what name its zone is recorded.
         """
         self._connect = connect
         self._batch = min(batch, MAX_INSERT_MANY)
@@ -71,7 +76,7 @@ class ErpnextTarget:
         self._threads = ThreadPoolExecutor(concurrency + 1, thread_name_prefix="erpnext")
         self._local = threading.local()
         self._clients: list[ErpnextClient] = []
-        self._site_zone = ""
+        self._zone = ZoneGuard(site, self._in_thread)
         self._unique: bool | None = None
         self._coordinates = CoordinateRule()
         self._stores = False  # whether it has stored a document since it was opened
@@ -83,11 +88,29 @@ class ErpnextTarget:
 
     async def open(self) -> None:
         """See `sinks.targets.base.Target.open`."""
-        await self._in_thread(self._open)
+        user, changed = await self._in_thread(self._open)
+        await self._zone.look()
+        if changed:
+            log.info("Connected to ERPNext.", user=user, zone=self._zone.name, event_id_field=self._unique)
 
     async def deliver(self, checkins: Sequence[Checkin]) -> list[Result]:
-        """See `Target.deliver`. Once the target is open nothing is raised: each check-in has its own result."""
-        return await self._in_thread(lambda client: self._deliver(client, checkins))
+        """See `Target.deliver`. Once the target is open it raises only what a look at the zone does."""
+        if self._unique is None:
+            raise TargetUnavailable("ERPNext is not open")
+        return await self._zone.deliver(checkins, self._send)
+
+    def use_zones(self, zones: ZoneStore, report: Callable[[str | None], object]) -> None:
+        """See `sinks.targets.base.HasZone.use_zones`."""
+        self._zone.use(zones, report)
+
+    async def look_at_zone(self) -> None:
+        """See `sinks.targets.base.HasZone.look_at_zone`."""
+        if self._unique is not None:
+            with suppress(TargetUnavailable, AccessDenied):  # a delivery will meet it
+                await self._zone.look_if_due()
+
+    async def _send(self, checkins: Sequence[Checkin], site_zone: str) -> list[Result]:
+        return await self._in_thread(lambda client: self._deliver(client, checkins, site_zone))
 
     async def close(self) -> None:
         """See `sinks.targets.base.Target.close`. A request under way ends by its own timeout."""
@@ -105,37 +128,32 @@ class ErpnextTarget:
         client: ErpnextClient = self._local.client
         return client
 
-    def _open(self, client: ErpnextClient) -> None:
+    def _open(self, client: ErpnextClient) -> tuple[str, bool]:
+        """As whom we are there, and whether that is worth a line in the log."""
         try:
             user = client.logged_user()
-            site_zone = client.time_zone()
             client.get_list(CHECKIN, ["name"], limit=1)
             unique = client.has_event_id_field()
         except DocumentRejected as error:
             raise AccessDenied(f"Employee Checkin cannot be used; is Frappe HR installed? {error}") from error
-        try:
-            zone(site_zone)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"The time zone in ERPNext's System Settings: {error}") from error
-        if unique != self._unique:
-            log.info("Connected to ERPNext.", user=user, zone=site_zone, event_id_field=unique)
-            if not unique:
-                log.warning(
-                    "Employee Checkin has no unique field event_id, so a punch may be stored twice when a request is "
-                    "cut off while ERPNext still works on it. `punchstream erpnext setup` makes the field."
-                )
-        self._site_zone, self._unique, self._stores = site_zone, unique, False
+        changed = unique != self._unique
+        if changed and not unique:
+            log.warning(
+                "Employee Checkin has no unique field event_id, so a punch may be stored twice when a request is "
+                "cut off while ERPNext still works on it. `punchstream erpnext setup` makes the field."
+            )
+        self._unique, self._stores = unique, False
+        return user, changed
 
-    def _deliver(self, client: ErpnextClient, checkins: Sequence[Checkin]) -> list[Result]:
-        if self._unique is None:
-            raise TargetUnavailable("ERPNext is not open")
+    def _deliver(self, client: ErpnextClient, checkins: Sequence[Checkin], site_zone: str) -> list[Result]:
+        assert self._unique is not None
         documents: dict[int, Document] = {}
         results: dict[int, Result] = {}
         for index, checkin in enumerate(checkins):
             try:
                 if checkin.supersedes is not None and not self._unique:
                     raise InvalidRecord(Reason.TARGET_REJECTED, "what it supersedes has no event_id to be found by")
-                documents[index] = to_document(checkin, self._site_zone, event_id=self._unique)
+                documents[index] = to_document(checkin, site_zone, event_id=self._unique)
             except InvalidRecord as error:
                 results[index] = error
         failures = FailureRun(stores=self._stores)
@@ -158,12 +176,15 @@ class ErpnextTarget:
         answers = [
             results.get(index, otherwise if index not in call.skipped else None) for index in range(len(checkins))
         ]
-        return self._with_lateness(client, checkins, answers)
+        return _with_lateness(client, checkins, answers, site_zone)
 
-    def _with_lateness(self, client: ErpnextClient, checkins: Sequence[Checkin], results: list[Result]) -> list[Result]:
-        delivered = {index: each for index, each in enumerate(results) if isinstance(each, Delivered)}
-        stored = [(checkins[index], each.document) for index, each in delivered.items()]
-        late = find_late(client, stored, self._site_zone, now())
-        for (index, result), found in zip(delivered.items(), late, strict=True):
-            results[index] = replace(result, late=found)
-        return results
+
+def _with_lateness(
+    client: ErpnextClient, checkins: Sequence[Checkin], results: list[Result], site_zone: str
+) -> list[Result]:
+    delivered = {index: each for index, each in enumerate(results) if isinstance(each, Delivered)}
+    stored = [(checkins[index], each.document) for index, each in delivered.items()]
+    late = find_late(client, stored, site_zone, now())
+    for (index, result), found in zip(delivered.items(), late, strict=True):
+        results[index] = replace(result, late=found)
+    return results

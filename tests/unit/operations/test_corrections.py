@@ -48,9 +48,6 @@ class Site:
     def has_event_id_field(self) -> bool:
         return self.unique
 
-    def time_zone(self) -> str:
-        return "UTC"
-
     def get_list(self, _: str, _fields: list[str], filters: list[tuple[str, str, Any]]) -> list[dict[str, Any]]:
         ((field, _, values),) = filters
         return [row for row in self.rows if row[field] in values]
@@ -85,7 +82,7 @@ def compare(
 ) -> Corrections:
     asyncio.run(tables.fill(log, wanted))
     corrections = Corrections(tables)
-    corrections.compare(cast("ErpnextClient", site), known, lambda _: device(zone))
+    corrections.compare(cast("ErpnextClient", site), "UTC", known, lambda _: device(zone))
     return corrections
 
 

@@ -5,13 +5,15 @@ from typing import Any
 
 import orjson
 import pytest
-from example_records import DELIVERY
+from example_records import ARRIVED, DELIVERY
 from memory_log import MemoryLog
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from attendance.erpnext import CHECKIN
+from attendance.errors import ZoneInDoubt
 from attendance.records.outcomes import Late
+from attendance.records.site import SiteZone
 from operations.late import ATTENDANCE
 from punchstream.cli import app
 
@@ -31,6 +33,9 @@ class Site:
             day = {"employee": DELIVERY.employee, "attendance_date": str(DAY)}
             return [day | {"shift": "Day Shift", "status": self.status}]
         return []
+
+    def site_zone(self) -> str:
+        return "Asia/Riyadh"
 
     def logged_user(self) -> str:
         return "api@example.com"
@@ -54,6 +59,8 @@ def log(log: MemoryLog) -> MemoryLog:
     delivery = replace(DELIVERY, late=Late("riyadh-01", "Day Shift", DAY))
     for each in (delivery, delivery, replace(DELIVERY, event_id="0e" * 16)):
         log.add("deliveries", each.key, each.encode())
+    zone = SiteZone("http://127.0.0.1:9", "Asia/Riyadh", "proven", ARRIVED, "sink")
+    log.add("site", zone.key, zone.encode())
     return log
 
 
@@ -85,3 +92,12 @@ def test_what_came_of_each_day_is_said(log: MemoryLog, site: Site) -> None:
     assert run("--repair-late", "--device", "elsewhere") == (0, "0 late deliveries\n")
     [repair] = orjson.loads(run("--repair-late", "--json")[1])
     assert (repair["day"]["shift_type"], repair["result"], repair["why"]) == ("Day Shift", "left alone", why)
+
+
+def test_no_day_is_repaired_while_the_sites_zone_is_in_doubt(
+    log: MemoryLog, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "site_zone", lambda: "Asia/Kolkata")
+    with pytest.raises(ZoneInDoubt, match="was Asia/Riyadh"):
+        run("--repair-late")
+    assert run("--late", "--against-erpnext")[0] == 1

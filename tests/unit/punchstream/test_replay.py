@@ -1,5 +1,6 @@
 """`punchstream replay`: what it prints and sends."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from attendance.erpnext import EVENT_ID_FIELD
 from attendance.errors import ConfigurationError
 from attendance.records.raw_event import RawEvent
+from attendance.records.site import SiteZone
 from attendance.records.user_map import Employee, UserMapping
 from punchstream.cli import app
 
@@ -27,7 +29,7 @@ class Site:
     def has_event_id_field(self) -> bool:
         return True
 
-    def time_zone(self) -> str:
+    def site_zone(self) -> str:
         return "Asia/Riyadh"
 
     def get_list(self, *_: object) -> list[dict[str, Any]]:
@@ -53,6 +55,8 @@ def log(log: MemoryLog, fleet_file: Path, monkeypatch: pytest.MonkeyPatch) -> Me
     log.add("raw", PUNCH.key, PUNCH.encode(), timestamp=1_767_243_602_345)
     for entry in (UserMapping("*", "7", "HR-EMP-2", "csv"), Employee("HR-EMP-2", "Active")):
         log.add("user_map", entry.key, entry.encode())
+    zone = SiteZone("http://127.0.0.1:9", "Asia/Riyadh", "proven", datetime(2026, 1, 1, tzinfo=UTC), "sink")
+    log.add("site", zone.key, zone.encode())
     monkeypatch.setattr("attendance.erpnext.ErpnextClient", lambda _: Site())
     for name, value in {"URL": "http://127.0.0.1:9", "API_KEY": "key", "API_SECRET": "secret"}.items():
         monkeypatch.setenv(f"ERPNEXT_{name}", value)

@@ -61,7 +61,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_the_products_own_client_gets_along_with_it(stand_in: ErpnextStandIn, client: ErpnextClient) -> None:
     assert client.logged_user() == "checkin-api@example.com"
-    assert client.time_zone() == "Asia/Riyadh"
+    assert client.site_zone() == "Asia/Riyadh"
     assert not client.has_event_id_field()
     assert client.insert(EVENT_ID_FIELD) == "Employee Checkin-event_id"
     assert client.has_event_id_field()

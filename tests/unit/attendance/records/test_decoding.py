@@ -14,6 +14,7 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action
 from attendance.records.sequences import Sequences
+from attendance.records.site import SiteZone
 from attendance.records.terminals import Stamps, StampsKey, decode_stamps
 from attendance.records.terminals import decode_key as decode_terminal_key
 from attendance.records.user_map import Employee, UserMapping, decode, decode_key
@@ -34,7 +35,7 @@ def decoder(name: str) -> Callable[[bytes | None], Any]:
     match record:
         case UserMapping() | Employee():
             return lambda value: decode(decode_key(key), value)
-        case Action() | Sequences():
+        case Action() | Sequences() | SiteZone():
             return lambda value: type(record).decode(key, value)
     return type(record).decode
 

@@ -6,6 +6,7 @@ from example_records import ENVELOPES, EXAMPLES, GOLDEN, TOPICS, golden
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action
 from attendance.records.sequences import Sequences
+from attendance.records.site import SiteZone
 from attendance.records.terminals import Stamps, StampsKey, decode_stamps
 from attendance.records.terminals import decode_key as decode_terminal_key
 from attendance.records.user_map import Employee, UserMapping, decode, decode_key
@@ -26,7 +27,7 @@ def test_a_golden_file_is_read_as_the_record_that_it_was(name: str) -> None:
     match record:
         case UserMapping() | Employee():
             read = decode(decode_key(written.key), written.value)
-        case Action() | Sequences():
+        case Action() | Sequences() | SiteZone():
             read = type(record).decode(written.key, written.value)
         case Stamps():
             key = decode_terminal_key(written.key)

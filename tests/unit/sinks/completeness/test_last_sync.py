@@ -12,6 +12,7 @@ from attendance.metrics import Metrics
 from sinks.completeness import last_sync
 from sinks.completeness.last_sync import LastSync
 
+NOW = datetime.fromisoformat("2026-03-09 00:00")
 US = "api@example.com"
 
 
@@ -46,7 +47,7 @@ class Watch:
 
     def advance(self, until: str | None) -> float | None:
         """Advance the shift, and return what the metric says of it."""
-        self.last_sync.advance("Day", datetime.fromisoformat(until) if until else None)
+        self.last_sync.advance("Day", datetime.fromisoformat(until) if until else None, NOW)
         return self.shown()
 
     def shown(self) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import structlog
 import yaml
+from site_zones import RecordedZones
 from structlog.testing import LogCapture
 
 from attendance.errors import AccessDenied, Conflict, DocumentRejected, KafkaUnavailable, TargetUnavailable
@@ -19,6 +20,7 @@ from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.device_status import DeviceStatus
 from attendance.records.raw_event import RawEvent, Source
+from attendance.records.site import SiteZone
 from attendance.registry import Registry
 from attendance.settings import CompletenessSettings, ErpnextSettings, KafkaSettings
 from memory_broker import install
@@ -40,7 +42,7 @@ class Site:
         self.trouble: list[Exception] = []
         self.on_write: Callable[[], object] = lambda: None
 
-    def time_zone(self) -> str:
+    def site_zone(self) -> str:
         if self.trouble:
             raise self.trouble.pop(0)
         return "Asia/Riyadh"
@@ -103,6 +105,7 @@ class Bench:
         shifts = [{"shift_type": "Day", "sites": ["hq"]}, {"shift_type": "Night", "devices": ["D3"]}]
         self.path.write_text(yaml.safe_dump({"devices": devices, "shifts": shifts}))
         self.site = Site()
+        self.zones = RecordedZones("Asia/Riyadh", "proven")
         self.log = Log()
         self.metrics = Metrics()
         self.said = LogCapture()
@@ -117,7 +120,10 @@ class Bench:
     def new_process(self) -> Completeness:
         settings = CompletenessSettings(_env_file=None)
         registry = Registry(self.path)
-        return Completeness(KAFKA, settings, registry, self.site, self.log, self.metrics)  # type: ignore[arg-type]
+        return Completeness(
+            *(KAFKA, settings, registry, self.site, self.log, self.metrics),  # type: ignore[arg-type]
+            recorded_zone=lambda: self.zones.get("erpnext"),
+        )
 
     def hear(self, device_id: str, minutes_ago: float | None, **fields: int) -> None:
         until = None if minutes_ago is None else NOW - timedelta(minutes=minutes_ago)
@@ -325,6 +331,8 @@ def test_the_process_waits_for_kafka_and_for_erpnext_and_then_writes_what_device
     monkeypatch.undo()
     until_through = runner.until_through
     broker, kafka = install(monkeypatch)
+    zone = SiteZone("http://127.0.0.1:9", "Asia/Riyadh", "proven", NOW, "sink")
+    broker.put(kafka.topics["site"], zone.encode(), zone.key)
     broker.put(kafka.topics["device_status"], DeviceStatus("D3", NOW, NOW - timedelta(minutes=10)).encode(), b"D3")
     outages = [KafkaUnavailable("away")]
     bench.site.trouble = [TargetUnavailable("503"), AccessDenied("401"), DocumentRejected(417, "DataError", "no")]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from site_zones import RecordedZones
 
 from attendance.errors import Conflict, DocumentRejected, InvalidRecord, Reason, TargetUnavailable
 from attendance.records.checkin import Checkin
@@ -38,7 +39,7 @@ class FakeSite:
     def logged_user(self) -> str:
         return "api"
 
-    def time_zone(self) -> str:
+    def site_zone(self) -> str:
         return "UTC"
 
     def has_event_id_field(self) -> bool:
@@ -128,7 +129,8 @@ class FakeSite:
 
 def deliver(site: FakeSite, *checkins: Checkin) -> list[Result]:
     async def run() -> list[Result]:
-        target = ErpnextTarget(lambda: site)  # type: ignore[arg-type]
+        target = ErpnextTarget(lambda: site)  # type: ignore[arg-type,return-value]
+        target.use_zones(RecordedZones("UTC"), lambda _: None)
         try:
             while True:
                 try:
