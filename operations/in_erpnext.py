@@ -34,7 +34,10 @@ create table finding (
 ) without rowid;
 """
 
-MISSING: Final = "select distinct event_id from standing where event_id not in (select event_id from in_target)"
+MISSING: Final = """
+select distinct event_id from standing
+where event_id not in (select event_id from in_target) and event_id not in (select event_id from waiting)
+"""
 
 _FIELDS: Final = (
     *("name", "employee", "time", "log_type", "attendance", "offshift"),
@@ -85,6 +88,11 @@ class ErpnextRows:
         rows = ((each.event_id, each.employee, each.encode()) for each in checkins)
         self._db.executemany("insert or ignore into version values (?, ?, ?)", rows)
 
+    def versions(self, event_id: str) -> list[Checkin]:
+        """Every check-in that was read of an event."""
+        rows = self._db.execute("select value from version where event_id = ?", (event_id,))
+        return [Checkin.decode(value) for (value,) in rows]
+
     def look_up(self, client: ErpnextClient, site_zone: str | None) -> None:
         """Ask ERPNext for the documents of everything that was delivered.
 
@@ -96,7 +104,7 @@ class ErpnextRows:
             PunchstreamError: What `ErpnextClient.call` raises.
         """
         self.asked = True
-        self.times_compared = site_zone is not None
+        self.times_compared = site_zone is not None or self._db.execute("select 1 from standing").fetchone() is None
         with_event_id = _has_event_id(client)
         for page in self._pages():
             _Page(self._db, client, site_zone, page, with_event_id=with_event_id).look_up()
@@ -301,7 +309,7 @@ class _Page:
                 edited = f"{row['modified_by']} changed it" if punch != StoredPunch.of(kept) else None
                 why = f"a copy of {kept['name']}"
                 self._add("surplus", event_id, row, why, instead=kept["name"], stays=linked or edited)
-            if nobody := self._is_nobodys(row, employee, ours):
+            elif nobody := self._is_nobodys(row, employee, ours):
                 self._add("of_nobody", event_id, row, nobody, stays=linked or self._doubt(event_id, row))
             elif difference := self._difference(row, employee, ours):
                 self._add("different", event_id, row, f"{difference}; last changed by {row['modified_by']}")

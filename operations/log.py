@@ -91,6 +91,37 @@ class KafkaLog:
         await until_through(self._settings, self.topics["checkins"], group, self._client_id)
 
 
+class DryRun:
+    """A `Log` that is read and not written: what is sent is gone."""
+
+    def __init__(self, log: Log) -> None:
+        """Reads `log`."""
+        self._log = log
+
+    @property
+    def topics(self) -> Topics:
+        """The full names."""
+        return self._log.topics
+
+    def read(
+        self, topic: Name, *, since: datetime | None = None, begin: Mapping[int, int | None] | None = None
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        """See `Log.read`."""
+        return self._log.read(topic, since=since, begin=begin)
+
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[Send]:
+        """See `Log.sending`."""
+
+        async def send(*_: object) -> None:
+            return
+
+        yield send
+
+    async def until_delivered(self) -> None:
+        """Nothing is sent, so there is nothing to wait for."""
+
+
 @dataclass(slots=True)
 class Skipped:
     """The records that could not be read, counted by topic, and why the first of each could not."""

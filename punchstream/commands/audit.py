@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from attendance.settings import ErpnextSettings
+from attendance.registry import Registry
+from attendance.settings import CommonSettings, ErpnextSettings
 from punchstream.commands import attendance_days
 from punchstream.commands import late as late_deliveries
 from punchstream.commands.arguments import SINCE, instant, kafka_log
@@ -26,6 +27,17 @@ def audit(  # noqa: PLR0913 - the options of the command
     including_deleted: Annotated[
         bool, typer.Option("--including-deleted", help="With --repair: also what somebody deleted in ERPNext.")
     ] = False,
+    remove_surplus: Annotated[
+        bool, typer.Option("--remove-surplus", help="Remove copies from ERPNext; the one that counts stays.")
+    ] = False,
+    correct_employees: Annotated[
+        bool,
+        typer.Option("--correct-employees", help="Decide anew whose the documents without their employee are."),
+    ] = False,
+    refetch_shift: Annotated[
+        bool, typer.Option("--refetch-shift", help="Have ERPNext look again for the shift of what is on none.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Repair nothing, and say what would be done.")] = False,
     late: Annotated[bool, typer.Option("--late", help="List what came after its day was closed, instead.")] = False,
     repair_late: Annotated[
         bool, typer.Option("--repair-late", help="Have ERPNext process again the days that are Absent for that.")
@@ -39,7 +51,8 @@ def audit(  # noqa: PLR0913 - the options of the command
 
     Exit status 1 when an event has no outcome or a document is not as it was delivered, also where that was repaired.
     """
-    erpnext_settings = ErpnextSettings.load() if against_erpnext or repair_late else None
+    changing = remove_surplus or correct_employees or refetch_shift
+    erpnext_settings = ErpnextSettings.load() if against_erpnext or changing or repair_late else None
     log, begin = kafka_log("late" if late or repair_late else "audit"), instant(since)
     if late or repair_late:
         raise typer.Exit(
@@ -56,7 +69,9 @@ def audit(  # noqa: PLR0913 - the options of the command
         raise typer.Exit(attendance_days.run(log, erpnext_settings, since=begin, as_json=as_json))
     from operations.audit import NAMED
     from operations.audit import audit as account
+    from operations.erpnext_repairs import Repairs
 
+    fleet = Registry(CommonSettings.load().punchstream_devices).get if correct_employees else lambda _: None
     report = asyncio.run(
         account(
             log,
@@ -65,6 +80,7 @@ def audit(  # noqa: PLR0913 - the options of the command
             erpnext=erpnext_settings,
             repair=repair,
             including_deleted=including_deleted,
+            repairs=Repairs(remove_surplus, correct_employees, refetch_shift, dry_run, fleet),
             named=-1 if as_json else NAMED,
         )
     )
@@ -73,7 +89,7 @@ def audit(  # noqa: PLR0913 - the options of the command
         found = {"attendance_days": attendance_days.to_json(days)} if days else {}
         typer.echo(json.dumps(report.to_json() | found, indent=2))
     else:
-        show(report, Console(highlight=False))
+        show(report, Console(highlight=False), dry_run=dry_run)
         attendance_days.show_summary(days)
     if not report.balanced or attendance_days.needs_a_look(days):
         raise typer.Exit(1)
@@ -96,9 +112,11 @@ def _show_rows(report: "Report", console: Console) -> None:
         "In ERPNext otherwise than delivered": report.different,
         "On no shift, so that ERPNext does not count them (no fault of the delivery)": report.off_shift,
     }
-    for kind, findings in kinds.items():
+    for (kind, findings), name in zip(kinds.items(), report.found or {}, strict=False):
         if findings:
-            console.print(f"{kind}:", style="red" if findings is not report.off_shift else None)
+            console.print(
+                f"{kind} ({(report.found or {})[name]:,}):", style="red" if findings is not report.off_shift else None
+            )
             cells = (
                 (each.document, each.employee, each.time, f"{each.why}{'; ' + each.stays if each.stays else ''}")
                 for each in findings[:NAMED]
@@ -110,12 +128,13 @@ def _show_rows(report: "Report", console: Console) -> None:
         console.print("Times were not compared, because the time zone of ERPNext is in doubt.", style="red")
 
 
-def show(report: "Report", console: Console) -> None:
+def show(report: "Report", console: Console, *, dry_run: bool = False) -> None:
     """Print a report for people.
 
     Args:
         report: Of any audit.
         console: Where to; what was skipped goes to standard error.
+        dry_run: Whether nothing was repaired.
     """
     from operations.audit import NAMED
 
@@ -139,6 +158,10 @@ def show(report: "Report", console: Console) -> None:
         if ids:
             console.print(f"{problem}: {', '.join(ids)}{' …' if len(ids) == NAMED else ''}", style="red")
     _show_rows(report, console)
+    would = "to be " if dry_run else ""
+    if report.changes:
+        cells = ((each.document, f"{would}{each.done}", each.why) for each in report.changes)
+        print_rows(("Document", "Repair", "Why"), cells)
     for topic, count in (report.sent_again or {}).items():
-        console.print(f"{counted(count, 'record')} sent again to {topic}")
+        console.print(f"{counted(count, 'record')} {would}sent again to {topic}")
     console.print("Balanced." if report.balanced else "NOT balanced.", style="green" if report.balanced else "red")

@@ -17,6 +17,7 @@ from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import from_wall_clock
 from operations.audit import Report, audit
+from operations.erpnext_repairs import NO_REPAIRS, Repairs
 from operations.log import KafkaLog
 from operations.replay import Range
 from punchstream.commands.replay import run
@@ -64,8 +65,9 @@ class Site:
         expected = sorted((event.event_id, employee, wall_clock(event)) for event, employee in events)
         self.stream.until(lambda: self.rows() == expected)
 
-    def audit(self, *, repair: bool = False) -> Report:
-        return asyncio.run(audit(KafkaLog(self.stream.kafka, "audit"), erpnext=self.settings, repair=repair))
+    def audit(self, *, repair: bool = False, repairs: Repairs = NO_REPAIRS) -> Report:
+        log = KafkaLog(self.stream.kafka, "audit")
+        return asyncio.run(audit(log, erpnext=self.settings, repair=repair, repairs=repairs))
 
     def balances(self) -> None:
         self.stream.until(lambda: self.audit().balanced)
@@ -190,4 +192,39 @@ def test_what_erpnext_lost_comes_back_once_by_a_replay_and_by_a_repair(site: Sit
     assert not report.balanced
     assert sum((report.sent_again or {}).values()) >= 4
     site.holds(expected)
+    site.balances()
+
+
+def test_rows_of_nobody_and_copies_are_found_and_repaired_when_asked(site: Site) -> None:
+    events = [read_in("UTC", number, device=0, user="1") for number in range(4)]
+    waits = read_in("UTC", 9, device=0, user="3")
+    third = UserMapping("*", "3", "HR-EMP-3", "erpnext")
+    site.stream.know(third)
+    site.start()
+    site.stream.punches(*events, waits)
+    site.holds([*((event, "HR-EMP-1") for event in events), (waits, "HR-EMP-3")])
+    site.balances()
+    for employee in ("HR-EMP-1", "HR-EMP-3"):
+        site.stand_in.remove("Employee", employee)
+    site.client.call("PUT", "/api/resource/Custom Field/Employee Checkin-event_id", {"unique": 0})
+    copied = site.stand_in.checkins()[0]
+    site.client.insert(
+        {"doctype": CHECKIN, "employee": "HR-EMP-2"} | {key: copied[key] for key in ("time", "event_id")}
+    )
+
+    found = site.audit()
+    assert not found.balanced
+    assert found.found == {"surplus": 1, "of_nobody": 5, "different": 0, "off_shift": 6}
+
+    site.stream.know(UserMapping("*", "1", "HR-EMP-2", "erpnext"))
+    site.stream.send("user_map", (third.key, None))
+    site.client.delete(CHECKIN, (found.surplus or [])[0].document)
+    repaired = site.audit(repairs=Repairs(employees=True))
+    assert sorted(change.done for change in repaired.changes or ()) == ["corrected"] * 4 + ["waits"]
+    site.holds([(event, "HR-EMP-2") for event in events])
+    site.balances()
+
+    site.stand_in.employees([{"name": "HR-EMP-3"}])
+    site.stream.know(third)
+    site.holds([*((event, "HR-EMP-2") for event in events), (waits, "HR-EMP-3")])
     site.balances()

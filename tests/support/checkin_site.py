@@ -28,6 +28,10 @@ class CheckinSite:
         self.forbidden: set[str] = set()
         self.hidden: set[str] = set()
         self.with_event_id = True
+        self.fetches_shifts = True
+        self.shifts: dict[str, dict[str, Any]] = {}
+        """What ERPNext finds of the shift of a check-in, by its name, when it is asked."""
+        self.unsaved: set[str] = set()
         self.employ("E1")
         for name, event_id in documents.items():
             self.store(name, event_id)
@@ -47,6 +51,7 @@ class CheckinSite:
             "log_type": "IN",
             "attendance": None,
             "offshift": 0,
+            "shift": None,
             "creation": MADE,
             "modified": MADE,
             "modified_by": US,
@@ -95,14 +100,29 @@ class CheckinSite:
 
     def delete(self, doctype: str, name: str, by: str = US) -> None:
         data = json.dumps(self.get(doctype, name))
+        if name in self.unsaved:
+            raise PermissionDenied("403 PermissionError")
         self.changes.append(("delete", name))
         self.tables[doctype] = [row for row in self.tables[doctype] if row["name"] != name]
         self.tables[DELETED].append({"deleted_doctype": doctype, "deleted_name": name, "owner": by, "data": data})
 
+    def call(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The only method that is called by its path fetches shifts."""
+        assert (method, path.rpartition(".")[2]) == ("POST", "bulk_fetch_shift")
+        if not self.fetches_shifts:
+            raise DocumentRejected(417, "ValidationError", "Failed to get method")
+        if self.unsaved & set(body["checkins"]):
+            raise DocumentRejected(417, "ValidationError", "Log Type is required")
+        for name in body["checkins"]:
+            self.document(name).update(self.shifts.get(name, {}))
+        return {}
+
     def update(self, doctype: str, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        if name in self.unsaved:
+            raise DocumentRejected(417, "ValidationError", "Log Type is required")
         self.changes.append(("update", name))
         row = self.get(doctype, name)
-        row.update(fields)
+        row.update({**fields, **self.shifts.get(name, {})})
         return row
 
     def close(self) -> None:

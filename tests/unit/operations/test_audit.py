@@ -61,8 +61,11 @@ def topics() -> Topics:
 
 def in_order(raw: int, delivered: int) -> Report:
     """The report of an ERPNext that has what was delivered."""
-    rows: dict[str, Any] = {key: [] for key in ("missing_in_target", "surplus", "of_nobody", "different", "off_shift")}
-    return Report(raw, delivered, deleted_in_target={}, times_compared=True, deletions_known=True, **rows)
+    kinds = ("surplus", "of_nobody", "different", "off_shift")
+    found: dict[str, Any] = {"found": dict.fromkeys(kinds, 0), **{kind: [] for kind in kinds}}
+    return Report(
+        raw, delivered, missing_in_target=[], deleted_in_target={}, times_compared=True, deletions_known=True, **found
+    )
 
 
 def report(topics: Topics, device: str | None = None, site: CheckinSite | None = None) -> Report:
@@ -363,6 +366,38 @@ def test_a_repair_begins_at_the_raw_record_where_the_map_says_that_the_check_in_
         ("t.raw.v1", moved.encode()),
         ("t.checkins.v1", still.value),
     }
+
+
+def test_what_waits_again_is_not_missing_in_erpnext(topics: Topics) -> None:
+    event, _ = topics.punch()
+    topics.delivery(event, "A")
+    topics.waiting(event)
+
+    assert report(topics, site=CheckinSite()).missing_in_target == []
+
+
+def test_a_repair_sends_nothing_that_somebody_deleted_or_may_have_deleted_unless_asked_to(topics: Topics) -> None:
+    deleted, lost = (topics.punch(user)[0] for user in "12")
+    for event, document in ((deleted, "A"), (lost, "B")):
+        topics.checkin(event)
+        topics.delivery(event, document)
+
+    def sent(*, forbidden: bool, **options: bool) -> set[str]:
+        site = CheckinSite(A=deleted.event_id)
+        site.delete("Employee Checkin", "A", by="hr@example.com")
+        site.forbidden = {"Deleted Document"} if forbidden else set()
+        topics.sent.clear()
+        with AuditTables() as tables:
+            asyncio.run(tables.fill(topics, None, None))
+            tables.rows.look_up(cast("ErpnextClient", site), "UTC")
+            assert set(tables.report().missing_in_target or ()) == {deleted.event_id, lost.event_id}
+            asyncio.run(tables.repair(topics, None, **options))
+        return {Checkin.decode(each.value).event_id for each in topics.sent}
+
+    assert sent(forbidden=False) == {lost.event_id}
+    assert sent(forbidden=True) == set()
+    for forbidden in (False, True):
+        assert sent(forbidden=forbidden, including_deleted=True) == {deleted.event_id, lost.event_id}
 
 
 def test_the_report_and_the_repair_of_one_device_leave_the_others_alone(topics: Topics) -> None:

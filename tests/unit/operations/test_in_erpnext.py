@@ -14,7 +14,10 @@ from attendance.records.checkin import Checkin
 from operations.in_erpnext import MISSING, SCHEMA, ErpnextRows, Finding, Kind
 
 AT = datetime(2026, 3, 2, 5, tzinfo=UTC)
-DELIVERED = "create table standing (event_id, document, employee, primary key (event_id, document));"
+DELIVERED = """
+create table standing (event_id, document, employee, primary key (event_id, document));
+create table waiting (event_id);
+"""
 KINDS: tuple[Kind, ...] = ("surplus", "of_nobody", "different", "off_shift")
 
 
