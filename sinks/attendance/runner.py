@@ -6,6 +6,7 @@ could not find again: what was written is in ERPNext, and from where to read on 
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -42,8 +43,12 @@ log = structlog.get_logger(__name__)
 
 CHUNK: Final = 100
 """Days whose facts are read together."""
-SITE_FAILS: Final = 5
-"""So many days in a row on which ERPNext fails are its own fault: the shift is left for the next look."""
+AT_A_TIME: Final = 1000
+"""Days of one shift, before the next shift has its turn."""
+CHUNK_FAILS: Final = 5
+"""Failures after which the rest of a chunk waits for the next look, if nothing was written in this one."""
+SITE_FAILS: Final = 10
+"""Failures, in several chunks, after which a look in which nothing was written ends: it is ERPNext that fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,18 @@ class _Done:
     records: list[AttendanceDay] = field(default_factory=list)
     finished: list[Day] = field(default_factory=list)
     failed: list[Day] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Look:
+    """Whether anything was written in a look, and on how many days ERPNext failed."""
+
+    has_written: bool = False
+    failures: int = 0
+
+    def is_hopeless(self, failures: int) -> bool:
+        """Whether nothing was written and ERPNext failed so often."""
+        return not self.has_written and self.failures >= failures
 
 
 class DirectAttendance:
@@ -122,14 +139,18 @@ class DirectAttendance:
             await self._is_due.wait()
             self._is_due.clear()
             for complete in self._offered:
-                await self._try(complete.shift.shift_type, self.look(complete, client_id))
+                if await self._try(complete.shift.shift_type, self.look(complete, client_id)):
+                    self._is_due.set()
 
-    async def look(self, complete: CompleteShift, client_id: str) -> None:
+    async def look(self, complete: CompleteShift, client_id: str) -> bool:
         """Turn the days of one shift that became complete, or changed, into Attendance.
 
         Args:
             complete: The shift.
             client_id: By what name Kafka knows the consumer.
+
+        Returns:
+            Whether more days could be looked at now.
 
         Raises:
             ConfigurationError: its check-ins are in several zones, or ERPNext does not say which days are holidays.
@@ -141,33 +162,38 @@ class DirectAttendance:
             raise ConfigurationError("ERPNext has the check-ins of its devices in several time zones (checkin_time)")
         clock = to_wall_clock(now(), zone_name)
         if not await asyncio.to_thread(self._may_write, shift.shift_type):
-            return
+            return False
         await self._restore(client_id)
         days = self._open_days(shift, clock)
         await asyncio.to_thread(self._read, days)
-        failures = 0
-        for chunk in _chunks(days.complete(complete.until, clock)):
+        ready = days.complete(complete.until, clock)
+        look = _Look()
+        # In any order: ten employees on whom ERPNext fails must not stand before a thousand others each time.
+        chunks = list(_chunks(ready[:AT_A_TIME]))
+        for chunk in random.sample(chunks, len(chunks)):
             done = _Done()
             try:
-                failures = await asyncio.to_thread(self._work_on, days, chunk, complete, zone_name, failures, done)
+                await asyncio.to_thread(self._work_on, days, chunk, complete, zone_name, look, done)
             finally:
                 await self._record(done.records)
                 for day in done.finished:
                     days.finished(day)
                 for day in done.failed:
                     days.failed(day, clock)
-            if failures >= SITE_FAILS:
+            if look.is_hopeless(SITE_FAILS):
                 log.error(
-                    "ERPNext refuses every Attendance of this shift; trying again later.", shift_type=shift.shift_type
+                    "ERPNext refuses every Attendance of this shift; trying again later.", shift_type=days.shift_type
                 )
                 break
         await self._save(days.advance(clock))
         if self._refused.pop(shift.shift_type, None) is not None:
             log.info("Attendance is written for this shift again.", shift_type=shift.shift_type)
+        return len(ready) > AT_A_TIME and not look.is_hopeless(SITE_FAILS)
 
-    async def _try(self, shift_type: str, work: Awaitable[object]) -> None:
+    async def _try(self, shift_type: str, work: Awaitable[bool]) -> bool:
+        """Await work and return what it returns; whatever goes wrong is logged, and gives False."""
         try:
-            await work
+            return await work
         except KafkaUnavailable as error:
             log.warning("Waiting for Kafka.", error=str(error))
         except TargetUnavailable as error:
@@ -176,6 +202,7 @@ class DirectAttendance:
             self._refuse(shift_type, str(error))
         except Exception:
             log.exception("The Attendance of this shift failed; trying again later.", shift_type=shift_type)
+        return False
 
     def _may_write(self, shift_type: str) -> bool:
         """Whether this shift is Punchstream's. Two that make Attendance of one day would pay it by whoever is first."""
@@ -210,15 +237,18 @@ class DirectAttendance:
         chunk: Sequence[Day],
         complete: CompleteShift,
         zone_name: str,
-        failures: int,
+        look: _Look,
         done: _Done,
-    ) -> int:
-        """Decide and write each day, and add what came of it to `done`. Returns the failures in a row."""
+    ) -> None:
+        """Decide and write each day, and add what came of it to `done`."""
         shift_type = self._site.shift_type(days.shift_type)
         if shift_type.auto_attendance:
-            return failures  # switched on meanwhile; the next look says so
+            return  # switched on meanwhile; the next look says so
         facts = self._site.facts(shift_type, chunk[0].attendance_date, [day.employee for day in chunk])
-        for day in chunk:
+        before = look.failures
+        for day in random.sample(chunk, len(chunk)):
+            if look.is_hopeless(before + CHUNK_FAILS):
+                break
             found, at = facts[day], now()
             if found.ends is not None and found.ends >= complete.until:
                 days.reopen(day, found.ends)
@@ -229,21 +259,18 @@ class DirectAttendance:
                 done.failed.append(day)  # a person is at it
                 continue
             except (DocumentRejected, ServerError, PermissionDenied) as error:
-                failures += 1
+                look.failures += 1
                 done.failed.append(day)
                 if not days.has_failed(day):
                     done.records.append(rejected(day, str(error), at, zone_name))
                     log.warning(
                         "ERPNext refused an Attendance; trying again later.", day=day.marker(), error=str(error)
                     )
-                if failures >= SITE_FAILS:
-                    break
                 continue
-            failures = 0
             done.finished.append(day)
             if record is not None:
                 done.records.append(record)
-        return failures
+                look.has_written |= record.outcome in {"written", "corrected"}
 
     async def _record(self, done: Sequence[AttendanceDay]) -> None:
         topic = self._kafka.topics["attendance_days"]

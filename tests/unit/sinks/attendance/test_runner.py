@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import structlog
 from attendance_site import HR, SHIFT, US, FakeSite, at
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from structlog.testing import LogCapture
 
 from attendance.errors import ConfigurationError, DocumentRejected, KafkaUnavailable, ServerError, TargetUnavailable
@@ -359,7 +361,7 @@ def test_one_employee_on_whom_erpnext_fails_delays_nobody_and_is_tried_again_lat
 
 def test_a_site_that_refuses_everything_is_left_after_a_few_and_heals(bench: Bench) -> None:
     for number in range(30):
-        a_day(bench, f"E{number:02}")
+        a_day(bench, f"E{number:02}", f"2026-03-0{1 + number % 3}")
     tries = []
 
     def fail(_what: str, document: Mapping[str, Any]) -> None:
@@ -368,11 +370,32 @@ def test_a_site_that_refuses_everything_is_left_after_a_few_and_heals(bench: Ben
 
     bench.site.before = fail
     bench.look()
-    assert len(tries) == 5
+    assert len(tries) == 10
     bench.site.before = lambda _what, _document: None
     bench.new_process()
     bench.look()
     assert len(bench.site.standing()) == 30
+
+
+@given(st.sets(st.integers(0, 29), max_size=20))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_the_mix_of_failing_employees_the_others_are_written_within_bounded_requests(
+    monkeypatch: pytest.MonkeyPatch, failing: set[int]
+) -> None:
+    bench = Bench(monkeypatch)
+    names = [a_day(bench, f"E{number:02}") for number in range(30)]
+    tries = []
+
+    def fail(_what: str, document: Mapping[str, Any]) -> None:
+        tries.append(document["employee"])
+        if int(document["employee"][1:]) in failing:
+            raise ServerError("500 ValueError")
+
+    bench.site.before = fail
+    for _ in range(30):
+        bench.look()
+    assert {row["employee"] for row in bench.site.standing()} == {names[n] for n in range(30) if n not in failing}
+    assert len(tries) == 30  # those that fail are tried once in this time
 
 
 def test_what_has_not_changed_is_not_looked_at_again(bench: Bench) -> None:
@@ -389,6 +412,17 @@ def test_many_check_ins_are_read_in_pages(bench: Bench, monkeypatch: pytest.Monk
     for number in range(30):
         a_day(bench, f"E{number:02}")
     bench.look()
+    assert len(bench.site.standing()) == 30
+
+
+def test_a_shift_with_many_days_lets_the_others_have_their_turn(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "AT_A_TIME", 20)
+    for number in range(30):
+        a_day(bench, f"E{number:02}")
+    complete = CompleteShift(bench.shift(), at("2026-03-04 12:00"), RIYADH)
+    assert asyncio.run(bench.stage.look(complete, "test"))
+    assert len(bench.site.standing()) == 20
+    assert not asyncio.run(bench.stage.look(complete, "test"))
     assert len(bench.site.standing()) == 30
 
 
