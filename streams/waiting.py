@@ -12,7 +12,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
@@ -32,6 +32,7 @@ from attendance.topics import Topics
 from attendance.user_map import UserMap
 from streams.mapping import assign
 from streams.step import checkin_record
+from streams.trials import Cause, Trials, pause
 
 log = structlog.get_logger(__name__)
 
@@ -44,9 +45,6 @@ REASONS: Final = (
     Reason.UNKNOWN_EMPLOYEE,
     Reason.COORDINATES_REFUSED,
 )
-
-FIRST_PAUSE: Final = timedelta(minutes=1)  # before what was sent back is tried again; then twice as long each time
-LONGEST_PAUSE: Final = timedelta(hours=1)
 
 # The agent runs in the same event loop. So many punches are assigned before it gets a turn.
 TURN: Final = 100
@@ -61,6 +59,8 @@ class SentBack(NamedTuple):
     times: int
     due: datetime
     """From when on the same is tried again."""
+    cause: Cause
+    """What it has in common with others that were sent back."""
 
     def was_for(self, checkin: Checkin) -> bool:
         """Whether a check-in is for the same person."""
@@ -130,6 +130,7 @@ class Release:
         self._by_event: dict[str, bytes] = {}
         self._replaced: dict[bytes, int] = {}  # older records of events that have a newer one, with their partitions
         self._due: list[tuple[datetime, bytes]] = []  # a heap
+        self._trials = Trials()
         self._by_user: dict[str, set[bytes]] = defaultdict(set)
         self._counts: Counter[Reason] = Counter()
         self._unassigned: set[bytes] = set()
@@ -150,6 +151,7 @@ class Release:
         self._by_event.clear()
         self._replaced.clear()
         self._due.clear()
+        self._trials.clear()
         self._counts.clear()
         self._unassigned.clear()
         self._changed_employees.clear()
@@ -172,6 +174,9 @@ class Release:
         if older is not None:
             self._replaced[older] = self._waiting[older].partition
             self._forget(older)
+        sent_back = self._sent_back(waiting)
+        if sent_back is not None:
+            self._trials.came_back(sent_back.cause, event_id, self._clock())
         user = waiting.event.device_user_id
         self._waiting[key] = WaitingPunch(
             record.value,
@@ -179,7 +184,7 @@ class Release:
             record.partition,
             user,
             waiting.reason,
-            self._sent_back(waiting),
+            sent_back,
         )
         self._by_event[event_id] = key
         self._by_user[user].add(key)
@@ -189,10 +194,12 @@ class Release:
     def _sent_back(self, waiting: Waiting) -> SentBack | None:
         if waiting.sent_back_at is None:
             return None
-        pause = min(FIRST_PAUSE * 2 ** min(waiting.sent_back - 1, 10), LONGEST_PAUSE)
         # The clock of the sink may be ahead of ours.
-        due = min(waiting.sent_back_at, self._clock()) + pause
-        return SentBack(waiting.employee, waiting.employee_created, waiting.reason, waiting.sent_back, due)
+        due = min(waiting.sent_back_at, self._clock()) + pause(waiting.sent_back)
+        device_id = waiting.event.device_id if waiting.reason is Reason.COORDINATES_REFUSED else None
+        whom = (None, None) if device_id else (waiting.employee, waiting.employee_created)
+        cause = (waiting.reason, *whom, device_id)
+        return SentBack(waiting.employee, waiting.employee_created, waiting.reason, waiting.sent_back, due, cause)
 
     async def caught_up(self) -> None:
         """Release every punch that need not wait any more: an employee's in the order of their event times."""
@@ -213,12 +220,13 @@ class Release:
                 case Checkin():
                     assert punch is not None
                     again = self._again(punch, outcome)
-                    if again is None or again.due <= self._clock():
+                    due = again and self._due_at(again, outcome.event_id)
+                    if again is not None and due is not None:
+                        heappush(self._due, (due, key))
+                        self._waits_for(punch, again.reason)
+                    else:
                         times = 0 if again is None else again.times
                         ready.append(Ready(key, punch.partition, outcome, punch.raw_record, times))
-                    else:
-                        heappush(self._due, (again.due, key))
-                        self._waits_for(punch, again.reason)
                 case Waiting():
                     assert punch is not None
                     self._waits_for(punch, outcome.reason)
@@ -230,6 +238,11 @@ class Release:
         """What was sent back, if this check-in would be the same once more; None where something is new."""
         again = punch.sent_back
         return None if again is None or punch.has_news or not again.was_for(checkin) else again
+
+    def _due_at(self, again: SentBack, event_id: str) -> datetime | None:
+        """When the same may be tried once more; None for now."""
+        now = self._clock()
+        return again.due if again.due > now else self._trials.wait_until(again.cause, event_id, now)
 
     def _waits_for(self, punch: WaitingPunch, reason: Reason) -> None:
         self._counts[punch.reason] -= 1

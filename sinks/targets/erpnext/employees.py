@@ -5,7 +5,7 @@ from datetime import date
 from typing import Final
 
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
-from attendance.errors import DocumentRejected, PermissionDenied, Reason, TargetUnavailable
+from attendance.errors import DocumentRejected, PermissionDenied, Reason, ServerError
 from attendance.records.checkin import Checkin
 from attendance.records.user_map import Employee
 from sinks.targets.base import Delivered, SentBack
@@ -15,10 +15,13 @@ EMPLOYEE: Final = "Employee"
 FIELDS: Final = ("name", "status", "date_of_joining", "relieving_date", "creation")
 MISSING: Final = 404
 
+_Found = Employee | SentBack | ServerError | None
+"""An employee; why there is none; why one cannot be looked up. None where a User Permission hides what there is."""
+
 
 def not_to_be_sent(
     client: ErpnextClient, checkins: Mapping[int, Checkin], documents: Mapping[int, Document]
-) -> dict[int, SentBack | Delivered]:
+) -> dict[int, SentBack | Delivered | ServerError]:
     """The check-ins that must not be stored for their employee, each with what becomes of it.
 
     One request where every employee is there. Nothing is remembered: what was right a second ago may be wrong.
@@ -30,6 +33,7 @@ def not_to_be_sent(
 
     Returns:
         By index: `SentBack`, or `Delivered` where ERPNext has it already, from before its employee was gone.
+        `ServerError` where this one employee cannot be looked up: the others do not wait for that.
 
     Raises:
         TargetUnavailable, AccessDenied, DocumentRejected: As `ErpnextClient.call`; nothing is known then.
@@ -38,29 +42,32 @@ def not_to_be_sent(
     if not wanted:
         return {}
     employees = _look_up(client, sorted({each.employee for each in wanted.values()}))
-    back = {
-        index: found
+    found = {
+        index: objection
         for index, each in wanted.items()
-        if (found := _objection(each, employees[each.employee])) is not None
+        if (objection := _objection(each, employees[each.employee])) is not None
     }
-    return back | already_there(client, {index: checkins[index] for index in back}, documents)
+    back = {index: checkins[index] for index, objection in found.items() if isinstance(objection, SentBack)}
+    return found | already_there(client, back, documents)
 
 
-def _look_up(client: ErpnextClient, names: list[str]) -> dict[str, Employee | SentBack | None]:
-    """Each employee; `SentBack` where there is none; None where a User Permission hides what there is."""
-    found: dict[str, Employee | SentBack | None] = {row["name"]: _read(row) for row in _listed(client, names)}
-    for name in names:
-        if name not in found:
-            # A list leaves out what this user may not see. Only a question for the one document tells the two apart.
-            try:
-                found[name] = _read(client.get(EMPLOYEE, name))
-            except PermissionDenied:
-                found[name] = None
-            except DocumentRejected as error:
-                if error.status != MISSING:
-                    raise
-                found[name] = SentBack(Reason.UNKNOWN_EMPLOYEE, f"ERPNext has no employee {name!r}")
-    return found
+def _look_up(client: ErpnextClient, names: list[str]) -> dict[str, _Found]:
+    listed: dict[str, _Found] = {row["name"]: _read(row) for row in _listed(client, names)}
+    return {name: listed[name] if name in listed else _look_for(client, name) for name in names}
+
+
+def _look_for(client: ErpnextClient, name: str) -> _Found:
+    """Who is not in a list, which leaves out what this user may not see: only this question tells the two apart."""
+    try:
+        return _read(client.get(EMPLOYEE, name))
+    except PermissionDenied:
+        return None
+    except ServerError as error:
+        return error
+    except DocumentRejected as error:
+        if error.status == MISSING:
+            return SentBack(Reason.UNKNOWN_EMPLOYEE, f"ERPNext has no employee {name!r}")
+        return ServerError(f"employee {name!r} cannot be looked up: {error}")
 
 
 def _listed(client: ErpnextClient, names: list[str]) -> list[Document]:
@@ -73,7 +80,7 @@ def _listed(client: ErpnextClient, names: list[str]) -> list[Document]:
     return _listed(client, names[:middle]) + _listed(client, names[middle:])
 
 
-def _objection(checkin: Checkin, employee: Employee | SentBack | None) -> SentBack | None:
+def _objection(checkin: Checkin, employee: _Found) -> SentBack | ServerError | None:
     if not isinstance(employee, Employee):
         return employee
     if checkin.employee_created not in (None, employee.created):
@@ -119,7 +126,7 @@ def already_there(
     return {ids[row[EVENT_ID_FIELD]]: Delivered(row["name"], "already_there") for row in rows}
 
 
-def _read(document: Document) -> Employee:
+def _read(document: Document) -> Employee | ServerError:
     try:
         return Employee(
             name=document["name"],
@@ -129,7 +136,7 @@ def _read(document: Document) -> Employee:
             created=document["creation"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise TargetUnavailable(f"an employee that cannot be read: {error!r}") from error
+        return ServerError(f"an employee that cannot be read: {error!r}")
 
 
 def _date(value: str | None) -> date | None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from attendance.errors import Reason
 from attendance.kafka.producer import Producer
@@ -220,6 +221,39 @@ def test_of_several_records_of_one_punch_the_newest_counts_and_the_others_go(wor
     assert world.gauge() == {"unmapped_user": 1}
     world.know(Employee("E2", "Active"), UserMapping("*", "1", "E2", "erpnext"))
     assert (world.poll(), world.waiting(), world.gauge()) == (1, [], {})
+
+
+def test_of_many_that_wait_for_one_cause_one_is_tried_and_the_others_follow_when_it_does_not_come_back(
+    world: World,
+) -> None:
+    events = [replace(PUNCH, event_time=TIME + timedelta(minutes=minute)) for minute in range(50)]
+    for event in events:
+        world.send_back(event=event)
+    world.poll()
+
+    tried = world.poll(minutes=1)
+    assert tried == 1
+    world.send_back(event=next(e for e in events if e.event_id == world.last_checkin().event_id))
+    assert (world.poll(), world.poll(seconds=59)) == (0, 0)
+    # The second trial goes well.
+    assert (world.poll(minutes=2), world.poll(minutes=1), world.poll(minutes=1)) == (1, 0, 49)
+    assert world.waiting() == []
+    assert len({checkin.key for checkin in world.checkins}) == 1
+
+
+def test_thousands_that_wait_for_one_cause_for_a_day_cost_no_more_than_one(world: World) -> None:
+    events = {
+        each.event_id: each
+        for each in (replace(PUNCH, event_time=TIME + timedelta(minutes=minute)) for minute in range(1000))
+    }
+    for event in events.values():
+        world.send_back(event=event)
+    for _ in range(24 * 60):
+        for record in world.checkins[len(world.checkins) - world.poll(minutes=1) :]:
+            world.send_back(event=events[Checkin.decode(record.value).event_id])
+
+    assert len(world.waiting()) == 1000
+    assert len(world.checkins) <= 6 + 24
 
 
 def test_a_map_and_a_target_that_disagree_for_ever_cost_a_bounded_number_of_records(world: World) -> None:

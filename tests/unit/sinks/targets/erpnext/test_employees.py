@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from attendance.erpnext import ErpnextClient
-from attendance.errors import AccessDenied, DocumentRejected, PermissionDenied, Reason, TargetUnavailable
+from attendance.errors import AccessDenied, DocumentRejected, PermissionDenied, Reason, ServerError, TargetUnavailable
 from attendance.records.checkin import Checkin
 from sinks.targets.base import Delivered, SentBack
 from sinks.targets.erpnext.documents import to_document
@@ -27,6 +27,7 @@ class FakeSite:
     rows: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     fails: Exception | None = None
+    broken: dict[str, Exception] = field(default_factory=dict)
 
     def hire(self, name: str, **fields: Any) -> None:
         self.employees[name] = {
@@ -50,6 +51,8 @@ class FakeSite:
 
     def get(self, _: str, name: str) -> dict[str, Any]:
         self.requests.append(name)
+        if name in self.broken:
+            raise self.broken[name]
         if name not in self.employees:
             raise DocumentRejected(404, "DoesNotExistError", "")
         if name in self.hidden:
@@ -79,13 +82,14 @@ def checkin(employee: str = "E1", *, day: str = "2026-03-02", number: int = 1, *
     return replace(checkin, **fields)
 
 
-def asked(site: FakeSite, *checkins: Checkin, event_id: bool = True) -> dict[int, SentBack | Delivered]:
+def asked(site: FakeSite, *checkins: Checkin, event_id: bool = True) -> dict[int, SentBack | Delivered | ServerError]:
     documents = {index: to_document(each, "UTC", event_id=event_id) for index, each in enumerate(checkins)}
     return not_to_be_sent(cast("ErpnextClient", site), dict(enumerate(checkins)), documents)
 
 
-def reasons(found: dict[int, SentBack | Delivered]) -> dict[int, Reason | str]:
-    return {index: each.reason if isinstance(each, SentBack) else each.status for index, each in found.items()}
+def reasons(found: dict[int, SentBack | Delivered | ServerError]) -> dict[int, Reason | str]:
+    known = {index: each for index, each in found.items() if not isinstance(each, ServerError)}
+    return {index: each.reason if isinstance(each, SentBack) else each.status for index, each in known.items()}
 
 
 def test_employees_who_are_there_cost_one_request_whatever_their_number(site: FakeSite) -> None:
@@ -176,8 +180,10 @@ def test_as_long_as_nobody_can_be_looked_up_nothing_is_known(site: FakeSite, err
         asked(site, checkin())
 
 
-def test_an_answer_that_cannot_be_read_is_not_trusted(site: FakeSite) -> None:
-    site.hire("E1", date_of_joining="soon")
+def test_an_employee_who_cannot_be_looked_up_delays_nobody_else(site: FakeSite) -> None:
+    site.hire("E2", date_of_joining="soon")
+    site.broken = {"E3": ServerError("500 QueryTimeoutError"), "E4": DocumentRejected(417, "ValidationError", "hook")}
 
-    with pytest.raises(TargetUnavailable, match="an employee that cannot be read"):
-        asked(site, checkin())
+    found = asked(site, *(checkin(f"E{number}", number=number) for number in range(1, 5)))
+
+    assert {index: type(each) for index, each in found.items()} == dict.fromkeys((1, 2, 3), ServerError)
