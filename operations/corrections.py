@@ -3,9 +3,11 @@
 Only a correction replaces documents: it is a raw event that names the one whose place it takes.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from itertools import product
 from typing import Final
 
 from msgspec.structs import replace
@@ -16,7 +18,7 @@ from attendance.kafka.records import OutRecord
 from attendance.records.checkin import Checkin
 from attendance.records.raw_event import RawEvent
 from attendance.registry import Device
-from attendance.times import read_device_time
+from attendance.times import read_device_time, zone
 from attendance.user_map import UserMap
 from operations.log import Log
 from operations.replay import RangeTables, send_slowly
@@ -24,6 +26,8 @@ from sinks.targets.erpnext.documents import StoredPunch, to_document
 from streams.mapping import assign
 
 LOOK_UP: Final = 500  # documents in one request
+ZONE_STEP: Final = timedelta(minutes=15)  # zones differ by multiples of it
+FURTHEST_ZONES: Final = timedelta(hours=26)
 
 _SCHEMA: Final = """
 create table difference (
@@ -31,10 +35,14 @@ create table difference (
     employee, time, log_type, event, event_time, moved, corrected_id
 ) without rowid;
 create index corrected on difference (corrected_id);
--- What cannot move, and what would move to where such a one stands.
+create index target on difference (employee, time, log_type);
+-- What cannot move, and what would move to where such a one stands: to its event_id, or to what ERPNext takes for a
+-- double.
 create view blocked as with recursive stays(event_id) as (
     select event_id from difference where attendance is not null or edited
     union select d.event_id from difference d join stays on d.corrected_id = stays.event_id
+    union select d.event_id from stays join difference s on s.event_id = stays.event_id join difference d on
+        (d.employee, d.time, d.log_type) = (s.stored_employee, s.stored_time, s.stored_log_type)
 ) select event_id from stays;
 create view correctable as select * from difference where event_id not in (select event_id from blocked);
 """
@@ -46,6 +54,9 @@ class Difference:
 
     `attendance` is the Attendance that was made from it, if one was. `edited`: somebody changed it in ERPNext, because
     no check-in of that event ever had this content. Such documents are not replaced.
+
+    Content that the sink wrote in a wrong zone of the site is no edit. That is known of a document that was never
+    changed since it was stored, and of one that says what the sink would have written in a zone that is named.
     """
 
     event_id: str
@@ -83,7 +94,12 @@ class Corrections:
         """Events in ERPNext whose device user has no employee who may check in now."""
 
     def compare(
-        self, client: ErpnextClient, site_zone: str, users: UserMap, device: Callable[[str], Device | None]
+        self,
+        client: ErpnextClient,
+        site_zone: str,
+        users: UserMap,
+        device: Callable[[str], Device | None],
+        written_in: Collection[str] = (),
     ) -> None:
         """Look for the documents of the events, and keep the differences.
 
@@ -95,21 +111,24 @@ class Corrections:
             site_zone: In which it keeps its times.
             users: The user map as it is now.
             device: Finds a device of the present fleet by its device_id.
+            written_in: Zones in which the sink has written before, by mistake. What says exactly what it would have
+                written in one of them was not edited.
 
         Raises:
-            ConfigurationError: the site's documents have no `event_id` to find them by.
+            ConfigurationError: there is no such zone; or the site's documents have no `event_id` to find them by.
             PunchstreamError: what `ErpnextClient.call` raises.
         """
         if not client.has_event_id_field():
             raise ConfigurationError("Employee Checkin has no field event_id; `punchstream erpnext setup` makes it")
+        zones = [site_zone, *(zone(each).key for each in written_in)]
         for events in self._events.events(LOOK_UP):
-            fields = ["name", EVENT_ID_FIELD, "employee", "time", "log_type", "attendance"]
+            fields = ["name", EVENT_ID_FIELD, "employee", "time", "log_type", "attendance", "creation", "modified"]
             for row in client.get_list(CHECKIN, fields, [(EVENT_ID_FIELD, "in", list(events))]):
                 event = RawEvent.decode(events[row[EVENT_ID_FIELD]])
-                self._compare_one(event, row, users, device(event.device_id), site_zone)
+                self._compare_one(event, row, users, device(event.device_id), zones)
 
     def _compare_one(
-        self, event: RawEvent, row: Document, users: UserMap, device: Device | None, site_zone: str
+        self, event: RawEvent, row: Document, users: UserMap, device: Device | None, zones: Sequence[str]
     ) -> None:
         corrected = reread(event, device)
         assert event.event_time is not None
@@ -118,27 +137,32 @@ class Corrections:
         if not isinstance(outcome, Checkin):
             self.unassigned += 1
             return
-        stored, expected = StoredPunch.of(row), StoredPunch.of(to_document(outcome, site_zone, event_id=True))
+        stored, expected = StoredPunch.of(row), StoredPunch.of(to_document(outcome, zones[0], event_id=True))
         if stored == expected:
             return
         correction = replace(corrected, supersedes=event.event_id, superseded_document=row["name"])
-        moved = (corrected.event_time - event.event_time).total_seconds()
+        moved = _apart(stored, expected) / timedelta(seconds=1)
         self._db.execute(
             "insert or replace into difference values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                *(event.event_id, row["name"], row["attendance"] or None, self._is_edited(event, stored, site_zone)),
+                *(event.event_id, row["name"], row["attendance"] or None, self._is_edited(event, row, zones)),
                 *(stored.employee, stored.time, stored.log_type),
                 *(expected.employee, expected.time, expected.log_type),
                 *(correction.encode(), event.event_time.timestamp(), moved, correction.event_id),
             ),
         )
 
-    def _is_edited(self, event: RawEvent, stored: StoredPunch, site_zone: str) -> bool:
-        ours = []
-        for checkin in self._events.checkins(event.event_id):
+    def _is_edited(self, event: RawEvent, row: Document, zones: Sequence[str]) -> bool:
+        ours: set[StoredPunch] = set()
+        for checkin, zone_name in product(self._events.checkins(event.event_id), zones):
             with suppress(InvalidRecord):  # never was a document
-                ours.append(StoredPunch.of(to_document(checkin, site_zone, event_id=True)))
-        return bool(ours) and stored not in ours
+                ours.add(StoredPunch.of(to_document(checkin, zone_name, event_id=True)))
+        stored = StoredPunch.of(row)
+        if not ours or stored in ours:
+            return False
+        # ERPNext dates every change that a person or a program makes by REST or in a form.
+        untouched = row.get("creation") is not None and row.get("creation") == row.get("modified")
+        return not (untouched and any(_differs_by_zone(stored, each) for each in ours))
 
     @property
     def different(self) -> int:
@@ -183,6 +207,17 @@ class Corrections:
         )
         for (value,) in self._db.execute(query):
             yield RawEvent.decode(value)
+
+
+def _apart(stored: StoredPunch, other: StoredPunch) -> timedelta:
+    return datetime.fromisoformat(other.time) - datetime.fromisoformat(stored.time)
+
+
+def _differs_by_zone(stored: StoredPunch, ours: StoredPunch) -> bool:
+    """Whether a site in another zone would have been given the one in the place of the other."""
+    apart = abs(_apart(stored, ours))
+    same = (stored.employee, stored.log_type) == (ours.employee, ours.log_type)
+    return same and apart <= FURTHEST_ZONES and not apart % ZONE_STEP
 
 
 def reread(event: RawEvent, device: Device | None) -> RawEvent:

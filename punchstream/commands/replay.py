@@ -1,6 +1,7 @@
 """`punchstream replay`: raw events once more through the stream, and corrections of what ERPNext holds."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 NAMED: Final = 20  # so many differences and days are shown to people
 
 
-def replay(
+def replay(  # noqa: PLR0913 - as many as it has options
     *,
     since: Annotated[str, typer.Option(help=SINCE)],
     until: Annotated[str | None, typer.Option(help=UNTIL)] = None,
@@ -34,6 +35,10 @@ def replay(
     correct: Annotated[
         bool, typer.Option("--correct", help="Replace what is different in ERPNext, and replay nothing else.")
     ] = False,
+    written_in: Annotated[
+        list[str] | None,
+        typer.Option(help="A wrong zone of ERPNext in which the sink has written. May be given again."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing.")] = False,
     rate: Annotated[float, typer.Option(min=0.01, help="At most so many records in a second.")] = 500.0,
     as_json: AsJson = False,
@@ -46,6 +51,8 @@ def replay(
     """
     from operations.replay import Range
 
+    if written_in and not (against_erpnext or correct):
+        raise typer.BadParameter("is of use with --against-erpnext or --correct", param_hint="--written-in")
     begin = instant(since)
     assert begin is not None
     run(
@@ -53,6 +60,7 @@ def replay(
         Range(begin, instant(until, "--until"), frozenset(device or ())),
         ErpnextSettings.load() if against_erpnext or correct else None,
         correcting=correct,
+        written_in=written_in or (),
         dry_run=dry_run,
         per_second=rate,
         as_json=as_json,
@@ -65,6 +73,7 @@ def run(
     erpnext: ErpnextSettings | None,
     *,
     correcting: bool,
+    written_in: Sequence[str] = (),
     dry_run: bool,
     per_second: float,
     as_json: bool,
@@ -76,6 +85,7 @@ def run(
         wanted: Which raw records.
         erpnext: The site that is compared with; None compares with none.
         correcting: Whether to send corrections of what is different, and nothing else.
+        written_in: See `operations.corrections.Corrections.compare`.
         dry_run: Whether to send nothing.
         per_second: At most so many records in a second.
         as_json: Whether to print JSON.
@@ -90,7 +100,7 @@ def run(
 
     with RangeTables() as tables:
         asyncio.run(tables.fill(log, wanted))
-        corrections = None if erpnext is None else _compare(log, tables, erpnext)
+        corrections = None if erpnext is None else _compare(log, tables, erpnext, written_in)
         say_skipped(tables.skipped)
         to_send = corrections if correcting else None
         total = 0 if dry_run else tables.records if to_send is None else to_send.correctable
@@ -104,7 +114,7 @@ def run(
         typer.echo(f"{counted(tables.records, 'raw record')} in the range, {sent} sent")
 
 
-def _compare(log: Log, tables: "RangeTables", erpnext: ErpnextSettings) -> "Corrections":
+def _compare(log: Log, tables: "RangeTables", erpnext: ErpnextSettings, written_in: Sequence[str]) -> "Corrections":
     from attendance.erpnext import ErpnextClient
     from operations.corrections import Corrections
     from operations.site.zone import the_sites_zone
@@ -115,7 +125,7 @@ def _compare(log: Log, tables: "RangeTables", erpnext: ErpnextSettings) -> "Corr
     corrections = Corrections(tables)
     with closing(ErpnextClient(erpnext)) as client:
         site_zone = asyncio.run(the_sites_zone(log, client, site_of(erpnext.url)))
-        corrections.compare(client, site_zone, users, fleet.get)
+        corrections.compare(client, site_zone, users, fleet.get, written_in)
     return corrections
 
 

@@ -366,7 +366,7 @@ def test_a_process_that_gets_sigterm_while_erpnext_hangs_ends_by_itself_and_noth
             await eventually(lambda: len(site.checkins()) >= 20)  # stored, and not answered
             process.terminate()
             assert await asyncio.to_thread(process.wait, 30) == 0
-            assert await sinks.deliveries() == []
+            assert len(await sinks.deliveries()) <= 1  # the one that proves the site's zone
             site.knobs(faults=[])
             process = start()
             await sinks.until(60)

@@ -5,9 +5,11 @@ import threading
 from typing import get_args
 
 import pytest
+import requests
 from prometheus_client import Counter, Gauge, Histogram
 
 from attendance.metrics import TABLE, Metrics, Name
+from sandbox.ports import free_port
 
 
 @pytest.fixture
@@ -108,6 +110,24 @@ def test_a_metric_cannot_be_used_as_another_kind(metrics: Metrics) -> None:
 def test_a_label_that_the_table_does_not_name_is_refused(metrics: Metrics) -> None:
     with pytest.raises(ValueError, match=r"."):
         metrics.count("punchstream_outcomes_total", mood="good")
+
+
+def test_a_part_that_is_not_ready_is_answered_with_its_reason_until_it_is(metrics: Metrics) -> None:
+    def get(path: str) -> tuple[int, bytes]:
+        url = f"http://127.0.0.1:{port}{path}"
+        answer = requests.get(url, timeout=5)
+        return answer.status_code, answer.content
+
+    port = free_port()
+    metrics.serve("127.0.0.1", port)
+    assert get("/readyz") == (200, b'{"ok":true,"reasons":[]}')
+    metrics.ready("zone", "zone in doubt: it changed")
+    assert get("/readyz") == (503, b'{"ok":false,"reasons":["zone in doubt: it changed"]}')
+    assert get("/healthz")[0] == 200
+    status, exposition = get("/metrics")
+    assert (status, b"# HELP punchstream_waiting " in exposition) == (200, True)
+    metrics.ready("zone", None)
+    assert get("/readyz")[0] == 200
 
 
 def test_port_0_serves_nothing(metrics: Metrics) -> None:

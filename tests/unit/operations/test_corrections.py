@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -79,10 +79,11 @@ def compare(
     known: UserMap,
     zone: str = "UTC",
     wanted: Range = EVERYTHING,
+    written_in: tuple[str, ...] = (),
 ) -> Corrections:
     asyncio.run(tables.fill(log, wanted))
     corrections = Corrections(tables)
-    corrections.compare(cast("ErpnextClient", site), "UTC", known, lambda _: device(zone))
+    corrections.compare(cast("ErpnextClient", site), "UTC", known, lambda _: device(zone), written_in)
     return corrections
 
 
@@ -201,3 +202,84 @@ def test_what_somebody_edited_in_erpnext_is_listed_and_left_to_them(
     [difference] = corrections.differences()
     assert difference.edited is edited
     assert corrections.correctable == (0 if edited else 1)
+
+
+class WrongZone(Site):
+    """An ERPNext whose documents the sink wrote in Kolkata's time, the device being right."""
+
+    def __init__(self, *events: RawEvent, modified: str | None = None) -> None:
+        super().__init__(*events)
+        for row in self.rows:
+            row["time"] = str(datetime.fromisoformat(row["time"]) + timedelta(hours=5, minutes=30))
+            row["creation"] = "2026-03-02 09:00:00.123456"
+            row["modified"] = modified or row["creation"]
+
+
+def sent(log: MemoryLog, *events: RawEvent) -> None:
+    for offset, each in enumerate(events):
+        assert each.event_time is not None
+        checkin = Checkin(each.event_id, "E1", each.event_time, "IN", "D1", "1", "s", "UTC")
+        log.put("raw", record(offset, each))
+        log.add("checkins", checkin.key, checkin.encode(), timestamp=AT)
+
+
+def test_what_was_written_in_a_wrong_zone_and_never_touched_is_corrected(log: MemoryLog, tables: RangeTables) -> None:
+    sent(log, event(8))
+    corrections = compare(log, tables, WrongZone(event(8)), users(u1="E1"))
+
+    [difference] = corrections.differences()
+    assert (difference.stored.time, difference.expected.time) == ("2026-03-02 13:30:00", "2026-03-02 08:00:00")
+    [correction] = corrections.corrections()
+    assert (correction.event_id, correction.supersedes) == (event(8).event_id, event(8).event_id)
+
+
+@pytest.mark.parametrize(
+    ("written_in", "correctable"), [((), 0), (("Asia/Tokyo",), 0), (("Asia/Tokyo", "Asia/Kolkata"), 1)]
+)
+def test_one_that_was_touched_since_is_corrected_only_if_it_says_what_the_zone_that_is_named_would(
+    log: MemoryLog, tables: RangeTables, written_in: tuple[str, ...], correctable: int
+) -> None:
+    sent(log, event(8))
+    site = WrongZone(event(8), modified="2026-03-02 10:00:00")
+    corrections = compare(log, tables, site, users(u1="E1"), written_in=written_in)
+
+    assert (corrections.different, corrections.correctable) == (1, correctable)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"time": "2026-03-02 13:37:00"}, {"time": "2026-03-04 08:00:00"}, {"employee": "E3"}, {"log_type": "OUT"}],
+)
+def test_a_difference_that_no_zone_makes_is_left_to_people_also_where_nobody_seems_to_have_touched_it(
+    log: MemoryLog, tables: RangeTables, change: dict[str, str]
+) -> None:
+    sent(log, event(8))
+    site = WrongZone(event(8))
+    site.rows[0] |= change
+    corrections = compare(log, tables, site, users(u1="E1"), written_in=("Asia/Kolkata",))
+
+    assert (corrections.different, corrections.correctable) == (1, 0)
+
+
+def test_documents_move_one_after_the_other_onto_each_others_times_and_none_onto_one_that_stays(
+    log: MemoryLog, tables: RangeTables
+) -> None:
+    first, second = event(8), replace(event(13), event_time=START + timedelta(hours=13, minutes=30))
+    sent(log, second, first)
+    site = WrongZone(first, second)  # the first says 13:30, which is when the second was
+    corrections = compare(log, tables, site, users(u1="E1"))
+    assert [each.event_time for each in corrections.corrections()] == [first.event_time, second.event_time]
+
+
+def test_none_moves_onto_the_time_of_one_that_an_attendance_was_made_from(log: MemoryLog, tables: RangeTables) -> None:
+    first, second = event(8), replace(event(13), event_time=START + timedelta(hours=13, minutes=30))
+    sent(log, first, second)
+    site = WrongZone(first, second)
+    site.rows[0]["attendance"] = "ATT"
+    corrections = compare(log, tables, site, users(u1="E1"))
+    assert (corrections.different, corrections.correctable) == (2, 0)
+
+
+def test_a_zone_that_does_not_exist_is_refused(log: MemoryLog, tables: RangeTables) -> None:
+    with pytest.raises(ConfigurationError, match="Mars"):
+        compare(log, tables, Site(), users(), written_in=("Mars/Base",))
