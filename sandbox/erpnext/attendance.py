@@ -17,7 +17,6 @@ CANCELLED: Final = 2
 STATUSES: Final = ("Present", "Absent", "On Leave", "Half Day", "Work From Home")
 
 _MODULE: Final = "hrms.hr.doctype.attendance.attendance"
-_DOCSTATUS: Final = {DRAFT: "Draft", SUBMITTED: "Submitted", CANCELLED: "Cancelled"}
 _DEFAULTS: Final[Row] = {
     "naming_series": "HR-ATT-.YYYY.-",
     "working_hours": 0.0,
@@ -37,7 +36,7 @@ def new(store: Store, document: Mapping[str, Any], owner: str) -> Row:
     """
     docstatus = int(document.get("docstatus") or DRAFT)
     if docstatus == CANCELLED:
-        raise _transition(DRAFT, CANCELLED)
+        raise errors.docstatus_transition(DRAFT, CANCELLED)
     amended = document.get("amended_from")
     _check_links(store, document)
     name = _amended_name(store, str(amended)) if amended else store.next_name(ATTENDANCE)
@@ -60,7 +59,7 @@ def update(store: Store, old: Row, row: Row, docstatus: int) -> Row:
     if before == CANCELLED:
         raise _cancelled()
     if (before, docstatus) in {(DRAFT, CANCELLED), (SUBMITTED, DRAFT)}:
-        raise _transition(before, docstatus)
+        raise errors.docstatus_transition(before, docstatus)
     changed = [field for field in row if field not in STAMPS and row[field] != old[field]]
     if before == SUBMITTED and changed:
         text = (
@@ -222,11 +221,6 @@ def _amended_name(store: Store, amended: str) -> str:
 
 def _cancelled() -> FrappeError:
     return FrappeError(417, "ValidationError", "frappe.exceptions.ValidationError: Cannot edit cancelled document")
-
-
-def _transition(before: int, after: int) -> FrappeError:
-    text = f"Cannot change docstatus from {before} ({_DOCSTATUS[before]}) to {after} ({_DOCSTATUS[after]})"
-    return FrappeError(417, "DocstatusTransitionError", f"frappe.exceptions.DocstatusTransitionError: {text}")
 
 
 def _shown(day: str) -> str:

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sandbox.erpnext import errors, uniqueness
+from sandbox.erpnext import assignments, errors, geolocation, uniqueness, user_permissions
 from sandbox.erpnext.doctypes import CHECKIN, check_permission
 from sandbox.erpnext.query import Row, Value
-from sandbox.erpnext.shifts import day_with
 from sandbox.erpnext.store import Store, punch_key
 from sandbox.erpnext.tables import Change
 from sandbox.erpnext.users import User
@@ -17,6 +16,7 @@ LOG_TYPES: Final = ("", "IN", "OUT")
 CANCELLED: Final = 2  # docstatus
 MAX_DATA: Final = 140  # characters of a Data field, and of a name
 
+_CANCELLED: Final = 2
 _HRMS: Final = "hrms (app)"
 # In dateutil's order of preference; all the forms of ISO 8601 come before them.
 _TIME_FORMATS: Final = ("%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y", "%d/%m/%Y")
@@ -75,10 +75,13 @@ class Transaction:
         if document.get("docstatus") == CANCELLED:
             # Before all else, for anybody.
             raise errors.thrown("DocstatusTransitionError", "Cannot change docstatus from 0 (Draft) to 2 (Cancelled)")
+        if document.get("docstatus") == _CANCELLED:
+            raise errors.docstatus_transition(0, _CANCELLED)
         if document.get("docstatus"):
             raise errors.not_submittable(CHECKIN)
         _check_links(store, document)
         check_permission(self._user, CHECKIN, "write")
+        user_permissions.check_create(store, self._user, CHECKIN, dict(document))
         given = document.get("name")
         chosen = given if keep_name and isinstance(given, str) and given else None
         name = chosen or store.next_name(CHECKIN, self._numbered)
@@ -156,11 +159,16 @@ def build(store: Store, document: Mapping[str, Any], name: str, *, own: Mapping[
         "latitude": _float(document.get("latitude")),
         "longitude": _float(document.get("longitude")),
         "geolocation": None,
-        **_shift_times(store, employee, time),
+        **shift_times(store, employee, time),
     }
     _check_duplicate(store, row, name, own or {})
+    geolocation.check(store, row, time)
     if not row["employee"]:
         raise errors.mandatory(CHECKIN, name, "employee")
+    for field, custom in store.custom_fields(CHECKIN).items():
+        row[field] = row[field] or custom["default"] or None
+        if custom["reqd"] and row[field] is None:
+            raise errors.mandatory(CHECKIN, name, field, custom["label"])
     if log_type not in LOG_TYPES:
         options = ", ".join(f'"{each}"' for each in LOG_TYPES)
         raise errors.thrown("ValidationError", f' Log Type cannot be "{log_type}". It should be one of {options}')
@@ -201,20 +209,28 @@ def _check_duplicate(store: Store, row: Row, name: str, own: Mapping[Any, str]) 
         )
 
 
-def _shift_times(store: Store, employee: Row | None, time: datetime) -> Row:
-    """The employee's default shift and its times on the day to which the time belongs, if any."""
-    shift = store.shift_types.rows.get(employee["default_shift"]) if employee and employee["default_shift"] else None
-    if shift is not None and time.tzinfo is not None:
+def shift_times(store: Store, employee: Row | None, time: datetime) -> Row:
+    """The employee's shift and its times on the day to which the time belongs, if any: `offshift` says that not."""
+    if employee and time.tzinfo is not None and assignments.shifts_of(store, employee, time.date()):
         raise errors.failed("TypeError", "can't compare offset-naive and offset-aware datetimes", source=_HRMS)
-    day = day_with(shift, time) if shift else None
+    found = assignments.day_with(store, employee, time) if employee and time.tzinfo is None else None
+    day = found[1] if found else None
     return {
-        "shift": shift["name"] if shift and day else None,
+        "shift": found[0]["name"] if found else None,
         "shift_start": str(day.start) if day else None,
         "shift_end": str(day.end) if day else None,
         "offshift": int(day is None),
         "shift_actual_start": str(day.opens) if day else None,
         "shift_actual_end": str(day.closes) if day else None,
     }
+
+
+def fetch_shift(store: Store, row: Row) -> Row:
+    """The check-in with the shift that its employee has by now. One with an Attendance keeps what it has."""
+    fetched = shift_times(store, store.employee(row["employee"]), read_time(row["time"], store.now()))
+    if fetched["shift"] is None:
+        return row | {"shift": None, "offshift": 1}
+    return row if row["attendance"] else row | fetched
 
 
 def _float(value: Value) -> float:

@@ -125,6 +125,12 @@ def _change_routes(stand_in: StandIn) -> APIRouter:
             raise HTTPException(422, str(error)) from error
         return {}
 
+    @routes.post("/hourly")
+    async def post_hourly() -> dict[str, Any]:
+        """What the scheduler does each hour, now."""
+        stand_in.site.run_hourly()
+        return {}
+
     @routes.post("/series")
     async def post_series(body: dict[str, Any]) -> dict[str, Any]:
         """Let the naming series of `doctype` have given the number `current` last, as after a restore."""

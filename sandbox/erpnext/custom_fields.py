@@ -8,7 +8,7 @@ from sandbox.erpnext.doctypes import CUSTOM_FIELD, FIELDS, STAMPS
 from sandbox.erpnext.query import Row, collate
 from sandbox.erpnext.store import Store
 
-_FLAGS = ("unique", "read_only", "no_copy")
+_FLAGS = ("unique", "read_only", "no_copy", "reqd")
 
 
 def new(store: Store, document: Mapping[str, Any], owner: str) -> Row:

@@ -21,13 +21,17 @@ LEAVE_APPLICATION: Final = "Leave Application"
 HOLIDAY_LIST: Final = "Holiday List"
 COMPANY: Final = "Company"
 SALARY_SLIP: Final = "Salary Slip"
+HR_SETTINGS: Final = "HR Settings"
+SHIFT_ASSIGNMENT: Final = "Shift Assignment"
+SHIFT_LOCATION: Final = "Shift Location"
+USER_PERMISSION: Final = "User Permission"
 SERIES: Final = "Series"
 """No doctype, and out of reach of REST: the number that each naming series gave last."""
 
 SUBMITTED: Final = 1
 """The `docstatus` of a document that was submitted."""
 
-SINGLES: Final = frozenset({SYSTEM_SETTINGS})
+SINGLES: Final = frozenset({HR_SETTINGS, SYSTEM_SETTINGS})
 """The doctypes of which there is one document, named like them."""
 
 STAMPS: Final = ("name", "owner", "creation", "modified", "modified_by", "docstatus", "idx")
@@ -61,11 +65,21 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     CUSTOM_FIELD: (
         *STAMPS,
-        *("dt", "label", "fieldname", "insert_after", "fieldtype", "unique", "read_only", "no_copy"),
+        *("dt", "label", "fieldname", "insert_after", "fieldtype", "unique", "read_only", "no_copy", "reqd", "default"),
     ),
     SYSTEM_SETTINGS: ("name", "modified", "modified_by", "docstatus", "time_zone"),
     USER: (*STAMPS, "enabled", "full_name", "time_zone"),
     DELETED: (*STAMPS, "deleted_doctype", "deleted_name", "restored", "new_name", "data"),
+    HR_SETTINGS: (
+        *("name", "modified", "modified_by", "docstatus"),
+        *("allow_employee_checkin_from_mobile_app", "allow_geolocation_tracking"),
+    ),
+    SHIFT_ASSIGNMENT: (
+        *STAMPS,
+        *("employee", "employee_name", "shift_type", "company", "start_date", "end_date", "status", "shift_location"),
+    ),
+    SHIFT_LOCATION: (*STAMPS, "location_name", "checkin_radius", "latitude", "longitude"),
+    USER_PERMISSION: (*STAMPS, "user", "allow", "for_value"),
     LEAVE_APPLICATION: (
         *STAMPS,
         *("employee", "employee_name", "leave_type", "from_date", "to_date", "half_day", "half_day_date", "status"),
@@ -89,6 +103,10 @@ _RIGHTS: Final[Mapping[str, Mapping[str, tuple[Right, ...]]]] = {
     SYSTEM_SETTINGS: {SYSTEM_MANAGER: ("read", "write")},
     USER: {SYSTEM_MANAGER: _ALL},
     DELETED: {SYSTEM_MANAGER: ("read",)},
+    HR_SETTINGS: {HR: ("read", "write"), HR_USER_ROLE: ("read",), SYSTEM_MANAGER: ("read", "write")},
+    SHIFT_ASSIGNMENT: {HR: _ALL, HR_USER_ROLE: ("read", "write", "submit")},
+    SHIFT_LOCATION: {HR: _ALL, HR_USER_ROLE: _ALL, SYSTEM_MANAGER: _ALL},
+    USER_PERMISSION: {SYSTEM_MANAGER: _ALL},
     LEAVE_APPLICATION: {HR: _ALL, HR_USER_ROLE: _ALL},
     HOLIDAY_LIST: {HR: _ALL},
     COMPANY: {HR: ("read",)},

@@ -205,9 +205,9 @@ def label(field: str) -> str:
     return field.replace("_", " ").title()
 
 
-def mandatory(doctype: str, name: str, field: str) -> FrappeError:
+def mandatory(doctype: str, name: str, field: str, label_of_field: str | None = None) -> FrappeError:
     """417: a value is missing."""
-    words = label(field)
+    words = label_of_field or label(field)
     return FrappeError(
         417,
         "MandatoryError",
@@ -257,6 +257,13 @@ def inactive_employee(url: str, employee: str) -> FrappeError:
         module="erpnext.setup.doctype.employee.employee",
         source="hrms (app)",
     )
+
+
+def docstatus_transition(before: int, after: int) -> FrappeError:
+    """417: a document does not come from one docstatus to that other."""
+    words = {0: "Draft", 1: "Submitted", 2: "Cancelled"}
+    text = f"Cannot change docstatus from {before} ({words[before]}) to {after} ({words[after]})"
+    return FrappeError(417, "DocstatusTransitionError", f"frappe.exceptions.DocstatusTransitionError: {text}")
 
 
 def session_stopped() -> FrappeError:

@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl
 import orjson
 from fastapi import Request, Response
 
-from sandbox.erpnext import desk, errors, holidays
+from sandbox.erpnext import desk, errors, holidays, user_permissions
 from sandbox.erpnext.checkins import Transaction
-from sandbox.erpnext.doctypes import CHECKIN, SHIFT_TYPE
+from sandbox.erpnext.doctypes import CHECKIN, HR_SETTINGS, SHIFT_TYPE
 from sandbox.erpnext.errors import FrappeError, Language, Message, html_page
 from sandbox.erpnext.knobs import Control, WorkerFailed
 from sandbox.erpnext.query import Row, Value, parse_json
@@ -80,8 +80,12 @@ class Frappe:
             "frappe.client.get_time_zone": self._get_time_zone,
             "frappe.client.get_list": self._get_list,
             "frappe.client.get_count": self._get_count,
-            "frappe.desk.reportview.get_count": self._get_count,
+            "frappe.desk.reportview.get_count": self._get_visible_count,
             "frappe.client.get_value": self._get_value,
+            "frappe.client.get_single_value": self._get_single_value,
+            "frappe.core.doctype.user_permission.user_permission.get_user_permissions": self._get_user_permissions,
+            "hrms.api.get_hr_settings": self._get_hr_settings,
+            "hrms.hr.doctype.employee_checkin.employee_checkin.bulk_fetch_shift": self._bulk_fetch_shift,
             "frappe.client.insert": self._insert,
             "frappe.client.insert_many": self._insert_many,
             "frappe.client.cancel": self._cancel,
@@ -127,7 +131,8 @@ class Frappe:
             case "api", "method", "run_doc_method":
                 return 200, {"docs": [self._run_doc_method(call)]}
             case "api", "method", method:
-                content = {"message": await self._call_method(method, call)}
+                answer = await self._call_method(method, call)
+                content = {} if answer is None else {"message": answer}
                 if call.messages:
                     content["_server_messages"] = call.messages[-1].encode("en")
                 return 200, content
@@ -155,6 +160,8 @@ class Frappe:
         self._control.check_writable()
         doctype, name, method = (str(call.arguments.get(each) or "") for each in ("dt", "dn", "method"))
         document = self._site.document(call.user, doctype, name)
+        if (doctype, method) == (CHECKIN, "fetch_shift"):
+            return self._site.fetch_shift(call.user, name)
         if (doctype, method) != (SHIFT_TYPE, "process_auto_attendance"):
             raise errors.failed("AttributeError", f"'{doctype.replace(' ', '')}' object has no attribute '{method}'")
         self._site.process_auto_attendance(call.user, name)
@@ -211,6 +218,11 @@ class Frappe:
     async def _get_count(self, call: Call) -> int:
         return self._site.count(_doctype(call), call.arguments.get("filters"))
 
+    async def _get_visible_count(self, call: Call) -> int:
+        """Unlike the client's, it counts only what the user may see."""
+        arguments = {"filters": call.arguments.get("filters"), "limit_page_length": 0}
+        return len(self._site.list_rows(call.user, _doctype(call), arguments))
+
     async def _get_value(self, call: Call) -> Row:
         fields = call.arguments.get("fieldname") or "name"
         if isinstance(fields, str) and not fields.startswith("["):
@@ -251,6 +263,21 @@ class Frappe:
 
     async def _get_holidays(self, call: Call) -> int:
         return holidays.count(self._site, call.arguments)
+
+    async def _get_single_value(self, call: Call) -> Value:
+        return self._site.single_value(call.user, _doctype(call), str(call.arguments.get("field") or ""))
+
+    async def _get_user_permissions(self, call: Call) -> dict[str, list[Row]]:
+        return user_permissions.of(self._site, call.user)
+
+    async def _get_hr_settings(self, call: Call) -> Row:  # noqa: ARG002 - as all methods
+        fields = ("allow_employee_checkin_from_mobile_app", "allow_geolocation_tracking")
+        settings = next(self._site.rows(HR_SETTINGS))
+        return {field: settings[field] for field in fields}
+
+    async def _bulk_fetch_shift(self, call: Call) -> None:
+        self._control.check_writable()
+        self._site.bulk_fetch_shift(call.user, parse_json(call.arguments.get("checkins")) or [])
 
     async def _delete(self, call: Call) -> None:
         self._control.check_writable()

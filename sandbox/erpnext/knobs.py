@@ -47,7 +47,7 @@ class Failure(_Model):
 class FailingDocuments(Failure):
     """Check-ins that a hook, a Server Script or a lock fails, singly and in a batch, or that are slow.
 
-    While one is waited for, no other check-in is stored: its name was given, and the series is locked.
+    While one takes its time, no other check-in is stored: its name was given, and the series is locked.
     """
 
     where: dict[str, str] = Field(default={}, description="Fields and their values; all documents where it is empty.")

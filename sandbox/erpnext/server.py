@@ -154,6 +154,14 @@ class ErpnextStandIn:
         """Let the doctype's naming series have given that number last, as after a restore."""
         self._call("POST", "/sandbox/series", {"doctype": doctype, "current": current})
 
+    def hourly(self) -> None:
+        """Let the scheduler's hour come: `last_sync_of_checkin` moves where `auto_update_last_sync` is set."""
+        self._call("POST", "/sandbox/hourly")
+
+    def geolocation(self, *, wanted: bool) -> None:
+        """Let HR Settings want coordinates with each check-in, or not."""
+        self.put("HR Settings", {"name": "HR Settings", "allow_geolocation_tracking": int(wanted)})
+
     def time_zone(self, time_zone: str, user: str | None = None) -> None:
         """Change the site's zone, or that of one user alone (by `hr_name`, say). What is stored stays as it is."""
         self._call("POST", "/sandbox/time_zone", {"time_zone": time_zone} | ({"user": user} if user else {}))

@@ -72,13 +72,11 @@ class ShiftDay:
         return self.start < other.end and other.start < self.end
 
 
-def day_with(shift: Row, moment: datetime) -> ShiftDay | None:
-    """The day of the shift to which a check-in of that time belongs.
-
-    The windows of two days do not overlap: a shift with its margins lasts 24 hours at most.
-    """
-    near = (ShiftDay.of(shift, moment.date() + _DAY * step) for step in (-1, 0, 1))
-    return next((day for day in near if day.opens <= moment <= day.closes), None)
+def last_end(shift: Row, now: datetime) -> datetime:
+    """When the window of the shift closed last, as hrms takes it: of today's, or of yesterday's that reaches over."""
+    today = ShiftDay.of(shift, now.date())
+    reaches_over = today.opens.date() < today.closes.date()
+    return today.closes - _DAY if reaches_over or now < today.opens else today.closes
 
 
 def last_day_for_absence(shift: Row) -> date:

@@ -5,7 +5,7 @@ Nothing here waits or speaks HTTP. What is refused is raised as the `FrappeError
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from sandbox.erpnext import (
     settings,
     shifts,
     uniqueness,
+    user_permissions,
 )
 from sandbox.erpnext.checkins import Transaction
 from sandbox.erpnext.doctypes import (
@@ -92,7 +93,7 @@ class Site(Store):
         check_permission(user, doctype, reading_list=True)
         table = self.table(doctype)
         query = Query.read(arguments, doctype, table.fields)
-        return query.run(table.candidates(query.filters))
+        return query.run(user_permissions.visible(self, user, doctype, list(table.candidates(query.filters))))
 
     def count(self, doctype: str, filters: Value) -> int:
         """How many rows pass the filters. Frappe tells anybody who is logged in."""
@@ -106,9 +107,20 @@ class Site(Store):
             raise errors.no_permission(doctype)
         if doctype in SINGLES:
             row = self.table(doctype).rows[doctype]
-            return {field: row.get(field) for field in fields}
+            # The table of such settings holds text.
+            return {field: None if row.get(field) is None else str(row[field]) for field in fields}
         arguments = {"fields": fields, "filters": filters, "limit_page_length": 1}
         return next(iter(self.list_rows(user, doctype, arguments)), {})
+
+    def single_value(self, user: User, doctype: str, field: str) -> Value:
+        """One field of settings.
+
+        Raises:
+            FrappeError: the user may not read them.
+        """
+        if not is_permitted(user, doctype):
+            raise errors.no_permission(doctype)
+        return self.table(doctype).rows[doctype].get(field)
 
     def document(self, user: User, doctype: str, name: str) -> Row:
         """One document, without its empty fields.
@@ -257,7 +269,46 @@ class Site(Store):
         self.document(user, SHIFT_TYPE, shift_type)
         auto_attendance.process(self, self.shift_types.rows[shift_type], user.name)
 
+    def fetch_shift(self, user: User, name: str) -> Row:
+        """A check-in with the shift that its employee has by now. Nothing is stored.
+
+        Raises:
+            FrappeError: no such check-in, or not permitted.
+        """
+        self.document(user, CHECKIN, name)
+        return self.shown(CHECKIN, checkins.fetch_shift(self, self.checkins.rows[name]))
+
+    def bulk_fetch_shift(self, user: User, names: Iterable[str]) -> None:
+        """Give check-ins the shifts that their employees have by now: all of them, or none.
+
+        Raises:
+            FrappeError: no such check-in, or not permitted.
+        """
+        changes: list[Change] = []
+        for name in names:
+            check_permission(user, CHECKIN, "write")
+            self.document(user, CHECKIN, name)
+            row = checkins.fetch_shift(self, self.checkins.rows[name])
+            changes.append((CHECKIN, name, row | {"modified": self.stamp(), "modified_by": user.name}))
+        self.commit(changes)
+
     # What a test does besides
+
+    def run_hourly(self) -> None:
+        """What the scheduler does each hour: hrms moves `last_sync_of_checkin` where `auto_update_last_sync` is set.
+
+        To a minute after the shift's window closed, without a look at any terminal. Then every shift is processed.
+        """
+        now = self.now()
+        for shift in list(self.rows(SHIFT_TYPE)):
+            end = shifts.last_end(shift, now)
+            before = shift[LAST_SYNC] and shifts.read_time(shift[LAST_SYNC]) >= end
+            if shift["enable_auto_attendance"] and shift["auto_update_last_sync"] and not before and end < now:
+                moved = {LAST_SYNC: str(end + timedelta(minutes=1)), "modified": self.stamp()}
+                self.commit([(SHIFT_TYPE, shift["name"], shift | moved | {"modified_by": ADMINISTRATOR})])
+        for shift in list(self.rows(SHIFT_TYPE)):
+            with suppress(FrappeError):
+                auto_attendance.process(self, shift, ADMINISTRATOR)
 
     def put_employees(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         """Create or replace employees, without any check, and return their names."""

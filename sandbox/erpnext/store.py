@@ -17,6 +17,7 @@ from sandbox.erpnext.doctypes import (
     CUSTOM_FIELD,
     EMPLOYEE,
     FIELDS,
+    HR_SETTINGS,
     SERIES,
     SHIFT_TYPE,
     SYSTEM_SETTINGS,
@@ -128,6 +129,8 @@ class Store:
         self._tables |= {doctype: Table(FIELDS[doctype]) for doctype in FIELDS if doctype not in self._tables}
         settings = self.stamps(SYSTEM_SETTINGS, ADMINISTRATOR, zone_name=self._first_time_zone)
         self._apply([(SYSTEM_SETTINGS, SYSTEM_SETTINGS, settings | {"time_zone": self._first_time_zone})])
+        wanted = {"allow_employee_checkin_from_mobile_app": 1, "allow_geolocation_tracking": 0}
+        self._apply([(HR_SETTINGS, HR_SETTINGS, self.stamps(HR_SETTINGS, ADMINISTRATOR) | wanted)])
         for name in (GUEST.name, *self._user_names):
             user = self.stamps(name, ADMINISTRATOR) | {"enabled": 1, "full_name": name, "time_zone": self.time_zone}
             self._apply([(USER, name, user)])

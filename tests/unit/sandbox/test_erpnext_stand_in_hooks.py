@@ -51,7 +51,7 @@ def test_a_hook_fails_one_document_or_all_or_for_some_time() -> None:
     assert [post(everything, document(each))[0] for each in (1, 2, 3)] == [417, 417, 200]
 
 
-def test_while_a_slow_document_is_waited_for_no_other_is_stored() -> None:
+def test_while_a_slow_document_takes_its_time_no_other_is_stored() -> None:
     api = failing(where={"employee": "HR-EMP-00002"}, delay_ms=150, fails=False)
 
     async def talk(client: httpx.AsyncClient) -> list[str]:
