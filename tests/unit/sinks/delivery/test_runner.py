@@ -415,6 +415,31 @@ def test_a_punch_of_an_unknown_employee_waits_again_as_its_raw_record_has_it(sce
     play(story)
 
 
+def test_a_sink_that_dies_after_it_sent_back_and_before_it_committed_writes_the_same_waiting_record_again(
+    scene: Scene,
+) -> None:
+    punch = RawEvent("D1", "HQ", "7", "IN", NOW, None, "UTC", NOW, Source("push", "json"))
+    unmapped = scene.kafka.topics["unmapped"]
+    scene.broker.put(scene.kafka.topics["raw"], punch.encode(), punch.key, partition=0)
+    for _ in range(2):
+        checkin = Checkin(punch.event_id, "Z", NOW, "IN", "D1", "7", "HQ", "UTC")
+        scene.broker.put(scene.topic, checkin.encode(), checkin.key, headers=[(RAW_RECORD, b"0:0")])
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(0.5)
+            assert len(scene.broker.records(unmapped)) == 2, "and nothing committed yet"
+            scene.broker.expel(scene.group, scene.kafka.client_id("sink"))
+        assert scene.committed == {}
+        async with scene.sink():
+            await asyncio.sleep(60)
+        keys = Counter(record.key for record in scene.broker.records(unmapped))
+        assert keys == {f"{punch.event_id}:0:{offset}".encode(): 2 for offset in (0, 1)}
+        assert scene.committed == {0: 2}
+
+    play(story)
+
+
 def test_a_record_that_is_no_check_in_is_dead_lettered_and_committed(scene: Scene) -> None:
     scene.broker.put(scene.topic, b"not a check-in", b"A")
     scene.put("A1")
