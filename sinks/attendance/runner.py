@@ -7,7 +7,7 @@ could not find again: what was written is in ERPNext, and from where to read on 
 
 import asyncio
 import random
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby, islice
@@ -115,16 +115,31 @@ class DirectAttendance:
         self._days: dict[str, OpenDays] = {}
         self._refused: dict[str, str] = {}
         self._is_restored = False
+        self._is_withdrawn = False
 
     @property
     def refused(self) -> Mapping[str, str]:
         """The shifts for which nothing is written, and why."""
         return self._refused
 
-    def offer(self, shifts: Sequence[CompleteShift]) -> None:
-        """Say up to when the shifts are complete. Those that are not named are left alone."""
+    def offer(self, shifts: Sequence[CompleteShift], asking: Collection[str]) -> None:
+        """Say up to when shifts are complete.
+
+        Args:
+            shifts: Those that are complete up to some time. Others are left alone until they are named again.
+            asking: Every Shift Type that asks for Attendance directly.
+        """
+        for shift_type in self._refused.keys() - set(asking):
+            del self._refused[shift_type]
+            self._metrics.ready(f"attendance of {shift_type}", None)
         self._offered = shifts
+        self._is_withdrawn = False
         self._is_due.set()
+
+    def withdraw(self) -> None:
+        """What was offered is in doubt: write nothing more until the next offer."""
+        self._offered = ()
+        self._is_withdrawn = True
 
     async def run(self, client_id: str, shifts: Iterable[str]) -> NoReturn:
         """Look at what was offered, for ever.
@@ -171,6 +186,8 @@ class DirectAttendance:
         # In any order: ten employees on whom ERPNext fails must not stand before a thousand others each time.
         chunks = list(_chunks(ready[:AT_A_TIME]))
         for chunk in random.sample(chunks, len(chunks)):
+            if self._is_withdrawn:
+                return False
             done = _Done()
             try:
                 await asyncio.to_thread(self._work_on, days, chunk, complete, zone_name, look, done)
@@ -187,6 +204,7 @@ class DirectAttendance:
                 break
         await self._save(days.advance(clock))
         if self._refused.pop(shift.shift_type, None) is not None:
+            self._metrics.ready(f"attendance of {shift.shift_type}", None)
             log.info("Attendance is written for this shift again.", shift_type=shift.shift_type)
         return len(ready) > AT_A_TIME and not look.is_hopeless(SITE_FAILS)
 
@@ -215,6 +233,7 @@ class DirectAttendance:
         if self._refused.get(shift_type) != why:
             log.error("No Attendance is written for this shift.", shift_type=shift_type, error=why)
         self._refused[shift_type] = why
+        self._metrics.ready(f"attendance of {shift_type}", f"no Attendance is written for {shift_type}: {why}")
 
     def _open_days(self, shift: Shift, clock: datetime) -> OpenDays:
         name = shift.shift_type

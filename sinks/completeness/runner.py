@@ -197,13 +197,15 @@ class Completeness:
             if direct is not None and found.sync is not None:
                 complete.append(CompleteShift(direct, found.sync, common_zone(devices, site_zone)))
         if self._attendance is not None:
-            self._attendance.offer(complete)
+            self._attendance.offer(complete, self._registry.direct_shifts)
 
     async def _site_zone(self) -> str:
         try:
             found = await asyncio.to_thread(trusted_zone, self._client, self._recorded_zone())
         except ZoneInDoubt as error:
             self._metrics.ready("zone", f"zone in doubt: {error}")
+            if self._attendance is not None:
+                self._attendance.withdraw()
             raise
         self._metrics.ready("zone", None)
         return found

@@ -1,6 +1,7 @@
 """The days of a shift become Attendance: with Kafka's reading and writing replaced, at an ERPNext in memory."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -47,8 +48,14 @@ class Bench:
 
     def new_process(self) -> DirectAttendance:
         site = AttendanceSite(self.site)  # type: ignore[arg-type]
-        self.stage = DirectAttendance(KAFKA, site, self, Metrics())  # type: ignore[arg-type]
+        self.metrics = Metrics()
+        self.stage = DirectAttendance(KAFKA, site, self, self.metrics)  # type: ignore[arg-type]
         return self.stage
+
+    def not_ready(self) -> list[str]:
+        """What `/readyz` gives as reasons."""
+        body = b"".join(self.metrics.answer({"PATH_INFO": "/readyz"}, lambda *_: lambda _: None))  # type: ignore[arg-type, return-value]
+        return list(json.loads(body)["reasons"])
 
     async def snapshot(self, _kafka: object, topic: str, _client: str) -> list[Any]:
         return [SimpleNamespace(value=record.value) for record in self.sent if record.topic == topic]
@@ -177,9 +184,33 @@ def test_nothing_is_written_beside_auto_attendance_and_the_log_says_so_once(benc
     assert not bench.site.days()
     assert [entry["event"] for entry in bench.said.entries] == ["No Attendance is written for this shift."]
     assert list(bench.stage.refused) == [SHIFT]
+    assert bench.not_ready() == [f"no Attendance is written for {SHIFT}: {bench.stage.refused[SHIFT]}"]
     bench.site.shift["enable_auto_attendance"] = 0
     assert [record.outcome for record in bench.look()] == ["written"]
     assert not bench.stage.refused
+    assert not bench.not_ready()
+
+
+def test_a_shift_that_no_longer_asks_hinders_readiness_no_more(bench: Bench) -> None:
+    bench.site.shift["enable_auto_attendance"] = 1
+    bench.look()
+    bench.stage.offer([], [])
+    assert not bench.not_ready()
+
+
+def test_a_zone_that_comes_into_doubt_stops_the_days_that_are_left(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "CHUNK", 2)
+    for number in range(6):
+        a_day(bench, f"E{number:02}")
+    bench.site.after = lambda _what, _document: bench.stage.withdraw()
+    bench.look()
+    assert len(bench.site.standing()) == 2
+    bench.site.after = lambda _what, _document: None
+    bench.stage.offer([], [SHIFT])
+    bench.look()
+    assert len(bench.site.standing()) == 6
 
 
 def test_auto_attendance_is_looked_for_before_anything_else_happens(bench: Bench) -> None:

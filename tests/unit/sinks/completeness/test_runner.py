@@ -370,7 +370,7 @@ def test_shifts_that_ask_for_attendance_directly_are_offered_with_their_time_and
     bench.path.write_text(yaml.safe_dump(content))
     offered: list[Any] = []
     bench.stage = bench.new_process()
-    bench.stage._attendance = SimpleNamespace(offer=offered.extend)  # type: ignore[assignment]
+    bench.stage._attendance = SimpleNamespace(offer=lambda shifts, _asking: offered.extend(shifts))  # type: ignore[assignment]
 
     bench.hear("D1", 30)
     bench.update()
