@@ -8,16 +8,20 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final, NoReturn
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from attendance.erpnext import ErpnextClient
 from attendance.errors import AccessDenied, DocumentRejected, PunchstreamError, RetriableError
 from attendance.kafka.producer import Producer
+from attendance.kafka.site import SiteTopic
 from attendance.metrics import Metrics
+from attendance.records.site import SiteZone
 from attendance.runtime import full_jitter, run_until_stopped
 from attendance.settings import DirectorySettings, ErpnextSettings, KafkaSettings
-from attendance.times import now
+from attendance.site import site_of
+from attendance.times import now, zone
 from attendance.user_map import UserMap
 from producers.directory.employees import EmployeeReader, People, Summary, shared_ids
 from producers.directory.user_map import differences, part_removed, read_user_map, send_records, wanted
@@ -242,8 +246,10 @@ async def run(
     """
     client = ErpnextClient(erpnext)
     producer = Producer(kafka, kafka.client_id("directory"))
+    zones = SiteTopic(kafka, producer, kafka.client_id("directory-site"))
+    site = site_of(erpnext.url)
     keeper = Directory(
-        EmployeeReader(client),
+        EmployeeReader(client, site_zone=lambda: _certain(zones.get(site))),
         lambda: read_user_map(kafka),
         producer.send,
         kafka.topics["user_map"],
@@ -252,7 +258,12 @@ async def run(
         force=force,
     )
     try:
-        await run_until_stopped(stop, keeper.keep())
+        await run_until_stopped(stop, keeper.keep(), zones.follow())
     finally:
         await producer.stop()
         client.close()
+
+
+def _certain(recorded: SiteZone | None) -> ZoneInfo | None:
+    """The zone of the site, if it is proven or accepted. A look in a wrong one would only cost a full comparison."""
+    return None if recorded is None or recorded.state == "in_doubt" else zone(recorded.zone)
