@@ -19,6 +19,7 @@ from attendance.errors import (
     Conflict,
     DocumentRejected,
     PermissionDenied,
+    RequestAbandoned,
     ServerError,
     TargetUnavailable,
     ZoneInDoubt,
@@ -45,9 +46,14 @@ _PAGE_PART: Final = 65_536  # bytes
 _LARGEST_PAGE: Final = 32 * 1024 * 1024  # bytes as they are sent; the data of a desk with many modules has some 2 MB
 _MOST_REDIRECTS: Final = 3
 
-_BUSY: Final = frozenset({408, 429, 502, 503, 504})
-# Not OperationalError: the database says that of an outage, and of a value that it will not take.
-_PASSING: Final = frozenset({"QueryTimeoutError", "QueryDeadlockError"})
+CONNECT_SECONDS: Final = 5.0  # a site that is there takes a connection at once
+
+_BUSY: Final = frozenset({429, 503})
+_GIVEN_UP: Final = frozenset({408, 502, 504})  # by a proxy
+# By the database. Not OperationalError: it says that of an outage, and of a value that it will not take.
+_LOCKED: Final = frozenset({"QueryTimeoutError", "QueryDeadlockError"})
+# A page that announces maintenance may name an hour, and the site be back after a minute.
+_LONGEST_CLOSED: Final = 10.0
 _CHANGED: Final = "TimestampMismatchError"
 _TAGS: Final = re.compile(r"<[^>]+>")
 
@@ -297,7 +303,8 @@ class ErpnextClient:
             The JSON object that answers it.
 
         Raises:
-            TargetUnavailable: No answer, an unreadable one, or one that says "later". A write may have happened.
+            TargetUnavailable: The site is not there, or says "later". Nothing was written.
+            RequestAbandoned: No answer, an unreadable one, or a lock was not free. A write may have happened.
             Conflict: The document has changed since `modified`.
             ServerError: The site failed inside on this request.
             AccessDenied: The credentials, a permission or the address is wrong.
@@ -317,15 +324,26 @@ class ErpnextClient:
                 self._client.url + path,
                 data=body,
                 headers={"Accept": accept, "Content-Type": "application/json"},
-                timeout=self._timeout,
+                timeout=(min(CONNECT_SECONDS, self._timeout), self._timeout),
                 verify=self._client.verify,
                 # Following one would turn a POST into a GET, whose answer looks like success.
                 allow_redirects=False,
                 stream=stream,
             )
         except requests.RequestException as error:
-            raise TargetUnavailable(f"{self._client.url}: {method} {path}: {type(error).__name__}") from error
+            failure = TargetUnavailable if _was_not_sent(error) else RequestAbandoned
+            raise failure(f"{self._client.url}: {method} {path}: {type(error).__name__}") from error
         return response
+
+
+def _was_not_sent(error: requests.RequestException) -> bool:
+    """Whether there was no connection to send the request over."""
+    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.SSLError):
+        return True
+    # The library wraps what it got: this where it could not connect, another where the connection broke off.
+    return (
+        isinstance(error, requests.ConnectionError) and type(next(iter(error.args), None)).__name__ == "MaxRetryError"
+    )
 
 
 def _resource(doctype: str, name: str) -> str:
@@ -338,7 +356,7 @@ def _part(answer: Mapping[str, Any], *path: str) -> Any:  # noqa: ANN401 - JSON
     for name in path:
         part = part.get(name) if isinstance(part, dict) else None
     if part is None:
-        raise TargetUnavailable(f"an answer without {'.'.join(path)}")
+        raise RequestAbandoned(f"an answer without {'.'.join(path)}")
     return part
 
 
@@ -354,19 +372,26 @@ def _read(response: requests.Response) -> dict[str, Any]:
         if body.get("exc"):
             raise ServerError(f"{status} with an error inside: {_message(body)}")
         return body
+    raise _error(response, body)
+
+
+def _error(response: requests.Response, body: Mapping[str, Any]) -> Exception:
+    """What an answer means that is no success."""
+    status = response.status_code
     kind = str(body.get("exc_type") or response.reason)
     message = _message(body)
+    words = f"{status} {kind}: {message}" if message else f"{status} {kind}"
     if kind == _CHANGED:
-        raise Conflict(f"{status} {kind}")
-    if status in _BUSY or kind in _PASSING:
-        raise TargetUnavailable(f"{status} {kind}", read_retry_after(response.headers.get("Retry-After", "")))
-    if status == 401:
-        raise AccessDenied(f"{status} {kind}: {message}")
-    if status == 403:
-        raise PermissionDenied(f"{status} {kind}: {message}")
+        return Conflict(f"{status} {kind}")
+    if status in _BUSY:
+        return TargetUnavailable(words, _retry_after(response))
+    if status in _GIVEN_UP or kind in _LOCKED:
+        return RequestAbandoned(words, answered=kind in _LOCKED)
+    if status in {401, 403}:
+        return AccessDenied(words) if status == 401 else PermissionDenied(words)
     if status < 500:
-        raise DocumentRejected(status, kind, message)
-    raise ServerError(f"{status} {kind}: {message}")
+        return DocumentRejected(status, kind, message)
+    return ServerError(words)
 
 
 def _unreadable(status: int, response: requests.Response) -> Exception:
@@ -377,11 +402,17 @@ def _unreadable(status: int, response: requests.Response) -> Exception:
         return AccessDenied(f"{status} {response.reason}, and not from Frappe: is ERPNEXT_URL right?")
     if status == 413:
         return DocumentRejected(status, "RequestEntityTooLarge", "")
-    if 400 <= status < 500 and status not in _BUSY:
+    words = f"{status} {response.reason} without JSON"
+    if status in _BUSY:
+        return TargetUnavailable(words, _retry_after(response))
+    if 400 <= status < 500 and status not in _GIVEN_UP:
         return DocumentRejected(status, str(response.reason), "")
-    return TargetUnavailable(
-        f"{status} {response.reason} without JSON", read_retry_after(response.headers.get("Retry-After", ""))
-    )
+    return RequestAbandoned(words)
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    seconds = read_retry_after(response.headers.get("Retry-After", ""))
+    return min(seconds, _LONGEST_CLOSED) if seconds is not None and response.status_code == 503 else seconds
 
 
 def _message(body: Mapping[str, Any]) -> str:

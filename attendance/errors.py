@@ -14,6 +14,7 @@ The tree is grouped by what the caller must do:
     │   │   └── UnreadableAnswer  what it answers cannot be understood, or cannot be right
     │   └── TargetUnavailable the target is down, slow or asks for fewer requests
     │       ├── ServerError   it failed on this very request: it may be broken, or the record may break it
+    │       ├── RequestAbandoned  this very request was given up: the same, and it may have been done nevertheless
     │       └── Conflict      somebody else changed the document since it was read: decide anew what to write
     ├── DocumentRejected      the target understood and will never take this; the caller finds out why
     └── AccessDenied          credentials or permission: stop, say so, wait for a person
@@ -121,6 +122,18 @@ class TargetUnavailable(RetriableError):
 
 class ServerError(TargetUnavailable):
     """The target failed inside while it handled this request. Only repetition tells an outage from a bad record."""
+
+
+class RequestAbandoned(TargetUnavailable):
+    """The request was given up under way: by us, by a proxy, or by the database that waited for a lock.
+
+    Only repetition tells an outage from one document that holds the request up. A write may have happened, unless the
+    target itself `answered`: then it has undone all of it.
+    """
+
+    def __init__(self, message: str, *, answered: bool = False) -> None:
+        super().__init__(message)
+        self.answered = answered
 
 
 class Conflict(TargetUnavailable):

@@ -29,6 +29,7 @@ Name = Literal[
     "punchstream_target_available",
     "punchstream_sink_in_flight",
     "punchstream_sink_concurrency",
+    "punchstream_sink_suspects",
     "punchstream_sink_stopped",
     "punchstream_late_deliveries_total",
     "punchstream_shift_complete_timestamp_seconds",
@@ -126,6 +127,11 @@ TABLE: Final[Mapping[Name, _Metric]] = {
     "punchstream_sink_concurrency": _Metric(
         Gauge,
         "Requests to the target that may be under way together, as its answers allow.",
+        stages=("sink",),
+    ),
+    "punchstream_sink_suspects": _Metric(
+        Gauge,
+        "Employees on whose check-ins the target failed: theirs are tried alone, and the others do not wait.",
         stages=("sink",),
     ),
     "punchstream_sink_stopped": _Metric(

@@ -2,20 +2,22 @@
 
 A request is for one document, for several, or for none (a look-up):
 
-| the target answers                               | one document | several    | none       |
-|--------------------------------------------------|--------------|------------|------------|
-| `DocumentRejected`                               | the record   | divide     | the target |
-| `ServerError`, `PermissionDenied`                | undecided    | divide     | the target |
-| any other `TargetUnavailable` or `AccessDenied`  | the target   | the target | the target |
+| the target answers                                   | one document | several    | none       |
+|------------------------------------------------------|--------------|------------|------------|
+| `DocumentRejected`                                   | the record   | divide     | the target |
+| `ServerError`, `PermissionDenied`, `RequestAbandoned` | undecided   | divide     | the target |
+| any other `TargetUnavailable` or `AccessDenied`      | the target   | the target | the target |
 
 - *The record*: it is dead-lettered at once, as is every `InvalidRecord`.
 - *The target*: nothing is dead-lettered. Everything is tried again when the target may have recovered.
-- *Divide*: the request is divided until the documents are alone (`sinks.targets.erpnext.call`).
+- *Divide*: the request is divided until the documents are alone: in the same call (`sinks.targets.erpnext.call`), or,
+  where that would take long, in later ones (`sinks.delivery.queue`).
 - *Undecided*: the record is tried again alone, and only its own employee waits with it. What the target does with
-  other records decides: `FailureRun` within one call of the target, `PoisonDetector` over all calls.
+  other records decides: `Doubt` whether to go on asking the target, `PoisonDetector` whether the record is the cause.
 """
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -25,14 +27,17 @@ from attendance.errors import (
     InvalidRecord,
     PermissionDenied,
     Reason,
+    RequestAbandoned,
     ServerError,
     TargetUnavailable,
 )
 
-Undecided = ServerError | PermissionDenied
+Undecided = ServerError | PermissionDenied | RequestAbandoned
 """Either the record breaks the target, or the target is broken. Its answer alone does not tell."""
 
-FAILURES_IN_A_ROW: Final = 2  # different documents, each alone in its request
+LASTING_SECONDS: Final = 600.0
+"""A lock, or a target that is slow with one record, may last some minutes and be no fault of the record."""
+IN_DOUBT: Final = 2  # employees on whom the target failed while it stored nothing
 
 _Suspect = TypeVar("_Suspect", bound=Hashable)
 
@@ -40,7 +45,7 @@ _Suspect = TypeVar("_Suspect", bound=Hashable)
 def as_target_failure(error: TargetUnavailable | AccessDenied | DocumentRejected) -> TargetUnavailable | AccessDenied:
     """The failure of a request that was for no document: whatever the target answered, it is the target's."""
     match error:
-        case ServerError():
+        case ServerError() | RequestAbandoned():
             return TargetUnavailable(str(error))
         case PermissionDenied():
             return AccessDenied(str(error))
@@ -57,42 +62,39 @@ def as_dead_letter(error: Undecided) -> InvalidRecord:
     return InvalidRecord(Reason.TARGET_ERROR, f"the target fails whenever it gets this check-in: {error}")
 
 
-class FailureRun:
-    """Counts the documents of one call that failed one after the other: from the second on, it is the target's failure.
+class Doubt(Generic[_Suspect]):
+    """Whether the target itself may be broken: it fails on one employee after the other, and stores nothing."""
 
-    A missing permission is the target's only as long as it has stored nothing at all: those that it hides from us may
-    well come one after the other, such as the employees of one site.
-    """
+    def __init__(self) -> None:
+        """Nothing failed yet."""
+        self._failed: dict[str, _Suspect] = {}
 
-    def __init__(self, *, stores: bool) -> None:
-        """`stores` says whether the target has stored a document since it was opened."""
-        self.stores = stores
-        self._length = 0
+    @property
+    def exists(self) -> bool:
+        """Whether it may be broken."""
+        return len(self._failed) >= IN_DOUBT
 
-    def clear(self) -> None:
-        """A document was served."""
-        self._length = 0
+    @property
+    def employees(self) -> int:
+        """On how many employees it failed since it last stored something."""
+        return len(self._failed)
 
-    def add(self, error: Undecided) -> None:
-        """The target failed on a document that was alone in its request.
+    def add(self, employee: str, suspect: _Suspect) -> None:
+        """The target failed on a check-in of this employee, against which there is no evidence, and stored no other."""
+        self._failed[employee] = suspect
 
-        Raises:
-            TargetUnavailable: The target fails on every document.
-            AccessDenied: It forbids every document.
-        """
-        self._length += 1
-        if self._length < FAILURES_IN_A_ROW:
-            return
-        if isinstance(error, ServerError):
-            raise TargetUnavailable(f"the target fails on one document after the other: {error}")
-        if not self.stores:
-            raise AccessDenied(f"the target forbids one document after the other: {error}")
+    def end(self) -> dict[str, _Suspect]:
+        """The target stored something. Returns those on whom it failed before."""
+        failed, self._failed = self._failed, {}
+        return failed
 
 
 @dataclass(slots=True)
 class _Evidence:
     stored: int
     """How many records the target had stored at the last failure."""
+    since: float
+    """When the target first failed on the record, in seconds."""
     failures: int = 0
     """Those that count against the record."""
     others_stored: bool = False
@@ -106,39 +108,37 @@ class PoisonDetector(Generic[_Suspect]):
     nothing else either, the target is broken, or the permission is missing altogether.
     """
 
-    def __init__(self, attempts: int, is_reachable: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self, attempts: int, is_reachable: Callable[[], Awaitable[bool]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Nothing is suspected yet.
 
         Args:
             attempts: How many failures make a record poison.
             is_reachable: Whether the target can be opened, which is asked of it at once.
+            clock: Seconds, monotonic.
         """
         self._attempts = attempts
         self._is_reachable = is_reachable
+        self._clock = clock
         self._suspects: dict[_Suspect, _Evidence] = {}
         self.stored = 0
         """How many records the target has stored. The caller counts them."""
 
-    def add_failures(
-        self, failures: Sequence[tuple[_Suspect, Undecided]], stored_before: int
-    ) -> PermissionDenied | None:
+    def suspect(self, suspects: Iterable[_Suspect], stored_before: int) -> None:
         """Suspect the records on which the target failed in one call.
 
         Args:
-            failures: Each record, with what the target answered.
-            stored_before: How many records it had stored before the call.
-
-        Returns:
-            The denial that has to be taken for the target's, because it has stored no other record either. None if
-            there is none.
+            suspects: The records.
+            stored_before: How many records the target had stored before the call.
         """
-        denial: PermissionDenied | None = None
-        for suspect, error in failures:
-            evidence = self._suspects.setdefault(suspect, _Evidence(stored_before))
-            others_stored = evidence.others_stored or self.stored > evidence.stored
-            if isinstance(error, PermissionDenied) and not others_stored:
-                denial = error
-        return denial
+        for suspect in suspects:
+            self._suspects.setdefault(suspect, _Evidence(stored_before, self._clock()))
+
+    def has_evidence(self, suspect: _Suspect) -> bool:
+        """Whether a failure counts against this record, or the next one would: others were stored since the last."""
+        evidence = self._suspects.get(suspect)
+        return evidence is not None and (evidence.failures > 0 or self.stored > evidence.stored)
 
     async def is_poison(self, suspect: _Suspect, error: Undecided, *, healthy: bool) -> bool:
         """Count a failure, and say whether the record is the cause of all of them.
@@ -147,10 +147,10 @@ class PoisonDetector(Generic[_Suspect]):
         Where nothing else comes, a server error counts also if the target can be opened; but only for a record that
         once failed while others were stored, or that is the only suspect. A target that answers and cannot store
         anything fails on several records, and none of them is the cause. That a target can be opened says nothing about
-        the permission to write.
+        the permission to write. Where requests are given up, it has to go on for `LASTING_SECONDS`.
 
         Args:
-            suspect: One of the records that were last given to `add_failures`.
+            suspect: One of the records that were last given to `suspect`.
             error: What the target answered.
             healthy: Whether the circuit breaker was closed before the request and still is.
 
@@ -167,7 +167,8 @@ class PoisonDetector(Generic[_Suspect]):
             only_suspect = len(self._suspects) == 1
             counts = (evidence.others_stored or only_suspect) and await self._is_reachable()
         evidence.failures += counts
-        return evidence.failures >= self._attempts
+        lasts = not isinstance(error, RequestAbandoned) or self._clock() - evidence.since >= LASTING_SECONDS
+        return lasts and evidence.failures >= self._attempts
 
     def discard(self, suspect: _Suspect) -> None:
         """The record has its outcome."""

@@ -89,12 +89,13 @@ class CircuitBreaker:
         if ticket == self._generation:
             self._state, self._failures = BreakerState.CLOSED, 0
 
-    def record_failure(self, ticket: int, pause: float = 0.0) -> None:
+    def record_failure(self, ticket: int, pause: float = 0.0, *, longest: float | None = None) -> None:
         """The target did not serve the request.
 
         Args:
             ticket: That of the request.
             pause: For how many seconds at least nothing is sent.
+            longest: The longest pause beyond that, if it is to be shorter than usual.
         """
         now = self._clock()
         if ticket != self._generation:
@@ -104,7 +105,8 @@ class CircuitBreaker:
         self._failures += 1
         self._generation += 1
         self._state = BreakerState.OPEN
-        self._until = now + max(pause, full_jitter(self._failures, self._longest, uniform=self._uniform))
+        bound = self._longest if longest is None else min(longest, self._longest)
+        self._until = now + max(pause, full_jitter(self._failures, bound, uniform=self._uniform))
 
     def release(self, ticket: int) -> None:
         """The request said nothing about the target. If it was the one that had to find out, another may go."""

@@ -1,13 +1,17 @@
 """Concurrency: how many requests to the target may be in flight, by how fast it answers."""
 
+from collections import deque
 from dataclasses import dataclass
-from math import log2
+from math import inf, log2
 from statistics import median
 from typing import Final
 
 HOLDS: Final = 1.5  # times the usual latency: up to here more requests cost nothing that matters
 SLOWS: Final = 2.0  # times the usual latency: from here on requests only wait for one another
 WEIGHT: Final = 0.3  # of a new latency in the usual one
+OVERDUE_SECONDS: Final = 5.0  # a request that takes longer, and `OVERDUE` times the usual, keeps no others waiting
+OVERDUE: Final = 6.0
+FEW, MANY = 5, 25  # of the last requests, from which the usual one is taken
 FEWEST: Final = 3  # answers that a decision needs, so that the median ignores a single slow one
 
 
@@ -36,22 +40,43 @@ class Concurrency:
     The usual latency is that of requests of nearly the same size that were alone. It is not learned from requests under
     load, or load would become usual. A target that has become slower for good brings the limit down to one: every
     request is alone then, and the usual latency is learned anew.
+
+    A request that is overdue is held up by something of its own, such as a lock on one document: some of those do not
+    count, so that they keep no others waiting.
     """
 
     def __init__(self, ceiling: int) -> None:
         """Begins with one request at a time; never more than `ceiling`."""
         self._ceiling = ceiling
+        self._spare = max(1, ceiling // 2)
         self._in_flight: set[Request] = set()
         self._usual: dict[int, float] = {}  # seconds, by size class
+        self._latencies: deque[float] = deque(maxlen=MANY)
         self._turn = 0
         self._ratios: list[float] = []  # of this turn: latency by the usual one
         self._reached = False
         self.limit = 1
 
     @property
-    def has_room(self) -> bool:
+    def most(self) -> int:
+        """The most requests that are ever in flight."""
+        return self._ceiling + self._spare
+
+    @property
+    def overdue_after(self) -> float:
+        """How many seconds a request may take before it is overdue."""
+        usual = median(self._latencies) if len(self._latencies) >= FEW else 0.0
+        return max(OVERDUE_SECONDS, OVERDUE * usual)
+
+    def has_room(self, now: float) -> bool:
         """Whether another request may be sent."""
-        return len(self._in_flight) < self.limit
+        overdue = sum(now - each.started >= self.overdue_after for each in self._in_flight)
+        return len(self._in_flight) - min(overdue, self._spare) < self.limit
+
+    def next_overdue(self, now: float) -> float:
+        """When the next request becomes overdue, in seconds as `now`; infinity if none does."""
+        dues = (each.started + self.overdue_after for each in self._in_flight)
+        return min((due for due in dues if due > now), default=inf)
 
     def begin(self, now: float) -> Request:
         """A request is sent. One of the methods below takes it back when it is over."""
@@ -59,7 +84,7 @@ class Concurrency:
             other.alone = False
         request = Request(now, self._turn, alone=not self._in_flight)
         self._in_flight.add(request)
-        self._reached |= not self.has_room
+        self._reached |= not self.has_room(now)
         return request
 
     def served(self, request: Request, now: float, size: int) -> None:
@@ -71,6 +96,7 @@ class Concurrency:
             size: How many documents it held.
         """
         self._in_flight.remove(request)
+        self._latencies.append(now - request.started)
         if request.turn == self._turn:
             self._ratios.append(self._compare(size, now - request.started, alone=request.alone))
             if len(self._ratios) >= max(self.limit, FEWEST):

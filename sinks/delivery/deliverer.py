@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import inf, isinf
+from typing import Final
 
 import structlog
 
@@ -14,42 +14,29 @@ from attendance.errors import (
     InvalidRecord,
     PermissionDenied,
     Reason,
+    RequestAbandoned,
     ServerError,
     TargetUnavailable,
     ZoneInDoubt,
 )
 from attendance.kafka.records import Record
 from attendance.metrics import Metrics
-from attendance.runtime import full_jitter
 from attendance.settings import SinkSettings
+from sinks.delivery.answers import sort_answers
 from sinks.delivery.breaker import CircuitBreaker
 from sinks.delivery.concurrency import Concurrency
+from sinks.delivery.isolation import REST, Isolation
 from sinks.delivery.limit import DeadLetterLimit
+from sinks.delivery.notices import Notices
 from sinks.delivery.outcomes import Decided, Outcome, OutcomeWriter
 from sinks.delivery.queue import EmployeeQueues, QueuedCheckin
-from sinks.poison import PoisonDetector, Undecided, as_dead_letter
-from sinks.targets.base import Delivered, Result, SentBack, Target
+from sinks.delivery.timings import SinkTimings
+from sinks.targets.base import Delivered, FailedTogether, Result, SentBack, Target
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SinkTimings:
-    """How long the sink waits, in seconds.
-
-    Attributes:
-        recheck: Before a target that denied access is asked again, and between tries while the limit of dead letters is
-            reached.
-        unknown: For the user map to learn of an employee: it may be a little behind the stream, which knows them
-            already.
-        commit: Between two commits.
-        stop: For the requests that are in flight when the process is to stop.
-    """
-
-    recheck: float = 30
-    unknown: float = 5
-    commit: float = 1
-    stop: float = 20
+TRIAL: Final = 8  # the most check-ins of a request that finds out whether the target has recovered
 
 
 class Deliverer:
@@ -90,12 +77,15 @@ class Deliverer:
         self._employee_exists = employee_exists
         self._writer = writer
         self._timings = timings or SinkTimings()
-        self._breaker = CircuitBreaker(settings.retry_max, clock=clock)
+        self._breaker = CircuitBreaker(min(settings.retry_max, self._timings.recovery), clock=clock)
         self._concurrency = Concurrency(settings.concurrency)
         self._limit = DeadLetterLimit(settings.dead_letter_run, settings.dead_letter_ratio)
-        self._poison = PoisonDetector[QueuedCheckin](settings.error_attempts, self._is_reachable)
         self._clock = clock
         self._queues = EmployeeQueues()
+        self._isolation = Isolation(self._queues, settings, metrics, self._timings, self._is_reachable, clock)
+        self._notices = Notices(clock)
+        self._suspect_places = max(1, settings.concurrency // 4)
+        self._suspects_in_flight = 0
         self._undecodable: deque[tuple[Record, InvalidRecord]] = deque()
         self._changed = asyncio.Event()
         self._opened = False
@@ -105,6 +95,17 @@ class Deliverer:
     def __len__(self) -> int:
         """Records that are queued or in flight."""
         return len(self._queues) + len(self._undecodable)
+
+    @property
+    def workers(self) -> int:
+        """How many tasks may find something to do at the same time."""
+        return self._concurrency.most + self._suspect_places
+
+    @property
+    def room(self) -> int:
+        """How many more records may be added. Those of suspects fill a room of their own first."""
+        apart = min(self._queues.queued_of_suspects, self._settings.max_in_flight)
+        return max(0, self._settings.max_in_flight - len(self) + apart)
 
     def add(self, queued: QueuedCheckin) -> None:
         """Deliver this, after what was added before for the same employee."""
@@ -127,7 +128,7 @@ class Deliverer:
         self._epoch += 1
         self._queues.clear()
         self._undecodable.clear()
-        self._poison.clear()
+        self._isolation.clear()
         self._notify()
 
     async def wait_until_idle(self) -> None:
@@ -162,14 +163,29 @@ class Deliverer:
         if not self._opened:
             await self._open()
             return 0.0
-        if not self._concurrency.has_room:
-            return inf
-        most = 1 if self._limit.reached else min(self._settings.batch, self._target.max_batch)
-        batch = self._queues.take(most, self._clock())
+        now = self._clock()
+        batch, suspect = self._take(now)
         if not batch:
-            return self._queues.next_due() - self._clock()
-        await self._deliver(batch)
+            return min(self._queues.next_due(now), self._concurrency.next_overdue(now)) - now
+        self._suspects_in_flight += suspect
+        try:
+            await self._deliver(batch, suspect=suspect)
+        finally:
+            self._suspects_in_flight -= suspect
         return 0.0
+
+    def _take(self, now: float) -> tuple[list[QueuedCheckin], bool]:
+        """The next batch, and whether it is of a suspect, which is tried alone and takes no place of the others."""
+        most = 1 if self._limit.reached else min(self._settings.batch, self._target.max_batch)
+        if not self._breaker.is_closed:
+            most = min(most, TRIAL)
+        batch: list[QueuedCheckin] = []
+        if self._concurrency.has_room(now):
+            batch = self._queues.take(most, now)
+        if not batch and self._suspects_in_flight < self._suspect_places:
+            batch = self._queues.take_suspect(now)
+            return batch, bool(batch)
+        return batch, False
 
     async def _open(self) -> None:
         ticket = self._breaker.acquire()
@@ -181,7 +197,7 @@ class Deliverer:
             failure = error
         self._update_breaker(ticket, failure, served=failure is None)
 
-    async def _deliver(self, batch: list[QueuedCheckin]) -> None:
+    async def _deliver(self, batch: list[QueuedCheckin], *, suspect: bool) -> None:
         retries: dict[QueuedCheckin, float] = {}
         outcomes: list[Decided] = []
         known: list[QueuedCheckin] = []
@@ -196,104 +212,117 @@ class Deliverer:
                 queued.employee_missing = exists is not None
                 retries[queued] = self._clock() + self._timings.unknown
         if known:
-            await self._ask(known, outcomes, retries)
+            await self._ask(known, outcomes, retries, suspect=suspect)
         await self._record(self._within_limit(await self._writer.prepare(outcomes), retries))
         self._queues.give_back(batch, {queued: due for queued, due in retries.items() if queued.epoch == self._epoch})
         self._notify()
 
     async def _ask(
-        self, batch: list[QueuedCheckin], outcomes: list[Decided], retries: dict[QueuedCheckin, float]
+        self,
+        batch: list[QueuedCheckin],
+        outcomes: list[Decided],
+        retries: dict[QueuedCheckin, float],
+        *,
+        suspect: bool,
     ) -> None:
         """Call the target once; each check-in goes to `outcomes` or to `retries`."""
         was_closed = self._breaker.is_closed
-        stored_before = self._poison.stored
+        written_before = self._isolation.written
         ticket = self._breaker.acquire()
-        results = await self._call(batch)
-        self._poison.stored += sum(isinstance(result, Delivered) and result.status == "created" for result in results)
-        failure: TargetUnavailable | AccessDenied | None = None
-        suspects: list[tuple[QueuedCheckin, Undecided]] = []
-        for queued, result in zip(batch, results, strict=True):
-            if result is None:
-                retries[queued] = -inf
-                continue
-            queued.attempts += 1
-            match result:
-                case Delivered() | SentBack() | InvalidRecord():
-                    outcomes.append((queued, result))
-                case ServerError() | PermissionDenied():
-                    if queued.epoch == self._epoch:  # otherwise it is the next owner's
-                        queued.alone = True
-                        suspects.append((queued, result))
-                case TargetUnavailable() | AccessDenied():
-                    failure = result
-                    retries[queued] = -inf
-        failure = self._add_failures(suspects, stored_before) or failure
-        # Before any await: the others must not go on asking a target that just failed.
-        self._update_breaker(ticket, failure, served=any(self._shows_service(result) for result in results))
+        results, seconds = await self._call(batch, suspect=suspect)
+        answers = sort_answers(batch, results, rejections_serve=not self._limit.reached)
+        outcomes += answers.outcomes
+        for queued in batch:
+            queued.attempts += queued not in answers.untried
+        together = [queued for queued, _ in answers.together]
+        retries |= dict.fromkeys((*answers.untried, *answers.unserved, *together), -inf)
+        self._isolation.add_written(answers.written)
+        self._isolation.add_served(answers, seconds, self._concurrency.overdue_after)
+        # What belongs to the next owner of its partition by now says nothing here.
+        suspects = [(queued, error) for queued, error in answers.alone if queued.epoch == self._epoch]
+        found = await self._isolation.find_failure(answers, suspects, written_before)
+        failure = answers.failure or found
+        in_doubt = bool(suspects) and self._isolation.in_doubt
+        self._update_breaker(ticket, failure, served=answers.served, in_doubt=in_doubt)
+        if failure is None:
+            self._isolation.divide(answers)
         healthy = was_closed and self._breaker.is_closed
-        for queued, error in suspects:
-            if await self._poison.is_poison(queued, error, healthy=healthy):
-                outcomes.append((queued, as_dead_letter(error)))
-            elif isinstance(failure, AccessDenied):
-                retries[queued] = self._clock() + self._timings.recheck  # after those that came in the meantime
+        rest = REST * seconds if suspect else 0.0
+        for queued, decision in (await self._isolation.decide(suspects, healthy=healthy, rest=rest)).items():
+            if isinstance(decision, InvalidRecord):
+                outcomes.append((queued, decision))
             else:
-                retries[queued] = self._clock() + full_jitter(queued.attempts, self._settings.retry_max)
+                retries[queued] = self._clock() + decision
 
-    def _add_failures(
-        self, failures: Sequence[tuple[QueuedCheckin, Undecided]], stored_before: int
-    ) -> PermissionDenied | None:
-        for _, error in failures:
-            kind = "fault" if isinstance(error, ServerError) else "forbidden"
-            self._metrics.count("punchstream_target_errors_total", kind=kind)
-        return self._poison.add_failures(failures, stored_before)
-
-    async def _call(self, batch: list[QueuedCheckin]) -> Sequence[Result]:
-        request = self._concurrency.begin(self._clock())
+    async def _call(self, batch: list[QueuedCheckin], *, suspect: bool) -> tuple[Sequence[Result], float]:
+        """The results, and how many seconds they took."""
+        began = self._clock()
+        request = None if suspect else self._concurrency.begin(began)
         try:
             results: Sequence[Result] = await self._target.deliver([queued.checkin for queued in batch])
+        except (ServerError, PermissionDenied, RequestAbandoned) as error:
+            results = [error] if len(batch) == 1 else [FailedTogether(error, len(batch))] * len(batch)
         except (TargetUnavailable, AccessDenied) as error:
             results = [error] * len(batch)
         now = self._clock()
-        self._metrics.observe("punchstream_delivery_seconds", now - request.started)
+        self._metrics.observe("punchstream_delivery_seconds", now - began)
+        if request is None:
+            return results, now - began
         if all(isinstance(result, Delivered) and result.status == "created" for result in results):
             self._concurrency.served(request, now, len(batch))
         elif any(isinstance(result, TargetUnavailable) and not isinstance(result, ServerError) for result in results):
             self._concurrency.overloaded(request)
         else:
             self._concurrency.ignore(request)  # a look-up or a divided batch: that it took longer is not the load
-        return results
+        return results, now - began
 
-    def _shows_service(self, result: Result) -> bool:
-        # Where everything is rejected, a rejection does not show that the target is healthy.
-        return isinstance(result, Delivered) or (isinstance(result, InvalidRecord) and not self._limit.reached)
-
-    def _update_breaker(self, ticket: int, failure: TargetUnavailable | AccessDenied | None, *, served: bool) -> None:
+    def _update_breaker(
+        self,
+        ticket: int,
+        failure: TargetUnavailable | AccessDenied | None,
+        *,
+        served: bool,
+        in_doubt: bool = False,
+    ) -> None:
         """Tell the circuit breaker what a request showed."""
         had_failed = self._breaker.has_failed
         match failure:
             case AccessDenied():
-                log.error(
-                    "The target's time zone is in doubt; nothing is delivered until that is decided."
-                    if isinstance(failure, ZoneInDoubt)
-                    else "The target denied access; nothing is delivered until that is repaired.",
-                    target=self._target.name,
-                    error=str(failure),
-                    recheck_seconds=self._timings.recheck,
-                )
+                self._say_unavailable("denied", failure)
                 self._metrics.count("punchstream_target_errors_total", kind="refused")
                 self._opened = False
                 self._breaker.record_failure(ticket, self._timings.recheck)
             case TargetUnavailable():
-                log.warning("Waiting for the target.", target=self._target.name, error=str(failure))
+                self._say_unavailable("unavailable", failure)
                 self._metrics.count("punchstream_target_errors_total", kind="unavailable")
-                self._breaker.record_failure(ticket, failure.retry_after or 0.0)
+                self._breaker.record_failure(ticket, min(failure.retry_after or 0.0, self._timings.retry_after))
+            case None if in_doubt:
+                self._breaker.record_failure(ticket, longest=self._timings.doubt)
             case None if served:
                 self._breaker.record_success(ticket)
             case None:
                 self._breaker.release(ticket)
         if had_failed and self._breaker.is_closed:
+            self._notices.clear()
             log.info("Target recovered.", target=self._target.name)
         self._notify()
+
+    def _say_unavailable(self, about: str, failure: TargetUnavailable | AccessDenied) -> None:
+        withheld = self._notices.due(about, str(failure))
+        if withheld is None:
+            return
+        if about == "denied":
+            log.error(
+                "The target's time zone is in doubt; nothing is delivered until that is decided."
+                if isinstance(failure, ZoneInDoubt)
+                else "The target denied access; nothing is delivered until that is repaired.",
+                target=self._target.name,
+                error=str(failure),
+                recheck_seconds=self._timings.recheck,
+                not_logged=withheld,
+            )
+        else:
+            log.warning("Waiting for the target.", target=self._target.name, error=str(failure), not_logged=withheld)
 
     async def _is_reachable(self) -> bool:
         try:
@@ -328,13 +357,14 @@ class Deliverer:
     async def _record(self, outcomes: Sequence[Outcome]) -> None:
         await self._writer.write(outcomes)
         for queued, _ in outcomes:
-            self._poison.discard(queued)
+            self._isolation.discard(queued)
 
     def _notify(self) -> None:
         """Show the present state in the metrics, and wake whoever waits for a change."""
         self._metrics.gauge("punchstream_target_available", float(self._breaker.is_closed))
         self._metrics.gauge("punchstream_sink_in_flight", len(self))
         self._metrics.gauge("punchstream_sink_concurrency", self._concurrency.limit)
+        self._metrics.gauge("punchstream_sink_suspects", len(self._queues.suspects))
         self._metrics.gauge("punchstream_sink_stopped", float(self._limit.reached))
         self._changed.set()
 

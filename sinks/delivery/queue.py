@@ -1,9 +1,9 @@
 """EmployeeQueues: fetched check-ins in one queue for each employee, of which one batch at a time is in flight."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import inf
 
 from attendance.kafka.records import Record
@@ -19,7 +19,6 @@ class QueuedCheckin:
         checkin: What is to be delivered.
         epoch: The assignment of partitions under which it was fetched.
         attempts: How often the target was asked to store it.
-        alone: The target failed on it, so it shares a request with no other check-in.
         employee_missing: The directory did not know its employee when it was first to be delivered.
     """
 
@@ -27,7 +26,6 @@ class QueuedCheckin:
     checkin: Checkin
     epoch: int = 0
     attempts: int = 0
-    alone: bool = False
     employee_missing: bool = False
 
 
@@ -40,18 +38,61 @@ class _Queue:
 class EmployeeQueues:
     """Hands out batches in which each employee's check-ins are in order, and never two batches of one employee.
 
-    Employees take turns. Pure: the time is what the caller says.
+    Employees take turns. Those whose requests failed share smaller ones, and a suspect shares none: see `divide` and
+    `suspect`. Pure: the time is what the caller says.
     """
 
     def __init__(self) -> None:
         self._queues: dict[str, _Queue] = {}
         self._ready: deque[str] = deque()
+        self._divided: deque[str] = deque()  # ready too, and before the others: they have waited already
+        self._ready_suspects: deque[str] = deque()
         self._waiting: list[tuple[float, str]] = []  # a heap
+        self._shares: dict[str, int] = {}
+        self._suspects: set[str] = set()
         self.in_flight = 0
         self.queued = 0
 
     def __len__(self) -> int:
         return self.in_flight + self.queued
+
+    @property
+    def suspects(self) -> frozenset[str]:
+        """The employees whose check-ins are tried alone."""
+        return frozenset(self._suspects)
+
+    @property
+    def queued_of_suspects(self) -> int:
+        """How many check-ins wait for a suspect's turn."""
+        return sum(len(queue.checkins) for name in self._suspects if (queue := self._queues.get(name)))
+
+    def is_suspect(self, employee: str) -> bool:
+        """Whether this employee's check-ins are tried alone."""
+        return employee in self._suspects
+
+    def divide(self, employee: str, share: int) -> None:
+        """From its next turn on, an employee shares a request with at most so many check-ins, its own included."""
+        self._shares[employee] = max(1, min(share, self._shares.get(employee, share)))
+
+    def suspect(self, employee: str) -> None:
+        """From its next turn on, an employee's check-ins are tried one by one, each alone."""
+        self._suspects.add(employee)
+
+    def clear_suspicion(self, employee: str) -> None:
+        """From its next turn on, an employee shares requests as all do."""
+        self._suspects.discard(employee)
+        self._shares.pop(employee, None)
+
+    def reconsider(self, employees: Container[str]) -> None:
+        """Clear these of suspicion, and let those that wait for a retry go on now: the target was the cause."""
+        for name in [each for each in self._suspects if each in employees]:
+            self.clear_suspicion(name)
+        again = [each for _, each in self._waiting if each in employees]
+        again += [each for each in self._ready_suspects if each in employees]
+        self._waiting = [each for each in self._waiting if each[1] not in employees]
+        heapify(self._waiting)
+        self._ready_suspects = deque(each for each in self._ready_suspects if each not in employees)
+        self._ready.extendleft(reversed(again))
 
     def add(self, queued: QueuedCheckin) -> None:
         """Put a check-in at the end of its employee's queue."""
@@ -59,7 +100,7 @@ class EmployeeQueues:
         queue = self._queues.get(employee)
         if queue is None:
             queue = self._queues[employee] = _Queue()
-            self._ready.append(employee)
+            self._make_ready(employee)
         queue.checkins.append(queued)
         self.queued += 1
 
@@ -71,26 +112,32 @@ class EmployeeQueues:
             now: The time, in the seconds of `give_back`.
 
         Returns:
-            The check-ins, each employee's in order. Empty if there are none.
+            The check-ins, each employee's in order, none of a suspect. Empty if there are none.
         """
-        while self._waiting and self._waiting[0][0] <= now:
-            self._ready.append(heappop(self._waiting)[1])
+        self._advance(now)
+        ready = self._divided or self._ready
         batch: list[QueuedCheckin] = []
-        while self._ready and len(batch) < most:
-            queue = self._queues[self._ready[0]]
-            alone = queue.checkins[0].alone
-            if alone and batch:
+        while ready and len(batch) < most:
+            share = self._shares.get(ready[0], most)
+            if batch and len(batch) >= share:
                 break
-            self._ready.popleft()
+            most = min(most, share)
+            queue = self._queues[ready.popleft()]
             queue.in_flight = True
-            batch.append(queue.checkins.popleft())
-            if alone:
-                break
-            while queue.checkins and len(batch) < most and not queue.checkins[0].alone:
+            while queue.checkins and len(batch) < most:
                 batch.append(queue.checkins.popleft())
-        self.queued -= len(batch)
-        self.in_flight += len(batch)
+        self._taken(len(batch))
         return batch
+
+    def take_suspect(self, now: float) -> list[QueuedCheckin]:
+        """Take the first check-in of the suspect whose turn it is, as `take` does. Empty if no suspect is due."""
+        self._advance(now)
+        if not self._ready_suspects:
+            return []
+        queue = self._queues[self._ready_suspects.popleft()]
+        queue.in_flight = True
+        self._taken(1)
+        return [queue.checkins.popleft()]
 
     def give_back(self, batch: Sequence[QueuedCheckin], retries: Mapping[QueuedCheckin, float]) -> None:
         """Open the queues of a batch again.
@@ -114,19 +161,39 @@ class EmployeeQueues:
             if not queue.checkins:
                 del self._queues[employee]
             elif when == -inf:
-                self._ready.append(employee)
+                self._make_ready(employee)
             else:
                 heappush(self._waiting, (when, employee))
 
-    def next_due(self) -> float:
-        """When the next queue that waits for a retry may go on; infinity if none waits."""
+    def next_due(self, now: float) -> float:
+        """When the next queue that waits for a retry may go on, after now; infinity if none waits."""
+        self._advance(now)
         return self._waiting[0][0] if self._waiting else inf
 
     def clear(self) -> None:
-        """Drop what is queued. What is in flight stays, and its queues stay closed until it is given back."""
+        """Drop what is queued, and all suspicion. What is in flight stays, its queues closed until it is given back."""
         self._queues = {employee: queue for employee, queue in self._queues.items() if queue.in_flight}
         for queue in self._queues.values():
             queue.checkins.clear()
-        self._ready.clear()
+        for ready in (self._ready, self._divided, self._ready_suspects):
+            ready.clear()
         self._waiting.clear()
+        self._shares.clear()
+        self._suspects.clear()
         self.queued = 0
+
+    def _advance(self, now: float) -> None:
+        while self._waiting and self._waiting[0][0] <= now:
+            self._make_ready(heappop(self._waiting)[1])
+
+    def _make_ready(self, employee: str) -> None:
+        if employee in self._suspects:
+            self._ready_suspects.append(employee)
+        elif employee in self._shares:
+            self._divided.append(employee)
+        else:
+            self._ready.append(employee)
+
+    def _taken(self, count: int) -> None:
+        self.queued -= count
+        self.in_flight += count

@@ -19,10 +19,11 @@ from attendance.records.checkin import Checkin
 from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings, SinkSettings
 from attendance.user_map import UserMap
-from sinks.delivery.deliverer import Deliverer, SinkTimings
+from sinks.delivery.deliverer import Deliverer
 from sinks.delivery.offsets import OffsetTracker
 from sinks.delivery.outcomes import STAGE, OutcomeWriter
 from sinks.delivery.queue import QueuedCheckin
+from sinks.delivery.timings import SinkTimings
 from sinks.targets.base import HasZone, Target
 
 log = structlog.get_logger(__name__)
@@ -108,7 +109,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
 
     async def run(self, stop: asyncio.Event) -> None:
         """See `run`."""
-        workers = [asyncio.create_task(self._work(stop)) for _ in range(self._sink.concurrency)]
+        workers = [asyncio.create_task(self._work(stop)) for _ in range(self._deliverer.workers)]
         others = (self._follow_users(), self._consume(stop), self._commit_regularly(), self._watch_zone(), _until(stop))
         tasks = [*workers, *map(asyncio.create_task, others)]
         try:
@@ -201,7 +202,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             if not ready and self._users_caught_up.is_set() and not warned:
                 warned = True
                 log.warning("The user map has no employees yet. Waiting for `punchstream directory` to add them.")
-            room = self._sink.max_in_flight - len(self._deliverer) if ready else 0
+            room = self._deliverer.room if ready else 0
             # Paused, but still polled: a consumer that does not poll is removed from the group. A rebalance ends all
             # pauses, so they are made anew each time.
             if room > 0:

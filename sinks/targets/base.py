@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from attendance.errors import AccessDenied, InvalidRecord, Reason, TargetUnavailable
+from attendance.errors import AccessDenied, InvalidRecord, PunchstreamError, Reason, TargetUnavailable
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import DeliveryStatus, Late
 from attendance.site import ZoneStore
@@ -39,17 +39,32 @@ class SentBack:
     message: str
 
 
-Result = Delivered | SentBack | InvalidRecord | TargetUnavailable | AccessDenied | None
+@dataclass(frozen=True, slots=True)
+class FailedTogether:
+    """The target failed on a request that held several check-ins, and it was not divided. Any of them may be stored.
+
+    Attributes:
+        error: What the target answered.
+        size: How many check-ins the request held.
+    """
+
+    error: PunchstreamError
+    size: int
+
+
+Result = Delivered | SentBack | InvalidRecord | FailedTogether | TargetUnavailable | AccessDenied | None
 """What became of one check-in.
 
 - `Delivered`: the target holds it, from this call or from before.
 - `SentBack`: nothing was stored, because of its employee or its device; its punch waits again.
 - `InvalidRecord`: the target will never take it; it is dead-lettered.
-- `ServerError` (a `TargetUnavailable`) or `PermissionDenied` (an `AccessDenied`): the target failed on it or forbade
-  it, and it was alone in its request. `sinks.poison` decides whether the record or the target is the cause.
+- `ServerError`, `RequestAbandoned` (each a `TargetUnavailable`) or `PermissionDenied` (an `AccessDenied`): the target
+  failed on it or forbade it, and it was alone in its request. `sinks.poison` decides whether the record or the target
+  is the cause.
+- `FailedTogether`: it is tried again with fewer others.
 - any other `TargetUnavailable` or `AccessDenied`: it may be stored or not; it is tried again when the target has
   recovered.
-- None: not tried, because an earlier check-in of the same employee has to come first.
+- None: not tried. An earlier check-in of the same employee has to come first, or the call took too long already.
 """
 
 
@@ -103,7 +118,8 @@ class Target(Protocol):
             TargetUnavailable: No answer, or "later". Anything may have been stored.
             AccessDenied: Credentials or a permission are missing. Nothing was stored.
 
-        An error that is raised is the result of every check-in of the call.
+        An error that is raised is the result of every check-in of the call. `RequestAbandoned`, `ServerError` and
+        `PermissionDenied` of several check-ins count as `FailedTogether`.
         """
 
     async def close(self) -> None:

@@ -20,6 +20,7 @@ from attendance.errors import (
     DocumentRejected,
     PermissionDenied,
     PunchstreamError,
+    RequestAbandoned,
     RetriableError,
     ServerError,
     TargetUnavailable,
@@ -228,12 +229,17 @@ def test_what_erpnext_will_never_take_is_rejected_by_its_kind(
         "maintenance_post",
         "maintenance_bad_token",
         "maintenance_reads_allowed_post",
-        "mariadb_down_post",
-        "lock_wait_timeout_post",
     ],
 )
 def test_what_passes_by_itself_is_unavailable(client: ErpnextClient, server: Server, name: str) -> None:
     assert type(error_of(lambda: ask(client, server, name))) is TargetUnavailable
+
+
+@pytest.mark.parametrize("name", ["mariadb_down_post", "lock_wait_timeout_post"])
+def test_a_request_that_was_given_up_may_be_the_fault_of_its_documents(
+    client: ErpnextClient, server: Server, name: str
+) -> None:
+    assert type(error_of(lambda: ask(client, server, name))) is RequestAbandoned
 
 
 @pytest.mark.parametrize(
@@ -306,23 +312,33 @@ def test_an_error_inside_a_success_is_a_fault(client: ErpnextClient, server: Ser
         pytest.param(Answer(502, b"<html>Bad Gateway</html>"), id="bad gateway"),
         pytest.param(Answer(504, b""), id="gateway timeout"),
         pytest.param(Answer(500, b"<h1>Internal Server Error</h1>"), id="error page"),
-        pytest.param(Answer(429, b""), id="rate limit of a proxy"),
     ],
 )
-def test_an_answer_that_is_none_is_unavailable_and_never_success(
-    client: ErpnextClient, server: Server, answer: Answer
-) -> None:
+def test_an_answer_that_is_none_never_counts_as_success(client: ErpnextClient, server: Server, answer: Answer) -> None:
     server.answers = [answer]
+    assert type(error_of(lambda: client.get_list("Employee", ["name"]))) is RequestAbandoned
+
+
+def test_the_rate_limit_of_a_proxy_is_unavailable(client: ErpnextClient, server: Server) -> None:
+    server.answers = [Answer(429, b"")]
     assert type(error_of(lambda: client.get_list("Employee", ["name"]))) is TargetUnavailable
 
 
 def test_a_proxy_may_name_the_pause_too(client: ErpnextClient, server: Server) -> None:
     soon = format_datetime(now() + timedelta(seconds=90), usegmt=True)
     pauses = ["7", soon, "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2099 07:28:00 GMT", "99999999", "later", ""]
-    server.answers = [Answer(503, b"", {"Retry-After": pause}) for pause in pauses]
+    server.answers = [Answer(429, b"", {"Retry-After": pause}) for pause in pauses]
     errors = [error_of(client.logged_user) for _ in pauses]
     found = [error.retry_after for error in errors if isinstance(error, TargetUnavailable)]
     assert found == [7, pytest.approx(90, abs=20), 0, 3600, 3600, None, None]
+
+
+def test_a_page_of_maintenance_may_name_an_hour_and_is_asked_again_within_seconds(
+    client: ErpnextClient, server: Server
+) -> None:
+    server.answers = [Answer(503, b"", {"Retry-After": "3600"}), Answer(503, b"", {"Retry-After": "3"})]
+    errors = [error_of(client.logged_user) for _ in range(2)]
+    assert [error.retry_after for error in errors if isinstance(error, TargetUnavailable)] == [10, 3]
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -344,7 +360,7 @@ def test_a_body_that_a_proxy_finds_too_large_is_rejected(client: ErpnextClient, 
 def test_a_site_that_does_not_answer_in_time_is_unavailable(server: Server) -> None:
     client = connect(server.url, timeout=0.1)
     server.answers = [None]
-    assert type(error_of(client.logged_user)) is TargetUnavailable
+    assert type(error_of(client.logged_user)) is RequestAbandoned
     client.close()
 
 

@@ -34,8 +34,8 @@ from operations.audit import Report, audit
 from operations.log import KafkaLog
 from punchstream.commands import dead_letters
 from sandbox.erpnext.server import ErpnextStandIn
-from sinks.delivery.deliverer import SinkTimings
 from sinks.delivery.runner import run
+from sinks.delivery.timings import SinkTimings
 from sinks.targets.erpnext.target import ErpnextTarget
 
 pytestmark = pytest.mark.broker

@@ -26,8 +26,8 @@ from attendance.records.outcomes import Delivery
 from attendance.records.user_map import Employee
 from attendance.settings import ErpnextSettings, KafkaSettings, SinkSettings
 from sandbox.erpnext.server import ErpnextStandIn
-from sinks.delivery.deliverer import SinkTimings
 from sinks.delivery.runner import run
+from sinks.delivery.timings import SinkTimings
 from sinks.targets.base import Result, Target
 from sinks.targets.erpnext.target import ErpnextTarget
 

@@ -1,25 +1,32 @@
 """Call: the requests that store the documents of one call of `deliver`, and what became of each document."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Final, TypeVar
 
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
 from attendance.errors import (
+    Conflict,
     DocumentRejected,
     InvalidRecord,
     PermissionDenied,
+    PunchstreamError,
     Reason,
+    RequestAbandoned,
     ServerError,
-    TargetUnavailable,
 )
 from attendance.records.checkin import Checkin
-from sinks.poison import FailureRun, Undecided
-from sinks.targets.base import Delivered, Result, SentBack
+from sinks.poison import Undecided
+from sinks.targets.base import Delivered, FailedTogether, Result, SentBack
 from sinks.targets.erpnext.documents import StoredPunch
 
 GONE: Final = "DoesNotExistError"  # the document
 REQUEST_TOO_LARGE: Final = 413  # the answer of a proxy: ERPNext has not seen the request
+DIVIDE_SECONDS: Final = 3.0
+"""So long a call goes on after a failure. The others of its check-ins wait for its end."""
+FAILURES_IN_A_ROW: Final = 8  # different documents, each alone in its request; then the site may be the cause
+NAME_TAKEN: Final = "DuplicateEntryError"  # the document's own name; a value that is there has another word
 _LOOK_AGAIN: Final = frozenset({"ValidationError", "DuplicateEntryError", "UniqueValidationError"})
 
 _T = TypeVar("_T")
@@ -29,6 +36,8 @@ class Call:
     """One call of `deliver`: documents by their index, and the results as they become known.
 
     A failure that is the site's and not that of one document (`sinks.poison`) is raised; the results so far are kept.
+    A call that has taken long, and one in which one document after the other fails, is stopped: what has no result then
+    is tried in another call.
     """
 
     def __init__(
@@ -36,12 +45,15 @@ class Call:
         client: ErpnextClient,
         documents: dict[int, Document],
         results: dict[int, Result],
-        failures: FailureRun,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._documents = documents
         self._results = results
-        self._failures = failures
+        self._clock = clock
+        self._began = clock()
+        self._in_a_row = 0
+        self._stopped = False
         self._looked_up: set[int] = set()
         self.skipped: set[int] = set()
         """Not tried, because the site failed on an earlier document of the same employee."""
@@ -62,13 +74,10 @@ class Call:
         are sent again although it is not known what became of the whole.
         """
         wanted = [index for index in indexes if index not in self._results and index not in self.skipped]
-        if not wanted:
+        if not wanted or self._stopped:
             return
         try:
-            if len(wanted) == 1:
-                names = [self._client.insert(self._documents[wanted[0]])]
-            else:
-                names = self._client.insert_many([self._documents[index] for index in wanted])
+            names = self._insert(wanted)
         except DocumentRejected as error:
             if error.status != REQUEST_TOO_LARGE and not self._looked_up.issuperset(wanted):
                 # Most often the batch was stored by an earlier try, or by the tool used before: two look-ups find that
@@ -80,12 +89,19 @@ class Call:
             if len(wanted) == 1:
                 self._add_rejection(wanted[0], error)
                 return
-        except (ServerError, PermissionDenied) as error:
+            failure: PunchstreamError = error
+        except (ServerError, PermissionDenied, RequestAbandoned) as error:
             if len(wanted) == 1:
                 self._add_failure(wanted[0], error)
                 return
+            failure = error
         else:
             self._add_created(wanted, names)
+            return
+        # ERPNext may still be at work on what it did not answer.
+        if self._is_late() or (isinstance(failure, RequestAbandoned) and not failure.answered):
+            self._results |= dict.fromkeys(wanted, FailedTogether(failure, len(wanted)))
+            self._stopped = True
             return
         middle = len(wanted) // 2
         self.send(wanted[:middle])
@@ -100,19 +116,24 @@ class Call:
         """
         self._look_up(self._documents)
         for index, document in self._documents.items():
-            if index in self._results or index in self.skipped:
+            if index in self._results or index in self.skipped or self._stopped:
                 continue
             try:
                 name = self._client.insert(document)
             except DocumentRejected as error:
                 self._add_rejection(index, error)
-            except (ServerError, PermissionDenied) as error:
+            except (ServerError, PermissionDenied, RequestAbandoned) as error:
                 self._add_failure(index, error)
             else:
                 self._add_created([index], [name])
 
+    def _insert(self, indexes: Sequence[int]) -> list[str]:
+        if len(indexes) == 1:
+            return [self._client.insert(self._documents[indexes[0]])]
+        return self._client.insert_many([self._documents[index] for index in indexes])
+
     def _correct(self, index: int, correction: Checkin) -> None:
-        if index in self.skipped:
+        if index in self.skipped or self._stopped:
             return
         try:
             self._results[index] = self._replace(self._documents[index], correction)
@@ -120,14 +141,16 @@ class Call:
             self._results[index] = error
         except DocumentRejected as error:
             if error.kind == GONE:
-                raise TargetUnavailable(
-                    f"somebody else removed a document that was to be corrected: {error}"
-                ) from error
-            self._results[index] = _as_result(error)
-        except (ServerError, PermissionDenied) as error:
+                gone = f"somebody else removed a document that was to be corrected: {error}"
+                self._add_failure(index, RequestAbandoned(gone))
+            else:
+                self._results[index] = _as_result(error)
+        except Conflict as error:
+            self._add_failure(index, RequestAbandoned(f"somebody else changed the document meanwhile: {error}"))
+        except (ServerError, PermissionDenied, RequestAbandoned) as error:
             self._add_failure(index, error)
         else:
-            self._failures.clear()
+            self._in_a_row = 0
 
     def _replace(self, document: Document, correction: Checkin) -> Delivered:
         """Change the document of what is superseded into this one, in one request.
@@ -167,8 +190,7 @@ class Call:
         return Delivered(new["name"], "replaced")
 
     def _add_created(self, indexes: Sequence[int], names: Sequence[str]) -> None:
-        self._failures.clear()
-        self._failures.stores = True
+        self._in_a_row = 0
         for index, name in zip(indexes, names, strict=True):
             self._results[index] = Delivered(name, "created")
 
@@ -176,14 +198,23 @@ class Call:
         # A copy may have been stored after the first look-up: by the request that this one raced with.
         if error.kind in _LOOK_AGAIN:
             self._look_up([index])
-        if index not in self._results:
+        if index in self._results:
+            return
+        if error.kind == NAME_TAKEN:
+            words = f"{error} (is the naming series of {CHECKIN} behind its documents?)"
+            self._add_failure(index, ServerError(words))
+        else:
             self._results[index] = _as_result(error)
 
     def _add_failure(self, index: int, error: Undecided) -> None:
         self._results[index] = error
         employee = self._documents[index]["employee"]
         self.skipped |= {later for later, document in self._documents.items() if document["employee"] == employee}
-        self._failures.add(error)
+        self._in_a_row += 1
+        self._stopped |= self._in_a_row >= FAILURES_IN_A_ROW or self._is_late()
+
+    def _is_late(self) -> bool:
+        return self._clock() - self._began >= DIVIDE_SECONDS
 
     def _look_up(self, indexes: Iterable[int]) -> None:
         """Find out in two requests which of these ERPNext holds: by event_id, and by what it takes for a double."""

@@ -28,7 +28,7 @@ from attendance.settings import ErpnextSettings, SinkSettings
 from attendance.site import ZoneStore, site_of
 from attendance.times import now
 from sinks.completeness.lateness import find_late
-from sinks.poison import FailureRun, as_target_failure
+from sinks.poison import as_target_failure
 from sinks.targets.base import Delivered, Result
 from sinks.targets.erpnext.call import Call
 from sinks.targets.erpnext.coordinates import CoordinateRule
@@ -72,14 +72,14 @@ class ErpnextTarget:
         """
         self._connect = connect
         self._batch = min(batch, MAX_INSERT_MANY)
-        # One more than the deliveries, so that `open` need not wait for them.
-        self._threads = ThreadPoolExecutor(concurrency + 1, thread_name_prefix="erpnext")
+        # More than the deliveries, so that `open` need not wait for them. Those that are overdue keep others waiting
+        # no longer.
+        self._threads = ThreadPoolExecutor(2 * concurrency + 2, thread_name_prefix="erpnext")
         self._local = threading.local()
         self._clients: list[ErpnextClient] = []
         self._zone = ZoneGuard(site, self._in_thread)
         self._unique: bool | None = None
         self._coordinates = CoordinateRule()
-        self._stores = False  # whether it has stored a document since it was opened
 
     @property
     def max_batch(self) -> int:
@@ -142,7 +142,7 @@ class ErpnextTarget:
                 "Employee Checkin has no unique field event_id, so a punch may be stored twice when a request is "
                 "cut off while ERPNext still works on it. `punchstream erpnext setup` makes the field."
             )
-        self._unique, self._stores = unique, False
+        self._unique = unique
         return user, changed
 
     def _deliver(self, client: ErpnextClient, checkins: Sequence[Checkin], site_zone: str) -> list[Result]:
@@ -156,8 +156,7 @@ class ErpnextTarget:
                 documents[index] = to_document(checkin, site_zone, event_id=self._unique)
             except InvalidRecord as error:
                 results[index] = error
-        failures = FailureRun(stores=self._stores)
-        call = Call(client, documents, results, failures)
+        call = Call(client, documents, results)
         otherwise: Result = None
         try:
             for withhold in (not_to_be_sent, self._coordinates.withhold):
@@ -172,7 +171,6 @@ class ErpnextTarget:
         except (TargetUnavailable, AccessDenied, DocumentRejected) as error:
             # `call` has dealt with those of one document: this is that of a look-up, or the site's.
             otherwise = as_target_failure(error)
-        self._stores |= failures.stores
         answers = [
             results.get(index, otherwise if index not in call.skipped else None) for index in range(len(checkins))
         ]

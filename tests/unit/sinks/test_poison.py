@@ -1,7 +1,6 @@
 """Whose failure it is, by what the target answers and what it does with others."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -12,12 +11,14 @@ from attendance.errors import (
     DocumentRejected,
     PermissionDenied,
     Reason,
+    RequestAbandoned,
     ServerError,
     TargetUnavailable,
 )
-from sinks.poison import FailureRun, PoisonDetector, Undecided, as_dead_letter, as_target_failure
+from sinks.poison import LASTING_SECONDS, Doubt, PoisonDetector, Undecided, as_dead_letter, as_target_failure
 
 FAULT = ServerError("500 ValueError")
+LOCK = RequestAbandoned("500 QueryTimeoutError")
 DENIAL = PermissionDenied("403 PermissionError")
 ATTEMPTS = 3
 
@@ -26,6 +27,7 @@ ATTEMPTS = 3
     ("answer", "failure"),
     [
         (ServerError("500"), TargetUnavailable),
+        (LOCK, TargetUnavailable),
         (PermissionDenied("403"), AccessDenied),
         (DocumentRejected(417, "DataError", "Field not permitted"), AccessDenied),
         (TargetUnavailable("503"), TargetUnavailable),
@@ -43,33 +45,15 @@ def test_a_target_that_asks_for_time_is_still_heard() -> None:
     assert as_target_failure(TargetUnavailable("429", 57)).retry_after == 57  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(
-    ("answers", "run", "raised"),
-    [
-        ([FAULT], FailureRun(stores=False), None),
-        ([FAULT, FAULT], FailureRun(stores=False), TargetUnavailable),
-        ([FAULT, FAULT], FailureRun(stores=True), TargetUnavailable),
-        ([FAULT, None, FAULT], FailureRun(stores=False), None),
-        ([DENIAL], FailureRun(stores=False), None),
-        ([DENIAL, DENIAL], FailureRun(stores=False), AccessDenied),
-        ([DENIAL, DENIAL, DENIAL], FailureRun(stores=True), None),
-        ([DENIAL, FAULT], FailureRun(stores=True), TargetUnavailable),
-    ],
-)
-def test_within_one_call_two_documents_in_a_row_are_the_targets_failure(
-    answers: Sequence[Undecided | None], run: FailureRun, raised: type[Exception] | None
-) -> None:
-    """None is a document that was served."""
-    found: type[Exception] | None = None
-    for answer in answers:
-        if answer is None:
-            run.clear()
-            continue
-        try:
-            run.add(answer)
-        except (TargetUnavailable, AccessDenied) as error:
-            found = type(error)
-    assert found is raised
+def test_a_target_is_in_doubt_once_it_fails_on_two_employees_and_stores_nothing() -> None:
+    doubt = Doubt[str]()
+    doubt.add("A", "a1")
+    doubt.add("A", "a1")
+    assert not doubt.exists
+    doubt.add("B", "b1")
+    assert doubt.exists
+    assert doubt.end() == {"A": "a1", "B": "b1"}
+    assert not doubt.exists
 
 
 @dataclass(frozen=True)
@@ -77,6 +61,7 @@ class Situation:
     """What the target does while one record is tried again and again.
 
     `beside` and `between`: whether it stores others in the very first call, and in each call after the first.
+    `seconds`: between two calls.
     """
 
     beside: bool = False
@@ -84,28 +69,28 @@ class Situation:
     other_suspects: bool = False
     opens: bool = True
     healthy: bool = True
+    seconds: float = 1.0
 
 
 def cause(error: Undecided, situation: Situation, tries: int = 5 * ATTEMPTS) -> str:
-    """The cause after so many tries: `record`, `target`, or not known yet."""
+    """The cause after so many tries: `record`, or not known yet."""
 
     async def opens() -> bool:
         return situation.opens
 
     async def play() -> str:
-        detector = PoisonDetector[str](ATTEMPTS, opens)
-        failures: list[tuple[str, Undecided]] = [("it", error)]
-        if situation.other_suspects:
-            failures.append(("another", error))
-        denial: PermissionDenied | None = None
+        passed = 0.0
+        detector = PoisonDetector[str](ATTEMPTS, opens, lambda: passed)
+        failing = ["it", "another"] if situation.other_suspects else ["it"]
         for each in range(tries):
             stored_before = detector.stored
             detector.stored += situation.beside if each == 0 else situation.between
-            denial = detector.add_failures(failures, stored_before)
-            verdicts = [await detector.is_poison(name, error, healthy=situation.healthy) for name, _ in failures]
+            detector.suspect(failing, stored_before)
+            verdicts = [await detector.is_poison(name, error, healthy=situation.healthy) for name in failing]
             if verdicts[0]:
                 return "record"
-        return "target" if denial else "not known"
+            passed += situation.seconds
+        return "not known"
 
     return asyncio.run(play())
 
@@ -124,8 +109,11 @@ def cause(error: Undecided, situation: Situation, tries: int = 5 * ATTEMPTS) -> 
         (DENIAL, Situation(between=True), "record"),
         (DENIAL, Situation(between=True, opens=False, healthy=False), "record"),
         (DENIAL, Situation(beside=True), "not known"),
-        (DENIAL, Situation(), "target"),
-        (DENIAL, Situation(other_suspects=True), "target"),
+        (DENIAL, Situation(), "not known"),
+        (DENIAL, Situation(other_suspects=True), "not known"),
+        (LOCK, Situation(between=True), "not known"),
+        (LOCK, Situation(between=True, seconds=LASTING_SECONDS / ATTEMPTS), "record"),
+        (LOCK, Situation(seconds=LASTING_SECONDS), "not known"),
     ],
 )
 def test_what_the_target_does_with_others_decides_on_an_undecided_failure(
@@ -146,7 +134,7 @@ def test_a_suspect_whose_partition_was_revoked_meanwhile_is_left_to_the_next_own
 
     async def play() -> bool:
         detector = PoisonDetector[str](1, opens)
-        detector.add_failures([("it", FAULT)], 0)
+        detector.suspect(["it"], 0)
         detector.clear()
         return await detector.is_poison("it", FAULT, healthy=True)
 
@@ -159,7 +147,7 @@ def test_one_that_has_its_outcome_is_no_other_suspect() -> None:
 
     async def play() -> bool:
         detector = PoisonDetector[str](1, opens)
-        detector.add_failures([("done", FAULT), ("it", FAULT)], 0)
+        detector.suspect(["done", "it"], 0)
         detector.discard("done")
         return await detector.is_poison("it", FAULT, healthy=True)
 

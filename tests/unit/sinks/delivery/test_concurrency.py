@@ -3,10 +3,11 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import pytest
 
-from sinks.delivery.concurrency import Concurrency, Request
+from sinks.delivery.concurrency import OVERDUE, OVERDUE_SECONDS, Concurrency, Request
 
 CEILING = 32
 
@@ -41,7 +42,7 @@ class Server:
         """Serve until so many requests were answered; the limit after each of them."""
         before = len(self.limits)
         while len(self.limits) < before + answers:
-            while self.limit.has_room:
+            while self.limit.has_room(self.now):
                 self._send()
             self._answer_next()
         return self.limits[before:]
@@ -187,7 +188,26 @@ def test_it_never_falls_below_one() -> None:
     for _ in range(10):
         limit.overloaded(limit.begin(0.0))
     assert limit.limit == 1
-    assert limit.has_room
+    assert limit.has_room(0.0)
+
+
+def test_a_request_that_is_overdue_keeps_no_other_waiting_and_two_keep_the_next() -> None:
+    limit = Concurrency(2)
+    limit.begin(0.0)
+    assert not limit.has_room(OVERDUE_SECONDS - 1)
+    assert limit.next_overdue(1.0) == OVERDUE_SECONDS
+    assert limit.has_room(OVERDUE_SECONDS)
+    limit.begin(OVERDUE_SECONDS)
+    assert not limit.has_room(3 * OVERDUE_SECONDS)
+    assert limit.next_overdue(3 * OVERDUE_SECONDS) == inf
+
+
+def test_what_is_overdue_is_measured_by_what_is_usual() -> None:
+    limit = Concurrency(1)
+    for seconds in (4.0, 4.0, 4.0, 50.0, 4.0):
+        assert limit.overdue_after == OVERDUE_SECONDS
+        limit.served(limit.begin(0.0), seconds, 100)
+    assert limit.overdue_after == 4.0 * OVERDUE
 
 
 def test_what_was_sent_before_a_decision_does_not_count_for_the_next() -> None:
@@ -209,9 +229,9 @@ def test_it_does_not_grow_where_it_is_not_used() -> None:
 def test_a_request_that_says_nothing_makes_room_for_the_next() -> None:
     limit = Concurrency(CEILING)
     request = limit.begin(0.0)
-    assert not limit.has_room
+    assert not limit.has_room(0.0)
     limit.ignore(request)
-    assert limit.has_room
+    assert limit.has_room(0.0)
     assert limit.limit == 1
 
 

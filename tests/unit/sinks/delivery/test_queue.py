@@ -86,21 +86,53 @@ def test_a_queue_waits_for_its_time_and_others_do_not_wait_with_it() -> None:
     filled.give_back(filled.take(1, 0), {a1: 30.0})
     filled.add(a2)
     filled.add(b1)
-    assert filled.next_due() == 30.0
+    assert filled.next_due(0) == 30.0
     assert filled.take(10, 29.9) == [b1]
     assert filled.take(10, 30.0) == [a1, a2]
 
 
-def test_a_checkin_that_travels_alone_is_in_no_batch() -> None:
+def test_a_suspect_is_in_no_batch_and_is_tried_one_by_one() -> None:
     a1, b1, b2, c1 = queued("A", 1), queued("B", 1), queued("B", 2), queued("C", 1)
-    b1.alone = b2.alone = True
-    filled = queues(a1, b1, b2, c1)
-    assert filled.take(10, 0) == [a1]
-    alone = filled.take(10, 0)
+    filled = queues(b1)
+    first = filled.take(10, 0)
+    filled.suspect("B")
+    filled.give_back(first, {b1: 30.0})
+    for each in (a1, b2, c1):
+        filled.add(each)
+    assert filled.queued_of_suspects == 2
+    assert filled.take(10, 30) == [a1, c1]
+    alone = filled.take_suspect(30)
     assert alone == [b1]
-    assert filled.take(10, 0) == [c1]
+    assert filled.take_suspect(30) == []
+    filled.clear_suspicion("B")
     filled.give_back(alone, {})
-    assert filled.take(10, 0) == [b2]
+    assert filled.take(10, 30) == [b2]
+
+
+def test_those_whose_request_was_divided_go_first_and_share_smaller_ones() -> None:
+    many = [queued(employee) for employee in "ABCDE"]
+    filled = queues(*many)
+    together = filled.take(10, 0)
+    for employee in "ABCDE":
+        filled.divide(employee, 2)
+    filled.give_back(together, dict.fromkeys(together, AT_ONCE))
+    other = queued("F")
+    filled.add(other)
+    assert [filled.take(10, 0) for _ in range(4)] == [many[:2], many[2:4], many[4:], [other]]
+
+
+def test_suspects_that_the_target_was_to_blame_for_go_on_at_once_and_together() -> None:
+    a1, b1, c1 = queued("A"), queued("B"), queued("C")
+    filled = queues(a1, b1, c1)
+    together = filled.take(10, 0)
+    for employee in "ABC":
+        filled.suspect(employee)
+    filled.give_back(together, {a1: 30.0, b1: AT_ONCE, c1: 40.0})
+    filled.reconsider({"A", "B"})
+    assert filled.suspects == {"C"}
+    assert filled.take(10, 0) == [a1, b1]
+    assert filled.take(10, 50) == []
+    assert filled.take_suspect(50) == [c1]
 
 
 def test_clearing_drops_what_is_queued_and_keeps_queues_in_flight_closed() -> None:

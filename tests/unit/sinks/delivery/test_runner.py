@@ -21,8 +21,8 @@ from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.records.user_map import Employee
 from attendance.settings import SinkSettings
 from memory_broker import install
-from sinks.delivery.deliverer import SinkTimings
 from sinks.delivery.runner import LEAVE_SECONDS, run
+from sinks.delivery.timings import SinkTimings
 from sinks.targets.base import Delivered, Result
 from virtual_time import run_in_virtual_time
 
