@@ -61,7 +61,7 @@ def _hidden(client: ErpnextClient, user: str) -> str | Check:
     except (AccessDenied, DocumentRejected, KeyError, TypeError, ValueError):
         hidden = 0
     if hidden > 0:
-        return failed(HIDDEN, f"{by}: {hidden} employees are hidden, and their punches wait as unmapped", remedy)
+        return failed(HIDDEN, f"{by}: {hidden} are hidden, and their punches wait as unmapped", remedy)
     return warning(HIDDEN, f"{by}; it is not known whether they hide an employee", remedy)
 
 

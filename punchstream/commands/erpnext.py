@@ -119,6 +119,6 @@ def _in_words(check: "Check") -> str:
     lines = [check.detail]
     if check.remedy:
         lines.append(f"Do: {check.remedy}.")
-    if check.only_for:
+    if check.only_for and check.state != "ok":
         lines.append(f"Only for: {check.only_for}.")
     return "\n".join(lines)

@@ -13,7 +13,6 @@ from sandbox.erpnext.tables import Change
 from sandbox.erpnext.users import User
 
 LOG_TYPES: Final = ("", "IN", "OUT")
-CANCELLED: Final = 2  # docstatus
 MAX_DATA: Final = 140  # characters of a Data field, and of a name
 
 _CANCELLED: Final = 2
@@ -72,9 +71,6 @@ class Transaction:
             FrappeError: ERPNext would refuse it, or fail on it. The transaction is good for nothing then.
         """
         store = self._store
-        if document.get("docstatus") == CANCELLED:
-            # Before all else, for anybody.
-            raise errors.thrown("DocstatusTransitionError", "Cannot change docstatus from 0 (Draft) to 2 (Cancelled)")
         if document.get("docstatus") == _CANCELLED:
             raise errors.docstatus_transition(0, _CANCELLED)
         if document.get("docstatus"):

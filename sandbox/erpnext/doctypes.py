@@ -22,6 +22,8 @@ HOLIDAY_LIST: Final = "Holiday List"
 COMPANY: Final = "Company"
 SALARY_SLIP: Final = "Salary Slip"
 HR_SETTINGS: Final = "HR Settings"
+SERVER_SCRIPT: Final = "Server Script"
+WORKFLOW: Final = "Workflow"
 SHIFT_ASSIGNMENT: Final = "Shift Assignment"
 SHIFT_LOCATION: Final = "Shift Location"
 USER_PERMISSION: Final = "User Permission"
@@ -74,6 +76,8 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         *("name", "modified", "modified_by", "docstatus"),
         *("allow_employee_checkin_from_mobile_app", "allow_geolocation_tracking"),
     ),
+    SERVER_SCRIPT: (*STAMPS, "script_type", "reference_doctype", "doctype_event", "disabled"),
+    WORKFLOW: (*STAMPS, "document_type", "is_active"),
     SHIFT_ASSIGNMENT: (
         *STAMPS,
         *("employee", "employee_name", "shift_type", "company", "start_date", "end_date", "status", "shift_location"),
@@ -104,6 +108,8 @@ _RIGHTS: Final[Mapping[str, Mapping[str, tuple[Right, ...]]]] = {
     USER: {SYSTEM_MANAGER: _ALL},
     DELETED: {SYSTEM_MANAGER: ("read",)},
     HR_SETTINGS: {HR: ("read", "write"), HR_USER_ROLE: ("read",), SYSTEM_MANAGER: ("read", "write")},
+    SERVER_SCRIPT: {"Script Manager": _ALL},
+    WORKFLOW: {SYSTEM_MANAGER: _ALL},
     SHIFT_ASSIGNMENT: {HR: _ALL, HR_USER_ROLE: ("read", "write", "submit")},
     SHIFT_LOCATION: {HR: _ALL, HR_USER_ROLE: _ALL, SYSTEM_MANAGER: _ALL},
     USER_PERMISSION: {SYSTEM_MANAGER: _ALL},

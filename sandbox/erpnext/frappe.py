@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import orjson
 from fastapi import Request, Response
 
-from sandbox.erpnext import desk, errors, holidays, user_permissions
+from sandbox.erpnext import desk, errors, holidays, meta, user_permissions
 from sandbox.erpnext.checkins import Transaction
 from sandbox.erpnext.doctypes import CHECKIN, HR_SETTINGS, SHIFT_TYPE
 from sandbox.erpnext.errors import FrappeError, Language, Message, html_page
@@ -130,6 +130,8 @@ class Frappe:
         match (api, *parts):
             case "api", "method", "run_doc_method":
                 return 200, {"docs": [self._run_doc_method(call)]}
+            case "api", "method", "frappe.desk.form.load.getdoctype":
+                return 200, {"docs": [self._get_doctype(call)]}
             case "api", "method", method:
                 answer = await self._call_method(method, call)
                 content = {} if answer is None else {"message": answer}
@@ -152,6 +154,13 @@ class Frappe:
         if call.user is GUEST and method not in _FOR_GUESTS:
             raise errors.login_required(method)
         return await function(call)
+
+    def _get_doctype(self, call: Call) -> Row:
+        if call.user is GUEST:
+            raise errors.login_required("frappe.desk.form.load.getdoctype")
+        if _doctype(call) != CHECKIN:
+            raise errors.unknown_doctype(_doctype(call))
+        return meta.of_checkins(self._site)
 
     def _run_doc_method(self, call: Call) -> Row:
         """The document, after the method that is named was called on it."""

@@ -92,7 +92,6 @@ NOT_LEARNED = {
     "leave_list",
     "lock_one_employee",
     "mandatory_custom_field",
-    "meta_checkin",
     "meta_checkin_mandatory",
     "meta_checkin_not_unique",
     "method_missing_in_hrms",
@@ -333,6 +332,10 @@ STATES = {
     "trial_empty_table_ghost": TRIAL,
     **{case: TRIAL for case in RECORDINGS if case.startswith("trial_unique_")},
     **{case: TRIAL_WITHOUT_UNIQUE for case in RECORDINGS if case.startswith("trial_not_unique_")},
+    "meta_checkin": State(event_id_field=True, sender=HR_CLERK),
+    "checkin_begins_cancelled": State(sender=HR_CLERK),
+    "checkin_begins_cancelled_no_permission": NO_ROLE,
+    "server_script_list": State(sender=HR_CLERK),
     "checkin_hr_user_role": State(sender=HR_USER),
     "checkin_client_name_hrmanager_hr_user": State(sender=HR_USER),
 }

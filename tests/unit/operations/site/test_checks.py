@@ -149,7 +149,7 @@ def test_employees_that_a_user_permission_hides_are_counted(fleet: Fleet) -> Non
     site.user_permissions, site.hidden = {"Company": [{"doc": "Acme"}]}, 3
     check = found(site, fleet)["hidden employees"]
     assert check.state == "failed"
-    assert "3 employees are hidden" in check.detail
+    assert "3 are hidden" in check.detail
 
 
 def test_coordinates_that_the_site_asks_for_and_devices_lack_are_found_and_the_devices_named(fleet: Fleet) -> None:
