@@ -105,7 +105,10 @@ def _show_rows(report: "Report", console: Console) -> None:
     for user, ids in by.items():
         console.print(f"Of these, {user} deleted in ERPNext: {', '.join(ids)}")
     if report.deletions_known is False and report.missing_in_target:
-        console.print("ERPNext does not show what was deleted: the API user may not read Deleted Document.")
+        console.print(
+            "ERPNext does not show what was deleted there: the API user may not read Deleted Document. So --repair"
+            " sends nothing of this again, unless --including-deleted is given."
+        )
     kinds = {
         "In ERPNext more than once; the copies": report.surplus,
         "In ERPNext without the employee who punched": report.of_nobody,

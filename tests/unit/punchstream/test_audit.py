@@ -1,0 +1,124 @@
+"""`punchstream audit --against-erpnext`: what it prints, what it repairs, and with which status it ends."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import pytest
+from checkin_site import CheckinSite
+from memory_log import MemoryLog
+from typer.testing import CliRunner
+
+from attendance.records.checkin import Checkin
+from attendance.records.outcomes import Delivery
+from attendance.records.raw_event import RawEvent, Source
+from attendance.records.site import SiteZone
+from punchstream.cli import app
+
+AT = datetime(2026, 3, 2, 5, tzinfo=UTC)
+URL = "http://127.0.0.1:9"
+NAMES = tuple(f"EMP-CKIN-03-2026-{number:06}" for number in range(4))
+
+
+class SiteWithZone(CheckinSite):
+    def site_zone(self) -> str:
+        return "UTC"
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch, fleet_file: Path) -> SiteWithZone:
+    fleet_file.write_text("[]")
+    site = SiteWithZone()
+    for module in ("attendance.erpnext", "operations.audit"):
+        monkeypatch.setattr(f"{module}.ErpnextClient", lambda _: site)
+    for name, value in {"URL": URL, "API_KEY": "key", "API_SECRET": "secret"}.items():
+        monkeypatch.setenv(f"ERPNEXT_{name}", value)
+    monkeypatch.setenv("COLUMNS", "80")
+    return site
+
+
+@pytest.fixture
+def punch(log: MemoryLog, site: SiteWithZone) -> RawEvent:
+    """A punch that was delivered, and a zone that is certain."""
+    zone = SiteZone(URL, "UTC", "accepted", AT, "fatima", "UTC")
+    log.add("site", zone.key, zone.encode())
+    event = RawEvent("D1", "s", "1", "IN", AT, None, "UTC", AT, Source("push", "json"))
+    checkin = Checkin(event.event_id, "E1", AT, "IN", "D1", "1", "s", "UTC")
+    delivery = Delivery(event.event_id, "E1", NAMES[0], "created", "erpnext", AT)
+    log.add("raw", event.key, event.encode())
+    log.add("checkins", checkin.key, checkin.encode())
+    log.add("deliveries", delivery.key, delivery.encode())
+    site.store(NAMES[0], event.event_id)
+    return event
+
+
+def run(*options: str, status: int) -> str:
+    result = CliRunner().invoke(app, ["audit", *options])
+    assert result.exit_code == status, result.output
+    return result.stdout
+
+
+@pytest.mark.usefixtures("punch")
+def test_a_site_that_has_what_was_delivered_is_balanced() -> None:
+    assert run("--against-erpnext", status=0).endswith("Balanced.\n")
+
+
+def test_surplus_rows_never_balance_and_every_one_is_named(site: SiteWithZone, punch: RawEvent) -> None:
+    for name in NAMES[1:]:
+        site.store(name, punch.event_id)
+    printed = run("--against-erpnext", status=1)
+    assert all(name in printed for name in NAMES[1:])
+    assert "NOT balanced." in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    found = orjson.loads(run("--against-erpnext", "--json", status=1))
+    assert (found["balanced"], found["found"]["surplus"]) == (False, 3)
+    assert [(each["event_id"], each["document"]) for each in found["surplus"]] == [
+        (punch.event_id, name) for name in NAMES[1:]
+    ]
+
+
+def test_nothing_is_repaired_in_a_dry_run_and_then_what_was_said(
+    site: SiteWithZone, log: MemoryLog, punch: RawEvent
+) -> None:
+    site.store(NAMES[1], punch.event_id)
+    assert "to be removed" in run("--remove-surplus", "--dry-run", status=1)
+    assert (site.changes, log.sent) == ([], [])
+    assert "removed" in run("--remove-surplus", status=1)
+    assert site.names() == [NAMES[0]]
+    run("--against-erpnext", status=0)
+
+
+def test_a_dry_run_of_a_resend_says_how_many_and_sends_none(
+    site: SiteWithZone, log: MemoryLog, punch: RawEvent
+) -> None:
+    site.tables["Employee Checkin"].clear()
+    assert "1 record to be sent again to t.checkins.v1" in run("--against-erpnext", "--repair", "--dry-run", status=1)
+    assert log.sent == []
+    run("--against-erpnext", "--repair", status=1)
+    assert [Checkin.decode(each.value).event_id for each in log.sent] == [punch.event_id]
+
+
+def test_a_user_who_may_not_see_deletions_is_told_so_and_sends_nothing_unasked(
+    site: SiteWithZone, log: MemoryLog, punch: RawEvent
+) -> None:
+    site.tables["Employee Checkin"].clear()
+    site.forbidden = {"Deleted Document"}
+    assert "--including-deleted" in run("--against-erpnext", "--repair", status=1).replace("\n", " ")
+    assert log.sent == []
+    run("--against-erpnext", "--repair", "--including-deleted", status=1)
+    assert [Checkin.decode(each.value).event_id for each in log.sent] == [punch.event_id]
+
+
+def test_what_is_on_no_shift_is_listed_and_fetched_again_and_balances(site: SiteWithZone, punch: RawEvent) -> None:
+    site.document(NAMES[0])["offshift"] = 1
+    site.shifts = {NAMES[0]: {"offshift": 0, "shift": "Day Shift"}}
+    assert NAMES[0] in run("--against-erpnext", status=0)
+    assert "Day Shift" in run("--refetch-shift", status=0)
+    assert orjson.loads(run("--against-erpnext", "--json", status=0))["off_shift"] == []
+
+
+@pytest.mark.usefixtures("punch")
+def test_while_the_zone_is_in_doubt_times_are_not_compared_and_nothing_balances(log: MemoryLog) -> None:
+    doubt = SiteZone(URL, "UTC", "in_doubt", AT, "sink", "UTC", why="a document was dated otherwise")
+    log.add("site", doubt.key, doubt.encode())
+    assert "Times were not compared" in run("--against-erpnext", status=1)
