@@ -1,7 +1,7 @@
 """Attendance: a day of an employee, made by hand or over REST as a draft, submitted, cancelled and amended."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from sandbox.erpnext import errors, uniqueness
@@ -11,6 +11,7 @@ from sandbox.erpnext.query import Row, collate
 from sandbox.erpnext.shifts import ShiftDay
 from sandbox.erpnext.store import Store, day_key
 from sandbox.erpnext.tables import Change
+from sandbox.erpnext.users import ADMINISTRATOR
 
 DRAFT: Final = 0
 CANCELLED: Final = 2
@@ -201,6 +202,29 @@ def _respect_leave(store: Store, row: Row) -> None:
         row |= {"leave_type": leave["leave_type"], "leave_application": leave["name"], "status": status}
     if not leaves and row["status"] not in {"On Leave", "Half Day"}:
         row |= {"leave_type": None, "leave_application": None}
+
+
+def of_leave(store: Store, leave: Row) -> list[Row]:
+    """The Attendance that ERPNext makes when a leave is approved and submitted; none for a day that has one."""
+    rows: list[Row] = []
+    day, last = read_date(leave["from_date"]), read_date(leave["to_date"])
+    while day <= last:
+        half = leave["half_day_date"] == str(day)
+        if not standing(store, leave["employee"], day):
+            name = store.next_name(ATTENDANCE, len(rows))
+            employee = store.employee(leave["employee"])
+            rows.append(
+                dict.fromkeys(store.table(ATTENDANCE).fields)
+                | store.stamps(name, ADMINISTRATOR)
+                | _DEFAULTS
+                | {field: leave[field] for field in ("employee", "leave_type")}
+                | {"leave_application": leave["name"], "attendance_date": str(day), "docstatus": SUBMITTED}
+                | {"employee_name": employee["employee_name"] if employee else None}
+                | {"status": "Half Day" if half else "On Leave", "half_day_status": "Present" if half else None}
+                | {"modify_half_day_status": int(half)}
+            )
+        day += timedelta(days=1)
+    return rows
 
 
 def _amended_name(store: Store, amended: str) -> str:

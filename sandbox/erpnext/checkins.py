@@ -229,6 +229,21 @@ def fetch_shift(store: Store, row: Row) -> Row:
     return row if row["attendance"] else row | fetched
 
 
+def check_time_change(old: Row, row: Row) -> None:
+    """Return if the time is the same, or no Attendance was made of the check-in.
+
+    Raises:
+        FrappeError: one was.
+    """
+    if row["attendance"] and row["time"] != old["time"]:
+        raise errors.thrown(
+            "ValidationError",
+            "An attendance record is linked to this checkin. Please cancel the attendance before modifying time.",
+            title="Cannot Modify Time",
+            source=_HRMS,
+        )
+
+
 def _float(value: Value) -> float:
     try:
         return float(value)

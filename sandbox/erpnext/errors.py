@@ -194,10 +194,11 @@ def unknown_doctype(doctype: str) -> FrappeError:
     return FrappeError(500, "ImportError", f"Error: No module named 'frappe.core.doctype.{module}'")
 
 
-def unknown_method(method: str) -> FrappeError:
-    """417: no such function."""
-    package = method.rpartition(".")[0]
-    return thrown("ValidationError", f"Failed to get method for command {method} with No module named '{package}'")
+def unknown_method(method: str, *, module_is_there: bool) -> FrappeError:
+    """417: no such function, or not even such a module."""
+    package, _, function = method.rpartition(".")
+    why = f"module '{package}' has no attribute '{function}'" if module_is_there else f"No module named '{package}'"
+    return thrown("ValidationError", f"Failed to get method for command {method} with {why}")
 
 
 def label(field: str) -> str:

@@ -150,7 +150,9 @@ class Frappe:
     async def _call_method(self, method: str, call: Call) -> Value:
         function = self._methods.get(method)
         if function is None:
-            raise errors.unknown_method(method)
+            package = method.rpartition(".")[0]
+            there = any(known.rpartition(".")[0] == package for known in self._methods)
+            raise errors.unknown_method(method, module_is_there=there)
         if call.user is GUEST and method not in _FOR_GUESTS:
             raise errors.login_required(method)
         return await function(call)

@@ -28,6 +28,7 @@ from sandbox.erpnext.doctypes import (
     CHECKIN,
     CUSTOM_FIELD,
     EMPLOYEE,
+    LEAVE_APPLICATION,
     SHIFT_TYPE,
     SINGLES,
     STAMPS,
@@ -185,6 +186,7 @@ class Site(Store):
             )
         row = old | {field: value for field, value in values.items() if field in old and field not in STAMPS}
         if doctype == CHECKIN:
+            checkins.check_time_change(old, row)
             row |= checkins.build(self, row, name)
             uniqueness.check(self, CHECKIN, row, name)
         elif doctype == EMPLOYEE:
@@ -317,7 +319,7 @@ class Site(Store):
     def put(self, doctype: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         """Create or replace documents of any doctype, without any check, and return their names.
 
-        What is left out is empty, or as it was.
+        What is left out is empty, or as it was. An approved leave that is submitted makes its Attendance.
 
         Raises:
             FrappeError: there is no such doctype.
@@ -329,6 +331,8 @@ class Site(Store):
             old = table.rows.get(name) or dict.fromkeys(table.fields) | self.stamps(name, ADMINISTRATOR)
             row = old | {field: value for field, value in values.items() if field in table.fields}
             self.commit([(doctype, name, row | {"name": name})])
+            if (doctype, row.get("status"), row.get("docstatus")) == (LEAVE_APPLICATION, "Approved", SUBMITTED):
+                self.commit([(ATTENDANCE, each["name"], each) for each in attendance.of_leave(self, row)])
             names.append(name)
         return names
 

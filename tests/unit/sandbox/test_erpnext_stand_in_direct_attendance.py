@@ -155,13 +155,23 @@ def test_a_unique_field_holds_across_employees_and_cancelled_documents(api: Api)
     assert post(api, amended_from=row["name"], marker="a|2")["name"] == f"{row['name']}-1"
 
 
-def test_on_a_day_of_leave_the_status_is_that_of_the_leave(api: Api) -> None:
+def test_a_day_of_leave_has_its_attendance_and_half_a_day_takes_another(api: Api) -> None:
     [leave] = api.site.put(LEAVE_APPLICATION, [CASUAL | {"half_day": 1, "half_day_date": "2026-11-03"}])
-    whole, half, work = (post(api, attendance_date=f"2026-11-0{day}") for day in (2, 3, 6))
-    assert [row["status"] for row in (whole, half, work)] == ["On Leave", "Half Day", "Present"]
-    assert (whole["leave_type"], whole["leave_application"]) == ("Casual Leave", leave)
+    made = [(row["attendance_date"][-2:], row["status"], row["leave_application"]) for row in api.site.rows(ATTENDANCE)]
+    assert made == [(f"0{day}", "Half Day" if day == 3 else "On Leave", leave) for day in range(1, 6)]
+    assert post(api) == "DuplicateAttendanceError"
+    half = post(api, attendance_date="2026-11-03")
+    assert (half["status"], half["leave_type"], half["leave_application"]) == ("Half Day", "Casual Leave", leave)
+    assert post(api, attendance_date="2026-11-06")["status"] == "Present"
     listed = api.request("GET", '/api/resource/Leave Application?filters=[["docstatus","=",1]]', user=HR_CLERK)
     assert listed.json() == {"data": [{"name": leave}]}
+
+
+def test_without_an_attendance_of_its_own_a_leave_decides_the_status(api: Api) -> None:
+    api.site.put(LEAVE_APPLICATION, [CASUAL])
+    for row in list(api.site.rows(ATTENDANCE)):
+        api.site.remove(ATTENDANCE, row["name"])
+    assert (post(api)["status"], post(api, attendance_date="2026-11-06")["status"]) == ("On Leave", "Present")
 
 
 @pytest.mark.parametrize("more", [{"status": "Open"}, {"docstatus": 2}, {"employee": "HR-EMP-00002"}])
