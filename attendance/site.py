@@ -131,12 +131,11 @@ def find_doubt(reading: ZoneReading, recorded: SiteZone | None) -> str | None:
         return None
     if reading.name is None:
         return f"{reading.problem}. {REMEDY}"
-    if recorded is None:
+    # What failed for another zone says nothing of this one.
+    if recorded is None or (recorded.zone == reading.name) == (recorded.state != "in_doubt"):
         return None
     if recorded.state == "in_doubt":
-        return recorded.why if recorded.zone == reading.name else None
-    if recorded.zone == reading.name:
-        return None
+        return recorded.why or f"{recorded.by} could not prove that ERPNext's zone is {recorded.zone}. {REMEDY}"
     return (
         f"ERPNext's zone was {recorded.zone} ({recorded.state} at {recorded.at:%Y-%m-%d %H:%M} UTC) and is "
         f"{reading.name} now. Set it back in System Settings, or accept it with "

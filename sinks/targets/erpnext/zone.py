@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Protocol
 
 import structlog
@@ -32,6 +32,7 @@ from sinks.targets.base import Delivered, Result, SentBack
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS: Final = 60.0  # between two looks at the site's zone
+_SAME_NAME: Final = timedelta(minutes=1)
 
 Send = Callable[[Sequence[Checkin], str], Awaitable[list[Result]]]
 """Delivers check-ins to a site that is in this zone."""
@@ -49,6 +50,7 @@ class _Sample:
     """A document that ERPNext dated while we sent it: its `creation`, or `modified` where it was there before."""
 
     document: str
+    checkin: Checkin
     zone: str
     """In which the site was then."""
     field: Literal["creation", "modified"]
@@ -121,7 +123,8 @@ class ZoneGuard:
         """
         async with self._looking:
             recorded = self._zones.get(self._site)
-            sample = self._latest
+            # Once: ERPNext gives the name of a document that is removed to another one, of any time.
+            sample, self._latest = self._latest, None
             # What a person accepted needs no proof.
             if sample is not None and (recorded is None or (recorded.state, recorded.zone) != ("proven", sample.zone)):
                 sample = None
@@ -159,9 +162,9 @@ class ZoneGuard:
             return await self._send_one_by_one(checkins, send)
         began = self._utc()
         results = await send(checkins, known)
-        created = [each for each in results if isinstance(each, Delivered) and each.status == "created"]
-        if created:
-            self._latest = _Sample(created[-1].document, known, "creation", began, self._utc())
+        for checkin, result in zip(checkins, results, strict=True):
+            if isinstance(result, Delivered) and result.status == "created":
+                self._latest = _Sample(result.document, checkin, known, "creation", began, self._utc())
         return results
 
     def _check(self) -> str | None:
@@ -205,7 +208,7 @@ class ZoneGuard:
         if not isinstance(result, Delivered) or result.status == "already_there":
             return result
         field: Literal["creation", "modified"] = "creation" if result.status == "created" else "modified"
-        self._unverified = _Sample(result.document, self._reading.name, field, began, self._utc())
+        self._unverified = _Sample(result.document, checkin, self._reading.name, field, began, self._utc())
         try:
             await self._verify(self._unverified)
         except (TargetUnavailable, AccessDenied) as error:
@@ -234,7 +237,9 @@ class ZoneGuard:
                 f"cannot be read: {unreadable}. Let the API user read Employee Checkin, or accept the zone with "
                 f"`punchstream erpnext zone --accept {self._reading.name}`."
             )
-        removed = await self._in_thread(lambda client: _take_back(client, sample))
+        # After a while another document may have its name, so it must have been seen.
+        may_remove = creation is not None or self._utc() - sample.ended < _SAME_NAME
+        removed = may_remove and await self._in_thread(lambda client: _take_back(client, sample))
         await self._put("in_doubt", sample.document, why)
         self._unverified = None
         log.error(
@@ -260,7 +265,11 @@ def _pad(results: list[Result], checkins: Sequence[Checkin], rest: Result) -> li
 
 def _creation(client: ErpnextClient, sample: _Sample) -> Creation | None:
     """When ERPNext dated the document; None if it does not show it. Raises what `get_list` raises."""
-    rows = client.get_list(CHECKIN, [sample.field], [("name", "=", sample.document)], limit=1)
+    fields = [sample.field, "employee", "device_id"]
+    rows = client.get_list(CHECKIN, fields, [("name", "=", sample.document)], limit=1)
+    ours = (sample.checkin.employee, sample.checkin.device_id)
+    if not rows or (rows[0]["employee"], rows[0]["device_id"]) != ours:
+        return None
     try:
         stamp = datetime.fromisoformat(str(rows[0][sample.field]))
     except (LookupError, ValueError):

@@ -139,3 +139,23 @@ def test_a_shift_that_is_not_listed_any_more_is_not_shown(said: LogCapture) -> N
     watch.last_sync.forget("Day")
     watch.last_sync.forget("Night")
     assert watch.shown() is None
+
+
+def test_a_time_in_the_sites_future_that_we_wrote_in_a_wrong_zone_is_moved_back(said: LogCapture) -> None:
+    site = Site(last_sync_of_checkin="2026-03-09 06:00:00", modified_by=US)
+    Watch(site).advance("2026-03-08 23:50")
+    assert site.written == ["2026-03-08 23:50:00"]
+    assert any("future" in warning["event"] for warning in warnings(said))
+
+
+@pytest.mark.parametrize(
+    ("written", "by"),
+    [
+        ("2026-03-09 06:00:00", "hr@example.com"),  # theirs to decide
+        ("2026-03-09 00:05:00", US),  # the two clocks may differ
+    ],
+)
+def test_any_other_time_ahead_is_left_where_it_is(written: str, by: str) -> None:
+    site = Site(last_sync_of_checkin=written, modified_by=by)
+    Watch(site).advance("2026-03-08 23:50")
+    assert site.written == []

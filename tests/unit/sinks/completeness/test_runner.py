@@ -15,12 +15,12 @@ import yaml
 from site_zones import RecordedZones
 from structlog.testing import LogCapture
 
-from attendance.errors import AccessDenied, Conflict, DocumentRejected, KafkaUnavailable, TargetUnavailable
+from attendance.errors import AccessDenied, Conflict, DocumentRejected, KafkaUnavailable, TargetUnavailable, ZoneInDoubt
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.device_status import DeviceStatus
 from attendance.records.raw_event import RawEvent, Source
-from attendance.records.site import SiteZone
+from attendance.records.site import SiteZone, ZoneState
 from attendance.registry import Registry
 from attendance.settings import CompletenessSettings, ErpnextSettings, KafkaSettings
 from memory_broker import install
@@ -323,6 +323,28 @@ def test_what_comes_again_is_no_record_of_the_devices(numbered: Bench, again: di
 
     assert numbered.stage._sequences.numbers("D3").missing is None
     assert numbered.stage._sequences.numbers("D3").newest == 8
+
+
+@pytest.mark.parametrize(
+    ("zone", "state", "why"),
+    [
+        ("Asia/Tokyo", "proven", "was Asia/Tokyo"),
+        ("Asia/Riyadh", "in_doubt", "could not prove"),
+        (None, "proven", "not proven yet"),
+    ],
+)
+def test_no_shift_advances_while_the_sites_zone_is_in_doubt_or_not_proven(
+    bench: Bench, zone: str | None, state: ZoneState, why: str
+) -> None:
+    bench.zones = RecordedZones(zone or "", state)
+    if zone is None:
+        bench.zones.get = lambda _: None  # type: ignore[method-assign]
+    for device in ("D1", "D2", "D3"):
+        bench.hear(device, 10)
+    with pytest.raises(ZoneInDoubt, match=why):
+        asyncio.run(bench.stage.update())
+    assert bench.site.written == []
+    assert b"zone in doubt" in b"".join(bench.metrics.answer({"PATH_INFO": "/readyz"}, lambda *_: None))  # type: ignore[arg-type,return-value]
 
 
 def test_the_process_waits_for_kafka_and_for_erpnext_and_then_writes_what_devices_claim(

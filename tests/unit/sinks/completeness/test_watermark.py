@@ -215,6 +215,13 @@ def test_each_watermark_is_read_in_the_time_in_which_erpnext_has_the_punches_of_
     assert str(found.sync) == "2026-03-02 05:05:00", "what is 14:00 in Tokyo says nothing of 10:00 in London"
 
 
+def test_a_device_that_is_ahead_of_the_site_completes_nothing_in_the_sites_future() -> None:
+    east = device("D1", timezone="Asia/Tokyo", checkin_time="device_local")
+    found = shift_watermark([east], {"D1": at(5)}, at(4), "Asia/Riyadh")
+    assert found.until == at(4)
+    assert found.sync == to_wall_clock(at(4), "Asia/Riyadh")
+
+
 def test_a_claim_from_before_there_were_computers_holds_back_and_ends_nothing() -> None:
     west = device(timezone="America/New_York")
     found = shift_watermark([west], {"D1": datetime.min.replace(tzinfo=UTC)}, MUCH_LATER, "America/New_York")

@@ -12,14 +12,16 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError, NotCoordinatorForGroupError
 from structlog.testing import capture_logs
 
-from attendance.errors import ConfigurationError, KafkaUnavailable
+from attendance.errors import ConfigurationError, KafkaUnavailable, ZoneInDoubt
 from attendance.kafka.clients import create_consumer
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Delivery, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
+from attendance.records.site import SiteZone
 from attendance.records.user_map import Employee
 from attendance.settings import SinkSettings
+from attendance.site import ZoneStore
 from memory_broker import install
 from sinks.delivery.runner import LEAVE_SECONDS, run
 from sinks.delivery.timings import SinkTimings
@@ -559,3 +561,64 @@ def test_committing_asks_for_the_partitions_of_the_topic(scene: Scene) -> None:
         assert scene.broker.groups[scene.group].offsets == {TopicPartition(scene.topic, 1): 1}
 
     play(story)
+
+
+class ZonedTarget(HoldingTarget):
+    """A target that is in doubt of its zone as long as nothing, or something else, is recorded of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+        self.opened = 0
+
+    def use_zones(self, zones: ZoneStore, report: Callable[[str | None], object]) -> None:
+        self.zones, self.report = zones, report
+
+    async def look_at_zone(self) -> None:
+        self.looks += 1
+
+    async def open(self) -> None:
+        self.opened += 1
+        if self.zones.get("erp") is None:
+            self.report("nobody has decided")
+            raise ZoneInDoubt("nobody has decided")
+        self.report(None)
+
+
+def readiness(metrics: Metrics) -> bytes:
+    return b"".join(metrics.answer({"PATH_INFO": "/readyz"}, lambda *_: None))  # type: ignore[arg-type,return-value]
+
+
+def test_a_doubt_of_the_zone_keeps_the_records_and_is_told_by_readiness_until_it_is_decided(scene: Scene) -> None:
+    zone = SiteZone("erp", "Asia/Riyadh", "accepted", datetime(2026, 1, 1, tzinfo=UTC), "fatima")
+    target = ZonedTarget()
+    scene.settings["retry_max"] = 0.01  # the circuit breaker's clock is the real one
+
+    async def play() -> None:
+        scene.put("A1")
+        async with scene.sink(target):
+            await asyncio.sleep(60)
+            assert (scene.committed, scene.delivered) == ({}, [])
+            assert b"zone in doubt: nobody has decided" in readiness(scene.metrics)
+            assert scene.broker.values(scene.kafka.topics["dead_letters"]) == []
+            scene.broker.put(scene.kafka.topics["site"], zone.encode(), zone.key)
+            await asyncio.sleep(60)
+            assert scene.delivered == [("A1", "created")]
+            assert b"true" in readiness(scene.metrics)
+        assert target.looks > 5
+
+    run_in_virtual_time(play())
+
+
+def test_a_target_is_not_opened_before_it_is_known_what_is_recorded_of_its_zone(scene: Scene) -> None:
+    zone = SiteZone("erp", "Asia/Riyadh", "proven", datetime(2026, 1, 1, tzinfo=UTC), "another sink")
+    scene.broker.put(scene.kafka.topics["site"], zone.encode(), zone.key)
+    target = ZonedTarget()
+
+    async def play() -> None:
+        scene.put("A1")
+        async with scene.sink(target):
+            await asyncio.sleep(5)
+        assert (target.opened, scene.delivered) == (1, [("A1", "created")])
+
+    run_in_virtual_time(play())

@@ -263,6 +263,37 @@ def test_a_site_that_says_the_old_zone_and_dates_in_another_is_found_out_by_its_
     assert zones.put_ones[-1].state == "in_doubt"
 
 
+def test_a_document_that_got_the_name_of_ours_proves_nothing_and_is_not_touched() -> None:
+    site, zones = Site(), OwnMemory()
+    site.creation_errors = [TargetUnavailable("503")]
+
+    async def scene(process: Process) -> None:
+        await process.deliver(BATCH[:1])
+        [name] = site.rows
+        site.rows[name] |= {"employee": "E99", "creation": "2026-01-01 00:00:00"}
+        process.target._zone._utc = lambda: now() + timedelta(hours=1)
+        assert isinstance((await process.deliver(BATCH[1:2]))[0], ZoneInDoubt)
+
+    run(scene, site, zones)
+    assert [row["employee"] for row in site.rows.values()] == ["E99"]
+
+
+def test_the_newest_document_is_looked_at_once_for_its_name_may_become_that_of_another() -> None:
+    site, zones = Site(), RecordedZones("Asia/Riyadh", "proven")
+
+    async def scene(process: Process) -> None:
+        await process.deliver(BATCH[:1])
+        process.seconds += LOOK_SECONDS
+        await process.target.look_at_zone()
+        for row in site.rows.values():
+            row["creation"] = "2026-01-01 00:00:00"
+        process.seconds += LOOK_SECONDS
+        await process.target.look_at_zone()
+        assert process.doubt is None
+
+    run(scene, site, zones)
+
+
 def test_what_a_person_accepted_is_not_doubted_for_a_document() -> None:
     site, zones = Site(dates="Asia/Tokyo"), RecordedZones("Asia/Riyadh")
 
