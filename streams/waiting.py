@@ -196,9 +196,13 @@ class Release:
             return None
         # The clock of the sink may be ahead of ours.
         due = min(waiting.sent_back_at, self._clock()) + pause(waiting.sent_back)
-        device_id = waiting.event.device_id if waiting.reason is Reason.COORDINATES_REFUSED else None
-        whom = (None, None) if device_id else (waiting.employee, waiting.employee_created)
-        cause = (waiting.reason, *whom, device_id)
+        whom: Cause = (waiting.employee, waiting.employee_created)
+        cause: Cause = (waiting.reason, *whom, None)
+        if waiting.reason is Reason.COORDINATES_REFUSED:
+            device = self._device(waiting.event.device_id)
+            # A device that has some is too far from where these employees have to be, and not from where others have.
+            far = device is not None and device.latitude is not None
+            cause = (waiting.reason, *(whom if far else (None, None)), waiting.event.device_id)
         return SentBack(waiting.employee, waiting.employee_created, waiting.reason, waiting.sent_back, due, cause)
 
     async def caught_up(self) -> None:

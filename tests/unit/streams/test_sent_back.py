@@ -17,6 +17,7 @@ from attendance.records.checkin import Checkin
 from attendance.records.outcomes import SENT_BACK, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
+from attendance.registry import Device
 from attendance.topics import Topics
 from attendance.user_map import UserMap
 from streams.waiting import Release
@@ -48,6 +49,7 @@ class World:
     checkins: list[OutRecord] = field(default_factory=list)
     now: datetime = TIME + timedelta(days=1)
     sends_back_before_the_tombstone: bool = False
+    device: Device | None = None
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
@@ -55,7 +57,7 @@ class World:
 
     def restart(self) -> None:
         self.release = Release(
-            self.users, lambda _: None, cast("Producer", self), TOPICS, self.metrics, lambda: self.now
+            self.users, lambda _: self.device, cast("Producer", self), TOPICS, self.metrics, lambda: self.now
         )
         self.read = 0
 
@@ -68,12 +70,14 @@ class World:
             else:
                 self.unmapped.append(Record(record.key, record.value, record.partition or 0))
 
-    def send_back(self, employee: Employee = E1, event: RawEvent = PUNCH) -> None:
+    def send_back(
+        self, employee: Employee = E1, event: RawEvent = PUNCH, reason: Reason = Reason.UNKNOWN_EMPLOYEE
+    ) -> None:
         """The sink's part: the newest check-in of the topic is not for ERPNext."""
         newest = dict(self.checkins[-1].headers) if self.checkins else {}
         waiting = Waiting(
             event,
-            Reason.UNKNOWN_EMPLOYEE,
+            reason,
             employee.name,
             int(newest.get(SENT_BACK, b"0")) + 1,
             self.now,
@@ -264,3 +268,30 @@ def test_a_map_and_a_target_that_disagree_for_ever_cost_a_bounded_number_of_reco
 
     assert len(world.checkins) <= 6 + 24
     assert len(world.unmapped) <= 2 * (7 + 24)
+
+
+GATE = Device(device_id="D1", site="s", timezone="UTC", serial="S1")
+PLACED = GATE.model_copy(update={"latitude": 24.7, "longitude": 46.7})
+
+
+def test_what_was_refused_for_want_of_coordinates_goes_with_those_that_the_fleet_has_by_then(world: World) -> None:
+    world.device = GATE
+    world.send_back(reason=Reason.COORDINATES_REFUSED)
+    assert (world.poll(), world.gauge()) == (0, {"coordinates_refused": 1})
+
+    world.device = PLACED
+    assert world.poll(minutes=1) == 1
+    assert (world.last_checkin().latitude, world.last_checkin().longitude) == (24.7, 46.7)
+
+
+@pytest.mark.parametrize(("device", "tried"), [(GATE, 1), (PLACED, 2)])
+def test_of_a_device_without_coordinates_one_punch_is_tried_and_of_one_too_far_one_for_each_employee(
+    world: World, device: Device, tried: int
+) -> None:
+    another = Employee("E2", "Active", created="2026-01-01 09:00:00.2")
+    world.know(another, UserMapping("*", "2", "E2", "erpnext"))
+    world.device = device
+    world.send_back(reason=Reason.COORDINATES_REFUSED)
+    world.send_back(another, replace(PUNCH, device_user_id="2"), reason=Reason.COORDINATES_REFUSED)
+    world.poll()
+    assert world.poll(minutes=1) == tried
