@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sandbox.erpnext import errors, uniqueness
 from sandbox.erpnext.doctypes import ATTENDANCE, CHECKIN, LEAVE_APPLICATION, SHIFT_TYPE, STAMPS, SUBMITTED
-from sandbox.erpnext.errors import FrappeError
+from sandbox.erpnext.errors import FrappeError, Message
 from sandbox.erpnext.query import Row, collate
 from sandbox.erpnext.shifts import ShiftDay
 from sandbox.erpnext.store import Store, day_key
@@ -202,6 +202,17 @@ def _respect_leave(store: Store, row: Row) -> None:
         row |= {"leave_type": leave["leave_type"], "leave_application": leave["name"], "status": status}
     if not leaves and row["status"] not in {"On Leave", "Half Day"}:
         row |= {"leave_type": None, "leave_application": None}
+
+
+def remark(row: Row) -> Message | None:
+    """What a person is told of an Attendance that is stored all the same: of leave, or that there is none."""
+    who, day = row["employee"], _shown(row["attendance_date"])
+    if row["leave_application"]:
+        on_leave = f"on Half day on {day}" if row["status"] == "Half Day" else f"is on Leave on {day}"
+        return Message(f"Employee {who} {on_leave}")
+    if row["status"] in {"On Leave", "Half Day"}:
+        return Message(f"No leave record found for employee {who} on {day}", alert=True)
+    return None
 
 
 def of_leave(store: Store, leave: Row) -> list[Row]:

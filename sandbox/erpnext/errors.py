@@ -22,13 +22,14 @@ _REASONS: Final = {
 
 @dataclass(frozen=True)
 class Message:
-    """What a person would be shown, perhaps in red; `thrown` by `frappe.throw`, an `alert` where all went well."""
+    """What a person would be shown, perhaps in a colour; `thrown` by `frappe.throw`, an `alert` for a moment only."""
 
     english: str
     german: str | None = None
     title: str | None = None
     red: bool = False
     thrown: bool = False
+    green: bool = False
     alert: bool = False
 
     def text(self, language: Language) -> str:
@@ -42,8 +43,10 @@ class Message:
             shown["indicator"] = "red"
         if self.thrown:
             shown |= {"raise_exception": 1, "__frappe_exc_id": "0000"}
+        if self.green:
+            shown["indicator"] = "green"
         if self.alert:
-            shown |= {"indicator": "green", "alert": 1}
+            shown["alert"] = 1
         return orjson.dumps([orjson.dumps(shown).decode()]).decode()
 
 

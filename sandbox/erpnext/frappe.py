@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl
 import orjson
 from fastapi import Request, Response
 
-from sandbox.erpnext import desk, errors, holidays, meta, user_permissions
+from sandbox.erpnext import attendance, desk, errors, holidays, meta, user_permissions
 from sandbox.erpnext.checkins import Transaction
-from sandbox.erpnext.doctypes import CHECKIN, HR_SETTINGS, SHIFT_TYPE
+from sandbox.erpnext.doctypes import ATTENDANCE, CHECKIN, HR_SETTINGS, SHIFT_TYPE
 from sandbox.erpnext.errors import FrappeError, Language, Message, html_page
 from sandbox.erpnext.knobs import Control, WorkerFailed
 from sandbox.erpnext.query import Row, Value, parse_json
@@ -141,7 +141,9 @@ class Frappe:
             case "api", "resource", doctype:
                 if verb == "POST":
                     row = await self._create(call.user, doctype, call.document(), keep_name=True)
-                    return 200, {"data": self._site.shown(doctype, row)}
+                    remark = attendance.remark(row) if doctype == ATTENDANCE else None
+                    content = {"_server_messages": remark.encode("en")} if remark else {}
+                    return 200, {"data": self._site.shown(doctype, row)} | content
                 return 200, {"data": self._site.list_rows(call.user, doctype, call.arguments)}
             case "api", "resource", doctype, name:
                 return self._on_document(verb, doctype, name, call)
@@ -300,7 +302,7 @@ class Frappe:
         merge = str(call.arguments.get("merge", "")).lower() in {"1", "true", "yes"}
         self._site.rename(call.user, _doctype(call), old, new, merge=merge)
         text = f"Document renamed from <strong>{old}</strong> to <strong>{new}</strong>"
-        call.messages.append(Message(text, alert=True))
+        call.messages.append(Message(text, green=True, alert=True))
         return new
 
 

@@ -17,7 +17,7 @@ from sandbox.erpnext.doctypes import (
     USER_PERMISSION,
 )
 from sandbox.erpnext.site import Site
-from sandbox.erpnext.users import ADMIN, HR_CLERK, NO_ROLE_USER, User
+from sandbox.erpnext.users import ADMIN, HR_CLERK, NO_ROLE_USER, USERS, User
 
 Prepare = Callable[[Site], object]
 
@@ -45,6 +45,27 @@ DAY = {
     "in_time": "2026-11-09 08:00:00",
     "out_time": "2026-11-09 16:30:00",
 }
+DRAFT = {
+    "attendance_date": "2026-11-12",
+    "docstatus": 0,
+    "punchstream_day": "HR-EMP-00026|Direct Shift|2026-11-12",
+    "in_time": "2026-11-12 08:00:00",
+    "out_time": "2026-11-12 16:30:00",
+}
+SEEN_DRAFT = {"name": "HR-ATT-2026-00224", "modified": "2026-11-29 02:21:29.300833"}
+NIGHT = {
+    "shift": "Night Shift",
+    "punchstream_day": f"{DAY['punchstream_day']}n",
+    "in_time": "2026-11-09 22:00:00",
+    "out_time": "2026-11-10 06:00:00",
+}
+LONGER = {
+    "amended_from": "HR-ATT-2026-00217",
+    "punchstream_day": f"{DAY['punchstream_day']}|2",
+    "working_hours": 9.0,
+    "out_time": "2026-11-09 17:00:00",
+}
+NO_ROLE_API = User("norole-api@example.com", "norole-key", "norole-secret", frozenset())
 
 
 @dataclass(frozen=True)
@@ -65,7 +86,7 @@ def second_site() -> Site:
         now += timedelta(milliseconds=1)
         return now
 
-    site = Site(clock=clock, url="http://127.0.0.1:8199")
+    site = Site(clock=clock, users=(*USERS, NO_ROLE_API), url="http://127.0.0.1:8199")
     site.put_shift_types(
         [
             {"name": "Night Shift", "start_time": "22:00:00", "end_time": "6:00:00"},
@@ -167,6 +188,12 @@ def leave(number: int, employee: str, first: str, last: str, half: str | None) -
     return lambda site: site.put(LEAVE_APPLICATION, [row | {"status": "Approved", "docstatus": 1}])
 
 
+def on_leave(site: Site) -> None:
+    """One is on leave for half of a day."""
+    site.put_employees([{"name": "HR-EMP-00049", "employee_name": "LabLeave", "default_shift": "Day Shift"}])
+    leave(4, "HR-EMP-00049", "2026-11-17", "2026-11-17", "2026-11-17")(site)
+
+
 def failing(status: int, exc_type: str, text: str) -> Case:
     """A Server Script fails one employee."""
     one = {"where": {"employee": "HR-EMP-00012"}, "status": status, "exc_type": exc_type, "text": text}
@@ -264,6 +291,7 @@ CASES: dict[str, Case] = {
     "bulk_fetch_shift": ON_SHIFT,
     "bulk_fetch_shift_none": Case(OFF),
     "bulk_fetch_shift_missing": ON_SHIFT,
+    "bulk_fetch_shift_norole": Case(OFF, sender=NO_ROLE_API),
     "fetch_shift_method": ON_SHIFT,
     "attendance_submitted_at_once": Case((lambda site: site.set_series(ATTENDANCE, 216),)),
     "attendance_again": MARKED,
@@ -279,6 +307,10 @@ CASES: dict[str, Case] = {
     "attendance_cancel_put_stale": MARKED,
     "attendance_amended": Case((marked(217), cancelled)),
     "attendance_amended_same_marker": Case((marked(217), cancelled)),
+    "attendance_half_day": MARKED,
+    "attendance_beside_half_day_leave": Case((on_leave,)),
+    "attendance_client_submit": Case((marked(224, **DRAFT), lambda site: site.put(ATTENDANCE, [SEEN_DRAFT]))),
+    "attendance_list": Case((marked(217), cancelled, marked(223, **NIGHT), marked(224, **LONGER))),
     "attendance_on_leave": Case((leave(2, "HR-EMP-00025", "2026-11-16", "2026-11-16", None),)),
     "leave_list": Case(
         (
