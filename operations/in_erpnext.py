@@ -128,6 +128,7 @@ class ErpnextRows:
         us = ""
         cursor = self._db.execute(
             "select event_id, document from standing where event_id not in (select event_id from in_target)"
+            " and event_id not in (select event_id from waiting)"
         )
         while missing := cursor.fetchmany(LOOK_UP):
             us = us or client.logged_user()
@@ -358,20 +359,26 @@ class _Page:
         name = row["employee"] or ""
         if not self._exists(name):
             return f"there is no employee {name}" if name else "it has no employee"
-        found = self._employee(name)
-        creation = found[1] if found else None
-        if creation is None or _collated(name) != _collated(employee):
+        since = self._somebody_else_since(name, row, ours)
+        if since is None or _collated(name) != _collated(employee):
             return None
+        return f"{name} is another person since {since[:16]}"
+
+    def _somebody_else_since(self, name: str, row: Document, ours: Sequence[Checkin]) -> str | None:
+        """When the employee of that name was created, if that is not the one for whom the punch was delivered."""
+        found = self._employee(name)
+        creation = str(found[1]) if found and found[1] is not None else None
         was = {each.employee_created for each in ours if each.employee_created is not None}
-        if (was and creation not in was) or (not was and str(creation) > str(row["creation"])):
-            return f"{name} is another person since {str(creation)[:16]}"
-        return None
+        if creation is None or creation in was or (not was and creation <= str(row["creation"])):
+            return None
+        return creation
 
     def _difference(self, row: Document, employee: str, ours: Sequence[Checkin]) -> str | None:
         """What the document says else than what was delivered."""
         punch = StoredPunch.of(row)
-        # A rename or a merge in ERPNext takes the documents along.
-        if _collated(punch.employee) != _collated(employee) and self._exists(employee):
+        # A rename or a merge in ERPNext takes the documents along, and somebody else may have got the number since.
+        is_there = self._exists(employee) and self._somebody_else_since(employee, row, ours) is None
+        if _collated(punch.employee) != _collated(employee) and is_there:
             return f"delivered for {employee}"
         delivered = [each for each in ours if _collated(each.employee) == _collated(employee)]
         if delivered and punch.log_type not in {each.log_type for each in delivered}:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from sandbox.erpnext.aggregates import compute, field_of
 from sandbox.erpnext.errors import failed, thrown
 
 Value = Any
@@ -48,6 +49,7 @@ class Query:
     order_by: tuple[tuple[str, bool], ...]
     start: int
     limit: int
+    aggregates: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, arguments: Mapping[str, Any], doctype: str, known: Sequence[str]) -> "Query":
@@ -59,6 +61,7 @@ class Query:
         fields = parse_json(arguments.get("fields") or ["name"])
         names = [fields] if isinstance(fields, str) else list(fields)
         chosen = list(known) if "*" in names else [_field(name, known) for name in names]
+        computed = [name for name in names if field_of(str(name))]
         limit = arguments.get("limit_page_length", arguments.get("limit"))
         return cls(
             fields=tuple(chosen),
@@ -66,11 +69,14 @@ class Query:
             order_by=tuple(_order(arguments.get("order_by"), known)),
             start=int(arguments.get("limit_start") or arguments.get("start") or 0),
             limit=DEFAULT_LIMIT if limit is None else int(limit),
+            aggregates=tuple(computed),
         )
 
     def run(self, rows: Iterable[Row]) -> list[Row]:
         """The chosen fields of the rows that match."""
         found = self.matching(rows)
+        if self.aggregates:
+            return [compute(self.aggregates, found)]
         for field, descending in reversed(self.order_by):
             # Null comes first, as in MariaDB.
             found.sort(key=lambda row: (row.get(field) is not None, collate(row.get(field))), reverse=descending)
@@ -98,7 +104,7 @@ def parse_json(value: Value) -> Value:
 
 
 def _field(name: Value, known: Sequence[str]) -> str:
-    bare = re.sub(r"^`tab[^`]*`\.|`", "", str(name).strip())
+    bare = re.sub(r"^`tab[^`]*`\.|`", "", field_of(str(name)) or str(name).strip())
     if bare not in known:
         raise thrown("DataError", f"Field not permitted in query: {bare}")
     return bare

@@ -142,6 +142,15 @@ def test_a_rename_or_a_merge_takes_its_rows_along_and_that_is_right(scene: Scene
     assert scene.look_up() == {}
 
 
+def test_so_it_is_when_somebody_else_got_the_number_of_who_was_merged(scene: Scene) -> None:
+    scene.deliver("a", "A", employee_created="2020-01-01 00:00:00")
+    scene.site.dismiss("E1")
+    scene.site.employ("E9")
+    scene.site.employ("E1", "2026-03-05 09:00:00")
+    scene.site.document("A")["employee"] = "E9"
+    assert scene.look_up() == {}
+
+
 @pytest.mark.parametrize(
     ("field", "value", "why"),
     [
