@@ -3,7 +3,8 @@
 `tests/contract/test_erpnext_stand_in.py` replays the recordings, and lists those that it does not answer, with reasons.
 
 Not from recordings, but from the source of hrms 15.47: the hourly move of `last_sync_of_checkin`, holidays in auto
-attendance, the Attendance that an approved leave makes, names that are given again after a deletion.
+attendance, the Attendance that an approved leave makes. Tried on a real site and not recorded: names that are given
+again after a deletion.
 
 What it does not do, so that nothing passes here because of it:
 
@@ -20,7 +21,8 @@ What it does not do, so that nothing passes here because of it:
   owners, no shared documents.
 - **Custom fields** are there on Employee Checkin and Attendance, as Data or anything that is stored as it was sent.
   Fetched values, expressions (`mandatory_depends_on`) and Property Setters are left out.
-- **Lists** have no aggregates, no groups and no `as_dict=false`. Messages are English, a few also German.
+- **Lists** have the aggregates that the directory asks for, no groups and no `as_dict=false`. Messages are English, a
+  few also German.
 - **The desk** is a page with boot data. Sessions, cookies, pages of the website, files and the API v2 are left out.
 - Comments, versions, notifications and links of the doctypes that are not here: nothing of them is kept or checked.
 """

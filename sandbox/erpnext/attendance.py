@@ -216,24 +216,27 @@ def remark(row: Row) -> Message | None:
 
 
 def of_leave(store: Store, leave: Row) -> list[Row]:
-    """The Attendance that ERPNext makes when a leave is approved and submitted; none for a day that has one."""
+    """The Attendance that ERPNext makes, or changes in place, when a leave is approved and submitted."""
     rows: list[Row] = []
+    made = 0
     day, last = read_date(leave["from_date"]), read_date(leave["to_date"])
     while day <= last:
         half = leave["half_day_date"] == str(day)
-        if not standing(store, leave["employee"], day):
-            name = store.next_name(ATTENDANCE, len(rows))
+        given = {"leave_type": leave["leave_type"], "leave_application": leave["name"]}
+        given |= {"status": "Half Day" if half else "On Leave", "half_day_status": "Present" if half else None}
+        there = standing(store, leave["employee"], day)
+        if there:
+            absent_before = int(half and there[0]["status"] == "Absent")
+            changed = {"modified": store.stamp(), "modified_by": ADMINISTRATOR, "modify_half_day_status": absent_before}
+            rows.append(there[0] | given | changed)
+        else:
+            name = store.next_name(ATTENDANCE, made)
+            made += 1
             employee = store.employee(leave["employee"])
-            rows.append(
-                dict.fromkeys(store.table(ATTENDANCE).fields)
-                | store.stamps(name, ADMINISTRATOR)
-                | _DEFAULTS
-                | {field: leave[field] for field in ("employee", "leave_type")}
-                | {"leave_application": leave["name"], "attendance_date": str(day), "docstatus": SUBMITTED}
-                | {"employee_name": employee["employee_name"] if employee else None}
-                | {"status": "Half Day" if half else "On Leave", "half_day_status": "Present" if half else None}
-                | {"modify_half_day_status": int(half)}
-            )
+            new_row = dict.fromkeys(store.table(ATTENDANCE).fields) | store.stamps(name, ADMINISTRATOR) | _DEFAULTS
+            new_row |= {"employee": leave["employee"], "employee_name": employee["employee_name"] if employee else None}
+            new_row |= {"attendance_date": str(day), "docstatus": SUBMITTED, "modify_half_day_status": int(half)}
+            rows.append(new_row | given)
         day += timedelta(days=1)
     return rows
 

@@ -167,6 +167,16 @@ def test_a_day_of_leave_has_its_attendance_and_half_a_day_takes_another(api: Api
     assert listed.json() == {"data": [{"name": leave}]}
 
 
+def test_a_leave_that_is_approved_later_changes_the_attendance_that_is_there(api: Api) -> None:
+    whole, half = post(api), post(api, attendance_date="2026-11-03")
+    [leave] = api.site.put(LEAVE_APPLICATION, [CASUAL | {"half_day": 1, "half_day_date": "2026-11-03"}])
+    rows = {row["name"]: row for row in api.site.rows(ATTENDANCE)}
+    assert [rows[each["name"]]["status"] for each in (whole, half)] == ["On Leave", "Half Day"]
+    assert rows[whole["name"]]["leave_application"] == leave
+    assert rows[whole["name"]]["modified"] > whole["modified"]
+    assert (rows[whole["name"]]["docstatus"], rows[whole["name"]]["working_hours"], len(rows)) == (1, 8.53, 5)
+
+
 def test_without_an_attendance_of_its_own_a_leave_decides_the_status(api: Api) -> None:
     api.site.put(LEAVE_APPLICATION, [CASUAL])
     for row in list(api.site.rows(ATTENDANCE)):
