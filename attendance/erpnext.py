@@ -42,8 +42,8 @@ _DESKS: Final = (DESK, "/desk")
 # In the page it is JSON, so quotes inside a text are escaped, and no text of a user can look like this.
 _SYSTEM_ZONE: Final = re.compile(rb'"time_zone"\s*:\s*\{[^{}]*?"system"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 _LONGEST_ZONE: Final = 1000  # bytes
-_PAGE_PART: Final = 65_536  # bytes
-_LARGEST_PAGE: Final = 32 * 1024 * 1024  # bytes as they are sent; the data of a desk with many modules has some 2 MB
+_PAGE_PART: Final = 8192  # bytes
+_LARGEST_PAGE: Final = 32 * 1024 * 1024  # bytes; the page of a desk with many modules has some 2 MB
 _MOST_REDIRECTS: Final = 3
 
 CONNECT_SECONDS: Final = 5.0  # a site that is there takes a connection at once
@@ -130,7 +130,7 @@ class ErpnextClient:
 
     def _zone_of_page(self, response: requests.Response, path: str) -> str:
         status = response.status_code
-        if status in _BUSY:
+        if status in _BUSY | _GIVEN_UP:
             raise TargetUnavailable(
                 f"GET {path}: {status} {response.reason}", read_retry_after(response.headers.get("Retry-After", ""))
             )
@@ -138,14 +138,14 @@ class ErpnextClient:
             raise AccessDenied(f"GET {path}: {status} {response.reason}")
         if status != 200:
             raise ZoneInDoubt(f"GET {path} is answered by {status} {response.reason}")
-        page, until = b"", time.monotonic() + self._timeout
+        page, read, until = b"", 0, time.monotonic() + self._timeout
         try:
             for part in response.iter_content(_PAGE_PART):
                 # The end of what was searched before may be the begin of what is searched for.
                 page = page[-_LONGEST_ZONE:] + part
                 if found := _SYSTEM_ZONE.search(page):
                     return str(orjson.loads(found[1]))
-                read = response.raw.tell()
+                read += len(part)
                 if read > _LARGEST_PAGE or time.monotonic() > until:
                     raise ZoneInDoubt(f"GET {path} has no zone in its first {read:,} bytes")
         except requests.RequestException as error:

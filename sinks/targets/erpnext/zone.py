@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any, Final, Literal, Protocol
 
 import structlog
@@ -20,13 +21,14 @@ from attendance.errors import (
     DocumentRejected,
     InvalidRecord,
     PermissionDenied,
+    ServerError,
     TargetUnavailable,
     ZoneInDoubt,
 )
 from attendance.records.checkin import Checkin
 from attendance.records.site import SiteZone, ZoneState
 from attendance.site import Creation, ZoneReading, ZoneStore, find_doubt, known_zone, read_zone
-from attendance.times import now
+from attendance.times import format_seconds, now
 from sinks.targets.base import Delivered, Result, SentBack
 
 log = structlog.get_logger(__name__)
@@ -100,6 +102,7 @@ class ZoneGuard:
         self._report: Callable[[str | None], object] = lambda _: None
         self._reading: ZoneReading | None = None
         self._looked = 0.0
+        self._looked_at = utc()
         self._latest: _Sample | None = None
         self._unverified: _Sample | None = None
         self._looking = asyncio.Lock()
@@ -122,7 +125,7 @@ class ZoneGuard:
             PunchstreamError: What `ErpnextClient.call` raises.
         """
         async with self._looking:
-            recorded = self._zones.get(self._site)
+            recorded, before = self._zones.get(self._site), self._reading
             # Once: ERPNext gives the name of a document that is removed to another one, of any time.
             sample, self._latest = self._latest, None
             # What a person accepted needs no proof.
@@ -131,11 +134,21 @@ class ZoneGuard:
             self._reading, creation = await self._in_thread(
                 lambda client: (read_zone(client), _look_at(client, sample))
             )
-            self._looked = self._clock()
+            self._log_change(before, self._reading)
+            self._looked, self._looked_at = self._clock(), self._utc()
             known = known_zone(self._reading, recorded)
             if creation is not None and known is not None and not creation.fits(known):
                 await self._put("in_doubt", creation.document, creation.doubt(known))
             self._check()
+
+    def _log_change(self, before: ZoneReading | None, after: ZoneReading) -> None:
+        if before is not None and before.name is not None and after.name not in (before.name, None):
+            log.error(
+                "ERPNext's time zone has changed. What was stored since the last look may be in the old one.",
+                before=before.name,
+                now=after.name,
+                since=format_seconds(self._looked_at),
+            )
 
     async def look_if_due(self) -> None:
         """Look, if the last look was a minute ago. Raises what `look` raises."""
@@ -159,13 +172,24 @@ class ZoneGuard:
         await self.look_if_due()
         known = self._check()
         if known is None:
-            return await self._send_one_by_one(checkins, send)
+            return await self._send_one_by_one(checkins, self._watched(send))
         began = self._utc()
-        results = await send(checkins, known)
+        results = await self._watched(send)(checkins, known)
         for checkin, result in zip(checkins, results, strict=True):
             if isinstance(result, Delivered) and result.status == "created":
                 self._latest = _Sample(result.document, checkin, known, "creation", began, self._utc())
         return results
+
+    def _watched(self, send: Send) -> Send:
+        """The same, and if ERPNext does not answer, look again before anything is sent after that."""
+
+        async def watched(checkins: Sequence[Checkin], zone: str) -> list[Result]:
+            results = await send(checkins, zone)
+            if any(isinstance(each, TargetUnavailable) and not isinstance(each, ServerError) for each in results):
+                self._looked = -inf
+            return results
+
+        return watched
 
     def _check(self) -> str | None:
         """The zone if it is known, None if it has to be proven. Raises ZoneInDoubt."""

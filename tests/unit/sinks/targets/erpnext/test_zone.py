@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from site_zones import RecordedZones
+from structlog.testing import capture_logs
 
 from attendance.errors import DocumentRejected, PermissionDenied, TargetUnavailable, ZoneInDoubt
 from attendance.records.checkin import Checkin
@@ -29,6 +30,7 @@ class Site:
         self.requests: list[str] = []
         self.creation_errors: list[Exception] = []
         self.keeps = False
+        self.away = False
         self.looks = 0
 
     def logged_user(self) -> str:
@@ -65,6 +67,8 @@ class Site:
         return self.insert_many([document])[0]
 
     def insert_many(self, documents: Sequence[Mapping[str, Any]]) -> list[str]:
+        if self.away:
+            raise TargetUnavailable("503")
         self.requests.append(f"insert {len(documents)}")
         names = []
         for document in documents:
@@ -233,6 +237,21 @@ def test_a_zone_that_changes_while_the_sink_runs_stops_it_within_a_minute_until_
 
     run(scene, site, zones)
     assert [row["time"] for row in site.rows.values()][1:] == ["2026-01-01 08:01:00", "2026-01-01 14:02:00"]
+
+
+def test_a_site_that_was_away_is_asked_for_its_zone_before_anything_else_is_sent() -> None:
+    site, zones = Site(), RecordedZones("Asia/Riyadh", "proven")
+
+    async def scene(process: Process) -> None:
+        site.away = True
+        assert isinstance((await process.deliver(BATCH[:1]))[0], TargetUnavailable)
+        site.away, site.says = False, "Asia/Tokyo"
+        with capture_logs() as logs:
+            assert isinstance((await process.deliver(BATCH[:1]))[0], ZoneInDoubt)
+        assert [(entry["before"], entry["now"]) for entry in logs] == [("Asia/Riyadh", "Asia/Tokyo")]
+
+    run(scene, site, zones)
+    assert site.rows == {}
 
 
 def test_an_idle_sink_notices_it_as_well_and_does_not_ask_more_often() -> None:
