@@ -2,12 +2,14 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from attendance.erpnext import ErpnextClient
 from attendance.errors import Reason
@@ -135,3 +137,28 @@ def test_renamed_merged_deleted_and_given_away_numbers_get_nothing_and_all_flows
     assert site.stream.dead_letters() == []
     report = site.audited()
     assert (report.raw, report.delivered, report.dropped, report.balanced) == (21, 20, 1, True)
+
+
+def test_what_is_refused_for_want_of_coordinates_waits_and_flows_with_those_that_the_fleet_gets(
+    site: Site,
+) -> None:
+    site.look(u1="E1", u2="E2")
+    site.server.geolocation(wanted=True)
+    site.stream.fleet({"device_id": "D2", "latitude": 24.7, "longitude": 46.7})
+    events = [punch(1, "1"), replace(punch(2, "2"), device_id="D2")]
+    site.stream.start()
+    site.stream.punches(*events)
+    with site.sink():
+        site.stream.until(lambda: site.stored() == of({"2": "E2"}, events[1:]))
+        site.stream.until(lambda: site.waiting() == {("1", Reason.COORDINATES_REFUSED): 1})
+        site.stream.fleet(*({"device_id": name, "latitude": 24.7, "longitude": 46.7} for name in ("D1", "D2")))
+        # News of the employee, rather than the minute after which it is tried again.
+        for day in range(2, 28):
+            site.client.update("Employee", "E1", {"date_of_joining": f"2026-01-{day:02}"})
+            site.look()
+            time.sleep(1)
+            if len(site.stored()) == 2:
+                break
+        site.stream.until(lambda: site.stream.waiting() == [])
+    assert site.stored() == of({"1": "E1", "2": "E2"}, events)
+    assert site.stream.dead_letters() == []

@@ -1,6 +1,7 @@
 """The stream as its own process, for tests of its topics on a real broker."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -115,8 +116,8 @@ class Stream:
 
     def __init__(self, kafka: KafkaSettings, directory: Path, **settings: str) -> None:
         self.kafka = kafka
-        registry = directory / "devices.yaml"
-        registry.write_text("[]")
+        self._fleet_file = directory / "devices.yaml"
+        self.fleet()
         self.log = directory / "stream.log"
         self._env = os.environ | {
             "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
@@ -124,11 +125,16 @@ class Stream:
             "KAFKA_SESSION_TIMEOUT": str(kafka.session_timeout),
             "KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
             "KAFKA_PARTITIONS": str(kafka.partitions),
-            "PUNCHSTREAM_DEVICES": str(registry),
+            "PUNCHSTREAM_DEVICES": str(self._fleet_file),
             "STREAM_BATCH": "20",
             **settings,
         }
         self._processes: list[subprocess.Popen[bytes]] = []
+
+    def fleet(self, *devices: dict[str, object]) -> None:
+        """Write the fleet file, which running processes take up: devices by what they have beside the necessary."""
+        entries = [{"site": "s", "timezone": "UTC", "mode": "file"} | device for device in devices]
+        self._fleet_file.write_text(json.dumps(entries))
 
     def start(self, *argv: str, **settings: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
