@@ -33,7 +33,7 @@ def day_with(store: Store, employee: Row, moment: datetime) -> tuple[Row, ShiftD
 
     The windows of two days do not overlap: a shift with its margins lasts 24 hours at most.
     """
-    for step in (-1, 0, 1):
+    for step in (0, -1, 1):
         day = moment.date() + _DAY * step
         for shift in shifts_of(store, employee, day):
             times = ShiftDay.of(shift, day)
