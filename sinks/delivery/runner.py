@@ -132,10 +132,12 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
     async def _work(self, stop: asyncio.Event) -> None:
         """Deliver, once it is known what is recorded of the site."""
         if self._has_zone is not None:
+            self._metrics.ready("zone", "what is recorded of the site's zone is not read yet")
             waits = [asyncio.create_task(each.wait()) for each in (self._site.caught_up, stop)]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for each in waits:
                 each.cancel()
+            self._metrics.ready("zone", None)
         await self._deliverer.work(stop)
 
     async def _watch_zone(self) -> None:
