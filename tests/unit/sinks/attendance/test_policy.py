@@ -4,7 +4,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from attendance.registry import Shift
@@ -68,6 +68,8 @@ def test_the_order_in_which_punches_come_changes_nothing(times: list[datetime], 
 
 
 @given(st.integers(1, 24 * 3600 - 1))
+@example(4 * 3600)
+@example(4 * 3600 - 1)
 def test_a_day_is_a_half_day_below_the_threshold_and_present_from_it_on(seconds: int) -> None:
     expected = expected_attendance([IN, IN + timedelta(seconds=seconds)], shift(half_day_below="4 h"), RIYADH)
     assert expected is not None
@@ -140,6 +142,7 @@ HR = "hr@example.com"
         ({"attendances": [row(modified=LATER, modified_by=HR)]}, "changed"),
         # Somebody who works as our user, or a hook, is not us either.
         ({"attendances": [row(modified=LATER)]}, "changed"),
+        ({"attendances": [row(modified_by=HR)]}, "changed"),
         ({"attendances": [row(docstatus=0)]}, "changed"),
         ({"attendances": [row(owner=HR)]}, "changed"),
         ({"attendances": [row(modified=LATER, leave_application="HR-LAP-1")]}, "leave"),

@@ -260,11 +260,41 @@ def test_a_holiday_is_that_of_the_shift_else_of_the_employee_else_of_the_company
     bench.sent.clear()
     refused = {(each.employee, str(each.attendance_date)) for each in bench.look() if each.reason == "holiday"}
     assert refused == set()  # what was written on that day before stays
+
+
+def test_a_shift_that_counts_holidays_has_none(bench: Bench) -> None:
+    bench.site.holidays["Acme 2026"] = {at("2026-03-02").date()}
+    a_day(bench)
+    assert [record.reason for record in bench.look()] == ["holiday"]
     bench.site.shift |= {"mark_auto_attendance_on_holidays": 1}
     bench.new_process()
     bench.sent.clear()
+    assert [record.outcome for record in bench.look()] == ["written"]
+
+
+def test_a_check_in_of_another_shift_on_the_same_day_does_not_count(bench: Bench) -> None:
+    a_day(bench)
+    bench.site.punch("E1", "2026-03-02 23:00:00", shift="Evening")
     bench.look()
-    assert len(bench.site.days()) == 6
+    assert [day[4] for day in bench.site.days()] == ["2026-03-02 17:00:00"]
+
+
+def test_a_day_that_is_longer_by_a_check_in_that_has_not_changed_waits_for_its_end(bench: Bench) -> None:
+    a_day(bench)
+    bench.site.punch("E1", "2026-03-02 19:00:00", hours=12, modified="2026-01-01 00:00:00")
+    assert bench.look(until="2026-03-02 20:00") == []
+    assert [record.outcome for record in bench.look(until="2026-03-02 21:01")] == ["written"]
+
+
+def test_auto_attendance_that_is_switched_on_meanwhile_stops_the_days_that_are_left(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "CHUNK", 2)
+    for number in range(6):
+        a_day(bench, f"E{number:02}")
+    bench.site.after = lambda _what, _document: bench.site.shift.update(enable_auto_attendance=1)
+    bench.look()
+    assert len(bench.site.standing()) == 2
 
 
 def test_nothing_is_written_if_erpnext_does_not_say_which_days_are_holidays(
