@@ -15,6 +15,7 @@ from operations.site.people import look_at_people
 from operations.site.results import Check, attempt, ok, unseen
 from operations.site.shifts import look_at_shifts
 from operations.site.zone import look_at_zone
+from sinks.targets.erpnext.uniqueness import Field, try_uniqueness
 
 
 def checks(client: ErpnextClient, fleet_file: Path, recorded: SiteZone | None = None) -> Iterator[Check]:
@@ -71,9 +72,12 @@ def checks(client: ErpnextClient, fleet_file: Path, recorded: SiteZone | None = 
 
 
 def _event_id_field(client: ErpnextClient) -> str:
-    if not client.has_event_id_field():
-        raise ConfigurationError("missing or not unique: a retry after a timeout may store a punch twice")
-    return "there, and unique"
+    found = try_uniqueness(client)
+    if found.field is not Field.UNIQUE:
+        raise ConfigurationError(
+            f"{found}; a retry after a timeout may store a punch twice, so check-ins are sent one at a time"
+        )
+    return "there, and unique: a second document was refused"
 
 
 def _may_write(client: ErpnextClient, doctype: str) -> str:

@@ -6,6 +6,7 @@ from typing import Final
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
 from attendance.errors import AccessDenied, ConfigurationError, DocumentRejected
 from attendance.settings import ErpnextSettings
+from sinks.targets.erpnext.uniqueness import Field, Uniqueness, try_uniqueness
 
 EVENT_ID: Final[Document] = {
     "doctype": "Custom Field",
@@ -32,7 +33,7 @@ def ensure_event_id_field(settings: ErpnextSettings) -> bool:
     """
     patient = settings.model_copy(update={"timeout": max(settings.timeout, SETUP_SECONDS)})
     with closing(ErpnextClient(patient)) as client:
-        if client.has_event_id_field():
+        if _is_unique(client):
             return False
         create_event_id_field(client)
         return True
@@ -53,8 +54,27 @@ def create_event_id_field(client: ErpnextClient) -> None:
         if client.get_list("Custom Field", ["name"], [("dt", "=", CHECKIN), ("fieldname", "=", EVENT_ID_FIELD)]):
             raise _not_unique() from error
         raise
-    if not client.has_event_id_field():
+    if not _is_unique(client):
         raise _not_unique()
+
+
+def _is_unique(client: ErpnextClient) -> bool:
+    """Whether the field is there and unique; False if there is none.
+
+    Raises:
+        ConfigurationError: it is there, and is not unique.
+    """
+    try:
+        found = try_uniqueness(client)
+    except AccessDenied:
+        # A System Manager need not be one who may store check-ins, but may read how the field was made.
+        found = Uniqueness(Field.UNKNOWN)
+    if found.field is Field.UNKNOWN:
+        rows = client.get_list("Custom Field", ["unique"], [("dt", "=", CHECKIN), ("fieldname", "=", EVENT_ID_FIELD)])
+        found = Uniqueness((Field.UNIQUE if rows[0]["unique"] else Field.NOT_UNIQUE) if rows else Field.MISSING)
+    if found.field is Field.NOT_UNIQUE:
+        raise _not_unique()
+    return found.field is Field.UNIQUE
 
 
 def _not_unique() -> ConfigurationError:

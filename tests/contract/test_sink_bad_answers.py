@@ -25,6 +25,7 @@ from attendance.times import now
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.targets.base import Delivered, FailedTogether, Result, SentBack
 from sinks.targets.erpnext.target import ErpnextTarget
+from sinks.targets.erpnext.uniqueness import Field, try_uniqueness
 
 FIELD = {"dt": "Employee Checkin", "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
 EMPLOYEES = [f"HR-EMP-{number:05}" for number in range(200)]
@@ -224,8 +225,9 @@ def test_one_bad_document_in_a_batch_of_200_costs_few_requests_and_no_other_docu
         asked.append(requests(site))
 
     [results] = deliver(site, checkins(200), begin)
-    # 3 look-ups, and 2 for each halving of 200 down to 1; 2 more at the end, and 1 for the rule of coordinates.
-    assert requests(site) - asked[0] <= 23
+    # 3 look-ups, and 2 for each halving of 200 down to 1; 2 more at the end, 1 for the rule of coordinates and 1
+    # for the ids of what was stored.
+    assert requests(site) - asked[0] <= 24
     bad = results.pop(137)
     assert type(bad) is kind
     assert not isinstance(bad, InvalidRecord | SentBack) or bad.reason == reason
@@ -259,7 +261,7 @@ def test_a_batch_that_is_too_large_for_what_stands_in_front_is_halved_until_it_f
     shifts = 1  # asked for once in each call, because the punches are old
     employees = 3  # 200 names do not fit, 100 do
     # 200, 2 of 100, 4 of 50 and 8 of 25 documents do not fit; 16 of 12 or 13 do.
-    assert asked[1] - asked[0] == 31 + employees + shifts + 1  # one document alone, which proves the zone
+    assert asked[1] - asked[0] == 31 + employees + shifts + 2  # one document proves the zone; one look at the ids
     assert requests(site) - asked[1] == 31 + 16 + employees + shifts
 
 
@@ -305,3 +307,35 @@ def test_a_target_that_is_closed_in_the_middle_of_a_divided_batch_sends_nothing_
     [results] = deliver(site, checkins(200), lambda: None)
     assert all(isinstance(result, Delivered) for result in results)
     assert len(site.checkins()) == 200
+
+
+def test_unique_that_is_switched_off_or_a_field_that_is_deleted_is_noticed_while_running(site: ErpnextStandIn) -> None:
+    field = "/api/resource/Custom%20Field/Employee%20Checkin-event_id"
+
+    async def run() -> list[int]:
+        client = ErpnextClient(settings_of(site))
+        target = ErpnextTarget(lambda: ErpnextClient(settings_of(site)), concurrency=2, batch=200)
+        target.use_zones(RecordedZones("Asia/Riyadh"), lambda _: None)
+        try:
+            assert try_uniqueness(client).field is Field.UNIQUE
+            await target.open()
+            sizes = [target.max_batch]
+            client.call("PUT", field, {"unique": 0})
+            assert try_uniqueness(client).field is Field.NOT_UNIQUE
+            await target.open()
+            sizes.append(target.max_batch)
+            client.call("PUT", field, {"unique": 1})
+            await target.open()
+            sizes.append(target.max_batch)
+            client.call("DELETE", field)
+            assert all(isinstance(result, Delivered) for result in await target.deliver(checkins(8)))
+            sizes.append(target.max_batch)
+            assert try_uniqueness(client).field is Field.MISSING
+            assert all(isinstance(result, Delivered) for result in await target.deliver(checkins(8)))
+            return sizes
+        finally:
+            await target.close()
+            client.close()
+
+    assert asyncio.run(run()) == [200, 20, 200, 20]
+    assert len(site.checkins()) == 8

@@ -55,6 +55,10 @@ class Call:
         self._in_a_row = 0
         self._stopped = False
         self._looked_up: set[int] = set()
+        self.created: list[int] = []
+        """Stored by this call, in order."""
+        self.unanswered = False
+        """Whether ERPNext may still be at work on a request."""
         self.skipped: set[int] = set()
         """Not tried, because the site failed on an earlier document of the same employee."""
 
@@ -98,8 +102,8 @@ class Call:
         else:
             self._add_created(wanted, names)
             return
-        # ERPNext may still be at work on what it did not answer.
-        if self._is_late() or (isinstance(failure, RequestAbandoned) and not failure.answered):
+        self._note_unanswered(failure)
+        if self._is_late() or self.unanswered:
             self._results |= dict.fromkeys(wanted, FailedTogether(failure, len(wanted)))
             self._stopped = True
             return
@@ -107,15 +111,20 @@ class Call:
         self.send(wanted[:middle])
         self.send(wanted[middle:])
 
-    def send_one_by_one(self) -> None:
+    def send_one_by_one(self, corrections: Mapping[int, Checkin]) -> None:
         """Store each document in a request of its own, after a look-up of what is there.
+
+        The corrections among them replace what they supersede, which needs the field.
 
         Every try looks first, not only a second one: an earlier owner of the partition may have written the document
         and died before it could record that. ERPNext's own check for doubles sees the same rows, but a site may have
         switched it off. Neither sees a request that ERPNext is still working on; only the unique field does.
         """
-        self._look_up(self._documents)
+        self._look_up(index for index in self._documents if index not in corrections)
         for index, document in self._documents.items():
+            if index in corrections:
+                self._correct(index, corrections[index])
+                continue
             if index in self._results or index in self.skipped or self._stopped:
                 continue
             try:
@@ -191,6 +200,7 @@ class Call:
 
     def _add_created(self, indexes: Sequence[int], names: Sequence[str]) -> None:
         self._in_a_row = 0
+        self.created += indexes
         for index, name in zip(indexes, names, strict=True):
             self._results[index] = Delivered(name, "created")
 
@@ -211,7 +221,11 @@ class Call:
         employee = self._documents[index]["employee"]
         self.skipped |= {later for later, document in self._documents.items() if document["employee"] == employee}
         self._in_a_row += 1
+        self._note_unanswered(error)
         self._stopped |= self._in_a_row >= FAILURES_IN_A_ROW or self._is_late()
+
+    def _note_unanswered(self, error: PunchstreamError) -> None:
+        self.unanswered |= isinstance(error, RequestAbandoned) and not error.answered
 
     def _is_late(self) -> bool:
         return self._clock() - self._began >= DIVIDE_SECONDS

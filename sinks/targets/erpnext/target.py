@@ -1,8 +1,8 @@
 """The ERPNext target: check-ins as `Employee Checkin` documents, each stored once.
 
 With the unique field `event_id` on Employee Checkin (`punchstream erpnext setup`) the database itself refuses a second
-copy. So documents go in batches, and whatever is in doubt is sent again. Without the field they go one by one, each
-after a look-up of what is there.
+copy. So documents go in batches, and whatever is in doubt is sent again. Unless that is proven (`uniqueness.py`), they
+go one by one, each after a look-up of what is there.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ from sinks.targets.erpnext.call import Call
 from sinks.targets.erpnext.coordinates import CoordinateRule
 from sinks.targets.erpnext.documents import to_document
 from sinks.targets.erpnext.employees import not_to_be_sent
+from sinks.targets.erpnext.uniqueness import UniquenessGuard
 from sinks.targets.erpnext.zone import ZoneGuard
 
 log = structlog.get_logger(__name__)
@@ -78,24 +79,27 @@ class ErpnextTarget:
         self._local = threading.local()
         self._clients: list[ErpnextClient] = []
         self._zone = ZoneGuard(site, self._in_thread)
-        self._unique: bool | None = None
+        self._uniqueness = UniquenessGuard()
+        self._opened = False
         self._coordinates = CoordinateRule()
 
     @property
     def max_batch(self) -> int:
         """The most check-ins in one call: those of one request, or fewer if each is a request of its own."""
-        return self._batch if self._unique else min(self._batch, ONE_BY_ONE)
+        return self._batch if self._uniqueness.proven else min(self._batch, ONE_BY_ONE)
 
     async def open(self) -> None:
         """See `sinks.targets.base.Target.open`."""
-        user, changed = await self._in_thread(self._open)
+        user = await self._in_thread(self._open)
         await self._zone.look()
-        if changed:
-            log.info("Connected to ERPNext.", user=user, zone=self._zone.name, event_id_field=self._unique)
+        if not self._opened:
+            unique = self._uniqueness.proven
+            log.info("Connected to ERPNext.", user=user, zone=self._zone.name, event_id_is_unique=unique)
+        self._opened = True
 
     async def deliver(self, checkins: Sequence[Checkin]) -> list[Result]:
         """See `Target.deliver`. Once the target is open it raises only what a look at the zone does."""
-        if self._unique is None:
+        if not self._opened:
             raise TargetUnavailable("ERPNext is not open")
         return await self._zone.deliver(checkins, self._send)
 
@@ -105,7 +109,7 @@ class ErpnextTarget:
 
     async def look_at_zone(self) -> None:
         """See `sinks.targets.base.HasZone.look_at_zone`."""
-        if self._unique is not None:
+        if self._opened:
             with suppress(TargetUnavailable, AccessDenied):  # a delivery will meet it
                 await self._zone.look_if_due()
 
@@ -128,32 +132,29 @@ class ErpnextTarget:
         client: ErpnextClient = self._local.client
         return client
 
-    def _open(self, client: ErpnextClient) -> tuple[str, bool]:
-        """As whom we are there, and whether that is worth a line in the log."""
+    def _open(self, client: ErpnextClient) -> str:
+        """As whom we are there."""
         try:
             user = client.logged_user()
             client.get_list(CHECKIN, ["name"], limit=1)
-            unique = client.has_event_id_field()
+            self._uniqueness.look(client, now=True)
         except DocumentRejected as error:
             raise AccessDenied(f"Employee Checkin cannot be used; is Frappe HR installed? {error}") from error
-        changed = unique != self._unique
-        if changed and not unique:
-            log.warning(
-                "Employee Checkin has no unique field event_id, so a punch may be stored twice when a request is "
-                "cut off while ERPNext still works on it. `punchstream erpnext setup` makes the field."
-            )
-        self._unique = unique
-        return user, changed
+        return user
 
     def _deliver(self, client: ErpnextClient, checkins: Sequence[Checkin], site_zone: str) -> list[Result]:
-        assert self._unique is not None
+        try:
+            self._uniqueness.look(client)
+        except (TargetUnavailable, AccessDenied, DocumentRejected) as error:
+            return [as_target_failure(error)] * len(checkins)
+        has_field, unique = self._uniqueness.has_field, self._uniqueness.proven
         documents: dict[int, Document] = {}
         results: dict[int, Result] = {}
         for index, checkin in enumerate(checkins):
             try:
-                if checkin.supersedes is not None and not self._unique:
+                if checkin.supersedes is not None and not has_field:
                     raise InvalidRecord(Reason.TARGET_REJECTED, "what it supersedes has no event_id to be found by")
-                documents[index] = to_document(checkin, site_zone, event_id=self._unique)
+                documents[index] = to_document(checkin, site_zone, event_id=has_field)
             except InvalidRecord as error:
                 results[index] = error
         call = Call(client, documents, results)
@@ -163,14 +164,16 @@ class ErpnextTarget:
                 for index, result in withhold(client, dict(enumerate(checkins)), documents).items():
                     results[index] = result
                     del documents[index]
-            if self._unique:
-                call.send_in_order({i: each for i, each in enumerate(checkins) if each.supersedes})
-            else:
-                call.send_one_by_one()
+            corrections = {i: each for i, each in enumerate(checkins) if each.supersedes}
+            call.send_in_order(corrections) if unique else call.send_one_by_one(corrections)
             results |= self._coordinates.explain(client, documents, results)
         except (TargetUnavailable, AccessDenied, DocumentRejected) as error:
             # `call` has dealt with those of one document: this is that of a look-up, or the site's.
             otherwise = as_target_failure(error)
+            self._uniqueness.doubt()
+        if call.unanswered:
+            self._uniqueness.doubt()
+        self._uniqueness.verify(client, [documents[index] for index in call.created])
         answers = [
             results.get(index, otherwise if index not in call.skipped else None) for index in range(len(checkins))
         ]

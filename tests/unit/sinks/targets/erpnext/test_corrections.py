@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from site_zones import RecordedZones
+from uniqueness_trial import answer_trial
 
 from attendance.errors import Conflict, DocumentRejected, InvalidRecord, Reason, TargetUnavailable
 from attendance.records.checkin import Checkin
@@ -71,6 +72,7 @@ class FakeSite:
         return name
 
     def insert_many(self, documents: Sequence[Mapping[str, Any]]) -> list[str]:
+        answer_trial(documents, unique=True)
         self._arrive()
         before = dict(self.rows)
         names = []

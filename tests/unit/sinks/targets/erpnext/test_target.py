@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import structlog
 from site_zones import RecordedZones
+from uniqueness_trial import answer_trial
 
 from attendance.errors import (
     AccessDenied,
@@ -78,6 +79,7 @@ class FakeSite:
         return self._store([document])[0]
 
     def insert_many(self, documents: Sequence[Mapping[str, Any]]) -> list[str]:
+        answer_trial(documents, unique=self.unique)
         self.requests.append(f"insert_many {len(documents)}")
         if self.largest is not None and len(documents) > self.largest:
             raise DocumentRejected(413, "RequestEntityTooLarge", "")
@@ -215,11 +217,11 @@ def test_a_checkin_without_an_employee_or_a_time_is_never_sent(changes: dict[str
     assert good == Delivered("CKIN-1", "created")
 
 
-def test_a_batch_is_one_request() -> None:
+def test_a_batch_is_one_request_and_a_look_whether_it_has_its_ids() -> None:
     site = FakeSite()
     [results] = deliver(site, [checkin(number) for number in range(50)])
     assert results == [Delivered(f"CKIN-{number + 1}", "created") for number in range(50)]
-    assert site.requests == ["insert_many 50"]
+    assert site.requests == ["insert_many 50", "get_list"]
 
 
 def test_a_batch_that_was_stored_without_an_answer_is_found_by_two_more_requests() -> None:
@@ -243,7 +245,7 @@ def test_rows_of_the_tool_used_before_are_found_by_employee_time_and_direction()
     [results] = deliver(site, [*before, checkin(3, event_id="other", log_type="OUT"), checkin(99)])
     assert results[:20] == [Delivered(f"OLD-{number}", "already_there") for number in range(20)]
     assert statuses(results[20:]) == ["created", "created"]
-    assert len(site.requests) == 4
+    assert len(site.requests) == 5
 
 
 def test_one_bad_document_among_many_costs_few_requests_and_its_neighbours_are_stored() -> None:

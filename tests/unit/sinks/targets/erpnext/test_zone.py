@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from site_zones import RecordedZones
 from structlog.testing import capture_logs
+from uniqueness_trial import answer_trial
 
 from attendance.errors import DocumentRejected, PermissionDenied, TargetUnavailable, ZoneInDoubt
 from attendance.records.checkin import Checkin
@@ -69,6 +70,7 @@ class Site:
     def insert_many(self, documents: Sequence[Mapping[str, Any]]) -> list[str]:
         if self.away:
             raise TargetUnavailable("503")
+        answer_trial(documents, unique=True)
         self.requests.append(f"insert {len(documents)}")
         names = []
         for document in documents:
