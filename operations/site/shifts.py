@@ -6,11 +6,14 @@ from functools import partial
 from typing import Final
 
 from attendance.erpnext import SHIFT_TYPE, Document, ErpnextClient
-from attendance.errors import DocumentRejected
+from attendance.errors import AccessDenied, DocumentRejected
 from attendance.registry import Device
-from operations.site.results import Check, attempt, failed, some, warning
+from operations.site.results import Check, attempt, failed, some, unseen, warning
+from producers.directory.employees import EMPLOYEE
 
 COMPLETENESS: Final = "completeness"
+UNASSIGNED: Final = "without a shift"
+SHIFT_ASSIGNMENT: Final = "Shift Assignment"
 STRICT: Final = "Strictly based on Log Type in Employee Checkin"
 _FIRST_OF_ALL: Final = timedelta(hours=14)  # no zone of the earth is further ahead of UTC
 
@@ -32,6 +35,7 @@ def look_at_shifts(
         read = "let the API user read Shift Type, such as by the role HR User"
         yield attempt(f"shift {name}", read, partial(_shift, client, name, devices, direct), COMPLETENESS)
     yield attempt("other shifts", "run it again", lambda: _others(client, shifts or {}), COMPLETENESS)
+    yield attempt(UNASSIGNED, "run it again", lambda: _unassigned(client))
 
 
 def _shift(client: ErpnextClient, name: str, devices: Sequence[Device], direct: Collection[str]) -> str | Check:
@@ -89,3 +93,26 @@ def _others(client: ErpnextClient, shifts: Mapping[str, Sequence[Device]]) -> st
     )
     remedy = "list them under shifts in the fleet file; until then somebody else has to move Last Sync of Checkin"
     return warning("other shifts", detail, remedy, COMPLETENESS)
+
+
+def _unassigned(client: ErpnextClient) -> str | Check:
+    """Employees who punch, and on no shift: ERPNext stores their check-ins as off-shift, and never counts them."""
+    if not client.get_list(SHIFT_TYPE, ["name"], [("enable_auto_attendance", "=", 1)], limit=1):
+        return "no Shift Type has auto attendance"
+    on_none = [("status", "=", "Active"), ("attendance_device_id", "is", "set"), ("default_shift", "is", "not set")]
+    employees = [row["name"] for row in client.get_list(EMPLOYEE, ["name"], on_none, order_by="name asc")]
+    try:
+        rows = client.get_list(SHIFT_ASSIGNMENT, ["employee", "end_date"], [("docstatus", "=", 1)]) if employees else []
+    except (AccessDenied, DocumentRejected) as error:
+        remedy = "a HR Manager sees them in Shift Assignment List"
+        return unseen(UNASSIGNED, f"the API user may not read Shift Assignment: {error}", remedy)
+    today = datetime.now(UTC).date().isoformat()
+    assigned = {row["employee"] for row in rows if not row["end_date"] or str(row["end_date"]) >= today}
+    names = [name for name in employees if name not in assigned]
+    if not names:
+        return "every Active employee with an attendance_device_id has a Default Shift or a Shift Assignment"
+    return warning(
+        UNASSIGNED,
+        f"Active, and without a Default Shift or a Shift Assignment: {some(names)}; auto attendance never counts them",
+        "in ERPNext, assign them a shift; `punchstream audit --refetch-shift` then counts what is there",
+    )

@@ -22,7 +22,8 @@ PLACE = {"latitude": 24.7136, "longitude": 46.6753}
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[ErpnextStandIn]:
     with ErpnextStandIn(log_file=tmp_path / "stand-in.log") as stand_in:
-        stand_in.employees([{"name": "HR-EMP-00001", "attendance_device_id": "1", "date_of_joining": "2025-01-01"}])
+        person = {"name": "HR-EMP-00001", "attendance_device_id": "1", "date_of_joining": "2025-01-01"}
+        stand_in.employees([person | {"default_shift": "Day Shift"}])
         with closing(client(stand_in, admin=True)) as admin:
             create_event_id_field(admin)
         yield stand_in
@@ -122,3 +123,11 @@ def test_employees_that_a_user_permission_hides_are_counted(site: ErpnextStandIn
     check = found(site, tmp_path)["hidden employees"]
     assert check.state == "failed"
     assert "1 are hidden" in check.detail
+
+
+def test_an_employee_on_no_shift_is_named_until_one_is_assigned(site: ErpnextStandIn, tmp_path: Path) -> None:
+    site.employees([{"name": "HR-EMP-00002", "attendance_device_id": "2", "date_of_joining": "2025-01-01"}])
+    assert wrong(site, tmp_path) == [UNSEEN, ("without a shift", "warning")]
+    assigned = {"employee": "HR-EMP-00002", "shift_type": "Day Shift", "start_date": "2025-01-01", "docstatus": 1}
+    site.put("Shift Assignment", assigned)
+    assert wrong(site, tmp_path) == [UNSEEN]

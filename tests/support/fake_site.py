@@ -29,6 +29,7 @@ class FakeErpnext(ErpnextClient):
         self.geolocation = 0
         self.knows_geolocation = True
         self.locations: list[dict[str, Any]] = []
+        self.assignments: list[dict[str, Any]] = []
         self.workflow: str | None = None
         self.scripts: list[str] | None = []
         self.refuses: Exception | None = None
@@ -85,6 +86,7 @@ class FakeErpnext(ErpnextClient):
             CHECKIN: [{"name": name, **row} for name, row in self.documents.items()],
             SHIFT_TYPE: [{"name": name, **row} for name, row in self.shifts.items()],
             "Shift Location": self.locations,
+            "Shift Assignment": [{"docstatus": 1, **row} for row in self.assignments],
             "Employee": self.employees,
         }
         rows = [row for row in tables[doctype] if all(_passes(row, *each) for each in filters)]
@@ -168,6 +170,7 @@ def employee(name: str, device_user_id: str | None, **fields: Any) -> dict[str, 
         "attendance_device_id": device_user_id,
         "status": "Active",
         "date_of_joining": "2020-01-01",
+        "default_shift": "Day",
         "creation": "2020-01-01 08:00:00.000000",
         "modified": "2026-03-01 08:00:00.000000",
         **fields,

@@ -178,6 +178,20 @@ def test_a_device_that_is_too_far_from_every_shift_location_is_named(fleet: Flee
     assert found(site, fleet)["shift locations"].state == "ok"
 
 
+def test_employees_who_punch_and_are_on_no_shift_are_named(fleet: Fleet) -> None:
+    site = ready()
+    site.employees += [
+        employee(name, number, default_shift=None)
+        for name, number in (("E3", "3"), ("E4", "4"), ("E5", "5"), ("E6", None))
+    ]
+    site.assignments = [{"employee": "E4", "end_date": None}, {"employee": "E5", "end_date": "2020-01-31"}]
+    check = found(site, fleet)["without a shift"]
+    assert check.state == "warning"
+    assert "E3, E5;" in check.detail
+    site.shifts["Day"]["enable_auto_attendance"] = 0
+    assert found(site, fleet)["without a shift"].state == "ok"
+
+
 def test_an_older_erpnext_that_knows_no_geolocation_asks_for_none(fleet: Fleet) -> None:
     site = ready()
     site.knows_geolocation = False
