@@ -165,3 +165,34 @@ def test_a_shift_of_a_stand_in_marks_its_people(stand_in: ErpnextStandIn, client
     httpx.put(f"{stand_in.url}/api/resource/Shift Type/Late Shift", json=change, headers=key).raise_for_status()
     marked = {row["employee"]: row["status"] for row in stand_in.attendance()}
     assert marked == {"HR-EMP-00001": "Present", "HR-EMP-00002": "Absent"}
+
+
+def test_what_hr_and_administrators_do_is_done_from_outside_the_process(
+    stand_in: ErpnextStandIn, client: ErpnextClient
+) -> None:
+    stand_in.employees([{"name": "HR-EMP-00002"}, {"name": "HR-EMP-00003"}, {"name": "HR-EMP-00004"}])
+    first = client.insert(punch())
+    stand_in.rename_employee("HR-EMP-00001", "ACME-1")
+    stand_in.rename_employee("ACME-1", "HR-EMP-00002", merge=True)
+    stand_in.delete_employee("HR-EMP-00004")
+    assert [row["employee"] for row in stand_in.checkins()] == ["HR-EMP-00002"]
+    with pytest.raises(httpx.HTTPStatusError):
+        stand_in.delete_employee("HR-EMP-00002")
+    stand_in.remove("Employee", "HR-EMP-00002")
+    assert [row["name"] for row in client.get_list("Employee", ["name"])] == ["HR-EMP-00003"]
+    stand_in.series(CHECKIN, 0)
+    with pytest.raises(DocumentRejected) as refused:
+        client.insert(punch(1))
+    assert (refused.value.status, first) == (409, client.get_list(CHECKIN, ["name"])[0]["name"])
+    stand_in.series(CHECKIN, 1)
+    stand_in.geolocation(wanted=True)
+    with pytest.raises(DocumentRejected):
+        client.insert(punch(2))
+    stand_in.geolocation(wanted=False)
+    stand_in.time_zone("Asia/Tokyo")
+    stand_in.time_zone("Asia/Kolkata", stand_in.clerk_name)
+    client.insert(punch(3))
+    created = [row["creation"] for row in stand_in.checkins()]
+    assert created[1][:13] > created[0][:13]
+    assert stand_in.put("Salary Slip", {"employee": "HR-EMP-00003"}) == ["Salary Slip 1"]
+    stand_in.hourly()

@@ -249,3 +249,23 @@ def test_a_reset_forgets_the_journal_too(journal: Path) -> None:
     assert [row["employee"] for row in after.rows(CHECKIN)] == ["HR-EMP-00009"]
     assert list(after.rows(EMPLOYEE)) == []
     after.close()
+
+
+def test_zones_series_and_fields_are_as_they_were_after_a_crash(journal: Path) -> None:
+    before = new_site(journal)
+    before.insert(ADMIN, CUSTOM_FIELD, EVENT_ID_FIELD)
+    [name] = store(before, punch(event_id="a"))
+    before.set_time_zone("Asia/Tokyo")
+    before.set_time_zone("Asia/Kolkata", HR_USER.name)
+    before.set_series(CHECKIN, 0)
+    before.delete(ADMIN, CUSTOM_FIELD, f"{CHECKIN}-event_id")
+    before.close()
+
+    after = Site(clock=Clock(), journal=journal)
+    assert (after.time_zone, after.user_time_zone(HR_USER.name)) == ("Asia/Tokyo", "Asia/Kolkata")
+    assert after.user_time_zone(ADMIN.name) == "Asia/Riyadh"
+    with pytest.raises(FrappeError) as raised:
+        store(after, punch("HR-EMP-00002"))
+    assert (raised.value.status, after.next_name(CHECKIN)) == (409, name)
+    assert "event_id" not in after.document(ADMIN, CHECKIN, name)
+    after.close()
