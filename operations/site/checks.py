@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from attendance.erpnext import CHECKIN, SHIFT_TYPE, ErpnextClient
-from attendance.errors import ConfigurationError, Conflict, PunchstreamError, TargetUnavailable
+from attendance.errors import ConfigurationError, Conflict, KafkaUnavailable, PunchstreamError, TargetUnavailable
 from attendance.records.site import SiteZone
 from attendance.registry import Registry
 from operations.site.attendance import look_at_attendance
@@ -18,13 +18,15 @@ from operations.site.zone import look_at_zone
 from sinks.targets.erpnext.uniqueness import Field, try_uniqueness
 
 
-def checks(client: ErpnextClient, fleet_file: Path, recorded: SiteZone | None = None) -> Iterator[Check]:
+def checks(
+    client: ErpnextClient, fleet_file: Path, recorded: SiteZone | KafkaUnavailable | None = None
+) -> Iterator[Check]:
     """Look at everything that deliveries need, then at what some commands need. Nothing is left at the site.
 
     Args:
         client: The site.
         fleet_file: Where the fleet is. If it cannot be read, what depends on it is not checked.
-        recorded: What is recorded of the site's zone.
+        recorded: What is recorded of the site's zone, or why that is not known.
 
     Yields:
         What was found of each thing, as soon as it was looked at.

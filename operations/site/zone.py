@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from attendance.errors import PunchstreamError, ZoneInDoubt
+from attendance.errors import KafkaUnavailable, PunchstreamError, ZoneInDoubt
 from attendance.kafka.records import OutRecord
 from attendance.records.site import SiteZone
 from attendance.site import (
@@ -22,7 +22,7 @@ from attendance.site import (
 )
 from attendance.times import now, zone
 from operations.log import Log
-from operations.site.results import Check, attempt
+from operations.site.results import Check, attempt, unseen
 
 State = Literal["proven", "accepted", "not proven", "in doubt"]
 
@@ -73,21 +73,24 @@ def report(site: str, reading: ZoneReading, recorded: SiteZone | None) -> ZoneRe
     return ZoneReport(site, reading.name, recorded.zone, state, recorded.at, recorded.by, recorded.document, doubt)
 
 
-def look_at_zone(client: ReadsZone, recorded: SiteZone | None) -> tuple[Check, ZoneInfo | None]:
+def look_at_zone(client: ReadsZone, recorded: SiteZone | KafkaUnavailable | None) -> tuple[Check, ZoneInfo | None]:
     """Whether the site's zone is certain, for `punchstream erpnext check`.
 
     Args:
         client: The site.
-        recorded: What is recorded of its zone.
+        recorded: What is recorded of its zone, or why that is not known.
 
     Returns:
         What was found, and the zone that the site says, if there is one.
     """
     reading = ZoneReading(None)
 
-    def look() -> str:
+    def look() -> str | Check:
         nonlocal reading
         reading = read_zone(client)
+        if isinstance(recorded, KafkaUnavailable):
+            detail = f"ERPNext says {reading.name or reading.problem}; what is recorded of it is not known: {recorded}"
+            return unseen("time zone", detail, "run this where Kafka can be reached")
         found = report("", reading, recorded)
         if found.state == "in doubt":
             raise ZoneInDoubt(found.why)

@@ -103,15 +103,14 @@ def zone(
         raise typer.Exit(code=1)
 
 
-def _recorded(site: str) -> "SiteZone | None":
-    """What is recorded of the zone; None also where Kafka cannot be asked, which the check does not need."""
+def _recorded(site: str) -> "SiteZone | KafkaUnavailable | None":
+    """What is recorded of the zone, or why Kafka cannot be asked: the other checks do not need it."""
     from operations.site.zone import recorded_zone
 
     try:
         return asyncio.run(recorded_zone(kafka_log("erpnext"), site))
     except KafkaUnavailable as error:
-        typer.echo(f"What is recorded of ERPNext's zone is not known: {error}", err=True)
-        return None
+        return error
 
 
 def _in_words(check: "Check") -> str:

@@ -72,7 +72,7 @@ def test_the_checks_find_what_setup_mends_and_store_nothing(log_in: LogIn, url: 
     log_in(ADMIN, "setup")
     for user in (ADMIN, HR_USER):
         after = log_in(user, "check", "--json")
-        assert (after.exit_code, set(states(after).values())) == (0, {"ok"})
+        assert (after.exit_code, "failed" in states(after).values()) == (0, False)
     client = ErpnextClient(ErpnextSettings.load(url=url, api_key=ADMIN.api_key, api_secret=ADMIN.api_secret))
     assert client.get_list("Employee Checkin", ["name"]) == []
     client.close()

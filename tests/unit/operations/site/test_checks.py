@@ -8,6 +8,7 @@ import orjson
 import pytest
 import yaml
 from fake_site import FakeErpnext, employee, ready
+from memory_log import MemoryLog
 from typer.testing import CliRunner
 
 from attendance.erpnext import CHECKIN, SHIFT_TYPE
@@ -279,6 +280,7 @@ def site(monkeypatch: pytest.MonkeyPatch, fleet: Fleet) -> FakeErpnext:
     for name, value in {"URL": "http://127.0.0.1:8000", "API_KEY": "key", "API_SECRET": "secret"}.items():
         monkeypatch.setenv(f"ERPNEXT_{name}", value)
     monkeypatch.setenv("PUNCHSTREAM_DEVICES", str(fleet.path))
+    monkeypatch.setattr("punchstream.commands.arguments.KafkaLog", lambda *_: MemoryLog())
     return site
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from attendance.errors import AccessDenied, TargetUnavailable, ZoneInDoubt
+from attendance.errors import AccessDenied, KafkaUnavailable, TargetUnavailable, ZoneInDoubt
 from attendance.records.site import SiteZone, ZoneState
 from operations.site.zone import look_at_zone
 
@@ -35,10 +35,11 @@ def recorded(state: ZoneState) -> SiteZone:
         (ZoneInDoubt("a proxy"), None, "failed", "a proxy"),
         (AccessDenied("401"), None, "failed", "401"),
         (TargetUnavailable("503"), None, "not checked", "503"),
+        ("Asia/Riyadh", KafkaUnavailable("away"), "not checked", "ERPNext says Asia/Riyadh; what is recorded"),
     ],
 )
 def test_the_zone_is_certain_or_it_is_said_why_not(
-    says: str | Exception, record: SiteZone | None, state: str, detail: str
+    says: str | Exception, record: SiteZone | KafkaUnavailable | None, state: str, detail: str
 ) -> None:
     check, zone = look_at_zone(Site(says), record)
     assert (check.state, zone.key if zone else None) == (
