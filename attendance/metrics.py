@@ -32,6 +32,7 @@ Name = Literal[
     "punchstream_sink_suspects",
     "punchstream_sink_stopped",
     "punchstream_late_deliveries_total",
+    "punchstream_lateness_unknown_total",
     "punchstream_shift_complete_timestamp_seconds",
     "punchstream_shift_last_sync_ahead",
     "punchstream_attendance_days_total",
@@ -139,8 +140,13 @@ TABLE: Final[Mapping[Name, _Metric]] = {
     ),
     "punchstream_late_deliveries_total": _Metric(
         Counter,
-        "Deliveries that may have come after their shift's day was closed.",
+        "Deliveries that came after their shift's day was closed.",
         ("shift_type",),
+        stages=("sink",),
+    ),
+    "punchstream_lateness_unknown_total": _Metric(
+        Counter,
+        "Deliveries of which ERPNext could not be asked whether they came late; `punchstream audit --late` asks it.",
         stages=("sink",),
     ),
     "punchstream_shift_complete_timestamp_seconds": _Metric(

@@ -28,7 +28,8 @@ def find_late(
     """Find out which check-ins are late. Does not raise.
 
     Call it after the documents were stored, so that no closed day is missed: a day that is closed later counts them. If
-    ERPNext does not answer, a check-in is late without a shift: one that is not late would never be looked at again.
+    ERPNext does not answer, that remains unknown: a check-in has a `Late` without a shift, which is not counted as late
+    and which `punchstream audit --late` asks ERPNext about. One with None would never be looked at again.
 
     Args:
         client: ERPNext, which is asked only if a punch is not fresh: one or two requests for all of them.
@@ -52,7 +53,11 @@ def find_late(
         ]
         days = _closed_days(client, documents, synced) if documents else {}
     except (TargetUnavailable, AccessDenied, DocumentRejected) as error:
-        log.warning("Could not ask ERPNext which deliveries are late; reporting all of them as late.", error=str(error))
+        log.warning(
+            "Could not ask ERPNext which deliveries are late; `punchstream audit --late` will.",
+            deliveries=len(candidates),
+            error=str(error),
+        )
     late: list[Late | None] = [None] * len(stored)
     for index, (checkin, document) in candidates.items():
         if days is None:

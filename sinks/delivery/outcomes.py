@@ -10,7 +10,7 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import OutRecord, Record
 from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
-from attendance.records.outcomes import Delivery
+from attendance.records.outcomes import Delivery, Late
 from attendance.times import now
 from attendance.topics import Topics
 from sinks.delivery.queue import QueuedCheckin
@@ -75,11 +75,17 @@ class OutcomeWriter:
             if isinstance(result, Delivered):
                 self._metrics.count("punchstream_deliveries_total", status=result.status)
                 if result.late is not None:
-                    self._metrics.count("punchstream_late_deliveries_total", shift_type=result.late.shift_type or "")
+                    self._count_late(result.late)
             elif isinstance(result, Waits):
                 self._metrics.count("punchstream_sent_back_total", reason=result.reason)
             else:
                 self._metrics.count("punchstream_dead_letters_total", stage=STAGE, reason=result.reason)
+
+    def _count_late(self, late: Late) -> None:
+        if late.shift_type is None:
+            self._metrics.count("punchstream_lateness_unknown_total")
+        else:
+            self._metrics.count("punchstream_late_deliveries_total", shift_type=late.shift_type)
 
     async def write_undecodable(self, letters: Sequence[tuple[Record, InvalidRecord]]) -> None:
         """Return when the dead letters of these records, which hold no check-in, are durable."""

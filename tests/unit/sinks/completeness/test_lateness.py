@@ -125,7 +125,7 @@ def test_the_times_are_compared_as_erpnext_has_them() -> None:
 @pytest.mark.parametrize(
     "error", [TargetUnavailable("down"), AccessDenied("403"), DocumentRejected(417, "DataError", "no such field")]
 )
-def test_what_cannot_be_found_out_is_reported_as_late(error: Exception) -> None:
+def test_what_cannot_be_found_out_remains_unknown_and_is_looked_at_again(error: Exception) -> None:
     site = Site(synced="2026-03-04 06:00:00")
     site.error = error
     assert late(site, checkin()) == [Late("D1")]

@@ -911,6 +911,7 @@ def test_what_came_too_late_is_said_in_its_delivery_and_counted_by_shift() -> No
         late = {each.event_id: each.late for each in bench.deliveries}
         assert late == {"A1": Late("D1", "Day Shift", date(2026, 1, 1)), "B2": Late("D1"), "C3": None}
         assert bench.count("punchstream_late_deliveries_total", shift_type="Day Shift") == 1
-        assert bench.count("punchstream_late_deliveries_total", shift_type="") == 1
+        assert bench.count("punchstream_late_deliveries_total", shift_type="") == 0
+        assert bench.count("punchstream_lateness_unknown_total") == 1
 
     asyncio.run(story())
