@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from attendance.erpnext import CHECKIN, SHIFT_TYPE, ErpnextClient
 from attendance.errors import ConfigurationError, Conflict, KafkaUnavailable, PunchstreamError, TargetUnavailable
@@ -12,10 +13,12 @@ from operations.site.attendance import look_at_attendance
 from operations.site.documents import look_at_documents
 from operations.site.geolocation import GEOLOCATION, SETTING, look_at_geolocation
 from operations.site.people import look_at_people
-from operations.site.results import Check, attempt, ok, unseen
+from operations.site.results import Check, attempt, failed, ok, unseen
 from operations.site.shifts import look_at_shifts
 from operations.site.zone import look_at_zone
 from sinks.targets.erpnext.uniqueness import Field, try_uniqueness
+
+EVENT_ID: Final = "event_id field"
 
 
 def checks(
@@ -46,7 +49,7 @@ def checks(
     yield ok("credentials", user)
     zone_check, site_zone = look_at_zone(client, recorded)
     yield zone_check
-    yield attempt("event_id field", "run `punchstream erpnext setup`", lambda: _event_id_field(client))
+    yield attempt(EVENT_ID, "run it again", lambda: _event_id_field(client))
     yield from look_at_people(client, user)
     fleet: Registry | None = None
     try:
@@ -73,13 +76,20 @@ def checks(
     yield from look_at_attendance(client, direct)
 
 
-def _event_id_field(client: ErpnextClient) -> str:
+def _event_id_field(client: ErpnextClient) -> str | Check:
     found = try_uniqueness(client)
-    if found.field is not Field.UNIQUE:
-        raise ConfigurationError(
-            f"{found}; a retry after a timeout may store a punch twice, so check-ins are sent one at a time"
-        )
-    return "there, and unique: a second document was refused"
+    risk = "a retry after a timeout may store a punch twice, so check-ins are sent one at a time"
+    match found.field:
+        case Field.UNIQUE:
+            return "there, and unique: a second document was refused"
+        case Field.MISSING:
+            return failed(EVENT_ID, f"missing: {risk}", "run `punchstream erpnext setup`, as a System Manager")
+        case Field.NOT_UNIQUE:
+            remedy = "tick Unique in Customize Form, Employee Checkin, as a System Manager"
+            return failed(EVENT_ID, f"there, and not unique: {risk}", remedy)
+        case Field.UNKNOWN:
+            detail = f"there; it cannot be tried whether it is unique: {found.why}. Until then {risk}"
+            return Check(EVENT_ID, "not checked", detail, "repair what refuses the trial, and run this again")
 
 
 def _may_write(client: ErpnextClient, doctype: str) -> str:

@@ -86,6 +86,7 @@ def shift(**fields: Any) -> Callable[[FakeErpnext], None]:
         (lambda site: site.employees.append(employee("E3", "1")), [("employees", "failed")]),
         (lambda site: setattr(site, "zone", "Riyadh time"), [("time zone", "failed")]),
         (lambda site: setattr(site, "field", None), [("event_id field", "failed")]),
+        (lambda site: setattr(site, "field", {"unique": 0}), [("event_id field", "failed")]),
         (
             lambda site: setattr(site, "insert", lambda _: fail(DocumentRejected(404, "DoesNotExistError", ""))),
             [("check-ins", "failed")],
