@@ -5,7 +5,14 @@ from datetime import date
 from typing import Final
 
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
-from attendance.errors import DocumentRejected, PermissionDenied, Reason, ServerError
+from attendance.errors import (
+    ConfigurationError,
+    DocumentRejected,
+    InvalidRecord,
+    PermissionDenied,
+    Reason,
+    ServerError,
+)
 from attendance.records.checkin import Checkin
 from attendance.records.user_map import Employee
 from sinks.targets.base import Delivered, SentBack
@@ -21,7 +28,7 @@ _Found = Employee | SentBack | ServerError | None
 
 def not_to_be_sent(
     client: ErpnextClient, checkins: Mapping[int, Checkin], documents: Mapping[int, Document]
-) -> dict[int, SentBack | Delivered | ServerError]:
+) -> dict[int, SentBack | Delivered | ServerError | InvalidRecord]:
     """The check-ins that must not be stored for their employee, each with what becomes of it.
 
     One request where every employee is there. Nothing is remembered: what was right a second ago may be wrong.
@@ -33,7 +40,8 @@ def not_to_be_sent(
 
     Returns:
         By index: `SentBack`, or `Delivered` where ERPNext has it already, from before its employee was gone.
-        `ServerError` where this one employee cannot be looked up: the others do not wait for that.
+        `ServerError` where this one employee cannot be looked up: the others do not wait for that. `InvalidRecord`
+        where its day is not known.
 
     Raises:
         TargetUnavailable, AccessDenied, DocumentRejected: As `ErpnextClient.call`; nothing is known then.
@@ -80,7 +88,7 @@ def _listed(client: ErpnextClient, names: list[str]) -> list[Document]:
     return _listed(client, names[:middle]) + _listed(client, names[middle:])
 
 
-def _objection(checkin: Checkin, employee: _Found) -> SentBack | ServerError | None:
+def _objection(checkin: Checkin, employee: _Found) -> SentBack | ServerError | InvalidRecord | None:
     if not isinstance(employee, Employee):
         return employee
     if checkin.employee_created not in (None, employee.created):
@@ -89,11 +97,15 @@ def _objection(checkin: Checkin, employee: _Found) -> SentBack | ServerError | N
             f"{checkin.employee_created}"
         )
         return SentBack(Reason.UNKNOWN_EMPLOYEE, message)
-    refusal = employee.refusal(checkin.day)
+    try:
+        day = checkin.day
+    except (ConfigurationError, OverflowError) as error:
+        return InvalidRecord(Reason.UNREADABLE_TIME, f"no day at the device: {error}")
+    refusal = employee.refusal(day)
     if refusal is None:
         return None
     message = (
-        f"{employee.name} may not check in on {checkin.day}: {employee.status}, joined {employee.date_of_joining}, "
+        f"{employee.name} may not check in on {day}: {employee.status}, joined {employee.date_of_joining}, "
         f"relieved {employee.relieving_date}"
     )
     return SentBack(refusal, message)
@@ -116,14 +128,16 @@ def already_there(
         TargetUnavailable, AccessDenied, DocumentRejected: As `ErpnextClient.call`.
     """
     ids = {
-        documents[index][EVENT_ID_FIELD]: index
+        index: documents[index][EVENT_ID_FIELD]
         for index, each in checkins.items()
         if EVENT_ID_FIELD in documents[index] and each.supersedes is None
     }
     if not ids:
         return {}
-    rows = client.get_list(CHECKIN, ["name", EVENT_ID_FIELD], [(EVENT_ID_FIELD, "in", sorted(ids))])
-    return {ids[row[EVENT_ID_FIELD]]: Delivered(row["name"], "already_there") for row in rows}
+    rows = client.get_list(CHECKIN, ["name", EVENT_ID_FIELD], [(EVENT_ID_FIELD, "in", sorted({*ids.values()}))])
+    there = {row[EVENT_ID_FIELD]: row["name"] for row in rows}
+    # One call may hold an event twice: what was released before a crash is released again after it.
+    return {index: Delivered(there[id_], "already_there") for index, id_ in ids.items() if id_ in there}
 
 
 def _read(document: Document) -> Employee | ServerError:

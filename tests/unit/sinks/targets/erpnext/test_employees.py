@@ -9,9 +9,17 @@ import pytest
 from msgspec.structs import replace
 
 from attendance.erpnext import ErpnextClient
-from attendance.errors import AccessDenied, DocumentRejected, PermissionDenied, Reason, ServerError, TargetUnavailable
+from attendance.errors import (
+    AccessDenied,
+    DocumentRejected,
+    InvalidRecord,
+    PermissionDenied,
+    Reason,
+    ServerError,
+    TargetUnavailable,
+)
 from attendance.records.checkin import Checkin
-from sinks.targets.base import Delivered, SentBack
+from sinks.targets.base import Delivered, Result, SentBack
 from sinks.targets.erpnext.documents import to_document
 from sinks.targets.erpnext.employees import not_to_be_sent
 
@@ -82,14 +90,14 @@ def checkin(employee: str = "E1", *, day: str = "2026-03-02", number: int = 1, *
     return replace(checkin, **fields)
 
 
-def asked(site: FakeSite, *checkins: Checkin, event_id: bool = True) -> dict[int, SentBack | Delivered | ServerError]:
+def asked(site: FakeSite, *checkins: Checkin, event_id: bool = True) -> dict[int, Result]:
     documents = {index: to_document(each, "UTC", event_id=event_id) for index, each in enumerate(checkins)}
-    return not_to_be_sent(cast("ErpnextClient", site), dict(enumerate(checkins)), documents)
+    return {**not_to_be_sent(cast("ErpnextClient", site), dict(enumerate(checkins)), documents)}
 
 
-def reasons(found: dict[int, SentBack | Delivered | ServerError]) -> dict[int, Reason | str]:
-    known = {index: each for index, each in found.items() if not isinstance(each, ServerError)}
-    return {index: each.reason if isinstance(each, SentBack) else each.status for index, each in known.items()}
+def reasons(found: dict[int, Result]) -> dict[int, Reason | str]:
+    known = {index: each for index, each in found.items() if isinstance(each, SentBack | Delivered | InvalidRecord)}
+    return {index: each.status if isinstance(each, Delivered) else each.reason for index, each in known.items()}
 
 
 def test_employees_who_are_there_cost_one_request_whatever_their_number(site: FakeSite) -> None:
@@ -159,6 +167,19 @@ def test_what_erpnext_holds_already_is_delivered_whatever_became_of_its_employee
     found = asked(site, checkin("MERGED", number=1), checkin("MERGED", number=2))
 
     assert reasons(found) == {0: "already_there", 1: Reason.UNKNOWN_EMPLOYEE}
+
+
+def test_an_event_that_is_twice_in_one_call_is_delivered_twice(site: FakeSite) -> None:
+    site.rows = {checkin(number=1).event_id: "CK-1"}
+
+    assert reasons(asked(site, checkin("GONE"), checkin("GONE"))) == {0: "already_there", 1: "already_there"}
+
+
+@pytest.mark.parametrize(
+    "fields", [{"device_timezone": "Mars/Olympus"}, {"device_timezone": "Asia/Riyadh", "day": "9999-12-31"}]
+)
+def test_a_device_zone_in_which_there_is_no_day_stops_only_its_check_in(site: FakeSite, fields: dict[str, str]) -> None:
+    assert reasons(asked(site, checkin(**fields), checkin(number=2))) == {0: Reason.UNREADABLE_TIME}
 
 
 def test_a_correction_is_not_taken_for_what_it_corrects(site: FakeSite) -> None:
