@@ -358,15 +358,17 @@ def test_a_process_that_gets_sigterm_while_erpnext_hangs_ends_by_itself_and_noth
             return subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=file, stderr=file)
 
     async def scene(sinks: Sinks) -> None:
-        site.knobs(faults=[{"match": "insert_many", "action": "slow_answer", "delay_ms": 60_000, "times": None}])
         sent = checkins(60)
-        await sinks.produce(sent)
+        await sinks.produce(sent[:1])
         process = start()
         try:
+            await eventually(lambda: len(site.checkins()) == 1)  # the one that proves the site's zone
+            site.knobs(faults=[{"match": "insert_many", "action": "slow_answer", "delay_ms": 60_000, "times": None}])
+            await sinks.produce(sent[1:])
             await eventually(lambda: len(site.checkins()) >= 20)  # stored, and not answered
             process.terminate()
             assert await asyncio.to_thread(process.wait, 30) == 0
-            assert len(await sinks.deliveries()) <= 1  # the one that proves the site's zone
+            assert len(await sinks.deliveries()) <= 1
             site.knobs(faults=[])
             process = start()
             await sinks.until(60)
