@@ -164,6 +164,8 @@ def _state(record: AttendanceDay, decision: Decision | None) -> ComparedDay:
     match decision:
         case Keep():
             return ComparedDay(record, "as it should be")
+        case Refuse("no_punch" | "one_punch" as reason, row) if row is not None:
+            return ComparedDay(record, "differs", reason)  # somebody is paid for what no check-in says
         case Refuse(reason):
             return ComparedDay(record, "refused", reason)
         case Write(cancel=row) if row is not None:

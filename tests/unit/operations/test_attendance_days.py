@@ -107,6 +107,17 @@ def test_each_day_is_compared_with_what_erpnext_has_of_it_now(site: FakeSite) ->
     assert len(site.tables["Attendance"]) == written
 
 
+def test_an_attendance_whose_check_ins_went_to_somebody_else_needs_a_look(site: FakeSite) -> None:
+    for row in site.tables["Employee Checkin"]:
+        if row["employee"] == "kept":
+            row["employee"] = "leave"
+    of_late = [row for row in site.tables["Employee Checkin"] if row["employee"] == "late"]
+    site.tables["Employee Checkin"].remove(of_late[1])
+
+    found = states(site, record("kept"), record("late"))
+    assert found == {"kept": ("differs", "no_punch"), "late": ("differs", "one_punch")}
+
+
 def test_days_of_a_shift_that_no_longer_asks_are_not_compared(site: FakeSite) -> None:
     (day,) = compared(site, [record("kept")], {})  # type: ignore[arg-type]
     assert day.state == "not compared"
