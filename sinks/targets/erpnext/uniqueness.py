@@ -26,6 +26,7 @@ _DAY: Final = "2001-01-01"
 _TAKEN: Final = "UniqueValidationError"
 _BAD_VALUE: Final = "ValidationError"
 _NO_VALUE: Final = "MandatoryError"
+_STORED: Final = "stored"
 
 
 class Field(StrEnum):
@@ -75,9 +76,12 @@ def try_uniqueness(client: ErpnextClient) -> Uniqueness:
 def _try(client: ErpnextClient, employee: str) -> Uniqueness:
     taken, reached = _answer(client, employee, same=True, bad_value=True)
     if taken == _TAKEN:
-        # Another field of the site may be unique. With two ids nothing may be refused for that.
-        taken, reached = _answer(client, employee, same=False, bad_value=True)
+        # Another field of the site may be unique. With two ids nothing may be refused for that. A site that fills in
+        # the direction would store a bad one; an employee it cannot fill in.
+        taken, reached = _answer(client, employee, same=False, bad_value=False)
         return Uniqueness(Field.UNIQUE) if taken != _TAKEN else Uniqueness(Field.UNKNOWN, reached)
+    if taken == _STORED:
+        return Uniqueness(Field.NOT_UNIQUE, reached)
     if taken != _BAD_VALUE:
         return Uniqueness(Field.UNKNOWN, reached)
     # Either the third document was reached, or a rule of the site refused the first with the same word.
@@ -104,7 +108,7 @@ def _answer(client: ErpnextClient, employee: str, *, same: bool, bad_value: bool
         return "failed", str(error)
     for name in names:
         client.delete(CHECKIN, name)
-    return "stored", f"the site stored {', '.join(names)}, of which one has no direction that there is; removed again"
+    return _STORED, f"the site stored {', '.join(names)}, of which one has no direction that there is; removed again"
 
 
 def _document(employee: str, number: int, event_id: str | None) -> Document:

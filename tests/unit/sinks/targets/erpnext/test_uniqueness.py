@@ -20,6 +20,8 @@ class Site:
         self.employees: list[str] = []
         self.refuses: dict[str, Exception] = {}
         self.refuses_bad_ones = True
+        self.fills_in_direction = False
+        self.stored = 0
         self.rows: list[dict[str, Any]] = []
         self.requests = 0
         self.away: Exception | None = None
@@ -47,12 +49,13 @@ class Site:
                 raise error
             if self.refuses_bad_ones and not document["employee"]:
                 raise DocumentRejected(417, "MandatoryError", "Value missing")
-            if self.refuses_bad_ones and document.get("log_type"):
+            if self.refuses_bad_ones and document.get("log_type") and not self.fills_in_direction:
                 raise DocumentRejected(417, "ValidationError", "Log Type cannot be PROBE")
             if (self.unique and document.get("event_id") in ids) or (self.other_field_is_unique and number):
                 raise DocumentRejected(417, "UniqueValidationError", "must be unique")
             ids.add(document.get("event_id", ""))
         self.rows += [dict(document) for document in documents]
+        self.stored += len(documents)
         return [str(number) for number in range(len(documents))]
 
     def delete(self, _doctype: str, _name: str) -> None:
@@ -116,8 +119,17 @@ def test_an_answer_to_the_first_document_proves_nothing_and_another_employee_is_
 def test_what_a_site_stores_in_spite_of_all_is_removed_again() -> None:
     site = Site()
     site.unique = site.refuses_bad_ones = False
-    assert found(site) is Field.UNKNOWN
+    site.employees = ["HR-EMP-00001"]
+    assert found(site) is Field.NOT_UNIQUE
     assert site.rows == []
+    assert site.stored == 3  # nothing in the name of a person who exists
+
+
+def test_on_a_site_that_fills_in_the_direction_nothing_is_stored_where_it_is_unique() -> None:
+    site = Site()
+    site.fills_in_direction = True
+    assert found(site) is Field.UNIQUE
+    assert site.stored == 0
 
 
 @pytest.mark.parametrize("away", [TargetUnavailable("503"), RequestAbandoned("ReadTimeout")])
