@@ -389,7 +389,10 @@ async def audit(
             with closing(ErpnextClient(erpnext)) as client:
                 tables.rows.look_up(client, await _zone(log, client, erpnext))
                 if repairs.any:
-                    changes = [each async for each in make_repairs(log, client, tables.rows, repairs, since)]
+                    changes = []
+                    async for change in make_repairs(log, client, tables.rows, repairs, since):
+                        repairs.report(change)
+                        changes.append(change)
         report = replace(tables.report(whole=since is None, named=named), changes=changes)
         if not repair:
             return report

@@ -36,33 +36,6 @@ Done = Literal["removed", "corrected", "waits", "shift found", "left alone"]
 
 
 @dataclass(frozen=True, slots=True)
-class Repairs:
-    """What is to be repaired.
-
-    Attributes:
-        surplus: Remove the copies of documents.
-        employees: Decide anew whose the documents without their employee are.
-        shifts: Have ERPNext look again for the shift of documents that are on none.
-        dry_run: Change nothing, and say what would be done.
-        device: Finds a device of the fleet by its device_id.
-    """
-
-    surplus: bool = False
-    employees: bool = False
-    shifts: bool = False
-    dry_run: bool = False
-    device: Callable[[str], Device | None] = lambda _: None
-
-    @property
-    def any(self) -> bool:
-        """Whether anything is to be repaired."""
-        return self.surplus or self.employees or self.shifts
-
-
-NO_REPAIRS: Final = Repairs()
-
-
-@dataclass(frozen=True, slots=True)
 class Change:
     """What was done about one document, or would be."""
 
@@ -74,6 +47,35 @@ class Change:
     def to_json(self) -> dict[str, object]:
         """The change for programs."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Repairs:
+    """What is to be repaired.
+
+    Attributes:
+        surplus: Remove the copies of documents.
+        employees: Decide anew whose the documents without their employee are.
+        shifts: Have ERPNext look again for the shift of documents that are on none.
+        dry_run: Change nothing, and say what would be done.
+        device: Finds a device of the fleet by its device_id.
+        report: Called with each change, as soon as it is made.
+    """
+
+    surplus: bool = False
+    employees: bool = False
+    shifts: bool = False
+    dry_run: bool = False
+    device: Callable[[str], Device | None] = lambda _: None
+    report: Callable[[Change], object] = lambda _: None
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is to be repaired."""
+        return self.surplus or self.employees or self.shifts
+
+
+NO_REPAIRS: Final = Repairs()
 
 
 async def make_repairs(

@@ -12,10 +12,11 @@ from attendance.settings import CommonSettings, ErpnextSettings
 from punchstream.commands import attendance_days
 from punchstream.commands import late as late_deliveries
 from punchstream.commands.arguments import SINCE, instant, kafka_log
-from punchstream.output import AsJson, counted, print_rows, say_skipped
+from punchstream.output import AsJson, counted, print_rows, safe, say_skipped
 
 if TYPE_CHECKING:
     from operations.audit import Report
+    from operations.erpnext_repairs import Change
 
 
 def audit(  # noqa: PLR0913 - the options of the command
@@ -71,6 +72,14 @@ def audit(  # noqa: PLR0913 - the options of the command
     from operations.audit import audit as account
     from operations.erpnext_repairs import Repairs
 
+    def say(change: "Change") -> None:
+        """Print a change at once: what is done is done, also where the next one fails."""
+        if not as_json:
+            done = f"{change.done} (dry run)" if dry_run else change.done
+            typer.echo(safe(f"{change.document}: {done}: {change.why}"))
+
+    if correct_employees and not dry_run:
+        typer.echo("Waiting until the sink has committed the check-ins that are there.", err=True)
     fleet = Registry(CommonSettings.load().punchstream_devices).get if correct_employees else lambda _: None
     report = asyncio.run(
         account(
@@ -80,7 +89,7 @@ def audit(  # noqa: PLR0913 - the options of the command
             erpnext=erpnext_settings,
             repair=repair,
             including_deleted=including_deleted,
-            repairs=Repairs(remove_surplus, correct_employees, refetch_shift, dry_run, fleet),
+            repairs=Repairs(remove_surplus, correct_employees, refetch_shift, dry_run, fleet, say),
             named=-1 if as_json else NAMED,
         )
     )
@@ -161,10 +170,6 @@ def show(report: "Report", console: Console, *, dry_run: bool = False) -> None:
         if ids:
             console.print(f"{problem}: {', '.join(ids)}{' …' if len(ids) == NAMED else ''}", style="red")
     _show_rows(report, console)
-    would = "to be " if dry_run else ""
-    if report.changes:
-        cells = ((each.document, f"{would}{each.done}", each.why) for each in report.changes)
-        print_rows(("Document", "Repair", "Why"), cells)
     for topic, count in (report.sent_again or {}).items():
-        console.print(f"{counted(count, 'record')} {would}sent again to {topic}")
+        console.print(f"{counted(count, 'record')} {'to be ' if dry_run else ''}sent again to {topic}")
     console.print("Balanced." if report.balanced else "NOT balanced.", style="green" if report.balanced else "red")
