@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
@@ -17,6 +17,8 @@ from punchstream.output import AsJson, counted, print_rows, safe, say_skipped
 if TYPE_CHECKING:
     from operations.audit import Report
     from operations.erpnext_repairs import Change
+
+FEW: Final = 3  # documents on no shift are shown: where nobody has a shift, it is all of them
 
 
 def audit(  # noqa: PLR0913 - the options of the command
@@ -129,12 +131,13 @@ def _show_rows(report: "Report", console: Console) -> None:
             console.print(
                 f"{kind} ({(report.found or {})[name]:,}):", style="red" if findings is not report.off_shift else None
             )
+            named = FEW if findings is report.off_shift else NAMED
             cells = (
                 (each.document, each.employee, each.time, f"{each.why}{'; ' + each.stays if each.stays else ''}")
-                for each in findings[:NAMED]
+                for each in findings[:named]
             )
             print_rows(("Document", "Employee", "Time", "What is wrong"), cells)
-            if len(findings) == NAMED:
+            if len(findings) >= named:
                 console.print("… --json shows all of them")
     if report.times_compared is False:
         console.print("Times were not compared, because the time zone of ERPNext is in doubt.", style="red")
