@@ -275,8 +275,9 @@ def test_success_is_told_from_error_by_the_status_whatever_the_body_has(
         assert ask(client, server, name) == response["body"]
     else:
         error = error_of(lambda: ask(client, server, name))
+        changed_since = response["body"].get("exc_type") == "TimestampMismatchError"
         assert isinstance(error, RetriableError) == (
-            response["status"] >= 500 or response["status"] == 429 or name == "checkin_put_stale"
+            response["status"] >= 500 or response["status"] == 429 or changed_since
         )
 
 
