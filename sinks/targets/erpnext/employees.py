@@ -11,6 +11,7 @@ from attendance.errors import (
     InvalidRecord,
     PermissionDenied,
     Reason,
+    RequestAbandoned,
     ServerError,
 )
 from attendance.records.checkin import Checkin
@@ -72,6 +73,10 @@ def _look_for(client: ErpnextClient, name: str) -> _Found:
         return None
     except ServerError as error:
         return error
+    except RequestAbandoned as error:
+        if not error.answered:
+            raise  # the next one might be as long
+        return ServerError(f"employee {name!r} cannot be looked up: {error}")
     except DocumentRejected as error:
         if error.status == MISSING:
             return SentBack(Reason.UNKNOWN_EMPLOYEE, f"ERPNext has no employee {name!r}")

@@ -15,6 +15,7 @@ from attendance.errors import (
     InvalidRecord,
     PermissionDenied,
     Reason,
+    RequestAbandoned,
     ServerError,
     TargetUnavailable,
 )
@@ -203,8 +204,12 @@ def test_as_long_as_nobody_can_be_looked_up_nothing_is_known(site: FakeSite, err
 
 def test_an_employee_who_cannot_be_looked_up_delays_nobody_else(site: FakeSite) -> None:
     site.hire("E2", date_of_joining="soon")
-    site.broken = {"E3": ServerError("500 QueryTimeoutError"), "E4": DocumentRejected(417, "ValidationError", "hook")}
+    site.broken = {
+        "E3": ServerError("500 NameError"),
+        "E4": DocumentRejected(417, "ValidationError", "hook"),
+        "E5": RequestAbandoned("500 QueryTimeoutError", answered=True),
+    }
 
-    found = asked(site, *(checkin(f"E{number}", number=number) for number in range(1, 5)))
+    found = asked(site, *(checkin(f"E{number}", number=number) for number in range(1, 6)))
 
-    assert {index: type(each) for index, each in found.items()} == dict.fromkeys((1, 2, 3), ServerError)
+    assert {index: type(each) for index, each in found.items()} == dict.fromkeys((1, 2, 3, 4), ServerError)
