@@ -23,7 +23,7 @@ from attendance.kafka.producer import Producer, send_until_acknowledged
 from attendance.kafka.records import KeyValue, OutRecord, Record
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
-from attendance.records.outcomes import Waiting, waiting_event_id
+from attendance.records.outcomes import Waiting, is_of_older_checkin, waiting_event_id
 from attendance.records.raw_event import RAW_RECORD
 from attendance.records.user_map import Employee, UserMapping
 from attendance.registry import Device
@@ -170,10 +170,13 @@ class Release:
             log.error("A waiting punch cannot be read.", key=key, error=error.message)
             return
         event_id = waiting_event_id(key)
-        older = self._by_event.get(event_id)
-        if older is not None:
-            self._replaced[older] = self._waiting[older].partition
-            self._forget(older)
+        other = self._by_event.get(event_id)
+        if other is not None and is_of_older_checkin(key, other):
+            self._replaced[key] = record.partition
+            return
+        if other is not None:
+            self._replaced[other] = self._waiting[other].partition
+            self._forget(other)
         sent_back = self._sent_back(waiting)
         if sent_back is not None:
             self._trials.came_back(sent_back.cause, event_id, self._clock())

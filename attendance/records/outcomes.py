@@ -124,6 +124,25 @@ def waiting_event_id(key: bytes | None) -> str:
     return (key or b"").split(b":", 1)[0].decode(errors="replace")
 
 
+def is_of_older_checkin(key: bytes, other: bytes) -> bool:
+    """Whether a waiting record is that of an older check-in than another one.
+
+    A sink that was killed sends a check-in back a second time, maybe after a newer one of the same punch. So what was
+    written last need not be the newest.
+
+    Args:
+        key: That of a record of the unmapped topic.
+        other: That of another record of the same event.
+
+    Returns:
+        True if both name a check-in of the same partition, and this one has the lower offset.
+    """
+    match key.split(b":"), other.split(b":"):
+        case [_, partition, offset], [_, other_partition, other_offset] if partition == other_partition:
+            return offset.isdigit() and other_offset.isdigit() and int(offset) < int(other_offset)
+    return False
+
+
 class Late(Struct, frozen=True):
     """A delivery that came after its day was closed in the target, so that it is not counted there by itself.
 

@@ -61,8 +61,20 @@ def not_to_be_sent(
 
 
 def _look_up(client: ErpnextClient, names: list[str]) -> dict[str, _Found]:
-    listed: dict[str, _Found] = {row["name"]: _read(row) for row in _listed(client, names)}
-    return {name: listed[name] if name in listed else _look_for(client, name) for name in names}
+    employees: dict[str, _Found] = {row["name"]: _read(row) for row in _listed(client, names)}
+    waited = False
+    for name in names:
+        if name in employees:
+            continue
+        try:
+            employees[name] = _look_for(client, name)
+        except RequestAbandoned as error:
+            # One employee may hold up whoever asks for them. Two are the site.
+            if waited:
+                raise
+            waited = True
+            employees[name] = ServerError(f"employee {name!r} cannot be looked up: {error}")
+    return employees
 
 
 def _look_for(client: ErpnextClient, name: str) -> _Found:
@@ -75,7 +87,7 @@ def _look_for(client: ErpnextClient, name: str) -> _Found:
         return error
     except RequestAbandoned as error:
         if not error.answered:
-            raise  # the next one might be as long
+            raise
         return ServerError(f"employee {name!r} cannot be looked up: {error}")
     except DocumentRejected as error:
         if error.status == MISSING:

@@ -125,21 +125,32 @@ class ZoneGuard:
             PunchstreamError: What `ErpnextClient.call` raises.
         """
         async with self._looking:
-            recorded, before = self._zones.get(self._site), self._reading
-            # Once: ERPNext gives the name of a document that is removed to another one, of any time.
-            sample, self._latest = self._latest, None
-            # What a person accepted needs no proof.
-            if sample is not None and (recorded is None or (recorded.state, recorded.zone) != ("proven", sample.zone)):
-                sample = None
-            self._reading, creation = await self._in_thread(
-                lambda client: (read_zone(client), _look_at(client, sample))
-            )
-            self._log_change(before, self._reading)
-            self._looked, self._looked_at = self._clock(), self._utc()
-            known = known_zone(self._reading, recorded)
-            if creation is not None and known is not None and not creation.fits(known):
-                await self._put("in_doubt", creation.document, creation.doubt(known))
-            self._check()
+            await self._look()
+
+    async def look_if_due(self) -> None:
+        """Look, if the last look was a minute ago. Raises what `look` raises."""
+        if self._is_due():
+            async with self._looking:
+                if self._is_due():  # nobody else has looked while we waited
+                    await self._look()
+
+    def _is_due(self) -> bool:
+        return self._reading is None or self._clock() - self._looked >= LOOK_SECONDS
+
+    async def _look(self) -> None:
+        recorded, before = self._zones.get(self._site), self._reading
+        # Once: ERPNext gives the name of a document that is removed to another one, of any time.
+        sample, self._latest = self._latest, None
+        # What a person accepted needs no proof.
+        if sample is not None and (recorded is None or (recorded.state, recorded.zone) != ("proven", sample.zone)):
+            sample = None
+        self._reading, creation = await self._in_thread(lambda client: (read_zone(client), _look_at(client, sample)))
+        self._log_change(before, self._reading)
+        self._looked, self._looked_at = self._clock(), self._utc()
+        known = known_zone(self._reading, recorded)
+        if creation is not None and known is not None and not creation.fits(known):
+            await self._put("in_doubt", creation.document, creation.doubt(known))
+        self._check()
 
     def _log_change(self, before: ZoneReading | None, after: ZoneReading) -> None:
         if before is not None and before.name is not None and after.name not in (before.name, None):
@@ -149,11 +160,6 @@ class ZoneGuard:
                 now=after.name,
                 since=format_seconds(self._looked_at),
             )
-
-    async def look_if_due(self) -> None:
-        """Look, if the last look was a minute ago. Raises what `look` raises."""
-        if self._reading is None or self._clock() - self._looked >= LOOK_SECONDS:
-            await self.look()
 
     async def deliver(self, checkins: Sequence[Checkin], send: Send) -> list[Result]:
         """Deliver check-ins, if that is safe.

@@ -227,6 +227,22 @@ def test_of_several_records_of_one_punch_the_newest_counts_and_the_others_go(wor
     assert (world.poll(), world.waiting(), world.gauge()) == (1, [], {})
 
 
+def test_what_a_sink_sends_back_a_second_time_after_it_was_killed_does_not_remove_what_came_back_since(
+    world: World,
+) -> None:
+    world.send_back()
+    first = world.unmapped[-1]
+    world.poll(minutes=1)
+    world.send_back()
+    newest = world.unmapped[-1].key
+    world.poll()
+
+    world.unmapped.append(first)
+    world.poll()
+    assert world.waiting() == [newest]
+    assert world.poll(minutes=2) == 1
+
+
 def test_of_many_that_wait_for_one_cause_one_is_tried_and_the_others_follow_when_it_does_not_come_back(
     world: World,
 ) -> None:

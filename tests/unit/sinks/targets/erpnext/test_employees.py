@@ -213,3 +213,14 @@ def test_an_employee_who_cannot_be_looked_up_delays_nobody_else(site: FakeSite) 
     found = asked(site, *(checkin(f"E{number}", number=number) for number in range(1, 6)))
 
     assert {index: type(each) for index, each in found.items()} == dict.fromkeys((1, 2, 3, 4), ServerError)
+
+
+def test_one_employee_for_whom_erpnext_never_answers_delays_nobody_else_and_two_are_the_site(site: FakeSite) -> None:
+    site.hire("E2")
+    site.broken = {"E3": RequestAbandoned("ReadTimeout")}
+    checkins = [checkin(f"E{number}", number=number) for number in (1, 2, 3)]
+    assert {index: type(each) for index, each in asked(site, *checkins).items()} == {2: ServerError}
+
+    site.broken["E4"] = site.broken["E3"]
+    with pytest.raises(RequestAbandoned):
+        asked(site, *checkins, checkin("E4", number=4))

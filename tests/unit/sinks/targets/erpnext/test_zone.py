@@ -271,6 +271,18 @@ def test_an_idle_sink_notices_it_as_well_and_does_not_ask_more_often() -> None:
     run(scene, site, zones)
 
 
+def test_calls_at_the_same_time_ask_for_the_zone_once() -> None:
+    site, zones = Site(), OwnMemory()
+
+    async def scene(process: Process) -> None:
+        await process.deliver(BATCH)
+        before, process.seconds = site.looks, 60.0
+        await asyncio.gather(*(process.deliver([each]) for each in BATCH))
+        assert site.looks == before + 1
+
+    run(scene, site, zones)
+
+
 def test_a_site_that_says_the_old_zone_and_dates_in_another_is_found_out_by_its_newest_document() -> None:
     site, zones = Site(), RecordedZones("Asia/Riyadh", "proven")
 
