@@ -90,7 +90,8 @@ class KafkaSettings(SettingsGroup):
     session_timeout: Seconds = Field(
         30,
         ge=6,
-        description="If a consumer is silent for so long, another takes over. 6 s on the embedded broker.",
+        description="If a consumer is silent for so long, another takes over; of a sink after 10 s at most. 6 s on the "
+        "embedded broker.",
     )
 
     @property

@@ -33,6 +33,9 @@ FULL_POLL_SECONDS: Final = 0.05  # while partitions are paused, so that room is 
 MAX_POLL_RECORDS: Final = 500  # in one poll
 LOOK_SECONDS: Final = 10.0  # between two questions whether the target is to look at its zone
 LEAVE_SECONDS: Final = 5.0  # for the last commit, and for leaving the group
+SESSION_SECONDS: Final = 10.0
+"""A sink that was killed keeps its partitions no longer, and nobody delivers their check-ins until then. A sink does its
+work in threads, so it is not silent for so long; and one that was has done no harm, for a target is idempotent."""
 
 
 async def run(
@@ -82,7 +85,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         metrics: Metrics,
         timings: SinkTimings,
     ) -> None:
-        self._kafka = kafka
+        self._kafka = kafka.model_copy(update={"session_timeout": min(kafka.session_timeout, SESSION_SECONDS)})
         self._sink = sink
         self._producer = producer
         self._metrics = metrics
