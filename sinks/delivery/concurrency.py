@@ -11,6 +11,8 @@ SLOWS: Final = 2.0  # times the usual latency: from here on requests only wait f
 WEIGHT: Final = 0.3  # of a new latency in the usual one
 OVERDUE_SECONDS: Final = 5.0  # a request that takes longer, and `OVERDUE` times the usual, keeps no others waiting
 OVERDUE: Final = 6.0
+OVERDUE_AT_MOST: Final = 15.0
+"""Seconds. Where most of the last requests were slow, the usual one says nothing, and others do not wait for that."""
 FEW, MANY = 5, 25  # of the last requests, from which the usual one is taken
 FEWEST: Final = 3  # answers that a decision needs, so that the median ignores a single slow one
 
@@ -66,7 +68,7 @@ class Concurrency:
     def overdue_after(self) -> float:
         """How many seconds a request may take before it is overdue."""
         usual = median(self._latencies) if len(self._latencies) >= FEW else 0.0
-        return max(OVERDUE_SECONDS, OVERDUE * usual)
+        return min(max(OVERDUE_SECONDS, OVERDUE * usual), OVERDUE_AT_MOST)
 
     def has_room(self, now: float) -> bool:
         """Whether another request may be sent."""

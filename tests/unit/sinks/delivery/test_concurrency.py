@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 
-from sinks.delivery.concurrency import OVERDUE, OVERDUE_SECONDS, Concurrency, Request
+from sinks.delivery.concurrency import OVERDUE, OVERDUE_AT_MOST, OVERDUE_SECONDS, Concurrency, Request
 
 CEILING = 32
 
@@ -204,10 +204,17 @@ def test_a_request_that_is_overdue_keeps_no_other_waiting_and_two_keep_the_next(
 
 def test_what_is_overdue_is_measured_by_what_is_usual() -> None:
     limit = Concurrency(1)
-    for seconds in (4.0, 4.0, 4.0, 50.0, 4.0):
+    for seconds in (2.0, 2.0, 2.0, 50.0, 2.0):
         assert limit.overdue_after == OVERDUE_SECONDS
         limit.served(limit.begin(0.0), seconds, 100)
-    assert limit.overdue_after == 4.0 * OVERDUE
+    assert limit.overdue_after == 2.0 * OVERDUE
+
+
+def test_where_most_requests_were_slow_others_wait_no_longer_for_that() -> None:
+    limit = Concurrency(1)
+    for seconds in (0.1, 20.0, 20.0, 20.0, 20.0):
+        limit.served(limit.begin(0.0), seconds, 1)
+    assert limit.overdue_after == OVERDUE_AT_MOST
 
 
 def test_what_was_sent_before_a_decision_does_not_count_for_the_next() -> None:

@@ -231,7 +231,8 @@ def test_whoever_fails_and_how_the_others_are_delivered_within_bounds(
         assert max(delays(scene, rounds[0]), default=0) < 10 + bad / 4 + 2 * TIMEOUT * holding
         for names in rounds[1:]:
             assert set(names) <= set(scene.delivered)
-        assert max(delays(scene, rounds[-1]), default=0) < 5 + bad / 4
+        # Where hardly anybody else is there to show that the site is well, others may wait for one that holds it up.
+        assert max(delays(scene, rounds[-1]), default=0) < 5 + bad / 4 + TIMEOUT * bool(holding)
         assert site.requests < 60 * 12 * len(kinds)
         assert {letter.event_id.split("-")[0] for letter in scene.dead_letters if letter.event_id} <= set(site.failing)
 
