@@ -39,7 +39,7 @@ TIMINGS = SinkTimings(recheck=0.5, unknown=0.5, commit=0.2, stop=10)
 FIELD = {"dt": "Employee Checkin", "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture  # of its own for each test: what one left hanging there is stored later
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ErpnextStandIn]:
     with ErpnextStandIn(log_file=tmp_path_factory.mktemp("erpnext") / "stand-in.log") as stand_in:
         yield stand_in
