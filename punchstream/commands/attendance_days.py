@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from attendance.registry import Registry
+from attendance.registry import Registry, Shift
 from attendance.settings import CommonSettings, ErpnextSettings
 from operations.log import Log, Skipped
 from punchstream.output import counted, print_json, print_rows, say_skipped
@@ -65,13 +65,21 @@ def in_the_audit(log: Log, erpnext: ErpnextSettings, *, since: datetime | None) 
     Raises as `run` does.
     """
     path = CommonSettings.load().punchstream_devices
-    if not path.exists() or not Registry(path).direct_shifts:
-        return []
-    return list_days(log, erpnext, since=since)
+    shifts = Registry(path).direct_shifts if path.exists() else {}
+    return list_days(log, erpnext, since=since, shifts=shifts) if shifts else []
 
 
-def list_days(log: Log, erpnext: ErpnextSettings | None, *, since: datetime | None) -> "list[ComparedDay]":
-    """The days, by their newest records, compared with ERPNext where it is given. Raises as `run` does."""
+def list_days(
+    log: Log, erpnext: ErpnextSettings | None, *, since: datetime | None, shifts: Mapping[str, Shift] | None = None
+) -> "list[ComparedDay]":
+    """The days, by their newest records, compared with ERPNext where it is given. Raises as `run` does.
+
+    Args:
+        log: The topics.
+        erpnext: As for `run`.
+        since: As for `run`.
+        shifts: The entries that ask for Attendance directly, if the fleet file was read already.
+    """
     from attendance.erpnext import ErpnextClient
     from operations.attendance_days import ComparedDay, attendance_days, compared
 
@@ -80,7 +88,8 @@ def list_days(log: Log, erpnext: ErpnextSettings | None, *, since: datetime | No
     say_skipped(skipped)
     if erpnext is None or not records:
         return [ComparedDay(record, None, record.reason) for record in records]
-    shifts = Registry(CommonSettings.load().punchstream_devices).direct_shifts
+    if shifts is None:
+        shifts = Registry(CommonSettings.load().punchstream_devices).direct_shifts
     with closing(ErpnextClient(erpnext)) as client:
         return list(compared(client, records, shifts))
 
