@@ -14,13 +14,12 @@ from attendance.logs import MASK, configure, mask_secrets
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """`configure` is for a process; a test gives back what it found, beside the root logger."""
+    """`configure` is for a process; a test gives back what it found, beside what every test gives back."""
     noisy = {name: logging.getLogger(name).level for name in ("uvicorn.access", "httpx", "aiokafka", "kafka")}
     yield
     for name, its_level in noisy.items():
         logging.getLogger(name).setLevel(its_level)
     structlog.contextvars.clear_contextvars()
-    structlog.reset_defaults()
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
