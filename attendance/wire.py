@@ -208,7 +208,11 @@ def cloudevents_headers(id_: str, type_: bytes, source: bytes, time: datetime) -
     ]
 
 
-def position(headers: Sequence[tuple[str, bytes]], name: str) -> tuple[int, int] | None:
+Place = tuple[int, int]
+"""Partition and offset of a record."""
+
+
+def position(headers: Sequence[tuple[str, bytes]], name: str) -> Place | None:
     """Partition and offset in the header of that name, None where it is missing or is something else."""
     matches = (re.fullmatch(rb"(\d{1,9}):(\d{1,18})", data or b"") for each, data in headers if each == name)
     return next(((int(match[1]), int(match[2])) for match in matches if match), None)

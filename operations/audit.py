@@ -20,12 +20,13 @@ from attendance.records.outcomes import Delivery, Dropped, Waiting, waiting_even
 from attendance.records.raw_event import RawEvent
 from attendance.settings import ErpnextSettings
 from attendance.site import site_of
+from attendance.wire import Place
 from operations.dead_letters import dead_letter
 from operations.erpnext_repairs import NO_REPAIRS, Change, Repairs, make_repairs
 from operations.in_erpnext import MISSING, ErpnextRows, Finding, Kind
 from operations.in_erpnext import SCHEMA as ROWS
 from operations.log import DryRun, Log, Skipped, decoded
-from operations.origin import Place, copy_of, is_for_somebody_else, original_of, raw_copies, raw_place
+from operations.origin import copy_of, is_for_somebody_else, original_of, raw_copies, raw_place
 from operations.site.zone import the_sites_zone
 from operations.users import read_user_map
 

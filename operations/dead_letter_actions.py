@@ -16,9 +16,10 @@ from attendance.records.dead_letter_action import Action, LetterId
 from attendance.times import now
 from attendance.topics import Topics
 from attendance.user_map import UserMap
+from attendance.wire import Place
 from operations.dead_letters import SETTLED, Letter, Selection, State, begin_at, read_letters
 from operations.log import Log, Send, Skipped
-from operations.origin import OF_THE_EMPLOYEE, Place, is_for_somebody_else, raw_copies, raw_place
+from operations.origin import OF_THE_EMPLOYEE, is_for_somebody_else, raw_copies, raw_place
 from operations.pace import Pace
 from operations.superseded import Versions
 from operations.users import read_user_map

@@ -9,11 +9,8 @@ from attendance.kafka.records import Headers, OutRecord, Record
 from attendance.records.checkin import Checkin
 from attendance.records.raw_event import RAW_RECORD, REPLAY_OF
 from attendance.user_map import UserMap
-from attendance.wire import position
+from attendance.wire import Place, position
 from operations.log import Log
-
-Place = tuple[int, int]
-"""Partition and offset of a raw record."""
 
 OF_THE_EMPLOYEE: Final = frozenset({Reason.UNKNOWN_EMPLOYEE, Reason.EMPLOYEE_INACTIVE, Reason.BEFORE_JOINING})
 """Reasons for which a check-in fails because of whom it is for."""

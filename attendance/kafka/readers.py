@@ -13,6 +13,7 @@ from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_consumer, unavailable
 from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings
+from attendance.wire import Place
 
 PLACES_AT_ONCE: Final = 100  # records of one fetch that are looked at
 
@@ -133,7 +134,7 @@ class PlaceReader:
         self._consumer: AIOKafkaConsumer | None = None
         self._lock = asyncio.Lock()
 
-    async def __call__(self, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], ConsumerRecord]:
+    async def __call__(self, places: Collection[Place]) -> dict[Place, ConsumerRecord]:
         """The records at these places. While Kafka is away, this waits.
 
         Args:
@@ -156,7 +157,7 @@ class PlaceReader:
         if consumer is not None:
             await consumer.stop()
 
-    async def _read(self, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], ConsumerRecord]:
+    async def _read(self, places: Collection[Place]) -> dict[Place, ConsumerRecord]:
         if self._consumer is None:
             self._consumer = create_consumer(self._settings, self._topic, client_id=self._client_id)
             self._consumer.pause(*await begin_reading(self._consumer, self._topic))
@@ -164,7 +165,7 @@ class PlaceReader:
         wanted: dict[TopicPartition, set[int]] = defaultdict(set)
         for partition, offset in places:
             wanted[TopicPartition(self._topic, partition)].add(offset)
-        found: dict[tuple[int, int], ConsumerRecord] = {}
+        found: dict[Place, ConsumerRecord] = {}
         for tp in wanted.keys() & consumer.assignment():
             first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
             consumer.resume(tp)

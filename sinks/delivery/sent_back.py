@@ -12,14 +12,12 @@ from attendance.records.outcomes import SENT_BACK, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent
 from attendance.times import now
 from attendance.topics import Topics
-from attendance.wire import position
+from attendance.wire import Place, position
 from sinks.delivery.queue import QueuedCheckin
 from sinks.targets.base import SentBack
 
 log = structlog.get_logger(__name__)
 
-Place = tuple[int, int]
-"""Partition and offset of a raw record."""
 ReadRaw = Callable[[Collection[Place]], Awaitable[Mapping[Place, Record]]]
 """The raw records at these places; one that is gone is left out. It waits for Kafka."""
 
