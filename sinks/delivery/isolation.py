@@ -141,9 +141,7 @@ class Isolation:
             return TargetUnavailable(str(given_up))
         return None
 
-    async def decide(
-        self, suspects: Suspects, *, healthy: bool, rest: float
-    ) -> dict[QueuedCheckin, InvalidRecord | float]:
+    async def decide(self, suspects: Suspects, *, healthy: bool, rest: float) -> Decisions:
         """Decide what becomes of the suspects of one call, which `find_failure` got.
 
         Args:

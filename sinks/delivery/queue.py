@@ -66,10 +66,6 @@ class EmployeeQueues:
         """How many check-ins wait for a suspect's turn."""
         return sum(len(queue.checkins) for name in self._suspects if (queue := self._queues.get(name)))
 
-    def is_suspect(self, employee: str) -> bool:
-        """Whether this employee's check-ins are tried alone."""
-        return employee in self._suspects
-
     def divide(self, employee: str, share: int) -> None:
         """From its next turn on, an employee shares a request with at most so many check-ins, its own included."""
         self._shares[employee] = max(1, min(share, self._shares.get(employee, share)))
