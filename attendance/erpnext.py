@@ -248,8 +248,7 @@ class ErpnextClient:
 
     def insert(self, document: Mapping[str, Any]) -> str:
         """Store one document, and return its name."""
-        answer = self.call("POST", f"/api/resource/{quote(document['doctype'])}", document)
-        return str(_part(answer, "data", "name"))
+        return str(_part(self.create(document), "name"))
 
     def create(self, document: Mapping[str, Any]) -> Document:
         """Store one document, submitted at once where its `docstatus` is 1, and return all its fields."""
@@ -278,14 +277,18 @@ class ErpnextClient:
             return False  # an hrms without this method has no such setting either
         return isinstance(answer, dict) and str(answer.get("allow_geolocation_tracking")) == "1"
 
-    def has_event_id_field(self) -> bool:
-        """Whether Employee Checkin has a field `event_id`. Whether it is unique, only a trial tells."""
+    def has_field(self, doctype: str, fieldname: str) -> bool:
+        """Whether documents of that kind have a field of that name. Whether it is unique, only a trial tells."""
         try:
             # The site rejects a list that names an unknown field.
-            self.get_list(CHECKIN, [EVENT_ID_FIELD], limit=1)
+            self.get_list(doctype, [fieldname], limit=1)
         except DocumentRejected:
             return False
         return True
+
+    def has_event_id_field(self) -> bool:
+        """Whether Employee Checkin has a field `event_id`."""
+        return self.has_field(CHECKIN, EVENT_ID_FIELD)
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Send one request.

@@ -148,6 +148,11 @@ class DocumentRejected(PunchstreamError):
         self.status = status
         self.kind = kind
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no such document."""
+        return self.status == 404
+
 
 class AccessDenied(PunchstreamError):
     """The target refuses these credentials or lacks a permission. A person has to act."""

@@ -1,39 +1,22 @@
-"""Attendance directly: the field that it needs at the site, and its days, compared with what ERPNext has of them.
+"""Attendance directly: its days, compared with what ERPNext has of them.
 
 The comparison decides each day anew, as `sinks.attendance` does, and writes nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, islice
 from typing import Any, Final, Literal
 
 from attendance.erpnext import ErpnextClient
-from attendance.errors import AccessDenied, DocumentRejected
 from attendance.records.attendance_day import AttendanceDay
 from attendance.registry import Shift
-from attendance.settings import ErpnextSettings
 from operations.log import Log, Skipped, decoded
-from sinks.attendance.policy import MARKER, Day, Decision, Keep, Refuse, Write, decide
-from sinks.attendance.site import ATTENDANCE, AttendanceSite
+from sinks.attendance.policy import Day, Decision, Keep, Refuse, Write, decide
+from sinks.attendance.site import AttendanceSite
 
-FIELD: Final = {
-    "doctype": "Custom Field",
-    "dt": ATTENDANCE,
-    "fieldname": MARKER,
-    "label": "Punchstream Day",
-    "fieldtype": "Data",
-    "unique": 1,
-    "read_only": 1,
-    "no_copy": 1,
-    "insert_after": "shift",
-}
-SETUP_SECONDS: Final = 600.0  # the field changes the table
 CHUNK: Final = 100
-
-FieldState = Literal["created", "already there", "not made"]
 
 State = Literal["as it should be", "refused", "gone", "differs", "not written", "not compared"]
 """What ERPNext has of a day now:
@@ -78,30 +61,6 @@ class ComparedDay:
             "decided_at": self.record.decided_at,
             "in_erpnext": self.state,
         }
-
-
-def ensure_day_field(settings: ErpnextSettings) -> tuple[FieldState, str]:
-    """Make sure that Attendance has the unique field `punchstream_day`.
-
-    Returns:
-        What was done, and why it was not.
-
-    Raises:
-        TargetUnavailable: the site does not answer; the field may be there or not, and another try is harmless.
-    """
-    patient = settings.model_copy(update={"timeout": max(settings.timeout, SETUP_SECONDS)})
-    with closing(ErpnextClient(patient)) as client:
-        try:
-            client.get_list(ATTENDANCE, [MARKER], limit=1)
-        except (DocumentRejected, AccessDenied):
-            pass
-        else:
-            return "already there", ""
-        try:
-            client.insert(FIELD)
-        except (DocumentRejected, AccessDenied) as error:
-            return "not made", str(error)
-        return "created", ""
 
 
 async def attendance_days(log: Log, skipped: Skipped, *, since: datetime | None = None) -> list[AttendanceDay]:

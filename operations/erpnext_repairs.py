@@ -153,14 +153,15 @@ async def _correct_employees(
     log: Log, send: Send, client: ErpnextClient, rows: ErpnextRows, wanted: Repairs, since: datetime | None
 ) -> AsyncGenerator[Change, None]:
     """Send a correction for each document without its employee, so that the stream decides the employee anew."""
-    findings = {finding.event_id: finding for finding in rows.findings("of_nobody") if finding.stays is None}
+    findings: dict[str, Finding] = {}
     several = {finding.event_id for finding in rows.findings("surplus")}
     for finding in rows.findings("of_nobody"):
         if finding.stays is not None:
             yield _left_alone(finding, finding.stays)
         elif finding.event_id in several:
-            findings.pop(finding.event_id, None)
             yield _left_alone(finding, "ERPNext has it more than once: remove the copies, then run this again")
+        else:
+            findings[finding.event_id] = finding
     if not findings:
         return
     users = await read_user_map(log, Skipped())

@@ -19,7 +19,6 @@ from sinks.targets.erpnext.documents import StoredPunch, to_document
 
 EMPLOYEE: Final = "Employee"
 DELETED: Final = "Deleted Document"
-MISSING_DOCUMENT: Final = 404
 LOOK_UP: Final = 500  # events in one request
 
 Kind = Literal["surplus", "of_nobody", "different", "off_shift"]
@@ -32,12 +31,11 @@ create table employee (name primary key, is_there, creation) without rowid;
 create table finding (
     kind, event_id, document, employee, time, log_type, why, instead, stays, primary key (kind, event_id, document)
 ) without rowid;
+create view missing as select event_id, document from standing
+where event_id not in (select event_id from in_target) and event_id not in (select event_id from waiting);
 """
 
-MISSING: Final = """
-select distinct event_id from standing
-where event_id not in (select event_id from in_target) and event_id not in (select event_id from waiting)
-"""
+MISSING: Final = "select distinct event_id from missing"
 
 _FIELDS: Final = (
     *("name", "employee", "time", "log_type", "attendance", "offshift"),
@@ -105,7 +103,7 @@ class ErpnextRows:
         """
         self.asked = True
         self.times_compared = site_zone is not None or self._db.execute("select 1 from standing").fetchone() is None
-        with_event_id = _has_event_id(client)
+        with_event_id = client.has_event_id_field()
         for page in self._pages():
             _Page(self._db, client, site_zone, page, with_event_id=with_event_id).look_up()
         self._find_deleted(client)
@@ -126,10 +124,7 @@ class ErpnextRows:
     def _find_deleted(self, client: ErpnextClient) -> None:
         """Which of the missing documents somebody has deleted, as far as ERPNext lets us see that."""
         us = ""
-        cursor = self._db.execute(
-            "select event_id, document from standing where event_id not in (select event_id from in_target)"
-            " and event_id not in (select event_id from waiting)"
-        )
+        cursor = self._db.execute("select event_id, document from missing")
         while missing := cursor.fetchmany(LOOK_UP):
             us = us or client.logged_user()
             names = [document for _, document in missing]
@@ -179,14 +174,6 @@ def _event_id_of(data: str | None) -> str | None:
     except orjson.JSONDecodeError:
         return None
     return document.get(EVENT_ID_FIELD) if isinstance(document, dict) else None
-
-
-def _has_event_id(client: ErpnextClient) -> bool:
-    try:
-        client.get_list(CHECKIN, [EVENT_ID_FIELD], limit=1)
-    except DocumentRejected:
-        return False
-    return True
 
 
 class _Page:
@@ -286,7 +273,7 @@ class _Page:
         try:
             self._client.get(EMPLOYEE, name)
         except DocumentRejected as error:
-            if error.status == MISSING_DOCUMENT:
+            if error.is_missing:
                 return False
             raise
         except AccessDenied:

@@ -1,26 +1,36 @@
-"""Make the site ready: the unique field `event_id` on Employee Checkin."""
+"""Make the site ready: the unique fields `event_id` of Employee Checkin and `punchstream_day` of Attendance."""
 
-from contextlib import closing
-from typing import Final
+from contextlib import closing, suppress
+from typing import Final, Literal
 
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
 from attendance.errors import AccessDenied, ConfigurationError, DocumentRejected
 from attendance.settings import ErpnextSettings
+from sinks.attendance.policy import MARKER
+from sinks.attendance.site import ATTENDANCE
 from sinks.targets.erpnext.uniqueness import Field, Uniqueness, try_uniqueness
 
-EVENT_ID: Final[Document] = {
-    "doctype": "Custom Field",
+UNIQUE: Final[Document] = {"doctype": "Custom Field", "fieldtype": "Data", "unique": 1, "read_only": 1, "no_copy": 1}
+EVENT_ID: Final[Document] = UNIQUE | {
     "dt": CHECKIN,
     "fieldname": EVENT_ID_FIELD,
     "label": "Event ID",
-    "fieldtype": "Data",
-    "unique": 1,
-    "read_only": 1,
-    "no_copy": 1,
     "insert_after": "device_id",
 }
+DAY: Final[Document] = UNIQUE | {
+    "dt": ATTENDANCE,
+    "fieldname": MARKER,
+    "label": "Punchstream Day",
+    "insert_after": "shift",
+}
 
-SETUP_SECONDS: Final = 600.0  # the field changes the table, which takes minutes with millions of rows
+SETUP_SECONDS: Final = 600.0  # a field changes the table, which takes minutes with millions of rows
+
+FieldState = Literal["created", "already there", "not made"]
+
+
+def _patient(settings: ErpnextSettings) -> ErpnextClient:
+    return ErpnextClient(settings.model_copy(update={"timeout": max(settings.timeout, SETUP_SECONDS)}))
 
 
 def ensure_event_id_field(settings: ErpnextSettings) -> bool:
@@ -31,12 +41,31 @@ def ensure_event_id_field(settings: ErpnextSettings) -> bool:
         ConfigurationError: there is a field `event_id`, and it is not unique.
         TargetUnavailable: the site does not answer; the field may be there or not, and another try is harmless.
     """
-    patient = settings.model_copy(update={"timeout": max(settings.timeout, SETUP_SECONDS)})
-    with closing(ErpnextClient(patient)) as client:
+    with closing(_patient(settings)) as client:
         if _is_unique(client):
             return False
         create_event_id_field(client)
         return True
+
+
+def ensure_day_field(settings: ErpnextSettings) -> tuple[FieldState, str]:
+    """Make sure that Attendance has the unique field `punchstream_day`.
+
+    Returns:
+        What was done, and why it was not.
+
+    Raises:
+        TargetUnavailable: the site does not answer; the field may be there or not, and another try is harmless.
+    """
+    with closing(_patient(settings)) as client:
+        with suppress(AccessDenied):
+            if client.has_field(ATTENDANCE, MARKER):
+                return "already there", ""
+        try:
+            client.insert(DAY)
+        except (DocumentRejected, AccessDenied) as error:
+            return "not made", str(error)
+        return "created", ""
 
 
 def create_event_id_field(client: ErpnextClient) -> None:

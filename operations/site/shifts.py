@@ -42,7 +42,7 @@ def _shift(client: ErpnextClient, name: str, devices: Sequence[Device], direct: 
     try:
         shift = client.get(SHIFT_TYPE, name)
     except DocumentRejected as error:
-        if error.status != 404:
+        if not error.is_missing:
             raise
         remedy = "in the fleet file, write its name as ERPNext has it"
         return failed(f"shift {name}", "there is no such Shift Type", remedy, COMPLETENESS)

@@ -27,8 +27,7 @@ def setup() -> None:
     They are event_id on Employee Checkin and punchstream_day on Attendance.
     """
     from attendance.erpnext import CHECKIN, EVENT_ID_FIELD
-    from operations.attendance_days import ensure_day_field
-    from operations.site.setup import ensure_event_id_field
+    from operations.site.setup import ensure_day_field, ensure_event_id_field
     from sinks.attendance.policy import MARKER
 
     settings = ErpnextSettings.load()

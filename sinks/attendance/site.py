@@ -84,12 +84,7 @@ class AttendanceSite:
     def has_marker(self) -> bool:
         """Whether Attendance has the field `punchstream_day`, which `punchstream erpnext setup` makes."""
         if self._has_marker is None:
-            try:
-                self._client.get_list(ATTENDANCE, [MARKER], limit=1)
-            except DocumentRejected:
-                self._has_marker = False
-            else:
-                self._has_marker = True
+            self._has_marker = self._client.has_field(ATTENDANCE, MARKER)
         return self._has_marker
 
     def shift_type(self, name: str) -> ShiftType:

@@ -15,7 +15,8 @@ from attendance.records.attendance_day import AttendanceDay
 from attendance.registry import Shift
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import now
-from operations.attendance_days import compared, ensure_day_field
+from operations.attendance_days import compared
+from operations.site.setup import ensure_day_field
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.attendance import runner
 from sinks.attendance.runner import CompleteShift, DirectAttendance

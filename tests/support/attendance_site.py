@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from attendance.erpnext import ErpnextClient
 from attendance.errors import Conflict, DocumentRejected
 
 US = "punchstream@example.com"
@@ -19,6 +20,8 @@ def at(text: str) -> datetime:
 
 class FakeSite:
     """The documents, and what is to happen at a request. `before` and `after` are called with each write."""
+
+    has_field = ErpnextClient.has_field
 
     def __init__(self) -> None:
         self.clock = at("2026-03-03 00:10:00")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attendance.erpnext import ErpnextClient
 from attendance.errors import DocumentRejected, PermissionDenied
 
 CHECKIN = "Employee Checkin"
@@ -15,6 +16,9 @@ MADE = "2026-03-02 05:00:00"
 
 class CheckinSite:
     """Stands for an `ErpnextClient`. Every request is kept in `requests`, every change in `changes`."""
+
+    has_field = ErpnextClient.has_field
+    has_event_id_field = ErpnextClient.has_event_id_field
 
     def __init__(self, **documents: str | None) -> None:
         """A site with the employee E1.

@@ -21,7 +21,6 @@ from sinks.targets.erpnext.call import REQUEST_TOO_LARGE
 
 EMPLOYEE: Final = "Employee"
 FIELDS: Final = ("name", "status", "date_of_joining", "relieving_date", "creation")
-MISSING: Final = 404
 
 _Found = Employee | SentBack | ServerError | None
 """An employee; why there is none; why one cannot be looked up. None where a User Permission hides what there is."""
@@ -90,7 +89,7 @@ def _look_for(client: ErpnextClient, name: str) -> _Found:
             raise
         return ServerError(f"employee {name!r} cannot be looked up: {error}")
     except DocumentRejected as error:
-        if error.status == MISSING:
+        if error.is_missing:
             return SentBack(Reason.UNKNOWN_EMPLOYEE, f"ERPNext has no employee {name!r}")
         return ServerError(f"employee {name!r} cannot be looked up: {error}")
 
