@@ -15,6 +15,7 @@ from attendance.records.outcomes import Late
 from attendance.settings import ErpnextSettings
 from attendance.times import now
 from operations.late import Day, LateDelivery, looked_up, repair
+from operations.site.setup import EVENT_ID
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.targets.base import Delivered
 from sinks.targets.erpnext.target import ErpnextTarget
@@ -23,7 +24,6 @@ TODAY = now().date()
 DAY = TODAY - timedelta(days=3)
 SHIFT = "Day Shift"
 PRESENT, ABSENT, OTHER = "HR-EMP-00001", "HR-EMP-00002", "HR-EMP-00003"
-FIELD = {"dt": "Employee Checkin", "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def site(server: ErpnextStandIn) -> ErpnextStandIn:
         {"name": name, "default_shift": SHIFT, "date_of_joining": str(DAY)} for name in (PRESENT, ABSENT, OTHER)
     )
     with_field = ErpnextClient(settings_of(server))
-    with_field.call("POST", "/api/resource/Custom Field", FIELD)
+    with_field.insert(EVENT_ID)
     with_field.close()
     return server
 

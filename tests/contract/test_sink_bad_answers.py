@@ -22,12 +22,12 @@ from attendance.errors import (
 from attendance.records.checkin import Checkin
 from attendance.settings import ErpnextSettings
 from attendance.times import now
+from operations.site.setup import EVENT_ID
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.targets.base import Delivered, FailedTogether, Result, SentBack
 from sinks.targets.erpnext.target import ErpnextTarget
 from sinks.targets.erpnext.uniqueness import Field, try_uniqueness
 
-FIELD = {"dt": "Employee Checkin", "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
 EMPLOYEES = [f"HR-EMP-{number:05}" for number in range(200)]
 WRITES = ("POST /api/method/frappe.client.insert_many", "POST /api/resource/Employee Checkin")
 REPAIRED = {"maintenance": "off", "database_down": False, "faults": [], "failing_employees": {}, "max_body": None}
@@ -45,7 +45,7 @@ def site(server: ErpnextStandIn) -> ErpnextStandIn:
     server.reset()
     server.employees([{"name": name} for name in EMPLOYEES])
     client = ErpnextClient(settings_of(server))
-    client.call("POST", "/api/resource/Custom Field", FIELD)
+    client.insert(EVENT_ID)
     client.close()
     return server
 

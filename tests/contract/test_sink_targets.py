@@ -16,21 +16,11 @@ from attendance.erpnext import ErpnextClient
 from attendance.errors import Reason, RequestAbandoned, TargetUnavailable
 from attendance.records.checkin import Checkin
 from attendance.settings import ErpnextSettings
+from operations.site.setup import EVENT_ID
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.targets.base import Delivered, FailedTogether, InvalidRecord, Result, SentBack, Target
 from sinks.targets.erpnext.target import ErpnextTarget
 from sinks.targets.jsonl import JsonlTarget
-
-FIELD = {
-    "dt": "Employee Checkin",
-    "fieldname": "event_id",
-    "label": "Event ID",
-    "fieldtype": "Data",
-    "unique": 1,
-    "read_only": 1,
-    "no_copy": 1,
-    "insert_after": "device_id",
-}
 
 
 class Subject(ABC):
@@ -65,7 +55,7 @@ class Erpnext(Subject):
         site.employees([{"name": f"HR-EMP-{number:05}"} for number in range(1, 60)])
         if unique:
             client = ErpnextClient(self.settings)
-            client.call("POST", "/api/resource/Custom Field", FIELD)
+            client.insert(EVENT_ID)
             client.close()
 
     def create(self) -> Target:

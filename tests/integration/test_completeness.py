@@ -17,6 +17,7 @@ from attendance.erpnext import ErpnextClient
 from attendance.registry import hash_token
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import format_seconds, now
+from operations.site.setup import EVENT_ID
 from punchstream.stages import COMPLETENESS, STAGES, Stages
 from sandbox.erpnext.server import ErpnextStandIn
 
@@ -28,7 +29,6 @@ SHIFT = "Day Shift"
 DAY = now().date() - timedelta(days=3)
 EMPLOYEES = {"1": "HR-EMP-00001", "2": "HR-EMP-00002"}
 NEVER = "2025-01-01 00:00:00"
-FIELD = {"dt": "Employee Checkin", "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def world(
         monkeypatch.setenv(name, value)
     with Stages(tmp_path, (COMPLETENESS, *STAGES)) as stages:
         world = World(stages, site, tmp_path)
-        world.erpnext.call("POST", "/api/resource/Custom Field", FIELD)
+        world.erpnext.insert(EVENT_ID)
         yield world
         world.close()
 

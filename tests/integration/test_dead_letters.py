@@ -32,6 +32,7 @@ from attendance.settings import ErpnextSettings, KafkaSettings, SinkSettings
 from attendance.topics import Name
 from operations.audit import Report, audit
 from operations.log import KafkaLog
+from operations.site.setup import EVENT_ID
 from punchstream.commands import dead_letters
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.delivery.runner import run
@@ -42,7 +43,6 @@ pytestmark = pytest.mark.broker
 
 START = datetime(2026, 3, 2, 5, tzinfo=UTC)
 DEADLINE = 45
-EVENT_ID = {"dt": "Employee Checkin", "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
 
 
 def punch(n: int, **changes: object) -> RawEvent:
@@ -244,7 +244,7 @@ def site(server: ErpnextStandIn) -> ErpnextStandIn:
     server.reset()
     server.employees([{"name": "HR-EMP-1", "status": "Inactive"}])
     client = erpnext_of(server)
-    client.call("POST", "/api/resource/Custom Field", EVENT_ID)
+    client.insert(EVENT_ID)
     client.close()
     return server
 

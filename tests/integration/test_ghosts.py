@@ -19,6 +19,7 @@ from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import ErpnextSettings, KafkaSettings, SinkSettings
 from operations.audit import Report, audit
 from operations.log import KafkaLog
+from operations.site.setup import EVENT_ID
 from producers.directory.employees import FIELDS, read_person
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.delivery.deliverer import SinkTimings
@@ -28,7 +29,6 @@ from stream_process import Stream, punch
 
 pytestmark = pytest.mark.broker
 
-EVENT_ID = {"dt": "Employee Checkin", "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
 USERS = ("1", "2", "3", "4", "5")
 
 
@@ -50,7 +50,7 @@ class Site:
         server.reset()
         server.employees([{"name": f"E{user}", "date_of_joining": "2026-01-01"} for user in USERS])
         self.client = ErpnextClient(self.settings)
-        self.client.call("POST", "/api/resource/Custom Field", EVENT_ID)
+        self.client.insert(EVENT_ID)
 
     def look(self, **users: str) -> None:
         """The directory tells the stream of all employees, and of the users (`u1`) that are theirs now."""

@@ -20,13 +20,13 @@ from operations.audit import Report, audit
 from operations.erpnext_repairs import NO_REPAIRS, Repairs
 from operations.log import KafkaLog
 from operations.replay import Range
+from operations.site.setup import EVENT_ID
 from punchstream.commands.replay import run
 from sandbox.erpnext.server import ErpnextStandIn
 from stream_process import Stream, punch
 
 pytestmark = pytest.mark.broker
 
-FIELD = {"dt": CHECKIN, "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
 FLEET = """
 - {{device_id: D0, site: s, timezone: {zone}, mode: file}}
 - {{device_id: D1, site: s, timezone: UTC, mode: file}}
@@ -114,7 +114,7 @@ def site(kafka: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with ErpnextStandIn(log_file=tmp_path / "stand-in.log") as stand_in:
         stand_in.employees([{"name": f"HR-EMP-{number}"} for number in (1, 2, 3)])
         site = Site(stand_in, stream, fleet)
-        site.client.call("POST", "/api/resource/Custom Field", FIELD)
+        site.client.insert(EVENT_ID)
         yield site
         stream.kill_all()
         site.client.close()

@@ -25,6 +25,7 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import Delivery
 from attendance.records.user_map import Employee
 from attendance.settings import ErpnextSettings, KafkaSettings, SinkSettings
+from operations.site.setup import EVENT_ID
 from sandbox.erpnext.server import ErpnextStandIn
 from sinks.delivery.runner import run
 from sinks.delivery.timings import SinkTimings
@@ -36,7 +37,6 @@ pytestmark = pytest.mark.broker
 EMPLOYEES = [f"HR-EMP-{number:05}" for number in range(1, 41)]
 SETTINGS = SinkSettings(batch=20, retry_max=0.5, max_in_flight=50, _env_file=None)
 TIMINGS = SinkTimings(recheck=0.5, unknown=0.5, commit=0.2, stop=10)
-FIELD = {"dt": "Employee Checkin", "fieldname": "event_id", "label": "Event ID", "fieldtype": "Data", "unique": 1}
 
 
 @pytest.fixture  # of its own for each test: what one left hanging there is stored later
@@ -51,7 +51,7 @@ def site(server: ErpnextStandIn) -> ErpnextStandIn:
     server.reset()
     server.employees([{"name": name} for name in EMPLOYEES])
     client = ErpnextClient(settings_of(server))
-    client.call("POST", "/api/resource/Custom Field", FIELD)
+    client.insert(EVENT_ID)
     client.close()
     return server
 

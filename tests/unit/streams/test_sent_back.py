@@ -1,7 +1,6 @@
 """What the sink sent back waits until the user map knows better, and is not sent round in circles."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -21,8 +20,10 @@ from attendance.registry import Device
 from attendance.topics import Topics
 from attendance.user_map import UserMap
 from streams.waiting import Release
+from tests.support.fake_records import UnmappedRecord
 
 TOPICS = Topics("t")
+HEADERS = ((RAW_RECORD, b"0:17"),)
 TIME = datetime(2026, 3, 2, 5, tzinfo=UTC)
 E1 = Employee("E1", "Active", created="2026-01-01 09:00:00.1")
 MAPPED = UserMapping("*", "1", "E1", "erpnext")
@@ -30,22 +31,11 @@ PUNCH = RawEvent("D1", "s", "1", "IN", TIME, None, "UTC", TIME, Source("push", "
 
 
 @dataclass
-class Record:
-    key: bytes | None
-    value: bytes | None
-    partition: int = 0
-    offset: int = 0
-    topic: str = "t.unmapped.v1"
-    timestamp: int = 0
-    headers: Sequence[tuple[str, bytes]] = ((RAW_RECORD, b"0:17"),)
-
-
-@dataclass
 class World:
     """The unmapped topic and the check-ins, a stream worker, and a clock."""
 
     users: UserMap = field(default_factory=UserMap)
-    unmapped: list[Record] = field(default_factory=list)
+    unmapped: list[UnmappedRecord] = field(default_factory=list)
     checkins: list[OutRecord] = field(default_factory=list)
     now: datetime = TIME + timedelta(days=1)
     sends_back_before_the_tombstone: bool = False
@@ -68,7 +58,7 @@ class World:
                 if self.sends_back_before_the_tombstone:
                     self.send_back()
             else:
-                self.unmapped.append(Record(record.key, record.value, record.partition or 0))
+                self.unmapped.append(UnmappedRecord(record.key, record.value, record.partition or 0, headers=HEADERS))
 
     def send_back(
         self, employee: Employee = E1, event: RawEvent = PUNCH, reason: Reason = Reason.UNKNOWN_EMPLOYEE
@@ -86,20 +76,20 @@ class World:
             f"0:{len(self.checkins)}",
         )
         key, value, _ = waiting.record()
-        self.unmapped.append(Record(key, value))
+        self.unmapped.append(UnmappedRecord(key, value, headers=HEADERS))
 
     def wait(self) -> None:
         """The stream's own waiting record."""
         waiting = Waiting(PUNCH, Reason.UNMAPPED_USER)
-        self.unmapped.append(Record(waiting.key, waiting.encode()))
+        self.unmapped.append(UnmappedRecord(waiting.key, waiting.encode(), headers=HEADERS))
 
     def know(self, *entries: UserMapping | Employee) -> None:
         for entry in entries:
-            self.release.learn(Record(entry.key, entry.encode()))
+            self.release.learn(UnmappedRecord(entry.key, entry.encode()))
 
     def forget(self, *entries: UserMapping | Employee) -> None:
         for entry in entries:
-            self.release.learn(Record(entry.key, None))
+            self.release.learn(UnmappedRecord(entry.key, None))
 
     def poll(self, **later: float) -> int:
         """Read what is new, some time later, and return how many check-ins that released."""

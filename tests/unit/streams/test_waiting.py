@@ -1,7 +1,7 @@
 """What waits is released once the user map lets it: every punch, in order, check-in before tombstone."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import cast
@@ -27,6 +27,7 @@ from attendance.user_map import UserMap
 from streams import waiting as waiting_module
 from streams.mapping import assign
 from streams.waiting import REASONS, Release
+from tests.support.fake_records import UnmappedRecord
 
 TOPICS = Topics("t")
 TIME = datetime(2026, 3, 2, 5, tzinfo=UTC)
@@ -48,17 +49,6 @@ def punch(minute: int = 0, user: str = "1", device: str = "D1") -> RawEvent:
     )
 
 
-@dataclass
-class Record:
-    key: bytes | None
-    value: bytes | None
-    partition: int = 0
-    offset: int = 0
-    topic: str = "t.unmapped.v1"
-    timestamp: int = 0
-    headers: Sequence[tuple[str, bytes]] = ()
-
-
 class Crash(Exception):
     """The process was killed."""
 
@@ -69,7 +59,7 @@ class World:
 
     users: UserMap = field(default_factory=UserMap)
     metrics: Metrics = field(default_factory=Metrics)
-    unmapped: list[Record] = field(default_factory=list)
+    unmapped: list[UnmappedRecord] = field(default_factory=list)
     checkins: list[Checkin] = field(default_factory=list)
     sent: list[list[OutRecord]] = field(default_factory=list)
     looked_at: list[str] = field(default_factory=list)
@@ -99,21 +89,21 @@ class World:
             else:
                 assert record.topic == TOPICS["unmapped"]
                 assert record.partition is not None
-                self.unmapped.append(Record(record.key, record.value, record.partition))
+                self.unmapped.append(UnmappedRecord(record.key, record.value, record.partition))
         self.sent.append(list(records))
         if self.meanwhile:
             self.meanwhile()
 
     def wait(self, *events: RawEvent, reason: Reason = Reason.UNMAPPED_USER, partition: int = 0) -> None:
         records = [Waiting(event, reason) for event in events]
-        self.unmapped += [Record(record.key, record.encode(), partition) for record in records]
+        self.unmapped += [UnmappedRecord(record.key, record.encode(), partition) for record in records]
 
     def know(self, *entries: UserMapping | Employee) -> None:
         for entry in entries:
-            self.release.learn(Record(entry.key, entry.encode()))
+            self.release.learn(UnmappedRecord(entry.key, entry.encode()))
 
     def forget(self, entry: UserMapping | Employee) -> None:
-        self.release.learn(Record(entry.key, None))
+        self.release.learn(UnmappedRecord(entry.key, None))
 
     def poll(self) -> None:
         """What the consumer does: give what is new, and then say so."""
@@ -390,7 +380,7 @@ def test_only_the_punches_that_a_change_may_concern_are_looked_at(world: World) 
 
 def test_a_waiting_record_that_cannot_be_read_is_left_and_holds_up_nothing(world: World) -> None:
     world.know(ACTIVE, MAPPED)
-    world.unmapped.append(Record(b"x", b"{"))
+    world.unmapped.append(UnmappedRecord(b"x", b"{"))
     world.wait(punch())
     with structlog.testing.capture_logs() as logs:
         world.poll()

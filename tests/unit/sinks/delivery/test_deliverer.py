@@ -1,7 +1,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from math import isinf
 from typing import Any
@@ -27,28 +27,18 @@ from attendance.records.outcomes import SENT_BACK, Delivery, Late, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.settings import SinkSettings
 from attendance.topics import Topics
+from attendance.wire import Place
 from sinks.delivery.concurrency import OVERDUE_SECONDS
 from sinks.delivery.deliverer import Deliverer
 from sinks.delivery.outcomes import OutcomeWriter, dead_letter
 from sinks.delivery.queue import QueuedCheckin
-from sinks.delivery.sent_back import Place
 from sinks.delivery.timings import SinkTimings
 from sinks.targets.base import Delivered, Result, SentBack
+from tests.support.fake_records import CheckinRecord
 
 TOPICS = Topics("test")
 TIMINGS = SinkTimings(recheck=30, unknown=5)
 NOW = datetime(2026, 1, 1, 5, 0, 2, tzinfo=UTC)
-
-
-@dataclass
-class FakeRecord:
-    offset: int
-    value: bytes | None = b"{}"
-    topic: str = "test.checkins.v1"
-    partition: int = 0
-    timestamp: int = 0
-    key: bytes | None = b"key"
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class Clock:
@@ -141,7 +131,7 @@ class Bench:
         self.deliveries: list[Delivery] = []
         self.dead_letters: list[DeadLetter] = []
         self.waiting: list[tuple[bytes | None, Waiting]] = []
-        self.raw: dict[Place, FakeRecord] = {}
+        self.raw: dict[Place, CheckinRecord] = {}
         self.done: list[int] = []
         self.deliverer = Deliverer(
             self.target,
@@ -171,7 +161,7 @@ class Bench:
     def add(self, *names: str) -> None:
         """Check-ins named like `A1`: the first one of employee A. The digit is the offset too."""
         for name in names:
-            self.deliverer.add(QueuedCheckin(FakeRecord(int(name[1:])), checkin(name)))
+            self.deliverer.add(QueuedCheckin(CheckinRecord(int(name[1:])), checkin(name)))
 
     async def until_idle(self, seconds: float = 10_000) -> None:
         """Work, with time passing where there is nothing to do now, for at most so many seconds."""
@@ -445,13 +435,13 @@ PUNCH = RawEvent("D1", "HQ", "7", "IN", datetime(2026, 1, 1, 5, tzinfo=UTC), Non
 def from_punch(employee: str, *headers: tuple[str, bytes]) -> QueuedCheckin:
     """A check-in that was made of `PUNCH`, at 0:4 of its topic; the raw record is at 2:31."""
     made = structs.replace(checkin(f"{employee}4"), event_id=PUNCH.event_id, employee_created="2026-01-01 09:00:00")
-    return QueuedCheckin(FakeRecord(4, headers=((RAW_RECORD, b"2:31"), *headers)), made)
+    return QueuedCheckin(CheckinRecord(4, headers=((RAW_RECORD, b"2:31"), *headers)), made)
 
 
 def test_what_the_target_sends_back_waits_again_whole_and_under_a_key_of_its_own() -> None:
     async def play(bench: Bench) -> None:
         bench.target.sends_back["A"] = SentBack(Reason.BEFORE_JOINING, "joined later")
-        bench.raw[2, 31] = FakeRecord(31, PUNCH.encode())
+        bench.raw[2, 31] = CheckinRecord(31, PUNCH.encode())
         bench.deliverer.add(from_punch("A", (SENT_BACK, b"2")))
         bench.add("B5")
         await bench.until_idle()
@@ -470,7 +460,7 @@ def test_a_punch_whose_raw_record_is_gone_cannot_wait_and_is_dead_lettered(raw: 
     async def play(bench: Bench) -> None:
         bench.target.sends_back["A"] = SentBack(Reason.UNKNOWN_EMPLOYEE, "ERPNext has no employee 'A'")
         if raw is not None:
-            bench.raw[2, 31] = FakeRecord(31, raw)
+            bench.raw[2, 31] = CheckinRecord(31, raw)
         bench.deliverer.add(from_punch("A"))
         await bench.until_idle()
 
@@ -486,7 +476,7 @@ def test_a_punch_whose_raw_record_is_gone_cannot_wait_and_is_dead_lettered(raw: 
 def test_what_is_sent_back_counts_for_no_limit_of_dead_letters() -> None:
     async def play(bench: Bench) -> None:
         bench.target.sends_back = dict.fromkeys("ABCDEFGH", SentBack(Reason.UNKNOWN_EMPLOYEE, "no"))
-        bench.raw[2, 31] = FakeRecord(31, PUNCH.encode())
+        bench.raw[2, 31] = CheckinRecord(31, PUNCH.encode())
         for employee in "ABCDEFGH":
             bench.deliverer.add(from_punch(employee))
         await bench.until_idle()
@@ -497,7 +487,7 @@ def test_what_is_sent_back_counts_for_no_limit_of_dead_letters() -> None:
 
 def test_an_employee_whom_the_user_map_lacks_has_the_punch_wait_where_the_target_looks_nobody_up() -> None:
     async def play(bench: Bench) -> None:
-        bench.raw[2, 31] = FakeRecord(31, PUNCH.encode())
+        bench.raw[2, 31] = CheckinRecord(31, PUNCH.encode())
         bench.deliverer.add(from_punch("X"))
         await bench.until_idle()
         assert bench.target.batches == []
@@ -630,7 +620,7 @@ def test_records_that_hold_no_check_in_are_dead_lettered_even_while_the_target_i
     async def play(bench: Bench) -> None:
         bench.target.down = TargetUnavailable("down")
         bench.deliverer.add_undecodable(
-            FakeRecord(7, value=b"\xff"), InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON")
+            CheckinRecord(7, value=b"\xff"), InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON")
         )
         await bench.until_idle(seconds=10)
 
@@ -645,7 +635,7 @@ def test_records_that_hold_no_check_in_count_for_the_limit_and_wait_beyond_it() 
     async def play(bench: Bench) -> None:
         for offset in range(1, 9):
             problem = InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON")
-            bench.deliverer.add_undecodable(FakeRecord(offset, value=b"\xff"), problem)
+            bench.deliverer.add_undecodable(CheckinRecord(offset, value=b"\xff"), problem)
         await bench.until_idle(seconds=3600)
         assert bench.done == [1, 2, 3, 4]
         assert len(bench.deliverer) == 4
@@ -659,7 +649,7 @@ def test_records_that_hold_no_check_in_count_for_the_limit_and_wait_beyond_it() 
 
 def test_records_without_a_check_in_are_dropped_when_their_partitions_are_revoked() -> None:
     async def play(bench: Bench) -> None:
-        bench.deliverer.add_undecodable(FakeRecord(1), InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON"))
+        bench.deliverer.add_undecodable(CheckinRecord(1), InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON"))
         bench.deliverer.revoke()
         await bench.until_idle()
 
@@ -891,7 +881,7 @@ def test_an_idle_worker_begins_when_a_checkin_comes_and_stops_when_told_to() -> 
 
 
 def test_a_dead_letter_keeps_its_record_unless_kafka_would_refuse_it_for_its_size() -> None:
-    record = FakeRecord(7, value=b"x" * 100)
+    record = CheckinRecord(7, value=b"x" * 100)
     error = InvalidRecord(Reason.UNDECODABLE_RECORD, "not JSON")
     assert dead_letter(TOPICS, record, error).value == record.value
     large = dead_letter(TOPICS, replace(record, value=b"x" * MAX_RECORD_BYTES), error)

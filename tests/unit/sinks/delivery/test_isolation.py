@@ -30,6 +30,7 @@ from sinks.delivery.outcomes import OutcomeWriter
 from sinks.delivery.queue import QueuedCheckin
 from sinks.targets.erpnext.call import Call
 from sinks.targets.erpnext.target import ErpnextTarget
+from tests.support.fake_records import CheckinRecord
 from tests.support.virtual_time import run_in_virtual_time
 
 TOPICS = Topics("test")
@@ -169,7 +170,7 @@ class Scene:
             device_timezone="Asia/Riyadh",
         )
         self.added[name] = self.loop.time()
-        self.deliverer.add(QueuedCheckin(_record(self.numbers), checkin))
+        self.deliverer.add(QueuedCheckin(CheckinRecord(self.numbers), checkin))
         return name
 
     async def end(self) -> None:
@@ -180,23 +181,8 @@ class Scene:
         await asyncio.gather(*self.workers, return_exceptions=True)
 
 
-@dataclass
-class _Record:
-    offset: int
-    value: bytes | None = b"{}"
-    topic: str = "test.checkins.v1"
-    partition: int = 0
-    timestamp: int = 0
-    key: bytes | None = b"key"
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-
 async def _no_raw_records(_places: object) -> dict[tuple[int, int], Record]:
     return {}
-
-
-def _record(offset: int) -> _Record:
-    return _Record(offset)
 
 
 def delays(scene: Scene, names: Sequence[str]) -> list[float]:
