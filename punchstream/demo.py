@@ -147,7 +147,7 @@ class Scene:
         """Whether ERPNext has as many check-ins of the terminals beside the fleet as these have punches."""
         # What is asked is asked when it is its turn, so a balanced account may lack what nobody has fetched yet.
         beside = self.others.punches if self.others else 0
-        delivered = self._stored()
+        delivered = self.stored
         return not beside or delivered >= self.plan.expectation.totals().delivered + beside
 
     def __rich__(self) -> Group:
@@ -175,14 +175,16 @@ class Scene:
                 self._sum("punchstream_outcomes_total dead_letter"),
                 sum(expected.dead_letters.values()),
             ),
-            ("sink", "ERPNext", self._stored(), expected.delivered + beside),
+            ("sink", "ERPNext", self.stored, expected.delivered + beside),
         )
         for stage, what, count, of in rows:
             table.add_row(stage, what, f"{count:,}", f"{of:,}")
-        delivered = self._stored()
+        delivered = self.stored
         return Group(table, ProgressBar(total=expected.delivered + beside, completed=delivered, width=50))
 
-    def _stored(self) -> int:
+    @property
+    def stored(self) -> int:
+        """How many check-ins ERPNext has taken."""
         # A delivery that is tried again and finds its check-in counts once more, as `already_there`.
         return self._sum("punchstream_deliveries_total created")
 
@@ -228,6 +230,10 @@ async def _play(
         tally = await fleet
         await beside
         deadline = time.monotonic() + DRAIN_SECONDS
+        # By its first check-in the sink proves ERPNext's zone; an audit before that warns of it.
+        while not scene.stored and time.monotonic() < deadline:
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(scene.look)
         while True:
             await asyncio.to_thread(scene.look)
             report = await audit(KafkaLog(kafka, "audit"), erpnext=ErpnextSettings.load())
