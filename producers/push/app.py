@@ -1,6 +1,7 @@
 """The HTTP application: the adapters' routes, and beside them health and metrics."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
@@ -31,21 +32,39 @@ def _json(content: object, status: int = HTTPStatus.OK, headers: Mapping[str, st
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
+def plain_path(path: str) -> str:
+    """A path without the slashes and spaces that stand in it twice or at its end."""
+    return "/" + "/".join(segment for segment in path.strip().split("/") if segment)
+
+
 class PushApp(FastAPI):
-    """FastAPI, past whose layers and list of routes a request goes straight to the endpoint of its method and path."""
+    """FastAPI, past whose layers and list of routes a request goes straight to the endpoint of its method and path.
+
+    A path is served in every spelling that can mean no other: with slashes doubled or at its end, in capitals. It is
+    never redirected, for no terminal follows a redirect.
+    """
 
     def __init__(self, endpoints: Iterable[Endpoint], **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(redirect_slashes=False, **options)
         self._straight: dict[tuple[str, str], Endpoint] = {}
         for endpoint in endpoints:
             route = endpoint.route
-            self.router.routes.append(StarletteRoute(route.path, endpoint, methods=[route.method]))
+            served = StarletteRoute(route.path, endpoint, methods=[route.method])
+            # What stands for a token keeps its case.
+            served.path_regex = re.compile(served.path_regex.pattern, re.IGNORECASE)
+            self.router.routes.append(served)
             if "{" not in route.path:
                 self._straight[route.method, route.path] = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        endpoint = self._straight.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        endpoint = self._straight.get((scope["method"], scope["path"]))
+        if endpoint is None:
+            scope["path"] = plain_path(scope["path"])
+            endpoint = self._straight.get((scope["method"], scope["path"]))
         await (endpoint or super().__call__)(scope, receive, send)
 
 

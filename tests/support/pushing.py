@@ -30,6 +30,7 @@ SHARED = "shared-token-91bc"
 OLD = "old-token-55ce"
 PULLED = "pulled-token-02ad"
 TYPO = "typo-token-44aa"
+IN_THE_PATH = "path-Token-6d20"
 
 GATE: dict[str, object] = {
     "device_id": "GATE-1",
@@ -45,6 +46,7 @@ DEVICES = [
     GATE | {"device_id": "PULLED", "token_sha256": hash_token(PULLED), "mode": "pull"},
     GATE | {"device_id": "NO-TOKEN", "token_sha256": hash_token("")},
     GATE | {"device_id": "TYPO", "token_sha256": hash_token(TYPO), "adapter": "jsn"},
+    GATE | {"device_id": "FACE-1", "adapter": "hfsecurity", "token_sha256": hash_token(IN_THE_PATH)},
     {"device_id": "ADMS-1", "site": "riyadh", "timezone": "Asia/Riyadh", "adapter": "zkteco_adms", "serial": "SN1"},
 ]
 PUNCH = {"user_id": "1042", "time": "2026-03-02 08:00:00", "type": "IN"}

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from pushing import (
+    IN_THE_PATH,
     PUNCH,
     TOKEN,
     TOPICS,
@@ -56,6 +57,30 @@ def test_the_metrics_count_what_was_taken_in(bench: Bench) -> None:
     assert 'punchstream_events_received_total{adapter="json",site="riyadh",transport="push"} 2.0' in lines
     assert 'punchstream_dead_letters_total{reason="invalid_event",stage="push"} 1.0' in lines
     assert "punchstream_request_seconds_count 1.0" in lines
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "//iclock/ping?SN=SN1"),
+        ("GET", "/iclock//ping/?SN=SN1"),
+        ("GET", "/ICLOCK/Ping?SN=SN1"),
+        ("HEAD", "/iclock/ping/?SN=SN1"),
+        ("GET", "/iclock/ping%20?SN=SN1"),
+        ("POST", f"/hf/{IN_THE_PATH}/"),
+        ("POST", f"//hf//{IN_THE_PATH}//"),
+        ("POST", f"/HF/{IN_THE_PATH}/Heartbeat/"),
+        ("GET", "/healthz/"),
+    ],
+)
+def test_a_path_in_another_spelling_is_answered_as_itself(bench: Bench, method: str, path: str) -> None:
+    answer = asyncio.run(bench.request(method, f"http://push{path}", content=b"" if method == "POST" else None))
+    assert answer.status_code == 200
+
+
+def test_a_token_in_capitals_is_another_token(bench: Bench) -> None:
+    answer = asyncio.run(bench.request("POST", f"/hf/{IN_THE_PATH.upper()}/"))
+    assert answer.status_code == 403
 
 
 @pytest.mark.parametrize(
