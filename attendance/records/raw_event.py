@@ -42,9 +42,9 @@ class Source(Struct, frozen=True):
 class RawEvent(JsonRecord, frozen=True):
     """One punch, unchanged by any policy.
 
-    `device_user_id` is exactly what the device has, leading zeros and letters kept. `event_time` is UTC in whole
-    seconds, or None where it could not be derived from `device_time`. `payload` holds the vendor's own fields, already
-    reduced to the allowed ones: no photograph, no template, no name.
+    `device_user_id` is what the device has, leading zeros and letters kept, without the spaces around it. `event_time`
+    is UTC in whole seconds, or None where it could not be derived from `device_time`. `payload` holds the vendor's own
+    fields, already reduced to the allowed ones: no photograph, no template, no name.
 
     `supersedes` is the `event_id` of an event that was wrong and that this one takes the place of: its own where only
     the employee was wrong. `superseded_document` is the target's name of what it holds for that one, by which a later

@@ -1,15 +1,18 @@
 """The one reader of bodies: JSON, XML, forms and multipart, by push and by pull alike.
 
-It is lenient where a device would otherwise lose a punch: how a body is encoded, labelled or ended does not matter. It
-is strict where it would have to guess: a name that has two different values is read, and `given_twice` names it.
+It is lenient where a device would otherwise lose a punch: how a body is encoded, labelled or ended does not matter, nor
+do a comma too many and control characters in JSON. It is strict where it would have to guess: a name that has two
+different values is read, and `given_twice` names it.
 """
 
 import json
+import re
 from binascii import a2b_base64, a2b_qp
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from math import isfinite
+from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import parse_qsl
 from xml.etree.ElementTree import Element, ParseError
 
@@ -30,6 +33,9 @@ _BYTE_ORDER_MARKS_AND_SPACES: Final = b" \t\r\n\0\xef\xbb\xbf\xff\xfe"
 _SMALLEST_INTEGER: Final = -(2**63)
 _LARGEST_INTEGER: Final = 2**64 - 1
 _LONGEST_INTEGER: Final = 20  # characters
+# A string, which is passed over, or a comma before a closing bracket. A string that does not end reaches to the end of
+# the text, or each quotation mark in it would be tried as the beginning of another.
+_STRING_OR_LAST_COMMA: Final = re.compile(r'("(?:[^"\\]|\\.?)*+(?:"|\Z))|,(?=\s*+[}\]])', re.DOTALL)
 _DECODERS: Final[dict[bytes, Callable[[bytes], bytes]]] = {b"base64": a2b_base64, b"quoted-printable": a2b_qp}
 
 
@@ -125,23 +131,21 @@ def read_document(body: bytes) -> object:
 def read_json(body: bytes) -> object:
     """What a JSON document says, in UTF-8, UTF-16 or UTF-32. Bytes that are none of it are replaced by U+FFFD.
 
-    Integers that take more than 64 bits are strings.
+    Integers that take more than 64 bits are strings. Control characters in strings, a comma after the last of a list
+    or of an object's fields, and NUL bytes at the end are passed over.
 
     Raises:
         InvalidRecord: it is no JSON (`unreadable_body`). Neither are NaN and half of a surrogate pair.
     """
     try:
-        text = None
         try:
             value = orjson.loads(body)
         except orjson.JSONDecodeError:
-            text = body.decode(json.detect_encoding(body), errors="replace")
-            orjson.loads(text)  # json takes NaN, half of a surrogate pair, and any depth
-        else:
-            # Faster by far, and silent about what it leaves out.
-            if _quotation_marks(value) == body.count(b'"'):
-                return value
-        return json.loads(body if text is None else text, object_pairs_hook=_fields, parse_int=_integer)
+            return _lenient_json(body.decode(json.detect_encoding(body), errors="replace").rstrip("\0 \t\r\n"))
+        # Faster by far, and silent about what it leaves out.
+        if _quotation_marks(value) == body.count(b'"'):
+            return value
+        return json.loads(body, object_pairs_hook=_fields, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise _unreadable(f"not JSON: {error}") from error
 
@@ -281,8 +285,37 @@ def _quotation_marks(value: object) -> int:
     return 2 * strings
 
 
+def _lenient_json(text: str) -> object:
+    """Raises ValueError or RecursionError."""
+    value = json.loads(
+        _STRING_OR_LAST_COMMA.sub(lambda found: found[1] or "", text),
+        strict=False,
+        object_pairs_hook=_fields,
+        parse_int=_integer,
+        parse_float=_float,
+        parse_constant=_no_number,
+    )
+    try:
+        orjson.dumps(value)  # json takes half of a surrogate pair, and any depth
+    except orjson.JSONEncodeError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if not isfinite(number):
+        _no_number(digits)
+    return number
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text[:32]} is no number")
+
+
 def _integer(digits: str) -> int | str:
     if len(digits) > _LONGEST_INTEGER:
+        _float(digits)
         return digits
     number = int(digits)
     return number if _SMALLEST_INTEGER <= number <= _LARGEST_INTEGER else digits

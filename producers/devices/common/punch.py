@@ -32,7 +32,7 @@ def punch(  # noqa: PLR0913 - the fields of a punch
 
     Args:
         device: Whose record it is.
-        user: The device's user id as it came, a string or an integer.
+        user: The device's user id as it came, a string or an integer. Spaces around it are not part of it.
         time: The device's time as it came; None where it gave none.
         event_type: The direction, as the device says.
         received_at: The server's clock, UTC.
@@ -99,8 +99,8 @@ def _user_id(value: object) -> str:
         case str() if "\N{REPLACEMENT CHARACTER}" in value:
             # Two users whose ids differ in the lost bytes would be one.
             raise invalid("user_id has bytes that cannot be read")
-        case str() if value and len(value) <= MAX_TEXT:
-            return value
+        case str() if (user := value.strip()) and len(user) <= MAX_TEXT:
+            return user
         case str():
             raise invalid(f"user_id is empty or longer than {MAX_TEXT} characters")
     raise invalid(f"user_id must be a string or an integer, not {type(value).__name__}")

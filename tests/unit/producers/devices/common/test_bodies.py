@@ -58,6 +58,42 @@ def test_what_is_no_json_is_unreadable(body: bytes) -> None:
     assert caught.value.reason is Reason.UNREADABLE_BODY
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"user": "7", "list": [1, 2,], "text": "a\tb,]",}',
+        b'{"user": "7", "list": [1, 2 , \r\n], "text": "a\tb,]" , }\0\0\r\n\0',
+        b'\xef\xbb\xbf{"user": "7", "list": [1, 2], "text": "a\tb,]"}',
+        '{"user": "7", "list": [1, 2,], "text": "a\tb,]",}\0'.encode("utf-16-le"),
+    ],
+)
+def test_a_comma_too_many_a_raw_tab_and_nul_bytes_at_the_end_hide_nothing(body: bytes) -> None:
+    assert read_body("application/json", body) == {"user": "7", "list": [1, 2], "text": "a\tb,]"}
+
+
+@pytest.mark.parametrize(
+    "body", [b"[1,,]", b"[1,,2]", b'{"a": NaN,}', b'{"a": 1e999,}', b'{"a": "\\ud800",}', b'{"a": "b,}', b'{"a": 1,}}']
+)
+def test_what_would_have_to_be_guessed_is_unreadable(body: bytes) -> None:
+    with pytest.raises(InvalidRecord) as caught:
+        read_json(body)
+    assert caught.value.reason is Reason.UNREADABLE_BODY
+
+
+def test_a_name_with_two_values_is_told_where_a_comma_is_too_many() -> None:
+    assert given_twice(read_json(b'{"user": "1", "user": "2",}'), {"user"}) == ["user"]
+
+
+@given(st.text(alphabet='"\\,[]{}1a \t', max_size=40))
+@settings(deadline=None)
+def test_reading_leniently_changes_nothing_that_is_json(text: str) -> None:
+    try:
+        exact = json.loads(text)
+    except ValueError:
+        return
+    assert read_json(text.encode()) == exact
+
+
 @pytest.mark.parametrize("number", [0, -(2**63), 2**63, 2**64 - 1])
 def test_an_integer_of_64_bits_is_one(number: int) -> None:
     assert read_json(f'[{number}, "a", "a\\"", {{"b": 1, "b": 2}}]'.encode())[0] == number  # type: ignore[index]

@@ -76,9 +76,14 @@ def test_an_event_says_in_which_request_and_where_in_it_it_came() -> None:
     assert other.source.batch_id != first.source.batch_id
 
 
-@pytest.mark.parametrize("user_id", ["007", "A-17", " 7 ", "سارة", "1|2", "nul\0", "x" * 256])
+@pytest.mark.parametrize("user_id", ["007", "A-17", "7 8", "سارة", "1|2", "nul\0", "x" * 256])
 def test_a_user_id_is_kept_exactly(user_id: str) -> None:
     assert read(user_id=user_id).device_user_id == user_id
+
+
+@pytest.mark.parametrize("user_id", [" 621", " 532 ", "101 ", "\t7\r\n"])
+def test_spaces_around_a_user_id_are_not_part_of_it(user_id: str) -> None:
+    assert read(user_id=user_id).event_id == read(user_id=user_id.strip()).event_id
 
 
 @pytest.mark.parametrize(
