@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from http import HTTPStatus
+from typing import Final, Protocol
 
 import httpx
 
 TIMEOUT: Final = 3.0  # seconds for each port
 MAX_ANSWER: Final = 65_536
+_JSON: Final = {"content-type": "application/json; charset=UTF-8"}
+_FORM: Final = {"content-type": "application/x-www-form-urlencoded"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,13 @@ class Answer:
         return None
 
 
-Ask = Callable[[str], Awaitable[Answer | None]]
-"""GET a path; None where what answers does not speak HTTP."""
+class Ask(Protocol):
+    """Asks at one port."""
+
+    async def __call__(self, path: str, posted: bytes | None = None) -> Answer | None:
+        """GET a path, or POST to it where there is something to post; None where what answers does not speak HTTP."""
+
+
 Look = Callable[[int, Ask], Awaitable[Finding | None]]
 
 
@@ -53,9 +61,43 @@ async def lan_api(port: int, ask: Ask) -> Finding | None:
     return None
 
 
+async def heystar(port: int, ask: Ask) -> Finding | None:
+    """HeyStar on a terminal, which asks for a password before it says anything, or refuses in JSON."""
+    answer = await ask("/cgi-bin/js/device/get", b"{}")
+    if answer and ((answer.status == HTTPStatus.UNAUTHORIZED and "basic" in answer.challenge) or _has_code(answer)):
+        return Finding(port, "HeyStar, on the terminal", "hfsecurity")
+    return None
+
+
 async def hf_ims(port: int, ask: Ask) -> Finding | None:
-    """The middleware of HFSECURITY, by its port alone: its terminals push."""
+    """The middleware of HFSECURITY. Which verbs it has is known by those that only read; else it is known by its port.
+
+    Terminals push through either; by the new verbs it can be asked for records as well.
+    """
+    if _has_code(await ask("/api/device/get", b"")):
+        return Finding(port, "HF-IMS, HeyStar verbs", "hfsecurity")
+    if _has_code(await ask("/api/person/find", b"")):
+        return Finding(port, "HF-IMS, old verbs", "hfsecurity")
     return Finding(port, "HF-IMS, by its port", "hfsecurity") if await ask("/") else None
+
+
+async def mips(port: int, ask: Ask) -> Finding | None:
+    """A MIPS or Smart Pass server, which refuses in JSON with a number for its code. Its terminals push."""
+    answer = await ask("/interface/exterior/getCheckRecordList")
+    match answer.json() if answer else None:
+        case {"code": int(), "msg": _}:
+            return Finding(port, "MIPS server", "hfsecurity")
+    return None
+
+
+def _has_code(answer: Answer | None) -> bool:
+    """Whether an answer is one of HeyStar's or of the middleware's, which have a code of digits, and no other's."""
+    if answer is None or answer.status == HTTPStatus.NOT_FOUND:
+        return False
+    match answer.json():
+        case {"code": code}:
+            return str(code).isdecimal()
+    return False
 
 
 async def isapi(port: int, ask: Ask) -> Finding | None:
@@ -97,9 +139,11 @@ LOOKS: Final[Sequence[tuple[int, Sequence[Look]]]] = (
     (7792, (by_port("WebSocket and JSON", None),)),
     (8000, (isapi, biotime, by_port("the SDK of Hikvision", None))),
     (8081, (biotime,)),
-    (8090, (lan_api,)),
+    (8090, (lan_api, heystar)),
     (8098, (biotime,)),
     (8190, (hf_ims,)),
+    (9000, (mips,)),
+    (10010, (by_port("the TCP gateway of HF-IMS", None),)),
 )
 TLS_PORTS: Final = frozenset({443})
 
@@ -130,9 +174,10 @@ async def _look(client: httpx.AsyncClient, host: str, port: int, looks: Sequence
     address = f"[{host}]" if ":" in host else host
     base = f"{'https' if port in TLS_PORTS else 'http'}://{address}:{port}"
 
-    async def ask(path: str) -> Answer | None:
+    async def ask(path: str, posted: bytes | None = None) -> Answer | None:
+        method, headers = ("GET", {}) if posted is None else ("POST", _JSON if posted else _FORM)
         try:
-            async with client.stream("GET", f"{base}{path}") as response:
+            async with client.stream(method, f"{base}{path}", content=posted, headers=headers) as response:
                 body = bytearray()
                 async for chunk in response.aiter_bytes():
                     body += chunk

@@ -1,6 +1,7 @@
 """One HFSECURITY terminal's LAN API on port 8090 ("Device LAN Version Interface Document" V5.1)."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -8,9 +9,10 @@ from urllib.parse import quote, urlsplit
 
 import structlog
 
-from attendance.errors import DeviceRefused, DeviceUnavailable, UnreadableAnswer
+from attendance.errors import DeviceRefused, DeviceUnavailable, InvalidRecord, UnreadableAnswer
 from attendance.registry import Device
 from attendance.times import earliest_wall_clock, read_device_time
+from producers.devices.common.bodies import read_json
 from producers.devices.common.clocks import MAX_ZONE_DIFFERENCE
 from producers.devices.common.http import ask, base_url
 from producers.devices.common.options import read_options
@@ -93,7 +95,7 @@ class LanApi:
 
     async def information(self) -> DeviceReport:
         """What it says of itself."""
-        content = await self._call("GET", "/device/information", self._password())
+        content = unfolded(await self._call("GET", "/device/information", self._password()))
         return (report_of(content, "time", self.device) if isinstance(content, Mapping) else None) or DeviceReport()
 
     def callback_url(self) -> str | None:
@@ -106,7 +108,7 @@ class LanApi:
 
     async def callbacks(self) -> object:
         """What it says of the addresses that it posts to; the document does not say in which shape."""
-        return await self._call("GET", "/device/callback", self._password())
+        return unfolded(await self._call("GET", "/device/callback", self._password()))
 
     async def post_recognitions_to(self, url: str) -> None:
         """Set where it posts recognitions, without photographs."""
@@ -162,9 +164,11 @@ class LanApi:
                 "index": str(index),
             },
         )
-        match answer:
-            case {"pageInfo": {"total": total}, "records": list(records)} if str(total).isdecimal():
-                return int(total), records
+        match unfolded(answer):
+            case {"pageInfo": page, "records": records}:
+                match unfolded(page), unfolded(records):
+                    case {"total": total}, list(rows) if str(total).isdecimal():
+                        return int(total), rows
         raise UnreadableAnswer(f"{self.device.device_id}: no page of records")
 
     def _password(self) -> dict[str, str]:
@@ -199,6 +203,18 @@ def _failure(message: str, code: str) -> DeviceRefused | DeviceUnavailable:
     if number in _REFUSED:
         return DeviceRefused(f"{message}: {_REFUSED[number]}")
     return DeviceUnavailable(message) if number in _NOT_NOW else UnreadableAnswer(message)
+
+
+def unfolded(content: object) -> object:
+    """What a device says, where it says it as JSON within a string: some firmware encodes twice.
+
+    Args:
+        content: Part of an answer.
+    """
+    if isinstance(content, str) and content.lstrip()[:1] in ("{", "["):
+        with suppress(InvalidRecord):
+            return read_json(content.encode())
+    return content
 
 
 def addresses_in(content: object) -> set[tuple[str, int, str]]:

@@ -1,10 +1,11 @@
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
 
-from producers.probe import Finding, Look, biotime, by_port, hf_ims, isapi, lan_api, probe
+from producers.probe import Finding, Look, biotime, by_port, heystar, hf_ims, isapi, lan_api, mips, probe
 
 JSON = "Content-Type: application/json\r\n"
 
@@ -16,7 +17,9 @@ async def serving(answers: Mapping[str, str]) -> AsyncIterator[int]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = (await reader.readline()).decode()
         if line:
-            await reader.readuntil(b"\r\n\r\n")
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            if length := re.search(r"content-length: (\d+)", head):
+                await reader.readexactly(int(length[1]))
             path = line.split()[1]
             writer.write(answers.get(path, "HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n").encode())
         writer.close()
@@ -55,6 +58,44 @@ def test_isapi_is_known_by_the_digest_that_it_asks_for() -> None:
 def test_biotime_is_known_by_its_refusal_in_json() -> None:
     refusal = http("401 Unauthorized", JSON, '{"detail":"Authentication credentials were not provided."}')
     assert found({"/iclock/api/terminals/": refusal}, isapi, biotime).adapter == "zkbiotime"
+
+
+REFUSED = http("200 OK", JSON, '{"code":"401","msg":"password","result":0}')
+NOT_FOUND = http("404 Not Found", JSON, '{"timestamp":1,"status":404,"error":"Not Found","code":404}')
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "what"),
+    [
+        ("/getDeviceKey", http("200 OK", JSON, '{"code":"LAN_SUS-0","data":"K","result":1,"success":true}'), "LAN API"),
+        (
+            "/cgi-bin/js/device/get",
+            http("401 Unauthorized", 'WWW-Authenticate: Basic realm="admin"\r\n', ""),
+            "HeyStar, on the terminal",
+        ),
+        ("/cgi-bin/js/device/get", REFUSED, "HeyStar, on the terminal"),
+        ("/api/device/get", REFUSED, "HF-IMS, HeyStar verbs"),
+        ("/api/person/find", http("200 OK", JSON, '{"code":"400","data":null}'), "HF-IMS, old verbs"),
+        (
+            "/interface/exterior/getCheckRecordList",
+            http("200 OK", JSON, '{"msg":"no such tenant","code":500}'),
+            "MIPS server",
+        ),
+    ],
+)
+def test_the_dialects_of_hfsecurity_are_told_apart(path: str, answer: str, what: str) -> None:
+    finding = found({path: answer}, lan_api, heystar, mips, hf_ims)
+    assert (finding.what, finding.adapter) == (what, "hfsecurity")
+
+
+def test_a_path_that_is_not_there_is_no_dialect() -> None:
+    paths = ["/cgi-bin/js/device/get", "/api/device/get", "/api/person/find"]
+    assert found(dict.fromkeys(paths, NOT_FOUND), heystar, hf_ims).what == "HF-IMS, by its port"
+
+
+def test_a_lan_api_that_answers_on_every_path_is_not_taken_for_heystar() -> None:
+    failed = http("200 OK", JSON, '{"code":"LAN_EXP-1001","msg":"","result":1,"success":false}')
+    assert found({"/cgi-bin/js/device/get": failed}, heystar).adapter is None
 
 
 def test_a_middleware_is_known_by_its_port_where_it_speaks_http() -> None:

@@ -17,7 +17,7 @@ from attendance.records.raw_event import RawEvent
 from attendance.registry import Device
 from attendance.times import from_wall_clock
 from producers.devices.contract import Cursor, Fetch, Head, Page, PushRequest, Tools
-from producers.devices.hfsecurity.lan_api import LENGTH, MAX_ANSWER
+from producers.devices.hfsecurity.lan_api import LENGTH, MAX_ANSWER, addresses_in, unfolded
 from producers.devices.hfsecurity.pull import LOOK_AFTER, HfSecurityPull
 from producers.devices.hfsecurity.push import HfSecurity
 from sandbox.terminals.base import NAME, PHOTO, Punch
@@ -484,6 +484,32 @@ def test_a_word_of_its_own_counts_before_a_status_that_says_nothing() -> None:
 
 def test_a_total_may_be_written_as_text() -> None:
     assert answered(orjson.dumps(ENVELOPE | {"data": {"pageInfo": {"total": "1"}, "records": [{}]}})) is None
+
+
+def folded(content: object) -> str:
+    return orjson.dumps(content).decode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        folded({"pageInfo": {"total": 1}, "records": [{}]}),
+        {"pageInfo": folded({"total": "1"}), "records": folded([{}])},
+        " " + folded({"pageInfo": {"total": 1}, "records": folded([{}])}),
+    ],
+)
+def test_a_page_that_is_written_as_text_is_read(data: object) -> None:
+    assert answered(orjson.dumps(ENVELOPE | {"data": data})) is None
+
+
+@pytest.mark.parametrize("data", ["", "{", "[]", '{"pageInfo": {"total": 1}}', '"text"'])
+def test_text_that_is_no_page_is_unreadable(data: str) -> None:
+    assert type(answered(orjson.dumps(ENVELOPE | {"data": data}))) is UnreadableAnswer
+
+
+def test_addresses_that_are_written_as_text_are_compared_as_any_others() -> None:
+    content = {"identifyCallBack": "http://10.0.0.9:8080/hf/t%2F1/identify"}
+    assert addresses_in(unfolded(folded(content))) == addresses_in(content) != set()
 
 
 def test_a_name_in_another_encoding_does_not_hide_a_page() -> None:
