@@ -123,6 +123,19 @@ class CommonSettings(SettingsGroup):
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of `/metrics`; 0 serves none.")
 
 
+class UnreadSettings(SettingsGroup):
+    """Unread: what devices sent and no adapter understood."""
+
+    model_config = SettingsConfigDict(env_prefix="UNREAD_")
+
+    days: Days | None = Field(
+        None,
+        ge=1,
+        description="How long what was not understood is kept, to be read again by a later release. If unset, as long "
+        "as `KAFKA_RETENTION_DAYS`.",
+    )
+
+
 class PushSettings(SettingsGroup):
     """Push: terminals that send over HTTP."""
 
@@ -288,6 +301,7 @@ class CompletenessSettings(SettingsGroup):
 GROUPS: tuple[type[SettingsGroup], ...] = (
     KafkaSettings,
     CommonSettings,
+    UnreadSettings,
     PushSettings,
     PullSettings,
     StreamSettings,

@@ -20,6 +20,7 @@ Name = Literal[
     "device_status",
     "sequences",
     "other_events",
+    "unread",
     "cursors",
     "terminals",
     "site",
@@ -35,7 +36,7 @@ FOREVER: Final = -1
 class Topic:
     """One topic as it is created.
 
-    `partitions` None means the setting `KAFKA_PARTITIONS`, `retention_ms` None the setting `KAFKA_RETENTION_DAYS`.
+    `partitions` None means the setting `KAFKA_PARTITIONS`, `retention_ms` None the setting `retention_setting`.
     `segment_bytes` is for a compacted topic that is read from its beginning again and again: only closed segments are
     compacted. None leaves it to the broker.
     """
@@ -47,6 +48,7 @@ class Topic:
     keeps_forever: bool = False
     partitions: int | None = None
     retention_ms: int | None = None
+    retention_setting: Literal["KAFKA_RETENTION_DAYS", "UNREAD_DAYS"] = "KAFKA_RETENTION_DAYS"
     segment_bytes: int | None = None
 
 
@@ -101,6 +103,10 @@ TABLE: Final[Mapping[Name, Topic]] = {
         partitions=1,
     ),
     "other_events": Topic("other-events.v1", "device_id", "what devices sent that is no punch: strangers, doors"),
+    # A topic of its own: it holds what devices wrote as they wrote it, for whoever may read that.
+    "unread": Topic(
+        "unread.v1", "device_id", "requests and rows that no adapter understood, whole", retention_setting="UNREAD_DAYS"
+    ),
     # Each pull process reads its partitions at every rebalance.
     "cursors": Topic(
         "cursors.v1", "device_id", "up to where each device was asked", "compact", segment_bytes=4 * 1024 * 1024
@@ -136,13 +142,20 @@ def _full_name(prefix: str, name: Name) -> str:
     return f"{prefix}.{TABLE[name].suffix}"
 
 
-def topic_configs(topic: Topic, retention_days: int) -> dict[str, str]:
-    """The topic's configuration at the broker: cleanup, retention in milliseconds, timestamps, segments."""
+def topic_configs(topic: Topic, retention_days: int, unread_days: int | None = None) -> dict[str, str]:
+    """The topic's configuration at the broker: cleanup, retention in milliseconds, timestamps, segments.
+
+    Args:
+        topic: The topic.
+        retention_days: The setting `KAFKA_RETENTION_DAYS`.
+        unread_days: The setting `UNREAD_DAYS`; None where it is not set.
+    """
+    days = retention_days if topic.retention_setting == "KAFKA_RETENTION_DAYS" else unread_days or retention_days
     # A compacted topic keeps the newest value of each key for ever.
     forever = topic.keeps_forever or topic.cleanup == "compact"
     configs = {
         "cleanup.policy": topic.cleanup,
-        "retention.ms": str(FOREVER if forever else topic.retention_ms or retention_days * DAY_MS),
+        "retention.ms": str(FOREVER if forever else topic.retention_ms or days * DAY_MS),
         "message.timestamp.type": "CreateTime",
     }
     if topic.segment_bytes is not None:

@@ -14,7 +14,7 @@ from aiokafka.errors import (
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_admin, create_consumer, unavailable
 from attendance.kafka.records import MAX_RECORD_BYTES
-from attendance.settings import KafkaSettings
+from attendance.settings import KafkaSettings, UnreadSettings
 from attendance.topics import TABLE, topic_configs
 
 WANTED_REPLICAS: Final = 3
@@ -23,11 +23,13 @@ WANTED_REPLICAS: Final = 3
 async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
     """Create the topics that are missing. Returns each name and whether it was created now.
 
-    A topic that exists is left as it is; `describe_topics` shows where it differs.
+    A topic that exists is left as it is; `describe_topics` shows where it differs. How long unread requests are kept is
+    read from the settings.
 
     Raises:
         KafkaUnavailable: Kafka does not answer or refuses.
     """
+    unread_days = UnreadSettings.load().days
     admin = create_admin(settings, "punchstream-admin")
     try:
         await admin.start()
@@ -35,7 +37,7 @@ async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
         replicas = settings.replication_factor or min(WANTED_REPLICAS, brokers)
         wanted = {}
         for name, topic in TABLE.items():
-            configs = topic_configs(topic, settings.retention_days)
+            configs = topic_configs(topic, settings.retention_days, unread_days)
             configs["max.message.bytes"] = str(MAX_RECORD_BYTES)
             if replicas >= WANTED_REPLICAS:
                 # With acks=all a record then survives the loss of any one broker.

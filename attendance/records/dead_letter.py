@@ -31,7 +31,7 @@ class DeadLetter(Struct, frozen=True):
     """One failed record. `timestamp` is the original's, in milliseconds since the epoch.
 
     `topic`, `partition` and `offset` say where it stood; a request that never became a record has none of them, and
-    `where` says what it was (`http:/v1/events`).
+    `where` says what it was (`http:/v1/events`). `unread` is the id of the unread request that holds all of it.
     """
 
     stage: str
@@ -48,6 +48,7 @@ class DeadLetter(Struct, frozen=True):
     where: str | None = None
     attempts: int = 1
     event_id: str | None = None
+    unread: str | None = None
 
     @classmethod
     def of(
@@ -150,6 +151,7 @@ _HEADERS: Final = {
     "at": "x-dead-letter-at",
     "where": "x-dead-letter-where",
     "event_id": "x-dead-letter-event-id",
+    "unread": "x-dead-letter-unread",
 }
 """The fields that stand in headers, in the order of these."""
 _NUMBERS: Final = frozenset({"partition", "offset", "timestamp", "attempts"})

@@ -54,12 +54,17 @@ class Rejected(Struct, frozen=True):
 
     `index` is its place in the body, page or file, from 0. `value` is what a dead letter keeps of it: the record as the
     device wrote it, without the fields that may not be kept.
+
+    `raw` is what a later release needs to read it again. Of a page: the record as `PullAdapter.read_again` takes it. Of
+    a file: a file of the same format, with its header and this row alone. Of a request: its own bytes; as the whole
+    request is kept wherever something of it is rejected, they only tell which part it was.
     """
 
     index: int
     reason: Reason
     message: str
     value: bytes
+    raw: bytes | None = None
 
 
 class Other(Struct, frozen=True):
@@ -307,6 +312,20 @@ class PullAdapter(Adapter, Protocol):
             DeviceUnavailable: it does not answer, or not now.
             DeviceRefused: it refuses the credentials, or the entry cannot work. Asked again only after a long while.
             UnreadableAnswer: what it says cannot be understood, or cannot be right.
+        """
+
+    def read_again(self, raw: bytes, wanted: Fetch) -> Page:
+        """What a record that was once rejected comes to today, by the code that reads the records of a page.
+
+        Args:
+            raw: As `Rejected.raw` had it.
+            wanted: The entries of today, without a cursor; `now` is when the record had come.
+
+        Returns:
+            A page of that one record, whose cursor says nothing.
+
+        Raises:
+            InvalidRecord: the bytes are no such record (`undecodable_record`).
         """
 
     async def probe(self, source: Device) -> Probed:

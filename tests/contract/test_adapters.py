@@ -12,7 +12,7 @@ from attendance.registry import hash_token
 from attendance.times import from_wall_clock
 from conformance import NOW, SERIAL, SITE, WALL_CLOCK, ZONE, Pushed, device_of, pulled, punches, run
 from producers.devices import FILE_ADAPTERS, PULL_ADAPTERS, PUSH_ADAPTERS, create_file_adapter
-from producers.devices.contract import Page, Parsed, Rejected
+from producers.devices.contract import Fetch, Page, Parsed, Rejected
 from sandbox.terminals import FILE_WRITERS, PULL_TERMINALS, PUSH_TERMINALS, simulator
 from sandbox.terminals.base import NAME, PHOTO, Punch, Quirks
 
@@ -20,6 +20,9 @@ CENTURY = Punch("000417", datetime.fromisoformat("2000-01-01 00:00:07"), "IN", 9
 FUTURE = Punch("000417", WALL_CLOCK + timedelta(days=400), "OUT", 90_002)
 FOLD = Punch("000417", datetime.fromisoformat("2026-11-01 01:30:00"), "IN", 90_003)
 SKIPPED = Punch("000417", datetime.fromisoformat("2026-03-08 02:30:00"), "IN", 90_004)
+
+UNNAMED = frozenset({"etimetracklite", "hfsecurity"})
+"""Where a record without a user is no punch, or cannot be."""
 
 pushing = pytest.mark.parametrize("name", sorted(PUSH_TERMINALS))
 pulling = pytest.mark.parametrize("name", sorted(PULL_TERMINALS))
@@ -169,6 +172,23 @@ class TestPull:
             assert sorted(map(as_read, events)) == sorted(map(of, memory))
             assert {event.source.transport for event in events} <= {"pull", "sql"}
             assert nothing_private(everything_kept(pages))
+
+        run(scenario())
+
+    @pulling
+    def test_a_record_that_was_rejected_is_rejected_again_by_the_same_release(self, name: str) -> None:
+        async def scenario() -> None:
+            nobody = Punch("x" * 300 if name in UNNAMED else "", punches(1)[0].at, "IN", 4)
+            async with pulled(PULL_TERMINALS[name], adapter_name(name), [*punches(3), nobody]) as device:
+                rejected = [each for page in await device.pages() for each in page.rejected]
+                for each in rejected:
+                    assert each.raw is not None
+                    page = device.adapter.read_again(
+                        each.raw, Fetch(device.device, {SERIAL: device.device}, None, None, NOW)
+                    )
+                    assert [(again.reason, again.value) for again in page.rejected] == [(each.reason, each.value)]
+                    assert not page.events
+            assert len(rejected) == 1
 
         run(scenario())
 

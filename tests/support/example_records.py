@@ -22,6 +22,7 @@ from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.records.sequences import Counted, Run, Sequences
 from attendance.records.site import SiteZone
 from attendance.records.terminals import Order, PendingDevice, Stamps
+from attendance.records.unread import UnreadRequest
 from attendance.records.user_map import Employee, UserMapping
 from attendance.topics import Name, Topics
 
@@ -104,6 +105,26 @@ PENDING: Final = PendingDevice(
     {"DeviceType": "att"},
 )
 ORDER: Final = Order("riyadh-01", "1767243602345", "INFO", "2026-01-01T05:00:02Z")
+UNREAD: Final = UnreadRequest(
+    unread_id="",
+    device_id="riyadh-01",
+    site="riyadh",
+    adapter="hfsecurity",
+    adapter_version="1",
+    transport="push",
+    received_at=ARRIVED,
+    reason=Reason.UNREADABLE_BODY,
+    message="no record that is known",
+    body=b'{"who":"\xd3\xc3","time":1767243600000,"photo":"[4096 bytes removed]"}',
+    method="POST",
+    path="/hf/riyadh-01/record",
+    route="/hf/{token}/record",
+    params={"token": "riyadh-01"},
+    query="deviceKey=X05",
+    headers={"content-type": "application/json; charset=gbk"},
+    removed=("an encoded picture of 4096 bytes",),
+    devices=("riyadh-01",),
+).with_id()
 
 EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "raw": ("raw", EVENT),
@@ -200,6 +221,26 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "terminal-command-answered": ("terminals", replace(ORDER, returned="0", answered_at="2026-01-01T05:01:00Z")),
     "terminal-pending": ("terminals", PENDING),
     "terminal-marks": ("terminals", Stamps("riyadh-01", {"ATTLOGStamp": "1767243602"})),
+    "unread": ("unread", UNREAD),
+    "unread-row": (
+        "unread",
+        replace(
+            UNREAD,
+            transport="file",
+            adapter="csv",
+            reason=Reason.INVALID_EVENT,
+            body=b"No,Time\n7,31.02.2026",
+            method="",
+            path="",
+            route="",
+            params={},
+            query="",
+            headers={},
+            removed=(),
+            place="punches.csv:2",
+            options={"date_format": "dmy"},
+        ).with_id(),
+    ),
     "sequences": (
         "sequences",
         Sequences(
@@ -247,8 +288,14 @@ ENVELOPES: Final[dict[str, OutRecord]] = {
     "dead-letter-request": DeadLetter(
         "push", Reason.UNREADABLE_BODY, "no JSON", ARRIVED, b"riyadh-01", b"{", where="http:/v1/events"
     ).to_record(TOPICS["dead_letters"]),
+    "dead-letter-unread": DeadLetter(
+        *("push", Reason.UNREADABLE_BODY, "no record that is known", ARRIVED, b"riyadh-01", b""),
+        where="http:/hf/{token}/record",
+        unread=UNREAD.unread_id,
+    ).to_record(TOPICS["dead_letters"]),
     "other-event": OtherEvent("riyadh-01", "riyadh", "hikvision_push", "door", ARRIVED, b'{"door":1}').to_record(
         TOPICS["other_events"]
     ),
+    "unread-cloudevents": UNREAD.to_records(TOPICS["unread"])[0],
 }
 """Records with the headers that they carry, by the name of their golden file."""

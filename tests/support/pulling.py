@@ -102,6 +102,9 @@ class FakeAdapter:
         finally:
             self.closed += 1
 
+    def read_again(self, raw: bytes, wanted: Fetch) -> Page:
+        raise NotImplementedError
+
     async def probe(self, source: Device) -> Probed:
         raise NotImplementedError
 

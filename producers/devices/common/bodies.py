@@ -150,6 +150,24 @@ def read_json(body: bytes) -> object:
         raise _unreadable(f"not JSON: {error}") from error
 
 
+def write_record(record: object) -> bytes:
+    """A record as `Rejected.raw` has it: JSON that `read_json` makes the same record of, ambiguous names included.
+
+    Args:
+        record: What a function of this module returned, a part of it, or the row of a database.
+    """
+    return orjson.dumps(record, _in_json, orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_NON_STR_KEYS)
+
+
+def _in_json(value: object) -> object:
+    if not isinstance(value, Ambiguous):
+        return value.hex() if isinstance(value, bytes) else str(value)
+    # A name that was given different values is given different values again.
+    pairs = [(name, 0 if value.get(name) is None else None) for name in sorted(value.names)]
+    members = (orjson.dumps(name) + b":" + write_record(each) for name, each in (*pairs, *value.items()))
+    return orjson.Fragment(b"{" + b",".join(members) + b"}")
+
+
 def read_xml(body: bytes) -> Element:
     """The root element of an XML document.
 

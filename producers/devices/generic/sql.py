@@ -31,6 +31,7 @@ from producers.devices.common.sql.adapter import (
     SqlAdapter,
     any_zone,
     numbers_of,
+    row_of,
 )
 from producers.devices.common.sql.database import TIME, Database, Row
 from producers.devices.contract import DeviceReport, Fetch, Page, Probed
@@ -87,6 +88,12 @@ class Sql(SqlAdapter):
         by = self._by_sequence if options.cursor == "sequence" else self._by_time
         async for page in by(wanted, options, database):
             yield page
+
+    def read_again(self, raw: bytes, wanted: Fetch) -> Page:
+        """What a row comes to today. See `PullAdapter.read_again`."""
+        direction = read_options(wanted.source, QueryOptions).direction
+        row, _ = row_of(raw, self._columns)
+        return self.page(wanted, {}, self._columns, [row], direction)
 
     async def probe(self, source: Device) -> Probed:
         """Whether the query runs and has the columns. See `PullAdapter.probe`."""

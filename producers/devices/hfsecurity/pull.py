@@ -17,6 +17,7 @@ from attendance.errors import DeviceRefused, DeviceUnavailable, InvalidRecord, U
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import format_seconds, parse_utc
+from producers.devices.common.bodies import read_json, write_record
 from producers.devices.common.clocks import ASSUMED_LAG, LOST_CLOCK, MAX_ZONE_DIFFERENCE
 from producers.devices.common.options import read_options
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Other, Page, Probed, Rejected, Tools
@@ -69,6 +70,10 @@ class HfSecurityPull:
                 if part.fault is not None:
                     raise UnreadableAnswer(f"{device.device_id}: {part.fault}")
 
+    def read_again(self, raw: bytes, wanted: Fetch) -> Page:
+        """What a record comes to today. See `PullAdapter.read_again`."""
+        return self._page(wanted, Part([read_json(raw)], last=False), {}, None, last=False)
+
     async def probe(self, source: Device) -> Probed:
         """Its serial number, and what it says of itself. See `PullAdapter.probe`."""
         lan = LanApi(self._tools, source)
@@ -92,7 +97,9 @@ class HfSecurityPull:
                     sequence=record.get("id") if isinstance(record, Mapping) else None,
                 )
             except InvalidRecord as error:
-                rejected.append(Rejected(index, error.reason, error.message, kept(record, self._payload)))
+                rejected.append(
+                    Rejected(index, error.reason, error.message, kept(record, self._payload), write_record(record))
+                )
                 continue
             if isinstance(outcome, Other):
                 others.append(outcome)

@@ -19,6 +19,7 @@ from attendance.errors import InvalidRecord
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import format_seconds, parse_utc, read_device_time
+from producers.devices.common.bodies import read_json, write_record
 from producers.devices.common.clocks import LOST_CLOCK
 from producers.devices.common.options import read_options
 from producers.devices.common.punch import invalid
@@ -102,6 +103,10 @@ class HikvisionPull:
                 yield self._page(wanted, reading.fresh(rows or ()), Page(cursor, report=report, complete_until=until))
                 report = None
 
+    def read_again(self, raw: bytes, wanted: Fetch) -> Page:
+        """What a record comes to today. See `PullAdapter.read_again`."""
+        return self._page(wanted, [read_json(raw)], Page({}))
+
     async def probe(self, source: Device) -> Probed:
         """Its serial number, model, firmware and clock. See `PullAdapter.probe`."""
         isapi = Isapi(self._tools, source)
@@ -136,7 +141,9 @@ class HikvisionPull:
                     payload=self._payload,
                 )
             except InvalidRecord as error:
-                rejected.append(Rejected(index, error.reason, error.message, kept(row, self._payload)))
+                rejected.append(
+                    Rejected(index, error.reason, error.message, kept(row, self._payload), write_record(row))
+                )
                 continue
             if isinstance(outcome, Other):
                 others.append(outcome)

@@ -18,7 +18,7 @@ _SHORT: Final = struct.Struct("<HBIB")
 _MIDDLE: Final = struct.Struct("<IIBB2xI")
 # uid, user id, verify, time, state, 8 reserved
 _LONG: Final = struct.Struct("<H24sBIB8x")
-_WIDTHS: Final = (_SHORT.size, _MIDDLE.size, _LONG.size)
+WIDTHS: Final = (_SHORT.size, _MIDDLE.size, _LONG.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def read_log(data: bytes, size: int, counts: Sequence[int], users: Users) -> Log
     before, after = counts
     if after == 0:
         return Log(b"", _LONG.size)
-    fitting = [width for width in _WIDTHS if size % width == 0 and before <= size // width <= after]
+    fitting = [width for width in WIDTHS if size % width == 0 and before <= size // width <= after]
     if len(fitting) != 1:
         raise UnreadableAnswer(f"a log of {size} bytes cannot hold the {before} records that the terminal counts")
     log = Log(data[:size], fitting[0])

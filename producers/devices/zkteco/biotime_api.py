@@ -23,7 +23,7 @@ from attendance.registry import Device
 from attendance.times import earliest_wall_clock
 from attendance.wire import encode_json
 from producers.devices.common.attendance_states import direction_of_state
-from producers.devices.common.bodies import check_unambiguous
+from producers.devices.common.bodies import check_unambiguous, read_json, write_record
 from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.options import HttpOptions, read_options
 from producers.devices.common.punch import cut, invalid, punch, scalars
@@ -141,6 +141,10 @@ class ZkBioTime:
                 ).write()
             yield self._page(wanted, fresh, cursor)
 
+    def read_again(self, raw: bytes, wanted: Fetch) -> Page:
+        """What a record comes to today. See `PullAdapter.read_again`."""
+        return self._page(wanted, {0: read_json(raw)}, {})
+
     async def probe(self, source: Device) -> Probed:
         """How many terminals the server has; it says no serial number of its own. See `PullAdapter.probe`."""
         terminals = await _Api(self._tools, source, self._tokens).terminals()
@@ -169,7 +173,7 @@ class ZkBioTime:
                 )
             except InvalidRecord as error:
                 kept = scalars(row, (*_KEPT, *self._payload)) if isinstance(row, dict) else cut(row)
-                rejected.append(Rejected(index, error.reason, error.message, encode_json(kept)))
+                rejected.append(Rejected(index, error.reason, error.message, encode_json(kept), write_record(row)))
             else:
                 events.append(event)
         return Page(cursor, events, rejected)

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from importlib.util import find_spec
@@ -20,7 +20,14 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, InvalidRecord, UnreadableAnswer
+from attendance.errors import (
+    ConfigurationError,
+    DeviceRefused,
+    DeviceUnavailable,
+    InvalidRecord,
+    Reason,
+    UnreadableAnswer,
+)
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import from_wall_clock, read_device_time
@@ -29,7 +36,7 @@ from producers.devices.common.attendance_states import direction_of_state
 from producers.devices.common.punch import invalid, punch
 from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Options, Page, Probed, Rejected, Tools
-from producers.devices.zkteco.attendance_log import Log, Record, Users, clock, read_log
+from producers.devices.zkteco.attendance_log import WIDTHS, Log, Record, Users, clock, read_log
 
 log = structlog.get_logger(__name__)
 
@@ -118,7 +125,8 @@ class ZktecoTcp:
                     events.append(self._event(wanted, record, Source("pull", self.name, self.version, batch_id, index)))
                 except InvalidRecord as error:
                     kept = encode_json({"record": records.raw(index).hex()})
-                    rejected.append(Rejected(index, error.reason, error.message, kept))
+                    raw = encode_json({"record": records.raw(index).hex(), "user": record.user})
+                    rejected.append(Rejected(index, error.reason, error.message, kept, raw))
             if not (events or rejected or last):
                 continue
             # What was read before stays read.
@@ -126,6 +134,20 @@ class ZktecoTcp:
             # The log was read after the clock, so it has all that is dated before. An empty one proves nothing.
             complete_until = report.device_time if last and records else None
             yield Page(cursor, events, rejected, report=report if last else None, complete_until=complete_until)
+
+    def read_again(self, raw: bytes, wanted: Fetch) -> Page:
+        """What a record comes to today. See `PullAdapter.read_again`."""
+        data, user = _record_and_user(raw)
+        source = Source("pull", self.name, self.version, token_hex(16), 0)
+        try:
+            record = Log(data, len(data)).record(0, Users())
+            # Only the terminal knew then whose a short record is.
+            event = self._event(wanted, record if user is None else replace(record, user=user), source)
+        except InvalidRecord as error:
+            return Page(
+                {}, rejected=[Rejected(0, error.reason, error.message, encode_json({"record": data.hex()}), raw)]
+            )
+        return Page({}, [event])
 
     async def probe(self, source: Device) -> Probed:
         """Who the terminal is. See `PullAdapter.probe`."""
@@ -232,6 +254,22 @@ def _read(content: Mapping[str, Any], *, with_log: bool) -> _Answer:
     records = read_log(base64.b64decode(content["log"]), content["size"], counts, users)
     at = None if content["time"] is None else clock(content["time"])
     return _Answer(content["serial"], at, before, content["capacity"], records, users)
+
+
+def _record_and_user(raw: bytes) -> tuple[bytes, str | None]:
+    """The bytes of a record that was rejected, and its user as the terminal knew it.
+
+    Raises:
+        InvalidRecord: they are no such record (`undecodable_record`).
+    """
+    try:
+        content = orjson.loads(raw)
+        data, user = bytes.fromhex(content["record"]), content["user"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a record of a terminal: {error}") from error
+    if len(data) not in WIDTHS or not isinstance(user, str | None):
+        raise InvalidRecord(Reason.UNDECODABLE_RECORD, "not a record of a terminal")
+    return data, user
 
 
 def _still_there(records: Log, cursor: Cursor | None) -> int:

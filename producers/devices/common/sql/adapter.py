@@ -12,11 +12,12 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field
 
-from attendance.errors import InvalidRecord, UnreadableAnswer
+from attendance.errors import InvalidRecord, Reason, UnreadableAnswer
 from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.times import format_seconds, parse_utc
 from attendance.wire import encode_json
+from producers.devices.common.bodies import read_json, write_record
 from producers.devices.common.options import read_options
 from producers.devices.common.punch import punch, scalars
 from producers.devices.common.sql.database import Database, Row
@@ -187,10 +188,30 @@ class SqlAdapter(ABC):
                 )
             except InvalidRecord as error:
                 kept = encode_json(scalars(row, columns.kept))
-                rejected.append(Rejected(line, error.reason, error.message, kept))
+                # Only the database knows what it calls its terminals.
+                raw = write_record(
+                    {"row": row, "serials": {terminal: serials[terminal]} if terminal in serials else {}}
+                )
+                rejected.append(Rejected(line, error.reason, error.message, kept, raw))
             else:
                 events.append(event)
         return Page(cursor, events, rejected)
+
+
+def row_of(raw: bytes, columns: Columns) -> tuple[Row, Mapping[str, str]]:
+    """A row that `SqlAdapter.page` once rejected, with all of the columns, and the serial number of its terminal.
+
+    Args:
+        raw: As `Rejected.raw` had it.
+        columns: What is read of a row today.
+
+    Raises:
+        InvalidRecord: it is no row (`undecodable_record`).
+    """
+    match read_json(raw):
+        case {"row": dict(row), "serials": dict(serials)}:
+            return dict.fromkeys(columns.kept) | row, {name: str(serial) for name, serial in serials.items()}
+    raise InvalidRecord(Reason.UNDECODABLE_RECORD, "not a row of a database")
 
 
 def numbers_of(rows: Sequence[Row], column: str) -> Sequence[int]:

@@ -16,6 +16,7 @@ from producers.devices.common.sql.adapter import (
     SqlAdapter,
     any_zone,
     numbers_of,
+    row_of,
 )
 from producers.devices.common.sql.database import TIME, Database
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Page, Probed
@@ -86,6 +87,11 @@ class TableAdapter(SqlAdapter):
                     yield self.page(wanted, _cursor(positions), self.columns, new, self.direction, serials)
                 full = len(rows) == PAGE_ROWS
                 floor = numbers[-1] if numbers else floor
+
+    def read_again(self, raw: bytes, wanted: Fetch) -> Page:
+        """What a row comes to today. See `PullAdapter.read_again`."""
+        row, serials = row_of(raw, self.columns)
+        return self.page(wanted, {}, self.columns, [row], self.direction, serials)
 
     async def probe(self, source: Device) -> Probed:
         """Whether the tables can be read. See `PullAdapter.probe`."""

@@ -8,7 +8,9 @@ from msgspec import structs
 from attendance.errors import UnreadableAnswer
 from attendance.registry import Device
 from attendance.times import now
+from producers.devices.common.bodies import read_json
 from producers.devices.common.clocks import ASSUMED_LAG
+from producers.devices.common.options import read_options
 from producers.devices.contract import DeviceReport, Fetch, Page, Probed, Tools
 from producers.devices.generic.rest.interface import Interface, Place, Start
 from producers.devices.generic.rest.options import RestOptions
@@ -51,6 +53,12 @@ class Rest:
             if fault is not None:
                 raise UnreadableAnswer(f"{wanted.source.device_id}: {fault}")
             place = following
+
+    def read_again(self, raw: bytes, wanted: Fetch) -> Page:
+        """What a record comes to today. See `PullAdapter.read_again`."""
+        options = read_options(wanted.source, RestOptions)
+        page, _ = RecordReader(options, wanted, self._tools.payload_fields).read([read_json(raw)])
+        return page
 
     async def probe(self, source: Device) -> Probed:
         """Whether it answers as its entry says. It tells no serial number. See `PullAdapter.probe`."""

@@ -15,7 +15,7 @@ from attendance.records.raw_event import EventType, RawEvent, Scalar, Source
 from attendance.registry import Device
 from attendance.times import from_wall_clock, read_device_time
 from attendance.wire import encode_json
-from producers.devices.common.bodies import check_unambiguous
+from producers.devices.common.bodies import check_unambiguous, write_record
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.contract import Fetch, Page, Rejected, terminal_of
 from producers.devices.generic.rest.options import RestOptions
@@ -47,7 +47,7 @@ class RecordReader:
                     numbers.append(number)
                 events.append(self._event(record, number, Source("pull", NAME, VERSION, batch_id, index)))
             except InvalidRecord as error:
-                rejected.append(Rejected(index, error.reason, error.message, self._kept(record)))
+                rejected.append(Rejected(index, error.reason, error.message, self._kept(record), write_record(record)))
         return Page({}, events, rejected), numbers
 
     def _number(self, record: object) -> int | None:

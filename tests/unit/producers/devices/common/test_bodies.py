@@ -1,4 +1,6 @@
 import json
+from datetime import datetime
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from producers.devices.common.bodies import (
     read_json,
     read_multipart,
     read_xml,
+    write_record,
     xml_fields,
 )
 from producers.devices.contract import MAX_EVENTS
@@ -235,3 +238,23 @@ def test_any_bytes_are_read_or_unreadable(body: bytes, content_type: str) -> Non
         read_body(content_type, body)
     except InvalidRecord as error:
         assert error.reason is Reason.UNREADABLE_BODY  # noqa: PT017 - only where it is raised
+
+
+@given(values)
+@settings(deadline=None)
+def test_a_record_is_kept_as_it_was_read(value: object) -> None:
+    read = read_json(json.dumps(value).encode())
+    assert read_json(write_record(read)) == read
+
+
+@pytest.mark.parametrize("values", [(b'"1"', b'"2"'), (b"null", b"1"), (b"1", b"null"), (b'{"a":1,"a":2}', b"0")])
+def test_a_name_that_was_given_twice_is_still_given_twice_in_what_is_kept(values: tuple[bytes, bytes]) -> None:
+    [record] = read_json(b'[{"user":%b,"time":"now","user":%b}]' % values)  # type: ignore[misc]
+    again = read_json(write_record(record))
+    assert given_twice(again, ["user", "time"]) == ["user"]
+    assert again == record
+
+
+def test_a_row_of_a_database_is_kept_as_text() -> None:
+    row = {"user": "7", "time": datetime(2026, 1, 1, 8), "amount": Decimal("1.50"), "photo": b"\xff"}  # noqa: DTZ001
+    assert read_json(write_record(row)) == {"user": "7", "time": "2026-01-01T08:00:00", "amount": "1.50", "photo": "ff"}
