@@ -7,27 +7,20 @@ different values is read, and `given_twice` names it.
 
 import json
 import re
-from binascii import a2b_base64, a2b_qp
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 from urllib.parse import parse_qsl
 from xml.etree.ElementTree import Element, ParseError
 
 import orjson
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from attendance.errors import InvalidRecord, Reason
+from producers.devices.common.multipart import read_multipart
 from producers.devices.common.punch import invalid
-from producers.devices.contract import MAX_EVENTS
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
 
 _BYTE_ORDER_MARKS_AND_SPACES: Final = b" \t\r\n\0\xef\xbb\xbf\xff\xfe"
 _SMALLEST_INTEGER: Final = -(2**63)
@@ -36,7 +29,6 @@ _LONGEST_INTEGER: Final = 20  # characters
 # A string, which is passed over, or a comma before a closing bracket. A string that does not end reaches to the end of
 # the text, or each quotation mark in it would be tried as the beginning of another.
 _STRING_OR_LAST_COMMA: Final = re.compile(r'("(?:[^"\\]|\\.?)*+(?:"|\Z))|,(?=\s*+[}\]])', re.DOTALL)
-_DECODERS: Final[dict[bytes, Callable[[bytes], bytes]]] = {b"base64": a2b_base64, b"quoted-printable": a2b_qp}
 
 
 class Ambiguous(dict[str, object]):
@@ -45,23 +37,6 @@ class Ambiguous(dict[str, object]):
     def __init__(self, fields: dict[str, object], names: Collection[str]) -> None:
         super().__init__(fields)
         self.names = frozenset(names)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of a multipart body. `name` is empty where the part has none."""
-
-    name: str
-    is_file: bool
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Multipart:
-    """The parts of a body in their order. Where it is not `complete`, it broke off, and the last part may be cut."""
-
-    parts: Sequence[Part]
-    complete: bool
 
 
 def given_twice(fields: object, names: Collection[str]) -> Sequence[str]:
@@ -128,6 +103,30 @@ def read_document(body: bytes) -> object:
     return xml_fields(read_xml(body)) if _first(body) == b"<" else read_json(body)
 
 
+def read_records(body: bytes, wrapper: str) -> Sequence[object]:
+    """The records of a JSON or XML document, which is one of them, or holds one or a list of them.
+
+    Args:
+        body: The whole document.
+        wrapper: The name under which some write a record, or several.
+
+    Raises:
+        InvalidRecord: it is neither, or gives the wrapper different values (`unreadable_body`).
+    """
+    if _first(body) == b"<":
+        root = read_xml(body)
+        wrapped = [each for each in root if _local_name(each) == wrapper]
+        return [xml_fields(each) for each in wrapped or [root]]
+    content = read_json(body)
+    if isinstance(content, dict):
+        if given_twice(content, {wrapper}):
+            raise _unreadable(f"{wrapper} is given twice")
+        content = content.get(wrapper, content)
+    if not isinstance(content, list):
+        return [content]
+    return [each.get(wrapper, each) if isinstance(each, dict) else each for each in content]
+
+
 def read_json(body: bytes) -> object:
     """What a JSON document says, in UTF-8, UTF-16 or UTF-32. Bytes that are none of it are replaced by U+FFFD.
 
@@ -187,93 +186,6 @@ def xml_fields(root: Element) -> dict[str, object]:
     An element that holds others is a dict of those that hold none.
     """
     return _fields((_local_name(child), _leaves(child) or _text(child)) for child in root)
-
-
-def read_multipart(body: bytes, boundary: bytes | None = None) -> Multipart:
-    """The parts of a multipart body, as far as it goes.
-
-    Args:
-        body: The whole body.
-        boundary: What the header says. It counts only where the body does not begin with its own.
-
-    Raises:
-        InvalidRecord: it has no part (`unreadable_body`), or too many (`body_too_large`).
-    """
-    body = body.lstrip()
-    if body.startswith(b"--"):
-        boundary = body.split(b"\n", 1)[0].strip()[2:]
-    elif boundary:
-        body = body[max(0, body.find(b"--" + boundary)) :]  # what is before the first part says nothing
-    if not boundary:
-        raise _unreadable("a multipart body without a boundary")
-    found = _FoundParts()
-    parser = MultipartParser(boundary, found.callbacks())
-    message = "it has no part"
-    try:
-        parser.write(body)
-    except (FormParserError, ValueError) as error:
-        found.complete, message = False, str(error)
-    if not found.parts:
-        raise _unreadable(f"not multipart: {message}")
-    return Multipart([each.read() for each in found.parts], found.complete)
-
-
-@dataclass(slots=True)
-class _RawPart:
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    content: bytearray = field(default_factory=bytearray)
-
-    def read(self) -> Part:
-        headers = {name.lower(): value for name, value in self.headers}
-        _, options = parse_options_header(headers.get(b"content-disposition"))
-        content = bytes(self.content)
-        decode = _DECODERS.get(headers.get(b"content-transfer-encoding", b"").strip().lower())
-        if decode is not None:
-            with suppress(ValueError):  # it was not encoded after all
-                content = decode(content)
-        return Part(options.get(b"name", b"").decode(errors="replace"), b"filename" in options, content)
-
-
-@dataclass(slots=True)
-class _FoundParts:
-    """What the parser of multipart bodies found so far."""
-
-    parts: list[_RawPart] = field(default_factory=list)
-    complete: bool = False
-    _name: bytes = b""
-    _value: bytes = b""
-
-    def callbacks(self) -> "MultipartCallbacks":
-        """For the parser."""
-        return {
-            "on_part_begin": self._begin,
-            "on_part_data": self._data,
-            "on_header_field": self._header_name,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_end": self._end,
-        }
-
-    def _begin(self) -> None:
-        if len(self.parts) > MAX_EVENTS:
-            raise InvalidRecord(Reason.BODY_TOO_LARGE, f"more than {MAX_EVENTS} parts")
-        self.parts.append(_RawPart())
-
-    def _data(self, chunk: bytes, start: int, end: int) -> None:
-        self.parts[-1].content += chunk[start:end]
-
-    def _header_name(self, chunk: bytes, start: int, end: int) -> None:
-        self._name += chunk[start:end]
-
-    def _header_value(self, chunk: bytes, start: int, end: int) -> None:
-        self._value += chunk[start:end]
-
-    def _header_end(self) -> None:
-        self.parts[-1].headers.append((self._name, self._value))
-        self._name = self._value = b""
-
-    def _end(self) -> None:
-        self.complete = True
 
 
 def _first(body: bytes) -> bytes:

@@ -23,7 +23,8 @@ Fields = Mapping[str, object]
 DECIDING: Final = frozenset(
     {
         *("eventType", "AccessControllerEvent", "majorEventType", "major", "subEventType", "minor"),
-        *("employeeNoString", "employeeNo", "time", "dateTime", "attendanceStatus", "currentEvent", "serialNo"),
+        *("employeeNoString", "employeeNo", "time", "dateTime", "currentEvent", "serialNo"),
+        *("attendanceStatus", "label"),
     }
 )
 """The names that decide what an event is, and whose."""
@@ -59,14 +60,8 @@ _NO_PUNCHES: Final = frozenset(
 )
 """The minor types that say something else: access refused or not completed, doors, buttons, alarms, faults."""
 
-_DIRECTIONS: Final[Mapping[str, EventType]] = {
-    "checkIn": "IN",
-    "breakIn": "IN",
-    "overtimeIn": "IN",
-    "checkOut": "OUT",
-    "breakOut": "OUT",
-    "overtimeOut": "OUT",
-}
+_DIRECTION: Final = re.compile(r"(?:check|clock|sign|break|overtime|ot)?(in|out)", re.ASCII)
+"""What firmware calls a direction, without spaces and signs, in lower case: `checkIn`, `Check In`, `overTimeOut`."""
 
 
 class HikvisionOptions(HttpOptions):
@@ -147,13 +142,23 @@ def read_record(
         device,
         user=user,
         time=fields.get("time", fields.get("dateTime")),
-        event_type=_DIRECTIONS.get(str(fields.get("attendanceStatus")), "UNKNOWN"),
+        event_type=_direction(fields),
         received_at=received_at,
         source=source,
         sequence=read_number(fields.get("serialNo")),
         historical=fields.get("currentEvent") in (False, "false"),
         payload=scalars(fields, payload),
     )
+
+
+def _direction(fields: Fields) -> EventType:
+    """The direction by the attendance status; by the label that the terminal shows for it where it gives no status."""
+    written = fields.get("attendanceStatus", fields.get("label"))
+    letters = "".join(filter(str.isalnum, written)).lower() if isinstance(written, str) else ""
+    found = _DIRECTION.fullmatch(letters)
+    if found is None:
+        return "UNKNOWN"
+    return "IN" if found[1] == "in" else "OUT"
 
 
 def _employee(fields: Fields) -> object:

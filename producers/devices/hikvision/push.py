@@ -8,17 +8,20 @@ Nothing of this was tried on hardware.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from secrets import token_hex
 from typing import Final
 
 import structlog
+from python_multipart.multipart import parse_options_header
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import read_device_time
-from producers.devices.common.bodies import Ambiguous, check_unambiguous, given_twice, read_document, read_multipart
+from producers.devices.common.bodies import Ambiguous, check_unambiguous, given_twice, read_records
+from producers.devices.common.multipart import read_multipart
 from producers.devices.common.options import read_options
 from producers.devices.contract import (
     Answer,
@@ -44,7 +47,6 @@ from producers.devices.hikvision.events import (
 log = structlog.get_logger(__name__)
 
 _TOKEN: Final = re.compile(r"[!-~]{8,200}")
-_PICTURE: Final = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"GIF8")
 _STATUS: Final[Mapping[Reason, int]] = {
     Reason.UNKNOWN_DEVICE: 403,
     Reason.BODY_TOO_LARGE: 413,
@@ -89,11 +91,14 @@ class Hikvision:
         rejected: list[Rejected] = []
         report: DeviceReport | None = None
         batch_id = token_hex(16)
-        documents = list(_documents(request.body))
-        for index, document in enumerate(documents):
+        documents = _documents(request)
+        if not documents:
+            return Parsed(device.device_id, Answer(), others=[Other("picture", kept({}, self._payload))])
+        alerts = [alert for document in documents for alert in _alerts(document)]
+        for index, alert in enumerate(alerts):
             fields: Fields | None = None
             try:
-                fields = _read_document(document)
+                fields = alert.fields()
                 check_unambiguous(fields, DECIDING)
                 if str(fields.get("eventType")).lower() == "heartbeat":
                     report = DeviceReport(device_time=read_device_time(str(fields.get("dateTime")), device.timezone))
@@ -108,9 +113,10 @@ class Hikvision:
                     payload=self._payload,
                 )
             except InvalidRecord as error:
-                if fields is None and len(documents) == 1:
+                if fields is None and len(alerts) == 1:
                     raise
-                rejected.append(Rejected(index, error.reason, error.message, kept(fields or {}, self._payload)))
+                value = kept(fields or {}, self._payload)
+                rejected.append(Rejected(index, error.reason, error.message, value, alert.document))
                 continue
             report = self._look_for_gap(device, fields) or report
             if isinstance(outcome, Other):
@@ -145,40 +151,67 @@ class Hikvision:
         return DeviceReport(details={"missing_after": newest, "missing_through": before})
 
 
-def _documents(body: bytes) -> Iterator[bytes]:
-    """The parts of a body that are no pictures, or all of it."""
-    body = body.strip()
-    if not body.startswith(b"--"):
-        yield body
-        return
-    # Some firmware leaves the boundary out of the header, or the last one out of the body.
-    parts = read_multipart(body).parts
-    documents = [part.content for part in parts if not part.content.startswith(_PICTURE)]
-    if not documents:
-        raise _unreadable("no part of it is a document")
-    yield from documents
+@dataclass(frozen=True, slots=True)
+class _Alert:
+    """What a document says of one event, or why nothing; and the document, as it came."""
+
+    document: bytes
+    content: object | InvalidRecord
+
+    def fields(self) -> Fields:
+        """Those of the alert with those of its event.
+
+        Raises:
+            InvalidRecord: it is no alert (`unreadable_body`).
+        """
+        if isinstance(self.content, InvalidRecord):
+            raise self.content
+        if not isinstance(self.content, dict):
+            raise _unreadable("not an object")
+        alert, event = self.content, self.content.get("AccessControllerEvent", {})
+        if not isinstance(event, dict):
+            raise _unreadable("AccessControllerEvent is no object")
+        fields = alert | event
+        # What the event says counts before what stands around it.
+        ambiguous = {*given_twice(event, DECIDING), *(set(given_twice(alert, DECIDING)) - event.keys())}
+        if ambiguous:
+            fields = Ambiguous(fields, ambiguous)
+        if not fields.keys() & {"eventType", "majorEventType", "major", "employeeNoString", "employeeNo"}:
+            raise _unreadable("not an event of a terminal")
+        return fields
 
 
-def _read_document(document: bytes) -> Fields:
-    """The fields of an alert with those of its event, which may stand in an `EventNotificationAlert`."""
-    alert = read_document(document)
-    if isinstance(alert, dict):
-        if given_twice(alert, {"EventNotificationAlert"}):
-            raise _unreadable("EventNotificationAlert is given twice")
-        alert = alert.get("EventNotificationAlert", alert)
-    if not isinstance(alert, dict):
-        raise _unreadable("not an object")
-    event = alert.get("AccessControllerEvent", {})
-    if not isinstance(event, dict):
-        raise _unreadable("AccessControllerEvent is no object")
-    fields = alert | event
-    # What the event says counts before what stands around it.
-    ambiguous = {*given_twice(event, DECIDING), *(set(given_twice(alert, DECIDING)) - event.keys())}
-    if ambiguous:
-        fields = Ambiguous(fields, ambiguous)
-    if not fields.keys() & {"eventType", "majorEventType", "employeeNoString", "employeeNo"}:
-        raise _unreadable("not an event of a terminal")
-    return fields
+def _documents(request: PushRequest) -> Sequence[bytes]:
+    """The parts of a body that are no pictures, or all of it; nothing where it is whole and holds only pictures."""
+    body = request.body.lstrip()
+    _, options = parse_options_header(request.head.headers.get("content-type", ""))
+    boundary = options.get(b"boundary")
+    # Some firmware leaves the boundary out of the header, or the first or the last one out of the body.
+    if not body.startswith(b"--") and not (boundary and b"--" + boundary in body):
+        return [request.body]
+    found = read_multipart(body, boundary)
+    documents = [part.content for part in found.parts if not part.is_picture]
+    if not documents and not found.complete:
+        raise _unreadable("it breaks off before a document")
+    return documents
+
+
+def _alerts(document: bytes) -> Sequence[_Alert]:
+    """The alerts in a document, which may be a list of them, or hold a list of events; never none."""
+    try:
+        contents = read_records(document, "EventNotificationAlert")
+    except InvalidRecord as error:
+        return [_Alert(document, error)]
+    if not contents:
+        return [_Alert(document, _unreadable("an empty list"))]
+    alerts = []
+    for content in contents:
+        events = content.get("AccessControllerEvent") if isinstance(content, dict) else None
+        if isinstance(content, dict) and isinstance(events, list) and events and not given_twice(content, DECIDING):
+            alerts += [_Alert(document, content | {"AccessControllerEvent": event}) for event in events]
+        else:
+            alerts.append(_Alert(document, content))
+    return alerts
 
 
 def _unreadable(message: str) -> InvalidRecord:

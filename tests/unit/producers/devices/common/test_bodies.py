@@ -13,11 +13,11 @@ from producers.devices.common.bodies import (
     read_body,
     read_document,
     read_json,
-    read_multipart,
     read_xml,
     write_record,
     xml_fields,
 )
+from producers.devices.common.multipart import read_multipart
 from producers.devices.contract import MAX_EVENTS
 
 PUNCH = {"user": "7", "name": "Zoë", "number": 3}
@@ -191,7 +191,7 @@ def test_a_multipart_body_has_a_part(body: bytes) -> None:
 
 
 def test_a_multipart_body_has_so_many_parts_and_no_more() -> None:
-    body = multipart(*[b"\r\n"] * (MAX_EVENTS + 2))
+    body = multipart(*[b"\r\n7"] * (MAX_EVENTS + 2))
     with pytest.raises(InvalidRecord) as caught:
         read_multipart(body)
     assert caught.value.reason is Reason.BODY_TOO_LARGE

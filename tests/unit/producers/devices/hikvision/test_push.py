@@ -87,11 +87,20 @@ def test_every_form_of_a_punch_is_the_same_punch(body: bytes) -> None:
     [
         *[("checkIn", "IN"), ("breakIn", "IN"), ("overtimeIn", "IN")],
         *[("checkOut", "OUT"), ("breakOut", "OUT"), ("overtimeOut", "OUT")],
+        *[("CheckIn", "IN"), ("Check In", "IN"), ("checkin", "IN"), ("overTimeIn", "IN"), ("CHECK_OUT", "OUT")],
+        *[("break-out", "OUT"), ("Overtime out", "OUT"), ("checkInOut", "UNKNOWN"), ("breaking", "UNKNOWN")],
         *[("undefined", "UNKNOWN"), ("", "UNKNOWN"), (None, "UNKNOWN"), ([], "UNKNOWN"), ("lunch", "UNKNOWN")],
     ],
 )
 def test_a_direction_that_is_not_known_is_no_reason_to_drop_a_punch(said: object, meant: str) -> None:
     assert read(alert(attendanceStatus=said)).event_type == meant
+
+
+@pytest.mark.parametrize(("label", "meant"), [("Check In", "IN"), ("overtimeOut", "OUT"), ("Lunch", "UNKNOWN")])
+def test_a_label_says_the_direction_where_there_is_no_status(label: str, meant: str) -> None:
+    event = {name: value for name, value in PUNCH["AccessControllerEvent"].items() if name != "attendanceStatus"}
+    assert read(json.dumps(PUNCH | {"AccessControllerEvent": event | {"label": label}}).encode()).event_type == meant
+    assert read(alert(attendanceStatus="checkOut", label=label)).event_type == "OUT"
 
 
 @pytest.mark.parametrize("minor", [1, 2, 38, 40, 69, 75, 77, 101, 153, 181, "75"])
@@ -199,7 +208,7 @@ def test_numbers_that_begin_again_are_a_reset_and_no_gap() -> None:
         b'<!DOCTYPE a [<!ENTITY e "x">]><a><eventType>&e;</eventType></a>',
         b"--",
         b"--b\r\n",
-        form(("Picture", PHOTO)),
+        form(("Picture", PHOTO), end=b""),
         form(("event_log", alert()[:200])),
         b"[" * 5000,
         b"<a>" * 5000,
@@ -211,12 +220,94 @@ def test_a_body_that_is_no_event_is_unreadable(body: bytes) -> None:
     assert caught.value.reason is Reason.UNREADABLE_BODY
 
 
-def test_an_unreadable_part_leaves_the_others() -> None:
-    parsed = parse(form(("a", alert()), ("b", b"{" + PHOTO), ("c", alert(employeeNoString="2"))))
+@pytest.mark.parametrize("unreadable", [b'{"eventType": "Access', b"<EventNotificationAlert>", b"hello", b"[]", b"7"])
+def test_an_unreadable_part_keeps_its_bytes_and_leaves_the_others(unreadable: bytes) -> None:
+    parsed = parse(form(("a", alert()), ("b", unreadable), ("c", alert(employeeNoString="2")), ("Picture", PHOTO)))
     assert [event.device_user_id for event in parsed.events] == ["000417", "2"]
     [rejected] = parsed.rejected
     assert (rejected.index, rejected.reason) == (1, Reason.UNREADABLE_BODY)
-    assert PHOTO[:40] not in rejected.value
+    assert rejected.raw == unreadable
+
+
+SECOND = alert(employeeNoString="2", serialNo=90212)
+WEBP = b"RIFF\x24\x00\x00\x00WEBPVP8 photograph"
+PART = b'Content-Disposition: form-data; name="event_log"\r\n'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        form(("a", alert()), ("b", SECOND)).replace(b"\r\n--MIME", b"\r\n--MIME_boundary\r\n--MIME"),
+        form(("a", alert()), ("b", SECOND)).replace(
+            b"--MIME_boundary\r\n", b"--MIME_boundary\r\n\r\n--MIME_boundary\r\n"
+        ),
+        form(("a", alert()), ("b", SECOND)).replace(b"\r\n", b"\n"),
+        form(("a", alert()), ("b", SECOND)).replace(b"Content-Disposition:", b"Content Disposition"),
+        form(("a", alert()), ("b", SECOND)).replace(b'"b"\r\n\r\n', b'"b"\r\n'),
+        form(("a", alert()), ("b", SECOND)).replace(PART.replace(b"event_log", b"b"), b""),
+        form(("a", alert()), ("b", SECOND)).removeprefix(b"--MIME_boundary\r\n"),
+        form(("a", alert()), ("b", SECOND)).replace(b"}\r\n--MIME_boundary\r\n", b"}\r\n--MIME_boundary--\r\n"),
+        form(("a", alert()), ("b", SECOND), ("Picture", WEBP)),
+        form(("Picture", WEBP), ("a", alert()), ("b", SECOND)) + b"\0\0",
+        form(("a", b"[" + alert() + b"," + SECOND + b"]")),
+    ],
+    ids=[
+        "doubled between events",
+        "doubled at first",
+        "LF alone",
+        "bad header",
+        "no empty line",
+        "no header",
+        "no first boundary",
+        "the last one in the middle",
+        "WebP",
+        "WebP first, NUL at the end",
+        "a list in a part",
+    ],
+)
+def test_every_part_is_read_however_a_multipart_body_is_written(body: bytes) -> None:
+    head = Head("POST", "/hik/{token}", {}, {}, {"content-type": "multipart/form-data; boundary=MIME_boundary"})
+    parsed = Hikvision(FIELDS).parse(PushRequest(head, body, RECEIVED), {"GATE-2": GATE})
+    assert [event.device_user_id for event in parsed.events] == ["000417", "2"]
+    assert not parsed.rejected
+
+
+def test_a_body_of_pictures_alone_holds_no_punch() -> None:
+    parsed = parse(form(("Picture", PHOTO), ("Picture", WEBP)))
+    assert [other.kind for other in parsed.others] == ["picture"]
+    assert parsed.others[0].value == b"{}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + alert() + b"," + SECOND + b"]",
+        b'[{"EventNotificationAlert": ' + alert() + b"}, " + SECOND + b"]",
+        b'{"EventNotificationAlert": [' + alert() + b"," + SECOND + b"]}",
+        json.dumps(
+            PUNCH | {"AccessControllerEvent": [json.loads(each)["AccessControllerEvent"] for each in (alert(), SECOND)]}
+        ).encode(),
+        b"<EventNotificationAlertList>"
+        + (FIXTURES / "punch.xml").read_bytes().partition(b"?>")[2]
+        + (FIXTURES / "punch.xml").read_bytes().partition(b"?>")[2].replace(b">000417<", b">2<")
+        + b"</EventNotificationAlertList>",
+    ],
+    ids=["list", "list of wrappers", "wrapped list", "list of events", "XML"],
+)
+def test_each_event_of_a_list_is_read(body: bytes) -> None:
+    parsed = parse(body)
+    assert [event.device_user_id for event in parsed.events] == ["000417", "2"]
+    assert not parsed.rejected
+
+
+def test_what_is_no_event_in_a_list_is_kept_and_leaves_the_others() -> None:
+    body = b"[" + alert() + b", null, {}, " + SECOND + b"]"
+    parsed = parse(body)
+    assert [event.device_user_id for event in parsed.events] == ["000417", "2"]
+    assert [(each.index, each.reason, each.raw) for each in parsed.rejected] == [
+        (1, Reason.UNREADABLE_BODY, body),
+        (2, Reason.UNREADABLE_BODY, body),
+    ]
 
 
 @pytest.mark.parametrize(
