@@ -17,6 +17,7 @@ PUSH_TERMINALS: Final[Mapping[str, str]] = {
     "json": "sandbox.terminals.json_v1:JsonTerminal",
     "zkteco_adms": "sandbox.terminals.zkteco_adms:AttendanceTerminal",
     "zkteco_adms:acc": "sandbox.terminals.zkteco_adms:AccessTerminal",
+    "zkteco_adms:aspx": "sandbox.terminals.zkteco_adms:AspxTerminal",
 }
 PULL_TERMINALS: Final[Mapping[str, str]] = {
     "biotime_sql": "sandbox.terminals.sql:BioTimeSql",

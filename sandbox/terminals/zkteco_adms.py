@@ -9,6 +9,7 @@ _HEADERS = {"User-Agent": "iClock Proxy/1.09", "Content-Type": "text/plain"}
 _STATES = {"IN": 0, "OUT": 1, "": 255}
 _SIDES = {"IN": 0, "OUT": 1, "": 2}
 _FACE = 15
+_LET_IN = (0, 3, 203, 207, 222)
 _GARBAGE = "\x7fÿ garbage"
 
 
@@ -51,14 +52,16 @@ class AttendanceTerminal(_Adms):
         return [self.post("cdata", f"&table=ATTLOG&Stamp={stamp}", _body(lines, quirks))]
 
     def strangers(self) -> Sequence[HttpRequest]:
-        """What an operator did, with a name and a template, and photographs."""
+        """Comparisons with identity cards that failed, what an operator did, a name, a template, and photographs."""
         operations = [
             "OPLOG 4\t0\t2026-11-20 06:00:00\t0\t0\t0\t0",
             "USER PIN=417\tName=Zoë Müller-Østergård\tPri=0\tPasswd=\tCard=\tGrp=1\tTZ=0000000000000000",
             "FP PIN=417\tFID=1\tSize=1024\tValid=1\tTMP=" + "A1b2" * 256,
         ]
         photographs = f"PIN=20261120.jpg\tSN={self.serial}\tsize=900\tCMD=uploadphoto\n" + "\u00ff" * 900
+        comparisons = [f"{user}\t2026-11-20 06:00:00\t2\t1\t0\t0\t0\t210218199105072345\t1" for user in ("417", "0")]
         return [
+            self.post("cdata", "&table=ATTLOG&Stamp=9999", _body(comparisons, Quirks())),
             self.post("cdata", "&table=OPERLOG&OpStamp=9999", _body(operations, Quirks())),
             self.post("cdata", "&table=ATTPHOTO&PhotoStamp=9999", photographs),
         ]
@@ -66,6 +69,20 @@ class AttendanceTerminal(_Adms):
     def accepts(self, answer: HttpAnswer, punches: int) -> bool:  # noqa: ARG002 - the count is not looked at
         """See `PushTerminal`."""
         return answer.status == 200 and answer.body.startswith(b"OK")
+
+
+class AspxTerminal(AttendanceTerminal):
+    """An attendance terminal of the family whose paths end in `.aspx`, and which spells much else in its own way."""
+
+    def get(self, path: str, query: str = "") -> HttpRequest:
+        """A question."""
+        return HttpRequest("GET", f"/iclock/{path}.aspx?sn={self.serial}{query}", _HEADERS)
+
+    def post(self, path: str, query: str, body: str) -> HttpRequest:
+        """Something to tell."""
+        query = query.replace("&table=ATTLOG&", "&table=attlog%20").replace("&table=ATTPHOTO", "")
+        call = "fdata" if "PhotoStamp" in query else path
+        return HttpRequest("POST", f"/iclock/{call}.aspx?sn={self.serial}{query}", _HEADERS, body.encode())
 
 
 class AccessTerminal(_Adms):
@@ -86,17 +103,24 @@ class AccessTerminal(_Adms):
     def upload(self, punches: Sequence[Punch], quirks: Quirks = Quirks()) -> Sequence[HttpRequest]:
         """See `PushTerminal`."""
         lines = [
-            _record(punch.user, f"{punch.at:%Y-%m-%d %H:%M:%S}", 0, _SIDES[punch.direction], punch.number or 0)
+            _record(
+                punch.user,
+                f"{punch.at:%Y-%m-%d %H:%M:%S}",
+                _LET_IN[(punch.number or 0) % len(_LET_IN)],
+                _SIDES[punch.direction],
+                punch.number or 0,
+            )
             for punch in punches
         ]
         return [self.post("cdata", "&table=rtlog", _body(lines, quirks))]
 
     def strangers(self) -> Sequence[HttpRequest]:
-        """Somebody who was refused, a door that was forced, a door that opened; and a user with a name."""
+        """Somebody who was refused, a door that was forced, doors that opened, one by command; a user with a name."""
         lines = [
             _record("417", "2026-11-20 06:00:00", 27, 0, 7),
             _record("0", "2026-11-20 06:00:01", 102, 2, 8),
             _record("0", "2026-11-20 06:00:02", 200, 2, 9),
+            _record("417", "2026-11-20 06:00:03", 8, 2, 10),
         ]
         user = "user uid=1\tcardno=\tpin=417\tpassword=\tgroup=1\tname=Zoë Müller-Østergård\tprivilege=0"
         return [

@@ -5,7 +5,6 @@ by nothing but its serial number. It keeps what is not answered 200 and sends it
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,19 +12,18 @@ from hashlib import sha256
 from secrets import token_hex
 from typing import Final
 
+from msgspec.structs import replace
+
 from attendance.errors import InvalidRecord, Reason
-from attendance.records.raw_event import EventType, RawEvent, Source
+from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import zone
-from attendance.wire import encode_json
-from producers.devices.common.attendance_states import direction_of_state
-from producers.devices.common.punch import MAX_TEXT, invalid, punch
+from producers.devices.common.punch import MAX_TEXT, invalid
 from producers.devices.contract import (
     MAX_EVENTS,
     Answer,
     DeviceReport,
     Head,
-    Options,
     Other,
     Parsed,
     PushRequest,
@@ -34,9 +32,20 @@ from producers.devices.contract import (
     Route,
     Sender,
 )
+from producers.devices.zkteco.adms_records import (
+    AdmsOptions,
+    Line,
+    Read,
+    access,
+    attendance,
+    counted,
+    is_photograph,
+    options_of,
+    reader_of,
+    table_of,
+)
 
 NAME: Final = "zkteco_adms"
-CDATA: Final = "/iclock/cdata"
 MAX_POST: Final = 512 * 1024
 """Bytes that a terminal is asked to send at most: well below the default limit, beyond which it would try for ever."""
 STAMP: Final = "ATTLOGStamp"
@@ -47,14 +56,12 @@ _DETAILS: Final = frozenset(
     {"FWVersion", "UserCount", "TransactionCount", "FaceCount", "FPCount", "AttLogCount", "DeviceName", "IPAddress"}
 )
 _INFO: Final = ("FWVersion", "UserCount", "FPCount", "TransactionCount", "IPAddress")
-_NUMBER: Final = re.compile(r"[0-9]{1,18}")
-_LOG: Final = ("PIN", "DateTime", "State", "Verify", "WorkCode")
-# What a body of one of these holds is counted and not kept: templates, photographs, names.
-_PRIVATE: Final = frozenset({"BIODATA", "BIOPHOTO", "ATTPHOTO", "USERINFO", "USERPIC", "FINGERTMP", "FACE"})
-# Of "Security PUSH", appendix on real-time events: up to 19 somebody was let in, up to 99 refused, then alarms, doors.
-_LET_IN: Final = range(20)
-_REFUSED: Final = range(20, 100)
-_ALARM: Final = range(100, 200)
+# What asks, and brings nothing by the protocol.
+_QUESTIONS: Final = frozenset({"getrequest", "ping"})
+# Name by name, and not as the table of one line: a value may hold commas too.
+_PAIR_LIST: Final = re.compile(r"(?:^|,)\s*~?(\w+)=([^=]*?)(?=,\s*~?\w+=|\s*$)")
+# A second name and value inside of a value: another sign than & stood between the two.
+_SECOND: Final = re.compile(r"[\s?;&]+(?=\w+=)")
 
 # What may ever be sent to a terminal: questions. Nothing that clears, writes, or runs on it.
 _TIME: Final = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
@@ -87,41 +94,49 @@ class ZktecoAdms:
     """The push adapter."""
 
     name: Final = NAME
-    version: Final = "1"
+    version: Final = "2"
     verified_on: Final = "simulator"
-    options: Final = Options
+    options: Final = AdmsOptions
 
     def __init__(self, payload_fields: Collection[str]) -> None:  # noqa: ARG002 - the protocol has no further fields
-        self._answers: Mapping[tuple[str, str], Callable[[PushRequest, Device], Parsed]] = {
-            ("GET", CDATA): self._handshake,
-            ("POST", CDATA): self._upload,
-            ("GET", "/iclock/getrequest"): self._request,
-            ("POST", "/iclock/devicecmd"): self._results,
-            ("GET", "/iclock/ping"): self._ping,
-            ("POST", "/iclock/registry"): self._registry,
-            ("POST", "/iclock/push"): self._configuration,
-            ("GET", "/iclock/push"): self._configuration,
-            ("GET", "/iclock/rtdata"): self._time,
-            ("POST", "/iclock/querydata"): self._upload,
-            ("POST", "/iclock/exchange"): self._exchange,
+        self._answers: Mapping[str, Callable[[PushRequest, Device], Parsed]] = {
+            "cdata": self._data,
+            "fdata": self._data,
+            "edata": self._data,
+            "querydata": self._data,
+            "getrequest": self._request,
+            "devicecmd": self._results,
+            "ping": self._ping,
+            "registry": self._registry,
+            "push": self._configuration,
+            "rtdata": self._time,
+            "exchange": self._exchange,
         }
 
     @property
     def routes(self) -> Sequence[Route]:
-        """Both protocols have the same prefix."""
-        return [Route(method, path) for method, path in self._answers]
+        """Both protocols have the same prefix. The last two are for `.aspx`, and for calls that are not known."""
+        said = [Route(method, f"/iclock/{call}") for call in self._answers for method in ("GET", "POST")]
+        return [*said, Route("GET", "/iclock/{call}"), Route("POST", "/iclock/{call}")]
 
     def sender(self, head: Head) -> Sender:
         """The serial number in `SN`."""
-        serial = head.query.get("SN", "")
+        query = _query(head)
+        serial = query.get("sn", "")
         if not _SERIAL.fullmatch(serial):
             raise InvalidRecord(Reason.UNKNOWN_DEVICE, "no serial number")
-        return Sender(serial=serial, facts={name: head.query[name] for name in _FACTS if name in head.query})
+        return Sender(serial=serial, facts=_facts(query))
 
     def parse(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
         """Read one request. See `PushAdapter.parse`."""
         (device,) = devices.values()  # no two have one serial number
-        return self._answers[request.head.method, request.head.route](request, device)
+        call = _call(request.head)
+        if call in self._answers:
+            parsed = self._answers[call](request, device)
+            return self._with_records(parsed, request, device) if call in _QUESTIONS else parsed
+        if request.body.strip():
+            raise InvalidRecord(Reason.UNREADABLE_BODY, f"{call[:MAX_TEXT]!r} is none of the protocol's calls")
+        return Parsed(device.device_id, _text("", 404))
 
     def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:
         """Anything but 200 has the terminal keep its records and come again. See `PushAdapter.refuse`."""
@@ -129,17 +144,25 @@ class ZktecoAdms:
             case Reason.UNREADABLE_BODY | Reason.INTERNAL_ERROR:
                 return _text("OK")  # kept as a dead letter; it would be sent again for ever
             case Reason.UNKNOWN_DEVICE:
-                return _text("", 406 if head.route == "/iclock/registry" else 403)
+                return _text("", 406 if _call(head) == "registry" else 403)
             case Reason.BODY_TOO_LARGE:
                 return _text("", 413)
             case _:
                 return Answer(b"", 503, headers={"Retry-After": str(retry_after)})
 
-    def _handshake(self, request: PushRequest, device: Device) -> Parsed:
+    def _data(self, request: PushRequest, device: Device) -> Parsed:
+        """Asked without a body it is the handshake; it is also what a terminal asks of somebody it does not know."""
+        query = _query(request.head)
+        if request.head.method == "POST" or request.body.strip() or _call(request.head) == "querydata":
+            return self._upload(request, device, query)
+        if "table" in query:
+            return Parsed(device.device_id, _text("OK"))
+        return self._handshake(request, device, query)
+
+    def _handshake(self, request: PushRequest, device: Device, query: Mapping[str, str]) -> Parsed:
         """What a terminal is to do from now on, and from which record on it is to send."""
-        query = request.head.query
-        report = DeviceReport(details={name: query[name][:MAX_TEXT] for name in _FACTS if name in query})
-        if query.get("DeviceType") == "acc":
+        report = DeviceReport(details={name: value[:MAX_TEXT] for name, value in _facts(query).items()})
+        if query.get("devicetype", "").casefold() == "acc":
             return Parsed(device.device_id, _text(_access_options(device, registered=True)), report=report)
         # None known: 0, by which it sends all that it has.
         stamp = request.stamps.get(STAMP, "0")
@@ -169,50 +192,67 @@ class ZktecoAdms:
         lines = [f"GET OPTION FROM: {device.serial}", *(f"{name}={value}" for name, value in options.items())]
         return Parsed(device.device_id, _text("\n".join(lines) + "\n"), report=report)
 
-    def _upload(self, request: PushRequest, device: Device) -> Parsed:
-        query = request.head.query
-        table = query.get("table") or query.get("type") or ""
+    def _upload(self, request: PushRequest, device: Device, query: Mapping[str, str]) -> Parsed:
+        """A table of records, which some firmware does not name."""
         lines = _lines(request.body)
         if len(lines) > MAX_EVENTS:
             raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(lines)} records, more than {MAX_EVENTS}")
-        match table:
-            case "ATTLOG":
-                stamp = query.get("Stamp", "")
+        name, answer = query.get("table") or query.get("type") or "", f"OK: {len(lines)}"
+        if name.casefold() in ("tabledata", "count"):
+            name = query.get("tablename", "")
+            # A count that is not theirs has the terminal send it for ever.
+            answer = f"{name}={query.get('count') or len(lines)}"
+        match table_of(name):
+            case _ if is_photograph(request.body):
+                return _parsed(device, "OK", _Found(others=[counted("biometric", name or "photograph", [""])]))
+            case None if not name:
+                return self._untitled(request, device, lines, answer)
+            case "attendance":
+                stamp = query.get("stamp", "")
                 stamps = {STAMP: stamp} if re.fullmatch(r"[0-9A-Za-z]{1,32}", stamp) else {}
-                parsed = _parsed(device, f"OK: {len(lines)}", self._read(lines, device, request, _attendance), stamps)
-            case "rtlog":
-                parsed = _parsed(device, "OK", self._read(lines, device, request, _access))
-            case "tabledata":
-                punches = query.get("tablename") == "transaction"
-                found = self._read(lines, device, request, _access) if punches else _counted("biometric", table, lines)
-                # A count that is not theirs has the terminal send it for ever.
-                parsed = _parsed(device, f"{query.get('tablename', '')}={query.get('count') or len(lines)}", found)
-            case "options" | "INFO":
-                # Just that: a count has some firmware send it again for ever.
-                parsed = Parsed(device.device_id, _text("OK"), report=DeviceReport(details=_options(request.body)))
-            case "rtstate":
-                parsed = Parsed(device.device_id, _text("OK"), report=DeviceReport())
-            case "OPERLOG":
-                parsed = _parsed(device, f"OK: {len(lines)}", _counted("operation", table, lines))
-            case _ if table.upper() in _PRIVATE:
-                parsed = _parsed(device, f"OK: {len(lines)}", _counted("biometric", table, lines))
-            case _:
-                raise InvalidRecord(Reason.UNREADABLE_BODY, f"table {table[:MAX_TEXT]!r} is none of the protocol's")
-        return parsed
+                return _parsed(device, answer, self._read(lines, device, request, lambda _: attendance), stamps)
+            case "access":
+                found = self._read(lines, device, request, lambda _: access)
+                return _parsed(device, answer if "tablename" in query else "OK", found)
+            case "options" | "state":
+                return _reported(request.body, device)
+            case None if "tablename" not in query:
+                raise InvalidRecord(Reason.UNREADABLE_BODY, f"table {name[:MAX_TEXT]!r} is none of the protocol's")
+            case kind:
+                # Access terminals have many tables that can be asked for, and one of them alone has punches.
+                others = [counted(kind or "table", name, lines)] if lines else []
+                return _parsed(device, answer, _Found(others=others))
+
+    def _untitled(self, request: PushRequest, device: Device, lines: Sequence[str], answer: str) -> Parsed:
+        """Each line by what it says itself."""
+        if not lines:
+            return Parsed(device.device_id, _text("OK"), report=DeviceReport())
+        if any(map(reader_of, lines)):
+            return _parsed(device, answer, self._read(lines, device, request, reader_of))
+        if len(lines) == 1 and "\t" not in lines[0] and _PAIR_LIST.match(lines[0]):
+            return _reported(request.body, device)
+        raise InvalidRecord(Reason.UNREADABLE_BODY, "it names no table, and its lines are of none")
+
+    def _with_records(self, parsed: Parsed, request: PushRequest, device: Device) -> Parsed:
+        """A question that brings records, which is none of the protocol's: they are read all the same."""
+        lines = _lines(request.body)
+        if len(lines) > MAX_EVENTS or not any(map(reader_of, lines)):
+            return parsed
+        found = self._read(lines, device, request, reader_of)
+        return replace(parsed, events=found.events, rejected=found.rejected, others=found.others)
 
     def _read(
-        self,
-        lines: Sequence[str],
-        device: Device,
-        request: PushRequest,
-        read: "Callable[[str, Device, datetime, Source], RawEvent | Other]",
+        self, lines: Sequence[str], device: Device, request: PushRequest, reader: Callable[[str], Read | None]
     ) -> _Found:
         found = _Found()
-        batch_id = token_hex(16)
+        batch_id, options = token_hex(16), options_of(device)
         for number, line in enumerate(lines):
             source = Source("push", self.name, self.version, batch_id, number)
             try:
-                match read(line, device, request.received_at, source):
+                read = reader(line)
+                if read is None:
+                    raise invalid("a line of no table")
+                match read(line, Line(device, options, request.received_at, source)):
                     case RawEvent() as event:
                         found.events.append(event)
                     case other:
@@ -223,7 +263,7 @@ class ZktecoAdms:
 
     def _request(self, request: PushRequest, device: Device) -> Parsed:
         """A terminal asks whether there is something to do, and may tell how it is."""
-        values = request.head.query.get("INFO", "").split(",")
+        values = _query(request.head).get("info", "").split(",")
         details = {name: value[:MAX_TEXT] for name, value in zip(_INFO, values, strict=False) if value}
         given = [command for command in request.commands if ALLOWED.fullmatch(command.text)]
         answer = "".join(f"C:{command.id}:{command.text}\n" for command in given) or "OK"
@@ -238,8 +278,8 @@ class ZktecoAdms:
         return Parsed(device.device_id, _text("OK"), report=DeviceReport())
 
     def _registry(self, request: PushRequest, device: Device) -> Parsed:
-        details = _options(request.body.replace(b"~", b""))
-        return Parsed(device.device_id, _text(f"RegistryCode={_code(device)}"), report=DeviceReport(details=details))
+        report = DeviceReport(details=_options(request.body))
+        return Parsed(device.device_id, _text(f"RegistryCode={_code(device)}"), report=report)
 
     def _configuration(self, request: PushRequest, device: Device) -> Parsed:  # noqa: ARG002 - the same for all
         return Parsed(device.device_id, _text(_access_options(device, registered=False)))
@@ -258,78 +298,29 @@ class ZktecoAdms:
         return Parsed(device.device_id, _text("", 406))
 
 
-def _attendance(line: str, device: Device, received_at: datetime, source: Source) -> RawEvent:
-    """A line of ATTLOG: by position, or as `PIN=…` pairs on some firmware."""
-    fields = _pairs(line) if line.startswith("PIN=") else dict(zip(_LOG, line.split("\t"), strict=False))
-    if len(fields) < 2:
-        raise invalid("not a line of an attendance log")
-    payload = {
-        name: fields[key][:MAX_TEXT]
-        for name, key in (("state", "State"), ("verify_mode", "Verify"), ("work_code", "WorkCode"))
-        if fields.get(key)
-    }
-    return punch(
-        device,
-        # Padded to a width by some firmware.
-        user=fields.get("PIN", "").strip(" "),
-        time=fields.get("DateTime"),
-        event_type=direction_of_state(fields.get("State")),
-        received_at=received_at,
-        source=source,
-        payload=payload,
-    )
+def _call(head: Head) -> str:
+    """Which of the protocol's calls it is, without the `.aspx` that a whole family of servers has behind it."""
+    call = head.params.get("call") or head.route.rpartition("/")[2]
+    return re.sub(r"\.[a-z]{1,5}$", "", call.strip().casefold())
 
 
-def _access(line: str, device: Device, received_at: datetime, source: Source) -> RawEvent | Other:
-    """A record of an access terminal: a punch where somebody was let in."""
-    fields = _pairs(line)
-    event = fields.get("event", fields.get("eventtype", ""))
-    time = fields["time"] if "time" in fields else _counted_time(fields.get("time_second"))
-    if not _NUMBER.fullmatch(event) or time is None:
-        raise invalid("not a record of an access log")
-    pin, index = fields.get("pin", ""), fields.get("index", "")
-    if pin in ("", "0") or int(event) not in _LET_IN:
-        kept = {name: fields[name][:MAX_TEXT] for name in ("time", "event", "eventaddr", "index") if name in fields}
-        return Other(_kind(int(event)), encode_json(kept))
-    names = ("event", "eventaddr", "inoutstatus", "verifytype", "eventtype", "inoutstate", "verified", "time_second")
-    return punch(
-        device,
-        user=pin,
-        time=time,
-        event_type=_reader(fields.get("inoutstatus", fields.get("inoutstate", ""))),
-        received_at=received_at,
-        source=source,
-        sequence=int(index) if _NUMBER.fullmatch(index) else None,
-        payload={name: fields[name][:MAX_TEXT] for name in names if name in fields},
-    )
+def _query(head: Head) -> Mapping[str, str]:
+    """The query, its names in lower case, the first of each name; however its parts are kept apart."""
+    query: dict[str, str] = {}
+    for name, value in head.query.items():
+        first, *more = _SECOND.split(value)
+        for key, each in ((name, first), *(part.split("=", 1) for part in more)):
+            query.setdefault(key.strip(" ?").casefold(), each.strip())
+    return query
 
 
-def _counted_time(text: str | None) -> str | None:
-    """The wall-clock time of a stored record. It is the protocol's own count of seconds, which no epoch's is."""
-    if text is None or not _NUMBER.fullmatch(text):
-        return text
-    days, seconds = divmod(int(text), 86400)
-    months, day = divmod(days, 31)
-    year, month = divmod(months, 12)
-    minutes, second = divmod(seconds, 60)
-    return f"{year + 2000:04}-{month + 1:02}-{day + 1:02} {minutes // 60:02}:{minutes % 60:02}:{second:02}"
+def _facts(query: Mapping[str, str]) -> dict[str, str]:
+    return {name: query[name.casefold()] for name in _FACTS if name.casefold() in query}
 
 
-def _reader(side: str) -> EventType:
-    """The direction of a reader's side: 0 is in, 1 is out."""
-    return "IN" if side == "0" else "OUT" if side == "1" else "UNKNOWN"
-
-
-def _kind(event: int) -> str:
-    if event in _REFUSED:
-        return "denied"
-    return "alarm" if event in _ALARM else "door"
-
-
-def _counted(kind: str, table: str, lines: Sequence[str]) -> _Found:
-    """That lines of these kinds came, and nothing of what is in them."""
-    counts = Counter(re.split(r"[\s=]", line, maxsplit=1)[0][:16] for line in lines)
-    return _Found(others=[Other(kind, encode_json({"table": table[:MAX_TEXT], "lines": counts}))] if lines else [])
+def _reported(body: bytes, device: Device) -> Parsed:
+    """Answered by just that: a count has some firmware send it again for ever."""
+    return Parsed(device.device_id, _text("OK"), report=DeviceReport(details=_options(body)))
 
 
 def _parsed(device: Device, answer: str, found: _Found, stamps: Mapping[str, str] | None = None) -> Parsed:
@@ -337,17 +328,14 @@ def _parsed(device: Device, answer: str, found: _Found, stamps: Mapping[str, str
 
 
 def _options(body: bytes) -> dict[str, str]:
-    """The facts among comma separated `name=value`, of which a value may hold commas too."""
-    found = re.findall(r"(?:^|,)\s*(\w+)=([^=]*?)(?=,\s*\w+=|\s*$)", _decoded(body))
+    """The facts among comma separated `name=value`."""
+    found = _PAIR_LIST.findall(_decoded(body))
     return {name: value.strip()[:MAX_TEXT] for name, value in found if name in _DETAILS}
 
 
-def _pairs(line: str) -> dict[str, str]:
-    return dict(part.split("=", 1) for part in line.split("\t") if "=" in part)
-
-
 def _lines(body: bytes) -> list[str]:
-    return [line for line in re.split(r"\r\n|\n|\r", _decoded(body)) if line.strip(" \t\0")]
+    lines = (line.strip("\0\ufeff") for line in re.split(r"\r\n|\n|\r", _decoded(body)))
+    return [line for line in lines if line.strip(" \t\0")]
 
 
 def _decoded(body: bytes) -> str:

@@ -109,7 +109,7 @@ def test_facts_of_a_terminal_are_shown_and_answered_by_ok_alone() -> None:
     parsed = post("/iclock/cdata?SN=SN1&table=options", b"~DeviceName=X,FWVersion=Ver 8,Vendor=ZK, Inc.,UserCount=97")
     assert parsed.answer.body == b"OK"
     assert parsed.report is not None
-    assert parsed.report.details == {"FWVersion": "Ver 8", "UserCount": "97"}
+    assert parsed.report.details == {"DeviceName": "X", "FWVersion": "Ver 8", "UserCount": "97"}
 
 
 def test_every_record_of_an_access_terminal_is_read() -> None:
