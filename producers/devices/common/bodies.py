@@ -1,13 +1,14 @@
 """The one reader of bodies: JSON, XML, forms and multipart, by push and by pull alike.
 
 It is lenient where a device would otherwise lose a punch: how a body is encoded, labelled or ended does not matter, nor
-do a comma too many and control characters in JSON. It is strict where it would have to guess: a name that has two
-different values is read, and `given_twice` names it.
+do what cannot be meant otherwise: a comma too many, a control character, a lone backslash or ampersand. It is strict
+where it would have to guess: a name that has two different values is read, and `given_twice` names it.
 """
 
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from math import isfinite
 from typing import Final, NoReturn
 from urllib.parse import parse_qsl
@@ -21,14 +22,29 @@ from python_multipart.multipart import parse_options_header
 from attendance.errors import InvalidRecord, Reason
 from producers.devices.common.multipart import read_multipart
 from producers.devices.common.punch import invalid
+from producers.devices.contract import MAX_EVENTS
 
 _BYTE_ORDER_MARKS_AND_SPACES: Final = b" \t\r\n\0\xef\xbb\xbf\xff\xfe"
 _SMALLEST_INTEGER: Final = -(2**63)
 _LARGEST_INTEGER: Final = 2**64 - 1
 _LONGEST_INTEGER: Final = 20  # characters
+_PADDING: Final = "\0 \t\r\n\x1a\ufeff\ufffd"
+"""What stands around a document without being part of it: bytes of nothing, and what closes a file of DOS."""
+
 # A string, which is passed over, or a comma before a closing bracket. A string that does not end reaches to the end of
 # the text, or each quotation mark in it would be tried as the beginning of another.
 _STRING_OR_LAST_COMMA: Final = re.compile(r'("(?:[^"\\]|\\.?)*+(?:"|\Z))|,(?=\s*+[}\]])', re.DOTALL)
+_NO_BYTES: Final = b"\0 \t\r\n\x1a"
+_BETWEEN: Final = re.compile(r"[\0 \t\r\n,\ufeff]*")
+_ESCAPE: Final = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})?')
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
+_XML_ENCODING: Final = re.compile(
+    rb"""\s*<\?xml[^>]{0,100}encoding\s*=\s*["']((?:gb|big5|euc|iso|latin|windows|cp|shift|koi8)[\w-]{0,20})""",
+    re.IGNORECASE,
+)
+_XML_DECLARATION: Final = re.compile(rb"(?=<\?xml\s)")
+_NOT_IN_XML: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_NO_REFERENCE: Final = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9a-fA-F]{1,6});)")
 
 
 class Ambiguous(dict[str, object]):
@@ -104,47 +120,55 @@ def read_document(body: bytes) -> object:
 
 
 def read_records(body: bytes, wrapper: str) -> Sequence[object]:
-    """The records of a JSON or XML document, which is one of them, or holds one or a list of them.
+    """The records of JSON or XML documents, each of which is one of them, or holds one or a list of them.
 
     Args:
-        body: The whole document.
+        body: A document, or several one after the other.
         wrapper: The name under which some write a record, or several.
 
     Raises:
         InvalidRecord: it is neither, or gives the wrapper different values (`unreadable_body`).
     """
     if _first(body) == b"<":
-        root = read_xml(body)
-        wrapped = [each for each in root if _local_name(each) == wrapper]
-        return [xml_fields(each) for each in wrapped or [root]]
-    content = read_json(body)
-    if isinstance(content, dict):
+        roots = [read_xml(each) for each in _XML_DECLARATION.split(body) if each.strip()]
+        wrapped = [each for root in roots for each in root if _local_name(each) == wrapper]
+        return [xml_fields(each) for each in wrapped or roots]
+    records: list[object] = []
+    for content in _json_values(body):
         if given_twice(content, {wrapper}):
             raise _unreadable(f"{wrapper} is given twice")
-        content = content.get(wrapper, content)
-    if not isinstance(content, list):
-        return [content]
-    return [each.get(wrapper, each) if isinstance(each, dict) else each for each in content]
+        inner = content.get(wrapper, content) if isinstance(content, dict) else content
+        each_of = inner if isinstance(inner, list) else [inner]
+        records += [each.get(wrapper, each) if isinstance(each, dict) else each for each in each_of]
+    return records
 
 
 def read_json(body: bytes) -> object:
     """What a JSON document says, in UTF-8, UTF-16 or UTF-32. Bytes that are none of it are replaced by U+FFFD.
 
-    Integers that take more than 64 bits are strings. Control characters in strings, a comma after the last of a list
-    or of an object's fields, and NUL bytes at the end are passed over.
+    Integers that take more than 64 bits are strings. Control characters and lone backslashes in strings, a comma after
+    the last of a list or of an object's fields, and what is no text at the end are passed over.
 
     Raises:
         InvalidRecord: it is no JSON (`unreadable_body`). Neither are NaN and half of a surrogate pair.
     """
+    values = _json_values(body)
+    if len(values) != 1:
+        raise _unreadable("not JSON: several documents")
+    return values[0]
+
+
+def _json_values(body: bytes) -> Sequence[object]:
+    """What the JSON documents of a body say, of which most have one. See `read_json`."""
     try:
         try:
             value = orjson.loads(body)
         except orjson.JSONDecodeError:
-            return _lenient_json(body.decode(json.detect_encoding(body), errors="replace").rstrip("\0 \t\r\n"))
+            return _lenient_json(body)
         # Faster by far, and silent about what it leaves out.
         if _quotation_marks(value) == body.count(b'"'):
-            return value
-        return json.loads(body, object_pairs_hook=_fields, parse_int=_integer)
+            return [value]
+        return [json.loads(body, object_pairs_hook=_fields, parse_int=_integer)]
     except (ValueError, RecursionError) as error:
         raise _unreadable(f"not JSON: {error}") from error
 
@@ -168,13 +192,21 @@ def _in_json(value: object) -> object:
 
 
 def read_xml(body: bytes) -> Element:
-    """The root element of an XML document.
+    """The root element of an XML document, in the encoding that it has, whichever it declares.
+
+    Bytes that are none of it, and characters that XML has no room for, are replaced by U+FFFD. An ampersand that begins
+    no reference is one. What stands around the document is passed over.
 
     Raises:
         InvalidRecord: it is no XML, is cut off, or declares entities, which no device needs (`unreadable_body`).
     """
     try:
-        root: Element = fromstring(body.strip(), forbid_dtd=True)
+        try:
+            root: Element = fromstring(body.strip(), forbid_dtd=True)
+        except (ParseError, LookupError, ValueError) as error:
+            if isinstance(error, DefusedXmlException):
+                raise
+            root = fromstring(_lenient_xml(body), forbid_dtd=True)
     except (ParseError, DefusedXmlException, LookupError, ValueError) as error:
         raise _unreadable(f"not plain XML: {error}") from error
     return root
@@ -215,21 +247,62 @@ def _quotation_marks(value: object) -> int:
     return 2 * strings
 
 
-def _lenient_json(text: str) -> object:
-    """Raises ValueError or RecursionError."""
-    value = json.loads(
-        _STRING_OR_LAST_COMMA.sub(lambda found: found[1] or "", text),
-        strict=False,
-        object_pairs_hook=_fields,
-        parse_int=_integer,
-        parse_float=_float,
-        parse_constant=_no_number,
-    )
+def _lenient_json(body: bytes) -> Sequence[object]:
+    """The documents of a body that is not quite JSON. Raises ValueError or RecursionError."""
+    encoding, body = _encoding(body)
+    text = body.decode(encoding, errors="replace")
     try:
-        orjson.dumps(value)  # json takes half of a surrogate pair, and any depth
-    except orjson.JSONEncodeError as error:
-        raise ValueError(str(error)) from error
-    return value
+        return _values(text)
+    except ValueError:
+        if encoding != "utf-8" or "\ufffd" not in text:
+            raise
+        # In Chinese, Japanese and Korean encodings, the second byte of a character may be a backslash.
+        return _values(_NOT_ASCII.sub("\ufffd", body.decode("gb18030", errors="replace")))
+
+
+def _encoding(body: bytes) -> tuple[str, bytes]:
+    """The Unicode encoding of a document, by the zeros in its first characters, and the document without others."""
+    without = body.strip(_NO_BYTES)
+    if b"\0" not in without[:4]:
+        body = without
+    return json.detect_encoding(body), body
+
+
+def _values(text: str) -> Sequence[object]:
+    text = _STRING_OR_LAST_COMMA.sub(_mended, text).strip(_PADDING)
+    values: list[object] = []
+    at = 0
+    while at < len(text):
+        value, end = _DECODER.raw_decode(text, at)
+        try:
+            orjson.dumps(value)  # json takes half of a surrogate pair, and any depth
+        except orjson.JSONEncodeError as error:
+            raise ValueError(str(error)) from error
+        values.append(value)
+        at = _BETWEEN.match(text, end).end()  # type: ignore[union-attr]
+        if at == len(text) or (text[end] == "\0" and text.find("{", end) < 0):  # the rest of a buffer
+            return values
+        if text[at] not in "{[" or len(values) > MAX_EVENTS:
+            raise ValueError(f"data after the document, at {text[at : at + 32]!r}")
+    raise ValueError("no document")
+
+
+def _mended(found: re.Match[str]) -> str:
+    """A string in which every backslash escapes something; nothing for a comma too many."""
+    string = found[1] or ""
+    return _ESCAPE.sub(lambda escape: escape[0] if escape[1] else r"\\", string) if "\\" in string else string
+
+
+def _lenient_xml(body: bytes) -> str:
+    """The text of a body that is not quite XML. Its declaration of an encoding does not count any more."""
+    encoding, body = _encoding(body)
+    text = body.decode(encoding, errors="replace")
+    declared = _XML_ENCODING.match(body)
+    if "\ufffd" in text and declared:
+        with suppress(LookupError, UnicodeError):
+            text = body.decode(declared[1].decode())
+    text = _NOT_IN_XML.sub("\ufffd", text[text.find("<") : text.rfind(">") + 1])
+    return text if "<![CDATA[" in text else _NO_REFERENCE.sub("&amp;", text)
 
 
 def _float(digits: str) -> float:
@@ -275,3 +348,8 @@ def _text(element: Element) -> str:
 
 def _unreadable(message: str) -> InvalidRecord:
     return InvalidRecord(Reason.UNREADABLE_BODY, message)
+
+
+_DECODER: Final = json.JSONDecoder(
+    strict=False, object_pairs_hook=_fields, parse_int=_integer, parse_float=_float, parse_constant=_no_number
+)

@@ -13,6 +13,7 @@ from producers.devices.common.bodies import (
     read_body,
     read_document,
     read_json,
+    read_records,
     read_xml,
     write_record,
     xml_fields,
@@ -146,6 +147,86 @@ def test_a_name_with_two_values_is_told_where_it_stands() -> None:
     assert given_twice(content["events2"]["a"], {"b"}) == ["b"]
 
 
+# Characters whose second byte is a backslash, alone and before what would be an escape.
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [
+        *[
+            ("gbk", "张三"),
+            ("gbk", "誠"),
+            ("gbk", "乗n誠x乗"),
+            ("big5", "許功蓋"),
+            ("shift-jis", "表ソ"),
+            ("euc-kr", "김"),
+        ],
+        *[("latin-1", "Müller"), ("cp1252", "Zoë"), ("cp1256", "سارة")],
+    ],
+)
+def test_a_name_in_any_encoding_hides_nothing_but_itself(encoding: str, name: str) -> None:
+    for raw in (f'{{"name": "{name}", "user": "7"}}', f'{{"a": "{name}", "name": "{name}\\"", "user": "7",}}\0'):
+        fields = read_json(raw.encode(encoding))
+        assert isinstance(fields, dict)
+        assert fields["user"] == "7"
+        assert "\ufffd" in fields["name"]
+    xml = f'<?xml version="1.0" encoding="UTF-8"?><a><name>{name}</name><user>7</user></a>'
+    assert xml_fields(read_xml(xml.encode(encoding)))["user"] == "7"
+    declared = xml.replace("UTF-8", encoding).encode(encoding)
+    assert xml_fields(read_xml(declared)) == {"name": name, "user": "7"}
+
+
+@pytest.mark.parametrize("declared", ["utf8", "UTF-16", "no", "gb2312"])
+def test_xml_that_declares_another_encoding_than_it_has_is_read(declared: str) -> None:
+    xml = f'<?xml version="1.0" encoding="{declared}"?><a><name>Zoë\\n</name><user>7</user></a>'
+    assert xml_fields(read_xml(xml.encode())) == {"name": "Zoë\\n", "user": "7"}
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (b"<a><name>A & B</name><user>7</user></a>", "A & B"),
+        (b"<a><name>A &amp; B &c; &#65;</name><user>7</user></a>", "A & B &c; A"),
+        (b"<a><name>A\x01</name><user>7</user></a>", "A\ufffd"),
+        (b"<a><name>A</name><user>7</user></a>\0\0", "A"),
+        (b"\0\r\n<a><name>A</name><user>7</user></a>\r\n--b--", "A"),
+        (b"\xff\xfe" + "<a><name>A</name><user>7</user></a>\0".encode("utf-16-le"), "A"),
+    ],
+)
+def test_what_is_wrong_with_xml_and_changes_nothing_of_it_is_passed_over(body: bytes, name: str) -> None:
+    assert read_document(body) == {"name": name, "user": "7"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"user": "7", "path": "C:\\dir\\u12"}',
+        b'\0{"user": "7", "path": "C:\\dir\\u12"}\x1a',
+        b'{"user": "7", "path": "C:\\\\dir\\\\u12"}\0oken": 1}',
+        b'{"user": "7", "path": "C:\\dir\\u12"}\xff\xff',
+    ],
+)
+def test_a_backslash_that_escapes_nothing_and_the_rest_of_a_buffer_hide_nothing(body: bytes) -> None:
+    assert read_json(body) == {"user": "7", "path": "C:\\dir\\u12"}
+
+
+@pytest.mark.parametrize("between", ["", "\r\n", "\0", ",\n"])
+@pytest.mark.parametrize("last", ["", "\0\0", "\r\n"])
+def test_documents_one_after_the_other_are_each_read_as_records(between: str, last: str) -> None:
+    body = (between.join(['{"user": "7"}', '{"wrap": [{"user": "8"}]}', '[{"wrap": {"user": "9"}}]']) + last).encode()
+    assert read_records(body, "wrap") == [{"user": "7"}, {"user": "8"}, {"user": "9"}]
+    with pytest.raises(InvalidRecord, match="several"):
+        read_json(body)
+    xml = '<?xml version="1.0"?><a><user>7</user></a>'
+    assert read_records((xml + between.strip(",") + xml).encode(), "wrap") == [{"user": "7"}, {"user": "7"}]
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"user": "7"}{"us', b'{"user": "7"}\0{"us', b'{"user": "7"}x', b'{"user": "7"} 8', b"{} " * 20_002]
+)
+def test_a_document_that_breaks_off_after_another_is_unreadable(body: bytes) -> None:
+    with pytest.raises(InvalidRecord):
+        read_records(body, "wrap")
+
+
 def test_xml_is_read_with_what_stands_in_its_elements() -> None:
     body = b'\xef\xbb\xbf<?xml version="1.0"?><a xmlns="urn:x"> <b> 1 </b><c><d>2</d><e><f>3</f></e></c><g/></a>\r\n'
     assert read_document(body) == xml_fields(read_xml(body)) == {"b": "1", "c": {"d": "2"}, "g": ""}
@@ -153,7 +234,7 @@ def test_xml_is_read_with_what_stands_in_its_elements() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"<a>", b"<a>" * 5000, b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', b'<?xml version="1.0" encoding="no"?><a/>'],
+    [b"<a>", b"<a>" * 5000, b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', b"<a>A<B</a>"],
 )
 def test_xml_that_is_broken_or_more_than_plain_is_unreadable(body: bytes) -> None:
     assert refusal("", body) is Reason.UNREADABLE_BODY
