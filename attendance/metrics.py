@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 Name = Literal[
     "punchstream_events_received_total",
     "punchstream_requests_refused_total",
+    "punchstream_knocks_total",
     "punchstream_request_seconds",
     "punchstream_in_flight_bytes",
     "punchstream_outcomes_total",
@@ -65,6 +66,13 @@ TABLE: Final[Mapping[Name, _Metric]] = {
     ),
     "punchstream_requests_refused_total": _Metric(
         Counter, "Requests that were answered other than 200.", ("reason",), stages=("push",)
+    ),
+    "punchstream_knocks_total": _Metric(
+        Counter,
+        "Requests that were turned away: at a path that is not served, refused for what the sender did, or no HTTP;"
+        " and what most likely sent them.",
+        ("cause", "sender"),
+        stages=("push",),
     ),
     "punchstream_request_seconds": _Metric(Histogram, "From a request's first byte to its answer.", stages=("push",)),
     "punchstream_in_flight_bytes": _Metric(Gauge, "Bytes that wait for Kafka's acknowledgement.", stages=("push",)),

@@ -113,8 +113,8 @@ TABLE: Final[Mapping[Name, Topic]] = {
     ),
     "terminals": Topic(
         "terminals.v1",
-        "kind, device_id; kind, device_id, command; or kind, adapter, serial",
-        "stamps, commands, and serial numbers that wait for approval",
+        "kind, device_id; kind, device_id, command; kind, adapter, serial; or kind, client, cause, sender",
+        "stamps, commands, serial numbers that wait for approval, and knocks",
         "compact",
         partitions=1,
     ),

@@ -13,7 +13,7 @@ import yaml
 from attendance.errors import ConfigurationError, InvalidRecord, PunchstreamError
 from attendance.kafka.records import OutRecord
 from attendance.records.device_status import DeviceStatus
-from attendance.records.terminals import Order, PendingDevice
+from attendance.records.terminals import Knock, Order, PendingDevice
 from attendance.registry import Device, load
 from attendance.settings import PullSettings
 from attendance.times import format_seconds, now, to_wall_clock
@@ -112,20 +112,25 @@ async def _ask(device: Device) -> list[DeviceCheck]:
     return checks
 
 
-async def pending_devices(log: Log, fleet: Iterable[Device], skipped: Skipped) -> list[PendingDevice]:
-    """The terminals that ask to be let in and that no entry has, the latest last.
+async def pending_devices(
+    log: Log, fleet: Iterable[Device], skipped: Skipped
+) -> tuple[list[PendingDevice], list[Knock]]:
+    """The terminals that ask to be let in and that no entry has, the latest last; and what push turned away else.
 
     Args:
         log: The topics.
         fleet: Every entry.
         skipped: Where the records are counted that are of no kind.
 
+    Returns:
+        The serial numbers, and the knocks of the last seven days: likely terminals first, the latest last in each.
+
     Raises:
         KafkaUnavailable: Kafka does not answer, or the topic is missing.
     """
     known = {(device.adapter, device.serial) for device in fleet}
-    pending = (await _terminals(log, skipped)).pending()
-    return [each for each in pending if (each.adapter, each.serial) not in known]
+    terminals = await _terminals(log, skipped)
+    return [each for each in terminals.pending() if (each.adapter, each.serial) not in known], terminals.knocks.all()
 
 
 async def approve(

@@ -1,6 +1,7 @@
 """What every push process has to know of terminals beside the fleet file: the terminals topic in memory.
 
-Its records are those of `attendance/records/terminals.py`: stamps, commands, and serial numbers that wait for approval.
+Its records are those of `attendance/records/terminals.py`: stamps, commands, serial numbers that wait for approval, and
+knocks.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from attendance.errors import InvalidRecord, KafkaUnavailable
 from attendance.kafka.records import KeyValue, OutRecord
 from attendance.records.terminals import (
+    KnockKey,
     Order,
     OrderKey,
     PendingDevice,
@@ -29,6 +31,7 @@ from attendance.records.terminals import (
 from attendance.times import format_seconds, now
 from attendance.wire import encode_json
 from producers.devices.contract import Command, Result
+from producers.knocks import Knocks
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +43,7 @@ MOST_PENDING: Final = 1000  # serial numbers that are remembered; whoever makes 
 SILENT: Final = 600.0  # seconds after which a serial number makes room: a terminal connects every half minute
 WRITE_SECONDS: Final = 1.0  # between two writes of the stamps that are new
 MAX_FACT: Final = 64  # characters
+KNOCKS_AT_ONCE: Final = 100  # records that are written together
 
 
 class Terminals:
@@ -49,9 +53,13 @@ class Terminals:
         topic: The full name of the terminals topic.
         send: Returns when Kafka has all of the records that it is given. Raises KafkaUnavailable.
         clock: Seconds, from any beginning.
+
+    Attributes:
+        knocks: The requests that were turned away.
     """
 
     def __init__(self, topic: str, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
+        self.knocks = Knocks()
         self._topic = topic
         self._send = send
         self._clock = clock
@@ -81,6 +89,8 @@ class Terminals:
             case PendingKey(adapter, serial):
                 self._pending[adapter, serial] = PendingDevice.decode(record.value)
                 self._has_connected((adapter, serial))
+            case KnockKey() as about:
+                self.knocks.apply(about, record.value)
 
     def learn(self, record: KeyValue) -> None:
         """Take in one record, as `apply` does; one of no kind is logged and ignored."""
@@ -115,12 +125,24 @@ class Terminals:
             if self._unwritten[device_id] is stamps:
                 del self._unwritten[device_id]
 
+    async def write_knocks(self) -> None:
+        """Return when Kafka has the knocks that are due. Raises KafkaUnavailable; then they are due again."""
+        records = self.knocks.due(self._topic)
+        try:
+            for start in range(0, len(records), KNOCKS_AT_ONCE):
+                await self._send(*records[start : start + KNOCKS_AT_ONCE])
+        except KafkaUnavailable:
+            self.knocks.lost([key for key in (decode_key(each.key) for each in records) if isinstance(key, KnockKey)])
+            raise
+
     async def keep(self) -> NoReturn:
-        """Write the stamps that are new, now and then, for ever."""
+        """Write the stamps and the knocks that are new, and log the knocks, now and then, for ever."""
         while True:
             await asyncio.sleep(WRITE_SECONDS)
+            self.knocks.say()
             with suppress(KafkaUnavailable):
                 await self.write()
+                await self.write_knocks()
 
     def waiting(self, device_id: str) -> list[Command]:
         """The commands that the device has not answered, but for those that it has just been given; oldest first."""

@@ -1,8 +1,9 @@
 """What has to be known of terminals beside the fleet file: the wire format of the terminals topic.
 
-The topic is compacted and holds three kinds of records, told apart by their key: the stamps that a terminal has to be
-given back (the stamp of its last upload), the commands that wait for a terminal to fetch them and what it answered, and
-the serial numbers that nobody has approved. A record without a value removes.
+The topic is compacted and holds four kinds of records, told apart by their key: the stamps that a terminal has to be
+given back (the stamp of its last upload), the commands that wait for a terminal to fetch them and what it answered, the
+serial numbers that nobody has approved, and the knocks: requests that push turned away. A record without a value
+removes.
 """
 
 from collections.abc import Mapping
@@ -34,6 +35,14 @@ class PendingKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
     serial: str
 
 
+class KnockKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="knock"):
+    """The key of a knock: `["knock", client, cause, sender]`."""
+
+    client: str
+    cause: str
+    sender: str
+
+
 class PendingDevice(JsonRecord, frozen=True):
     """A serial number that no entry has. Times are UTC, `YYYY-MM-DDTHH:MM:SSZ`; `facts` are what it said of itself."""
 
@@ -51,6 +60,40 @@ class PendingDevice(JsonRecord, frozen=True):
     def key(self) -> bytes:
         """The record key."""
         return encode_json(PendingKey(self.adapter, self.serial))
+
+
+class Knock(JsonRecord, frozen=True):
+    """What came from one address and was turned away for one cause.
+
+    `cause` is a reason of a refusal, or one of `producers/knocks.py`; `sender` is what most likely sent it, a word of
+    the same module. The other facts are those of the last such request: `path` has no token and no value of the query,
+    `status` is what it was answered, `device_id` is the device whose token or serial number it had. Times are UTC,
+    `YYYY-MM-DDTHH:MM:SSZ`.
+    """
+
+    what: ClassVar[str] = "a knock"
+
+    client: str
+    cause: str
+    sender: str
+    first_seen: str
+    last_seen: str
+    requests: int = 1
+    method: str = ""
+    path: str = ""
+    status: int = 0
+    user_agent: str = ""
+    device_id: str | None = None
+
+    @property
+    def about(self) -> KnockKey:
+        """What its key says."""
+        return KnockKey(self.client, self.cause, self.sender)
+
+    @property
+    def key(self) -> bytes:
+        """The record key."""
+        return encode_json(self.about)
 
 
 class Order(JsonRecord, frozen=True):
@@ -87,13 +130,13 @@ class Stamps(Struct, frozen=True):
         return encode_json(self.stamps)
 
 
-def decode_key(key: bytes | None) -> StampsKey | OrderKey | PendingKey:
+def decode_key(key: bytes | None) -> StampsKey | OrderKey | PendingKey | KnockKey:
     """What a record of the topic is about.
 
     Raises:
         InvalidRecord: nothing that is known (`undecodable_record`).
     """
-    about: StampsKey | OrderKey | PendingKey = decode_json(_KEY, key, "a key of the terminals topic")
+    about: StampsKey | OrderKey | PendingKey | KnockKey = decode_json(_KEY, key, "a key of the terminals topic")
     return about
 
 
@@ -111,5 +154,5 @@ def decode_stamps(key: StampsKey, value: bytes | None) -> Stamps:
     return Stamps(key.device_id, stamps)
 
 
-_KEY: Final = Decoder(StampsKey | OrderKey | PendingKey)
+_KEY: Final = Decoder(StampsKey | OrderKey | PendingKey | KnockKey)
 _STAMPS: Final = Decoder(dict[str, str])

@@ -24,6 +24,7 @@ from producers.intake import Intake
 from producers.publisher import Publisher
 from producers.push.endpoint import STAGE, Endpoint, Services, failure
 from producers.push.fleet import Fleet
+from producers.push.knocking import Knocking, peek
 from producers.status import Statuses
 from producers.terminals import Terminals
 
@@ -42,10 +43,14 @@ class PushApp(FastAPI):
 
     A path is served in every spelling that can mean no other: with slashes doubled or at its end, in capitals. It is
     never redirected, for no terminal follows a redirect.
+
+    Attributes:
+        knocking: Where what is turned away is noted.
     """
 
-    def __init__(self, endpoints: Iterable[Endpoint], **options: Any) -> None:
-        super().__init__(redirect_slashes=False, **options)
+    def __init__(self, endpoints: Iterable[Endpoint], knocking: Knocking, **options: Any) -> None:
+        super().__init__(redirect_slashes=False, exception_handlers={HTTPException: self._no_such_route}, **options)
+        self.knocking = knocking
         self._straight: dict[tuple[str, str], Endpoint] = {}
         for endpoint in endpoints:
             route = endpoint.route
@@ -67,6 +72,14 @@ class PushApp(FastAPI):
             endpoint = self._straight.get((scope["method"], scope["path"]))
         await (endpoint or super().__call__)(scope, receive, send)
 
+    async def _no_such_route(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        cause = HTTPStatus(error.status_code).name.lower()
+        # Whoever waits to be asked for the body says nothing before.
+        body = b"" if "expect" in request.headers else await peek(request.receive)
+        self.knocking.note(cause, request.scope, error.status_code, body=body)
+        return _json(failure(cause), error.status_code, error.headers)
+
 
 def create_app(
     settings: PushSettings,
@@ -76,7 +89,7 @@ def create_app(
     statuses: Statuses,
     metrics: Metrics,
     *beside: Callable[[], Awaitable[object]],
-) -> FastAPI:
+) -> PushApp:
     """The application. At its shutdown it writes the terminals' stamps and stops the publisher.
 
     Args:
@@ -89,7 +102,11 @@ def create_app(
         beside: Coroutine functions that run beside the application, for ever.
     """
     fleet = Fleet(registry)
-    services = Services(settings, fleet, Intake(STAGE, Clocks(metrics)), publisher, statuses, terminals, metrics)
+    adapters = [create_push_adapter(name, settings.payload_fields) for name in PUSH_ADAPTERS]
+    routes = [route for adapter in adapters for route in adapter.routes]
+    knocking = Knocking(terminals.knocks, metrics, routes, fleet.is_token)
+    intake = Intake(STAGE, Clocks(metrics))
+    services = Services(settings, fleet, intake, publisher, statuses, terminals, metrics, knocking)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -118,23 +135,18 @@ def create_app(
     async def exposition(_request: Request) -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
-    adapters = [create_push_adapter(name, settings.payload_fields) for name in PUSH_ADAPTERS]
     app = PushApp(
         [Endpoint(services, adapter, route) for adapter in adapters for route in adapter.routes],
+        knocking,
         title="Punchstream push",
         openapi_url=None,
         lifespan=lifespan,
-        exception_handlers={HTTPException: _no_such_route, Exception: _failed},
     )
+    app.add_exception_handler(Exception, _failed)
     app.add_route("/healthz", alive, ["GET"])
     app.add_route("/readyz", ready, ["GET"])
     app.add_route("/metrics", exposition, ["GET"])
     return app
-
-
-async def _no_such_route(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return _json(failure(HTTPStatus(error.status_code).name.lower()), error.status_code, error.headers)
 
 
 async def _failed(_request: Request, _error: Exception) -> Response:

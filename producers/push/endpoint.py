@@ -25,6 +25,7 @@ from producers.intake import Intake, Place, log_rejected
 from producers.publisher import Publisher
 from producers.push.body import read_body
 from producers.push.fleet import Fleet
+from producers.push.knocking import Knocking, client_of
 from producers.status import Statuses
 from producers.terminals import Terminals
 
@@ -44,6 +45,7 @@ class Services:
     statuses: Statuses
     terminals: Terminals
     metrics: Metrics
+    knocking: Knocking
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Endpoint:
             answer = await self._take_in(head, receive, scope)
         except ClientDisconnect:
             # There is nobody to answer, and nothing was stored: the terminal sends the whole body again.
-            log.debug("A client disconnected in the middle of a body.", client=_client(scope))
+            log.debug("A client disconnected in the middle of a body.", client=client_of(scope))
             answer = Answer(status=HTTPStatus.BAD_REQUEST)
         except (InvalidRecord, KafkaUnavailable, Overloaded) as error:
             answer = self._refused(error, head, scope)
@@ -76,14 +78,33 @@ class Endpoint:
 
     def _refused(self, error: InvalidRecord | KafkaUnavailable | Overloaded, head: Head, scope: Scope) -> Answer:
         reason = _reason(error)
-        if STATUS[reason] is not HTTPStatus.SERVICE_UNAVAILABLE:
-            log.info("Refused a request.", reason=reason, why=str(error), client=_client(scope))
         self.services.metrics.count("punchstream_requests_refused_total", reason=reason)
         answer = self.adapter.refuse(head, reason, self.services.settings.retry_after)
+        if answer.status < HTTPStatus.BAD_REQUEST:
+            # It is a dead letter by then, and the terminal goes on.
+            log.info("Could not read a request.", reason=reason, why=str(error), client=client_of(scope))
+        elif STATUS[reason] is not HTTPStatus.SERVICE_UNAVAILABLE:
+            device_id, waits = self._known(head)
+            # A serial number that waits for approval is shown as such, and logged.
+            self.services.knocking.note(
+                reason, scope, int(answer.status), why=str(error), device_id=device_id, keep=not waits
+            )
         if reason is Reason.BODY_TOO_SLOW:
             # What is still to come of the body would be taken for another request.
             return replace(answer, headers={**answer.headers, "Connection": "close"})
         return answer
+
+    def _known(self, head: Head) -> tuple[str | None, bool]:
+        """The one device that a head is from; and whether its serial number waits for approval."""
+        try:
+            sender = self.adapter.sender(head)
+        except InvalidRecord:
+            return None, False
+        devices = self.services.fleet.of(self.adapter.name, sender)
+        return (
+            next(iter(devices)) if len(devices) == 1 else None,
+            not devices and bool(sender.serial and not sender.token),
+        )
 
     async def _take_in(self, head: Head, receive: Receive, scope: Scope) -> Answer:
         """The answer, once Kafka has all that the request holds.
@@ -98,7 +119,7 @@ class Endpoint:
         devices = self.services.fleet.of(adapter.name, sender)
         if not devices:
             if sender.serial and not sender.token:
-                await terminals.note_unknown(adapter.name, sender.serial, _client(scope), sender.facts)
+                await terminals.note_unknown(adapter.name, sender.serial, client_of(scope), sender.facts)
             raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"no enabled device of {adapter.name} has this token or serial")
         length = head.headers.get("content-length", "")
         body = await read_body(receive, length, settings.max_body, settings.body_timeout)
@@ -187,11 +208,6 @@ def _reason(error: InvalidRecord | KafkaUnavailable | Overloaded) -> Reason:
             return Reason.OVERLOADED
         case _:
             return Reason.KAFKA_UNAVAILABLE
-
-
-def _client(scope: Scope) -> str | None:
-    client = scope.get("client")
-    return None if client is None else str(client[0])
 
 
 def failure(error: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class Fleet:
         self._registry = registry
         self._by_token: dict[tuple[str, str], dict[str, Device]] = {}
         self._by_serial: dict[tuple[str, str], dict[str, Device]] = {}
+        self._tokens: frozenset[str] = frozenset()
         self._index()
 
     def of(self, adapter: str, sender: Sender) -> Mapping[str, Device]:
@@ -43,6 +44,10 @@ class Fleet:
             # How long it takes to find a hash, or none, tells nothing of the token.
             return self._by_token.get((adapter, hash_token(sender.token)), {})
         return self._by_serial.get((adapter, sender.serial), {}) if sender.serial else {}
+
+    def is_token(self, word: str) -> bool:
+        """Whether a word is the token of an entry, one that may not push included."""
+        return hash_token(word) in self._tokens
 
     async def refresh(self) -> None:
         """Take up a changed fleet file. While the options of an entry are wrong, the last good fleet stays."""
@@ -78,3 +83,4 @@ class Fleet:
                 # One with a token is not open to whoever knows its serial number.
                 by_serial[device.adapter, device.serial][device.device_id] = device
         self._by_token, self._by_serial = dict(by_token), dict(by_serial)
+        self._tokens = frozenset(device.token_sha256 for device in self._registry if device.token_sha256)

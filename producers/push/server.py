@@ -22,6 +22,7 @@ from attendance.runtime import STOP_SIGNALS
 from attendance.settings import KafkaSettings, PushSettings
 from producers.publisher import Publisher
 from producers.push.app import create_app
+from producers.push.protocol import seen_heads
 from producers.status import Statuses
 from producers.terminals import Terminals
 
@@ -71,10 +72,11 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
             (kafka.topics["device_status"], statuses.apply),
         )
     ]
+    app = create_app(push, registry, publisher, terminals, statuses, metrics, *following)
     config = uvicorn.Config(
-        create_app(push, registry, publisher, terminals, statuses, metrics, *following),
+        app,
         loop="uvloop",
-        http="httptools",
+        http=seen_heads(app.knocking),
         ws="none",
         lifespan="on",
         log_config=None,

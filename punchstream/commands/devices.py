@@ -3,6 +3,7 @@
 import asyncio
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -12,16 +13,19 @@ from msgspec import structs
 
 from attendance.errors import ConfigurationError
 from attendance.records.device_status import DeviceStatus
+from attendance.records.terminals import Knock, PendingDevice
 from attendance.registry import Device, Registry, hash_token
 from attendance.settings import CommonSettings
 from attendance.times import format_seconds
 from operations.log import Skipped
+from producers.knocks import SENDERS, TERMINALS
 from punchstream.commands.arguments import kafka_log
 from punchstream.output import AsJson, print_json, print_rows, say_skipped, show
 
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
 
 DeviceId = Annotated[str, typer.Argument(metavar="DEVICE", help="The device_id in the fleet file.")]
+OTHERS_SHOWN: Final = 20  # of what is most likely no terminal: whatever scans a network is soon all over the screen
 SHOWN: Final = ("device_id", "name", "site", "timezone", "mode", "adapter", "direction", "checkin_time", "disabled")
 
 
@@ -103,15 +107,19 @@ def ask(device_id: DeviceId, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def pending(*, as_json: AsJson = False) -> None:
-    """Show the terminals that ask to be let in: their serial number is in no entry, and they keep their punches."""
+    """Show the terminals that ask to be let in, and whatever else push turned away in the last seven days.
+
+    The serial number of the former is in no entry, and they keep their punches. The latter came to a path that is not
+    served, were refused, or spoke no HTTP.
+    """
     from operations.devices import pending_devices
 
     skipped = Skipped()
     fleet = Registry(CommonSettings.load().punchstream_devices)
-    terminals = asyncio.run(pending_devices(kafka_log("devices"), fleet, skipped))
+    terminals, knocks = asyncio.run(pending_devices(kafka_log("devices"), fleet, skipped))
     say_skipped(skipped)
     if as_json:
-        print_json([structs.asdict(each) for each in terminals])
+        print_json([*map(_pending_row, terminals), *map(_knock_row, knocks)])
         return
     if not terminals:
         typer.echo("No terminal waits.")
@@ -126,6 +134,44 @@ def pending(*, as_json: AsJson = False) -> None:
         for each in terminals
     )
     print_rows(("Serial", "Adapter, address", "First, last seen (UTC)", "Requests", "Facts"), cells, whole=3)
+    _show_knocks(knocks)
+
+
+def _pending_row(device: PendingDevice) -> dict[str, Any]:
+    return {**structs.asdict(device), "cause": "unknown_serial"}
+
+
+def _knock_row(knock: Knock) -> dict[str, Any]:
+    return {"adapter": None, "serial": None, "facts": {}, **structs.asdict(knock)}
+
+
+def _show_knocks(knocks: Sequence[Knock]) -> None:
+    terminals = [each for each in knocks if each.sender in TERMINALS]
+    others = [each for each in knocks if each.sender not in TERMINALS]
+    if knocks:
+        typer.echo("\nTurned away:")
+    cells = (
+        (
+            each.client,
+            SENDERS.get(each.sender, each.sender),
+            f"{each.cause}\n{each.status or ''}",
+            f"{each.first_seen}\n{each.last_seen}",
+            each.requests,
+            "\n".join(filter(None, (f"{each.method} {each.path}", each.user_agent, each.device_id))),
+        )
+        for each in [*terminals, *others[-OTHERS_SHOWN:]]
+    )
+    names = (
+        "Address",
+        "Most likely",
+        "Cause, answer",
+        "First, last seen (UTC)",
+        "Requests",
+        "Path, user agent, device",
+    )
+    print_rows(names, cells)
+    if len(others) > OTHERS_SHOWN:
+        typer.echo(f"And {len(others) - OTHERS_SHOWN:,} earlier ones, of no terminal, which --json shows.")
 
 
 @app.command()

@@ -21,7 +21,7 @@ from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.records.sequences import Counted, Run, Sequences
 from attendance.records.site import SiteZone
-from attendance.records.terminals import Order, PendingDevice, Stamps
+from attendance.records.terminals import Knock, Order, PendingDevice, Stamps
 from attendance.records.unread import UnreadRequest
 from attendance.records.user_map import Employee, UserMapping
 from attendance.topics import Name, Topics
@@ -103,6 +103,18 @@ PENDING: Final = PendingDevice(
     7,
     "10.0.0.9",
     {"DeviceType": "att"},
+)
+KNOCK: Final = Knock(
+    client="10.0.0.9",
+    cause="not_found",
+    sender="zkteco",
+    first_seen="2026-01-01T05:00:02Z",
+    last_seen="2026-01-01T05:01:02Z",
+    requests=7,
+    method="GET",
+    path="/iclock/cdata.php?SN&options",
+    status=404,
+    user_agent="iClock Proxy/1.09",
 )
 ORDER: Final = Order("riyadh-01", "1767243602345", "INFO", "2026-01-01T05:00:02Z")
 UNREAD: Final = UnreadRequest(
@@ -220,6 +232,7 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "terminal-command": ("terminals", ORDER),
     "terminal-command-answered": ("terminals", replace(ORDER, returned="0", answered_at="2026-01-01T05:01:00Z")),
     "terminal-pending": ("terminals", PENDING),
+    "terminal-knock": ("terminals", KNOCK),
     "terminal-marks": ("terminals", Stamps("riyadh-01", {"ATTLOGStamp": "1767243602"})),
     "unread": ("unread", UNREAD),
     "unread-row": (

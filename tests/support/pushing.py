@@ -105,8 +105,9 @@ class Bench:
         self.registry = Registry(self.file)
         self.settings = PushSettings.load(**settings)
         publisher = Publisher(self.kafka, TOPICS, self.metrics, self.settings.max_in_flight)  # type: ignore[arg-type]
-        terminals = Terminals(TOPICS["terminals"], self.kafka.send)
-        self.app = create_app(self.settings, self.registry, publisher, terminals, Statuses(publisher), self.metrics)
+        self.terminals = Terminals(TOPICS["terminals"], self.kafka.send)
+        statuses = Statuses(publisher)
+        self.app = create_app(self.settings, self.registry, publisher, self.terminals, statuses, self.metrics)
 
     def write(self, devices: object) -> None:
         # A file of its own each time, as an editor saves it: the same second and length are a change all the same.
@@ -154,7 +155,10 @@ def statuses(bench: Bench) -> list[DeviceStatus]:
 
 
 async def call(
-    bench: Bench, receive: Callable[[], Awaitable[dict[str, Any]]], *headers: tuple[bytes, bytes]
+    bench: Bench,
+    receive: Callable[[], Awaitable[dict[str, Any]]],
+    *headers: tuple[bytes, bytes],
+    path: str = "/v1/events",
 ) -> tuple[int, Any]:
     """One request at the level of ASGI, where the other side decides when its bytes come."""
     sent: list[Any] = []
@@ -165,8 +169,8 @@ async def call(
     scope = {
         "type": "http",
         "method": "POST",
-        "path": "/v1/events",
-        "raw_path": b"/v1/events",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
         "headers": list(headers),

@@ -4,15 +4,17 @@ from pathlib import Path
 
 import orjson
 import pytest
-from example_records import ARRIVED, AT
+from example_records import ARRIVED, AT, KNOCK
 from memory_log import MemoryLog
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from attendance.errors import ConfigurationError
 from attendance.records.device_status import DeviceStatus
 from attendance.records.terminals import PendingDevice
 from attendance.registry import Registry
-from punchstream.commands.devices import app
+from attendance.times import format_seconds, now
+from punchstream.commands.devices import OTHERS_SHOWN, app
 
 FLEET = """
 - {device_id: GATE-1, site: hq, timezone: UTC, mode: push, adapter: zkteco_adms, serial: S1}
@@ -88,6 +90,32 @@ def test_what_is_said_of_a_pending_terminal_is_shown_whole_on_a_terminal_of_any_
         monkeypatch.setenv("COLUMNS", columns)
         words = run("pending")[1].split()
         assert {"ABC1234567890123", "192.168.100.200", "8.0.4.3-20200812", "model:"} <= set(words)
+
+
+def test_what_push_turned_away_is_shown_beside_them(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = format_seconds(now())
+    knock = replace(KNOCK, first_seen=moment, last_seen=moment)
+    log.add("terminals", knock.key, knock.encode())
+    for number in range(OTHERS_SHOWN + 5):
+        scanner = replace(knock, client=f"192.0.2.{number}", sender="scanner")
+        log.add("terminals", scanner.key, scanner.encode())
+    shown = rows("pending")
+    assert len(shown) == 2 + 1 + OTHERS_SHOWN + 5
+    assert (shown[0]["serial"], shown[0]["cause"]) == ("S9", "unknown_serial")
+    assert {name: shown[2][name] for name in ("serial", "cause", "sender", "client", "path", "requests")} == {
+        "serial": None,
+        "cause": "not_found",
+        "sender": "zkteco",
+        "client": "10.0.0.9",
+        "path": "/iclock/cdata.php?SN&options",
+        "requests": 7,
+    }
+    for columns in ("60", "200"):
+        monkeypatch.setenv("COLUMNS", columns)
+        table = run("pending")[1]
+        assert {"10.0.0.9", "ZKTeco", "not_found", "/iclock/cdata.php?SN&options"} <= set(table.split())
+        assert table.count("192.0.2.") == OTHERS_SHOWN
+        assert "And 5 earlier ones" in table
 
 
 def test_where_no_terminal_waits_that_is_said(log: MemoryLog, fleet_file: Path) -> None:

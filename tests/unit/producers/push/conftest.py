@@ -24,6 +24,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, Any]]:
         "producers.push.endpoint",
         "producers.push.fleet",
         "producers.intake",
+        "producers.knocks",
         "producers.publisher",
         "attendance.registry",
     ):

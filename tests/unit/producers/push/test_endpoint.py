@@ -261,7 +261,7 @@ def test_no_token_is_ever_logged(bench: Bench, logged: list[Mapping[str, Any]]) 
     bench.post(b"{")
     bench.post(batch(PUNCH), token="wrong-token-6d")
     bench.post(batch(PUNCH, device_id="DOOR-1"))
-    assert len(logged) >= 4
+    assert len(logged) >= 3
     assert not [entry for entry in logged if TOKEN in str(entry) or "wrong-token-6d" in str(entry)]
     assert not [entry for entry in logged if hash_token(TOKEN) in str(entry)]
 

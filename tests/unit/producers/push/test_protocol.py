@@ -1,0 +1,148 @@
+"""Connections that bring what is no HTTP, or more of it than belongs there."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from pushing import PUNCH, TOKEN, Bench, batch
+from uvicorn.server import ServerState
+
+from attendance.records.terminals import Knock
+from producers.push.protocol import MAX_HEAD, seen_heads
+
+
+class Wire(asyncio.Transport):
+    """What the server wrote to a terminal, and whether it has closed the connection."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("192.0.2.7", 4370), "sockname": ("192.0.2.1", 80)})
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+def exchange(bench: Bench, *chunks: bytes) -> Wire:
+    """Send chunks over one connection, and return when the server has done with them."""
+
+    async def story() -> Wire:
+        state, wire = ServerState(), Wire()
+        config = uvicorn.Config(bench.app, http=seen_heads(bench.app.knocking), ws="none", lifespan="off")
+        connection = seen_heads(bench.app.knocking)(config, state, {})
+        connection.connection_made(wire)
+        for chunk in chunks:
+            connection.data_received(chunk)
+        await asyncio.gather(*state.tasks)
+        connection.connection_lost(None)
+        return wire
+
+    return asyncio.run(story())
+
+
+def knocks(bench: Bench) -> list[Knock]:
+    return bench.terminals.knocks.all()
+
+
+def post(body: bytes, length: int | None = None) -> bytes:
+    head = f"POST /v1/events HTTP/1.1\r\nHost: push\r\nX-Device-Token: {TOKEN}\r\n"
+    return f"{head}Content-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize(
+    ("sent", "cause", "sender", "path"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "tls", "unknown", ""),
+        (b"PP\x82\x7d\x08\x00\x00\x00\xe8\x03\x17\xfc\x00\x00\x00\x00", "broken_head", "zkteco", ""),
+        (b"SSH-2.0-Go\r\n", "broken_head", "scanner", ""),
+        (b"\x10\xff\x00", "broken_head", "unknown", ""),
+        (
+            b"GET /iclock/cdata?SN=SN1&table=ATTLOG Stamp=7 HTTP/1.1\r\n",
+            "broken_head",
+            "zkteco",
+            "/iclock/cdata?SN&table",
+        ),
+        (b"GET /hf/secret-token-1 FTP/1.1\r\n\r\n", "broken_head", "hfsecurity", "/hf/***"),
+        ("GET /Größe HTTP/1.1\r\n\r\n".encode(), "broken_head", "unknown", "/***"),
+        (b"GET http://[broken/iclock/ping HTTP/1.1\r\n\r\n", "broken_head", "zkteco", None),
+        (b"GET /v1/events HTTP/1.1\r\nbad header\r\n\r\n", "broken_head", "json", "/v1/events"),
+        (b"POST /v1/events HTTP/1.1\r\nContent-Length: many\r\n\r\n", "broken_head", "json", "/v1/events"),
+        (b"CONNECT push:443 HTTP/1.1\r\n\r\n", "broken_head", "unknown", None),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "broken_head", "unknown", None),
+    ],
+)
+def test_what_is_no_http_is_answered_400_and_kept(
+    bench: Bench, sent: bytes, cause: str, sender: str, path: str | None
+) -> None:
+    wire = exchange(bench, sent)
+    assert wire.written.startswith(b"HTTP/1.1 400 ")
+    assert wire.closed
+    [kept] = knocks(bench)
+    assert (kept.cause, kept.sender, kept.client, kept.status) == (cause, sender, "192.0.2.7", 400)
+    assert path in (kept.path, None)
+    assert "secret-token" not in kept.path
+    assert f'cause="{cause}",sender="{sender}"' in bench.get("/metrics").text
+
+
+def test_a_head_that_comes_in_pieces_is_a_head(bench: Bench) -> None:
+    request = post(batch(PUNCH))
+    wire = exchange(bench, *(request[index : index + 1] for index in range(len(request))))
+    assert wire.written.startswith(b"HTTP/1.1 200 ")
+    assert knocks(bench) == []
+
+
+@pytest.mark.parametrize("begin", [b"GET /iclock/ping HTTP/1.1\r\nX: ", b"GET /iclock/ping?SN=", b"\r\n\r\n"])
+def test_a_head_without_end_is_refused_before_it_fills_memory(bench: Bench, begin: bytes) -> None:
+    chunk = (begin[-1:] if begin.isspace() else b"x") * 8192
+    wire = exchange(bench, begin, *[chunk] * (MAX_HEAD // 8192 + 3))
+    assert wire.written.startswith(b"HTTP/1.1 431 ")
+    assert wire.closed
+    assert [(each.cause, each.requests) for each in knocks(bench)] == [("head_too_large", 1)]
+
+
+def test_a_long_body_is_no_long_head(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    body = batch(*[PUNCH] * 2000)
+    assert len(body) > MAX_HEAD
+    request = post(body)
+    wire = exchange(bench, *(request[index : index + 4096] for index in range(0, len(request), 4096)))
+    assert wire.written.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("surplus", [b"\x00", b"}", b"\xff\xff rubbish"])
+def test_what_follows_a_whole_request_does_not_take_its_answer_away(bench: Bench, surplus: bytes) -> None:
+    wire = exchange(bench, post(batch(PUNCH)) + surplus, b"more of it")
+    assert wire.written.startswith(b"HTTP/1.1 200 ")
+    assert wire.written.count(b"HTTP/1.1 ") == 1
+    assert wire.closed
+    assert len(bench.kafka.events()) == 1
+    assert [(each.cause, each.requests) for each in knocks(bench)] == [("broken_head", 1)]
+
+
+def test_a_line_end_after_a_request_is_nothing(bench: Bench) -> None:
+    wire = exchange(bench, post(batch(PUNCH)) + b"\r\n", post(batch(PUNCH)))
+    assert wire.written.count(b"HTTP/1.1 200 ") == 2
+    assert knocks(bench) == []
+
+
+def test_nobody_fills_the_log_with_what_is_no_http(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            exchange(bench, b"\x00")
+            exchange(bench, b"GET /healthz HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+    assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
