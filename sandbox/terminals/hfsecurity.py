@@ -92,7 +92,7 @@ class LanTerminal(_Terminal):
 
     def accepts(self, answer: HttpAnswer, punches: int) -> bool:  # noqa: ARG002 - each request holds one
         """See `PushTerminal`."""
-        return answer.status == 200 and json.loads(answer.body) == {"result": 1, "success": True}
+        return answer.status == 200 and json.loads(answer.body).get("success") is True
 
     def _record(self, punch: Punch) -> dict[str, object]:
         record: dict[str, object] = {
@@ -153,7 +153,7 @@ class HfImsTerminal(_Terminal):
 
     def accepts(self, answer: HttpAnswer, punches: int) -> bool:  # noqa: ARG002 - each request holds one
         """See `PushTerminal`."""
-        return answer.status == 200 and json.loads(answer.body) == {"result": 1, "success": True}
+        return answer.status == 200 and json.loads(answer.body).get("success") is True
 
     def _record(self, punch: Punch) -> dict[str, str]:
         record = {

@@ -1,8 +1,9 @@
-"""What HFSECURITY terminals send, in three dialects that are distinguished by what a request holds.
+"""What HFSECURITY terminals send, in four dialects that are distinguished by what a request holds.
 
+- the callbacks of HeyStar for records, heartbeats and enrolled persons, each JSON or a form (`heystar_records.py`);
 - the LAN API's callbacks for recognitions, heartbeats and events, one JSON object each ("Device LAN Version Interface
   Document" V5.1, 2.13, 2.15 and 2.27);
-- those of the HF-IMS server, which are forms;
+- those of older servers in its words, which are forms;
 - the contract for an app of one's own on the terminal: `POST /hf/app/events`, which `docs/devices/hfsecurity.md` has.
 
 A terminal can set no header, so its token is in the address it is given. Nothing of this was tried on hardware, and
@@ -23,7 +24,7 @@ from attendance.registry import Device
 from attendance.times import format_milliseconds
 from producers.devices.common.bodies import given_twice, read_body
 from producers.devices.common.options import read_options
-from producers.devices.common.punch import cut
+from producers.devices.common.punch import cut, invalid
 from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.contract import (
     MAX_EVENTS,
@@ -37,6 +38,13 @@ from producers.devices.contract import (
     Rejected,
     Route,
     Sender,
+)
+from producers.devices.hfsecurity.heystar_records import (
+    PERSON,
+    is_record,
+    kept_record,
+    read_heystar_record,
+    record_payload_names,
 )
 from producers.devices.hfsecurity.recognition import (
     CARD_NAME,
@@ -62,6 +70,10 @@ _RECOGNITION_NAMES: Final = frozenset({*USER_NAMES, CARD_NAME, *HOW_NAMES})
 # Other callbacks speak of persons too: of photographs, cards and persons that are enrolled.
 _ENROLMENT_NAMES: Final = frozenset({"faceId", "imgPath", "newImgPath", "feature", "facePermission", "role"})
 _CARD_ENROLMENT: Final = frozenset({"deviceKey", "time", "ip", "personId", CARD_NAME})
+# HeyStar calls the person `sn`, as other firmware calls the terminal, and says in `type` what kind of person it is.
+_PERSON_NAMES: Final = frozenset({PERSON, "sn"})
+_OF_A_PERSON: Final = frozenset({"name", "type", "imgBase64", "result", "msg", "idCard"})
+_SIGN_OF_LIFE: Final = frozenset({"deviceKey", "time", "ip"})
 _EVENTS: Final[Mapping[str, str]] = {
     "1": "fire",
     "2": "door",
@@ -71,8 +83,8 @@ _EVENTS: Final[Mapping[str, str]] = {
     "7": "password",
     "8": "duress",
 }
-_ACCEPTED: Final = {"result": 1, "success": True}
-_ACCEPTED_HEARTBEAT_FORM: Final = {"status": "success"}
+# What each dialect wants to hear; for most of them the status may be all that counts.
+_ACCEPTED: Final = {"result": 1, "code": "000", "success": True}
 _REFUSED: Final = {"result": 0, "success": False}
 _STATUS: Final[Mapping[Reason, HTTPStatus]] = {
     **STATUS,
@@ -95,15 +107,19 @@ class HfSecurity:
     verified_on: Final = VERIFIED_ON
     options: Final = HfSecurityOptions
     routes: Final = (
-        *(Route("POST", f"/hf/{{token}}{purpose}") for purpose in ("", "/identify", "/heartbeat", "/event")),
-        # As HF-IMS names them; the token is in the query.
-        *(Route("POST", f"/hfsecurity/{purpose}") for purpose in ("eventlog", "heartbeat")),
+        *(
+            Route("POST", f"/hf/{{token}}{purpose}")
+            for purpose in ("", "/record", "/identify", "/heartbeat", "/person", "/event")
+        ),
+        # The token is in the query.
+        *(Route("POST", f"/hfsecurity/{purpose}") for purpose in ("eventlog", "record", "heartbeat", "person")),
         Route("POST", APP_EVENTS),
         Route("GET", APP_TIME),
     )
 
     def __init__(self, payload_fields: Collection[str]) -> None:
         self._payload = payload_names(payload_fields)
+        self._record_payload = record_payload_names(payload_fields)
 
     def sender(self, head: Head) -> Sender:
         """By the bearer token, or that in the address. See `PushAdapter.sender`."""
@@ -139,7 +155,7 @@ class HfSecurity:
         return _json({"status": "FAILED" if again else "REJECTED", "code": reason, "retryable": again}, status, headers)
 
     def _read_body(self, request: PushRequest, devices: Mapping[str, Device], query: Mapping[str, str]) -> Parsed:
-        match read_body(request.head.headers.get("content-type", ""), request.body):
+        match self._content(request):
             case list(records):
                 return self._batch(request, devices, query, records)
             case dict() as fields:
@@ -150,26 +166,32 @@ class HfSecurity:
                     return self._batch(request, devices, fields, events)
                 if request.head.route == APP_EVENTS:
                     return self._batch(request, devices, fields, [fields])
-                return self._callback(request, _device(devices, fields), fields)
+                return self._callback(request, devices, fields)
         raise InvalidRecord(Reason.UNREADABLE_BODY, "neither an object nor a list")
 
-    def _callback(self, request: PushRequest, device: Device, fields: Mapping[str, object]) -> Parsed:
+    def _content(self, request: PushRequest) -> object:
+        """What the body says. Some firmware leaves it empty, and says everything in the query."""
+        if not request.body.strip() and request.head.route != APP_EVENTS:
+            return {}
+        return read_body(request.head.headers.get("content-type", ""), request.body)
+
+    def _callback(self, request: PushRequest, devices: Mapping[str, Device], fields: Mapping[str, object]) -> Parsed:
         """The one thing that a terminal's own firmware reports in a request."""
         answer = _json(_ACCEPTED)
-        kind = _other_callback(fields)
-        if kind is not None:
-            return Parsed(device.device_id, answer, others=[Other(kind, kept(fields, self._payload))])
-        if not _RECOGNITION_NAMES.isdisjoint(fields):
+        if _is_person(fields, request.head.route):
+            device = _device(devices, {name: value for name, value in fields.items() if name not in _PERSON_NAMES})
+            return Parsed(device.device_id, answer, others=[Other("enrolment", kept(fields, self._payload))])
+        device = _device(devices, fields)
+        if is_record(fields) or not _RECOGNITION_NAMES.isdisjoint(fields) or _other_callback(fields) is not None:
             source = Source("push", NAME, VERSION, token_hex(16), 0)
-            options = read_options(device, HfSecurityOptions)
-            outcome = self._read(fields, device, options, request.received_at, source)
+            outcome = self._read(fields, device, read_options(device, HfSecurityOptions), request, source)
             return _parsed(device, answer, [outcome])
         report = report_of(fields, "time", device)
-        if report is None or not (report.details or request.head.route.endswith("/heartbeat")):
+        if fields.keys() <= _SIGN_OF_LIFE and (report is not None or _is_heartbeat(request.head)):
+            return Parsed(device.device_id, answer, report=report or DeviceReport())
+        if report is None or not (report.details or _is_heartbeat(request.head)):
             names = ", ".join(name[:32] for name in sorted(fields)[:20])
             raise InvalidRecord(Reason.UNREADABLE_BODY, f"no field says what it is: {names}")
-        if "form" in request.head.headers.get("content-type", ""):
-            answer = _json(_ACCEPTED_HEARTBEAT_FORM)
         return Parsed(device.device_id, answer, report=report)
 
     def _batch(
@@ -197,20 +219,29 @@ class HfSecurity:
         for index, (record, its_device) in enumerate(zip(records, found, strict=True)):
             if its_device is device:
                 source = Source("push", NAME, VERSION, batch_id, index)
-                outcomes.append(self._read(record, device, options, request.received_at, source))
+                outcomes.append(self._read(record, device, options, request, source))
             else:
                 message = f"it is of another device than {device.device_id}"
-                outcomes.append(Rejected(index, Reason.UNKNOWN_DEVICE, message, kept(record, self._payload)))
+                outcomes.append(Rejected(index, Reason.UNKNOWN_DEVICE, message, self._kept(record)))
         content: Mapping[str, object] = _ACCEPTED
         if request.head.route == APP_EVENTS:
             content = {"results": [_result(*each) for each in zip(records, outcomes, strict=True)]}
         return _parsed(device, _json(content), outcomes, report_of(around, "deviceTime", device))
 
     def _read(
-        self, record: object, device: Device, options: HfSecurityOptions, received_at: datetime, source: Source
+        self, record: object, device: Device, options: HfSecurityOptions, request: PushRequest, source: Source
     ) -> _Outcome:
-        sequence = record.get("clientSequence") if isinstance(record, dict) else None
+        received_at = request.received_at
         try:
+            if not isinstance(record, Mapping):
+                raise invalid(f"a record must be an object, not {type(record).__name__}")
+            if is_record(record):
+                return read_heystar_record(
+                    record, device, options, received_at=received_at, source=source, payload=self._record_payload
+                )
+            # What an app sends is always meant as a punch.
+            if request.head.route != APP_EVENTS and (kind := _no_recognition(record, request.head.route)) is not None:
+                return Other(kind, kept(record, self._payload))
             return read_record(
                 record,
                 device,
@@ -218,10 +249,15 @@ class HfSecurity:
                 received_at=received_at,
                 source=source,
                 payload=self._payload,
-                sequence=sequence,
+                sequence=record.get("clientSequence"),
             )
         except InvalidRecord as error:
-            return Rejected(source.line or 0, error.reason, error.message, kept(record, self._payload))
+            return Rejected(source.line or 0, error.reason, error.message, self._kept(record))
+
+    def _kept(self, record: object) -> bytes:
+        if isinstance(record, Mapping) and is_record(record):
+            return kept_record(record, self._record_payload)
+        return kept(record, self._payload)
 
 
 def _find(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Device | None:
@@ -252,6 +288,39 @@ def _device(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Devi
 
 def _only(devices: Mapping[str, Device]) -> Device:
     return next(iter(devices.values()))
+
+
+def _no_recognition(record: Mapping[str, object], route: str) -> str | None:
+    """What a record is about that is no recognition; None where it may be one.
+
+    Raises:
+        InvalidRecord: it names a person of HeyStar and does not say what became of them (`invalid_event`).
+    """
+    if _is_person(record, route):
+        return "enrolment"
+    kind = _other_callback(record)
+    if kind is None and PERSON in record and not _says_how(record):
+        raise invalid("it names a person, and does not say whether they were recognised or enrolled")
+    return kind
+
+
+def _is_heartbeat(head: Head) -> bool:
+    return head.route.endswith("/heartbeat")
+
+
+def _is_person(fields: Mapping[str, object], route: str) -> bool:
+    """Whether a callback is about somebody who was enrolled at the terminal. The path counts before the content."""
+    if is_record(fields) or _says_how(fields):
+        return False
+    person = not fields.keys().isdisjoint(_OF_A_PERSON)
+    if route.endswith("/person"):
+        return person or not fields.keys().isdisjoint((*USER_NAMES, "sn"))
+    return person and (PERSON in fields or {"deviceKey", "sn"} <= fields.keys())
+
+
+def _says_how(fields: Mapping[str, object]) -> bool:
+    """Whether they say how somebody was recognised, in the words of the LAN API. HeyStar has another `type`."""
+    return "_" in str(fields.get("type", "")) or "model" in fields or "identifyType" in fields
 
 
 def _other_callback(fields: Mapping[str, object]) -> str | None:

@@ -1,16 +1,17 @@
 """What HFSECURITY terminals say of one recognition, by whichever way in: the words, and what is a punch.
 
-The vocabulary is that of the "Device LAN Version Interface Document" V5.1, which HF-IMS shares. Other firmware and
-apps of the same terminals use other names for the same things; they are understood as well.
+The vocabulary is that of the "Device LAN Version Interface Document" V5.1. Other firmware and apps of the same
+terminals use other names for the same things; they are understood as well. `heystar_records.py` has the words of
+HeyStar.
 """
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from math import isfinite
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
@@ -26,11 +27,20 @@ VERSION: Final = "1"
 VERIFIED_ON: Final = "simulator"
 
 DEVICE_NAMES: Final = ("deviceKey", "deviceId", "device_id", "sn", "SN", "deviceNo")
-USER_NAMES: Final = ("personId", "userId", "employeeId", "employeeNo", "customId", "person_id")
+USER_NAMES: Final = ("personId", "userId", "employeeId", "employeeNo", "customId", "person_id", "personSn")
 CARD_NAME: Final = "idcardNum"
 TIME_NAMES: Final = ("time", "deviceTimestamp", "recordTime", "createTime", "captureTime", "identifyTime")
 HOW_NAMES: Final = ("type", "model", "identifyType")
 """How a person was recognised; only what reports a recognition says so."""
+
+NOBODY: Final[Mapping[str, str]] = {
+    "STRANGERBABY": "stranger",
+    "STRANGER": "stranger",
+    "NOMASK": "no_mask",
+    # Somebody who has an identity card and is not enrolled.
+    "IDCARD": "id_card",
+}
+"""What stands, in upper case, in the place of a person and is none, and what such a record reports."""
 
 # Not idcardNum, which may be the number of a citizen, nor path, which leads to a photograph.
 _PAYLOAD: Final = (
@@ -39,19 +49,27 @@ _PAYLOAD: Final = (
     *("dstOffset", "searchScore", "livenessScore"),
     *("action", "biometricType", "attendanceEventId", "clientSequence"),
 )
-_NEVER: Final = frozenset({"base64", "imgBase64", "data"})  # photographs, and what an identity card says
+# Photographs and where they are, names, templates, cards, and what an identity card says; in lower case.
+_NEVER: Final = frozenset(
+    {
+        *("base64", "imgbase64", "checkimgbase64", "photo", "path", "imgpath", "newimgpath", "checkimgurl", "imguri"),
+        *("name", "personname", "employeename", "person_name", "employee_name", "mobile", "feature", "verifypwd"),
+        *("data", "idcard", "idcardnum", "cardno", "card_no", "vouchercode", "attach", "temperature", "deviceinfo"),
+    }
+)
 _TEXTS: Final = ("version", "SDKVersion", "ip")
 _NUMBERS: Final = (
     *("personCount", "faceCount", "fingerCount"),
     *("freeDiskSpace", "cpuUsageRate", "cpuTemperature", "memoryUsageRate"),
 )
 _DECIDING: Final = frozenset({*DEVICE_NAMES, *USER_NAMES, CARD_NAME, *TIME_NAMES, *HOW_NAMES, "attendance", "action"})
-_STRANGER: Final = "STRANGERBABY"
-_ID_CARD: Final = "IDCARD"  # somebody who has an identity card and is not enrolled
 _DOOR_MODELS: Final = frozenset({"4", "5"})  # the exit button, and opened from afar
 _DOOR_METHODS: Final = frozenset({"openDoor", "remoteDoor"})
 _DENIED: Final = frozenset({"1", "2"})  # outside the permitted time, and not recognised
 _ACTIONS: Final[Mapping[str, EventType]] = {"CHECK_IN": "IN", "CHECK_OUT": "OUT"}
+
+
+_Choice = Annotated[str, StringConstraints(pattern="^[1-4]$")]
 
 
 def _states(meant: object) -> object:
@@ -74,17 +92,25 @@ def _address(text: str) -> str:
 class HfSecurityOptions(HttpOptions):
     """The options of an entry, whether it is pushed or asked.
 
-    `attendance` gives the directions of the states that are chosen on the screen, `callback_url` where the device is to
-    post to, with `{token}` in the place of the token.
+    `attendance` gives the directions of the states that are chosen on the screen, and `direction` those of HeyStar.
+    `visitors` says whether a visitor whom HeyStar let in has punched. `callback_url` is where the device is to post to,
+    with `{token}` in the place of the token.
     """
 
     attendance: Annotated[Mapping[str, EventType], BeforeValidator(_states)] = {}
+    direction: Annotated[Mapping[_Choice, EventType], BeforeValidator(_states)] = {}
+    visitors: Literal["punches", "others"] = "others"
     callback_url: Annotated[str, AfterValidator(_address)] | None = None
 
 
-def payload_names(configured: Collection[str]) -> tuple[str, ...]:
-    """The fields that an event keeps: those of the family, and the configured ones that may be kept at all."""
-    return tuple(dict.fromkeys(name for name in (*_PAYLOAD, *configured) if name not in _NEVER))
+def payload_names(configured: Collection[str], own: Collection[str] = _PAYLOAD) -> tuple[str, ...]:
+    """The fields that an event keeps: those of the dialect, and the configured ones that may be kept at all.
+
+    Args:
+        configured: The names in the setting.
+        own: Those of the dialect.
+    """
+    return tuple(dict.fromkeys(name for name in (*own, *configured) if name.lower() not in _NEVER))
 
 
 def read_record(
@@ -115,7 +141,7 @@ def read_record(
         raise invalid(f"a record must be an object, not {type(record).__name__}")
     check_unambiguous(record, _DECIDING)
     user = _user(record)
-    kind = _no_punch(record, user)
+    kind = no_punch(record, user)
     if kind is not None:
         return Other(kind, kept(record, payload))
     return punch(
@@ -181,6 +207,25 @@ def kept(record: object, payload: Collection[str]) -> bytes:
     return encode_json(cut(record))
 
 
+def no_punch(record: Mapping[str, object], user: object) -> str | None:
+    """What a record reports that is no punch; None where it is one.
+
+    Args:
+        record: As the device wrote it.
+        user: Whom it recognised; None for nobody.
+    """
+    method, _, outcome = str(record.get("type", "")).rpartition("_")
+    if str(record.get("model")) in _DOOR_MODELS or method in _DOOR_METHODS:
+        return "door"
+    if user is None and not record.keys().isdisjoint(HOW_NAMES):
+        return "stranger"
+    if (nobody := NOBODY.get(str(user).strip().upper())) is not None:
+        return nobody
+    if str(record.get("identifyType")) == "2" or outcome in _DENIED:
+        return "denied"
+    return None
+
+
 def _user(record: Mapping[str, object]) -> object:
     """Whom the device recognised; None for nobody."""
     user = first(record, USER_NAMES)
@@ -188,20 +233,6 @@ def _user(record: Mapping[str, object]) -> object:
     if user is None and not any(name in record for name in USER_NAMES):
         return first(record, (CARD_NAME,))
     return user
-
-
-def _no_punch(record: Mapping[str, object], user: object) -> str | None:
-    """What a record reports that is no punch; None where it is one."""
-    method, _, outcome = str(record.get("type", "")).rpartition("_")
-    if str(record.get("model")) in _DOOR_MODELS or method in _DOOR_METHODS:
-        return "door"
-    if user == _STRANGER or (user is None and not record.keys().isdisjoint(HOW_NAMES)):
-        return "stranger"
-    if user == _ID_CARD:
-        return "id_card"
-    if str(record.get("identifyType")) == "2" or outcome in _DENIED:
-        return "denied"
-    return None
 
 
 def _event_type(record: Mapping[str, object], options: HfSecurityOptions) -> EventType:
