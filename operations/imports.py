@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -15,6 +15,7 @@ from attendance.metrics import Metrics
 from attendance.plausibility import TimeFault
 from attendance.registry import Registry
 from attendance.settings import KafkaSettings, PushSettings, StreamSettings
+from producers.devices.contract import Reading
 from producers.directory.user_map import read_user_map
 from producers.files.folder import Folder
 from producers.files.folder import watch as watch_folder
@@ -30,13 +31,15 @@ MAP_SECONDS: Final = 10.0  # for the user map to be read; a preview does without
 class Imported:
     """What came of a file. `error` says why it could not be read to its end.
 
-    `unknown_users` are the device users whom the user map does not have; None where it was not asked.
+    `unknown_users` are the device users whom the user map does not have; None where it was not asked. `readings` say
+    which columns are taken for what; empty where nobody asked.
     """
 
     file: Import
     tally: Tally
     error: str | None = None
     unknown_users: Sequence[str] | None = None
+    readings: Sequence[Reading] = ()
 
     def as_row(self) -> Mapping[str, object]:
         """For people and programs alike."""
@@ -48,6 +51,7 @@ class Imported:
             "rows": tally.rows,
             "events": tally.events,
             "rejected": tally.rejected,
+            "ignored": tally.ignored,
             "unreadable_times": tally.implausible[TimeFault.UNREADABLE],
             "before_installed_on": tally.implausible[TimeFault.BEFORE_INSTALLED],
             "future": tally.implausible[TimeFault.AHEAD],
@@ -56,18 +60,15 @@ class Imported:
         }
 
 
-async def watch(
-    directory: Path, device_id: str, registry: Registry, profile: str | None, date_format: str | None, metrics: Metrics
-) -> None:
+async def watch(directory: Path, device_id: str, registry: Registry, metrics: Metrics, **given: Any) -> None:
     """Import what comes into a directory, until cancelled.
 
     Args:
         directory: Which one.
         device_id: Whose punches its files hold.
         registry: Read again before each file.
-        profile: An adapter or a known table, where neither the device's entry nor the file's suffix says it.
-        date_format: `dmy`, `mdy` or a strptime format, where the file leaves it open.
         metrics: Where records are counted.
+        given: How files are read, where neither the device's entry nor the file says it. See `prepare`.
 
     Raises:
         ConfigurationError: there is no such directory or device.
@@ -78,10 +79,10 @@ async def watch(
 
     async def import_one(path: Path) -> None:
         registry.refresh()
-        file = prepare(path, device_id, registry, fields, profile=profile, date_format=date_format)
+        file = prepare(path, device_id, registry, fields, **given)
         tally = _new_tally()
         await store(file, publisher, tally)
-        log.info("A file was imported.", file=path.name, rows=tally.rows, events=tally.events, rejected=tally.rejected)
+        log.info("A file was imported.", file=path.name, **_counts(tally))
 
     try:
         await watch_folder(folder, import_one)
@@ -104,6 +105,7 @@ async def look(files: Sequence[Import]) -> Sequence[Imported]:
     results = [Imported(file, _new_tally()) for file in files]
     for each in results:
         with _noting(each):
+            each.readings = await asyncio.to_thread(each.file.readings)
             await read(each.file, each.tally)
     try:
         users = await asyncio.wait_for(read_user_map(KafkaSettings.load()), MAP_SECONDS)
@@ -135,6 +137,15 @@ async def take_in(files: Sequence[Import], progress: Callable[[Import, int], obj
     finally:
         await publisher.stop()
     return results
+
+
+def _counts(tally: Tally) -> Mapping[str, int]:
+    return {
+        "rows": tally.rows,
+        "events": tally.events,
+        "rejected": tally.rejected,
+        "implausible_times": tally.implausible.total(),
+    }
 
 
 @contextmanager

@@ -332,15 +332,50 @@ class PullAdapter(Adapter, Protocol):
         """Who the device says it is, changing nothing. Raises what `fetch` raises."""
 
 
+class Ignored(Struct, frozen=True):
+    """A row that is certainly no punch, such as a sum; `what` it is. Nothing is kept of it."""
+
+    what: str
+
+
 class Row(Struct, frozen=True):
-    """One row of a file that holds punches: its event, or why it has none. `line` is counted from 1."""
+    """One punch of a file's row, or why it has none. `line` is that of the row, counted from 1.
+
+    `is_further` says that a row before is of the same row of the file, which has several punches.
+    """
 
     line: int
-    outcome: RawEvent | Rejected
+    outcome: RawEvent | Rejected | Ignored
+    is_further: bool = False
+
+
+class Reading(Struct, frozen=True):
+    """How a table of a file is read, to be shown to whoever decides.
+
+    `place` is the file or its sheet, `profile` what it was taken for. `columns` say which of them is taken for what,
+    `dates` in which order day, month and year are, empty where each date says it by itself. `notes` are sentences.
+    """
+
+    place: str
+    profile: str
+    columns: Mapping[str, str]
+    dates: str = ""
+    notes: Sequence[str] = ()
 
 
 class FileAdapter(Adapter, Protocol):
     """Reads files of one format."""
+
+    def readings(self, path: Path, device: Device) -> Sequence[Reading]:
+        """Which column of each table of a file is taken for what.
+
+        Args:
+            path: The file.
+            device: The entry that the file belongs to.
+
+        Raises:
+            UnreadableFile: see `rows`.
+        """
 
     def rows(self, path: Path, device: Device, terminals: Mapping[str, Device]) -> Iterator[Row]:
         """Every row that holds data, in the order of the file, in bounded memory.

@@ -21,8 +21,8 @@ from attendance.registry import Device, Registry
 from attendance.times import now
 from producers.devices import FILE_ADAPTERS, create_file_adapter
 from producers.devices.common.options import read_options
-from producers.devices.common.tables.profiles import PROFILES
-from producers.devices.contract import DeviceReport, FileAdapter, Other, Rejected, Row
+from producers.devices.common.tables.profiles import TABLES
+from producers.devices.contract import DeviceReport, FileAdapter, Ignored, Other, Reading, Rejected, Row
 from producers.intake import Intake, Place, Records
 from producers.publisher import Publisher
 
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 STAGE: Final = "import"
 BATCH: Final = 1_000  # rows that wait for one acknowledgement
-PREVIEW: Final = 20
+PREVIEW: Final = 10  # punches and rejected rows that are shown
 TRIES: Final = 5
 PAUSE: Final = 2.0  # seconds, between two tries while Kafka does not acknowledge
 
@@ -55,6 +55,10 @@ class Import:
     def rows(self) -> Iterator[Row]:
         """Its rows. See `FileAdapter.rows`."""
         return self.adapter.rows(self.path, self.device, self.terminals)
+
+    def readings(self) -> Sequence[Reading]:
+        """Which column is taken for what. See `FileAdapter.readings`."""
+        return self.adapter.readings(self.path, self.device)
 
     def place_of(self, rejected: Rejected) -> Place:
         """Where a rejected row stood."""
@@ -88,9 +92,15 @@ class Tally:
     rows: int = 0
     events: int = 0
     rejected: int = 0
+    ignored: int = 0
     implausible: Counter[TimeFault] = field(default_factory=Counter)
-    first: list[Row] = field(default_factory=list)
+    first: list[tuple[int, RawEvent | Rejected]] = field(default_factory=list)
     users: set[tuple[str, str, str]] = field(default_factory=set)
+
+    @property
+    def failed(self) -> int:
+        """How many of its rows are dead letters, or will be."""
+        return self.rejected + self.implausible.total()
 
     def add(self, row: Row, devices: Mapping[str, Device]) -> None:
         """Count a row.
@@ -99,9 +109,12 @@ class Tally:
             row: The row.
             devices: The entries that its event may name, by id.
         """
-        self.rows += 1
+        self.rows += not row.is_further
+        if isinstance(row.outcome, Ignored):
+            self.ignored += 1
+            return
         if len(self.first) < PREVIEW:
-            self.first.append(row)
+            self.first.append((row.line, row.outcome))
         if isinstance(row.outcome, Rejected):
             self.rejected += 1
             return
@@ -119,6 +132,7 @@ def prepare(
     *,
     profile: str | None = None,
     date_format: str | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> Import:
     """Find out how a file is read: by the entry of a device whose files are read, by the profile, or by its name.
 
@@ -129,13 +143,15 @@ def prepare(
         payload_fields: The vendor's fields that are kept beside the adapter's own.
         profile: An adapter, or the name of a table that is known. None for what the entry or the file's name says.
         date_format: Counts before the entry's own. See `TableOptions`.
+        options: Further options of the adapter. They count before the entry's own.
 
     Raises:
         ConfigurationError: no such device, it is disabled, its options are wrong, or nothing says how the file is read.
     """
     device = find_device(registry, device_id)
     by_name = _BY_SUFFIX.get(path.suffix.lower())
-    if profile in PROFILES:
+    is_table = profile in TABLES
+    if is_table:
         name = by_name if by_name == "xlsx" else "csv"
     elif profile is not None:
         name = profile
@@ -144,18 +160,18 @@ def prepare(
     elif by_name is not None:
         name = by_name
     else:
-        known = ", ".join((*FILE_ADAPTERS, *PROFILES))
+        known = ", ".join((*FILE_ADAPTERS, *TABLES))
         raise ConfigurationError(f"{path.name}: --profile must say how it is read: {known}")
     # Those of an entry that is pushed or pulled are another adapter's.
-    options = dict(device.options) if device.mode == "file" else {}
-    if profile in PROFILES:
-        options["profile"] = profile
+    chosen = (dict(device.options) if device.mode == "file" else {}) | dict(options or {})
+    if is_table:
+        chosen["profile"] = profile
     if date_format is not None:
-        options["date_format"] = date_format
+        chosen["date_format"] = date_format
     terminals = {each.serial: each for each in registry if each.via == device_id and each.serial}
     if device.serial is not None:
         terminals[device.serial] = device
-    device = device.model_copy(update={"options": options})
+    device = device.model_copy(update={"options": chosen})
     adapter = create_file_adapter(name, payload_fields)
     read_options(device, adapter.options)
     return Import(path, device, terminals, adapter)

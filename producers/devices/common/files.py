@@ -19,6 +19,8 @@ _BATCH_DIGITS: Final = 16
 _GUESSED_BY: Final = 65_536  # bytes
 _BYTE_ORDER_MARKS: Final = {BOM_UTF8: "utf-8-sig", BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}
 _CODE_PAGES: Final = ("cp1252", "cp1256", "gb18030")
+_PADDING: Final = "\0\x1a"
+"""What programs fill the end of a file up with."""
 _NO_WORDS: Final = re.compile(r"[\d\s:./,+-]*")
 
 
@@ -51,19 +53,35 @@ def chunks(path: Path) -> Iterator[bytes]:
 def lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
     """A file's lines with their numbers, counted from 1; without their ends, whichever those are.
 
+    NUL bytes at the end of the file are no part of it: a terminal reserves room on a stick before it writes.
+
     Args:
         path: The file.
         encoding: As `encoding_of` has it.
 
     Raises:
-        UnreadableFile: it cannot be read or decoded, or a line is longer than any can be.
+        UnreadableFile: it cannot be read or decoded, a line is longer than any can be, or NUL bytes stand where lines
+            are lost.
     """
-    number = 0
+    number, is_padded = 0, False
     # What a code page lacks stands in a name, which is not kept; a file in a Unicode encoding that breaks is broken.
     errors = "strict" if encoding.startswith("utf") else "replace"
     try:
         with path.open(encoding=encoding, errors=errors) as file:
             while line := file.readline(LONGEST_LINE):
+                if is_padded:
+                    if line.strip(_PADDING + "\r\n"):
+                        raise UnreadableFile(
+                            f"{path.name}, after line {number}: broken, NUL bytes stand among its lines"
+                        )
+                    continue
+                if "\0" in line or "\x1a" in line:
+                    is_padded = True
+                    line = line.rstrip(_PADDING)
+                    if "\0" in line:
+                        raise UnreadableFile(f"{path.name}, line {number + 1}: broken, NUL bytes stand within it")
+                    if not line:
+                        continue
                 number += 1
                 if len(line) == LONGEST_LINE:
                     raise UnreadableFile(f"{path.name}, line {number}: longer than any line of punches")
@@ -84,7 +102,7 @@ def encoding_of(path: Path) -> str:
     for bom, encoding in _BYTE_ORDER_MARKS.items():
         if head.startswith(bom):
             return encoding
-    if b"\0" in head:
+    if b"\0" in head.rstrip(b"\0"):
         # UTF-16 without a byte order mark has it in every other place, for what is not a letter of a name.
         odd, even = head[1:512:2].count(0), head[:512:2].count(0)
         if max(odd, even) > len(head[:512]) // 3:

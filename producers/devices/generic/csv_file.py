@@ -5,7 +5,7 @@ all that follows a stray quotation mark.
 """
 
 import csv
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +18,8 @@ from producers.devices.common.options import read_options
 from producers.devices.common.tables.cells import Cells
 from producers.devices.common.tables.header import HEADER_ROWS, Header, find_header
 from producers.devices.common.tables.options import TableOptions
-from producers.devices.common.tables.table import open_table
-from producers.devices.contract import Row
+from producers.devices.common.tables.table import Table, open_table
+from producers.devices.contract import Reading, Row
 
 _DELIMITERS: Final = (",", ";", "\t", "|")
 
@@ -37,6 +37,14 @@ class Csv:
 
     def rows(self, path: Path, device: Device, terminals: Mapping[str, Device]) -> Iterator[Row]:
         """Every line that holds data, below the header. See `FileAdapter.rows`."""
+        source = Source("file", self.name, self.version, batch_id(path))
+        yield from self._table(path, device).rows(device, terminals, source, now())
+
+    def readings(self, path: Path, device: Device) -> Sequence[Reading]:
+        """See `FileAdapter.readings`."""
+        return [self._table(path, device).reading()]
+
+    def _table(self, path: Path, device: Device) -> Table:
         given = read_options(device, TableOptions)
         encoding = given.encoding or encoding_of(path)
         delimiter, header = self._header(path, given, encoding)
@@ -44,9 +52,7 @@ class Csv:
         def read() -> Iterator[tuple[int, Cells]]:
             return _rows(path, encoding, delimiter)
 
-        table = open_table(path.name, read, header, given)
-        source = Source("file", self.name, self.version, batch_id(path))
-        yield from table.rows(device, terminals, source, now())
+        return open_table(path.name, read, header, given)
 
     def _header(self, path: Path, given: TableOptions, encoding: str) -> tuple[str, Header]:
         """The delimiter by which the first rows have a header that is known, and that header."""

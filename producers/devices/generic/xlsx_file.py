@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from producers.devices.common.tables.cells import UNCOMPUTED, Cells
 from producers.devices.common.tables.header import HEADER_ROWS, find_header
 from producers.devices.common.tables.options import TableOptions
 from producers.devices.common.tables.table import Table, open_table
-from producers.devices.contract import Row
+from producers.devices.contract import Reading, Row
 
 LARGEST: Final = 256 * 2**20  # bytes, of all parts unpacked
 _LARGEST_STRINGS: Final = 48 * 2**20  # bytes, of the one part that is held in memory
@@ -48,16 +48,27 @@ class Xlsx:
 
     def rows(self, path: Path, device: Device, terminals: Mapping[str, Device]) -> Iterator[Row]:
         """Every row that holds data, below each sheet's header. See `FileAdapter.rows`."""
-        given = read_options(device, TableOptions)
-        has_formulas = _check(path)
         source = Source("file", self.name, self.version, batch_id(path))
         received_at = now()
+        with self._tables(path, device) as tables:
+            for table in tables:
+                yield from table.rows(device, terminals, source, received_at)
+
+    def readings(self, path: Path, device: Device) -> Sequence[Reading]:
+        """See `FileAdapter.readings`."""
+        with self._tables(path, device) as tables:
+            return [table.reading() for table in tables]
+
+    @contextmanager
+    def _tables(self, path: Path, device: Device) -> Iterator[Sequence[Table]]:
+        """The tables of every sheet, understood before the first row is handed over, so that none is left out."""
+        given = read_options(device, TableOptions)
+        has_formulas = _check(path)
         # Read beside the values, the formulas tell a cell that nobody computed from one that is empty.
         with _opened(path) as workbook, _opened(path, data_only=False) if has_formulas else nullcontext() as written:
             names = [sheet.title for sheet in workbook.worksheets]
             if given.sheet is not None and given.sheet not in names:
                 raise UnreadableFile(f"{path.name}: no sheet is called {given.sheet!r}")
-            # Each is understood before the first row is handed over, so that none is left out.
             tables = [
                 table
                 for name in ([given.sheet] if given.sheet is not None else names)
@@ -65,8 +76,7 @@ class Xlsx:
             ]
             if not tables:
                 raise UnreadableFile(f"{path.name}: no sheet holds anything")
-            for table in tables:
-                yield from table.rows(device, terminals, source, received_at)
+            yield tables
 
     def _table(
         self, path: Path, workbook: Workbook, written: Workbook | None, name: str, given: TableOptions

@@ -1,6 +1,7 @@
 """`punchstream import`: what is shown of files before and after they are taken in."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from attendance.errors import ConfigurationError, KafkaUnavailable
 from attendance.records.user_map import UserMapping
 from attendance.registry import Registry
+from attendance.times import now, to_wall_clock
 from attendance.user_map import UserMap
 from operations import imports as operation
 from producers.files.importer import prepare
@@ -92,3 +94,51 @@ def test_either_files_or_a_folder_are_imported(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, ["import", "--device", "USB-1", *arguments])
     assert isinstance(result.exception, ConfigurationError)
     assert "either files or --watch" in str(result.exception)
+
+
+def test_a_dry_run_says_which_column_is_taken_for_what(registry: Registry, tmp_path: Path, capsys: Any) -> None:
+    path = write(tmp_path / "AGL_001.TXT", "No\tTMNo\tEnNo\tDateTime\n", "1001\t1\t13\t2026-03-14 08:00:00\n")
+    prepared = [prepare(path, "PUSHES", registry, ())]
+    assert imports.run(prepared, dry_run=True, as_json=False) == 0
+    shown = capsys.readouterr().out
+    assert "AGL_001.TXT, read as agl: user from EnNo (column 3), time from DateTime (column 4)" in shown
+    imports.run(prepared, dry_run=True, as_json=True)
+    (found,) = orjson.loads(capsys.readouterr().out)
+    assert found["readings"][0]["columns"] == {"user": "EnNo (column 3)", "time": "DateTime (column 4)"}
+
+
+def test_an_attlog_has_its_columns_by_place(registry: Registry, tmp_path: Path, capsys: Any) -> None:
+    assert "user from column 1, time from column 2" in run([write(tmp_path / "a.dat", PUNCH)], registry, capsys)[1]
+
+
+@pytest.mark.parametrize("time", ["2026-03-99 08:00:00", "2999-01-01 08:00:00", "2015-06-01 08:00:00"])
+def test_a_time_that_the_stream_will_not_believe_is_no_success(
+    time: str, registry: Registry, tmp_path: Path, capsys: Any
+) -> None:
+    path = write(tmp_path / "a.dat", PUNCH, PUNCH.replace("2026-03-04 08:00:00", time))
+    status, shown = run([path], registry, capsys)
+    assert status == 1
+    assert "1 whose time is" in shown
+
+
+def test_two_minutes_ahead_are_what_the_stream_accepts(registry: Registry, tmp_path: Path, capsys: Any) -> None:
+    ahead = (to_wall_clock(now(), "Asia/Riyadh") + timedelta(minutes=2)).strftime("%Y-%m-%d %H:%M:%S")
+    path = write(tmp_path / "a.dat", PUNCH.replace("2026-03-04 08:00:00", ahead))
+    assert run([path], registry, capsys)[0] == 0
+
+
+def test_a_sum_is_said_and_is_no_failure(registry: Registry, tmp_path: Path, capsys: Any) -> None:
+    path = write(tmp_path / "a.csv", "user,time\n", "1,2026-03-04 08:00\n", "Total,1\n")
+    assert imports.run([prepare(path, "PUSHES", registry, ())], dry_run=True, as_json=False) == 0
+    assert "a.csv: 2 rows, 1 punch, 1 that are no punches" in capsys.readouterr().out
+
+
+def test_options_of_the_command_count_before_those_of_the_entry() -> None:
+    given = imports._options(["several_times=true", "columns={user: A, time: B}", "date_format=%d=%m"])
+    assert given == {"several_times": True, "columns": {"user": "A", "time": "B"}, "date_format": "%d=%m"}
+
+
+@pytest.mark.parametrize("option", ["several_times", "=1"])
+def test_an_option_of_the_command_that_is_none_is_refused(option: str) -> None:
+    with pytest.raises(ConfigurationError, match="--option"):
+        imports._options([option])

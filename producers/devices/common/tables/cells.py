@@ -14,6 +14,7 @@ UNCOMPUTED: Final = object()
 """A cell with a formula whose value is not in the file."""
 EPOCH: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - a spreadsheet's first day, in no zone
 _ROUNDED_ID: Final = re.compile(r"\d+(\.\d*)?[Ee]\+?\d+|\d+\.\d+")
+_DIRECTION_OF_TEXT: Final = re.compile(r"[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ufeff]")
 _NEITHER_LETTER_NOR_DIGIT: Final = re.compile(r"[\W_]+")
 _LAST_DAY: Final = 100_000  # of a spreadsheet's days; that is in 2173
 
@@ -28,16 +29,17 @@ def cell(cells: Cells, place: int) -> object:
     return cells[place] if place < len(cells) else None
 
 
-def fits(cells: Cells, width: int | None) -> bool:
+def fits(cells: Cells, width: int | None, most: int | None = None) -> bool:
     """Whether a row has as many cells as the header, but for empty ones at its end.
 
     Args:
         cells: The row.
         width: How many cells the header has; None for a table in which that tells nothing.
+        most: How many a row may have; None for as many as the header.
     """
     if width is None:
         return True
-    return len(cells) >= width and not any(cells[width:])
+    return len(cells) >= width and not any(map(text_of, cells[most or width :]))
 
 
 def text_of(value: object) -> str:
@@ -48,7 +50,7 @@ def text_of(value: object) -> str:
         case _ if value is UNCOMPUTED:
             return ""
         case str():
-            text = value.strip()
+            text = _DIRECTION_OF_TEXT.sub("", value).strip()
             if len(text) > 3 and text.startswith('="') and text.endswith('"'):
                 text = text[2:-1].strip()
             return text.removeprefix("'")

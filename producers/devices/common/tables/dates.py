@@ -1,8 +1,8 @@
-"""How the dates of a table are written: which of day, month and year comes first, decided over all its rows."""
+"""How dates and times are written in a file: which of day, month and year comes first, decided over all its rows."""
 
 import re
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, time
 from typing import Final, Literal
 
 from attendance.errors import UnreadableFile
@@ -11,7 +11,26 @@ Order = Literal["ymd", "dmy", "mdy"]
 _DATE: Final = re.compile(
     r"(?P<first>\d{1,4})(?P<separator>[-/.\s])(?P<second>\d{1,2}|[^\W\d_]{3,9})(?P=separator)(?P<third>\d{4}|\d{1,2})(?!\d)"
 )
-_TIME: Final = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d{1,6})?)?(?:\s*([AaPp])\.?[Mm]\.?)?")
+_AFTERNOON: Final = ("p", "pm", "م", "مساء", "مساءً", "بظ", "ös", "μμ", "下午", "午後", "오후")
+_BEFORE: Final = "上午|下午|午前|午後|오전|오후"
+_AFTER: Final = r"[ap](?:\.?\s?m)?\.?|صباحا|صباحًا|مساءً|مساء|ص|م|[قب]\.?\s?ظ\.?|ö\.?[ös]\.?|π\.?\s?μ\.?|μ\.?\s?μ\.?"
+# With dots only where seconds follow: 08.30 may be hours and tenths of one.
+_TIME: Final = re.compile(
+    rf"(?:(?P<before>{_BEFORE})\s*)?"
+    r"(?:(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.\d{1,6}|,\d{3}(?!\d))?)?"
+    r"|(?P<dotted_hour>\d{1,2})\.(?P<dotted_minute>\d{2})\.(?P<dotted_second>\d{2})(?!\d))"
+    rf"(?:\s*(?P<after>{_AFTER})(?![^\W\d_]))?",
+    re.IGNORECASE,
+)
+_BETWEEN: Final = re.compile(r"[\s,;/|~&\u2013\-\u060c]*")
+_AFTER_DATE: Final = " ,T\t\u00a0\u202f"
+_OFFSET: Final = re.compile(
+    r".*\d:\d{2}:\d{2}(?:\.\d+)?\s?(?:Z|[+-](?:0\d|1[0-4]):?[0-5]\d)|.*\d:\d{2}\s?(?:Z|\+\d{2}:?\d{2})"
+)
+_SERIAL: Final = re.compile(r"(\d{5})(?:[.,]\d+)?(?:\s+0?[.,]\d+)?")
+_FRACTION: Final = re.compile(r".+\s0?[.,]\d{2,}")
+_SERIAL_DAYS: Final = range(25_569, 80_000)  # from 1970; by days since 1900
+_OTHER_CALENDARS: Final = (range(1300, 1500), range(2500, 2700))
 _FIRST: Final[Mapping[Order, str]] = {"ymd": "year", "dmy": "day", "mdy": "month"}
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
@@ -23,10 +42,21 @@ def to_iso(written: str, order: Order | None) -> str:
         written: As it stands in the table.
         order: The order of day, month and year; None where each date says it by itself.
     """
+    moment = to_moment(written, order)
+    return written if moment is None else str(moment)
+
+
+def to_moment(written: str, order: Order | None) -> datetime | None:
+    """A date with one time of day, of no zone; None for what is none of the known forms.
+
+    Args:
+        written: As it stands in the table.
+        order: The order of day, month and year; None where each date says it by itself.
+    """
     dated = _DATE.match(written)
-    timed = None if dated is None else _TIME.fullmatch(written[dated.end() :].lstrip(" ,T\t\u00a0\u202f").strip())
+    timed = None if dated is None else _TIME.fullmatch(written[dated.end() :].lstrip(_AFTER_DATE).strip())
     if dated is None or timed is None:
-        return written
+        return None
     first, second, third = dated["first"], dated["second"], dated["third"]
     if len(first) == 4:
         order = "ymd"
@@ -37,18 +67,102 @@ def to_iso(written: str, order: Order | None) -> str:
         "dmy": (third, second, first),
         "mdy": (third, first, second),
     }.get(order or "", ("", "", ""))
-    hour, half = int(timed[1]), (timed[4] or "").lower()
-    if half and not 1 <= hour <= 12:
-        return written
-    if half:
-        hour = hour % 12 + (12 if half == "p" else 0)
+    clock = _clock_of(timed)
+    if clock is None:
+        return None
     try:
         number = int(month) if month.isdecimal() else _MONTHS.index(month[:3].lower()) + 1
         century = 2000 if len(year) == 2 else 0
-        moment = datetime(century + int(year), number, int(day), hour, int(timed[2]), int(timed[3] or 0))  # noqa: DTZ001 - a wall clock
+        return datetime.combine(date(century + int(year), number, int(day)), clock)
     except ValueError:
-        return written
-    return str(moment)
+        return None
+
+
+def clocks_of(written: str) -> Sequence[time] | None:
+    """The times of day in a cell that holds nothing else, in their order; None where it holds anything else.
+
+    Args:
+        written: As it stands in the table.
+    """
+    found, place = [], 0
+    while place < len(written):
+        place = _skipped(written, place)
+        if place == len(written):
+            break
+        timed = _TIME.match(written, place)
+        clock = None if timed is None else _clock_of(timed)
+        if timed is None or clock is None:
+            return None
+        found.append(clock)
+        place = timed.end()
+    return found
+
+
+def split_times(written: str) -> Sequence[str]:
+    """The times in a cell, each with its date: `2026-01-01 08:00 17:00` are two.
+
+    Args:
+        written: As it stands in the table.
+
+    Returns:
+        They as they are written, or the cell as it is where it holds no more than one, or anything else.
+    """
+    if _OFFSET.fullmatch(written):
+        return [written]
+    found: list[str] = []
+    day, place, has_no_time_yet = "", 0, False
+    while place < len(written):
+        timed, dated = _TIME.match(written, place), _DATE.match(written, place)
+        # What follows a date is a time, and 08.01.11 may be both.
+        if timed is not None and (
+            dated is None or has_no_time_yet or not _TIME.match(written, _skipped(written, dated.end()))
+        ):
+            found.append(f"{day} {timed[0]}".strip())
+            place, has_no_time_yet = timed.end(), False
+        elif dated is not None:
+            day, place, has_no_time_yet = dated[0], dated.end(), True
+        else:
+            return [written]
+        if written[place : place + 1] == "T":
+            place += 1
+        place = _skipped(written, place)
+    return found if len(found) > 1 else [written]
+
+
+def is_serial_day(written: str) -> bool:
+    """Whether a text is the number by which a spreadsheet counts days, such as `46085.33`, or ends in a part of a day.
+
+    Args:
+        written: As it stands in the table.
+    """
+    match = _SERIAL.fullmatch(written)
+    return _FRACTION.fullmatch(written) is not None or (match is not None and int(match[1]) in _SERIAL_DAYS)
+
+
+def is_of_another_calendar(year: int) -> bool:
+    """Whether a year is of today by the Persian, the Islamic or the Buddhist calendar only."""
+    return any(year in years for years in _OTHER_CALENDARS)
+
+
+def _skipped(written: str, place: int) -> int:
+    match = _BETWEEN.match(written, place)
+    return place if match is None else match.end()
+
+
+def _clock_of(timed: re.Match[str]) -> time | None:
+    """A time of day; None where there is none such."""
+    half = re.sub(r"[.\s]", "", timed["before"] or timed["after"] or "").casefold()
+    hour = int(timed["hour"] or timed["dotted_hour"])
+    if half and not 1 <= hour <= 12:
+        return None
+    if half:
+        hour = hour % 12 + (12 if half in _AFTERNOON else 0)
+    try:
+        return time(
+            hour, int(timed["minute"] or timed["dotted_minute"]), int(timed["second"] or timed["dotted_second"] or 0)
+        )
+    except ValueError:
+        return None
 
 
 def decide_order(file: str, dates: Iterable[tuple[int, str]]) -> Order | None:

@@ -55,14 +55,16 @@ class Columns(BaseModel):
 class TableOptions(Options):
     """The options of an entry whose files are tables.
 
-    `date_format` is the order of day, month and year, or a format of `strptime` for the whole time. `directions` says
-    what a word or number in the direction's column means. `user_width` is the length to which a user id that a
-    spreadsheet has made a number is filled up with zeros again.
+    `date_format` is the order of day, month and year, a format of `strptime` for the whole time, or says that texts are
+    a spreadsheet's numbers of days, counted from 1900 or 1904. With `several_times`, a cell may hold more than one.
+    `directions` says what a word or number in the direction's column means. `user_width` is the length to which a user
+    id that a spreadsheet has made a number is filled up with zeros again.
     """
 
     profile: Annotated[str, AfterValidator(_known_profile)] | None = None
     columns: Columns | None = None
-    date_format: str | None = Field(None, pattern=r"^(ymd|dmy|mdy|.*%.*)$")
+    date_format: str | None = Field(None, pattern=r"^(ymd|dmy|mdy|excel|excel1904|.*%.*)$")
+    several_times: bool = False
     directions: Annotated[dict[str, EventType], BeforeValidator(_as_text)] = Field(default_factory=dict)
     user_width: int = Field(0, ge=0, le=24)
     encoding: Annotated[str, AfterValidator(_of_text)] | None = None

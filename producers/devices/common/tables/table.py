@@ -4,10 +4,11 @@ A table is read twice: once to find its header and to decide over all its rows w
 once for its punches. Names of columns are compared without case, spaces and punctuation.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, time
-from typing import Final, cast
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -28,17 +29,19 @@ from producers.devices.common.tables.cells import (
     normalized,
     text_of,
     user_id_of,
-    when,
 )
-from producers.devices.common.tables.dates import Order, decide_order, to_iso
+from producers.devices.common.tables.clock import Clock
+from producers.devices.common.tables.form import decide, is_header_again, is_sum, lay_out
 from producers.devices.common.tables.header import Header
 from producers.devices.common.tables.options import TableOptions
-from producers.devices.contract import Rejected, Row, terminal_of
+from producers.devices.contract import Ignored, Reading, Rejected, Row, terminal_of
 
 _DIRECTION_WORDS: Final[Mapping[str, EventType]] = {
     **dict.fromkeys(("in", "i", "cin", "checkin", "clockin", "punchin", "entry", "enter"), "IN"),
     **dict.fromkeys(("breakin", "overtimein", "otin", "oin", "outback", "returnin"), "IN"),
+    **dict.fromkeys(("dutyon", "overtimeon", "onduty"), "IN"),
     **dict.fromkeys(("out", "o", "cout", "checkout", "clockout", "punchout", "exit", "leave"), "OUT"),
+    **dict.fromkeys(("dutyoff", "overtimeoff", "offduty"), "OUT"),
     **dict.fromkeys(("breakout", "overtimeout", "otout", "oout"), "OUT"),
 }
 
@@ -51,8 +54,17 @@ class Table:
     read: Rows
     header: Header
     options: TableOptions
-    order: Order | None
-    epoch: datetime
+    clock: Clock
+
+    def reading(self) -> Reading:
+        """Which of its columns is taken for what."""
+        header = self.header
+        columns = {
+            what: f"{header.names[place]} (column {place + 1})" if header.names else f"column {place + 1}"
+            for what, place in header.places.items()
+        }
+        order = self.options.date_format or self.clock.order
+        return Reading(self.file, header.profile, columns, "" if order is None else order)
 
     def rows(
         self, device: Device, terminals: Mapping[str, Device], source: Source, received_at: datetime
@@ -65,21 +77,47 @@ class Table:
             source: What all rows have in common.
             received_at: The server's clock, UTC.
         """
+        is_first = True
         for line, cells in self.read():
-            if line <= self.header.line or self._is_header_again(cells):
+            if line <= self.header.line or is_header_again(cells, self.header):
                 continue
-            try:
-                event = self._event(cells, device, terminals, replace(source, line=line), received_at)
-            except InvalidRecord as error:
-                yield Row(line, Rejected(line - 1, error.reason, error.message, self._kept(cells)))
+            if is_sum(cells, self.clock):
+                yield Row(line, Ignored("a sum"))
+            elif is_first and self._is_header_without_profile(cells):
+                yield Row(line, Ignored("a header"))
             else:
-                yield Row(line, event)
+                for number, time in enumerate(self.clock.written(cells) or (None,)):
+                    row = self._row(line, cells, time, device, terminals, replace(source, line=line), received_at)
+                    yield replace(row, is_further=number > 0)
+            is_first = False
+
+    def _row(
+        self,
+        line: int,
+        cells: Cells,
+        time: str | None,
+        device: Device,
+        terminals: Mapping[str, Device],
+        source: Source,
+        received_at: datetime,
+    ) -> Row:
+        try:
+            event = self._event(cells, time, device, terminals, source, received_at)
+        except InvalidRecord as error:
+            return Row(line, Rejected(line - 1, error.reason, error.message, self._kept(cells)))
+        return Row(line, event)
 
     def _event(
-        self, cells: Cells, device: Device, terminals: Mapping[str, Device], source: Source, received_at: datetime
+        self,
+        cells: Cells,
+        time: str | None,
+        device: Device,
+        terminals: Mapping[str, Device],
+        source: Source,
+        received_at: datetime,
     ) -> RawEvent:
         header = self.header
-        if not fits(cells, header.width):
+        if not fits(cells, header.width, header.most):
             raise invalid(f"{len(cells)} columns, but the header has {header.width}")
         serial = text_of(self._cell(cells, "serial"))
         payload = {name: text_of(cell(cells, place)) for name, place in header.payload.items()}
@@ -93,24 +131,16 @@ class Table:
         return punch(
             terminal_of(serial, terminals, device),
             user=user_id_of(self._cell(cells, "user"), self.options.user_width),
-            time=self._time(cells),
+            time=None if time is None else self._iso(time),
             event_type=self._direction(text_of(self._cell(cells, "direction"))),
             received_at=received_at,
             source=source,
             payload=scalars({name: value for name, value in payload.items() if value}, payload),
         )
 
-    def _time(self, cells: Cells) -> str | None:
-        written = when(cells, self.header.places, self.epoch)
-        if not written:
-            return None
-        given = self.options.date_format
-        if given is not None and "%" in given:
-            try:
-                return str(datetime.strptime(written, given).replace(microsecond=0))  # noqa: DTZ007 - a wall clock
-            except ValueError:
-                return written
-        return to_iso(written, self.order)
+    def _iso(self, written: str) -> str:
+        moment = self.clock.moment(written)
+        return written if moment is None else str(moment)
 
     def _direction(self, word: str) -> EventType:
         given = self.options.directions.get(word)
@@ -126,17 +156,18 @@ class Table:
 
     def _kept(self, cells: Cells) -> bytes:
         """What a dead letter keeps: no cell of a column that is not known, which may hold a name."""
-        if not fits(cells, self.header.width):
+        if not fits(cells, self.header.width, self.header.most):
             return encode_json({"columns": len(cells)})
         return encode_json({column: cut(text_of(cell(cells, place))) for column, place in self.header.places.items()})
 
-    def _is_header_again(self, cells: Cells) -> bool:
-        """Whether a row is the header once more, as where several exports stand in one file."""
-        return self.header.line > 0 and normalized(text_of(self._cell(cells, "user"))) == self.header.user_column
+    def _is_header_without_profile(self, cells: Cells) -> bool:
+        """Whether the first row of a table that is read by places is names of columns."""
+        texts = [text_of(self._cell(cells, column)) for column in self.header.places]
+        return self.header.line == 0 and all(texts) and not any(map(str.isdecimal, "".join(texts)))
 
 
 def open_table(file: str, read: Rows, header: Header, options: TableOptions, epoch: datetime = EPOCH) -> Table:
-    """Decide over all its rows how a table's dates are written.
+    """Look at all rows of a table: how its dates are written, and whether any part of it would be read wrongly.
 
     Args:
         file: What messages call it.
@@ -146,20 +177,15 @@ def open_table(file: str, read: Rows, header: Header, options: TableOptions, epo
         epoch: The day from which its file counts days.
 
     Raises:
-        UnreadableFile: day and month could be exchanged in each of its dates, rows contradict each other, or a
-            spreadsheet has days where times should be.
+        UnreadableFile: see `decide`; or a spreadsheet has days where times should be.
     """
     if "time" in header.places and _has_days_only(read, header, epoch):
         raise UnreadableFile(f"{file}: its dates have no time of day")
-    if options.date_format is not None:
-        order = cast("Order", options.date_format) if options.date_format in ("ymd", "dmy", "mdy") else None
-        return Table(file, read, header, options, order, epoch)
-    dates = (
-        (line, when(cells, header.places, epoch))
-        for line, cells in read()
-        if line > header.line and fits(cells, header.width)
-    )
-    return Table(file, read, header, options, decide_order(file, dates), epoch)
+    header = lay_out(read, header)
+    clock = Clock(header, options, epoch)
+    clock = dataclasses.replace(clock, order=clock.given_order)
+    order = decide(file, read, clock)
+    return Table(file, read, header, options, dataclasses.replace(clock, order=order))
 
 
 def _has_days_only(read: Rows, header: Header, epoch: datetime) -> bool:

@@ -11,37 +11,15 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openpyxl import Workbook
+from importing import device, outcomes, rows, workbook
 
 from attendance.errors import ConfigurationError, Reason, UnreadableFile
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
-from producers.devices import create_file_adapter
 from producers.devices.common.tables.profiles import PROFILES
-from producers.devices.contract import Rejected, Row
+from producers.devices.contract import Rejected
 
 EIGHT = datetime(2026, 3, 4, 5, 0, tzinfo=UTC)  # in Riyadh
 BIOTIME = "Employee ID,First Name,Department,Date,Time,Punch State,Work Code,Area Name,Serial Number\n"
-
-
-def device(name: str = "GATE-1", **fields: Any) -> Device:
-    return Device.model_validate(
-        {"device_id": name, "site": "HQ", "timezone": "Asia/Riyadh", "mode": "file", "adapter": "csv", **fields}
-    )
-
-
-def rows(adapter: str, path: Path, entry: Device | None = None, **terminals: Device) -> list[Row]:
-    return list(create_file_adapter(adapter, ("temperature",)).rows(path, entry or device(), terminals))
-
-
-def outcomes(adapter: str, path: Path, **options: Any) -> list[tuple[str, datetime | None, str] | str]:
-    """User, time and direction of each event, the message of each that was rejected."""
-    return [
-        (row.outcome.device_user_id, row.outcome.event_time, row.outcome.event_type)
-        if isinstance(row.outcome, RawEvent)
-        else row.outcome.message
-        for row in rows(adapter, path, device(options=options))
-    ]
 
 
 @pytest.fixture
@@ -52,17 +30,6 @@ def write(tmp_path: Path) -> Any:
         return path
 
     return write
-
-
-def workbook(path: Path, *sheets: Sequence[Sequence[Any]]) -> Path:
-    book = Workbook()
-    book.remove(book["Sheet"])
-    for number, sheet in enumerate(sheets, start=1):
-        page = book.create_sheet(f"Page {number}")
-        for row in sheet:
-            page.append(row)
-    book.save(path)
-    return path
 
 
 class TestAttlog:
@@ -228,7 +195,8 @@ class TestCsv:
 
     @pytest.mark.parametrize("time", ["04/03/2026 13:00 PM", "04/03/2026", "31/02/2026 08:00", "04/03/2026 25:00", "-"])
     def test_a_time_that_cannot_be_read_is_kept_for_the_stream_to_judge(self, time: str, write: Any) -> None:
-        (row,) = rows("csv", write(f"user,time\n1,{time}\n"), device(options={"date_format": "dmy"}))
+        path = write(f"user,time\n1,{time}\n1,05/03/2026 08:00\n")
+        row, _ = rows("csv", path, device(options={"date_format": "dmy"}))
         assert isinstance(row.outcome, RawEvent)
         assert (row.outcome.event_time, row.outcome.device_time) == (None, time)
 

@@ -168,3 +168,10 @@ class TestImport:
         tally = Tally(FUTURE_TOLERANCE)
         asyncio.run(read(wanted, tally))
         assert (tally.events, tally.implausible) == (2, {TimeFault.BEFORE_INSTALLED: 1})
+
+    def test_several_punches_of_a_row_count_as_one_row(self, registry: Registry, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.csv", "user,time\n", "1,2026-03-04 08:00 17:00\n", "Total,1\n")
+        kafka = Kafka()
+        tally = stored(kafka, prepare(path, "PUSHES", registry, (), options={"several_times": True}))
+        assert (tally.rows, tally.events, tally.ignored, tally.failed) == (2, 2, 1, 0)
+        assert len({event.event_id for event in kafka.events}) == 2

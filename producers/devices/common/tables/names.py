@@ -1,0 +1,51 @@
+"""What columns are called that could be the user or the time of a punch, as `normalized` writes names."""
+
+from typing import Final
+
+# Not a card's number: a terminal that knows the card sends its user's number.
+USERS: Final = frozenset(
+    {
+        "no", "number", "id", "code", "pin", "user", "userid", "userno", "usernumber", "usercode", "uid",
+        "employeeid", "employeeno", "employeenumber", "employeecode", "empid", "empno", "empcode", "empnumber", "ecode",
+        "eid", "enno", "enrollno", "enrollid", "enrollnumber", "enrollmentno", "enrollmentid", "acno", "acnumber",
+        "badge", "badgeid", "badgeno", "badgenumber", "personid", "personno", "personcode", "personnumber",
+        "personnelid", "personnelno", "personnelcode", "personnelnumber", "staffid", "staffno", "staffcode",
+        "staffnumber", "workerid", "workerno", "workid", "workno", "workernumber", "jobno", "jobnumber", "idno",
+        "idnumber", "payrollid", "payrollno", "payrollnumber", "memberid", "memberno", "biometricid", "biometricno",
+        "biometriccode", "fingerid", "fingerprintid", "deviceuserid", "attendanceid", "attendanceno", "studentid",
+        "legajo", "matricula", "sicilno", "رقمالموظف", "الرقمالوظيفي", "رقمالبصمة", "الرقم", "کدپرسنلی",
+        "工号", "编号", "考勤号码", "登记号码", "人员编号",
+    }
+)  # fmt: skip
+"""Names of columns that could be the user."""
+VAGUE: Final = frozenset({"no", "number", "id", "code", "الرقم", "编号"})
+"""Those of them that may as well count the rows."""
+TIMES: Final = frozenset(
+    {
+        "time", "datetime", "dateandtime", "timestamp", "punchtime", "punchdatetime", "punchdate", "logdate", "logtime",
+        "logdatetime", "checktime", "clocktime", "clockingtime", "eventtime", "eventdatetime", "recordtime",
+        "swipetime", "scantime", "transactiontime", "attendancetime", "authenticationtime", "verifytime",
+    }
+)  # fmt: skip
+"""Names of columns that could be the time of a punch."""
+SUMMARY: Final = frozenset(
+    {
+        "in", "out", "intime", "outtime", "timein", "timeout", "firstin", "lastout", "clockin", "clockout", "checkin",
+        "checkout", "firstpunch", "lastpunch", "punchrecords", "totalhours", "workhours", "workinghours", "worktime",
+        "onduty", "offduty", "timetable", "workedhours", "totalduration",
+    }
+)  # fmt: skip
+"""Names of columns of a report with one row a person and day: nothing says which of its times were punched."""
+_TOTALS: Final = (
+    "total", "totals", "grandtotal", "subtotal", "sum", "المجموع", "مجموع", "الإجمالي", "الاجمالي", "إجمالي", "اجمالي",
+    "合计", "总计", "toplam",
+)  # fmt: skip
+
+
+def is_total(name: str) -> bool:
+    """Whether a row that begins so is a sum, and no punch.
+
+    Args:
+        name: Its first cell, as `normalized` writes it.
+    """
+    return name.startswith(_TOTALS)
