@@ -7,8 +7,7 @@ by nothing but its serial number. It keeps what is not answered 200 and sends it
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+from datetime import datetime
 from secrets import token_hex
 from typing import Final
 
@@ -17,7 +16,6 @@ from msgspec.structs import replace
 from attendance.errors import InvalidRecord, Reason
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
-from attendance.times import zone
 from producers.devices.common.punch import MAX_TEXT, invalid
 from producers.devices.contract import (
     MAX_EVENTS,
@@ -31,6 +29,20 @@ from producers.devices.contract import (
     Result,
     Route,
     Sender,
+)
+from producers.devices.zkteco.adms_handshake import (
+    ACCESS,
+    KIND,
+    STAMP,
+    ZONE,
+    access_options,
+    attendance_options,
+    is_access,
+    new_zone,
+    registry_code,
+    server_time,
+    stamp_of,
+    zone_option,
 )
 from producers.devices.zkteco.adms_records import (
     AdmsOptions,
@@ -46,9 +58,6 @@ from producers.devices.zkteco.adms_records import (
 )
 
 NAME: Final = "zkteco_adms"
-MAX_POST: Final = 512 * 1024
-"""Bytes that a terminal is asked to send at most: well below the default limit, beyond which it would try for ever."""
-STAMP: Final = "ATTLOGStamp"
 
 _SERIAL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FACTS: Final = ("DeviceType", "pushver", "language")
@@ -162,35 +171,13 @@ class ZktecoAdms:
     def _handshake(self, request: PushRequest, device: Device, query: Mapping[str, str]) -> Parsed:
         """What a terminal is to do from now on, and from which record on it is to send."""
         report = DeviceReport(details={name: value[:MAX_TEXT] for name, value in _facts(query).items()})
-        if query.get("devicetype", "").casefold() == "acc":
-            return Parsed(device.device_id, _text(_access_options(device, registered=True)), report=report)
-        # None known: 0, by which it sends all that it has.
-        stamp = request.stamps.get(STAMP, "0")
-        options = {
-            STAMP: stamp,
-            "OPERLOGStamp": "9999",
-            "ATTPHOTOStamp": "None",
-            # As older firmware calls the first two.
-            "Stamp": stamp,
-            "OpStamp": "9999",
-            "ErrorDelay": "30",
-            "Delay": "10",
-            "TransTimes": "00:00;14:05",
-            "TransInterval": "1",
-            # Neither photographs nor templates: those do not even leave the terminal.
-            "TransFlag": "TransData AttLog\tOpLog",
-            "TimeZone": _zone_option(device, request.received_at),
-            "Realtime": "1",
-            "Encrypt": "None",
-            "ServerVer": "2.4.1",
-            "PushProtVer": "2.4.1",
-            "PushOptionsFlag": "1",
-            "PushOptions": "UserCount,TransactionCount,FPCount,FaceCount,FWVersion",
-            "SupportPing": "1",
-            "MaxPostSize": str(MAX_POST),
-        }
-        lines = [f"GET OPTION FROM: {device.serial}", *(f"{name}={value}" for name, value in options.items())]
-        return Parsed(device.device_id, _text("\n".join(lines) + "\n"), report=report)
+        if is_access(query, request.stamps):
+            answer = _text(access_options(device, registered=True))
+            return Parsed(device.device_id, answer, report=report, stamps={KIND: ACCESS})
+        kind = query.get("devicetype") or request.stamps.get(KIND, "")
+        stamps = {ZONE: zone_option(device, request.received_at), KIND: kind[:MAX_TEXT]}
+        answer = _text(attendance_options(device, request.stamps, request.received_at))
+        return Parsed(device.device_id, answer, report=report, stamps=stamps)
 
     def _upload(self, request: PushRequest, device: Device, query: Mapping[str, str]) -> Parsed:
         """A table of records, which some firmware does not name."""
@@ -206,16 +193,15 @@ class ZktecoAdms:
             case _ if is_photograph(request.body):
                 return _parsed(device, "OK", _Found(others=[counted("biometric", name or "photograph", [""])]))
             case None if not name:
-                return self._untitled(request, device, lines, answer)
+                return self._untitled(request, device, query, lines)
             case "attendance":
-                stamp = query.get("stamp", "")
-                stamps = {STAMP: stamp} if re.fullmatch(r"[0-9A-Za-z]{1,32}", stamp) else {}
-                return _parsed(device, answer, self._read(lines, device, request, lambda _: attendance), stamps)
+                found = self._read(lines, device, request, lambda _: attendance)
+                return _parsed(device, answer, found, _stamps(query, found.events, device, request.received_at))
             case "access":
                 found = self._read(lines, device, request, lambda _: access)
-                return _parsed(device, answer if "tablename" in query else "OK", found)
-            case "options" | "state":
-                return _reported(request.body, device)
+                return _parsed(device, answer if "tablename" in query else "OK", found, {KIND: ACCESS})
+            case "options" | "state" as kind:
+                return _reported(request.body, device, {KIND: ACCESS} if kind == "state" else {})
             case None if "tablename" not in query:
                 raise InvalidRecord(Reason.UNREADABLE_BODY, f"table {name[:MAX_TEXT]!r} is none of the protocol's")
             case kind:
@@ -223,14 +209,17 @@ class ZktecoAdms:
                 others = [counted(kind or "table", name, lines)] if lines else []
                 return _parsed(device, answer, _Found(others=others))
 
-    def _untitled(self, request: PushRequest, device: Device, lines: Sequence[str], answer: str) -> Parsed:
+    def _untitled(self, request: PushRequest, device: Device, query: Mapping[str, str], lines: Sequence[str]) -> Parsed:
         """Each line by what it says itself."""
         if not lines:
             return Parsed(device.device_id, _text("OK"), report=DeviceReport())
         if any(map(reader_of, lines)):
-            return _parsed(device, answer, self._read(lines, device, request, reader_of))
+            found = self._read(lines, device, request, reader_of)
+            # Those of an access terminal have a number, and no stamp counts for them.
+            log = [event for event in found.events if event.sequence is None]
+            return _parsed(device, f"OK: {len(lines)}", found, _stamps(query, log, device, request.received_at))
         if len(lines) == 1 and "\t" not in lines[0] and _PAIR_LIST.match(lines[0]):
-            return _reported(request.body, device)
+            return _reported(request.body, device, {})
         raise InvalidRecord(Reason.UNREADABLE_BODY, "it names no table, and its lines are of none")
 
     def _with_records(self, parsed: Parsed, request: PushRequest, device: Device) -> Parsed:
@@ -266,8 +255,9 @@ class ZktecoAdms:
         values = _query(request.head).get("info", "").split(",")
         details = {name: value[:MAX_TEXT] for name, value in zip(_INFO, values, strict=False) if value}
         given = [command for command in request.commands if ALLOWED.fullmatch(command.text)]
-        answer = "".join(f"C:{command.id}:{command.text}\n" for command in given) or "OK"
-        return Parsed(device.device_id, _text(answer), report=DeviceReport(details=details), given=given)
+        check, stamps = new_zone(device, request.stamps, request.received_at)
+        answer = "".join(f"C:{command.id}:{command.text}\n" for command in given) + check or "OK"
+        return Parsed(device.device_id, _text(answer), report=DeviceReport(details=details), stamps=stamps, given=given)
 
     def _results(self, request: PushRequest, device: Device) -> Parsed:
         found = re.findall(r"(?m)^ID=([0-9]{1,16})&Return=(-?[0-9]{1,10})\b", _decoded(request.body))
@@ -279,19 +269,14 @@ class ZktecoAdms:
 
     def _registry(self, request: PushRequest, device: Device) -> Parsed:
         report = DeviceReport(details=_options(request.body))
-        return Parsed(device.device_id, _text(f"RegistryCode={_code(device)}"), report=report)
+        answer = _text(f"RegistryCode={registry_code(device)}")
+        return Parsed(device.device_id, answer, report=report, stamps={KIND: ACCESS})
 
     def _configuration(self, request: PushRequest, device: Device) -> Parsed:  # noqa: ARG002 - the same for all
-        return Parsed(device.device_id, _text(_access_options(device, registered=False)))
+        return Parsed(device.device_id, _text(access_options(device, registered=False)), stamps={KIND: ACCESS})
 
     def _time(self, request: PushRequest, device: Device) -> Parsed:
-        """The server's time, in the protocol's own count of seconds, and the zone to show it in."""
-        moment = request.received_at.astimezone(UTC)
-        days = (moment.year - 2000) * 372 + (moment.month - 1) * 31 + moment.day - 1
-        seconds = ((days * 24 + moment.hour) * 60 + moment.minute) * 60 + moment.second
-        offset = _offset(device, request.received_at)
-        sign, minutes = "-" if offset < timedelta() else "+", abs(offset) // timedelta(minutes=1)
-        return Parsed(device.device_id, _text(f"DateTime={seconds},ServerTZ={sign}{minutes // 60:02}{minutes % 60:02}"))
+        return Parsed(device.device_id, _text(server_time(device, request.received_at)))
 
     def _exchange(self, request: PushRequest, device: Device) -> Parsed:  # noqa: ARG002 - whoever asks
         """Keys are not exchanged: encryption has to be switched off on the terminal."""
@@ -318,9 +303,16 @@ def _facts(query: Mapping[str, str]) -> dict[str, str]:
     return {name: query[name.casefold()] for name in _FACTS if name.casefold() in query}
 
 
-def _reported(body: bytes, device: Device) -> Parsed:
+def _stamps(
+    query: Mapping[str, str], events: Sequence[RawEvent], device: Device, received_at: datetime
+) -> Mapping[str, str]:
+    stamp = stamp_of(query.get("stamp", ""), events, device, received_at)
+    return {} if stamp is None else {STAMP: stamp}
+
+
+def _reported(body: bytes, device: Device, stamps: Mapping[str, str]) -> Parsed:
     """Answered by just that: a count has some firmware send it again for ever."""
-    return Parsed(device.device_id, _text("OK"), report=DeviceReport(details=_options(body)))
+    return Parsed(device.device_id, _text("OK"), report=DeviceReport(details=_options(body)), stamps=stamps)
 
 
 def _parsed(device: Device, answer: str, found: _Found, stamps: Mapping[str, str] | None = None) -> Parsed:
@@ -341,42 +333,6 @@ def _lines(body: bytes) -> list[str]:
 def _decoded(body: bytes) -> str:
     """The text; bytes of another encoding stand as such, for nothing of a body may be lost for one name in it."""
     return body.decode("utf-8", errors="backslashreplace")
-
-
-def _offset(device: Device, moment: datetime) -> timedelta:
-    return moment.astimezone(zone(device.timezone)).utcoffset() or timedelta()
-
-
-def _zone_option(device: Device, moment: datetime) -> str:
-    """Whole hours, or minutes where it is none: the terminal takes a number beyond 60 for minutes."""
-    minutes = _offset(device, moment) // timedelta(minutes=1)
-    return str(minutes // 60 if minutes % 60 == 0 else minutes)
-
-
-def _access_options(device: Device, *, registered: bool) -> str:
-    code = _code(device)
-    head = ["registry=ok", f"RegistryCode={code}"] if registered else []
-    return "\n".join(
-        [
-            *head,
-            "ServerVersion=3.1.2",
-            "ServerName=Punchstream",
-            "PushProtVer=3.1.2",
-            "ErrorDelay=30",
-            "RequestDelay=10",
-            "TransTimes=00:00;14:05",
-            "TransInterval=1",
-            "TransTables=Transaction",
-            "Realtime=1",
-            f"SessionID={code}",
-            "TimeoutSec=10\n",
-        ]
-    )
-
-
-def _code(device: Device) -> str:
-    """No secret, but the same for a terminal whenever it asks."""
-    return sha256(f"punchstream {device.device_id}".encode()).hexdigest()[:32]
 
 
 def _text(body: str, status: int = 200) -> Answer:

@@ -11,7 +11,8 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.registry import Device
 from attendance.settings import PushSettings
 from producers.devices.contract import Command, Head, Parsed, PushRequest, Result
-from producers.devices.zkteco.adms import ALLOWED, STAMP, ZktecoAdms, backfill
+from producers.devices.zkteco.adms import ALLOWED, ZktecoAdms, backfill
+from producers.devices.zkteco.adms_handshake import STAMP
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 ADAPTER = ZktecoAdms(())

@@ -1,0 +1,194 @@
+"""What a terminal that pushes by ADMS hears when it connects, and what has to be remembered of it until then.
+
+What is remembered are the stamps of `Parsed.stamps`: where it is to go on, the zone that it has, and its kind.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Final
+
+from attendance.records.raw_event import RawEvent
+from attendance.registry import Device
+from attendance.times import format_seconds, read_device_time, to_wall_clock, zone
+
+MAX_POST: Final = 512 * 1024
+"""Bytes that a terminal is asked to send at most: well below the default limit, beyond which it would try for ever."""
+STAMP: Final = "ATTLOGStamp"
+ZONE: Final = "TimeZone"
+KIND: Final = "DeviceType"
+ACCESS: Final = "acc"
+
+_ASKED: Final = "TimeZoneAsked"
+_ASK_AGAIN: Final = timedelta(hours=1)
+# What stands for "none": terminals send it whatever they have sent before.
+_PLACEHOLDER: Final = re.compile(r"|0+|9{4,}|None", re.IGNORECASE)
+_STAMP: Final = re.compile(r"[0-9A-Za-z]{1,32}")
+_TIMES: Final = range(320_000_000, 4_000_000_000)
+_FIRST_EPOCH: Final = 1_447_000_000  # November 2015; as a count of the protocol's own it would be the year 2045
+# How far a terminal goes back that says nothing of how far it is: what it had not sent yet when it was cut off.
+_OVERLAP: Final = timedelta(days=7)
+_AHEAD: Final = timedelta(minutes=10)
+
+
+def is_access(query: Mapping[str, str], stamps: Mapping[str, str]) -> bool:
+    """Whether a terminal that connects is for access. Where it does not say so, what is remembered of it decides.
+
+    Args:
+        query: Of its request, names in lower case.
+        stamps: What is remembered.
+    """
+    kind = query.get("devicetype") or stamps.get(KIND)
+    if not kind:
+        return query.get("pushver", "").startswith("3")
+    return kind.casefold() == ACCESS
+
+
+def attendance_options(device: Device, stamps: Mapping[str, str], at: datetime) -> str:
+    """What an attendance terminal is to do from now on, and from which record on it is to send.
+
+    Args:
+        device: Its entry.
+        stamps: What is remembered of it.
+        at: The server's clock.
+    """
+    stamp = stamps.get(STAMP, "")
+    if _PLACEHOLDER.fullmatch(stamp):
+        stamp = "0"  # none known: it sends all that it has
+    options = {
+        STAMP: stamp,
+        "OPERLOGStamp": "9999",
+        "ATTPHOTOStamp": "None",
+        # As older firmware calls the first two.
+        "Stamp": stamp,
+        "OpStamp": "9999",
+        "ErrorDelay": "30",
+        "Delay": "10",
+        "TransTimes": "00:00;14:05",
+        "TransInterval": "1",
+        # Neither photographs nor templates: those do not even leave the terminal.
+        "TransFlag": "TransData AttLog\tOpLog",
+        ZONE: zone_option(device, at),
+        "Realtime": "1",
+        "Encrypt": "None",
+        "ServerVer": "2.4.1",
+        "PushProtVer": "2.4.1",
+        "PushOptionsFlag": "1",
+        "PushOptions": "UserCount,TransactionCount,FPCount,FaceCount,FWVersion",
+        "SupportPing": "1",
+        "MaxPostSize": str(MAX_POST),
+    }
+    lines = [f"GET OPTION FROM: {device.serial}", *(f"{name}={value}" for name, value in options.items())]
+    return "\n".join(lines) + "\n"
+
+
+def access_options(device: Device, *, registered: bool) -> str:
+    """The same for an access terminal.
+
+    Args:
+        device: Its entry.
+        registered: Whether it is to hear that it is registered.
+    """
+    code = registry_code(device)
+    head = ["registry=ok", f"RegistryCode={code}"] if registered else []
+    return "\n".join(
+        [
+            *head,
+            "ServerVersion=3.1.2",
+            "ServerName=Punchstream",
+            "PushProtVer=3.1.2",
+            "ErrorDelay=30",
+            "RequestDelay=10",
+            "TransTimes=00:00;14:05",
+            "TransInterval=1",
+            "TransTables=Transaction",
+            "Realtime=1",
+            f"SessionID={code}",
+            "TimeoutSec=10\n",
+        ]
+    )
+
+
+def registry_code(device: Device) -> str:
+    """No secret, but the same for a terminal whenever it asks."""
+    return sha256(f"punchstream {device.device_id}".encode()).hexdigest()[:32]
+
+
+def server_time(device: Device, at: datetime) -> str:
+    """The server's time, in the protocol's own count of seconds, and the zone to show it in."""
+    offset = _offset(device, at)
+    sign, minutes = "-" if offset < timedelta() else "+", abs(offset) // timedelta(minutes=1)
+    return f"DateTime={_counted(at.astimezone(UTC))},ServerTZ={sign}{minutes // 60:02}{minutes % 60:02}"
+
+
+def zone_option(device: Device, at: datetime) -> str:
+    """Whole hours, or minutes where it is none: the terminal takes a number beyond 60 for minutes."""
+    minutes = _offset(device, at) // timedelta(minutes=1)
+    return str(minutes // 60 if minutes % 60 == 0 else minutes)
+
+
+def new_zone(device: Device, stamps: Mapping[str, str], at: datetime) -> tuple[str, Mapping[str, str]]:
+    """What makes a terminal connect anew after a change of clocks: nothing else has it fetch its zone.
+
+    Args:
+        device: Its entry.
+        stamps: What is remembered of it.
+        at: The server's clock.
+
+    Returns:
+        The command with its id, which no answer is expected to, and what to remember; both empty while its zone is the
+        right one, is not known, or was asked about within the hour.
+    """
+    wanted = zone_option(device, at)
+    if stamps.get(ZONE, wanted) == wanted:
+        return "", {}
+    asked, _, when = stamps.get(_ASKED, "").partition(" ")
+    then = read_device_time(when, "UTC")
+    if asked == wanted and then is not None and at - then < _ASK_AGAIN:
+        return "", {}
+    return f"C:zone{int(at.timestamp())}:CHECK\n", {_ASKED: f"{wanted} {format_seconds(at)}"}
+
+
+def stamp_of(posted: str, events: Sequence[RawEvent], device: Device, at: datetime) -> str | None:
+    """Where a terminal is to go on after what it has just sent: no further than what came with the stamp.
+
+    A stamp that is a time counts as far as the newest punch that came with it. Where the terminal posts none, or one
+    that stands for none, it is a week before that: whatever it is not 0, it does not send its whole memory again, and a
+    week is what it may have had left to send.
+
+    Args:
+        posted: The stamp of the request; empty where it has none.
+        events: The punches that came with it.
+        device: Whose they are.
+        at: When they came. What is dated later does not count: the terminal would send nothing until then.
+
+    Returns:
+        The stamp; None where nothing came that says how far the terminal is.
+    """
+    times = [event.event_time for event in events if event.event_time is not None and event.event_time <= at + _AHEAD]
+    if not times:
+        return None
+    newest = max(times)
+    wall_clock = to_wall_clock(newest, device.timezone)
+    if _PLACEHOLDER.fullmatch(posted):
+        # In the protocol's own count, as it is below any other: one that takes it for another time sends more.
+        return str(_counted(wall_clock - _OVERLAP))
+    if not _STAMP.fullmatch(posted):
+        return None
+    if not posted.isdecimal() or int(posted) not in _TIMES:
+        return posted
+    if int(posted) < _FIRST_EPOCH:
+        return str(min(int(posted), _counted(wall_clock)))
+    # Some count the seconds of their own wall clock.
+    return str(min(int(posted), int(newest.timestamp()), int(wall_clock.replace(tzinfo=UTC).timestamp())))
+
+
+def _offset(device: Device, moment: datetime) -> timedelta:
+    return moment.astimezone(zone(device.timezone)).utcoffset() or timedelta()
+
+
+def _counted(moment: datetime) -> int:
+    """A time in the protocol's own count of seconds, in which every month has 31 days."""
+    days = (moment.year - 2000) * 372 + (moment.month - 1) * 31 + moment.day - 1
+    return ((days * 24 + moment.hour) * 60 + moment.minute) * 60 + moment.second
