@@ -16,6 +16,7 @@ from attendance.erpnext import ErpnextClient
 from attendance.errors import InvalidRecord, ZoneInDoubt
 from attendance.kafka.records import Record
 from attendance.records.checkin import Checkin
+from attendance.records.dead_letter_action import Action
 from attendance.records.outcomes import Delivery, Dropped, Waiting, waiting_event_id
 from attendance.records.raw_event import RawEvent
 from attendance.settings import ErpnextSettings
@@ -37,6 +38,7 @@ create table raw (partition, offset, event_id, device_id, primary key (partition
 create table dropped (partition, offset, kept_event_id, primary key (partition, offset)) without rowid;
 create table dead_record (partition, offset, primary key (partition, offset)) without rowid;
 create table dead (event_id primary key) without rowid;
+create table refused (partition, offset, what, primary key (partition, offset)) without rowid;
 create table waiting (look, key, event_id, primary key (look, key)) without rowid;
 create index waiting_events on waiting (event_id);
 create table checkin (event_id primary key) without rowid;
@@ -75,9 +77,13 @@ class Report:
     """What the audit found, counted in raw records.
 
     `raw` = `delivered` + `dropped` + `waiting` + `dead_lettered` + `undelivered` + `undecided`; the last two have no
-    outcome yet. `refused` counts dead letters of what never became a raw event. The lists name the first few
-    `event_id`s, or all, or `partition:offset` where a record has none. `sent_again` counts, by topic, the records that
-    were to repair this; what became of them is not in this report. `skipped` are the records that nobody can read.
+    outcome yet. The lists name the first few `event_id`s, or all, or `partition:offset` where a record has none.
+    `sent_again` counts, by topic, the records that were to repair this; what became of them is not in this report.
+    `skipped` are the records that nobody can read.
+
+    `refused` counts dead letters of what never became a raw event. Of those, `read_again` were read again, so that what
+    was understood of them is among the raw records, and `discarded` were set aside. `unread` names the others, with
+    which nobody has done anything.
 
     Where ERPNext was asked, `missing_in_target` names what it does not hold, `deleted_in_target` who deleted what of
     that; the lists of findings name documents. What is off shift is no problem of the delivery. `times_compared` is
@@ -92,6 +98,9 @@ class Report:
     undelivered: int = 0
     undecided: int = 0
     refused: int = 0
+    read_again: int = 0
+    discarded: int = 0
+    unread: list[str] = field(default_factory=list)
     without_outcome: list[str] = field(default_factory=list)
     delivered_twice: list[str] = field(default_factory=list)
     dropped_for_nothing: list[str] = field(default_factory=list)
@@ -131,7 +140,6 @@ class AuditTables:
         """What ERPNext holds."""
         self.skipped = Skipped()
         """Of every topic but the raw one, where also what cannot be read needs an outcome."""
-        self._refused = 0
         self._name_at_most = NAMED
 
     def __enter__(self) -> Self:
@@ -163,7 +171,9 @@ class AuditTables:
         async for batch in log.read("checkins", since=since):
             self._checkins(batch, device)
         async for batch in log.read("dead_letters", since=since):
-            self._dead_letters(batch, log.topics["raw"])
+            self._dead_letters(batch, log.topics["raw"], device)
+        async for batch in log.read("dead_letter_actions"):
+            self._actions(batch)
         async for batch in log.read("deliveries", since=since):
             self._deliveries(batch)
         # Meanwhile the sink may have sent a check-in back. What waited at either time has its outcome.
@@ -222,15 +232,22 @@ class AuditTables:
         superseded += [(d.event_id, d.removed) for d in deliveries if d.removed is not None]
         self._many("insert or ignore into superseded values (?, ?)", superseded)
 
-    def _dead_letters(self, batch: Iterable[Record], raw_topic: str) -> None:
-        for _, letter in decoded(batch, dead_letter, self.skipped):
+    def _dead_letters(self, batch: Iterable[Record], raw_topic: str, device: str | None) -> None:
+        for record, letter in decoded(batch, dead_letter, self.skipped):
             if letter.topic == raw_topic:
                 offsets = (letter.partition, letter.offset)
                 self._db.execute("insert or ignore into dead_record values (?, ?)", offsets)
             elif letter.event_id is not None:
                 self._db.execute("insert or ignore into dead values (?)", (letter.event_id,))
-            elif letter.topic is None:
-                self._refused += 1
+            elif letter.topic is None and device in (None, (letter.key or b"").decode(errors="replace")):
+                row = (record.partition, record.offset, "unread")
+                self._db.execute("insert or ignore into refused values (?, ?, ?)", row)
+
+    def _actions(self, batch: Iterable[Record]) -> None:
+        # In the order in which they were taken: the last one says what the letter is.
+        for _, action in decoded(batch, lambda record: Action.decode(record.key, record.value), self.skipped):
+            row = (action.action, action.letter.partition, action.letter.offset)
+            self._db.execute("update refused set what = ? where (partition, offset) = (?, ?)", row)
 
     def report(self, *, whole: bool = True, named: int = NAMED) -> Report:
         """What the contents come to.
@@ -247,6 +264,7 @@ class AuditTables:
         if self.rows.asked:
             twice = "select distinct event_id from finding where kind = 'surplus'"
         counts = dict(self._db.execute("select what, count(*) from outcome group by what"))
+        refused = dict(self._db.execute("select what, count(*) from refused group by what"))
         # A copy names the event that was kept. Where none of that id was kept, a punch was lost.
         nothing_kept = """
             select distinct d.kept_event_id from outcome o
@@ -257,7 +275,10 @@ class AuditTables:
               and not exists (select 1 from checkin x where x.event_id = d.kept_event_id)"""
         return Report(
             raw=sum(counts.values()),
-            refused=self._refused,
+            refused=sum(refused.values()),
+            read_again=refused.get("replayed", 0),
+            discarded=refused.get("discarded", 0),
+            unread=self._named("select partition || ':' || offset from refused where what = 'unread'"),
             skipped=self.skipped,
             without_outcome=self._named(
                 "select coalesce(event_id, partition || ':' || offset) from outcome"

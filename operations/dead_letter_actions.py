@@ -1,4 +1,4 @@
-"""What is done about dead letters: they are replayed, or discarded with a note.
+"""What is done about dead letters: they are replayed, read again, or discarded with a note.
 
 What is to be done is planned first, so that a dead letter that comes back meanwhile is not taken a second time.
 """
@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from attendance.errors import InvalidRecord
@@ -21,7 +22,9 @@ from operations.dead_letters import SETTLED, Letter, Selection, State, begin_at,
 from operations.log import Log, Send, Skipped
 from operations.origin import OF_THE_EMPLOYEE, is_for_somebody_else, raw_copies, raw_place
 from operations.pace import Pace
+from operations.reading_again import NotUnderstood, holds_request
 from operations.superseded import Versions
+from operations.unread import GONE, Read, ReadingAgain, new_records
 from operations.users import read_user_map
 
 REPLAYS_PER_SECOND: Final = 100.0
@@ -30,12 +33,17 @@ AT_ONCE: Final = 500  # records that wait for one acknowledgement
 
 @dataclass(slots=True)
 class Plan:
-    """What a command will do, in the order of the topic, and what it will not, with the reason."""
+    """What a command will do, in the order of the topic, and what it will not, with the reason.
+
+    `ids` has all of it, also what is read again.
+    """
 
     ids: list[LetterId] = field(default_factory=list)
     refused: dict[LetterId, str] = field(default_factory=dict)
     begin_at_raw: dict[LetterId, Place] = field(default_factory=dict)
     """The raw record to be sent in place of a check-in, because that is not for whom it names."""
+    reading: ReadingAgain | None = None
+    """What is given to an adapter once more; None where nothing is."""
     superseded: int = 0
     """How many are refused because their punch was corrected since."""
     skipped: Skipped = field(default_factory=Skipped)
@@ -60,8 +68,12 @@ def objection_to_replay(letter: Letter, topics: Topics, *, force: bool) -> str |
         return f"{content.topic} is not a topic that can be replayed to"
     if content.value is None:
         return f"has no value; the original stands at {content.topic} {content.partition}:{content.offset}"
-    if force:
-        return None
+    return None if force else _objection_to_state(letter)
+
+
+def _objection_to_state(letter: Letter) -> str | None:
+    """Why a letter is not replayed for what was done about it; None where nothing was."""
+    content = letter.content
     if letter.state is State.PARKED:
         return f"parked: failed after {content.replay_count} replays; repair the cause, then --force"
     return f"{letter.state} already; --force does it again" if letter.state in SETTLED else None
@@ -126,14 +138,16 @@ async def make_plan(log: Log, wanted: Selection, objection: Callable[[Letter], s
     return plan
 
 
-async def make_replay_plan(log: Log, wanted: Selection, *, force: bool) -> Plan:
+async def make_replay_plan(log: Log, wanted: Selection, read: Read, *, force: bool) -> Plan:
     """The plan of a replay. What was corrected since is refused, also with `force`: it would be stored once more.
 
-    A check-in that is not for whom it names begins at its raw record, so that its employee is decided anew.
+    A check-in that is not for whom it names begins at its raw record, so that its employee is decided anew. What no
+    adapter understood is read again, or refused with the reason of today's adapter.
 
     Args:
         log: Where the letters stand.
         wanted: Which letters.
+        read: What today's adapter makes of a request.
         force: Also those that `objection_to_replay` lets through only then.
 
     Raises:
@@ -142,8 +156,14 @@ async def make_replay_plan(log: Log, wanted: Selection, *, force: bool) -> Plan:
     versions = Versions()
     users = await read_user_map(log, Skipped())
     begin_at_raw: dict[LetterId, Place] = {}
+    reading = ReadingAgain(read, log.topics)
 
     def objection(letter: Letter) -> str | None:
+        if holds_request(letter.content):
+            problem = None if force else _objection_to_state(letter)
+            if problem is None:
+                reading.add(letter)
+            return problem
         problem = objection_to_replay(letter, log.topics, force=force)
         if problem is None:
             versions.add(letter.id, letter.content, log.topics)
@@ -153,9 +173,12 @@ async def make_replay_plan(log: Log, wanted: Selection, *, force: bool) -> Plan:
         return problem
 
     plan = await make_plan(log, wanted, objection)
-    plan.begin_at_raw = begin_at_raw
+    plan.begin_at_raw, plan.reading = begin_at_raw, reading
+    await reading.find(log, plan.skipped)
+    await reading.compare(log)
     superseded = await versions.superseded(log)
-    plan.ids = [id_ for id_ in plan.ids if id_ not in superseded]
+    plan.ids = [id_ for id_ in plan.ids if id_ not in superseded and id_ not in reading.refused]
+    plan.refused |= reading.refused
     plan.refused |= {id_: f"superseded: {by} corrects this punch; discard the letter" for id_, by in superseded.items()}
     plan.superseded = len(superseded)
     return plan
@@ -184,8 +207,15 @@ async def replay(
     Raises:
         KafkaUnavailable: Kafka does not answer; those that were reported are replayed.
     """
+    reading = plan.reading
     remaining = set(plan.ids)
     pace = Pace(per_second)
+    if reading is not None:
+        await _read_again(log, reading, pace, by, partial(_finish, remaining, report))
+        for id_ in sorted(reading.ids() & remaining):
+            _finish(remaining, report, id_, GONE)
+    if not remaining:
+        return
     places = {id_: place for id_, place in plan.begin_at_raw.items() if id_ in remaining}
     raw = await raw_copies(log, set(places.values()))
     async with log.sending() as send, aclosing(read_letters(log, Skipped(), begin_at(plan.ids))) as letters:
@@ -200,6 +230,35 @@ async def replay(
                 break
         for id_ in sorted(remaining):
             report(id_, "is not there any more")
+
+
+def _finish(
+    remaining: set[LetterId], report: Callable[[LetterId, str | None], None], id_: LetterId, problem: str | None
+) -> None:
+    remaining.discard(id_)
+    report(id_, problem)
+
+
+async def _read_again(
+    log: Log, reading: ReadingAgain, pace: Pace, by: str, report: Callable[[LetterId, str | None], None]
+) -> None:
+    """Publish what is made of requests, one after the other, and record that for each of their letters."""
+    skipped = Skipped()
+    async with log.sending() as send, aclosing(reading.requests(log, skipped)) as requests:
+        async for request, letters in requests:
+            await asyncio.sleep(pace.delay())
+            try:
+                records = new_records(reading.read(request), request, letters, reading.there, log.topics)
+                await send(*records)
+            except (InvalidRecord, NotUnderstood) as error:
+                for each in letters:
+                    report(each.id, str(error))
+                continue
+            # Whoever ends here has read a request whose letters still look open. Read once more, it adds nothing.
+            for each in letters:
+                action = Action(each.id, "replayed", now(), by, replay_count=each.replay_count + 1)
+                await send(_record(log.topics, action))
+                report(each.id, None)
 
 
 async def replay_one(

@@ -93,7 +93,10 @@ class Selection:
 
 @dataclass(slots=True)
 class Group:
-    """The letters of one stage and reason, counted. The sample is the newest, if possible one that is unsettled."""
+    """The letters of one stage and reason, counted. The sample is the newest, if possible one that is unsettled.
+
+    `readable` counts the unsettled ones that today's adapters understand; None where no adapter was asked.
+    """
 
     stage: str
     reason: Reason
@@ -104,6 +107,7 @@ class Group:
     message: str = ""
     sample_is_settled: bool = True
     sampled_at: datetime | None = None
+    readable: int | None = None
 
     def add(self, letter: Letter) -> None:
         """Count a letter. Of the letter itself only the sample's id and message are kept."""
@@ -122,6 +126,7 @@ class Group:
             "reason": self.reason,
             "count": self.states.total(),
             **{state.value: self.states[state] for state in State},
+            "readable": self.readable,
             "first": seconds(self.first),
             "last": seconds(self.last),
             "sample_id": str(self.sample),
@@ -135,10 +140,12 @@ class Groups:
     def __init__(self) -> None:
         self._groups: dict[tuple[str, Reason], Group] = {}
 
-    def add(self, letter: Letter) -> None:
-        """Count a letter in its group."""
+    def add(self, letter: Letter) -> Group:
+        """Count a letter in its group. Returns the group."""
         key = (letter.content.stage, letter.content.reason)
-        self._groups.setdefault(key, Group(*key)).add(letter)
+        group = self._groups.setdefault(key, Group(*key))
+        group.add(letter)
+        return group
 
     def sorted(self) -> list[Group]:
         """The groups, in the order of stage and reason."""

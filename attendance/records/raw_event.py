@@ -25,6 +25,8 @@ TYPE: Final = b"punchstream.attendance.raw.v1"
 """CloudEvents' type of the record."""
 REPLAY_OF: Final = "x-replay-of"
 """The header of a raw record that `punchstream replay` sent again: `partition:offset` of the one it is a copy of."""
+UNREAD_ID: Final = "x-unread-id"
+"""The header of a raw record that was made by reading an unread request again: the id of that request."""
 RAW_RECORD: Final = "x-raw-record"
 """The header of a check-in, and of what waits to be one: `partition:offset` of the raw record that it was made from."""
 

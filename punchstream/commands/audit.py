@@ -162,7 +162,19 @@ def show(report: "Report", console: Console, *, dry_run: bool = False) -> None:
         line += f" + {report.undelivered:,} not delivered yet + {report.undecided:,} without any outcome"
     console.print(line)
     if report.refused:
-        console.print(f"{counted(report.refused, 'more dead letter')} of what never became a raw event")
+        open_ = report.refused - report.read_again - report.discarded
+        of_them = [
+            f"{count:,} {what}"
+            for count, what in (
+                (report.read_again, "read again"),
+                (report.discarded, "discarded"),
+                (open_, "that nobody has read again or discarded (punchstream dead-letters list)"),
+            )
+            if count
+        ]
+        console.print(
+            f"{counted(report.refused, 'more dead letter')} of what never became a raw event: {', '.join(of_them)}"
+        )
     problems = {
         "Without an outcome": report.without_outcome,
         "Delivered as two documents": report.delivered_twice,

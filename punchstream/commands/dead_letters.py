@@ -1,4 +1,4 @@
-"""The `dead-letters` commands: list what failed and why, show it, send it back, or set it aside."""
+"""The `dead-letters` commands: list what failed and why, show it, send it back or read it again, or set it aside."""
 
 import asyncio
 from collections import Counter
@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from attendance.errors import Reason
 from attendance.records.dead_letter_action import LetterId
+from attendance.records.unread import UnreadRequest
 from attendance.times import format_milliseconds, format_seconds
 from attendance.topics import Topics
 from operations.dead_letter_actions import (
@@ -24,6 +25,7 @@ from operations.dead_letter_actions import (
     replay,
 )
 from operations.dead_letters import (
+    SETTLED,
     Group,
     Groups,
     Letter,
@@ -36,6 +38,9 @@ from operations.dead_letters import (
     seconds,
 )
 from operations.log import Skipped
+from operations.reading_again import Fleet
+from operations.unread import GONE, ReadingAgain, describe_request, find_request
+from producers.publisher import redact
 from punchstream.commands.arguments import kafka_log, who
 from punchstream.output import AsJson, counted, print_facts, print_json, print_rows, safe, say_skipped
 
@@ -70,28 +75,51 @@ def list_letters(
     each: Annotated[bool, typer.Option("--each", help="One row for each letter, not for each group.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the dead letters, grouped by stage and reason."""
+    """Show the dead letters, grouped by stage and reason.
+
+    Of what no adapter understood, it says how much the adapters and the fleet file of today understand.
+    """
     log = kafka_log("dead-letters")
     wanted = Selection(reason=reason, stage=stage, device=device)
     groups, skipped = Groups(), Skipped()
     rows: list[dict[str, object]] = []
+    fleet = Fleet()
+    reading = ReadingAgain(fleet.read, log.topics)
+    unsettled: dict[LetterId, Group] = {}
 
     async def gather() -> None:
         async with aclosing(read_letters(log, skipped)) as letters:
             async for letter in letters:
                 if wanted.matches(letter, log.topics):
-                    groups.add(letter)
+                    group = groups.add(letter)
+                    if letter.state not in SETTLED and reading.add(letter):
+                        unsettled[letter.id] = group
                     if each:
                         rows.append(_row(letter, log.topics))
+        await reading.find(log, skipped)
 
     asyncio.run(gather())
     say_skipped(skipped)
+    if fleet.problem is not None:
+        typer.echo(safe(f"What could be read again is not known: {fleet.problem}"), err=True)
+    else:
+        _note_readable(reading.readable(), unsettled, rows)
     if as_json:
         print_json(rows if each else [group.to_json() for group in groups.sorted()])
     elif each:
         _print_rows(rows)
     else:
         _print_groups(groups.sorted())
+
+
+def _note_readable(
+    readable: Mapping[LetterId, bool], groups: Mapping[LetterId, Group], rows: Iterable[dict[str, object]]
+) -> None:
+    for id_, understood in readable.items():
+        groups[id_].readable = (groups[id_].readable or 0) + understood
+    by_row = {str(id_): understood for id_, understood in readable.items()}
+    for row in rows:
+        row["readable"] = by_row.get(str(row["id"]))
 
 
 def _row(letter: Letter, topics: Topics) -> dict[str, object]:
@@ -104,6 +132,7 @@ def _row(letter: Letter, topics: Topics) -> dict[str, object]:
         "at": format_seconds(content.at),
         "device": letter.device(topics),
         "replay_count": content.replay_count,
+        "readable": None,
         "message": content.message,
     }
 
@@ -113,7 +142,7 @@ def _print_rows(rows: Iterable[Mapping[str, object]]) -> None:
     cells = (
         (
             row["id"],
-            row["state"],
+            f"{row['state']}{', readable' if row['readable'] else ''}",
             f"{row['stage']}\n{row['reason']}",
             row["at"],
             row["device"],
@@ -128,12 +157,15 @@ def _print_groups(groups: Iterable[Group]) -> None:
     names = ("Stage, reason", "Letters", "First, last (UTC)", "Id", "Sample")
     rows = []
     total: Counter[State] = Counter()
+    readable = None
     for group in groups:
         total += group.states
+        if group.readable is not None:
+            readable = (readable or 0) + group.readable
         rows.append(
             (
                 f"{group.stage}\n{group.reason}",
-                _counts(group.states, "\n"),
+                _counts(group.states, "\n") + (f"\n{group.readable} readable" if group.readable else ""),
                 f"{seconds(group.first)}\n{seconds(group.last)}",
                 group.sample,
                 cut(group.message, SHOWN_MESSAGE),
@@ -141,6 +173,8 @@ def _print_groups(groups: Iterable[Group]) -> None:
         )
     print_rows(names, rows, whole=len(names) - 1)
     typer.echo(f"{counted(total.total(), 'dead letter')}{': ' if total else ''}{_counts(total, ', ')}")
+    if readable is not None:
+        typer.echo(f"Today's adapters understand {readable} of what no adapter understood; `replay` reads it again.")
 
 
 def _counts(states: Counter[State], separator: str) -> str:
@@ -154,19 +188,22 @@ def show_letter(
     as_json: AsJson = False,
 ) -> None:
     """Show all about one dead letter: why it failed, the record itself, and what was done about it."""
-    skipped = Skipped()
-    letter = asyncio.run(find(kafka_log("dead-letters"), id_, skipped))
+    skipped, log = Skipped(), kafka_log("dead-letters")
+    letter = asyncio.run(find(log, id_, skipped))
+    request = None
+    if letter is not None and letter.content.unread is not None:
+        request = asyncio.run(find_request(log, letter.content.unread, skipped))
     say_skipped(skipped)
     if letter is None:
         typer.echo(f"{id_}: no such dead letter", err=True)
         raise typer.Exit(1)
     if as_json:
-        print_json(describe(letter))
+        print_json(describe(letter) | ({} if letter.content.unread is None else {"unread": describe_request(request)}))
     else:
-        _print_letter(letter)
+        _print_letter(letter, request)
 
 
-def _print_letter(letter: Letter) -> None:
+def _print_letter(letter: Letter, request: UnreadRequest | None = None) -> None:
     content = letter.content
     origin = f"{content.topic} {content.partition}:{content.offset}" if content.topic else content.where
     facts: dict[str, object] = {
@@ -182,11 +219,30 @@ def _print_letter(letter: Letter) -> None:
         **{f"header {name}": _shown(data) for name, data in content.headers},
         "value": _shown(content.value),
     }
+    if content.unread is not None:
+        facts |= _facts(request)
     actions = (
         (action.action, f"{format_milliseconds(action.at)} by {action.by}{f': {action.note}' if action.note else ''}")
         for action in letter.history
     )
     print_facts([*facts.items(), *actions])
+
+
+def _facts(request: UnreadRequest | None) -> Mapping[str, object]:
+    """What is shown of an unread request."""
+    if request is None:
+        return {"unread": GONE}
+    facts: dict[str, object] = {
+        "unread": request.unread_id,
+        "came by": f"{request.transport}, adapter {request.adapter} {request.adapter_version}",
+        "request": f"{request.method} {request.path}{'?' if request.query else ''}{request.query}".strip(),
+        "place": request.place,
+        **{f"request header {name}": text for name, text in request.headers.items()},
+        **{f"option {name}": text for name, text in request.options.items()},
+        "removed": ", ".join(request.removed),
+        "body": _shown(redact(request.body)),
+    }
+    return {name: fact for name, fact in facts.items() if fact != ""}
 
 
 def _shown(data: bytes | None) -> str:
@@ -214,15 +270,17 @@ def replay_letters(
 ) -> None:
     """Send records back to the topic that they came from, once their cause is repaired.
 
-    Exit status 1 when one was refused.
+    What no adapter understood is given to the adapter that its device has today. Exit status 1 when one was refused.
     """
     wanted = _wanted(ids, reason, stage, device, everything=everything)
-    log = kafka_log("dead-letters")
-    plan = asyncio.run(make_replay_plan(log, wanted, force=force))
+    log, fleet = kafka_log("dead-letters"), Fleet()
+    plan = asyncio.run(make_replay_plan(log, wanted, fleet.read, force=force))
     if dry_run:
+        made = {} if plan.reading is None else plan.reading.words()
         for id_ in plan.ids:
+            how = f"read again: {made[id_]}" if id_ in made else "replayed"
             where = ", from its raw record" if id_ in plan.begin_at_raw else ""
-            typer.echo(f"{id_}: would be replayed{where}")
+            typer.echo(f"{id_}: would be {how}{where}")
         _finish(plan, f"{len(plan.ids)} would be replayed")
         return
     sent = 0

@@ -31,7 +31,7 @@ _WITHOUT_A_VALUE: Final[frozenset[Name]] = frozenset({"unmapped", "device_status
 """There the first of them says that something is no more, whatever its key."""
 
 TOOLS: Final[Sequence[tuple[str, frozenset[Name]]]] = [
-    ("audit", frozenset({"dropped", "unmapped", "checkins", "dead_letters", "deliveries"})),
+    ("audit", frozenset({"dropped", "unmapped", "checkins", "dead_letters", "dead_letter_actions", "deliveries"})),
     ("audit --late", frozenset({"deliveries"})),
     ("replay --since 2020-01-01 --dry-run", frozenset({"raw", "dropped", "checkins"})),
     ("dead-letters list", frozenset({"dead_letters", "dead_letter_actions"})),

@@ -15,6 +15,7 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import Headers
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
+from attendance.records.dead_letter_action import Action, Done, LetterId
 from attendance.records.outcomes import Delivery, Dropped, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
@@ -92,6 +93,21 @@ def test_each_outcome_is_counted_and_all_of_them_balance(topics: Topics) -> None
 
     assert found == Report(raw=5, delivered=1, dropped=1, waiting=1, dead_lettered=2)
     assert found.balanced
+
+
+def test_what_never_became_a_raw_event_is_named_until_somebody_has_read_it_again_or_discarded_it(
+    topics: Topics,
+) -> None:
+    for device in (b"D1", b"D1", b"D2", b"D2"):
+        letter = DeadLetter("push", Reason.UNREADABLE_BODY, "no", NOW, device, b"", where="http:/hf", unread="0" * 64)
+        topics.add("dead_letters", letter.key, letter.value, letter.encode_headers())
+    for offset, done in ((0, "discarded"), (0, "replayed"), (1, "discarded")):
+        action = Action(LetterId(0, offset), cast("Done", done), NOW, "root")
+        topics.add("dead_letter_actions", action.key, action.encode())
+
+    assert report(topics) == Report(refused=4, read_again=1, discarded=1, unread=["0:2", "0:3"])
+    assert report(topics).balanced
+    assert report(topics, "D1") == Report(refused=2, read_again=1, discarded=1)
 
 
 def test_a_raw_record_without_any_outcome_is_named(topics: Topics) -> None:
@@ -211,7 +227,7 @@ def test_what_never_became_a_raw_event_is_counted_apart(topics: Topics) -> None:
     letter = DeadLetter("push", Reason.UNREADABLE_BODY, "no", NOW, None, b"{", where="http:/v1/events")
     topics.add("dead_letters", None, letter.value, letter.encode_headers())
 
-    assert report(topics) == Report(refused=1)
+    assert report(topics) == Report(refused=1, unread=["0:0"])
 
 
 def test_one_device_can_be_looked_at_alone(topics: Topics) -> None:

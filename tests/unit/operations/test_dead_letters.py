@@ -13,6 +13,7 @@ from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, Done, LetterId
 from attendance.records.raw_event import RAW_RECORD
+from attendance.records.unread import UnreadRequest
 from attendance.records.user_map import Employee, UserMapping
 from attendance.topics import Topics
 from operations.dead_letter_actions import (
@@ -27,6 +28,7 @@ from operations.dead_letter_actions import (
 )
 from operations.dead_letters import MAX_REPLAYS, Group, Groups, Letter, Selection, State, begin_at, find
 from operations.log import Skipped
+from operations.reading_again import NotUnderstood, Reading
 
 AT = datetime(2026, 3, 2, 5, tzinfo=UTC)
 TOPICS = Topics("attendance")
@@ -63,6 +65,10 @@ UNDELIVERED = replace(
     value=CHECKIN.encode(),
     topic="attendance.checkins.v1",
 )
+
+
+def not_understood(_request: UnreadRequest) -> Reading:
+    raise NotUnderstood("json: not JSON")
 
 
 def letter(content: DeadLetter = CONTENT, *done: Done, offset: int = 0, replays: int = 0) -> Letter:
@@ -176,6 +182,7 @@ def test_letters_are_counted_by_stage_and_reason_with_their_states_and_times() -
         "replayed": 1,
         "discarded": 0,
         "parked": 1,
+        "readable": None,
         "first": "2026-03-02T05:00:00Z",
         "last": "2026-03-02T06:00:00Z",
         "sample_id": "0:5",
@@ -274,11 +281,11 @@ def test_a_plan_names_what_is_refused_and_what_is_not_there(log: MemoryLog) -> N
     put(log, CONTENT, REQUEST)
     ids = frozenset({LetterId(0, 0), LetterId(0, 1), LetterId(3, 5)})
 
-    plan = asyncio.run(make_replay_plan(log, Selection(ids), force=False))
+    plan = asyncio.run(make_replay_plan(log, Selection(ids), not_understood, force=False))
 
     assert plan.ids == [LetterId(0, 0)]
     assert plan.refused[LetterId(3, 5)] == "no such dead letter"
-    assert "never became a record" in plan.refused[LetterId(0, 1)]
+    assert plan.refused[LetterId(0, 1)] == "json: not JSON"
 
 
 def a_failed_checkin(log: MemoryLog, reason: Reason, *mapped: UserMapping | Employee, raw: bool = True) -> MemoryLog:
@@ -293,7 +300,7 @@ def a_failed_checkin(log: MemoryLog, reason: Reason, *mapped: UserMapping | Empl
 
 
 def replayed(log: MemoryLog) -> OutRecord:
-    plan = asyncio.run(make_replay_plan(log, Selection(), force=False))
+    plan = asyncio.run(make_replay_plan(log, Selection(), not_understood, force=False))
     asyncio.run(replay(log, plan, per_second=1e9, by="root", report=lambda *_: None))
     [record] = [each for each in log.sent if each.topic != TOPICS["dead_letter_actions"]]
     assert [action.letter for action in actions_of(log)] == [LetterId(0, 0)]
@@ -328,7 +335,7 @@ def test_a_check_in_whose_number_somebody_else_has_now_is_replayed_from_its_raw_
     value = replace(CHECKIN, employee_created=THERE.created).encode()
     log.add("dead_letters", b"HR-EMP-1", value, replace(UNDELIVERED, reason=Reason.TARGET_ERROR).encode_headers())
 
-    plan = asyncio.run(make_replay_plan(log, Selection(), force=False))
+    plan = asyncio.run(make_replay_plan(log, Selection(), not_understood, force=False))
 
     # The first does not say who it was for, and the second not of which record it was made.
     assert plan.begin_at_raw == {}
@@ -338,7 +345,9 @@ def test_a_check_in_whose_number_somebody_else_has_now_is_replayed_from_its_raw_
         value,
         replace(UNDELIVERED, reason=Reason.TARGET_ERROR, headers=[(RAW_RECORD, b"2:31")]).encode_headers(),
     )
-    assert asyncio.run(make_replay_plan(log, Selection(), force=False)).begin_at_raw == {LetterId(0, 2): (2, 31)}
+    assert asyncio.run(make_replay_plan(log, Selection(), not_understood, force=False)).begin_at_raw == {
+        LetterId(0, 2): (2, 31)
+    }
 
 
 @pytest.mark.parametrize("mapped", [[OURS, THERE], [THERE], []])

@@ -1,6 +1,7 @@
 """`punchstream dead-letters`: what it prints, and which selection it takes."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import orjson
 import pytest
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 from attendance.errors import KafkaUnavailable, Reason
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, Done, LetterId
+from attendance.records.unread import UnreadRequest
+from attendance.registry import hash_token
 from operations.dead_letters import Letter, describe
 from punchstream.commands.dead_letters import SHOWN_VALUE, _print_letter, app
 
@@ -83,8 +86,9 @@ REQUEST = DeadLetter("push", Reason.UNREADABLE_BODY, "cut off", AT, b"D1", b"{",
 
 
 @pytest.fixture
-def log(log: MemoryLog) -> MemoryLog:
+def log(log: MemoryLog, fleet_file: Path) -> MemoryLog:
     """Two dead letters of the stream, one of which is discarded, and a request that never became a record."""
+    fleet_file.write_text(f"[{{device_id: D1, site: s, timezone: UTC, token_sha256: {hash_token('gate-token-7f3a')}}}]")
     topic = log.topics["raw"]
     for each in (replace(CONTENT, topic=topic), replace(CONTENT, topic=topic), REQUEST):
         log.add("dead_letters", each.key, each.value, each.encode_headers())
@@ -100,7 +104,7 @@ def run(*command: str) -> tuple[int, str, str]:
 
 def test_they_are_listed_by_stage_and_reason_or_each(log: MemoryLog) -> None:
     _, shown, _ = run("list")
-    assert shown.splitlines()[-1] == "3 dead letters: 2 open, 1 discarded"
+    assert "3 dead letters: 2 open, 1 discarded" in shown.splitlines()
     groups = orjson.loads(run("list", "--json")[1])
     assert [(group["stage"], group["count"]) for group in groups] == [("push", 1), ("stream", 2)]
     rows = orjson.loads(run("list", "--each", "--json", "--stage", "stream")[1])
@@ -109,6 +113,86 @@ def test_they_are_listed_by_stage_and_reason_or_each(log: MemoryLog) -> None:
         ("0:1", "discarded", "D1"),
     ]
     assert "cut off" in run("list", "--each")[1]
+
+
+UNREAD = UnreadRequest(
+    unread_id="",
+    device_id="D1",
+    site="s",
+    adapter="json",
+    adapter_version="1",
+    transport="push",
+    received_at=AT,
+    reason=Reason.UNREADABLE_BODY,
+    message="a dialect that nobody knew",
+    body=b'{"device_id":"D1","events":[{"user_id":"7","time":"2026-03-02 04:59:00"}],"photo":"' + b"Ab9/" * 64 + b'"}',
+    method="POST",
+    path="/v1/events",
+    route="/v1/events",
+    query="a=b",
+    headers={"content-type": "application/json"},
+    removed=("an encoded picture",),
+).with_id()
+
+
+def keep(log: MemoryLog, unread: UnreadRequest = UNREAD) -> None:
+    """An unread request, and the letter `0:3` that names it."""
+    content = replace(REQUEST, value=b"", message=unread.message, unread=unread.unread_id)
+    log.add("dead_letters", content.key, content.value, content.encode_headers())
+    for record in unread.to_records(log.topics["unread"]):
+        log.add("unread", record.key, record.value, record.headers)
+
+
+def test_the_list_says_how_many_of_what_no_adapter_understood_can_be_read_today(log: MemoryLog) -> None:
+    keep(log)
+    _, shown, _ = run("list")
+    assert "Today's adapters understand 1 of what no adapter understood; `replay` reads it again." in shown
+    assert [group["readable"] for group in orjson.loads(run("list", "--json")[1])] == [1, None]
+    rows = orjson.loads(run("list", "--each", "--json")[1])
+    assert [(row["id"], row["readable"]) for row in rows] == [
+        ("0:0", None),
+        ("0:1", None),
+        ("0:2", False),
+        ("0:3", True),
+    ]
+
+
+def test_without_a_fleet_file_the_list_says_that_it_does_not_know_what_can_be_read(
+    log: MemoryLog, fleet_file: Path
+) -> None:
+    fleet_file.unlink()
+    status, shown, said = run("list")
+    assert (status, "understand" in shown) == (0, False)
+    assert "What could be read again is not known" in said
+
+
+def test_what_can_be_read_is_read_again_and_its_letter_is_settled(log: MemoryLog) -> None:
+    keep(log)
+    assert run("replay", "0:3", "--dry-run")[:2] == (
+        0,
+        "0:3: would be read again: 1 event\n1 would be replayed, 0 refused\n",
+    )
+    assert run("replay", "0:3")[:2] == (0, "1 replayed, 0 refused\n")
+    assert [record.topic for record in log.sent] == [log.topics["raw"], log.topics["dead_letter_actions"]]
+
+
+def test_an_unread_request_is_shown_with_its_letter_and_without_pictures(log: MemoryLog) -> None:
+    keep(log)
+    _, shown, _ = run("show", "0:3")
+    for part in ("POST /v1/events?a=b", "application/json", "an encoded picture", "push, adapter json 1", '"user_id"'):
+        assert part in shown
+    assert "Ab9/" not in shown
+    described = orjson.loads(run("show", "0:3", "--json")[1])["unread"]
+    assert (described["id"], described["query"]) == (UNREAD.unread_id, "a=b")
+    assert "Ab9/" not in described["body"]["text"]
+
+
+def test_a_letter_whose_request_is_gone_says_so(log: MemoryLog) -> None:
+    content = replace(REQUEST, value=b"", unread="0" * 64)
+    log.add("dead_letters", content.key, content.value, content.encode_headers())
+    assert "not kept any more" in run("show", "0:3")[1]
+    assert orjson.loads(run("show", "0:3", "--json")[1])["unread"] is None
+    assert "not kept any more" in run("replay", "0:3")[2]
 
 
 def test_one_is_shown_for_people_and_programs_and_a_missing_one_is_said(log: MemoryLog) -> None:
@@ -124,7 +208,7 @@ def test_what_is_open_is_replayed_and_what_cannot_be_is_refused(log: MemoryLog) 
     status, shown, said = run("replay", "--all")
 
     assert (status, shown) == (1, "1 replayed, 1 refused\n")
-    assert said.startswith("0:2: never became a record")
+    assert said.startswith("0:2: not JSON")
     assert [record.topic for record in log.sent] == [log.topics["raw"], log.topics["dead_letter_actions"]]
 
 

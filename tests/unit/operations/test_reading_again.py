@@ -1,0 +1,389 @@
+"""What was not understood is given to today's adapter, and becomes what it would have become at once."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+from memory_log import MemoryLog
+from msgspec.structs import replace
+
+from attendance.errors import Reason
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.dead_letter_action import LetterId
+from attendance.records.raw_event import UNREAD_ID, RawEvent
+from attendance.records.unread import UnreadRequest
+from attendance.registry import Registry, hash_token
+from operations.dead_letter_actions import Plan, make_replay_plan, replay
+from operations.dead_letters import Selection
+from operations.reading_again import NotUnderstood, Reader, old_request
+from operations.unread import GONE
+from producers.devices.generic.json_v1 import JsonV1
+
+ARRIVED = datetime(2026, 3, 2, 5, 0, 3, 250_000, tzinfo=UTC)
+FLEET: list[dict[str, Any]] = [
+    {"device_id": "GATE", "site": "s", "timezone": "Asia/Riyadh", "token_sha256": hash_token("gate-token-7f3a")},
+    {"device_id": "WEST", "site": "s", "timezone": "UTC", "token_sha256": hash_token("shared-token-91bc")},
+    {"device_id": "EAST", "site": "s", "timezone": "UTC", "token_sha256": hash_token("shared-token-91bc")},
+    {"device_id": "X05", "site": "s", "timezone": "UTC", "adapter": "hfsecurity", "token_sha256": hash_token("x" * 16)},
+    {"device_id": "ADMS", "site": "s", "timezone": "UTC", "adapter": "zkteco_adms", "serial": "SN1"},
+    {"device_id": "FILES", "site": "s", "timezone": "UTC", "mode": "file", "adapter": "csv"},
+    {
+        "device_id": "HIK",
+        "site": "s",
+        "timezone": "UTC",
+        "mode": "pull",
+        "adapter": "hikvision",
+        "host": "192.0.2.4",
+        "credentials": {"username": "U", "password": "P"},
+    },
+]
+
+
+def batch(*users: object, device: str = "GATE") -> bytes:
+    events = [{"user_id": user, "time": f"2026-03-02 08:0{minute}:00"} for minute, user in enumerate(users)]
+    return orjson.dumps({"device_id": device, "events": events})
+
+
+REQUEST = UnreadRequest(
+    unread_id="",
+    device_id="GATE",
+    site="s",
+    adapter="json",
+    adapter_version="1",
+    transport="push",
+    received_at=ARRIVED,
+    reason=Reason.UNREADABLE_BODY,
+    message="not JSON",
+    body=batch("7"),
+    method="POST",
+    path="/v1/events",
+    route="/v1/events",
+    headers={"content-type": "application/json"},
+    devices=("GATE",),
+).with_id()
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    path = tmp_path / "devices.yaml"
+    path.write_text(yaml.safe_dump(FLEET))
+    return Registry(path)
+
+
+@pytest.fixture
+def reader(registry: Registry) -> Reader:
+    return Reader(registry, ())
+
+
+def request(**changes: Any) -> UnreadRequest:
+    return replace(REQUEST, **changes).with_id()
+
+
+def refusal(reader: Reader, unread: UnreadRequest) -> str:
+    with pytest.raises(NotUnderstood) as caught:
+        reader.read(unread)
+    return str(caught.value)
+
+
+def test_a_request_becomes_the_event_that_it_would_have_become_at_once(reader: Reader) -> None:
+    [event] = reader.read(REQUEST).records.events
+    assert (event.device_id, event.device_user_id, event.received_at) == ("GATE", "7", ARRIVED)
+    assert event.event_time == datetime(2026, 3, 2, 5, tzinfo=UTC)
+
+
+def test_query_and_route_count_as_the_terminal_sent_them(reader: Reader) -> None:
+    attlog = request(
+        device_id="ADMS",
+        devices=("ADMS",),
+        path="//iclock/cdata.aspx",
+        route="/iclock/cdata",
+        query="SN=SN1&table=ATTLOG&Stamp=7",
+        body=b"9\t2026-03-02 08:00:00\t0\t1\n",
+    )
+    assert [each.device_user_id for each in reader.read(attlog).records.events] == ["9"]
+
+
+def test_the_device_s_id_stands_in_the_path_where_its_token_was(reader: Reader) -> None:
+    identify = request(
+        device_id="X05",
+        devices=("X05",),
+        path="/hf/X05/identify",
+        route="/hf/{token}/identify",
+        params={"token": "X05"},
+        body=b'{"deviceKey":"X05","personId":"605","time":"1772427600000","type":"face_0"}',
+    )
+    assert [each.device_user_id for each in reader.read(identify).records.events] == ["605"]
+
+
+def test_what_a_device_said_of_its_clock_counts_for_its_own_events_alone(reader: Reader) -> None:
+    late = replace(REQUEST, received_at=datetime(2026, 3, 2, 9, tzinfo=UTC))
+    assert [each.clock_skew for each in reader.read(late).records.events] == [None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"device_id": "NONE", "devices": ()}, "NONE is not in the fleet file"),
+        ({"body": b"{"}, "not JSON"),
+        ({"body": b'{"device_id":"GATE","events":[{"time":"2026-03-02 08:00:00"}]}'}, "user_id must be"),
+        ({"path": "/v9/events", "route": "/v9/events"}, "json has no POST /v9/events"),
+        ({"device_id": "HIK", "devices": ("HIK",)}, "hikvision has no POST /v1/events"),
+        ({"device_id": "FILES", "devices": ("FILES",)}, "adapter csv takes nothing that is sent"),
+        ({"transport": "pull"}, "adapter json asks no device"),
+        ({"transport": "file", "adapter": "dbf"}, "none of the file adapters"),
+    ],
+)
+def test_what_is_not_understood_today_either_has_its_reason(reader: Reader, changes: Any, reason: str) -> None:
+    assert reason in refusal(reader, request(**changes))
+
+
+def test_an_adapter_that_fails_is_a_reason_and_no_end(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(JsonV1, "parse", fail)
+    assert "ZeroDivisionError" in refusal(reader, REQUEST)
+
+
+def test_a_row_of_a_file_is_read_by_the_options_of_today(reader: Reader) -> None:
+    row = request(
+        device_id="FILES",
+        devices=(),
+        adapter="csv",
+        transport="file",
+        place="march.csv:17",
+        options={"date_format": "dmy"},
+        body=b"Employee ID,Punch Time\n605,02/03/2026 08:00:00\n",
+    )
+    [event] = reader.read(row).records.events
+    assert (event.device_user_id, event.event_time, event.received_at, event.source.line) == (
+        "605",
+        datetime(2026, 3, 2, 8, tzinfo=UTC),
+        ARRIVED,
+        17,
+    )
+
+
+def test_a_record_of_a_pulled_device_is_read_without_the_device(reader: Reader) -> None:
+    record = request(
+        device_id="HIK",
+        devices=(),
+        adapter="hikvision",
+        transport="pull",
+        body=b'{"major":5,"minor":75,"time":"2026-03-02T08:00:00+00:00","employeeNoString":"605","serialNo":9}',
+    )
+    [event] = reader.read(record).records.events
+    assert (event.device_user_id, event.received_at, event.sequence) == ("605", ARRIVED, 9)
+
+
+def old_letter(device: str, route: str, body: bytes, reason: Reason = Reason.UNREADABLE_BODY) -> DeadLetter:
+    return DeadLetter("push", reason, "cut off", ARRIVED, device.encode() or None, body, where=f"http:{route}")
+
+
+def test_the_body_of_an_old_letter_is_read_by_its_route(reader: Reader) -> None:
+    unread = old_request(old_letter("GATE", "/v1/events", batch("7")))
+    assert unread is not None
+    [event] = reader.read(unread).records.events
+    assert (event.event_id, event.received_at) == (reader.read(REQUEST).records.events[0].event_id, ARRIVED)
+
+
+def test_an_old_letter_without_a_device_is_of_the_one_token_that_stands_for_several(reader: Reader) -> None:
+    unread = old_request(old_letter("", "/v1/events", batch("7", device="WEST")))
+    assert unread is not None
+    assert [each.device_id for each in reader.read(unread).records.events] == ["WEST"]
+    # A sender with that token could not speak for the others.
+    assert "not that of the device" in refusal(reader, replace(unread, body=batch("7", device="GATE")))
+
+
+@pytest.mark.parametrize(
+    "letter",
+    [
+        old_letter("GATE", "/v1/events", b"[]", Reason.INVALID_EVENT),
+        replace(old_letter("GATE", "/v1/events", b"[]"), topic="t.raw.v1"),
+        replace(old_letter("GATE", "/v1/events", b"[]"), where="file:march.csv:7"),
+        replace(old_letter("GATE", "/v1/events", b"[]"), value=None),
+        replace(old_letter("GATE", "/v1/events", b""), unread="0" * 64),
+    ],
+)
+def test_no_other_letter_holds_a_request(letter: DeadLetter) -> None:
+    assert old_request(letter) is None
+
+
+class Topics(MemoryLog):
+    """Topics on which stands what was sent to them."""
+
+    def keep(self, unread: UnreadRequest, *letters: DeadLetter) -> None:
+        for record in unread.to_records(self.topics["unread"]):
+            self.add("unread", record.key, record.value, record.headers)
+        for letter in letters or [letter_of(unread)]:
+            self.add("dead_letters", letter.key, letter.value, letter.encode_headers())
+
+    def land(self) -> Iterator[str]:
+        """Put what was sent on its topics. Returns their names."""
+        for name in ("raw", "other_events", "dead_letters", "dead_letter_actions"):
+            for record in [each for each in self.sent if each.topic == self.topics[name]]:
+                self.add(name, record.key, record.value, record.headers, timestamp=int(ARRIVED.timestamp() * 1000))
+                yield name
+        self.sent.clear()
+
+
+def letter_of(unread: UnreadRequest, message: str = "not JSON", reason: Reason = Reason.UNREADABLE_BODY) -> DeadLetter:
+    return DeadLetter(
+        "push", reason, message, ARRIVED, unread.key, b"", where="http:/v1/events", unread=unread.unread_id
+    )
+
+
+@pytest.fixture
+def topics() -> Topics:
+    return Topics()
+
+
+def read_again(topics: Topics, reader: Reader, *ids: LetterId, force: bool = False) -> tuple[Plan, list[str]]:
+    """The plan, and the topics of what was sent."""
+
+    async def run() -> Plan:
+        plan = await make_replay_plan(topics, Selection(frozenset(ids)), reader.read, force=force)
+        await replay(topics, plan, per_second=1e9, by="root", report=lambda _id, problem: problems.append(problem))
+        return plan
+
+    problems: list[str | None] = []
+    plan = asyncio.run(run())
+    assert set(problems) <= {None}
+    return plan, list(topics.land())
+
+
+def events(topics: Topics) -> list[str]:
+    raw = asyncio.run(collect(topics))
+    return [RawEvent.decode(each.value).device_user_id for each in raw]
+
+
+async def collect(topics: Topics) -> list[Any]:
+    return [record async for records in topics.read("raw") for record in records]
+
+
+def test_what_is_read_again_names_its_request_and_settles_its_letter(topics: Topics, reader: Reader) -> None:
+    topics.keep(REQUEST)
+
+    plan, sent = read_again(topics, reader)
+
+    assert (plan.ids, sent) == ([LetterId(0, 0)], ["raw", "dead_letter_actions"])
+    [record] = asyncio.run(collect(topics))
+    assert dict(record.headers)[UNREAD_ID].decode() == REQUEST.unread_id
+    assert read_again(topics, reader)[1] == []
+
+
+def test_reading_again_twice_makes_nothing_double(topics: Topics, reader: Reader) -> None:
+    topics.keep(REQUEST)
+    read_again(topics, reader)
+
+    _, sent = read_again(topics, reader, LetterId(0, 0), force=True)
+
+    assert (sent, events(topics)) == (["dead_letter_actions"], ["7"])
+
+
+def test_the_same_bytes_sent_twice_are_read_once_and_both_letters_are_settled(topics: Topics, reader: Reader) -> None:
+    topics.keep(REQUEST)
+    topics.keep(REQUEST)
+
+    plan, sent = read_again(topics, reader)
+
+    assert (len(plan.ids), sent) == (2, ["raw", "dead_letter_actions", "dead_letter_actions"])
+
+
+def test_a_request_in_parts_is_read_whole_and_one_that_lacks_a_part_is_not(topics: Topics, reader: Reader) -> None:
+    whole = request(body=batch(*"1234"))
+    half = len(whole.body) // 2
+    parts = [
+        replace(whole, body=whole.body[:half], part=0, parts=2),
+        replace(whole, body=whole.body[half:], part=1, parts=2),
+    ]
+    topics.add("unread", whole.key, parts[1].encode())
+    letter = letter_of(whole)
+    topics.add("dead_letters", letter.key, letter.value, letter.encode_headers())
+    assert read_again(topics, reader)[0].refused == {LetterId(0, 0): GONE}
+
+    topics.add("unread", whole.key, parts[0].encode())
+
+    read_again(topics, reader)
+    assert events(topics) == list("1234")
+
+
+def test_what_is_not_understood_stays_open_with_the_reason_of_today(topics: Topics, reader: Reader) -> None:
+    topics.keep(request(body=b"{"))
+
+    plan, sent = read_again(topics, reader)
+
+    assert (list(plan.refused), sent) == ([LetterId(0, 0)], [])
+    assert "not JSON" in plan.refused[LetterId(0, 0)]
+
+
+def test_a_request_that_is_gone_is_said(topics: Topics, reader: Reader) -> None:
+    letter = letter_of(REQUEST)
+    topics.add("dead_letters", letter.key, letter.value, letter.encode_headers())
+    assert read_again(topics, reader)[0].refused == {LetterId(0, 0): GONE}
+
+
+def test_of_a_request_that_was_understood_in_part_only_the_rest_is_added(topics: Topics, reader: Reader) -> None:
+    unread = request(body=batch("1", "2", None))
+    topics.keep(unread, letter_of(unread, "events[1]: no", Reason.INVALID_EVENT))
+    known = reader.read(unread).records.events[0]
+    topics.add("raw", *known.record(), timestamp=int(ARRIVED.timestamp() * 1000))
+
+    _, sent = read_again(topics, reader)
+
+    assert (sent, events(topics)) == (["raw", "dead_letter_actions"], ["1", "2"])
+
+
+def test_what_is_still_rejected_of_a_request_that_is_read_again_has_a_letter_of_its_own(
+    topics: Topics, reader: Reader
+) -> None:
+    unread = request(body=batch("1", None))
+    topics.keep(unread)
+
+    _, sent = read_again(topics, reader)
+
+    assert sent == ["raw", "dead_letters", "dead_letter_actions"]
+    plan, sent = read_again(topics, reader)
+    assert (list(plan.refused), sent) == ([LetterId(0, 1)], [])
+
+
+def test_a_letter_whose_record_is_still_rejected_is_refused_where_nothing_is_added(
+    topics: Topics, reader: Reader
+) -> None:
+    unread = request(body=batch("1", None))
+    topics.keep(unread, letter_of(unread, "events[1]: no", Reason.INVALID_EVENT))
+    topics.add("raw", *reader.read(unread).records.events[0].record(), timestamp=int(ARRIVED.timestamp() * 1000))
+
+    plan, sent = read_again(topics, reader)
+
+    assert (list(plan.refused), sent) == ([LetterId(0, 0)], [])
+
+
+def test_an_old_letter_is_read_again_like_any_other(topics: Topics, reader: Reader) -> None:
+    for body in (batch("7"), b"{"):
+        letter = old_letter("GATE", "/v1/events", body)
+        topics.add("dead_letters", letter.key, letter.value, letter.encode_headers())
+
+    plan, sent = read_again(topics, reader)
+
+    assert (plan.ids, list(plan.refused)) == ([LetterId(0, 0)], [LetterId(0, 1)])
+    assert (sent, events(topics)) == (["raw", "dead_letter_actions"], ["7"])
+
+
+def test_other_events_are_not_doubled_either(topics: Topics, reader: Reader) -> None:
+    door = request(
+        device_id="X05",
+        devices=("X05",),
+        path="/hf/X05/event",
+        route="/hf/{token}/event",
+        params={"token": "X05"},
+        body=b'{"deviceKey":"X05","eventType":2,"time":"1772427600000"}',
+    )
+    topics.keep(door)
+    assert read_again(topics, reader)[1] == ["other_events", "dead_letter_actions"]
+    assert read_again(topics, reader, LetterId(0, 0), force=True)[1] == ["dead_letter_actions"]
