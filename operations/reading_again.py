@@ -33,6 +33,7 @@ from producers.devices.contract import (
     DeviceReport,
     Fetch,
     Head,
+    Ignored,
     Other,
     PushAdapter,
     PushRequest,
@@ -207,7 +208,8 @@ class Reader:
                     outcome = replace(
                         outcome, received_at=request.received_at, source=replace(outcome.source, line=number)
                     )
-                outcomes.append(outcome)
+                if not isinstance(outcome, Ignored):
+                    outcomes.append(outcome)
         batch = _Batch(
             [each for each in outcomes if isinstance(each, RawEvent)],
             [each for each in outcomes if isinstance(each, Rejected)],
