@@ -10,7 +10,8 @@ from typing import Any, Final
 PUSH_TERMINALS: Final[Mapping[str, str]] = {
     "hfsecurity": "sandbox.terminals.hfsecurity:LanTerminal",
     "hfsecurity:app": "sandbox.terminals.hfsecurity:AppTerminal",
-    "hfsecurity:hfims": "sandbox.terminals.hfsecurity:HfImsTerminal",
+    "hfsecurity:hfims": "sandbox.terminals.heystar:HfImsTerminal",
+    "hfsecurity:hfims-form": "sandbox.terminals.heystar:HfImsFormTerminal",
     "hikvision": "sandbox.terminals.hikvision:PushingTerminal",
     "hikvision:json": "sandbox.terminals.hikvision:JsonTerminal",
     "hikvision:xml": "sandbox.terminals.hikvision:XmlTerminal",

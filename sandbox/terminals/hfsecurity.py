@@ -1,4 +1,4 @@
-"""Terminals of the HFSECURITY family: three that send, each in its dialect, and one that answers on the LAN API."""
+"""Terminals of the HFSECURITY family that speak the LAN API, and one with an app of one's own. HeyStar is elsewhere."""
 
 import asyncio
 import json
@@ -19,7 +19,6 @@ from sandbox.terminals.base import Faults, HttpAnswer, HttpRequest, Punch, Quirk
 _ATTENDANCE: Final = {"IN": "1", "OUT": "2", "": "0"}
 _OPTIONS: Final = {"attendance": {1: "IN", 2: "OUT"}}
 _JSON: Final = {"Content-Type": "application/json; charset=utf-8"}
-_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 _WALL_CLOCK: Final = "%Y-%m-%d %H:%M:%S"
 
 
@@ -119,58 +118,6 @@ class LanTerminal(_Terminal):
 
     def _post(self, purpose: str, body: bytes) -> HttpRequest:
         return HttpRequest("POST", f"/hf/{quote(self.token, safe='')}/{purpose}", _JSON, body)
-
-
-class HfImsTerminal(_Terminal):
-    """The callbacks of the HF-IMS server: forms."""
-
-    def hello(self) -> Sequence[HttpRequest]:
-        """See `PushTerminal`."""
-        heartbeat = {
-            "ip": "10.20.3.42",
-            "deviceKey": self.serial,
-            "time": self._now(),
-            "version": "3.2.4",
-            "faceCount": "812",
-            "personCount": "815",
-        }
-        return [self._post("heartbeat", heartbeat)]
-
-    def upload(self, punches: Sequence[Punch], quirks: Quirks = Quirks()) -> Sequence[HttpRequest]:
-        """See `PushTerminal`."""
-        end = quirks.line_end if quirks.final_line_end else ""
-        requests = []
-        for index, punch in enumerate(punches):
-            if index == quirks.garbage_at:
-                requests.append(self._post("eventlog", {"deviceKey": self.serial, "tid": "8"}))
-            requests.append(self._post("eventlog", self._record(punch), end))
-        return requests
-
-    def strangers(self) -> Sequence[HttpRequest]:
-        """See `PushTerminal`."""
-        base = self._record(Punch("000417", datetime(2026, 3, 2, 8)))  # noqa: DTZ001 - a wall clock
-        return [self._post("eventlog", base | {"personId": "STRANGERBABY", "type": "face_2"})]
-
-    def accepts(self, answer: HttpAnswer, punches: int) -> bool:  # noqa: ARG002 - each request holds one
-        """See `PushTerminal`."""
-        return answer.status == 200 and json.loads(answer.body).get("success") is True
-
-    def _record(self, punch: Punch) -> dict[str, str]:
-        record = {
-            "deviceKey": self.serial,
-            "time": str(_milliseconds(punch.at, self.zone)),
-            "type": "face_0",
-            "searchScore": "91.3",
-            "livenessScore": "0.97",
-            "personId": punch.user,
-            "attendance": _ATTENDANCE[punch.direction],
-            "mask": "-1",
-        }
-        return record | ({} if punch.photo is None else {"imgBase64": b64encode(punch.photo).decode()})
-
-    def _post(self, purpose: str, fields: Mapping[str, str], end: str = "") -> HttpRequest:
-        path = f"/hfsecurity/{purpose}?{urlencode({'token': self.token})}"
-        return HttpRequest("POST", path, _FORM, (urlencode(fields) + end).encode())
 
 
 class AppTerminal(_Terminal):

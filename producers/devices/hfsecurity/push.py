@@ -162,7 +162,11 @@ class HfSecurity:
                 # Some firmware says a thing in the query as well; the body counts.
                 for name, value in query.items():
                     fields.setdefault(name, value)
-                if isinstance(events := fields.get("events"), list):
+                events = fields.get("events")
+                alone = is_record(fields) or not _RECOGNITION_NAMES.isdisjoint(fields)
+                if isinstance(events, list) and (events or not alone):
+                    if is_record(fields):
+                        raise InvalidRecord(Reason.UNREADABLE_BODY, "a record, and a list of events beside it")
                     return self._batch(request, devices, fields, events)
                 if request.head.route == APP_EVENTS:
                     return self._batch(request, devices, fields, [fields])

@@ -2,12 +2,15 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from urllib.parse import urlencode
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from attendance.errors import ConfigurationError, InvalidRecord, Reason
 from attendance.records.raw_event import RawEvent, Source
@@ -15,11 +18,12 @@ from attendance.registry import Device
 from attendance.settings import PushSettings
 from producers.devices import check_entry
 from producers.devices.common.options import read_options
-from producers.devices.contract import Head, Other, Parsed, PushRequest
+from producers.devices.contract import Head, Other, Parsed, PushRequest, Route
 from producers.devices.hfsecurity.heystar_records import read_heystar_record, record_payload_names
 from producers.devices.hfsecurity.push import HfSecurity
 from producers.devices.hfsecurity.recognition import HfSecurityOptions
-from sandbox.terminals.base import NAME, PHOTO
+from sandbox.terminals.base import NAME, PHOTO, HttpAnswer, Punch
+from sandbox.terminals.heystar import HfImsFormTerminal, HfImsTerminal
 
 SERIAL, ZONE = "00aa11bb22cc33dd44", "Asia/Riyadh"
 RECEIVED = datetime(2026, 3, 2, 5, 1, tzinfo=UTC)
@@ -376,6 +380,109 @@ def test_what_is_in_a_list_is_told_apart_as_where_it_stands_alone() -> None:
     assert [event.device_user_id for event in parsed.events] == ["000417"]
     assert [other.kind for other in parsed.others] == ["enrolment", "enrolment"]
     assert [each.index for each in parsed.rejected] == [3]
+
+
+@pytest.mark.parametrize("terminal", [HfImsTerminal, HfImsFormTerminal])
+def test_what_was_not_stored_comes_again_in_resume_mode_and_is_lost_without_it(terminal: type[HfImsTerminal]) -> None:
+    sender = terminal(SERIAL, "t", ZONE)
+    adapter = HfSecurity(())
+    punches = [Punch("000417", datetime(2026, 3, 2, 8, 0, second)) for second in range(3)]  # noqa: DTZ001 - a wall clock
+    for mode, lost in ((2, 0), (1, 3)):
+        sender.upload_mode = mode
+        for request in sender.upload(punches):
+            head = Head("POST", "/hf/{token}/record", {"token": "t"}, {}, {})
+            refusal = adapter.refuse(head, Reason.KAFKA_UNAVAILABLE, 5)
+            assert refusal.status == HTTPStatus.SERVICE_UNAVAILABLE
+            sender.hear(request, HttpAnswer(refusal.status, refusal.headers, refusal.body))
+        again = [punch_of(post(request.body)).event_time for request in sender.resume()]
+        assert len(again) == len(punches) - lost
+        assert again == sorted(again)
+        assert not sender.resume()
+
+
+def test_after_a_reset_a_terminal_posts_nowhere() -> None:
+    sender = HfImsTerminal(SERIAL, "t", ZONE)
+    sender.reset()
+    assert not [*sender.hello(), *sender.upload([Punch("7", datetime(2026, 3, 2, 8))]), *sender.strangers()]  # noqa: DTZ001 - a wall clock
+
+
+FLAGS = st.sampled_from(["", "0", "1", "2", "3", "4", "x", 0, 1, 2, 3, 1.0, True, False, None])
+PEOPLE = st.sampled_from(["000417", " 7 ", "0", "", "  ", None, 417, "STRANGERBABY", "nomask", "!@#$%"])
+
+
+@given(FLAGS, FLAGS, FLAGS, PEOPLE, FLAGS, st.sampled_from(["punches", "others"]), st.sampled_from([json.dumps, form]))
+@settings(deadline=None, max_examples=500)
+def test_only_a_person_who_was_let_in_has_punched(
+    result: object,
+    unknown: object,
+    person_type: object,
+    person: object,
+    card: object,
+    visitors: str,
+    write: Callable[[Mapping[str, object]], str | bytes],
+) -> None:
+    verdict = {"resultFlag": result, "strangerFlag": unknown, "personType": person_type, "cardFlag": card}
+    written = write(E1 | verdict | {"personSn": person})
+    body = written if isinstance(written, bytes) else written.encode()
+    parsed = post(body, device=gate(visitors=visitors))
+    assert len(parsed.events) + len(parsed.others) + len(parsed.rejected) == 1
+    if parsed.events:
+        said = {name: text_of(value) for name, value in verdict.items()}
+        assert said["resultFlag"] in ("", "0", "1")
+        assert said["strangerFlag"] in ("", "0")
+        assert said["personType"] in ("", "1", *(["2"] if visitors == "punches" else []))
+        assert parsed.events[0].device_user_id == str(person).strip() not in ("", "STRANGERBABY", "nomask")
+
+
+def text_of(value: object) -> str:
+    """As a form has it, and JSON's numbers and truth values beside it."""
+    return {"None": "", "True": "1", "False": "0", "1.0": "1"}.get(str(value), str(value))
+
+
+names = st.sampled_from(
+    [
+        *("recordId", "deviceKey", "recordTime", "recordTimeStr", "createTime", "personSn", "sn", "personId", "name"),
+        *("personType", "resultFlag", "strangerFlag", "direction", "cardFlag", "cardNo", "type", "id", "time", "ip"),
+        *("checkImgBase64", "personName", "idCard", "result", "msg", "event", "events", "faceId", "QRdata"),
+    ]
+)
+values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12) | FLAGS
+records = st.dictionaries(names, values | st.lists(values, max_size=2), max_size=10)
+bodies = (
+    st.builds(json.dumps, records | st.lists(records, max_size=3)).map(str.encode)
+    | records.map(form)
+    | st.builds(lambda base, more: json.dumps({**base, **more}).encode(), st.just(E1), records)
+    | st.tuples(st.integers(0, 400), st.binary(max_size=3)).map(lambda cut: mutilated(*cut))
+)
+
+
+def mutilated(at: int, bytes_there: bytes) -> bytes:
+    """The example with other bytes somewhere in it."""
+    written = json.dumps(E1).encode()
+    return written[:at] + bytes_there + written[at + 1 :]
+
+
+@given(bodies, st.sampled_from([route for route in HfSecurity.routes if route.method == "POST"]))
+@settings(deadline=None, max_examples=500)
+def test_any_body_is_accounted_for_and_no_name_gets_out(body: bytes, route: Route) -> None:
+    device = GATE.model_copy(update={"serial": None})
+    head = Head("POST", route.path, {"token": "t"}, {}, {"content-type": JSON})
+    try:
+        parsed = HfSecurity(("personName", "name")).parse(PushRequest(head, body, RECEIVED), {"GATE-3": device})
+    except InvalidRecord:
+        return
+    assert (
+        parsed.events or parsed.others or parsed.rejected or parsed.report or orjson.loads(body) in ([], {"events": []})
+    )
+    for event in parsed.events:
+        assert RawEvent.decode(event.encode()).event_id == event.event_id
+        assert not {"personName", "name"} & event.payload.keys()
+
+
+def test_a_list_of_events_beside_a_record_hides_neither() -> None:
+    assert punch_of(post(E1 | {"events": []})).sequence == 114
+    [rejected] = post(E1 | {"events": [{"personId": "8", "time": "1772427602000"}]}).rejected
+    assert rejected.reason is Reason.UNREADABLE_BODY
 
 
 def test_another_kind_is_never_a_punch_by_the_reader_alone() -> None:

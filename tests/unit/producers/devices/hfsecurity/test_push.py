@@ -25,9 +25,8 @@ from sandbox.terminals.base import NAME, PHOTO, HttpAnswer, HttpRequest, Punch, 
 BODIES = Path(__file__).parents[4] / "fixtures" / "hfsecurity"
 SERIAL, TOKEN, ZONE = "84E0F42AFFFF0001", "t-ö ken?", "Asia/Riyadh"
 RECEIVED = datetime(2026, 3, 2, 5, 1, 0, 123_000, tzinfo=UTC)
-GATE = Device(
-    device_id="GATE-3", site="riyadh", timezone=ZONE, serial=SERIAL, options={"attendance": {1: "IN", "2": "out"}}
-)
+OPTIONS = {"attendance": {1: "IN", "2": "out"}, "direction": {1: "IN", "4": "out"}}
+GATE = Device(device_id="GATE-3", site="riyadh", timezone=ZONE, serial=SERIAL, options=OPTIONS)
 DIALECTS = [name for name in PUSH_TERMINALS if name.partition(":")[0] == "hfsecurity"]
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 ADAPTER = HfSecurity(PushSettings.model_fields["payload_fields"].default)
@@ -103,13 +102,16 @@ def test_a_recognition_is_a_punch_at_the_devices_second() -> None:
     assert (event.event_type, event.source.transport, event.source.adapter) == ("IN", "push", "hfsecurity")
 
 
-def test_the_three_dialects_report_one_punch_by_one_id() -> None:
+def test_the_dialects_report_one_punch_by_one_id() -> None:
     ids = {
         only(parse(body("lan-identify.json"))).event_id,
-        only(parse(body("hfims-eventlog.txt"), FORM, route="/hfsecurity/eventlog")).event_id,
+        only(parse(body("heystar-record.json"), route="/hf/{token}/record")).event_id,
         parse(body("app-events.json"), route="/hf/app/events").events[0].event_id,
     }
     assert len(ids) == 1
+    old_form = only(parse(body("hfims-eventlog.txt"), FORM, route="/hfsecurity/eventlog"))
+    without_choice = only(identified(attendance="0"))
+    assert old_form.event_id == without_choice.event_id
 
 
 def test_a_recognition_keeps_how_it_was_made_and_neither_card_number_nor_the_path_of_a_photograph() -> None:
