@@ -44,7 +44,7 @@ class Terminal:
 
 
 @pytest.mark.parametrize(
-    ("posted", "heard"),
+    ("posted", "given_back"),
     [
         # A time that came with it counts as it is, by each of the three clocks that firmware counts by.
         (int(NEWEST.timestamp()), int(NEWEST.timestamp())),
@@ -67,10 +67,10 @@ class Terminal:
     ],
 )
 @pytest.mark.parametrize("table", ["table=ATTLOG", "table=attlog", ""])
-def test_a_stamp_counts_as_far_as_what_came_with_it(posted: object, heard: object, table: str) -> None:
+def test_a_stamp_counts_as_far_as_what_came_with_it(posted: object, given_back: object, table: str) -> None:
     terminal = Terminal()
     terminal.posts(None if posted is None else str(posted), table=table)
-    assert terminal.hears()[STAMP] == terminal.hears()["Stamp"] == str(heard)
+    assert terminal.hears()[STAMP] == terminal.hears()["Stamp"] == str(given_back)
 
 
 @pytest.mark.parametrize("body", [b"", b"garbage\n", b"0\t2026-11-28 08:00:02\t0\n", b"417\tnever\t0\n"])
@@ -102,11 +102,11 @@ def test_whatever_is_posted_the_answer_is_one_line_and_no_later_than_the_newest_
     terminal = Terminal()
     head = Head("POST", "/iclock/cdata", {}, {"SN": "SN1", "table": "ATTLOG", "Stamp": stamp}, {})
     terminal.stamps |= ZktecoAdms(()).parse(PushRequest(head, BODY, AT), {"GATE": terminal.device}).stamps
-    heard = terminal.hears()[STAMP]
-    assert heard.isascii()
-    assert heard.isalnum()
-    if heard.isdecimal() and 320_000_000 <= int(heard) < 4_000_000_000:
-        assert int(heard) <= (COUNTED if int(heard) < 1_447_000_000 else int(NEWEST.timestamp()))
+    given_back = terminal.hears()[STAMP]
+    assert given_back.isascii()
+    assert given_back.isalnum()
+    if given_back.isdecimal() and 320_000_000 <= int(given_back) < 4_000_000_000:
+        assert int(given_back) <= (COUNTED if int(given_back) < 1_447_000_000 else int(NEWEST.timestamp()))
 
 
 class TestZone:
