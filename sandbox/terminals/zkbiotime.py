@@ -1,6 +1,7 @@
 """A ZKBioTime server: the REST API to what its terminals have sent to it."""
 
 import json
+import random
 import re
 import secrets
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ _MOST: Final = 500
 class BioTimeServer:
     """A row's number is its place in `memory`, which is in the order of arrival, from 1.
 
+    `ordered` are its rows; where they are not, those of one time stand in another order at each request.
     `terminals` is on which terminal a user punches, `serial` where it names none. `newest_first` is the order of rows.
     `gone` are numbers that are not there: rolled back, or deleted. `licensed` says whether there is an API,
     `jwt` whether its tokens are of that kind, `token_uses` how often one serves. `elsewhere` is an address that it
@@ -37,6 +39,7 @@ class BioTimeServer:
     requests: int = 0
     terminals: dict[str, str | None] = field(default_factory=dict)
     newest_first: bool = False
+    ordered: bool = True
     gone: set[int] = field(default_factory=set)
     licensed: bool = True
     jwt: bool = True
@@ -46,6 +49,7 @@ class BioTimeServer:
     rows_read: int = 0
     port: int = field(default_factory=free_port)
     _tokens: dict[str, int] = field(default_factory=dict)
+    _order: random.Random = field(default_factory=lambda: random.Random(7))  # noqa: S311 - an order, no secret
 
     def registry_entry(self) -> Mapping[str, Any]:
         """See `PullTerminal`."""
@@ -86,6 +90,9 @@ class BioTimeServer:
     def _transactions(self, query: Mapping[str, str]) -> Said:
         page, size = int(query.get("page", "1")), min(int(query.get("page_size", "10")), _MOST)
         found = list(self._rows(query))
+        if not self.ordered:
+            self._order.shuffle(found)
+            found.sort(key=lambda row: str(row["punch_time"]))
         if self.newest_first:
             found.reverse()
         rows = found[(page - 1) * size : page * size]

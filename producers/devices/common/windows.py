@@ -2,9 +2,18 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
+
+from attendance.errors import UnreadableAnswer
 
 Rows_co = TypeVar("Rows_co", covariant=True)
+
+PASSES: Final = 10
+"""How often a search is read that cannot be halved, until all of it has come."""
+
+
+class Incomplete(UnreadableAnswer):
+    """Pages held fewer records than they should: those of one time change places from page to page."""
 
 
 class Search(Protocol[Rows_co]):
@@ -15,7 +24,11 @@ class Search(Protocol[Rows_co]):
         """How many records it holds."""
 
     def pages(self) -> AsyncIterator[Rows_co]:
-        """Its records, page by page; raises where they are not as many as it says."""
+        """Its records, page by page, from the first at each call; raises where they are not as many as it says.
+
+        Raises:
+            Incomplete: some may have stood on another page when that was read. Those of earlier calls count.
+        """
 
 
 async def read_windows(
@@ -25,6 +38,9 @@ async def read_windows(
 
     A window that holds more than `most` records is halved, down to a second. Neighbours share their boundary, so that
     nothing is lost whether the device counts it in or not; a record dated there may be in both.
+
+    So is a window of which some records did not come, until what is left of it fits on one page. One that cannot be
+    halved is read up to `PASSES` times. What has come by then may come again.
 
     Args:
         search: Begins a search of the records from one time to another.
@@ -41,10 +57,19 @@ async def read_windows(
         first, last = todo.pop()
         found = await search(first, last)
         middle = first + timedelta(seconds=(last - first) // timedelta(seconds=2))
-        if found.total > most and first < middle < last:
+        splits = first < middle < last
+        whole = not (found.total > most and splits)
+        for number in range(PASSES if whole else 0):
+            try:
+                async for rows in found.pages():
+                    yield rows, None
+                break
+            except Incomplete:
+                whole = not splits
+                if splits:
+                    break
+                if number == PASSES - 1:
+                    raise
+        if not whole:
             todo += [(middle, last), (first, middle)]
-            yield None, None
-            continue
-        async for rows in found.pages():
-            yield rows, None
-        yield None, last
+        yield None, last if whole else None

@@ -27,7 +27,7 @@ from producers.devices.common.bodies import check_unambiguous, read_json, write_
 from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.options import HttpOptions, read_options
 from producers.devices.common.punch import cut, invalid, punch, scalars
-from producers.devices.common.windows import read_windows
+from producers.devices.common.windows import Incomplete, read_windows
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Page, Probed, Rejected, Tools, terminal_of
 
 PAGE: Final = 200
@@ -221,8 +221,8 @@ class _Api:
             first: Where to begin, a wall clock.
             last: Where to end, a wall clock.
         """
-        search = _Search(self)
-        await search.read_page({"start_time": str(first), "end_time": str(last), "page": "1", "page_size": str(PAGE)})
+        search = _Search(self, {"start_time": str(first), "end_time": str(last)})
+        await search.read_first()
         return search
 
     def wrong(self, message: str) -> UnreadableAnswer:
@@ -286,32 +286,48 @@ class _Api:
 class _Search:
     """Rows of a span of time by their numbers, of which the first page is read before its `pages`.
 
-    Pages shift while punches come in, so rows are distinguished by their numbers.
+    Pages shift while punches come in, and rows of one time have no order among themselves. So rows are distinguished by
+    their numbers, and each time that all are read the pages have another length.
     """
 
-    def __init__(self, api: _Api) -> None:
+    def __init__(self, api: _Api, span: Mapping[str, str]) -> None:
         self.total = 0
         self._api = api
+        self._span = span
         self._at_first: int | None = None
+        self._times = 0
         self._page: Mapping[int | str, Any] = {}
         self._read: set[int | str] = set()
         self._next = b""
 
+    async def read_first(self) -> None:
+        """The first page."""
+        size = PAGE - 13 * self._times
+        self._times += 1
+        await self._read_page({**self._span, "page": "1", "page_size": str(size)})
+
     async def pages(self) -> AsyncIterator[Mapping[int | str, Any]]:
-        """The rows of each page."""
+        """The rows of each page. In the end, there have to be as many as at first."""
+        if not self._page and self._at_first:
+            await self.read_first()
+        several = bool(self._next)
         asked: set[bytes] = set()
         while True:
             yield self._page
+            self._page = {}
             if not self._next:
-                return
+                break
             if self._next in asked:
                 raise self._api.wrong("a page names one before it as the next")
             asked.add(self._next)
             # Of where the next page is, only what to ask is taken: the token goes to nobody else.
-            await self.read_page(self._next)
+            await self._read_page(self._next)
+        if len(self._read) < (self._at_first or 0):
+            error = self._api.wrong(f"{len(self._read)} rows where it says {self.total}")
+            raise Incomplete(str(error)) if several else error
 
-    async def read_page(self, query: Mapping[str, str] | bytes) -> None:
-        """A page. In the end, there have to be as many rows as at first, and no more than it says."""
+    async def _read_page(self, query: Mapping[str, str] | bytes) -> None:
+        """A page. There may be no more rows than it says."""
         match (await self._api.get(TRANSACTIONS, query)).json():
             case {"count": int(total), "next": str() | None as following, "data": list(rows)}:
                 pass
@@ -326,7 +342,7 @@ class _Search:
         self.total = total
         self._at_first = total if self._at_first is None else self._at_first
         count = len(self._read)
-        if count > total or (not rows if self._next else count < self._at_first):
+        if count > total or (self._next and not rows):
             raise self._api.wrong(f"{count} rows where it says {total}")
 
 

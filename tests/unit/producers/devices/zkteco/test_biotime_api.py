@@ -265,6 +265,20 @@ def test_many_punches_are_read_in_windows_and_any_cursor_loses_nothing() -> None
     pulling(server, body)
 
 
+@pytest.mark.parametrize("together", [3, 40, 430])
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_rows_of_one_time_that_change_places_are_all_read(together: int, newest_first: bool) -> None:  # noqa: FBT001
+    memory = [Punch(f"{number:06}", NOON - timedelta(minutes=1 + number // together), "IN") for number in range(430)]
+    server = server_with(memory, ordered=False, newest_first=newest_first)
+
+    async def body(pull: Pull) -> None:
+        await pull.fetch()
+        assert set(pull.users()) == {punch.user for punch in memory}
+        await pull.fetch()
+
+    pulling(server, body)
+
+
 def test_a_sweep_hands_over_everything_and_leaves_the_cursor() -> None:
     server = server_with(punches(100, step=3600))
 
