@@ -24,9 +24,10 @@ NOT_FOUND: Final = "not_found"
 METHOD_NOT_ALLOWED: Final = "method_not_allowed"
 BROKEN_HEAD: Final = "broken_head"
 HEAD_TOO_LARGE: Final = "head_too_large"
+HEAD_TOO_SLOW: Final = "head_too_slow"
 TLS: Final = "tls"
 
-TERMINALS: Final[Mapping[str, str]] = {
+SENDERS: Final[Mapping[str, str]] = {
     "zkteco": "ZKTeco terminal (ADMS)",
     "hikvision": "Hikvision terminal",
     "hfsecurity": "HFSECURITY terminal (LAN API, HF-IMS or HeyStar)",
@@ -36,19 +37,17 @@ TERMINALS: Final[Mapping[str, str]] = {
     "fk": "terminal of the FK protocol (BS, FKWeb)",
     "aiface": "terminal of the WebSocket protocol (AiFace)",
     "subscribe": "face panel that posts to /Subscribe",
-}
-"""Senders that punches may come from, by the word that stands for them."""
-
-SENDERS: Final[Mapping[str, str]] = {
-    **TERMINALS,
     "android": "app on Android, as some terminals are",
+    "unknown": "unknown",
     "browser": "browser",
     "monitor": "health check",
     "scanner": "scanner",
     "program": "program",
-    "unknown": "unknown",
 }
-"""Everything that a sender may be taken for."""
+"""Everything that a sender may be taken for, by the word that stands for it."""
+
+NO_TERMINALS: Final = frozenset({"browser", "monitor", "scanner", "program"})
+"""Senders that no punch comes from. They never hide one that may be a terminal."""
 
 MOST: Final = 500
 """Knocks of one sender that are remembered; whoever makes up addresses pushes out none of another sender."""
@@ -152,7 +151,7 @@ class Knocks:
             knock = unsaid.knock
             if knock is None or (unsaid.said_at is not None and moment - unsaid.said_at < SAY_AGAIN):
                 continue
-            (log.warning if knock.sender in TERMINALS else log.info)(
+            (log.info if knock.sender in NO_TERMINALS else log.warning)(
                 "Refused a request.",
                 cause=cause,
                 client=knock.client,
@@ -203,16 +202,16 @@ class Knocks:
                 self._new.add(about)
 
     def all(self) -> list[Knock]:
-        """The knocks of the last seven days: those of terminals first, then the others, the latest last in each."""
+        """The knocks of the last seven days: what may be a terminal first, then the others, the latest last in each."""
         since = self.clock() - KEPT
         found = [each for kept in self._kept.values() for each in kept.values() if each.seen_at > since]
-        found.sort(key=lambda each: (each.knock.sender not in TERMINALS, each.seen_at))
+        found.sort(key=lambda each: (each.knock.sender in NO_TERMINALS, each.seen_at))
         return [each.knock for each in found]
 
     def _note_unsaid(self, knock: Knock, why: str) -> None:
         unsaid = self._unsaid[knock.cause]
         unsaid.requests += 1
-        if unsaid.knock is None or unsaid.knock.sender not in TERMINALS:
+        if unsaid.knock is None or unsaid.knock.sender in NO_TERMINALS:
             unsaid.knock, unsaid.why = knock, why
 
     def _make_room(self, sender: str, moment: datetime | None = None) -> bool:

@@ -141,6 +141,10 @@ class Endpoint:
                 await self.services.publisher.publish([], [letter])
             raise
         await self._store(parsed, devices[parsed.device_id], received_at)
+        status = HTTPStatus(parsed.answer.status)
+        if status >= HTTPStatus.BAD_REQUEST:
+            # A call of a known device that its protocol does not have.
+            self.services.knocking.note(status.name.lower(), scope, int(status), device_id=parsed.device_id)
         return parsed.answer
 
     async def _store(self, parsed: Parsed, device: Device, received_at: datetime) -> None:

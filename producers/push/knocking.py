@@ -18,6 +18,8 @@ LONGEST_PATH: Final = 120
 LONGEST_AGENT: Final = 64
 LONGEST_ADDRESS: Final = 64
 MOST_NAMES: Final = 8
+MOST_SEGMENTS: Final = 16
+LONGEST_WORD: Final = 64
 PEEK_SECONDS: Final = 1.0
 HIDDEN: Final = "***"
 
@@ -106,7 +108,7 @@ class Knocking:
             names: Of the values in the query.
         """
         shown, before = [], ""
-        for segment in path.split("/"):
+        for segment in path.split("/", MOST_SEGMENTS)[:MOST_SEGMENTS]:
             shown.append(segment if self._may_be_shown(segment, before) else HIDDEN)
             before = segment.lower()
         text = "/".join(shown)
@@ -116,7 +118,7 @@ class Knocking:
     def _may_be_shown(self, word: str, before: str = "") -> bool:
         if not word:
             return True
-        if self._is_token(word):
+        if len(word) > LONGEST_WORD or self._is_token(word):
             return False
         if word.lower() in self._words:
             return True

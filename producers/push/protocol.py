@@ -1,22 +1,27 @@
 """HTTP as uvicorn speaks it, where a head that cannot be read is seen, and none is read without end."""
 
+import asyncio
 import logging
 import re
+from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from producers.knocks import HEAD_TOO_LARGE
+from producers.knocks import HEAD_TOO_LARGE, HEAD_TOO_SLOW
 from producers.push.knocking import Knocking
 from producers.push.senders import broken_head
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a request line and headers, about. The longest that a terminal sends are a few hundred."""
 
+HEAD_SECONDS: Final = 60.0
+"""How long a head may take. A terminal that lost its power in the middle of one never closes its connection."""
+
 _LINE: Final = re.compile(rb"([A-Za-z]{1,16}) +([^\s?]*)")
-_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-# Both are knocks here, once a minute, and whoever sends them could fill a log with them.
-_NOT_LOGGED: Final = ("Invalid HTTP request received.", "Unsupported upgrade request.")
+_REFUSAL: Final = "HTTP/1.1 %d %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+# What is wrong of it is a knock, logged once a minute. Whoever sends these could fill a log with them.
+_NOT_LOGGED: Final = ("Invalid HTTP request", "Unsupported upgrade request", "No supported WebSocket library")
 
 
 class SeenHeads(HttpToolsProtocol):
@@ -30,6 +35,17 @@ class SeenHeads(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._broken = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client connected."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._stop_waiting()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take in what arrived."""
@@ -37,13 +53,14 @@ class SeenHeads(HttpToolsProtocol):
             return
         self._data = data
         super().data_received(data)
-        if self._in_head and not self._broken:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD:
-                self._broken = True
-                self._note(HEAD_TOO_LARGE, 431, None, f"more than {MAX_HEAD} bytes of headers")
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
+        if self._broken or not self._in_head:
+            self._stop_waiting()
+            return
+        self._wait_for_head()
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD:
+            why = f"more than {MAX_HEAD} bytes of headers"
+            self._refuse(HEAD_TOO_LARGE, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, why)
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -69,6 +86,29 @@ class SeenHeads(HttpToolsProtocol):
         self._note(cause, 400, sender, why)
         super().send_400_response(msg)
 
+    def _wait_for_head(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _head_is_late(self) -> None:
+        self._timer = None
+        if self._head_bytes:
+            self._refuse(HEAD_TOO_SLOW, HTTPStatus.REQUEST_TIMEOUT, f"no whole head within {HEAD_SECONDS:g} s")
+        else:
+            self.transport.close()
+
+    def _refuse(self, cause: str, status: HTTPStatus, why: str) -> None:
+        self._broken = True
+        self._stop_waiting()
+        self._note(cause, int(status), None, why)
+        self.transport.write((_REFUSAL % (status, status.phrase)).encode())
+        self.transport.close()
+
     def _note(self, cause: str, status: int, sender: str | None, why: str) -> None:
         url = getattr(self, "url", b"")
         line = _LINE.match(self._data)
@@ -84,11 +124,15 @@ class SeenHeads(HttpToolsProtocol):
         self.knocking.note(cause, scope, status, why=why, body=self._data, sender=known)
 
 
+def _is_logged(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_NOT_LOGGED)
+
+
 def seen_heads(knocking: Knocking) -> type[SeenHeads]:
     """The protocol for uvicorn.
 
     Args:
         knocking: Where the heads that cannot be read are noted.
     """
-    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg not in _NOT_LOGGED)
+    logging.getLogger("uvicorn.error").addFilter(_is_logged)
     return type("SeenHeads", (SeenHeads,), {"knocking": knocking})

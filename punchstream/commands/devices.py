@@ -18,7 +18,7 @@ from attendance.registry import Device, Registry, hash_token
 from attendance.settings import CommonSettings
 from attendance.times import format_seconds
 from operations.log import Skipped
-from producers.knocks import SENDERS, TERMINALS
+from producers.knocks import NO_TERMINALS, SENDERS
 from punchstream.commands.arguments import kafka_log
 from punchstream.output import AsJson, print_json, print_rows, say_skipped, show
 
@@ -146,8 +146,8 @@ def _knock_row(knock: Knock) -> dict[str, Any]:
 
 
 def _show_knocks(knocks: Sequence[Knock]) -> None:
-    terminals = [each for each in knocks if each.sender in TERMINALS]
-    others = [each for each in knocks if each.sender not in TERMINALS]
+    terminals = [each for each in knocks if each.sender not in NO_TERMINALS]
+    others = [each for each in knocks if each.sender in NO_TERMINALS]
     if knocks:
         typer.echo("\nTurned away:")
     cells = (

@@ -6,10 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pushing import IN_THE_PATH, OLD, PULLED, PUNCH, SHARED, TOKEN, TOPICS, Bench, batch, call
 
+from attendance.metrics import Metrics
 from attendance.records.terminals import Knock
+from producers.devices.contract import Route
+from producers.knocks import SENDERS, Knocks
 from producers.push.app import PushApp
+from producers.push.knocking import Knocking
+from producers.push.senders import broken_head
 from producers.terminals import WRITE_SECONDS
 from virtual_time import run_in_virtual_time
 
@@ -29,7 +36,7 @@ def knock(bench: Bench, method: str, path: str, **options: Any) -> int:
 @pytest.mark.parametrize(
     ("method", "path", "options", "cause", "sender"),
     [
-        ("GET", "/iclock/cdata.php?SN=SN1&options=all", {}, "not_found", "zkteco"),
+        ("GET", "/iclock/service/cdata?SN=SN1&options=all", {}, "not_found", "zkteco"),
         ("POST", "/att/upload?SN=SN1&table=ATTLOG", {}, "not_found", "zkteco"),
         ("POST", "/somewhere", {"content": b"417\t2026-03-02 08:00:00\t0\t1\n"}, "not_found", "zkteco"),
         ("GET", "/", {"headers": {"User-Agent": "iClock Proxy/1.09"}}, "not_found", "zkteco"),
@@ -84,6 +91,13 @@ def test_a_serial_number_that_waits_for_approval_is_no_knock_and_is_counted(benc
     assert counted(bench, "unknown_device", "zkteco")
 
 
+def test_a_call_that_the_protocol_of_a_known_terminal_does_not_have_is_kept(bench: Bench) -> None:
+    assert knock(bench, "GET", "/iclock/nonsense?SN=SN1") == 404
+    assert [(each.cause, each.path, each.device_id) for each in knocks(bench)] == [
+        ("not_found", "/iclock/nonsense?SN", "ADMS-1")
+    ]
+
+
 def test_what_is_no_fault_of_the_sender_is_no_knock(bench: Bench) -> None:
     bench.kafka.away = True
     assert bench.post(batch(PUNCH))[0] == 503
@@ -110,18 +124,42 @@ def test_no_token_is_shown_wherever_it_stands(
 
 
 def test_a_path_is_shown_with_the_names_of_its_query_and_no_value(bench: Bench) -> None:
-    knock(bench, "GET", "/iclock/Other.aspx?SN=ABC1234500017&table=ATTLOG&%00=1")
-    assert [each.path for each in knocks(bench)] == ["/iclock/Other.aspx?SN&table&***"]
+    knock(bench, "GET", "/iclock/other/Other.aspx?SN=ABC1234500017&table=ATTLOG&%00=1")
+    assert [each.path for each in knocks(bench)] == ["/iclock/other/Other.aspx?SN&table&***"]
 
 
 def test_nothing_of_a_path_or_a_user_agent_writes_a_line_of_its_own(
     bench: Bench, logged: list[Mapping[str, Any]]
 ) -> None:
-    knock(bench, "GET", "/a%0Ab%1b[31m/" + "long/" * 100, headers={"User-Agent": "x\x7f" + "y" * 1000})
+    knock(bench, "GET", "/a%0Ab%1b[31m/" + "longlong/" * 100, headers={"User-Agent": "x\x7f" + "y" * 1000})
     [kept] = knocks(bench)
-    assert kept.path.startswith("/***/long/long")
+    assert kept.path.startswith("/***/longlong/longlong")
     assert (len(kept.path), kept.user_agent) == (120, "x" + "y" * 63)
     assert logged[0]["event"] == "Refused a request."
+
+
+@given(
+    path=st.text(max_size=300) | st.lists(st.sampled_from([TOKEN, "hf", "iclock", "", "x\n"])).map("/".join),
+    query=st.binary(max_size=200),
+    headers=st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=100)), max_size=5),
+    body=st.binary(max_size=500),
+)
+def test_whatever_is_sent_can_be_noted_and_shows_no_token(
+    path: str,
+    query: bytes,
+    headers: list[tuple[bytes, bytes]],
+    body: bytes,
+) -> None:
+    kept = Knocks()
+    knocking = Knocking(kept, Metrics(), [Route("POST", "/hf/{token}")], lambda word: word == TOKEN)
+    scope = {"client": ("192.0.2.7", 1), "path": path, "query_string": query + TOKEN.encode(), "headers": headers}
+    knocking.note("not_found", scope, 404, body=body)
+    knocking.note(broken_head(body)[0], {**scope, "path": body.decode("latin-1")}, 400, body=body)
+    for each in kept.all():
+        assert each.sender in SENDERS
+        assert TOKEN not in each.path
+        assert each.path.isprintable()
+        assert Knock.decode(each.encode()) == each
 
 
 def test_of_a_body_that_does_not_come_nobody_waits_for_long(bench: Bench) -> None:

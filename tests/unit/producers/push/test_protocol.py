@@ -11,7 +11,8 @@ from pushing import PUNCH, TOKEN, Bench, batch
 from uvicorn.server import ServerState
 
 from attendance.records.terminals import Knock
-from producers.push.protocol import MAX_HEAD, seen_heads
+from producers.push.protocol import HEAD_SECONDS, MAX_HEAD, SeenHeads, seen_heads
+from virtual_time import run_in_virtual_time
 
 
 class Wire(asyncio.Transport):
@@ -38,17 +39,22 @@ class Wire(asyncio.Transport):
         pass
 
 
+def connect(bench: Bench) -> tuple[SeenHeads, Wire]:
+    protocol, wire = seen_heads(bench.app.knocking), Wire()
+    config = uvicorn.Config(bench.app, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False)
+    connection = protocol(config, ServerState(), {})
+    connection.connection_made(wire)
+    return connection, wire
+
+
 def exchange(bench: Bench, *chunks: bytes) -> Wire:
     """Send chunks over one connection, and return when the server has done with them."""
 
     async def story() -> Wire:
-        state, wire = ServerState(), Wire()
-        config = uvicorn.Config(bench.app, http=seen_heads(bench.app.knocking), ws="none", lifespan="off")
-        connection = seen_heads(bench.app.knocking)(config, state, {})
-        connection.connection_made(wire)
+        connection, wire = connect(bench)
         for chunk in chunks:
             connection.data_received(chunk)
-        await asyncio.gather(*state.tasks)
+        await asyncio.gather(*connection.tasks)
         connection.connection_lost(None)
         return wire
 
@@ -138,6 +144,41 @@ def test_a_line_end_after_a_request_is_nothing(bench: Bench) -> None:
     wire = exchange(bench, post(batch(PUNCH)) + b"\r\n", post(batch(PUNCH)))
     assert wire.written.count(b"HTTP/1.1 200 ") == 2
     assert knocks(bench) == []
+
+
+@pytest.mark.parametrize(("sent", "cause"), [(b"GET /iclock/ping?SN=SN1 HTTP/1.1\r\nHo", "head_too_slow"), (b"", None)])
+def test_a_connection_on_which_no_head_comes_is_closed(bench: Bench, sent: bytes, cause: str | None) -> None:
+    async def story() -> Wire:
+        connection, wire = connect(bench)
+        if sent:
+            connection.data_received(post(batch(PUNCH)))
+            await asyncio.sleep(1)
+            connection.data_received(sent)
+            connection.data_received(b"st")
+        await asyncio.sleep(HEAD_SECONDS - 1)
+        assert not wire.closed
+        await asyncio.sleep(2)
+        return wire
+
+    wire = run_in_virtual_time(story())
+    assert wire.closed
+    assert [each.cause for each in knocks(bench)] == ([cause] if cause else [])
+    assert (b"HTTP/1.1 408 Request Timeout\r\n" in wire.written) == bool(cause)
+
+
+def test_a_body_may_take_longer_than_a_head(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, body_timeout=3 * HEAD_SECONDS)
+
+    async def story() -> Wire:
+        connection, wire = connect(bench)
+        request = post(batch(PUNCH))
+        connection.data_received(request[:-1])
+        await asyncio.sleep(2 * HEAD_SECONDS)
+        connection.data_received(request[-1:])
+        await asyncio.sleep(1)
+        return wire
+
+    assert run_in_virtual_time(story()).written.startswith(b"HTTP/1.1 200 ")
 
 
 def test_nobody_fills_the_log_with_what_is_no_http(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
