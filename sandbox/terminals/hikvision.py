@@ -3,7 +3,8 @@
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from base64 import b64decode
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -158,12 +159,14 @@ def _xml_value(value: object) -> str:
 
 @dataclass(slots=True)
 class AskedTerminal:
-    """Its memory is searched by `AcsEvent`, with digest authentication.
+    """Its memory is searched by `AcsEvent`.
 
     `extra` are records that stand in its memory before the punches, exactly as they are given. `clock_off` is how far
     its clock is ahead. `local_times` makes it refuse times that have an offset, `supported` whether it can be searched
     at all. `restarts_after` is the number of answers with records after which it forgets its searches, once;
-    `nonce_uses` how often a nonce serves.
+    `nonce_uses` how often a nonce serves. `searchable` are the major and minor types by which it can be searched,
+    everything where it is None, and `refusal` what it answers to another search. Paths in `missing` it does not have,
+    and answers so. `scheme` is how it wants the credentials.
     """
 
     serial: str
@@ -172,6 +175,7 @@ class AskedTerminal:
     memory: list[Punch] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
     logins_refused: int = 0
+    schemes_seen: set[str] = field(default_factory=set)
     requests: int = 0
     extra: list[Any] = field(default_factory=list)
     clock_off: timedelta = timedelta()
@@ -180,6 +184,11 @@ class AskedTerminal:
     restarts_after: int | None = None
     nonce_uses: int = 1_000
     max_results: int = 30
+    refuses_large_pages: bool = False
+    searchable: Collection[tuple[int, int]] | None = None
+    refusal: tuple[int, int, str, str] = (403, 4, "Invalid Operation", "invalidOperation")
+    missing: Mapping[str, int] = field(default_factory=dict)
+    scheme: Literal["Digest", "Basic", "NTLM"] = "Digest"
     port: int = field(default_factory=free_port)
     _searches: set[str] = field(default_factory=set)
     _nonces: dict[str, int] = field(default_factory=dict)
@@ -197,9 +206,9 @@ class AskedTerminal:
         return serve(self, self._answer)
 
     def _answer(self, asked: Asked) -> Said:
-        challenge = self._challenge(asked)
-        if challenge is not None:
-            return challenge
+        refusal = self._challenge(asked) or self._missing(asked)
+        if refusal is not None:
+            return refusal
         match asked.method, asked.path:
             case "GET", "/ISAPI/System/deviceInfo":
                 info = {
@@ -220,9 +229,20 @@ class AskedTerminal:
                 return self._search(json.loads(asked.body)["AcsEventCond"])
         return _status(403, 4, "Invalid Operation", "notSupport")
 
+    def _missing(self, asked: Asked) -> Said | None:
+        status = self.missing.get(asked.path)
+        return None if status is None else _status(status, 4, "Invalid Operation", "notSupport")
+
     def _challenge(self, asked: Asked) -> Said | None:
-        """A 401, unless the request has the digest of the password (RFC 7616)."""
+        """A 401, unless the request has the password, as the scheme has it (RFC 7616, RFC 7617)."""
         scheme, _, given = asked.headers.get("authorization", "").partition(" ")
+        self.schemes_seen.add(scheme)
+        if self.scheme != "Digest":
+            user, _, password = b64decode(given).decode().partition(":") if scheme == "Basic" else ("", "", "")
+            if (user, password) == (self.credentials()["username"], self.password) and not self.faults.password_wrong:
+                return None
+            self.logins_refused += scheme == "Basic"
+            return Said(401, headers={"WWW-Authenticate": f'{self.scheme} realm="{_REALM}"'})
         stale = ""
         if scheme == "Digest":
             credentials = parse_keqv_list(parse_http_list(given))
@@ -250,11 +270,16 @@ class AskedTerminal:
         times = [str(wanted[name]) for name in ("startTime", "endTime")]
         if self.local_times and any(re.search(r"[+-]\d\d:\d\d$", time) for time in times):
             return _status(400, 6, "Invalid Content", "badParameters")
+        kind = (wanted.get("major", 0), wanted.get("minor", 0))
+        if self.searchable is not None and kind not in self.searchable:
+            return _status(*self.refusal)
+        if self.refuses_large_pages and wanted["maxResults"] > self.max_results:
+            return _status(400, 6, "Invalid Content", "badParameters")
         start, end = (self._instant(datetime.fromisoformat(time)) for time in times)
         search, position = wanted["searchID"], wanted["searchResultPosition"]
         known = position == 0 or search in self._searches
         self._searches.add(search)
-        found = list(self._records(start, end)) if known else []
+        found = [each for each in self._records(start, end) if _is_of(each, *kind)] if known else []
         most = min(wanted["maxResults"], self.max_results)
         page = found[position : position + most]
         more = position + len(page) < len(found)
@@ -306,6 +331,12 @@ class AskedTerminal:
     def _written(self, instant: datetime) -> str:
         local = instant.astimezone(ZoneInfo(self.zone)).replace(microsecond=0)
         return (local.replace(tzinfo=None) if self.local_times else local).isoformat()
+
+
+def _is_of(record: Any, major: int, minor: int) -> bool:  # noqa: ANN401 - as it stands in the memory
+    if not isinstance(record, dict):
+        return True
+    return major in (0, record.get("major")) and minor in (0, record.get("minor"))
 
 
 def _status(status: int, code: int, text: str, kind: str) -> Said:

@@ -84,6 +84,12 @@ _KEPT: Final = ("eventType", "dateTime", "time", "employeeNoString", "employeeNo
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
+def punch_events(options: HikvisionOptions) -> Sequence[int]:
+    """The minor types that are punches, by this module and by the options, faces, cards and fingers first."""
+    known = _PUNCHES.union(options.punch_events).difference(options.other_events)
+    return sorted(known, key=lambda minor: (minor not in (75, 1, 38), minor))
+
+
 def payload_names(payload_fields: Collection[str]) -> tuple[str, ...]:
     """The vendor's fields that an event keeps."""
     return tuple(dict.fromkeys((*_PAYLOAD, *payload_fields)))

@@ -1,20 +1,19 @@
-"""One Hikvision terminal's ISAPI: who it is, its clock, and the search of events, with digest authentication.
+"""One Hikvision terminal's ISAPI: who it is, its clock, and the search of events.
 
 Source: Hikvision, "ISAPI Developer Guide" (Access Control), `/ISAPI/AccessControl/AcsEvent`.
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
-import httpx
 import structlog
 
-from attendance.errors import DeviceRefused, UnreadableAnswer
+from attendance.errors import DeviceRefused, DeviceUnavailable, UnreadableAnswer
 from attendance.registry import Device
 from attendance.times import earliest_wall_clock, from_wall_clock, read_device_time, zone
 from producers.devices.common.bodies import xml_fields
@@ -22,7 +21,8 @@ from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.options import read_options
 from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.contract import DeviceReport, Tools
-from producers.devices.hikvision.events import ACCESS, HikvisionOptions
+from producers.devices.hikvision.events import ACCESS, HikvisionOptions, punch_events
+from producers.devices.hikvision.login import Login
 
 log = structlog.get_logger(__name__)
 
@@ -32,21 +32,43 @@ PAGE: Final = 30
 # Wall clocks that 32-bit firmware understands in every zone.
 BEGINNING: Final = datetime(1970, 1, 2, tzinfo=UTC)
 END: Final = datetime(2037, 12, 31, tzinfo=UTC)
-_ERRORS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
-_NOT_SUPPORTED: Final = "notSupport"
+_ERRORS: Final = (
+    *(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
+    *(HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED),
+)
+_NOT_NOW: Final = re.compile(r"busy|upgrad|reboot", re.IGNORECASE)
+_NO_RIGHT: Final = re.compile(r"privilege|permission|authori|activat|lock|password", re.IGNORECASE)
+
+_ANY: Final[Mapping[str, Mapping[str, object]]] = {
+    "access": {"major": ACCESS, "minor": 0, "timeReverseOrder": False},
+    "access, any order": {"major": ACCESS, "minor": 0},
+    "all": {"major": 0, "minor": 0, "timeReverseOrder": False},
+    "all, any order": {"major": 0, "minor": 0},
+}
+_EACH: Final = "each type"
+"""The last resort: it leaves out the types of events that nobody knows, which could be punches."""
+CONDITIONS: Final = (*_ANY, _EACH)
+"""The conditions of a search that firmware takes, the best first: all events at a door, all events, one type by one."""
+_SMALL_PAGE: Final = 10
+_TRIED: Final = 3
+"""So many types of events are refused before none is tried any more."""
 
 
-class _BadParameters(UnreadableAnswer):
-    """It does not take the request as it is written."""
+class _NotAnswered(DeviceRefused):
+    """It has no answer to this request, whatever the credentials are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A terminal's clock, UTC, and the zone in which it has its times; `zone_name` where that is its entry's."""
+    """A terminal's clock, UTC, and the zone in which it has its times; `zone_name` where that is its entry's.
+
+    Where the terminal does not tell it, it is ours, and not `is_told`.
+    """
 
     time: datetime
     zone: tzinfo
     zone_name: str | None
+    is_told: bool = True
 
     def earliest(self, instant: datetime) -> datetime:
         """From when to search, so that a comparison of wall clocks, as some firmware does it, leaves nothing out."""
@@ -66,23 +88,47 @@ class Clock:
 
     def report(self) -> DeviceReport:
         """What it says of itself by this clock."""
-        return DeviceReport(device_time=self.time, details={} if self.zone_name else {"zone": str(self.zone)})
+        device_time = self.time if self.is_told else None
+        return DeviceReport(device_time=device_time, details={} if self.zone_name else {"zone": str(self.zone)})
+
+
+class Found(Protocol):
+    """A search of which the first page was read. See `windows.Search`."""
+
+    @property
+    def total(self) -> int:
+        """How many records it holds."""
+
+    def pages(self) -> AsyncIterator[Sequence[object]]:
+        """The records of each page."""
 
 
 class Isapi:
-    """One terminal's ISAPI.
+    """One terminal's ISAPI. Each call raises what `PullAdapter.fetch` raises.
 
-    Each call raises what `PullAdapter.fetch` raises. `local_times` becomes true when it refuses times with an offset.
+    `events` is the one of `CONDITIONS` by which it is searched, `local_times` whether it refuses times with an offset;
+    a search changes both where the terminal wants another form. `page_sizes` are tried in this order.
+
+    Args:
+        tools: What pull adapters work with.
+        device: The entry.
+        asked_for_digest: Whether the terminal has asked for a digest before.
     """
 
-    def __init__(self, tools: Tools, device: Device) -> None:
+    def __init__(self, tools: Tools, device: Device, *, asked_for_digest: bool = False) -> None:
         self.device = device
-        self.page_size = PAGE
+        self.page_sizes: Sequence[int] = (PAGE,)
         self.local_times = False
+        self.events = CONDITIONS[0]
         self._http = tools.http
-        self._url = base_url(device, read_options(device, HikvisionOptions))
-        # It keeps the challenge, so that only the first request of a fetch is turned away for want of one.
-        self._auth = httpx.DigestAuth(tools.secret(device, "username"), tools.secret(device, "password"))
+        self._options = read_options(device, HikvisionOptions)
+        self._url = base_url(device, self._options)
+        self.login = Login(
+            tools.secret(device, "username"),
+            tools.secret(device, "password"),
+            tls=self._options.tls,
+            offers_digest=asked_for_digest,
+        )
 
     async def info(self) -> Mapping[str, str]:
         """Who it is."""
@@ -93,13 +139,23 @@ class Isapi:
         wanted = self.device.serial
         if wanted is None:
             return
-        serial = (await self.info()).get("serialNumber", "")
+        try:
+            serial = (await self.info()).get("serialNumber", "")
+        except _NotAnswered as error:
+            raise DeviceRefused(f"{error}; it does not tell its serial number, so its entry can have none") from error
         if not is_serial_of_entry(serial, wanted):
             raise DeviceRefused(f"{self.device.device_id}: at its address is {serial!r}, not {wanted!r}")
 
-    async def clock(self) -> Clock:
-        """Its clock."""
-        written = _leaves(await self._ask("GET", "/ISAPI/System/time")).get("localTime", "")
+    async def clock(self, now: datetime) -> Clock:
+        """Its clock.
+
+        Args:
+            now: Ours, UTC, which stands for it where it does not tell its own.
+        """
+        try:
+            written = _leaves(await self._ask("GET", "/ISAPI/System/time")).get("localTime", "")
+        except _NotAnswered:
+            return Clock(now, zone(self.device.timezone), self.device.timezone, is_told=False)
         time = read_device_time(written, self.device.timezone)
         if time is None:
             raise UnreadableAnswer(f"{self.device.device_id}: its clock cannot be read")
@@ -109,79 +165,128 @@ class Isapi:
             return Clock(time, entry_zone, self.device.timezone)
         return Clock(time, offset, None)
 
-    async def most_results(self) -> int:
-        """How many records it gives at once; as many as all firmware does where it does not say."""
+    async def most_results(self) -> Sequence[int]:
+        """How many records it gives at once; the numbers to try where it does not say."""
         try:
-            answer = await self._ask("GET", "/ISAPI/AccessControl/AcsEvent/capabilities?format=json")
+            path = "/ISAPI/AccessControl/AcsEvent/capabilities?format=json"
+            answer = await self._ask("GET", path, accept=(*_ERRORS, HTTPStatus.INTERNAL_SERVER_ERROR))
             said = answer.json()
-        except UnreadableAnswer:
-            return PAGE
+        except (UnreadableAnswer, _NotAnswered):
+            return (PAGE, _SMALL_PAGE)
         match said:
             case {"AcsEvent": {"AcsEventCond": {"maxResults": {"@max": int(most)}}}} if 0 < most < PAGE:
-                return most
-        return PAGE
+                return (most,)
+        return (PAGE,)
 
-    async def search(self, clock: Clock, first: datetime, last: datetime) -> "EventSearch":
-        """A search of the events from the one time to the other, with its first page.
+    async def search(self, clock: Clock, first: datetime, last: datetime) -> Found:
+        """A search of the events from the one time to the other, with its first page, in a form that it takes.
 
         Args:
             clock: The terminal's clock.
             first: Where to begin.
             last: Where to end.
         """
-        try:
-            return await self._search(clock, first, last)
-        except _BadParameters:
-            if self.local_times:
-                raise
-            self.local_times = True
-        found = await self._search(clock, first, last)
-        log.info("A terminal wants times without an offset.", device_id=self.device.device_id)
-        return found
+        empty: Found | None = None
+        refusal: _NotAnswered | None = None
+        known = (self.events, self.local_times, self.page_sizes[0])
+        for events, local_times, page_size in dict.fromkeys((known, *self._forms())):
+            times = (clock.write(first, local=local_times), clock.write(last, local=local_times))
+            try:
+                found = await self._search(events, times, page_size)
+            except _NotAnswered as error:
+                refusal = refusal or error
+                continue
+            # Who takes another condition and finds nothing by it may have taken it for something else.
+            if found.total or events == self.events:
+                if known != (events, local_times, page_size):
+                    self.events, self.local_times, self.page_sizes = events, local_times, (page_size,)
+                    log.info(
+                        "A terminal wants a search in another form.",
+                        device_id=self.device.device_id,
+                        events=events,
+                        local_times=local_times,
+                        page_size=page_size,
+                    )
+                return found
+            empty = empty or found
+        if empty is None:
+            message = "it takes no search of events in any form, or not from this account: let it push"
+            raise DeviceRefused(f"{refusal}; {message}") from refusal
+        return empty
+
+    def _forms(self) -> Iterator[tuple[str, bool, int]]:
+        for page_size in self.page_sizes:
+            for events in CONDITIONS:
+                for local_times in (self.local_times, not self.local_times):
+                    yield events, local_times, page_size
 
     async def page_of(self, condition: Mapping[str, object]) -> Any:  # noqa: ANN401 - what it says
         """What it answers to a condition."""
         path = "/ISAPI/AccessControl/AcsEvent?format=json"
-        return (await self._ask("POST", path, json={"AcsEventCond": condition})).json()
+        answer = await self._ask("POST", path, json={"AcsEventCond": condition})
+        said = answer.json()
+        if isinstance(said, dict) and "AcsEvent" not in said and said.get("statusCode") not in (None, 1):
+            raise self._refused(answer)  # some firmware refuses with the status of success
+        return said
 
     def wrong(self, message: str) -> UnreadableAnswer:
         """The error of an answer that cannot be right."""
         return UnreadableAnswer(f"{self.device.device_id}: {message}")
 
-    async def _search(self, clock: Clock, first: datetime, last: datetime) -> "EventSearch":
-        search = EventSearch(
-            self,
-            {
-                "searchID": str(uuid4()),
-                "maxResults": self.page_size,
-                "major": ACCESS,
-                "minor": 0,
-                "startTime": clock.write(first, local=self.local_times),
-                "endTime": clock.write(last, local=self.local_times),
-                "timeReverseOrder": False,
-            },
-        )
+    async def _search(self, events: str, times: tuple[str, str], page_size: int) -> Found:
+        form = {"maxResults": page_size, "startTime": times[0], "endTime": times[1]}
+        if events != _EACH:
+            return await self._begin({**_ANY[events], **form})
+        searches: list[EventSearch] = []
+        for tried, minor in enumerate(punch_events(self._options), 1):
+            try:
+                searches.append(await self._begin({"major": ACCESS, "minor": minor, **form}))
+            except _NotAnswered:  # it has no such events
+                if tried >= _TRIED and not searches:
+                    raise
+        return _Searches(searches)
+
+    async def _begin(self, condition: Mapping[str, object]) -> "EventSearch":
+        search = EventSearch(self, {"searchID": str(uuid4()), **condition})
         await search.read_page()
         return search
 
-    async def _ask(self, method: str, path: str, **options: Any) -> HttpAnswer:
+    async def _ask(self, method: str, path: str, accept: Sequence[int] = _ERRORS, **options: Any) -> HttpAnswer:
         device_id, url = self.device.device_id, self._url.join(path)
         try:
-            answer = await ask(self._http, device_id, method, url, accept=_ERRORS, auth=self._auth, **options)
+            answer = await ask(self._http, device_id, method, url, accept=accept, auth=self.login, **options)
         except (KeyError, ValueError, NotImplementedError) as error:  # what httpx makes of a strange challenge
             raise self.wrong(f"its challenge cannot be answered: {type(error).__name__}") from error
-        if answer.status not in _ERRORS:
-            return answer
-        kind = _sub_status(answer.body)
+        if answer.status in accept:
+            raise self._refused(answer)
+        return answer
+
+    def _refused(self, answer: HttpAnswer) -> DeviceRefused | DeviceUnavailable:
+        """What is wrong where it answers that something is."""
+        kind = _status_words(answer.body)
         named = f"{answer.asked}: {answer.status} {kind}".rstrip()
-        match answer.status:
-            case HTTPStatus.UNAUTHORIZED:
-                raise DeviceRefused(f"{named}: it refuses the credentials, and locks the account if it is asked on")
-            case HTTPStatus.BAD_REQUEST if kind != _NOT_SUPPORTED:
-                raise _BadParameters(named)
-            case HTTPStatus.FORBIDDEN if kind != _NOT_SUPPORTED:
-                raise DeviceRefused(f"{named}: the account may not do this, or is locked")
-        raise DeviceRefused(f"{named}: it cannot be asked for this; let it push")
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            refused = "it refuses the credentials, and locks the account if it is asked on"
+            return DeviceRefused(f"{named}: {self.login.problem or refused}")
+        if _NOT_NOW.search(kind):
+            return DeviceUnavailable(named)
+        if answer.status == HTTPStatus.FORBIDDEN and _NO_RIGHT.search(kind):
+            return DeviceRefused(f"{named}: the account may not do this, or is locked")
+        return _NotAnswered(f"{named}: it does not answer this request")
+
+
+class _Searches:
+    """Several searches as one."""
+
+    def __init__(self, searches: Sequence["EventSearch"]) -> None:
+        self.total = sum(search.total for search in searches)
+        self._searches = searches
+
+    async def pages(self) -> AsyncIterator[Sequence[object]]:
+        """The records of each page of each search."""
+        for search in self._searches:
+            async for page in search.pages():
+                yield page
 
 
 class EventSearch:
@@ -210,7 +315,12 @@ class EventSearch:
 
     async def read_page(self) -> None:
         """The next page. At the end, the records have to be as many as the terminal says."""
-        answer = await self._isapi.page_of({**self._condition, "searchResultPosition": self._read})
+        try:
+            answer = await self._isapi.page_of({**self._condition, "searchResultPosition": self._read})
+        except _NotAnswered as error:
+            if not self._read:
+                raise
+            raise self._isapi.wrong(f"it breaks off a search: {error}") from error
         match answer:
             case {
                 "AcsEvent": {"responseStatusStrg": str(status), "numOfMatches": int(count), "totalMatches": int(total)}
@@ -238,7 +348,7 @@ def _leaves(answer: HttpAnswer) -> Mapping[str, str]:
     return {name: text for name, text in xml_fields(answer.xml()).items() if isinstance(text, str)}
 
 
-def _sub_status(content: bytes) -> str:
-    """The vendor's own word for what is wrong, in a `ResponseStatus` as JSON or XML; empty where it has none."""
-    found = re.search(rb"subStatusCode[\"'>:\s]+(\w{1,64})", content)
-    return found[1].decode() if found else ""
+def _status_words(content: bytes) -> str:
+    """The vendor's own words for what is wrong, in a `ResponseStatus` as JSON or XML; empty where it has none."""
+    words = (re.search(rb"%b[\"'>:\s]+([\w ]{1,64})" % name, content) for name in (b"subStatusCode", b"statusString"))
+    return ", ".join(found[1].decode() for found in words if found)

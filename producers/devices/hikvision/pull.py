@@ -13,12 +13,13 @@ from secrets import token_hex
 from typing import Final
 
 import orjson
+import structlog
 from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
-from attendance.times import format_seconds, parse_utc, read_device_time
+from attendance.times import format_seconds, now, parse_utc, read_device_time
 from producers.devices.common.bodies import read_json, write_record
 from producers.devices.common.clocks import LOST_CLOCK
 from producers.devices.common.options import read_options
@@ -26,7 +27,9 @@ from producers.devices.common.punch import invalid
 from producers.devices.common.windows import read_windows
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Other, Page, Probed, Rejected, Tools
 from producers.devices.hikvision.events import HikvisionOptions, kept, payload_names, read_record
-from producers.devices.hikvision.isapi import BEGINNING, END, PAGE, Clock, Isapi
+from producers.devices.hikvision.isapi import BEGINNING, CONDITIONS, END, PAGE, Clock, Isapi
+
+log = structlog.get_logger(__name__)
 
 WINDOW: Final = 30 * PAGE
 OVERLAP: Final = timedelta(minutes=2)
@@ -41,21 +44,29 @@ class _Progress:
 
     Everything dated before `through` was handed over, by the terminal's clock, which was `ahead` seconds ahead of ours
     then; so were the records `seen`, which are later or before 2020. `local_times` says that it wants times without an
-    offset.
+    offset, `events` by which condition it is searched.
     """
 
     through: datetime = BEGINNING
     ahead: float = 0
     seen: Sequence[str] = ()
     local_times: bool = False
+    events: str = CONDITIONS[0]
 
     @classmethod
     def read(cls, cursor: Cursor | None) -> "_Progress":
         """What `write` wrote; the beginning where it is something else, which loses nothing."""
         match cursor:
-            case {"through": str(through), "ahead": int() | float() as ahead, "seen": list(seen), "local_times": local}:
+            case {
+                "through": str(through),
+                "ahead": int() | float() as ahead,
+                "seen": list(seen),
+                "local_times": local,
+                **more,
+            }:
                 try:
-                    return cls(parse_utc(through), ahead, [str(key) for key in seen], bool(local))
+                    events = next((each for each in CONDITIONS if each == more.get("events")), CONDITIONS[0])
+                    return cls(parse_utc(through), ahead, [str(key) for key in seen], bool(local), events)
                 except ValueError:
                     pass
         return cls()
@@ -67,6 +78,7 @@ class _Progress:
             "ahead": self.ahead,
             "seen": list(self.seen[-SEEN:]),
             "local_times": self.local_times,
+            "events": self.events,
         }
 
 
@@ -81,27 +93,31 @@ class HikvisionPull:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._payload = payload_names(tools.payload_fields)
-        self._page_sizes: dict[str, int] = {}
+        self._page_sizes: dict[str, Sequence[int]] = {}
+        self._asked_for_digest: set[str] = set()
+        self._sent_in_the_clear: set[str] = set()
 
     async def fetch(self, wanted: Fetch) -> AsyncIterator[Page]:
         """The events since the cursor, in windows of the terminal's time. See `PullAdapter.fetch`."""
-        isapi = Isapi(self._tools, wanted.source)
+        isapi = self._isapi(wanted.source)
         await isapi.check_serial()
-        clock = await isapi.clock()
-        isapi.page_size = await self._page_size(isapi)
+        clock = await isapi.clock(wanted.now)
+        self._note_login(isapi)
+        isapi.page_sizes = await self._sizes_of_pages(isapi)
         reading = _Reading(wanted, clock)
-        isapi.local_times = reading.progress.local_times
+        isapi.local_times, isapi.events = reading.progress.local_times, reading.progress.events
         cursor: Cursor = wanted.cursor or {}
         report: DeviceReport | None = clock.report()
         for span in reading.spans:
             async for rows, end in read_windows(partial(isapi.search, clock), *span, WINDOW):
                 until = None
                 if end is not None:
-                    cursor, until = reading.after(span, end, local_times=isapi.local_times)
+                    cursor, until = reading.after(span, end, isapi)
                     # What is claimed last stands, so it stands with the clock by which it is claimed.
                     report = report if until is None else clock.report()
                 yield self._page(wanted, reading.fresh(rows or ()), Page(cursor, report=report, complete_until=until))
                 report = None
+        self._page_sizes[wanted.source.device_id] = isapi.page_sizes
 
     def read_again(self, raw: bytes, wanted: Fetch) -> Page:
         """What a record comes to today. See `PullAdapter.read_again`."""
@@ -109,13 +125,29 @@ class HikvisionPull:
 
     async def probe(self, source: Device) -> Probed:
         """Its serial number, model, firmware and clock. See `PullAdapter.probe`."""
-        isapi = Isapi(self._tools, source)
+        isapi = self._isapi(source)
         info = await isapi.info()
-        report = (await isapi.clock()).report()
+        report = (await isapi.clock(now())).report()
+        self._note_login(isapi)
         identity = {name: info[name] for name in ("model", "firmwareVersion") if info.get(name)}
         return Probed(info.get("serialNumber") or None, replace(report, details={**report.details, **identity}))
 
-    async def _page_size(self, isapi: "Isapi") -> int:
+    def _isapi(self, source: Device) -> Isapi:
+        return Isapi(self._tools, source, asked_for_digest=source.device_id in self._asked_for_digest)
+
+    def _note_login(self, isapi: Isapi) -> None:
+        """Remember, while the process runs, that a terminal asks for a digest; warn of one that never does."""
+        device_id, tls = isapi.device.device_id, read_options(isapi.device, HikvisionOptions).tls
+        if isapi.login.offers_digest:
+            self._asked_for_digest.add(device_id)
+        elif isapi.login.uses_basic and not tls and device_id not in self._sent_in_the_clear:
+            self._sent_in_the_clear.add(device_id)
+            log.warning(
+                "A terminal wants its password in the clear; turn on digest authentication, or use HTTPS.",
+                device_id=device_id,
+            )
+
+    async def _sizes_of_pages(self, isapi: Isapi) -> Sequence[int]:
         """How many records a page may have, which is asked for once."""
         device_id = isapi.device.device_id
         if device_id not in self._page_sizes:
@@ -181,15 +213,13 @@ class _Reading:
         self._times |= {key: _time(row, self._wanted.source) for key, row in zip(keys, rows, strict=True)}
         return [row for key, row in zip(keys, rows, strict=True) if key not in self._known]
 
-    def after(
-        self, span: tuple[datetime, datetime], end: datetime, *, local_times: bool
-    ) -> tuple[Cursor, datetime | None]:
+    def after(self, span: tuple[datetime, datetime], end: datetime, isapi: Isapi) -> tuple[Cursor, datetime | None]:
         """The cursor, once all of this span before `end` was read, and up to when that is everything.
 
         Args:
             span: One of `spans`.
             end: Up to where it was read.
-            local_times: Whether the terminal wants times without an offset.
+            isapi: How the terminal wants to be searched.
         """
         if self._wanted.since is not None and self._wanted.cursor is not None:
             return self._wanted.cursor, None
@@ -202,8 +232,9 @@ class _Reading:
         seen = [key for key, time in self._times.items() if time is None or time < LOST_CLOCK or time >= self._through]
         # What is before 2020 was not read again until the end, and is still known.
         before = [] if last else [key for key in self.progress.seen if key not in self._times]
-        cursor = _Progress(self._through, self._ahead, [*before, *seen], local_times).write()
-        return cursor, self._clock.time - OVERLAP if last and self._wanted.since is None else None
+        cursor = _Progress(self._through, self._ahead, [*before, *seen], isapi.local_times, isapi.events).write()
+        is_everything = last and self._wanted.since is None and self._clock.is_told
+        return cursor, self._clock.time - OVERLAP if is_everything else None
 
 
 def _key(row: object) -> str:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from attendance.errors import DeviceRefused, DeviceUnavailable, UnreadableAnswer
 from attendance.records.raw_event import RawEvent
@@ -281,6 +282,151 @@ def test_a_terminal_that_wants_local_times_is_asked_so_and_that_is_remembered() 
         assert terminal.requests - before == local
 
     pulling(terminal, body)
+
+
+CAPABILITIES = "/ISAPI/AccessControl/AcsEvent/capabilities"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 500, 501])
+def test_a_terminal_that_does_not_tell_what_it_can_is_searched_all_the_same(status: int) -> None:
+    terminal = terminal_with(punches(40), missing={CAPABILITIES: status})
+
+    async def body(pull: Pull) -> None:
+        await pull.fetch()
+        assert len(pull.users()) == 40
+
+    pulling(terminal, body)
+
+
+def test_a_terminal_that_takes_no_page_of_the_usual_size_is_asked_for_smaller_ones() -> None:
+    terminal = terminal_with(
+        punches(40), missing={CAPABILITIES: 404}, max_results=10, refuses_large_pages=True, local_times=True
+    )
+
+    async def body(pull: Pull) -> None:
+        await pull.fetch()
+        assert len(pull.users()) == 40
+        before = terminal.requests
+        await pull.fetch()
+        assert terminal.requests - before == 8  # a challenge, who it is, its clock, and two searches, one of four pages
+
+    pulling(terminal, body)
+
+
+DOOR = {"major": 5, "minor": 21, "time": "2026-01-01T08:00:02+03:00", "serialNo": 900}
+LOGIN = {"major": 3, "minor": 112, "time": "2026-01-01T08:00:02+03:00", "serialNo": 901}
+
+
+@pytest.mark.parametrize(
+    "refusal", [(403, 4, "Invalid Operation", "invalidOperation"), (400, 6, "Invalid Content", "x")]
+)
+@pytest.mark.parametrize("answers_200", [False, True])
+@pytest.mark.parametrize("searchable", [[(0, 0)], [(5, 75), (5, 1)], [(5, 181), (5, 75)]])
+def test_a_terminal_that_takes_another_search_is_searched_so_and_that_is_remembered(
+    searchable: list[tuple[int, int]],
+    answers_200: bool,  # noqa: FBT001 - a parameter of the test
+    refusal: tuple[int, int, str, str],
+) -> None:
+    refused = (200, *refusal[1:]) if answers_200 else refusal
+    terminal = terminal_with(punches(40), searchable=searchable, refusal=refused, extra=[DOOR, LOGIN])
+
+    async def body(pull: Pull) -> None:
+        pages = await pull.fetch()
+        assert len(pull.users()) == 40
+        assert pages[-1].complete_until is not None
+        terminal.memory += punches(1, datetime.now(ZoneInfo("Asia/Riyadh")).replace(tzinfo=None), first=101)
+        before = terminal.requests
+        await pull.fetch()
+        assert len(pull.users()) == 41
+        assert terminal.requests - before < 10 or (0, 0) not in searchable
+
+    pulling(terminal, body)
+
+
+@pytest.mark.parametrize("kind", ["lowPrivilege", "userLocked", "notActivated"])
+def test_an_account_that_may_not_search_is_not_asked_in_every_form(kind: str) -> None:
+    terminal = terminal_with(punches(3), searchable=[], refusal=(403, 4, "Invalid Operation", kind))
+
+    async def body(pull: Pull) -> None:
+        with pytest.raises(DeviceRefused, match="account"):
+            await pull.fetch()
+        assert terminal.requests < 10
+
+    pulling(terminal, body)
+
+
+def test_a_terminal_that_is_busy_is_asked_later() -> None:
+    terminal = terminal_with(punches(3), searchable=[], refusal=(403, 2, "Device Busy", "deviceBusy"))
+
+    async def body(pull: Pull) -> None:
+        with pytest.raises(DeviceUnavailable):
+            await pull.fetch()
+
+    pulling(terminal, body)
+
+
+def test_a_terminal_that_does_not_tell_its_clock_is_read_and_claims_nothing() -> None:
+    terminal = terminal_with(punches(40), missing={"/ISAPI/System/time": 403})
+
+    async def body(pull: Pull) -> None:
+        pages = await pull.fetch()
+        assert len(pull.users()) == 40
+        assert all(page.complete_until is None for page in pages)
+        assert all(page.report is None or page.report.device_time is None for page in pages)
+        await pull.fetch()
+        assert len(pull.users()) == 40
+
+    pulling(terminal, body)
+
+
+def test_a_terminal_that_does_not_tell_its_number_is_not_taken_for_the_one_of_the_entry() -> None:
+    terminal = terminal_with(punches(3), missing={"/ISAPI/System/deviceInfo": 404})
+
+    async def body(pull: Pull) -> None:
+        with pytest.raises(DeviceRefused, match="serial number"):
+            await pull.fetch()
+
+    pulling(terminal, body)
+    pulling(terminal, lambda pull: pull.fetch(), serial=None)
+
+
+def test_a_terminal_that_has_no_other_scheme_gets_its_password_by_basic() -> None:
+    terminal = terminal_with(punches(40), scheme="Basic")
+
+    async def body(pull: Pull) -> None:
+        with capture_logs() as logs:
+            await pull.fetch()
+            await pull.fetch()
+        assert len(pull.users()) == 40
+        assert terminal.logins_refused == 0
+        assert [line["event"][:42] for line in logs] == ["A terminal wants its password in the clear"]
+        terminal.faults.password_wrong = True
+        with pytest.raises(DeviceRefused, match="refuses the credentials"):
+            await pull.fetch()
+        assert terminal.logins_refused == 1
+
+    pulling(terminal, body)
+
+
+def test_a_terminal_that_asked_for_a_digest_never_gets_its_password_in_the_clear() -> None:
+    terminal = terminal_with(punches(3))
+
+    async def body(pull: Pull) -> None:
+        await pull.fetch()
+        terminal.scheme = "Basic"
+        with pytest.raises(DeviceRefused, match="sent none"):
+            await pull.fetch()
+        assert terminal.schemes_seen == {"", "Digest"}
+
+    pulling(terminal, body)
+
+
+def test_a_terminal_that_asks_for_what_nobody_speaks_is_said_to_and_refuses_nothing() -> None:
+    async def body(pull: Pull) -> None:
+        with pytest.raises(DeviceRefused, match="asks for ntlm, so it was sent none"):
+            await pull.fetch()
+
+    pulling(terminal_with(punches(3), scheme="NTLM"), body)
 
 
 def test_what_was_punched_after_the_clock_was_lost_is_found_and_not_given_twice() -> None:
