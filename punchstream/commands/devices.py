@@ -221,6 +221,36 @@ def backfill(
 
 
 @app.command()
+def verify(
+    device_id: DeviceId,
+    *,
+    since: Annotated[datetime, typer.Option(help="From when, by the terminal's own clock.")],
+    until: Annotated[datetime | None, typer.Option(help="Until when; its last midnight where it is left out.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Ask anew, though it has counted that time before.")] = False,
+) -> None:
+    """Have a ZKTeco terminal that pushes count its records of a time. Run it again once it has: it compares with Kafka.
+
+    Exit status 1 if Kafka has fewer punches than the terminal has records, or the terminal has not answered.
+    """
+    from operations.verification import verify as verified
+
+    skipped = Skipped()
+    device = _device(device_id)
+    found = asyncio.run(verified(kafka_log("devices"), device, since, until, skipped, again=again))
+    say_skipped(skipped)
+    if found.counted is None or found.punches is None:
+        answer = "waits" if found.order.returned is None else f"returned {found.order.returned}, which is no count,"
+        typer.echo(f"{found.order.command} {answer} for {device_id} (command {found.order.id}).")
+        raise typer.Exit(1)
+    typer.echo(f"{device_id} has {found.counted} records of that time, and Kafka has {found.punches} punches.")
+    if found.punches < found.counted:
+        typer.echo(
+            "Records of nobody, refusals and the same punch twice count as records too; devices backfill asks again."
+        )
+        raise typer.Exit(1)
+
+
+@app.command()
 def commands(*, as_json: AsJson = False) -> None:
     """Show what terminals were told to do, and what they answered."""
     from operations.devices import orders

@@ -59,6 +59,8 @@ from producers.devices.zkteco.adms_records import (
 
 NAME: Final = "zkteco_adms"
 
+COUNTED: Final = r"0, ([0-9]{1,9}) records"
+
 _SERIAL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FACTS: Final = ("DeviceType", "pushver", "language")
 _DETAILS: Final = frozenset(
@@ -75,7 +77,7 @@ _SECOND: Final = re.compile(r"[\s?;&]+(?=\w+=)")
 # What may ever be sent to a terminal: questions. Nothing that clears, writes, or runs on it.
 _TIME: Final = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 ALLOWED: Final = re.compile(
-    rf"INFO|CHECK|LOG|DATA QUERY ATTLOG StartTime={_TIME}\tEndTime={_TIME}"
+    rf"INFO|CHECK|LOG|(DATA QUERY|VERIFY SUM) ATTLOG StartTime={_TIME}\tEndTime={_TIME}"
     r"|GET OPTION FROM (AttLogCount|MaxAttLogCount|UserCount|FWVersion|IPAddress|DeviceName)"
 )
 
@@ -88,6 +90,16 @@ def backfill(since: datetime, until: datetime) -> str:
         until: Until when, by the same.
     """
     return f"DATA QUERY ATTLOG StartTime={since:%Y-%m-%d %H:%M:%S}\tEndTime={until:%Y-%m-%d %H:%M:%S}"
+
+
+def count(since: datetime, until: datetime) -> str:
+    """The command that has a terminal count its records of a time; what it then returned is as `COUNTED` has it.
+
+    Args:
+        since: From when, by the terminal's own wall clock.
+        until: Until when, by the same.
+    """
+    return f"VERIFY SUM ATTLOG StartTime={since:%Y-%m-%d %H:%M:%S}\tEndTime={until:%Y-%m-%d %H:%M:%S}"
 
 
 @dataclass(slots=True)
@@ -260,8 +272,8 @@ class ZktecoAdms:
         return Parsed(device.device_id, _text(answer), report=DeviceReport(details=details), stamps=stamps, given=given)
 
     def _results(self, request: PushRequest, device: Device) -> Parsed:
-        found = re.findall(r"(?m)^ID=([0-9]{1,16})&Return=(-?[0-9]{1,10})\b", _decoded(request.body))
-        results = [Result(id_, returned) for id_, returned in found]
+        found = re.findall(r"(?m)^ID=([0-9]{1,16})&Return=(-?[0-9]{1,10})\b(.*)", _decoded(request.body))
+        results = [Result(id_, returned + _total(rest)) for id_, returned, rest in found]
         return Parsed(device.device_id, _text("OK"), results=results)
 
     def _ping(self, request: PushRequest, device: Device) -> Parsed:  # noqa: ARG002 - it says nothing
@@ -281,6 +293,12 @@ class ZktecoAdms:
     def _exchange(self, request: PushRequest, device: Device) -> Parsed:  # noqa: ARG002 - whoever asks
         """Keys are not exchanged: encryption has to be switched off on the terminal."""
         return Parsed(device.device_id, _text("", 406))
+
+
+def _total(result: str) -> str:
+    """What a terminal counted. The document and firmware that can be read differ in what they call it."""
+    found = re.search(r"&Attlog(?:Sum|Count)=([0-9]{1,9})\b", result, re.IGNORECASE)
+    return f", {found[1]} records" if found else ""
 
 
 def _call(head: Head) -> str:

@@ -1,17 +1,18 @@
 """`punchstream devices`: what it prints, and what it writes."""
 
+from datetime import datetime
 from pathlib import Path
 
 import orjson
 import pytest
-from example_records import ARRIVED, AT, KNOCK
+from example_records import ARRIVED, AT, EVENT, KNOCK
 from memory_log import MemoryLog
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from attendance.errors import ConfigurationError
 from attendance.records.device_status import DeviceStatus
-from attendance.records.terminals import PendingDevice
+from attendance.records.terminals import Order, PendingDevice
 from attendance.registry import Registry
 from attendance.times import format_seconds, now
 from punchstream.commands.devices import OTHERS_SHOWN, app
@@ -155,3 +156,56 @@ def test_a_backfill_waits_as_a_command_for_a_terminal_that_takes_one(log: Memory
         run("backfill", "OFFICE", "--since", "2026-01-01")
     with pytest.raises(ConfigurationError, match="before --until"):
         run("backfill", "GATE-1", "--since", "2026-01-02", "--until", "2026-01-01")
+
+
+class TestVerify:
+    """A terminal in Riyadh, three of whose punches of a day are in Kafka, one of them twice."""
+
+    DAY = ("GATE-1", "--since", "2026-01-01", "--until", "2026-01-01T23:59:59")
+
+    @pytest.fixture
+    def log(self, log: MemoryLog, fleet_file: Path) -> MemoryLog:
+        fleet_file.write_text(FLEET.replace("timezone: UTC", "timezone: Asia/Riyadh"))
+        times = ("2025-12-31T20:59:59", "2025-12-31T21:00:00", "2026-01-01T05:00:00", "2026-01-01T20:59:59")
+        for text in (*times, times[2], "2026-01-01T21:00:00"):
+            moment = datetime.fromisoformat(f"{text}Z")
+            event = replace(EVENT, device_id="GATE-1", event_time=moment)
+            log.add("raw", *event.record()[:2], timestamp=int(moment.timestamp() * 1000))
+        return log
+
+    def answers(self, log: MemoryLog, returned: str) -> None:
+        order = replace(Order.decode(log.sent[-1].value), returned=returned)
+        log.add("terminals", order.key, order.encode())
+
+    @pytest.mark.parametrize(("counted", "status"), [(2, 0), (3, 0), (4, 1)])
+    def test_what_a_terminal_counts_is_compared_with_kafka(self, log: MemoryLog, counted: int, status: int) -> None:
+        assert run("verify", *self.DAY)[0] == 1
+        assert Order.decode(log.sent[0].value).command == (
+            "VERIFY SUM ATTLOG StartTime=2026-01-01 00:00:00\tEndTime=2026-01-01 23:59:59"
+        )
+        self.answers(log, f"0, {counted} records")
+        assert run("verify", *self.DAY)[0] == status
+        assert f"has {counted} records of that time, and Kafka has 3 punches" in run("verify", *self.DAY)[1]
+        assert len(log.sent) == 1
+        run("verify", *self.DAY, "--again")
+        assert len(log.sent) == 2
+
+    def test_until_it_has_answered_it_is_asked_once(self, log: MemoryLog) -> None:
+        run("verify", *self.DAY)
+        log.add("terminals", log.sent[0].key, log.sent[0].value)
+        for again in ((), ("--again",)):
+            status, said = run("verify", *self.DAY, *again)
+            assert (status, "waits for GATE-1" in said) == (1, True)
+        assert len(log.sent) == 1
+
+    def test_a_terminal_that_does_not_count_is_said_to_have_refused(self, log: MemoryLog) -> None:
+        run("verify", *self.DAY)
+        self.answers(log, "-1002")
+        assert "returned -1002, which is no count" in run("verify", *self.DAY)[1]
+
+    @pytest.mark.usefixtures("log")
+    def test_only_a_terminal_that_takes_commands_counts(self) -> None:
+        with pytest.raises(ConfigurationError, match="zkteco_adms"):
+            run("verify", "OFFICE", "--since", "2026-01-01")
+        with pytest.raises(ConfigurationError, match="--since"):
+            run("verify", "GATE-1", "--since", "2026-01-02", "--until", "2026-01-01")

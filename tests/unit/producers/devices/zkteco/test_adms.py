@@ -11,7 +11,7 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.registry import Device
 from attendance.settings import PushSettings
 from producers.devices.contract import Command, Head, Parsed, PushRequest, Result
-from producers.devices.zkteco.adms import ALLOWED, ZktecoAdms, backfill
+from producers.devices.zkteco.adms import ALLOWED, ZktecoAdms, backfill, count
 from producers.devices.zkteco.adms_handshake import STAMP
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -188,6 +188,22 @@ def test_nothing_but_questions_ever_reaches_a_terminal(text: str) -> None:
 def test_results_of_several_commands_are_read() -> None:
     body = b"ID=12&Return=0&CMD=DATA\nID=13&Return=-1002&CMD=Shell\nContent=ID\n"
     assert post("/iclock/devicecmd?SN=SN1", body).results == [Result("12", "0"), Result("13", "-1002")]
+
+
+@pytest.mark.parametrize(
+    ("said", "returned"),
+    [
+        ("VERIFY SUM&StartTime=2026-01-01 00:00:00&EndTime=2026-01-02 00:00:00&AttlogSum=12", "0, 12 records"),
+        ("VERIFY SUM ATTLOG&StartTime=2026-01-01 00:00:00&EndTime=2026-01-02 00:00:00&AttlogCount=12", "0, 12 records"),
+        ("VERIFY SUM", "0"),
+    ],
+)
+def test_what_a_terminal_counts_is_read_from_its_answer(said: str, returned: str) -> None:
+    wanted = Command("12", count(datetime(2026, 1, 1), datetime(2026, 1, 2)))  # noqa: DTZ001 - the terminal's own clock
+    answer = ask("/iclock/getrequest?SN=SN1", commands=(wanted,)).answer.body
+    assert answer == b"C:12:VERIFY SUM ATTLOG StartTime=2026-01-01 00:00:00\tEndTime=2026-01-02 00:00:00\n"
+    body = f"ID=12&Return=0&CMD={said}\nID=13&Return=-1&CMD=DATA\n"
+    assert post("/iclock/devicecmd?SN=SN1", body.encode()).results == [Result("12", returned), Result("13", "-1")]
 
 
 @pytest.mark.parametrize("serial", ["", "a b", "x" * 65, "../x", "é"])
