@@ -236,7 +236,11 @@ def test_bodies_that_are_too_large_or_drip_or_break_off_are_not_stored(push: Pus
 
     assert push.users() == ["1"]
     assert not push.records("dead_letters")
-    assert not [entry for entry in push.logged() if entry["level"] in {"warning", "error", "critical"}]
+    bad = [entry for entry in push.logged() if entry["level"] in {"warning", "error", "critical"}]
+    assert {(entry["event"], entry["cause"]) for entry in bad} == {
+        ("Refused a request.", "body_too_large"),
+        ("Refused a request.", "body_too_slow"),
+    }
 
 
 def test_a_stranger_is_answered_before_its_body_is_asked_for(push: Push) -> None:
@@ -296,10 +300,34 @@ def test_an_address_that_is_taken_stops_the_start_with_one_line(push: Push, tmp_
     assert b"Traceback" not in second.stderr
 
 
+def test_a_terminal_at_a_wrong_door_is_shown_beside_those_that_wait(push: Push) -> None:
+    for _ in range(3):
+        assert push.client.get("/att/cdata", params={"SN": "SN-1", "options": "all"}).status_code == 404
+    with push.connect() as tls:
+        tls.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        assert status_of(tls) == b"400"
+    with push.connect() as surplus:
+        body = batch("1")
+        surplus.sendall(head(f"Content-Length: {len(body)}") + body + b"\0")
+        assert status_of(surplus) == b"200"
+    shown = until(
+        lambda: found if len(found := orjson.loads(command(push, "pending", "--json"))) == 3 else None, push.log
+    )
+    assert {(each["cause"], each["sender"], each["path"]) for each in shown} == {
+        ("not_found", "zkteco", "/att/cdata?SN&options"),
+        ("tls", "unknown", ""),
+        ("broken_head", "json", "/v1/events"),
+    }
+    refused = [entry for entry in push.logged() if entry["event"] == "Refused a request."]
+    assert sorted(entry["cause"] for entry in refused) == ["broken_head", "not_found", "tls"]
+    assert "SN-1" not in push.log.read_text()
+    assert 'punchstream_knocks_total{cause="not_found",sender="zkteco"} 3.0' in push.client.get("/metrics").text
+
+
 def test_a_terminal_is_let_in_and_after_a_restart_goes_on_from_its_stamp(kafka: KafkaSettings, tmp_path: Path) -> None:
     terminal = AttendanceTerminal(serial="SN-1", token="", zone="Asia/Riyadh")
     begin = datetime.fromisoformat("2026-03-02 08:00:00")
-    punches = [Punch(f"{number:06}", begin + timedelta(seconds=number), "IN") for number in range(500)]
+    punches = [Punch(f"{number:06}", begin + timedelta(seconds=number), "IN") for number in range(1, 501)]
     first, second = Push(kafka, tmp_path), None
     try:
         [upload] = terminal.upload(punches)

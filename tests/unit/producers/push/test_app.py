@@ -23,7 +23,8 @@ from virtual_time import run_in_virtual_time
 def test_a_stamp_is_on_its_topic_when_push_has_stopped(bench: Bench) -> None:
     async def story() -> None:
         async with bench.app.router.lifespan_context(bench.app):
-            await bench.request("POST", "/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=7", content=b"")
+            line = b"417\t2026-03-02 08:00:00\t0\t15\n"
+            await bench.request("POST", "/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=7", content=line)
 
     asyncio.run(story())
     assert [each.value for each in bench.kafka.records if each.topic == TOPICS["terminals"]] == [b'{"ATTLOGStamp":"7"}']
