@@ -10,6 +10,7 @@ The tree is grouped by what the caller must do:
     ├── RetriableError        try again later, for as long as it takes
     │   ├── KafkaUnavailable  nothing was acknowledged; the record may or may not be in Kafka
     │   ├── Overloaded        too much waits for Kafka already; nothing was sent
+    │   ├── CannotBeKept      what was not understood cannot be kept whole either; it is not acknowledged
     │   ├── DeviceUnavailable a device does not answer, or not now
     │   │   └── UnreadableAnswer  what it answers cannot be understood, or cannot be right
     │   └── TargetUnavailable the target is down, slow or asks for fewer requests
@@ -39,6 +40,7 @@ class Reason(StrEnum):
     BODY_TOO_SLOW = "body_too_slow"
     UNREADABLE_BODY = "unreadable_body"
     INVALID_EVENT = "invalid_event"
+    CANNOT_BE_KEPT = "cannot_be_kept"
     KAFKA_UNAVAILABLE = "kafka_unavailable"
     OVERLOADED = "overloaded"
 
@@ -98,6 +100,10 @@ class KafkaUnavailable(RetriableError):
 
 class Overloaded(RetriableError):
     """More would wait for Kafka's acknowledgement than may. Nothing of this call was sent."""
+
+
+class CannotBeKept(RetriableError):
+    """What no adapter understood cannot be kept whole either: it is not acknowledged, and comes again."""
 
 
 class DeviceUnavailable(RetriableError):

@@ -38,6 +38,9 @@ Name = Literal[
     "punchstream_shift_last_sync_ahead",
     "punchstream_attendance_days_total",
     "punchstream_other_events_total",
+    "punchstream_unread_total",
+    "punchstream_unread_shortened_total",
+    "punchstream_unread_expires_timestamp_seconds",
     "punchstream_clocks_off",
     "punchstream_pulls_total",
     "punchstream_pull_seconds",
@@ -182,6 +185,24 @@ TABLE: Final[Mapping[Name, _Metric]] = {
         "What devices sent that is no punch, such as strangers and doors, and Kafka acknowledged.",
         ("adapter", "kind"),
         stages=("push", "pull"),
+    ),
+    "punchstream_unread_total": _Metric(
+        Counter,
+        "Requests, and records of pages, that no adapter understood and Kafka has whole.",
+        ("adapter", "transport"),
+        stages=("push", "pull"),
+    ),
+    "punchstream_unread_shortened_total": _Metric(
+        Counter,
+        "Requests among these that could not be kept whole and came again and again: they are kept without what is"
+        " `too_large`, or what is `no_text`.",
+        ("adapter", "part"),
+        stages=("push",),
+    ),
+    "punchstream_unread_expires_timestamp_seconds": _Metric(
+        Gauge,
+        "When the oldest unread request will be deleted, seconds since the epoch; 0 while there is none.",
+        stages=("push",),
     ),
     "punchstream_clocks_off": _Metric(
         Gauge,

@@ -30,6 +30,7 @@ from producers.clocks import Clocks
 from producers.devices import PULL_ADAPTERS, PUSH_ADAPTERS, check_entry, create_file_adapter, create_push_adapter
 from producers.devices.common.options import read_options
 from producers.devices.contract import (
+    Adapter,
     DeviceReport,
     Fetch,
     Head,
@@ -46,6 +47,10 @@ from producers.pull.sources import Adapters, secret
 
 STAGES: Final = {"push": "push", "pull": "pull", "sql": "pull", "file": "import"}
 """The stage that rejects what came by a transport."""
+
+
+_Found = tuple[Batch, Device, Adapter, Callable[[Rejected], Place]]
+"""What an adapter made of a request, of which device, the adapter, and where what it rejected stands."""
 
 
 class NotUnderstood(PunchstreamError):
@@ -105,11 +110,11 @@ class Reader:
         devices = self._devices(request)
         try:
             if request.transport == "push":
-                batch, device, where = self._pushed(request, devices)
+                batch, device, adapter, where = self._pushed(request, devices)
             elif request.transport == "file":
-                batch, device, where = self._row(request, devices)
+                batch, device, adapter, where = self._row(request, devices)
             else:
-                batch, device, where = self._pulled(request, devices)
+                batch, device, adapter, where = self._pulled(request, devices)
         except NotUnderstood:
             raise
         except PunchstreamError as error:
@@ -120,7 +125,6 @@ class Reader:
             raise NotUnderstood(batch.rejected[0].message)
         # Clocks of its own: what a device said of its time counts for the events beside it, and for no others.
         intake = Intake(STAGES[request.transport], Clocks(Metrics()))
-        adapter = request.adapter if request.transport == "file" else device.adapter
         records = intake.to_records(batch, device, adapter, request.received_at, where)
         return Reading(records, batch.rejected)
 
@@ -160,9 +164,7 @@ class Reader:
         # Asks nobody: reading again has the bytes already.
         return Adapters(Tools(httpx.AsyncClient(), secret, self._payload_fields))
 
-    def _pushed(
-        self, request: UnreadRequest, devices: Mapping[str, Device]
-    ) -> tuple[Batch, Device, Callable[[Rejected], Place]]:
+    def _pushed(self, request: UnreadRequest, devices: Mapping[str, Device]) -> _Found:
         """What a request comes to."""
         name = next(iter(devices.values())).adapter
         adapter = self._push_adapter(name)
@@ -173,22 +175,24 @@ class Reader:
         query = dict(parse_qsl(request.query, keep_blank_values=True))
         head = Head(route.method, route.path, params, query, request.headers)
         parsed = adapter.parse(PushRequest(head, request.body, request.received_at), ours)
-        return parsed, ours[parsed.device_id], lambda each: Place(f"events[{each.index}]", f"http:{route.path}")
+        return (
+            parsed,
+            ours[parsed.device_id],
+            adapter,
+            lambda each: Place(f"events[{each.index}]", f"http:{route.path}"),
+        )
 
-    def _pulled(
-        self, request: UnreadRequest, devices: Mapping[str, Device]
-    ) -> tuple[Batch, Device, Callable[[Rejected], Place]]:
+    def _pulled(self, request: UnreadRequest, devices: Mapping[str, Device]) -> _Found:
         """What a record of a page comes to."""
         source = devices[request.device_id]
         if source.adapter not in PULL_ADAPTERS:
             raise NotUnderstood(f"adapter {source.adapter} asks no device")
         wanted = Fetch(source, self._terminals(source), None, None, request.received_at)
-        page = self._pull_adapters.of(source).read_again(request.body, wanted)
-        return page, source, lambda each: Place(f"record {each.index} of a page", f"pull:{source.adapter}")
+        adapter = self._pull_adapters.of(source)
+        page = adapter.read_again(request.body, wanted)
+        return page, source, adapter, lambda each: Place(f"record {each.index} of a page", f"pull:{source.adapter}")
 
-    def _row(
-        self, request: UnreadRequest, devices: Mapping[str, Device]
-    ) -> tuple[Batch, Device, Callable[[Rejected], Place]]:
+    def _row(self, request: UnreadRequest, devices: Mapping[str, Device]) -> _Found:
         """What a row of a file comes to."""
         device = devices[request.device_id]
         # Those of an entry that is pushed or pulled are another adapter's. What the fleet file says today counts.
@@ -214,7 +218,7 @@ class Reader:
             [each for each in outcomes if isinstance(each, RawEvent)],
             [each for each in outcomes if isinstance(each, Rejected)],
         )
-        return batch, device, lambda _: Place(f"line {line}", f"file:{request.place}")
+        return batch, device, adapter, lambda _: Place(f"line {line}", f"file:{request.place}")
 
     def _terminals(self, source: Device) -> Mapping[str, Device]:
         """The entries whose records a source or a file holds, by serial number."""

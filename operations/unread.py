@@ -25,7 +25,7 @@ from attendance.topics import Name, Topics
 from operations.dead_letters import Letter, begin_at, read_letters, readable
 from operations.log import Log, Skipped, decoded
 from operations.reading_again import NotUnderstood, Reading, old_request
-from producers.publisher import redact
+from producers.pictures import redact
 
 Read = Callable[[UnreadRequest], Reading]
 """What today's adapter makes of a request. Raises NotUnderstood."""

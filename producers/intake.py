@@ -6,19 +6,24 @@ how often to try, and what follows, is up to them.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
+from attendance.errors import Reason
 from attendance.kafka.records import MAX_VALUE_BYTES
-from attendance.records.dead_letter import DeadLetter
+from attendance.records.dead_letter import MAX_MESSAGE, DeadLetter
 from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
+from attendance.records.unread import Transport, UnreadRequest
 from attendance.registry import Device
 from producers.clocks import Clocks
-from producers.devices.contract import DeviceReport, Other, Rejected
+from producers.devices.contract import Adapter, DeviceReport, Other, Rejected
+from producers.unread import ready
 
 log = structlog.get_logger(__name__)
+
+_TRANSPORTS: Final[dict[str, Transport]] = {"push": "push", "pull": "pull", "import": "file"}
 
 
 class Batch(Protocol):
@@ -57,6 +62,7 @@ class Records(NamedTuple):
     events: Sequence[RawEvent]
     dead_letters: Sequence[DeadLetter]
     other_events: Sequence[OtherEvent]
+    unread: Sequence[UnreadRequest] = ()
 
 
 class Intake:
@@ -72,20 +78,28 @@ class Intake:
         self._clocks = clocks
 
     def to_records(
-        self, batch: Batch, device: Device, adapter: str, at: datetime, place_of: Callable[[Rejected], Place]
+        self,
+        batch: Batch,
+        device: Device,
+        adapter: Adapter,
+        at: datetime,
+        place_of: Callable[[Rejected], Place],
+        whole: UnreadRequest | None = None,
     ) -> Records:
         """Take in a batch. What it says of the device's clock counts for its own events already.
 
         Args:
             batch: What the adapter found.
             device: Whose batch it is. Its events may be of other devices, whose records it holds.
-            adapter: The adapter's name.
+            adapter: The adapter.
             at: When the batch arrived: the server's clock, UTC.
             place_of: Where a rejected record stood.
+            whole: The request, where that is kept whole for what was rejected of it. Otherwise each rejected record is
+                kept that an adapter can read again.
 
         Returns:
-            The events, those of a device whose clock is off with its skew; a dead letter for each rejected record; and
-            the other events. What no record has room for is cut off.
+            The events, those of a device whose clock is off with its skew; a dead letter for each rejected record; the
+            other events; and what is kept to be read again. What no dead letter has room for is cut off.
         """
         events = batch.events
         if self._clocks is not None:
@@ -93,28 +107,57 @@ class Intake:
             if report is not None and report.device_time is not None:
                 self._clocks.measured(device.device_id, report.device_time, at)
             events = self._clocks.with_skew(events)
-        return Records(
-            events,
-            self._dead_letters(batch.rejected, device, at, place_of) if batch.rejected else (),
-            _other_events(batch.others, device, adapter, at) if batch.others else (),
+        others = _other_events(batch.others, device, adapter.name, at) if batch.others else ()
+        if not batch.rejected:
+            return Records(events, (), others)
+        letters: list[DeadLetter] = []
+        unread: list[UnreadRequest] = [] if whole is None else [whole]
+        for each in batch.rejected:
+            place = place_of(each)
+            kept = whole
+            if kept is None and each.raw is not None:
+                kept = self._unread(each, each.raw, place, device, adapter, at)
+                unread.append(kept)
+            letters.append(self._dead_letter(each, place, device, at, kept))
+        return Records(events, letters, others, unread)
+
+    def _dead_letter(
+        self, rejected: Rejected, place: Place, device: Device, at: datetime, kept: UnreadRequest | None
+    ) -> DeadLetter:
+        # What stands whole elsewhere, for as long as is allowed there, does not stand here for ever.
+        is_whole = kept is not None and rejected.reason is Reason.UNREADABLE_BODY
+        return DeadLetter(
+            stage=self._stage,
+            reason=rejected.reason,
+            message=f"{place.record}: {rejected.message}",
+            at=at,
+            key=device.device_id.encode(),
+            value=b"" if is_whole else rejected.value[:MAX_VALUE_BYTES],
+            where=place.where,
+            unread=None if kept is None else kept.unread_id,
         )
 
-    def _dead_letters(
-        self, rejected: Sequence[Rejected], device: Device, at: datetime, place_of: Callable[[Rejected], Place]
-    ) -> list[DeadLetter]:
-        key = device.device_id.encode()
-        return [
-            DeadLetter(
-                stage=self._stage,
-                reason=each.reason,
-                message=f"{place.record}: {each.message}",
-                at=at,
-                key=key,
-                value=each.value[:MAX_VALUE_BYTES],
-                where=place.where,
-            )
-            for each, place in zip(rejected, map(place_of, rejected), strict=True)
-        ]
+    def _unread(
+        self, rejected: Rejected, raw: bytes, place: Place, device: Device, adapter: Adapter, at: datetime
+    ) -> UnreadRequest:
+        transport = _TRANSPORTS[self._stage]
+        request = UnreadRequest(
+            unread_id="-",
+            device_id=device.device_id,
+            site=device.site,
+            adapter=adapter.name,
+            adapter_version=adapter.version,
+            transport=transport,
+            received_at=at,
+            reason=rejected.reason,
+            message=rejected.message[:MAX_MESSAGE],
+            body=raw,
+            place=place.where.removeprefix("file:") if transport == "file" else place.record,
+            devices=(device.device_id,),
+            options=dict(device.options) if transport == "file" else {},
+        )
+        # Whoever handed it over cannot be made to keep it: what is no text of it is never kept.
+        return ready(request, in_part=True)
 
 
 def _other_events(others: Sequence[Other], device: Device, adapter: str, at: datetime) -> list[OtherEvent]:

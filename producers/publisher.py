@@ -1,7 +1,6 @@
 """The one door to the raw topic. What has passed it is durable, and holds no photograph."""
 
 import asyncio
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -18,34 +17,13 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.device_status import DeviceStatus
 from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
+from attendance.records.unread import UnreadRequest
 from attendance.topics import Topics
+from producers.pictures import cut, redact
 
 log = structlog.get_logger(__name__)
 
 PROBE_SECONDS: Final = 1.0
-
-# Base64, base64url and hex, also broken into lines or escaped for JSON or a form. The look-behind keeps the search
-# linear: a run that is too short is looked at once and not again from each of its characters.
-_ENCODED: Final = re.compile(rb"(?<![A-Za-z0-9+/=_\\%\r\n-])[A-Za-z0-9+/=_\\%\r\n-]{128,}")
-# How a JPEG and a PNG begin in base64 and in hex: a body that was cut off may hold a little of one.
-_BEGINNING: Final = re.compile(rb"(?:/9j/|iVBORw0KGg|[fF]{2}[dD]8[fF]{2}|89504[eE]47)[A-Za-z0-9+/=_\\%\r\n-]{16,}")
-# A JPEG holds others within it, so the end marker is no end. A part of a multipart body ends with the next boundary.
-_IMAGE: Final = re.compile(rb"(?:\xff\xd8\xff|\x89PNG\r\n).*?(?=\r\n--|\Z)", re.DOTALL)
-
-
-def redact(data: bytes) -> bytes:
-    """The bytes without what can be a photograph or a template: long encoded runs, and JPEG and PNG images.
-
-    Each is replaced by its length. The result is never longer.
-    """
-    for pattern in (_IMAGE, _ENCODED, _BEGINNING):
-        data = pattern.sub(_redacted, data)
-    return data
-
-
-def _redacted(match: re.Match[bytes]) -> bytes:
-    note = b"[%d bytes redacted]" % len(match[0])
-    return note if len(note) < len(match[0]) else b""
 
 
 class Publisher:
@@ -83,6 +61,7 @@ class Publisher:
         events: Sequence[RawEvent],
         dead_letters: Sequence[DeadLetter] = (),
         others: Sequence[OtherEvent] = (),
+        unread: Sequence[UnreadRequest] = (),
     ) -> None:
         """Return when Kafka has acknowledged every one of them.
 
@@ -90,6 +69,7 @@ class Publisher:
             events: Punches. Those of one device keep their order.
             dead_letters: What never became a punch; published without photographs and templates.
             others: What was never meant as a punch; likewise.
+            unread: What was not understood; likewise.
 
         Raises:
             Overloaded: with these, more bytes would wait for Kafka than may; nothing was sent. Bytes of earlier calls
@@ -105,6 +85,10 @@ class Publisher:
         records += [
             replace(other, value=redact(other.value)).to_record(self._topics["other_events"]) for other in others
         ]
+        for each in unread:
+            records += replace(each, body=cut(each.body, each.headers.get("content-type", "")).data).to_records(
+                self._topics["unread"]
+            )
         if not records:
             return
         size = sum(record.size for record in records)
@@ -123,6 +107,8 @@ class Publisher:
             self._metrics.count("punchstream_dead_letters_total", stage=letter.stage, reason=letter.reason)
         for other in others:
             self._metrics.count("punchstream_other_events_total", adapter=other.adapter, kind=other.kind)
+        for each in unread:
+            self._metrics.count("punchstream_unread_total", adapter=each.adapter, transport=each.transport)
 
     async def report(self, *statuses: DeviceStatus) -> None:
         """Return when Kafka has acknowledged what devices say of themselves.

@@ -10,6 +10,7 @@ from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
+from urllib.parse import parse_qsl
 
 import httpx
 from msgspec import Struct
@@ -29,6 +30,7 @@ STATUS: Final[Mapping[Reason, HTTPStatus]] = {
     Reason.UNKNOWN_DEVICE: HTTPStatus.UNAUTHORIZED,
     Reason.BODY_TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
     Reason.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Reason.CANNOT_BE_KEPT: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.KAFKA_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.OVERLOADED: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -85,6 +87,15 @@ class Head(Struct, frozen=True):
     params: Mapping[str, str]
     query: Mapping[str, str]
     headers: Mapping[str, str]
+
+
+def read_query(query: str) -> dict[str, str]:
+    """The fields of a query, as `Head.query` has them; of several of one name the last.
+
+    Args:
+        query: As it stands behind the question mark.
+    """
+    return dict(parse_qsl(query, keep_blank_values=True)) if query else {}
 
 
 class Command(Struct, frozen=True):
@@ -222,9 +233,9 @@ class PushAdapter(Adapter, Protocol):
     def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:
         """What to answer where nothing was stored, or only as a dead letter (`unreadable_body`, `internal_error`).
 
-        For `kafka_unavailable`, `overloaded` and `body_too_slow` it is the protocol's "send it again", after
-        `retry_after` seconds where it can say so; for `unknown_device` its "you are unknown", which makes the device
-        keep its punches.
+        For `kafka_unavailable`, `overloaded`, `cannot_be_kept` and `body_too_slow` it is the protocol's "send it
+        again", after `retry_after` seconds where it can say so; for `unknown_device` its "you are unknown", which makes
+        the device keep its punches.
 
         Args:
             head: The head of the request.

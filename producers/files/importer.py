@@ -235,7 +235,7 @@ async def store(wanted: Import, publisher: Publisher, tally: Tally, progress: Ca
             [each for each in outcomes if isinstance(each, RawEvent)],
             [each for each in outcomes if isinstance(each, Rejected)],
         )
-        await _publish(publisher, intake.to_records(part, wanted.device, wanted.adapter.name, now(), wanted.place_of))
+        await _publish(publisher, intake.to_records(part, wanted.device, wanted.adapter, now(), wanted.place_of))
         for row in batch:
             tally.add(row, devices)
         progress(rows=tally.rows)

@@ -21,6 +21,7 @@ from attendance.records.cursor import SavedCursor
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
+from attendance.records.unread import UnreadRequest
 from attendance.runtime import full_jitter
 from producers.devices.contract import DeviceReport, Fetch, Page, PullAdapter, Rejected
 from producers.intake import Place, log_rejected
@@ -204,7 +205,7 @@ class Puller:
 
     async def _publish(self, page: Page, at: datetime) -> None:
         """Return when Kafka has all of the page that was not published lately."""
-        found = self._context.intake.to_records(page, self._device, self._adapter.name, at, self._place_of)
+        found = self._context.intake.to_records(page, self._device, self._adapter, at, self._place_of)
         events: list[RawEvent] = []
         letters: list[DeadLetter] = []
         others: list[OtherEvent] = []
@@ -216,7 +217,7 @@ class Puller:
                 if event.clock_skew is None:  # or it waits for a person, and may come again with its clock right
                     digests.append(digest)
         for letter in found.dead_letters:
-            digest = digest_of(letter.reason, letter.value or b"")
+            digest = digest_of(letter.reason, (letter.unread or "").encode() + (letter.value or b""))
             if not self._recent.seen(digest):
                 letters.append(letter)
                 digests.append(digest)
@@ -225,16 +226,22 @@ class Puller:
             if not self._recent.seen(digest):
                 others.append(other)
                 digests.append(digest)
-        for start in range(0, max(len(events), len(letters), len(others)), CHUNK):
+        named = {letter.unread for letter in letters}
+        unread = [each for each in found.unread if each.unread_id in named]
+        for start in range(0, max(len(events), len(letters), len(others), len(unread)), CHUNK):
             part = slice(start, start + CHUNK)
-            await self._send(events[part], letters[part], others[part])
+            await self._send(events[part], letters[part], others[part], unread[part])
         self._recent.add(digests)
         log_rejected(self._device.device_id, letters)
 
     async def _send(
-        self, events: Sequence[RawEvent], letters: Sequence[DeadLetter], others: Sequence[OtherEvent]
+        self,
+        events: Sequence[RawEvent],
+        letters: Sequence[DeadLetter],
+        others: Sequence[OtherEvent],
+        unread: Sequence[UnreadRequest],
     ) -> None:
-        await _until_acknowledged(lambda: self._context.publisher.publish(events, letters, others))
+        await _until_acknowledged(lambda: self._context.publisher.publish(events, letters, others, unread))
 
     def _place_of(self, rejected: Rejected) -> Place:
         return Place(f"record {rejected.index} of a page", f"pull:{self._adapter.name}")

@@ -25,6 +25,7 @@ from producers.publisher import Publisher
 from producers.push.endpoint import STAGE, Endpoint, Services, failure
 from producers.push.fleet import Fleet
 from producers.push.knocking import Knocking, peek
+from producers.push.unread import Refusals
 from producers.status import Statuses
 from producers.terminals import Terminals
 
@@ -106,7 +107,7 @@ def create_app(
     routes = [route for adapter in adapters for route in adapter.routes]
     knocking = Knocking(terminals.knocks, metrics, routes, fleet.is_token)
     intake = Intake(STAGE, Clocks(metrics))
-    services = Services(settings, fleet, intake, publisher, statuses, terminals, metrics, knocking)
+    services = Services(settings, fleet, intake, publisher, statuses, terminals, metrics, knocking, Refusals())
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

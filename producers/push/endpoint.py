@@ -3,10 +3,8 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import orjson
 import structlog
@@ -14,24 +12,41 @@ from msgspec.structs import replace
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from attendance.errors import InvalidRecord, KafkaUnavailable, Overloaded, Reason
+from attendance.errors import CannotBeKept, InvalidRecord, KafkaUnavailable, Overloaded, Reason
 from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
+from attendance.records.unread import UnreadRequest
 from attendance.registry import Device
 from attendance.settings import PushSettings
 from attendance.times import now
-from producers.devices.contract import STATUS, Answer, Head, Parsed, PushAdapter, PushRequest, Rejected, Route
+from producers.devices.contract import (
+    STATUS,
+    Answer,
+    Head,
+    Parsed,
+    PushAdapter,
+    PushRequest,
+    Rejected,
+    Route,
+    read_query,
+)
 from producers.intake import Intake, Place, log_rejected
 from producers.publisher import Publisher
-from producers.push.body import read_body
+from producers.push.body import read_beginning, read_body
 from producers.push.fleet import Fleet
 from producers.push.knocking import Knocking, client_of
+from producers.push.unread import REFUSALS, Came, Refusals, unread_request
 from producers.status import Statuses
 from producers.terminals import Terminals
+from producers.unread import ready
 
 log = structlog.get_logger(__name__)
 
 STAGE: Final = "push"
+LARGER: Final = 8
+"""How many times `PUSH_MAX_BODY` may come of a body that was refused often enough for its size."""
+_NOT_UNDERSTOOD: Final = frozenset({Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR})
+_Refusal = InvalidRecord | KafkaUnavailable | Overloaded | CannotBeKept
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,7 @@ class Services:
     terminals: Terminals
     metrics: Metrics
     knocking: Knocking
+    refusals: Refusals
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +82,7 @@ class Endpoint:
             # There is nobody to answer, and nothing was stored: the terminal sends the whole body again.
             log.debug("A client disconnected in the middle of a body.", client=client_of(scope))
             answer = Answer(status=HTTPStatus.BAD_REQUEST)
-        except (InvalidRecord, KafkaUnavailable, Overloaded) as error:
+        except (InvalidRecord, KafkaUnavailable, Overloaded, CannotBeKept) as error:
             answer = self._refused(error, head, scope)
         except Exception:
             # No refusal of the adapter's: some of them have the terminal forget what it sent.
@@ -76,7 +92,7 @@ class Endpoint:
         self.services.metrics.observe("punchstream_request_seconds", time.perf_counter() - started)
         await _send(send, answer)
 
-    def _refused(self, error: InvalidRecord | KafkaUnavailable | Overloaded, head: Head, scope: Scope) -> Answer:
+    def _refused(self, error: _Refusal, head: Head, scope: Scope) -> Answer:
         reason = _reason(error)
         self.services.metrics.count("punchstream_requests_refused_total", reason=reason)
         answer = self.adapter.refuse(head, reason, self.services.settings.retry_after)
@@ -110,10 +126,10 @@ class Endpoint:
         """The answer, once Kafka has all that the request holds.
 
         Raises:
-            InvalidRecord: it is refused; where its sender is known and its body was read, Kafka has the body.
-            KafkaUnavailable, Overloaded, ClientDisconnect: it has to be sent again.
+            InvalidRecord: it is refused; where its sender is known and its body was read, Kafka has all of it.
+            KafkaUnavailable, Overloaded, CannotBeKept, ClientDisconnect: it has to be sent again.
         """
-        adapter, terminals, settings = self.adapter, self.services.terminals, self.services.settings
+        adapter, terminals = self.adapter, self.services.terminals
         # The body of an unknown sender is not even read.
         sender = adapter.sender(head)
         devices = self.services.fleet.of(adapter.name, sender)
@@ -121,8 +137,7 @@ class Endpoint:
             if sender.serial and not sender.token:
                 await terminals.note_unknown(adapter.name, sender.serial, client_of(scope), sender.facts)
             raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"no enabled device of {adapter.name} has this token or serial")
-        length = head.headers.get("content-length", "")
-        body = await read_body(receive, length, settings.max_body, settings.body_timeout)
+        body, missing = await self._read(head, receive, devices)
         received_at = now()
         only = next(iter(devices)) if len(devices) == 1 else None
         known = PushRequest(
@@ -132,25 +147,81 @@ class Endpoint:
             terminals.stamps(only) if only else {},
             terminals.waiting(only) if only else (),
         )
+        came = Came(scope["path"], scope["query_string"].decode("latin-1"), known, sender, devices, missing)
         try:
-            parsed = _parse(adapter, known, devices)
+            parsed = _parse(adapter, came)
         except InvalidRecord as error:
-            if error.reason in (Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR):
+            if error.reason in _NOT_UNDERSTOOD or self._was_refused_enough(error, came):
                 key = only.encode() if only else None
-                letter = DeadLetter(STAGE, error.reason, error.message, received_at, key, body, where=self._where)
-                await self.services.publisher.publish([], [letter])
+                whole = self._whole(came, next(iter(devices.values())), error)
+                letter = DeadLetter(STAGE, error.reason, error.message, received_at, key, b"", where=self._where)
+                await self.services.publisher.publish([], [replace(letter, unread=whole.unread_id)], (), [whole])
+                if error.reason not in _NOT_UNDERSTOOD:
+                    raise InvalidRecord(Reason.UNREADABLE_BODY, error.message) from error
             raise
-        await self._store(parsed, devices[parsed.device_id], received_at)
+        await self._store(parsed, devices[parsed.device_id], came)
         status = HTTPStatus(parsed.answer.status)
         if status >= HTTPStatus.BAD_REQUEST:
             # A call of a known device that its protocol does not have.
             self.services.knocking.note(status.name.lower(), scope, int(status), device_id=parsed.device_id)
         return parsed.answer
 
-    async def _store(self, parsed: Parsed, device: Device, received_at: datetime) -> None:
-        """Return when Kafka has all that was parsed. Raises KafkaUnavailable or Overloaded."""
+    async def _read(self, head: Head, receive: Receive, devices: Mapping[str, Device]) -> tuple[bytes, int]:
+        """The body, and how many bytes at its end are missing: none unless it was refused often enough for its size."""
+        settings, refusals = self.services.settings, self.services.refusals
+        length = head.headers.get("content-length", "")
+        what = (*devices, self.route.path, length)
+        if refusals.are_enough(*what):
+            return await read_beginning(receive, LARGER * settings.max_body, LARGER * settings.body_timeout)
+        try:
+            return await read_body(receive, length, settings.max_body, settings.body_timeout), 0
+        except InvalidRecord as error:
+            if error.reason is Reason.BODY_TOO_LARGE:
+                refusals.add(*what)
+            raise
+
+    def _was_refused_enough(self, error: InvalidRecord, came: Came) -> bool:
+        """Whether a request is kept though it is too large, because it came again and again and would for ever."""
+        if error.reason is not Reason.BODY_TOO_LARGE:
+            return False
+        return came.missing > 0 or self.services.refusals.add(*came.devices, came.request.body) > REFUSALS
+
+    def _whole(self, came: Came, device: Device, error: InvalidRecord) -> UnreadRequest:
+        """The request as it is kept. What came again and again and cannot be kept whole is kept in part.
+
+        Raises:
+            CannotBeKept: it cannot be kept whole.
+        """
+        request = unread_request(self.adapter, came, device, error)
+        part = "too_large" if came.missing else None
+        try:
+            whole = ready(request)
+        except CannotBeKept as reason:
+            refusals = self.services.refusals.add(device.device_id, self.route.path, came.request.body)
+            if refusals == 1:
+                log.warning("A request can neither be understood nor kept whole; refusing it.", why=str(reason))
+            if refusals <= REFUSALS:
+                raise
+            part, whole = "no_text", ready(request, in_part=True)
+        if part is not None:
+            self.services.metrics.count("punchstream_unread_shortened_total", adapter=self.adapter.name, part=part)
+            log.error(
+                "A request came again and again and cannot be kept whole; the rest of it is kept.",
+                device_id=device.device_id,
+                unread=whole.unread_id,
+                removed=whole.removed,
+            )
+        return whole
+
+    async def _store(self, parsed: Parsed, device: Device, came: Came) -> None:
+        """Return when Kafka has all that was parsed. Raises KafkaUnavailable, Overloaded or CannotBeKept."""
         terminals, statuses = self.services.terminals, self.services.statuses
-        records = self.services.intake.to_records(parsed, device, self.adapter.name, received_at, self._place_of)
+        received_at = came.request.received_at
+        whole = None
+        if parsed.rejected:
+            first = parsed.rejected[0]
+            whole = self._whole(came, device, InvalidRecord(first.reason, first.message))
+        records = self.services.intake.to_records(parsed, device, self.adapter, received_at, self._place_of, whole)
         await self.services.publisher.publish(*records)
         if parsed.stamps:
             # Not awaited: one that is lost has the terminal send again what Kafka has.
@@ -172,13 +243,15 @@ class Endpoint:
         return f"http:{self.route.path}"
 
 
-def _parse(adapter: PushAdapter, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
+def _parse(adapter: PushAdapter, came: Came) -> Parsed:
+    if came.missing:
+        raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{came.missing} bytes at its end were not read")
     try:
-        return adapter.parse(request, devices)
+        return adapter.parse(came.request, came.devices)
     except InvalidRecord:
         raise
     except Exception as error:
-        log.exception("An adapter failed to read a request.", adapter=adapter.name, devices=list(devices))
+        log.exception("An adapter failed to read a request.", adapter=adapter.name, devices=list(came.devices))
         raise InvalidRecord(Reason.INTERNAL_ERROR, repr(error)) from error
 
 
@@ -189,7 +262,7 @@ def _head(scope: Scope, route: Route) -> Head:
         method=route.method,
         route=route.path,
         params=scope.get("path_params", {}),
-        query=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
+        query=read_query(query),
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
     )
 
@@ -204,12 +277,14 @@ async def _send(send: Send, answer: Answer) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _reason(error: InvalidRecord | KafkaUnavailable | Overloaded) -> Reason:
+def _reason(error: _Refusal) -> Reason:
     match error:
         case InvalidRecord():
             return error.reason
         case Overloaded():
             return Reason.OVERLOADED
+        case CannotBeKept():
+            return Reason.CANNOT_BE_KEPT
         case _:
             return Reason.KAFKA_UNAVAILABLE
 

@@ -40,7 +40,7 @@ from operations.dead_letters import (
 from operations.log import Skipped
 from operations.reading_again import Fleet
 from operations.unread import GONE, ReadingAgain, describe_request, find_request
-from producers.publisher import redact
+from producers.pictures import redact
 from punchstream.commands.arguments import kafka_log, who
 from punchstream.output import AsJson, counted, print_facts, print_json, print_rows, safe, say_skipped
 

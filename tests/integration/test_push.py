@@ -25,6 +25,7 @@ from attendance.errors import Reason
 from attendance.kafka.readers import snapshot
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent
+from attendance.records.unread import UnreadRequest
 from attendance.registry import hash_token
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
@@ -160,7 +161,9 @@ def test_what_cannot_become_an_event_is_a_dead_letter(push: Push) -> None:
     assert push.client.post("/v1/events", content=unreadable).status_code == 400
     letters = [DeadLetter.decode(each.key, each.value, each.headers) for each in push.records("dead_letters")]
     assert {letter.reason for letter in letters} == {Reason.INVALID_EVENT, Reason.UNREADABLE_BODY}
-    assert unreadable in {letter.value for letter in letters}
+    unread = [UnreadRequest.decode(each.value) for each in push.records("unread")]
+    assert unreadable in {each.body for each in unread}
+    assert {each.unread_id for each in unread} <= {letter.unread for letter in letters}
     assert push.users() == ["1", "3"]
 
 

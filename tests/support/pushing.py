@@ -16,6 +16,7 @@ from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.device_status import DeviceStatus
 from attendance.records.raw_event import RawEvent
+from attendance.records.unread import UnreadRequest
 from attendance.registry import Registry, hash_token
 from attendance.settings import PushSettings
 from attendance.topics import Topics
@@ -93,13 +94,16 @@ class FakeProducer:
             if each.topic == TOPICS["dead_letters"]
         ]
 
+    def unread(self) -> list[UnreadRequest]:
+        return [UnreadRequest.decode(each.value) for each in self.records if each.topic == TOPICS["unread"]]
+
 
 class Bench:
     """The application with its fleet, its Kafka and its metrics."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
+    def __init__(self, directory: Path, devices: object = DEVICES, **settings: Any) -> None:
         self.file = directory / "devices.yaml"
-        self.write(DEVICES)
+        self.write(devices)
         self.kafka = FakeProducer()
         self.metrics = Metrics()
         self.registry = Registry(self.file)

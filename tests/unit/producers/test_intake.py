@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from example_records import UNREAD
 from structlog.testing import capture_logs
 
 from attendance.errors import Reason
@@ -14,12 +15,16 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from producers.clocks import Clocks
 from producers.devices.contract import DeviceReport, Other, Rejected
+from producers.devices.generic.json_v1 import JsonV1
 from producers.intake import Intake, Place, log_rejected
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 GATE = Device.model_validate(
     {"device_id": "GATE", "site": "riyadh", "timezone": "Asia/Riyadh", "adapter": "json", "serial": "S1"}
 )
+
+JSON = JsonV1(())
+NOT_UNDERSTOOD = (Reason.INVALID_EVENT, Reason.UNREADABLE_BODY)
 
 
 @dataclass
@@ -45,13 +50,13 @@ def intake() -> Intake:
 
 def test_a_rejected_record_becomes_a_dead_letter_that_says_where_it_stood(intake: Intake) -> None:
     batch = Batch(rejected=[Rejected(3, Reason.INVALID_EVENT, "no user", b"{}")])
-    [letter] = intake.to_records(batch, GATE, "json", NOON, place_of).dead_letters
+    [letter] = intake.to_records(batch, GATE, JSON, NOON, place_of).dead_letters
     assert (letter.stage, letter.reason, letter.message) == ("push", Reason.INVALID_EVENT, "row 3: no user")
     assert (letter.key, letter.value, letter.at, letter.where) == (b"GATE", b"{}", NOON, "test:3")
 
 
 def test_an_other_event_is_of_the_device_and_the_adapter(intake: Intake) -> None:
-    [other] = intake.to_records(Batch(others=[Other("door", b"{}")]), GATE, "json", NOON, place_of).other_events
+    [other] = intake.to_records(Batch(others=[Other("door", b"{}")]), GATE, JSON, NOON, place_of).other_events
     assert (other.device_id, other.site, other.adapter) == ("GATE", "riyadh", "json")
     assert (other.kind, other.received_at, other.value) == ("door", NOON, b"{}")
 
@@ -59,7 +64,7 @@ def test_an_other_event_is_of_the_device_and_the_adapter(intake: Intake) -> None
 def test_kafka_takes_a_rejected_record_and_an_other_event_of_any_size(intake: Intake) -> None:
     huge = b"\xfe" * 5_000_000
     batch = Batch(rejected=[Rejected(0, Reason.INVALID_EVENT, "x" * 5_000_000, huge)], others=[Other("door", huge)])
-    _, [letter], [other] = intake.to_records(batch, GATE, "json", NOON, place_of)
+    _, [letter], [other], _ = intake.to_records(batch, GATE, JSON, NOON, place_of)
     for record in (letter.to_record("dead-letters"), other.to_record("other-events")):
         assert 1_000_000 < record.size < MAX_RECORD_BYTES - RECORD_OVERHEAD
         assert sum(len(value) for _, value in record.headers) < 2_000
@@ -67,22 +72,49 @@ def test_kafka_takes_a_rejected_record_and_an_other_event_of_any_size(intake: In
 
 def test_what_a_batch_says_of_the_clock_counts_for_its_own_events(intake: Intake) -> None:
     ahead = DeviceReport(device_time=NOON + timedelta(hours=1))
-    records = intake.to_records(Batch([event("1"), event("2", of="DOOR")], report=ahead), GATE, "json", NOON, place_of)
+    records = intake.to_records(Batch([event("1"), event("2", of="DOOR")], report=ahead), GATE, JSON, NOON, place_of)
     assert [each.clock_skew for each in records.events] == [3600, None]
-    later = intake.to_records(Batch([event("3")]), GATE, "json", NOON, place_of)
+    later = intake.to_records(Batch([event("3")]), GATE, JSON, NOON, place_of)
     assert [each.clock_skew for each in later.events] == [3600]
     right = Batch([event("4")], report=DeviceReport(device_time=NOON))
-    assert [each.clock_skew for each in intake.to_records(right, GATE, "json", NOON, place_of).events] == [None]
+    assert [each.clock_skew for each in intake.to_records(right, GATE, JSON, NOON, place_of).events] == [None]
 
 
 def test_a_batch_without_clocks_is_taken_in_as_it_is() -> None:
     events = [event()]
-    assert Intake("import").to_records(Batch(events), GATE, "csv", NOON, place_of).events is events
+    assert Intake("import").to_records(Batch(events), GATE, JSON, NOON, place_of).events is events
 
 
 def test_rejected_records_are_logged_once_for_a_batch(intake: Intake) -> None:
     batch = Batch(rejected=[Rejected(number, Reason.INVALID_EVENT, "no user", b"") for number in range(3)])
     with capture_logs() as logs:
-        log_rejected("GATE", intake.to_records(Batch(), GATE, "json", NOON, place_of).dead_letters)
-        log_rejected("GATE", intake.to_records(batch, GATE, "json", NOON, place_of).dead_letters)
+        log_rejected("GATE", intake.to_records(Batch(), GATE, JSON, NOON, place_of).dead_letters)
+        log_rejected("GATE", intake.to_records(batch, GATE, JSON, NOON, place_of).dead_letters)
     assert [(each["device_id"], each["rejected"], each["first"]) for each in logs] == [("GATE", 3, "row 0: no user")]
+
+
+def test_a_rejected_record_that_can_be_read_again_is_kept_as_it_is(intake: Intake) -> None:
+    raw = b'{"user":"","photo":"%b"}' % (b"QUJD" * 100)
+    batch = Batch(rejected=[Rejected(3, Reason.INVALID_EVENT, "no user", b"{}", raw)])
+    records = Intake("pull").to_records(batch, GATE, JSON, NOON, place_of)
+    [letter], [unread] = records.dead_letters, records.unread
+    assert (letter.unread, letter.value) == (unread.unread_id, b"{}")
+    assert (unread.device_id, unread.adapter, unread.transport) == ("GATE", "json", "pull")
+    assert (unread.received_at, unread.place) == (NOON, "row 3")
+    assert unread.body == b'{"user":"","photo":"[400 bytes redacted]"}'
+    assert unread.removed == ("encoded data, 400 bytes",)
+
+
+def test_a_row_of_a_file_is_kept_with_the_options_by_which_it_was_read() -> None:
+    gate = GATE.model_copy(update={"options": {"date_format": "dmy"}})
+    batch = Batch(rejected=[Rejected(3, Reason.INVALID_EVENT, "no user", b"{}", b"user,time\n,now")])
+    [unread] = Intake("import").to_records(batch, gate, JSON, NOON, place_of).unread
+    assert (unread.transport, unread.place, unread.options) == ("file", "test:3", {"date_format": "dmy"})
+
+
+def test_records_of_a_request_that_is_kept_whole_name_it(intake: Intake) -> None:
+    rejected = [Rejected(n, reason, "", b"all of it", b"its bytes") for n, reason in enumerate(NOT_UNDERSTOOD)]
+    records = intake.to_records(Batch(rejected=rejected), GATE, JSON, NOON, place_of, UNREAD)
+    assert records.unread == [UNREAD]
+    assert {letter.unread for letter in records.dead_letters} == {UNREAD.unread_id}
+    assert [letter.value for letter in records.dead_letters] == [b"all of it", b""]

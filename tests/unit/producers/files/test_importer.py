@@ -14,6 +14,7 @@ from attendance.plausibility import TimeFault
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
+from attendance.records.unread import UnreadRequest
 from attendance.registry import Registry
 from producers.files import importer as files
 from producers.files.importer import BATCH, TRIES, Import, Tally, prepare, read, store
@@ -38,10 +39,15 @@ class Kafka:
     def __init__(self, silent: int = 0) -> None:
         self.events: list[RawEvent] = []
         self.letters: list[DeadLetter] = []
+        self.unread: list[UnreadRequest] = []
         self.silent = silent
 
     async def publish(
-        self, events: Sequence[RawEvent], dead_letters: Sequence[DeadLetter], others: Sequence[OtherEvent]
+        self,
+        events: Sequence[RawEvent],
+        dead_letters: Sequence[DeadLetter],
+        others: Sequence[OtherEvent],
+        unread: Sequence[UnreadRequest] = (),
     ) -> None:
         assert not others
         if self.silent:
@@ -49,6 +55,7 @@ class Kafka:
             raise KafkaUnavailable("silent")
         self.events.extend(events)
         self.letters.extend(dead_letters)
+        self.unread.extend(unread)
 
 
 def stored(kafka: Kafka, wanted: Import) -> Tally:

@@ -75,6 +75,8 @@ def test_a_batch_with_a_bad_event_stores_the_others_and_keeps_the_bad_one(bench:
     assert letter.message.startswith("events[1]: user_id")
     assert letter.key == b"GATE-1"
     assert letter.value == b'{"user_id":"","time":"2026-03-02 08:00:01","verify_mode":"FACE"}'
+    [unread] = bench.kafka.unread()
+    assert (unread.unread_id, unread.body) == (letter.unread, batch(PUNCH, bad, PUNCH))
 
 
 def test_a_heartbeat_with_nothing_pending_claims_all_that_is_dated_before_it(bench: Bench) -> None:
@@ -193,19 +195,23 @@ def test_an_unreadable_body_is_kept_and_refused(bench: Bench) -> None:
     assert bench.post(body) == (400, refusal("unreadable_body"))
     [letter] = bench.kafka.dead_letters()
     assert (letter.stage, letter.reason, letter.where) == ("push", Reason.UNREADABLE_BODY, "http:/v1/events")
-    assert (letter.key, letter.value) == (b"GATE-1", body)
+    assert (letter.key, letter.value) == (b"GATE-1", b"")
+    [unread] = bench.kafka.unread()
+    assert (unread.unread_id, unread.body) == (letter.unread, body)
     assert bench.refused("unreadable_body")
 
 
 def test_an_unreadable_body_of_one_of_several_devices_is_kept_without_a_key(bench: Bench) -> None:
     bench.post(b"{", token=SHARED)
     assert [letter.key for letter in bench.kafka.dead_letters()] == [None]
+    assert [(each.device_id, each.devices) for each in bench.kafka.unread()] == [("DOOR-1", ("DOOR-1", "DOOR-2"))]
 
 
 def test_a_photograph_in_an_unreadable_body_does_not_reach_kafka(bench: Bench) -> None:
     bench.post(b'{"device_id": "GATE-1", "photo": "' + b"A1b2" * 1000)
-    [letter] = bench.kafka.dead_letters()
-    assert letter.value == b'{"device_id": "GATE-1", "photo": "[4000 bytes redacted]'
+    [unread] = bench.kafka.unread()
+    assert unread.body == b'{"device_id": "GATE-1", "photo": "[4000 bytes redacted]'
+    assert not any(b"A1b2" * 10 in (record.value or b"") for record in bench.kafka.records)
 
 
 @pytest.mark.parametrize("body", [batch(PUNCH), batch(PUNCH, None), batch(None), b"{"])
@@ -244,7 +250,8 @@ def test_an_adapter_that_fails_does_not_hold_up_the_terminal(
     monkeypatch.setattr(JsonV1, "parse", parse)
     assert bench.post(batch(PUNCH)) == (400, refusal("internal_error"))
     [letter] = bench.kafka.dead_letters()
-    assert (letter.reason, letter.value) == (Reason.INTERNAL_ERROR, batch(PUNCH))
+    assert (letter.reason, letter.value) == (Reason.INTERNAL_ERROR, b"")
+    assert [each.body for each in bench.kafka.unread()] == [batch(PUNCH)]
     assert "error" in {entry["log_level"] for entry in logged}
 
 
