@@ -50,7 +50,7 @@ REQUESTS: Final[dict[str, tuple[type, str, dict[str, str], bytes, int]]] = {
         ZktecoAdms,
         "/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=7",
         {"content-type": "text/plain"},
-        b"".join(b"%d\t2026-03-02 08:00:00\t0\t15\n" % user for user in range(40)),
+        b"".join(b"%d\t2026-03-02 08:00:00\t0\t15\n" % user for user in range(1, 41)),
         40,
     ),
     "hikvision": (Hikvision, f"/hik/{DOORS}", {"content-type": "application/json"}, EVENT, 1),
