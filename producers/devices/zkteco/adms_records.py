@@ -18,6 +18,7 @@ from producers.devices.common.attendance_states import direction_of_state
 from producers.devices.common.options import read_options
 from producers.devices.common.punch import MAX_TEXT, invalid, punch
 from producers.devices.contract import Options, Other
+from producers.devices.zkteco.attendance_log import NOBODY
 
 Table = Literal["attendance", "access", "operation", "biometric", "options", "state"]
 """What a table holds; None where nothing is known of it."""
@@ -164,7 +165,7 @@ def attendance(line: str, at: Line) -> RawEvent | Other:
     verification = _is_verification(fields, named=by_name is not None, width=line.count("\t") + 1)
     if verification and state != "0":
         return _other("denied", fields, ("datetime", "state"))
-    if user and not user.strip("0"):
+    if user == NOBODY:
         return _other("stranger", fields, ("datetime", "state"))
     payload = {
         name: fields[key][:MAX_TEXT]
@@ -199,7 +200,7 @@ def access(line: str, at: Line) -> RawEvent | Other:
     if not _NUMBER.fullmatch(event) or time is None:
         raise invalid("not a record of an access log")
     pin, index = fields.get("pin", "").strip(), fields.get("index", "").strip()
-    if not pin.strip("0") or not _came(int(event), at.options):
+    if pin in ("", NOBODY) or not _came(int(event), at.options):
         return _other(_kind(int(event)), fields, ("time", "event", "eventaddr", "index"))
     names = ("event", "eventaddr", "inoutstatus", "verifytype", "eventtype", "inoutstate", "verified", "time_second")
     return punch(

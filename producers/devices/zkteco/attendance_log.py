@@ -12,6 +12,9 @@ from typing import Final
 
 from attendance.errors import UnreadableAnswer
 
+NOBODY: Final = "0"
+"""The user id of nobody: no terminal lets anybody have it."""
+
 # uid, verify, time, state
 _SHORT: Final = struct.Struct("<HBIB")
 # user id, time, verify, state, 2 reserved, work code

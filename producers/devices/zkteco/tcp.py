@@ -35,8 +35,8 @@ from attendance.wire import encode_json
 from producers.devices.common.attendance_states import direction_of_state
 from producers.devices.common.punch import invalid, punch
 from producers.devices.common.serials import is_serial_of_entry
-from producers.devices.contract import Cursor, DeviceReport, Fetch, Options, Page, Probed, Rejected, Tools
-from producers.devices.zkteco.attendance_log import WIDTHS, Log, Record, Users, clock, read_log
+from producers.devices.contract import Cursor, DeviceReport, Fetch, Options, Other, Page, Probed, Rejected, Tools
+from producers.devices.zkteco.attendance_log import NOBODY, WIDTHS, Log, Record, Users, clock, read_log
 
 log = structlog.get_logger(__name__)
 
@@ -115,11 +115,15 @@ class ZktecoTcp:
             last = end == len(records)
             events: list[RawEvent] = []
             rejected: list[Rejected] = []
+            others: list[Other] = []
             for index in range(start, end):
                 if index < read and wanted.since is None:
                     continue
                 record = records.record(index, answer.users)
                 if index < read and _is_before(record, wanted):
+                    continue
+                if record.user == NOBODY:
+                    others.append(_nobody(record))
                     continue
                 try:
                     events.append(self._event(wanted, record, Source("pull", self.name, self.version, batch_id, index)))
@@ -127,13 +131,13 @@ class ZktecoTcp:
                     kept = encode_json({"record": records.raw(index).hex()})
                     raw = encode_json({"record": records.raw(index).hex(), "user": record.user})
                     rejected.append(Rejected(index, error.reason, error.message, kept, raw))
-            if not (events or rejected or last):
+            if not (events or rejected or others or last):
                 continue
             # What was read before stays read.
             cursor = wanted.cursor if end < read and wanted.cursor is not None else _cursor(end, digest.hexdigest())
             # The log was read after the clock, so it has all that is dated before. An empty one proves nothing.
             complete_until = report.device_time if last and records else None
-            yield Page(cursor, events, rejected, report=report if last else None, complete_until=complete_until)
+            yield Page(cursor, events, rejected, others, report if last else None, complete_until)
 
     def read_again(self, raw: bytes, wanted: Fetch) -> Page:
         """What a record comes to today. See `PullAdapter.read_again`."""
@@ -142,7 +146,10 @@ class ZktecoTcp:
         try:
             record = Log(data, len(data)).record(0, Users())
             # Only the terminal knew then whose a short record is.
-            event = self._event(wanted, record if user is None else replace(record, user=user), source)
+            record = record if user is None else replace(record, user=user)
+            if record.user == NOBODY:
+                return Page({}, others=[_nobody(record)])
+            event = self._event(wanted, record, source)
         except InvalidRecord as error:
             return Page(
                 {}, rejected=[Rejected(0, error.reason, error.message, encode_json({"record": data.hex()}), raw)]
@@ -270,6 +277,10 @@ def _record_and_user(raw: bytes) -> tuple[bytes, str | None]:
     if len(data) not in WIDTHS or not isinstance(user, str | None):
         raise InvalidRecord(Reason.UNDECODABLE_RECORD, "not a record of a terminal")
     return data, user
+
+
+def _nobody(record: Record) -> Other:
+    return Other("stranger", encode_json({"time": record.time, "state": record.state}))
 
 
 def _still_there(records: Log, cursor: Cursor | None) -> int:

@@ -111,6 +111,14 @@ def test_records_of_every_width_are_read_whether_they_come_at_once_or_by_the_pie
         assert times(setup.events()) == written(many)
 
 
+@pytest.mark.parametrize("width", [16, 40])
+def test_a_record_of_nobody_is_no_punch(width: int) -> None:
+    with set_up([Punch("0", EIGHT, "IN"), Punch("7", EIGHT, "OUT")], width) as setup:
+        [page] = setup.pages()
+    assert [event.device_user_id for event in page.events] == ["7"]
+    assert [other.kind for other in page.others] == ["stranger"]
+
+
 def test_a_terminal_is_only_ever_read() -> None:
     with set_up(punches(2_000)) as setup:
         setup.events()
