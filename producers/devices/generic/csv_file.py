@@ -1,7 +1,8 @@
 """Tables of punches as CSV, whatever separates their cells and however they are encoded.
 
 A line is a row: a cell that goes on in the next line makes two rows, both rejected, where reading on could swallow
-all that follows a stray quotation mark.
+all that follows a stray quotation mark. Only where a cell may hold several times it goes on, and there a row that does
+not fit refuses the file.
 """
 
 import csv
@@ -16,8 +17,11 @@ from attendance.times import now
 from producers.devices.common.files import batch_id, encoding_of, lines
 from producers.devices.common.options import read_options
 from producers.devices.common.tables.cells import Cells
-from producers.devices.common.tables.header import HEADER_ROWS, Header, find_header
+from producers.devices.common.tables.grid import Grid, open_grid
+from producers.devices.common.tables.grid_header import find_grid, is_grid_of
+from producers.devices.common.tables.header import HEADER_ROWS, find_header
 from producers.devices.common.tables.options import TableOptions
+from producers.devices.common.tables.profiles import GRID
 from producers.devices.common.tables.table import Table, open_table
 from producers.devices.contract import Reading, Row
 
@@ -44,29 +48,33 @@ class Csv:
         """See `FileAdapter.readings`."""
         return [self._table(path, device).reading()]
 
-    def _table(self, path: Path, device: Device) -> Table:
+    def _table(self, path: Path, device: Device) -> Table | Grid:
         given = read_options(device, TableOptions)
         encoding = given.encoding or encoding_of(path)
-        delimiter, header = self._header(path, given, encoding)
+        is_grid = given.profile == GRID
+        rows = _rows_of_lines if is_grid or given.several_times else _rows
+        for delimiter in given.delimiter or _DELIMITERS:
 
-        def read() -> Iterator[tuple[int, Cells]]:
-            return _rows(path, encoding, delimiter)
+            def read(delimiter: str = delimiter) -> Iterator[tuple[int, Cells]]:
+                return rows(path, encoding, delimiter)
 
-        return open_table(path.name, read, header, given)
-
-    def _header(self, path: Path, given: TableOptions, encoding: str) -> tuple[str, Header]:
-        """The delimiter by which the first rows have a header that is known, and that header."""
-        try:
-            for delimiter in given.delimiter or _DELIMITERS:
-                header = find_header(_rows(path, encoding, delimiter), given, self._payload_fields)
-                if header is not None:
-                    return delimiter, header
-        except UnreadableFile as error:
-            raise UnreadableFile(f"{path.name}: {error}") from None
-        raise UnreadableFile(
-            f"{path.name}: none of the first {HEADER_ROWS} lines is a header that is known; options.columns says which "
-            "columns count"
-        )
+            if is_grid:
+                days = find_grid(read(), given, path.name)
+                if days is not None:
+                    return open_grid(path.name, read, days, given, [path.stem], is_text=True)
+                continue
+            try:
+                header = find_header(read(), given, self._payload_fields)
+            except UnreadableFile as error:
+                raise UnreadableFile(f"{path.name}: {error}") from None
+            if header is not None:
+                return open_table(path.name, read, header, given)
+        if is_grid:
+            raise UnreadableFile(f"{path.name}: none of the first {HEADER_ROWS} lines has a column for each day")
+        hint = "options.columns says which columns count"
+        if any(is_grid_of(_rows(path, encoding, each)) for each in _DELIMITERS):
+            hint = "it looks as a grid with a column for each day, which --profile grid reads"
+        raise UnreadableFile(f"{path.name}: none of the first {HEADER_ROWS} lines is a header that is known; {hint}")
 
 
 def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, Cells]]:
@@ -74,3 +82,20 @@ def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, Cell
         cells = next(csv.reader([line], delimiter=delimiter), [])
         if any(cell.strip() for cell in cells):
             yield number, cells
+
+
+def _rows_of_lines(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, Cells]]:
+    """The rows, of which a cell in quotation marks may go on in the next line.
+
+    Raises:
+        UnreadableFile: see `lines`; or a quotation mark is where none can be, so that lines could be lost in a cell.
+    """
+    reader = csv.reader((f"{line}\n" for _, line in lines(path, encoding)), delimiter=delimiter, strict=True)
+    number = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield number, cells
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise UnreadableFile(f"{path.name}, after line {number - 1}: {error}") from error

@@ -19,8 +19,11 @@ from attendance.times import now
 from producers.devices.common.files import batch_id, chunks
 from producers.devices.common.options import read_options
 from producers.devices.common.tables.cells import UNCOMPUTED, Cells
+from producers.devices.common.tables.grid import Grid, open_grid
+from producers.devices.common.tables.grid_header import find_grid, is_grid_of
 from producers.devices.common.tables.header import HEADER_ROWS, find_header
 from producers.devices.common.tables.options import TableOptions
+from producers.devices.common.tables.profiles import GRID
 from producers.devices.common.tables.table import Table, open_table
 from producers.devices.contract import Reading, Row
 
@@ -60,7 +63,7 @@ class Xlsx:
             return [table.reading() for table in tables]
 
     @contextmanager
-    def _tables(self, path: Path, device: Device) -> Iterator[Sequence[Table]]:
+    def _tables(self, path: Path, device: Device) -> Iterator[Sequence[Table | Grid]]:
         """The tables of every sheet, understood before the first row is handed over, so that none is left out."""
         given = read_options(device, TableOptions)
         has_formulas = _check(path)
@@ -80,7 +83,7 @@ class Xlsx:
 
     def _table(
         self, path: Path, workbook: Workbook, written: Workbook | None, name: str, given: TableOptions
-    ) -> Table | None:
+    ) -> Table | Grid | None:
         """The table on a sheet; None where that is empty."""
         place = f"{path.name}, sheet {name!r}"
 
@@ -89,15 +92,20 @@ class Xlsx:
 
         if next(read(), None) is None:
             return None
+        if given.profile == GRID:
+            days = find_grid(read(), given, place)
+            if days is None:
+                raise UnreadableFile(f"{place}: none of the first {HEADER_ROWS} rows has a column for each day")
+            return open_grid(place, read, days, given, [path.stem, name], is_text=False)
         try:
             header = find_header(read(), given, self._payload_fields)
         except UnreadableFile as error:
             raise UnreadableFile(f"{place}: {error}") from None
         if header is None:
-            raise UnreadableFile(
-                f"{place}: none of the first {HEADER_ROWS} rows is a header that is known; options.columns says which "
-                "columns count, options.sheet which sheet"
-            )
+            hint = "options.columns says which columns count, options.sheet which sheet"
+            if is_grid_of(read()):
+                hint = "it looks as a grid with a column for each day, which --profile grid reads"
+            raise UnreadableFile(f"{place}: none of the first {HEADER_ROWS} rows is a header that is known; {hint}")
         return open_table(place, read, replace(header, width=None), given, workbook.epoch)
 
 

@@ -37,7 +37,7 @@ def lay_out(read: Rows, header: Header) -> Header:
     named = sum(map(bool, names))
     is_uniform = could_be_aligned = True
     for line, cells in read():
-        if line > header.line and not is_total(_first(cells)):
+        if line > header.line and not _begins_as_sum(cells, header):
             is_uniform &= len(cells) == len(names)
             could_be_aligned &= named <= len(cells) < header.width and fits(cells, named)
     if header.aligned and could_be_aligned:
@@ -111,9 +111,11 @@ def decide(file: str, read: Rows, clock: Clock) -> Order | None:
 def _dates(file: str, read: Rows, clock: Clock, seen: _Seen) -> Iterator[tuple[int, str]]:
     header = clock.header
     for line, cells in read():
-        if line <= header.line or is_total(_first(cells)) or is_header_again(cells, header):
+        if line <= header.line or _begins_as_sum(cells, header) or is_header_again(cells, header):
             continue
         seen.rows += 1
+        if header.width is not None and clock.options.several_times:
+            _check_lines(file, line, cells, header)
         if not fits(cells, header.width, header.most):
             seen.first_unlike = seen.first_unlike if seen.first_unlike[0] else (line, len(cells))
             continue
@@ -125,6 +127,17 @@ def _dates(file: str, read: Rows, clock: Clock, seen: _Seen) -> Iterator[tuple[i
         for written in clock.written(cells):
             _look(file, line, written, clock, seen)
             yield line, written
+
+
+def _check_lines(file: str, line: int, cells: Cells, header: Header) -> None:
+    """See that no cell but those of the times goes on in the next line.
+
+    Raises:
+        UnreadableFile: one does, and rows could be lost in it.
+    """
+    times = {header.places.get(column) for column in ("time", "date", "clock")}
+    if any("\n" in text_of(each) for place, each in enumerate(cells) if place not in times):
+        raise UnreadableFile(f"{file}, line {line}: a cell that is no time goes on in the next line")
 
 
 def _look(file: str, line: int, written: str, clock: Clock, seen: _Seen) -> None:
@@ -167,14 +180,15 @@ def is_header_again(cells: Cells, header: Header) -> bool:
 
 
 def is_sum(cells: Cells, clock: Clock) -> bool:
-    """Whether a row is a sum below the others: its first cell says so, and it has no time.
+    """Whether a row is a sum below the others: its first cell says so, it has no user and no time.
 
     Args:
         cells: The row.
         clock: Reads the times of the table.
     """
-    return is_total(_first(cells)) and not any(clock.any_moment(each) for each in clock.written(cells))
+    return _begins_as_sum(cells, clock.header) and not any(clock.any_moment(each) for each in clock.written(cells))
 
 
-def _first(cells: Cells) -> str:
-    return normalized(next((text for each in cells if (text := text_of(each))), ""))
+def _begins_as_sum(cells: Cells, header: Header) -> bool:
+    first = next((text for each in cells if (text := text_of(each))), "")
+    return is_total(first) and text_of(cell(cells, header.places["user"])) in ("", first)

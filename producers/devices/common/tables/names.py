@@ -1,5 +1,6 @@
 """What columns are called that could be the user or the time of a punch, as `normalized` writes names."""
 
+import re
 from typing import Final
 
 # Not a card's number: a terminal that knows the card sends its user's number.
@@ -36,16 +37,16 @@ SUMMARY: Final = frozenset(
     }
 )  # fmt: skip
 """Names of columns of a report with one row a person and day: nothing says which of its times were punched."""
-_TOTALS: Final = (
-    "total", "totals", "grandtotal", "subtotal", "sum", "المجموع", "مجموع", "الإجمالي", "الاجمالي", "إجمالي", "اجمالي",
-    "合计", "总计", "toplam",
-)  # fmt: skip
+_TOTAL: Final = re.compile(
+    r"(?:(?:grand|sub)[\s-]?)?totals?|sum|toplam|المجموع|مجموع|ال[إا]جمالي|[إا]جمالي|合计|总计", re.IGNORECASE
+)
 
 
-def is_total(name: str) -> bool:
-    """Whether a row that begins so is a sum, and no punch.
+def is_total(text: str) -> bool:
+    """Whether a cell says that its row is a sum, as `Total: 12` does and the user `SUM01` does not.
 
     Args:
-        name: Its first cell, as `normalized` writes it.
+        text: The cell.
     """
-    return name.startswith(_TOTALS)
+    match = _TOTAL.match(text)
+    return match is not None and not text[match.end() : match.end() + 1].isalnum()

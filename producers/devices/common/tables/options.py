@@ -1,11 +1,12 @@
 """The options of entries whose files are tables."""
 
-from typing import Annotated
+from datetime import date
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from attendance.records.raw_event import EventType
-from producers.devices.common.tables.profiles import PROFILES
+from producers.devices.common.tables.profiles import GRID, TABLES
 from producers.devices.contract import Options
 
 
@@ -23,9 +24,19 @@ def _of_text(encoding: str) -> str:
 
 
 def _known_profile(name: str) -> str:
-    if name not in PROFILES:
-        raise ValueError(f"{name!r} is none of {', '.join(PROFILES)}")
+    if name not in TABLES:
+        raise ValueError(f"{name!r} is none of {', '.join(TABLES)}")
     return name
+
+
+def _as_clock(value: object) -> object:
+    """YAML reads `10:00` as the number of its minutes."""
+    return f"{value // 60:02}:{value % 60:02}" if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _known_month(written: str) -> str:
+    date.fromisoformat(written if len(written) > len("2026-01") else f"{written}-01")
+    return written
 
 
 class Columns(BaseModel):
@@ -43,8 +54,6 @@ class Columns(BaseModel):
     @model_validator(mode="after")
     def _is_whole(self) -> "Columns":
         given = [value for _, value in self if value is not None]
-        if (self.time is None) == (self.date is None) or (self.date is None) != (self.clock is None):
-            raise ValueError("time is needed, or date and clock")
         if len({type(value) for value in given}) > 1:
             raise ValueError("names and places cannot be mixed")
         if any(isinstance(value, int) and value < 1 for value in given) or "" in given:
@@ -59,6 +68,10 @@ class TableOptions(Options):
     a spreadsheet's numbers of days, counted from 1900 or 1904. With `several_times`, a cell may hold more than one.
     `directions` says what a word or number in the direction's column means. `user_width` is the length to which a user
     id that a spreadsheet has made a number is filled up with zeros again.
+
+    Of a grid with a column for each day, `month` is the month or the date of the first column. `after_midnight` says
+    which times are of the day after their column's: none; those before the one above them in their cell; or those
+    before a time of day. `midnight` says whether a cell with nothing but 00:00 is a punch.
     """
 
     profile: Annotated[str, AfterValidator(_known_profile)] | None = None
@@ -70,3 +83,21 @@ class TableOptions(Options):
     encoding: Annotated[str, AfterValidator(_of_text)] | None = None
     delimiter: str | None = Field(None, min_length=1, max_length=1)
     sheet: str | None = None
+    month: (
+        Annotated[str, BeforeValidator(str), Field(pattern=r"^20\d{2}-\d{2}(-\d{2})?$"), AfterValidator(_known_month)]
+        | None
+    ) = None
+    after_midnight: Annotated[
+        Literal["same_day", "next_day"] | Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")],
+        BeforeValidator(_as_clock),
+    ] = "same_day"
+    midnight: Literal["punch", "nothing"] | None = None
+
+    @model_validator(mode="after")
+    def _has_a_time(self) -> "TableOptions":
+        columns = self.columns
+        if columns is None or self.profile == GRID:
+            return self
+        if (columns.time is None) == (columns.date is None) or (columns.date is None) != (columns.clock is None):
+            raise ValueError("columns: time is needed, or date and clock")
+        return self

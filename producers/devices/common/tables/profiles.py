@@ -92,5 +92,7 @@ PROFILES: Final[Mapping[str, Profile]] = {
     "generic": Profile("user", "time", direction="direction", serial="serial"),
 }
 """The tables with a row for each punch, by the name that `options.profile` may give. The first that fits is taken."""
-TABLES: Final = tuple(PROFILES)
+GRID: Final = "grid"
+"""Names the tables with a row for each person and a column for each day. See `grid.py`."""
+TABLES: Final = (*PROFILES, GRID)
 """Every name that `options.profile` may give."""
