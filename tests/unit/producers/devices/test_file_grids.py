@@ -252,9 +252,7 @@ class TestNights:
         ]
 
     @pytest.mark.parametrize("limit", ["07:00", 7 * 60])
-    def test_by_an_option_a_time_before_the_day_s_begin_is_of_the_next_day(
-        self, limit: Any, write: Any
-    ) -> None:
+    def test_by_an_option_a_time_before_the_day_s_begin_is_of_the_next_day(self, limit: Any, write: Any) -> None:
         found = [when for _, when in punches(write(self.GRID), after_midnight=limit)]
         assert found == ["2026-03-01 22:00", "2026-03-02 06:00", "2026-03-03 06:00", "2026-03-02 22:00"]
 
