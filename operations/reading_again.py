@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
-from urllib.parse import parse_qsl
 
 import httpx
 from msgspec.structs import replace
@@ -28,6 +27,7 @@ from attendance.registry import Device, Registry
 from attendance.settings import CommonSettings, PushSettings
 from producers.clocks import Clocks
 from producers.devices import PULL_ADAPTERS, PUSH_ADAPTERS, check_entry, create_file_adapter, create_push_adapter
+from producers.devices.common.bodies import read_query
 from producers.devices.common.options import read_options
 from producers.devices.contract import (
     Adapter,
@@ -172,8 +172,7 @@ class Reader:
         for device in ours.values():
             check_entry("push", device)
         route, params = _route(adapter, request)
-        query = dict(parse_qsl(request.query, keep_blank_values=True))
-        head = Head(route.method, route.path, params, query, request.headers)
+        head = Head(route.method, route.path, params, read_query(request.query), request.headers)
         parsed = adapter.parse(PushRequest(head, request.body, request.received_at), ours)
         return (
             parsed,

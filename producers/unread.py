@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from attendance.errors import CannotBeKept
 from attendance.records.unread import UnreadRequest
-from producers.devices.contract import Head, PushRequest, read_query
+from producers.devices.common.bodies import read_query
+from producers.devices.contract import Head, PushRequest
 from producers.pictures import cut, unpacked, without_binary
 
 _SECRET: Final = ("auth", "cookie", "token", "secret", "key", "pass", "session", "sign", "forwarded", "real-ip")

@@ -10,7 +10,6 @@ from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
-from urllib.parse import parse_qsl
 
 import httpx
 from msgspec import Struct
@@ -87,15 +86,6 @@ class Head(Struct, frozen=True):
     params: Mapping[str, str]
     query: Mapping[str, str]
     headers: Mapping[str, str]
-
-
-def read_query(query: str) -> dict[str, str]:
-    """The fields of a query, as `Head.query` has them; of several of one name the last.
-
-    Args:
-        query: As it stands behind the question mark.
-    """
-    return dict(parse_qsl(query, keep_blank_values=True)) if query else {}
 
 
 class Command(Struct, frozen=True):

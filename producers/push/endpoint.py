@@ -19,6 +19,7 @@ from attendance.records.unread import UnreadRequest
 from attendance.registry import Device
 from attendance.settings import PushSettings
 from attendance.times import now
+from producers.devices.common.bodies import read_query
 from producers.devices.contract import (
     STATUS,
     Answer,
@@ -28,7 +29,6 @@ from producers.devices.contract import (
     PushRequest,
     Rejected,
     Route,
-    read_query,
 )
 from producers.intake import Intake, Place, log_rejected
 from producers.publisher import Publisher

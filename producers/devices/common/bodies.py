@@ -7,10 +7,10 @@ where it would have to guess: a name that has two different values is read, and 
 
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import isfinite
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 from urllib.parse import parse_qsl
 from xml.etree.ElementTree import Element, ParseError
 
@@ -77,6 +77,27 @@ def check_unambiguous(fields: object, names: Collection[str]) -> None:
     """
     if isinstance(fields, Ambiguous) and (ambiguous := given_twice(fields, names)):
         raise invalid(f"{', '.join(ambiguous)} is given twice")
+
+
+def read_query(query: str) -> dict[str, str]:
+    """What the query of a request says; a name with different values is one that `given_twice` names.
+
+    Args:
+        query: As it stands behind the question mark.
+    """
+    return cast("dict[str, str]", _fields(parse_qsl(query, keep_blank_values=True))) if query else {}
+
+
+def filled(fields: Mapping[str, object], beside: Mapping[str, object]) -> dict[str, object]:
+    """The fields, filled up by those that stand beside them. `given_twice` knows what it knew of either.
+
+    Args:
+        fields: Those that count.
+        beside: Those that count where the others have no such name.
+    """
+    names = {*given_twice(fields, fields), *(name for name in given_twice(beside, beside) if name not in fields)}
+    both = {**beside, **fields}
+    return Ambiguous(both, names) if names else both
 
 
 def read_body(content_type: str, body: bytes) -> object:

@@ -22,7 +22,7 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import format_milliseconds
-from producers.devices.common.bodies import given_twice, read_body
+from producers.devices.common.bodies import filled, given_twice, read_body
 from producers.devices.common.options import read_options
 from producers.devices.common.punch import cut, invalid
 from producers.devices.common.serials import is_serial_of_entry
@@ -70,9 +70,12 @@ _RECOGNITION_NAMES: Final = frozenset({*USER_NAMES, CARD_NAME, *HOW_NAMES})
 # Other callbacks speak of persons too: of photographs, cards and persons that are enrolled.
 _ENROLMENT_NAMES: Final = frozenset({"faceId", "imgPath", "newImgPath", "feature", "facePermission", "role"})
 _CARD_ENROLMENT: Final = frozenset({"deviceKey", "time", "ip", "personId", CARD_NAME})
+# What some give in the query as `event`, where one address is for all, and the path that it stands for.
+_PURPOSES: Final[Mapping[str, str]] = {"record": "record", "heartbeat": "heartbeat", "regPerson": "person"}
 # HeyStar calls the person `sn`, as other firmware calls the terminal, and says in `type` what kind of person it is.
 _PERSON_NAMES: Final = frozenset({PERSON, "sn"})
 _OF_A_PERSON: Final = frozenset({"name", "type", "imgBase64", "result", "msg", "idCard"})
+_OF_A_BATCH: Final = frozenset({"events", "deviceTime", *DEVICE_NAMES})
 _SIGN_OF_LIFE: Final = frozenset({"deviceKey", "time", "ip"})
 _EVENTS: Final[Mapping[str, str]] = {
     "1": "fire",
@@ -131,7 +134,7 @@ class HfSecurity:
 
     def parse(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
         """Read one request. See `PushAdapter.parse`."""
-        query = {name: value for name, value in request.head.query.items() if name != "token"}
+        query = request.head.query
         if request.head.route == APP_TIME:
             device = _device(devices, query)
             return Parsed(device.device_id, _time(request.received_at), report=report_of(query, "deviceTime", device))
@@ -160,15 +163,17 @@ class HfSecurity:
                 return self._batch(request, devices, query, records)
             case dict() as fields:
                 # Some firmware says a thing in the query as well; the body counts.
-                for name, value in query.items():
-                    fields.setdefault(name, value)
-                events = fields.get("events")
-                alone = is_record(fields) or not _RECOGNITION_NAMES.isdisjoint(fields)
-                if isinstance(events, list) and (events or not alone):
-                    if is_record(fields):
+                of_the_address = {"token", *(["event"] if query.get("event") in _PURPOSES else [])} - fields.keys()
+                fields = filled(fields, query)
+                for name in of_the_address:
+                    fields.pop(name, None)
+                events, app = fields.get("events"), request.head.route == APP_EVENTS
+                # An empty list beside other things does not speak for them.
+                if isinstance(events, list) and (events or app or fields.keys() <= _OF_A_BATCH):
+                    if events and is_record(fields):
                         raise InvalidRecord(Reason.UNREADABLE_BODY, "a record, and a list of events beside it")
                     return self._batch(request, devices, fields, events)
-                if request.head.route == APP_EVENTS:
+                if app:
                     return self._batch(request, devices, fields, [fields])
                 return self._callback(request, devices, fields)
         raise InvalidRecord(Reason.UNREADABLE_BODY, "neither an object nor a list")
@@ -182,7 +187,8 @@ class HfSecurity:
     def _callback(self, request: PushRequest, devices: Mapping[str, Device], fields: Mapping[str, object]) -> Parsed:
         """The one thing that a terminal's own firmware reports in a request."""
         answer = _json(_ACCEPTED)
-        if _is_person(fields, request.head.route):
+        purpose = _purpose(request.head)
+        if _is_person(fields, purpose):
             device = _device(devices, {name: value for name, value in fields.items() if name not in _PERSON_NAMES})
             return Parsed(device.device_id, answer, others=[Other("enrolment", kept(fields, self._payload))])
         device = _device(devices, fields)
@@ -191,9 +197,9 @@ class HfSecurity:
             outcome = self._read(fields, device, read_options(device, HfSecurityOptions), request, source)
             return _parsed(device, answer, [outcome])
         report = report_of(fields, "time", device)
-        if fields.keys() <= _SIGN_OF_LIFE and (report is not None or _is_heartbeat(request.head)):
+        if fields.keys() <= _SIGN_OF_LIFE and (report is not None or purpose == "heartbeat"):
             return Parsed(device.device_id, answer, report=report or DeviceReport())
-        if report is None or not (report.details or _is_heartbeat(request.head)):
+        if report is None or not (report.details or purpose == "heartbeat"):
             names = ", ".join(name[:32] for name in sorted(fields)[:20])
             raise InvalidRecord(Reason.UNREADABLE_BODY, f"no field says what it is: {names}")
         return Parsed(device.device_id, answer, report=report)
@@ -244,7 +250,10 @@ class HfSecurity:
                     record, device, options, received_at=received_at, source=source, payload=self._record_payload
                 )
             # What an app sends is always meant as a punch.
-            if request.head.route != APP_EVENTS and (kind := _no_recognition(record, request.head.route)) is not None:
+            if (
+                request.head.route != APP_EVENTS
+                and (kind := _no_recognition(record, _purpose(request.head))) is not None
+            ):
                 return Other(kind, kept(record, self._payload))
             return read_record(
                 record,
@@ -294,13 +303,13 @@ def _only(devices: Mapping[str, Device]) -> Device:
     return next(iter(devices.values()))
 
 
-def _no_recognition(record: Mapping[str, object], route: str) -> str | None:
+def _no_recognition(record: Mapping[str, object], purpose: str) -> str | None:
     """What a record is about that is no recognition; None where it may be one.
 
     Raises:
         InvalidRecord: it names a person of HeyStar and does not say what became of them (`invalid_event`).
     """
-    if _is_person(record, route):
+    if _is_person(record, purpose):
         return "enrolment"
     kind = _other_callback(record)
     if kind is None and PERSON in record and not _says_how(record):
@@ -308,16 +317,17 @@ def _no_recognition(record: Mapping[str, object], route: str) -> str | None:
     return kind
 
 
-def _is_heartbeat(head: Head) -> bool:
-    return head.route.endswith("/heartbeat")
+def _purpose(head: Head) -> str:
+    """What the address is for: the last part of its path, or what the query says of one that is for all."""
+    return _PURPOSES.get(head.query.get("event", ""), head.route.rpartition("/")[2])
 
 
-def _is_person(fields: Mapping[str, object], route: str) -> bool:
+def _is_person(fields: Mapping[str, object], purpose: str) -> bool:
     """Whether a callback is about somebody who was enrolled at the terminal. The path counts before the content."""
     if is_record(fields) or _says_how(fields):
         return False
     person = not fields.keys().isdisjoint(_OF_A_PERSON)
-    if route.endswith("/person"):
+    if purpose == "person":
         return person or not fields.keys().isdisjoint((*USER_NAMES, "sn"))
     return person and (PERSON in fields or {"deviceKey", "sn"} <= fields.keys())
 

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from attendance.errors import InvalidRecord, Reason
 from producers.devices.common.bodies import (
     check_unambiguous,
+    filled,
     given_twice,
     read_body,
     read_document,
     read_json,
+    read_query,
     read_records,
     read_xml,
     write_record,
@@ -339,3 +341,12 @@ def test_a_name_that_was_given_twice_is_still_given_twice_in_what_is_kept(values
 def test_a_row_of_a_database_is_kept_as_text() -> None:
     row = {"user": "7", "time": datetime(2026, 1, 1, 8), "amount": Decimal("1.50"), "photo": b"\xff"}  # noqa: DTZ001
     assert read_json(write_record(row)) == {"user": "7", "time": "2026-01-01T08:00:00", "amount": "1.50", "photo": "ff"}
+
+
+def test_a_query_fills_up_what_a_body_leaves_out_and_hides_no_second_value() -> None:
+    query = read_query("user=1&user=2&door=3&door=3&empty=")
+    assert filled({"user": "7"}, query) == {"user": "7", "door": "3", "empty": ""}
+    assert not given_twice(filled({"user": "7"}, query), {"user", "door"})
+    assert given_twice(filled({"name": "x"}, query), {"user", "door"}) == ["user"]
+    assert given_twice(filled(read_json(b'{"user": 1, "user": 2}'), {}), {"user"}) == ["user"]  # type: ignore[arg-type]
+    assert read_query("") == {}
