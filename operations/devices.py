@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +17,13 @@ from attendance.records.terminals import Knock, Order, PendingDevice
 from attendance.registry import Device, load
 from attendance.settings import PullSettings
 from attendance.times import format_seconds, now, to_wall_clock
+from operations.device_settings import adapter_of
 from operations.log import Log, Skipped, decoded
 from producers.devices import PUSH_ADAPTERS, check_entry
-from producers.devices.common.http import create_client
 from producers.devices.common.serials import is_serial_of_entry
-from producers.devices.contract import Tools
+from producers.devices.common.settings import DIFFERS, Configurable, Setting, summary
 from producers.devices.zkteco import adms as zkteco_adms
-from producers.pull.sources import Adapters, secret, sources
+from producers.pull.sources import sources
 from producers.terminals import Terminals, approved_record, new_order, order_record
 
 WRONG_CLOCK: Final = 60  # seconds
@@ -75,7 +75,12 @@ async def check_device(log: Log, device: Device, skipped: Skipped) -> list[Devic
     except PunchstreamError as error:
         return [*checks, DeviceCheck("last heard", False, str(error))]
     heard_at = "never" if status is None else format_seconds(status.heard_at)
-    return [*checks, DeviceCheck("last heard", status is not None, heard_at)]
+    checks.append(DeviceCheck("last heard", status is not None, heard_at))
+    shown = {each.check for each in checks}
+    details = {} if status is None else status.details
+    findings = {name: str(each) for name, each in details.items() if str(each).startswith(DIFFERS)}
+    # What was asked just now is newer.
+    return checks + [DeviceCheck(name, False, found) for name, found in findings.items() if name not in shown]
 
 
 def _check_entry(device: Device) -> DeviceCheck:
@@ -89,16 +94,14 @@ def _check_entry(device: Device) -> DeviceCheck:
 
 async def _ask(device: Device) -> list[DeviceCheck]:
     settings = PullSettings.load()
-    async with create_client(
-        connect_seconds=settings.connect_timeout,
-        answer_seconds=settings.answer_timeout,
-        cafile=settings.ssl_cafile,
-    ) as http:
-        try:
-            adapter = Adapters(Tools(http, secret, ())).of(device)
-            probed = await asyncio.wait_for(adapter.probe(device), settings.page_timeout)
-        except (PunchstreamError, TimeoutError) as error:
-            return [DeviceCheck("answer", False, str(error) or f"none within {settings.page_timeout:g} s")]
+    compared: Sequence[Setting] = ()
+    try:
+        async with adapter_of(device, settings) as adapter, asyncio.timeout(settings.page_timeout):
+            probed = await adapter.probe(device)
+            if isinstance(adapter, Configurable):
+                compared = await adapter.settings(device)
+    except (PunchstreamError, TimeoutError) as error:
+        return [DeviceCheck("answer", False, str(error) or f"none within {settings.page_timeout:g} s")]
     details = ", ".join(f"{name}: {value}" for name, value in probed.report.details.items())
     wanted, found = device.serial, probed.serial
     same = wanted is None or found is None or is_serial_of_entry(found, wanted)
@@ -109,6 +112,8 @@ async def _ask(device: Device) -> list[DeviceCheck]:
     if probed.report.device_time is not None:
         skew = round((probed.report.device_time - now()).total_seconds())
         checks.append(DeviceCheck("clock", abs(skew) <= WRONG_CLOCK, f"{skew} s ahead"))
+    if compared:
+        checks.append(DeviceCheck("settings", not any(each.differs for each in compared), summary(compared)))
     return checks
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal, NoReturn
 
@@ -61,6 +61,7 @@ class Puller:
         self._adapter = adapter
         self._context = context
         self._recent = Recent()
+        self._details: Mapping[str, str | int | float] = {}
         self._saved: SavedCursor | None = None
         self._failures = 0
         self._sweep_failures = 0
@@ -196,8 +197,11 @@ class Puller:
             # In the topic they are written with the next cursor only: the status has them.
             self._saved = replace(before, complete_until=until, last_event=last_event)
         if page.complete_until is not None or report is not None:
+            report = report or DeviceReport()
+            # A device says some things only now and then; they stand beside whatever it says after that.
+            self._details = {**self._details, **report.details}
             status = replace(
-                heartbeat(device_id, at, report or DeviceReport()),
+                heartbeat(device_id, at, replace(report, details=self._details)),
                 complete_until=None if until is None else until.replace(microsecond=0),
                 last_event=last_event,
             )

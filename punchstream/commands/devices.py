@@ -106,6 +106,33 @@ def ask(device_id: DeviceId, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def configure(
+    device_id: DeviceId,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Write without asking.")] = False,
+) -> None:
+    """Show which settings of a terminal are not as they should be, and write those after you agreed.
+
+    Exit status 1 where some are still not as they should be.
+    """
+    from operations import device_settings
+
+    device = _device(device_id)
+    settings = asyncio.run(device_settings.read_settings(device))
+    names = [each.name for each in settings if each.differs]
+    show([structs.asdict(each) for each in settings], as_json=False)
+    if not names:
+        typer.echo("Nothing is to be written.", err=True)
+        return
+    if not yes:
+        typer.confirm(f"Write {', '.join(names)} to {device_id}?", abort=True, err=True)
+    settings = asyncio.run(device_settings.configure(device, names))
+    show([structs.asdict(each) for each in settings], as_json=False)
+    if any(each.differs for each in settings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def pending(*, as_json: AsJson = False) -> None:
     """Show the terminals that ask to be let in, and whatever else push turned away in the last seven days.
 

@@ -24,6 +24,8 @@ PULL_TERMINALS: Final[Mapping[str, str]] = {
     "biotime_sql": "sandbox.terminals.sql:BioTimeSql",
     "etimetracklite": "sandbox.terminals.sql:ETimeTrackLite",
     "hfsecurity": "sandbox.terminals.hfsecurity:LanDevice",
+    "hfsecurity:heystar": "sandbox.terminals.heystar_asked:HeyStarDevice",
+    "hfsecurity:middleware": "sandbox.terminals.heystar_asked:HeyStarMiddleware",
     "hikvision": "sandbox.terminals.hikvision:AskedTerminal",
     "rest": "sandbox.terminals.rest:PagedRest",
     "rest:numbers": "sandbox.terminals.rest:NumberedRest",

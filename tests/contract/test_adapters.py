@@ -178,7 +178,7 @@ class TestPull:
     @pulling
     def test_a_record_that_was_rejected_is_rejected_again_by_the_same_release(self, name: str) -> None:
         async def scenario() -> None:
-            nobody = Punch("x" * 300 if name in UNNAMED else "", punches(1)[0].at, "IN", 4)
+            nobody = Punch("x" * 300 if adapter_name(name) in UNNAMED else "", punches(1)[0].at, "IN", 4)
             async with pulled(PULL_TERMINALS[name], adapter_name(name), [*punches(3), nobody]) as device:
                 rejected = [each for page in await device.pages() for each in page.rejected]
                 for each in rejected:

@@ -33,8 +33,11 @@ MAX_ANSWER: Final = 4 << 20
 EARLIEST: Final = datetime(1970, 1, 2, tzinfo=UTC)
 _LATEST: Final = "2037-12-31 23:59:59"
 
-# Firmware may give its own word for what is wrong beside a status.
-_READ_ANYWAY: Final = frozenset(range(400, 500)) - {401, 403, 408, 425, 429}
+READ_ANYWAY: Final = frozenset(range(400, 500)) - {401, 403, 408, 425, 429}
+"""Statuses beside which firmware may give its own word for what is wrong."""
+# What is not a LAN API may have no GET at all.
+_SAYS_SOMETHING: Final = READ_ANYWAY | {401, 403, 500, 501, 505}
+_SERIAL_PATH: Final = "/getDeviceKey"
 _NOT_NOW: Final = frozenset({"1000", "1005"})  # unknown, and busy
 _REFUSED: Final[Mapping[str, str]] = {
     "1001": "the password is wrong",
@@ -76,9 +79,25 @@ class LanApi:
         self.options = read_options(device, HfSecurityOptions)
         self._base = base_url(device, self.options, PORT)
 
+    async def is_spoken(self) -> bool:
+        """Whether what is there is a LAN API. It is asked for what it tells everybody.
+
+        Raises:
+            DeviceUnavailable: nothing answers, or not now.
+        """
+        try:
+            url = self._base.copy_with(path=_SERIAL_PATH)
+            answer = await ask(
+                self._tools.http, self.device.device_id, "GET", url, limit=MAX_ANSWER, accept=_SAYS_SOMETHING
+            )
+            content = answer.json()
+        except (UnreadableAnswer, DeviceRefused):
+            return False
+        return isinstance(content, Mapping) and isinstance(content.get("success"), bool) and "result" in content
+
     async def serial(self) -> str:
         """Its serial number."""
-        answer = await self._call("GET", "/getDeviceKey", {})
+        answer = await self._call("GET", _SERIAL_PATH, {})
         if not isinstance(answer, str) or not answer:
             raise UnreadableAnswer(f"{self.device.device_id}: /getDeviceKey says no serial number")
         return answer
@@ -100,11 +119,7 @@ class LanApi:
 
     def callback_url(self) -> str | None:
         """The address that the entry wants it to post to, less its last part; None where it wants none."""
-        wanted = self.options.callback_url
-        if wanted is None:
-            return None
-        token = quote(self._tools.secret(self.device, "token"), safe="") if "{token}" in wanted else ""
-        return wanted.replace("{token}", token).rstrip("/")
+        return callback_url(self._tools, self.device)
 
     async def callbacks(self) -> object:
         """What it says of the addresses that it posts to; the document does not say in which shape."""
@@ -186,7 +201,7 @@ class LanApi:
             method,
             self._base.copy_with(path=path),
             limit=MAX_ANSWER,
-            accept=_READ_ANYWAY,
+            accept=READ_ANYWAY,
             params=fields if method == "GET" else None,
             data=None if method == "GET" else fields,
         )
@@ -203,6 +218,23 @@ def _failure(message: str, code: str) -> DeviceRefused | DeviceUnavailable:
     if number in _REFUSED:
         return DeviceRefused(f"{message}: {_REFUSED[number]}")
     return DeviceUnavailable(message) if number in _NOT_NOW else UnreadableAnswer(message)
+
+
+def callback_url(tools: Tools, device: Device) -> str | None:
+    """The address that an entry wants its device to post to, less its last part; None where it wants none.
+
+    Args:
+        tools: What knows the token.
+        device: The entry.
+
+    Raises:
+        DeviceRefused: the entry or the environment has no token, and the address needs it.
+    """
+    wanted = read_options(device, HfSecurityOptions).callback_url
+    if wanted is None:
+        return None
+    token = quote(tools.secret(device, "token"), safe="") if "{token}" in wanted else ""
+    return wanted.replace("{token}", token).rstrip("/")
 
 
 def unfolded(content: object) -> object:

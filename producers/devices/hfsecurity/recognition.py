@@ -94,13 +94,16 @@ class HfSecurityOptions(HttpOptions):
 
     `attendance` gives the directions of the states that are chosen on the screen, and `direction` those of HeyStar.
     `visitors` says whether a visitor whom HeyStar let in has punched. `callback_url` is where the device is to post to,
-    with `{token}` in the place of the token.
+    with `{token}` in the place of the token. `api` is how it is asked: the LAN API, HeyStar on the terminal (`cgi`) or
+    by the middleware; without it, what answers is found out. `qr_codes` says that people punch by QR code.
     """
 
     attendance: Annotated[Mapping[str, EventType], BeforeValidator(_states)] = {}
     direction: Annotated[Mapping[_Choice, EventType], BeforeValidator(_states)] = {}
     visitors: Literal["punches", "others"] = "others"
     callback_url: Annotated[str, AfterValidator(_address)] | None = None
+    api: Literal["lan", "cgi", "middleware"] | None = None
+    qr_codes: bool = False
 
 
 def payload_names(configured: Collection[str], own: Collection[str] = _PAYLOAD) -> tuple[str, ...]:

@@ -152,6 +152,19 @@ async def test_a_claim_once_made_stays_in_the_status() -> None:
 
 
 @in_virtual_time
+async def test_what_a_device_said_of_itself_stays_in_the_status() -> None:
+    async def answer(adapter: FakeAdapter, _: Fetch) -> AsyncIterator[Page]:
+        said = {1: {"settings": "differs", "version": "1"}, 3: {"settings": "as wanted"}}.get(len(adapter.wanted), {})
+        yield Page({"id": 1}, report=DeviceReport(details=said) if said else None, complete_until=BEGIN)
+
+    stage = scene(answer)
+    await for_a_while(300, stage.puller())
+    details = [status.details for status in stage.wire.statuses()]
+    assert details[0] == details[1] == {"settings": "differs", "version": "1"}
+    assert details[2] == details[3] == {"settings": "as wanted", "version": "1"}
+
+
+@in_virtual_time
 async def test_an_overlap_is_published_once_garbage_and_others_included() -> None:
     async def answer(adapter: FakeAdapter, _: Fetch) -> AsyncIterator[Page]:
         garbage = Rejected(0, Reason.INVALID_EVENT, "no user", b"\xff")
