@@ -63,6 +63,8 @@ def check_entry(way: Way, device: Device) -> None:
         adapter = _load(way, device.adapter)
     except ConfigurationError as error:
         raise ConfigurationError(f"{device.device_id}: {error}") from error
+    if way == "pull" and adapter.options.needs_host and device.host is None:
+        raise ConfigurationError(f"{device.device_id}: host: is needed")
     read_options(device, adapter.options)
 
 

@@ -42,7 +42,7 @@ Cursor = Mapping[str, Any]
 class Options(BaseModel):
     """What an entry's `options` may hold: nothing but the fields of the subclass.
 
-    An entry of an adapter that `needs_host` cannot work without one.
+    An entry of an adapter that `needs_host` cannot be asked without one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

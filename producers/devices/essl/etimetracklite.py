@@ -1,7 +1,8 @@
 """eSSL eTimeTrackLite: its SQL Server database, `etimetracklite1` unless it was named otherwise.
 
-Punches stand in a table for each month, `DeviceLogs_<M>_<YYYY>` without a leading zero, those that are downloaded late
-in the table of the month of the punch. Written from descriptions of the database in the field; eSSL has published none.
+Punches stand in a table for each month, those that are downloaded late in the table of the month of the punch. It is
+`DeviceLogs_<M>_<YYYY>`, in some databases with a leading zero, in lower case or with the year first. Written from
+descriptions of the database in the field; eSSL has published none.
 """
 
 import re
@@ -9,14 +10,25 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+import structlog
+from msgspec.structs import replace
 from sqlalchemy import String, column, select, table
 
 from attendance.records.raw_event import EventType
+from attendance.registry import Device
+from producers.devices.common.punch import MAX_TEXT
 from producers.devices.common.sql.adapter import Columns
 from producers.devices.common.sql.database import Database
 from producers.devices.common.sql.tables import TableAdapter
+from producers.devices.contract import Probed, Tools
 
-_MONTH_TABLE: Final = re.compile(r"DeviceLogs_(1[0-2]|[1-9])_(\d{4})", re.ASCII)
+log = structlog.get_logger(__name__)
+
+_LOGS: Final = re.compile(r"DeviceLogs[ _-]?(?P<rest>.*)", re.ASCII | re.IGNORECASE | re.DOTALL)
+_MONTH_FIRST: Final = re.compile(r"(?P<month>1[0-2]|0?[1-9])[ _-]?(?P<year>\d{4})", re.ASCII)
+_YEAR_FIRST: Final = re.compile(r"(?P<year>\d{4})[ _-]?(?P<month>1[0-2]|0?[1-9])", re.ASCII)
+_COPY: Final = "processed"
+"""What the table is called into which eTimeTrackLite copies what it has made use of."""
 _OPTIONAL: Final = ("AttDirection", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "DownloadDate", "WorkCode")
 _MOST_TERMINALS: Final = 100_000
 
@@ -31,6 +43,10 @@ class ETimeTrackLite(TableAdapter):
     name: Final = "etimetracklite"
     version: Final = "1"
 
+    def __init__(self, tools: Tools) -> None:
+        super().__init__(tools)
+        self._named: set[str] = set()
+
     @property
     def columns(self) -> Columns:
         """See `TableAdapter.columns`."""
@@ -39,10 +55,22 @@ class ETimeTrackLite(TableAdapter):
 
     async def tables(self, database: Database, since: datetime | None) -> Sequence[str]:
         """See `TableAdapter.tables`."""
-        found = (_MONTH_TABLE.fullmatch(name) for name in await database.table_names())
-        months = sorted((int(match[2]), int(match[1]), match[0]) for match in found if match)
+        names = await database.table_names()
+        for name in set(_of_no_month(names)) - self._named:
+            self._named.add(name)
+            log.warning("A table of punches is not read: its name has no month.", table=name)
+        months = sorted((*month, name) for name in names if (month := _month(name)))
         first = (0, 0) if since is None else (since.year, since.month)
         return [name for year, month, name in months if (year, month) >= first]
+
+    async def probe(self, source: Device) -> Probed:
+        """How many tables are read, and which are not. See `PullAdapter.probe`."""
+        probed = await super().probe(source)
+        others = _of_no_month(await self.database(source).table_names())
+        if not others:
+            return probed
+        details = {**probed.report.details, "tables_not_read": ", ".join(others)[:MAX_TEXT]}
+        return Probed(probed.serial, replace(probed.report, details=details))
 
     async def serials(self, database: Database) -> Mapping[str, str]:
         """See `TableAdapter.serials`."""
@@ -59,3 +87,16 @@ class ETimeTrackLite(TableAdapter):
                 return "OUT"
             case _:
                 return "UNKNOWN"
+
+
+def _month(name: str) -> tuple[int, int] | None:
+    """The year and the month of a table of punches; None where it is none, or has no month."""
+    logs = _LOGS.fullmatch(name)
+    found = logs and (_MONTH_FIRST.fullmatch(logs["rest"]) or _YEAR_FIRST.fullmatch(logs["rest"]))
+    return (int(found["year"]), int(found["month"])) if found else None
+
+
+def _of_no_month(names: Sequence[str]) -> Sequence[str]:
+    """The tables that are named as those of punches are, but for no month."""
+    logs = ((name, _LOGS.fullmatch(name)) for name in sorted(names))
+    return [name for name, found in logs if found and found["rest"].lower() != _COPY and _month(name) is None]

@@ -13,7 +13,7 @@ from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.wire import encode_json
 from producers.devices.common.bodies import check_unambiguous
-from producers.devices.common.options import HttpOptions
+from producers.devices.common.options import EventOptions, HttpOptions
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.contract import Other
 
@@ -64,14 +64,8 @@ _DIRECTION: Final = re.compile(r"(?:check|clock|sign|break|overtime|ot)?(in|out)
 """What firmware calls a direction, without spaces and signs, in lower case: `checkIn`, `Check In`, `overTimeOut`."""
 
 
-class HikvisionOptions(HttpOptions):
-    """The options of an entry, whether it is pushed or asked.
-
-    `punch_events` are further minor types of events that are punches, `other_events` of those that are none.
-    """
-
-    punch_events: Sequence[int] = ()
-    other_events: Sequence[int] = ()
+class HikvisionOptions(HttpOptions, EventOptions):
+    """The options of an entry, whether it is pushed or asked. The numbers of events are minor types of major type 5."""
 
 
 _PAYLOAD: Final = (
@@ -86,8 +80,9 @@ _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 def punch_events(options: HikvisionOptions) -> Sequence[int]:
     """The minor types that are punches, by this module and by the options, faces, cards and fingers first."""
-    known = _PUNCHES.union(options.punch_events).difference(options.other_events)
-    return sorted(known, key=lambda minor: (minor not in (75, 1, 38), minor))
+    return sorted(
+        (_PUNCHES | options.punch_events) - options.other_events, key=lambda minor: (minor not in (75, 1, 38), minor)
+    )
 
 
 def payload_names(payload_fields: Collection[str]) -> tuple[str, ...]:
@@ -139,8 +134,9 @@ def read_record(
         if "eventType" in fields and "AccessControllerEvent" not in fields and user is None:
             return Other("notice", kept(fields, payload))
         raise invalid("its major and minor type cannot be read")
-    if major != ACCESS or not (minor in _PUNCHES or minor in options.punch_events):
-        is_known = minor in _NO_PUNCHES or minor in options.other_events
+    is_other = minor in options.other_events
+    if major != ACCESS or is_other or not (minor in _PUNCHES or minor in options.punch_events):
+        is_known = is_other or minor in _NO_PUNCHES
         if major == ACCESS and user is not None and not is_known:
             raise invalid(f"whether event {major}/{minor} is a punch is not known: name it in the entry's options")
         return Other("device" if user is None else "refused", kept(fields, payload))

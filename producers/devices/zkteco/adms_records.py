@@ -15,9 +15,9 @@ from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.wire import encode_json
 from producers.devices.common.attendance_states import direction_of_state
-from producers.devices.common.options import read_options
+from producers.devices.common.options import EventOptions, read_options
 from producers.devices.common.punch import MAX_TEXT, invalid, punch
-from producers.devices.contract import Options, Other
+from producers.devices.contract import Other
 from producers.devices.zkteco.attendance_log import NOBODY
 
 Table = Literal["attendance", "access", "operation", "biometric", "options", "state"]
@@ -86,14 +86,8 @@ _NOBODY_CAME: Final = frozenset(
 )
 
 
-class AdmsOptions(Options):
-    """The options of an entry: where a terminal's numbers of access events mean something else.
-
-    `punch_events` are further numbers of events by which somebody came or went, `other_events` of those that are none.
-    """
-
-    punch_events: frozenset[int] = frozenset()
-    other_events: frozenset[int] = frozenset()
+class AdmsOptions(EventOptions):
+    """The options of an entry. The numbers of events are those of access terminals."""
 
 
 @dataclass(frozen=True, slots=True)

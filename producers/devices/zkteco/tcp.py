@@ -15,7 +15,7 @@ from datetime import datetime
 from hashlib import sha256
 from importlib.util import find_spec
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import orjson
 import structlog
@@ -70,6 +70,12 @@ class _Answer:
         return DeviceReport(at, details={"records": self.records, "capacity": self.capacity})
 
 
+class TcpOptions(Options):
+    """The options of an entry, which has none."""
+
+    needs_host: ClassVar[bool] = True
+
+
 class ZktecoTcp:
     """The adapter.
 
@@ -86,7 +92,7 @@ class ZktecoTcp:
     name: Final = "zkteco_tcp"
     version: Final = "1"
     verified_on: Final = "simulator"
-    options: Final = Options
+    options: Final = TcpOptions
 
     def __init__(self, tools: Tools) -> None:
         """Nothing is started yet.

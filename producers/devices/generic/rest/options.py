@@ -1,7 +1,7 @@
 """The options of an entry, which describe an interface."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -72,7 +72,6 @@ class RestOptions(HttpOptions):
     """
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
-    needs_host: ClassVar[bool] = True
 
     path: str = Field(pattern=r"^/([^/?#][^?#]*)?$")
     method: Literal["GET", "POST"] = "GET"

@@ -54,7 +54,8 @@ def test_an_option_that_there_is_not_is_named_with_its_device() -> None:
 
 def test_devices_of_one_kind_share_their_adapter() -> None:
     made = adapters()
-    assert made.of(device("D1", adapter="hfsecurity")) is made.of(device("D2", adapter="hfsecurity"))
+    first, second = (device(each, adapter="hfsecurity", host="192.0.2.7") for each in ("D1", "D2"))
+    assert made.of(first) is made.of(second)
 
 
 def test_a_credential_is_read_from_the_variable_that_the_entry_names(monkeypatch: pytest.MonkeyPatch) -> None:

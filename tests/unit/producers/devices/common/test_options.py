@@ -39,6 +39,10 @@ def test_an_option_that_is_needed_is_missed(way: Way, name: str) -> None:
     [
         ("push", "hikvision", {"punch_events": "75"}, "options.punch_events: "),
         ("pull", "hikvision", {"other_events": ["door"]}, "options.other_events.0: "),
+        *[("push", "hikvision", {"punch_events": [wrong]}, "options.punch_events.0: ") for wrong in (True, -1, 70_000)],
+        ("push", "hikvision", {"punch_events": {"75": True}}, "options.punch_events: "),
+        ("pull", "hikvision", {"punch_events": [9], "other_events": [8, 9]}, "options: 9 is in punch_events and in "),
+        ("push", "zkteco_adms", {"punch_events": [9], "other_events": [8, 9]}, "options: 9 is in punch_events and in "),
         ("push", "hfsecurity", {"attendances": {"1": "IN"}}, "options.attendances: there is no such option"),
         ("push", "hfsecurity", {"attendance": {"1": "BREAK"}}, "options.attendance.1: "),
         ("push", "hfsecurity", {"attendance": "IN"}, "options.attendance: "),
@@ -47,7 +51,7 @@ def test_an_option_that_is_needed_is_missed(way: Way, name: str) -> None:
         ("pull", "sql", {"read_database": True, "query": "DROP TABLE x"}, "options.query: it must begin by SELECT"),
         ("pull", "biotime_sql", {"read_database": "yes"}, "options.read_database: true is needed to read a database"),
         ("pull", "zkbiotime", {"tls": "perhaps"}, "options.tls: "),
-        ("file", "csv", {"profile": "excel"}, "options.profile: 'excel' is none of biotime, "),
+        ("file", "csv", {"profile": "excel"}, "options.profile: 'excel' is none of "),
         ("file", "attlog", {"columns": ["user", "state"]}, "options.columns: user and time must be among them"),
     ],
 )
@@ -55,6 +59,21 @@ def test_a_wrong_option_is_named_with_its_device(way: Way, name: str, options: d
     with pytest.raises(ConfigurationError) as raised:
         check_entry(way, entry(name, options))
     assert str(raised.value).startswith(f"D1: {message}")
+
+
+ASKED_AT_A_HOST = ["hfsecurity", "hikvision", "rest", "zkbiotime", "zkteco_tcp"]
+
+
+@pytest.mark.parametrize("name", ADAPTERS["pull"])
+def test_an_entry_that_is_asked_has_a_host_unless_it_is_a_database(name: str) -> None:
+    device = entry(name, NEEDED.get(name, {}), host=None)
+    if name not in ASKED_AT_A_HOST:
+        check_entry("pull", device)
+        return
+    with pytest.raises(ConfigurationError, match=r"^D1: host: is needed$"):
+        check_entry("pull", device)
+    if name in ADAPTERS["push"]:
+        check_entry("push", device)
 
 
 def test_an_adapter_that_is_not_there_is_named_with_the_device() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, Reason, UnreadableAnswer
 from attendance.registry import Device
+from producers.devices import check_entry
 from producers.devices.common.options import read_options
 from producers.devices.contract import Cursor, Fetch, Page, Tools
 from producers.devices.generic.rest.adapter import Rest
@@ -137,7 +138,7 @@ def test_a_wrong_option_is_named_with_its_device(change: dict[str, Any], message
 
 def test_an_entry_without_a_host_cannot_work() -> None:
     with pytest.raises(ConfigurationError, match="D1: host: is needed"):
-        read_options(device(BY_TIME, host=None), RestOptions)
+        check_entry("pull", device(BY_TIME, host=None))
 
 
 def test_a_number_in_yaml_is_a_state() -> None:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects.mssql.pymssql import MSDialect_pymssql
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from structlog.testing import capture_logs
 
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, UnreadableAnswer
 from attendance.records.raw_event import RawEvent
@@ -319,6 +320,25 @@ def test_etimetracklites_months_are_read_whichever_they_are() -> None:
         late = Punch("7", EIGHT.replace(year=2025, month=12, day=31), "OUT")
         setup.terminal.memory.append(late)
         assert times(setup.events(cursor)) == written([late])
+
+
+MONTHS = ["DeviceLogs_08_2026", "devicelogs_10_2026", "DEVICELOGS_9_2026", "DeviceLogs_2026_07", "DeviceLogs_062026"]
+NO_MONTHS = ["DeviceLogs", "DeviceLogs_13_2026", "DeviceLogs_8_2026_old"]
+
+
+def test_etimetracklites_months_are_read_in_every_spelling_and_what_is_not_read_is_said() -> None:
+    with set_up("etimetracklite", punches(1)) as setup:
+        for name in (*MONTHS, *NO_MONTHS):
+            setup.execute(f'CREATE TABLE "{name}" AS SELECT * FROM DeviceLogs_3_2026')
+            setup.execute(f"UPDATE \"{name}\" SET UserId = '{name}', LogDate = '2026-10-01 08:00:00'")
+        with capture_logs() as logs:
+            users = {event.device_user_id for event in setup.events()}
+            assert {event.device_user_id for event in setup.events()} == users == {"0417", *MONTHS}
+        assert sorted(line["table"] for line in logs) == sorted(NO_MONTHS)
+        details = setup.runner.run(setup.adapter.probe(setup.source)).report.details
+        assert details == {"tables": 6, "newest_record": 1, "tables_not_read": ", ".join(NO_MONTHS)}
+        swept = setup.events(since=datetime(2026, 8, 5, tzinfo=UTC))
+        assert {event.device_user_id for event in swept} == set(MONTHS[:3])
 
 
 def test_etimetracklite_without_a_months_table_is_read_without_an_error() -> None:

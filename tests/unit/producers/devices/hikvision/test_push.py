@@ -134,6 +134,8 @@ def test_the_entry_says_what_an_unknown_event_is() -> None:
     unpaid = GATE.model_copy(update={"options": {"other_events": [250]}})
     parsed = parse(alert(subEventType=250), device=unpaid)
     assert [other.kind for other in parsed.others] == ["refused"]
+    parsed = parse(alert(subEventType=75), device=GATE.model_copy(update={"options": {"other_events": [75]}}))
+    assert [other.kind for other in parsed.others] == ["refused"]
 
 
 def test_somebody_who_was_let_in_and_has_no_number_is_rejected_and_not_passed_over() -> None:
