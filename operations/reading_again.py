@@ -10,12 +10,9 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import httpx
-from msgspec.structs import replace
 from starlette.routing import compile_path
 
 from attendance.errors import ConfigurationError, PunchstreamError, Reason
@@ -34,7 +31,6 @@ from producers.devices.contract import (
     DeviceReport,
     Fetch,
     Head,
-    Ignored,
     Other,
     PushAdapter,
     PushRequest,
@@ -125,7 +121,7 @@ class Reader:
             raise NotUnderstood(batch.rejected[0].message)
         # Clocks of its own: what a device said of its time counts for the events beside it, and for no others.
         intake = Intake(STAGES[request.transport], Clocks(Metrics()))
-        records = intake.to_records(batch, device, adapter, request.received_at, where)
+        records = intake.to_records(batch, device, adapter, request.received_at, where, request)
         return Reading(records, batch.rejected)
 
     def _devices(self, request: UnreadRequest) -> Mapping[str, Device]:
@@ -199,25 +195,13 @@ class Reader:
         device = device.model_copy(update={"options": {**request.options, **today}})
         adapter = create_file_adapter(request.adapter, self._payload_fields)
         read_options(device, adapter.options)
-        name, _, line = request.place.rpartition(":")
-        outcomes: list[RawEvent | Rejected] = []
-        with TemporaryDirectory() as directory:
-            path = Path(directory, Path(name).name or "row")
-            path.write_bytes(request.body)
-            for row in adapter.rows(path, device, self._terminals(device)):
-                outcome = row.outcome
-                if isinstance(outcome, RawEvent):
-                    number = int(line) if line.isdecimal() else outcome.source.line
-                    outcome = replace(
-                        outcome, received_at=request.received_at, source=replace(outcome.source, line=number)
-                    )
-                if not isinstance(outcome, Ignored):
-                    outcomes.append(outcome)
+        rows = adapter.read_again(request.body, device, self._terminals(device), request.received_at)
+        outcomes = [row.outcome for row in rows]
         batch = _Batch(
             [each for each in outcomes if isinstance(each, RawEvent)],
             [each for each in outcomes if isinstance(each, Rejected)],
         )
-        return batch, device, adapter, lambda _: Place(f"line {line}", f"file:{request.place}")
+        return batch, device, adapter, lambda each: Place(f"line {each.index + 1}", request.place)
 
     def _terminals(self, source: Device) -> Mapping[str, Device]:
         """The entries whose records a source or a file holds, by serial number."""

@@ -57,8 +57,8 @@ class Rejected(Struct, frozen=True):
     device wrote it, without the fields that may not be kept.
 
     `raw` is what a later release needs to read it again. Of a page: the record as `PullAdapter.read_again` takes it. Of
-    a file: a file of the same format, with its header and this row alone. Of a request: its own bytes; as the whole
-    request is kept wherever something of it is rejected, they only tell which part it was.
+    a file: the row as `FileAdapter.read_again` takes it. Of a request: its own bytes; as the whole request is kept
+    wherever something of it is rejected, they only tell which part it was.
     """
 
     index: int
@@ -388,6 +388,22 @@ class FileAdapter(Adapter, Protocol):
 
         Raises:
             UnreadableFile: it is not of this format, or cannot be read to its end. Rows before that were handed over.
+        """
+
+    def read_again(
+        self, raw: bytes, device: Device, terminals: Mapping[str, Device], received_at: datetime
+    ) -> Iterator[Row]:
+        """What a row that was once rejected comes to today, by the code that reads the rows of a file.
+
+        Args:
+            raw: As `Rejected.raw` had it.
+            device: The entry that the file belongs to, with the options of today.
+            terminals: As in `rows`.
+            received_at: When the file was read: the server's clock, UTC.
+
+        Raises:
+            InvalidRecord: the bytes are no such row (`undecodable_record`).
+            UnreadableFile: what of a file had this row alone, `rows` would refuse.
         """
 
 

@@ -7,6 +7,7 @@ not fit refuses the file.
 
 import csv
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from producers.devices.common.tables.grid_header import find_grid, is_grid_of
 from producers.devices.common.tables.header import HEADER_ROWS, find_header
 from producers.devices.common.tables.options import TableOptions
 from producers.devices.common.tables.profiles import GRID
-from producers.devices.common.tables.table import Table, open_table
+from producers.devices.common.tables.table import Table, open_table, read_row
 from producers.devices.contract import Reading, Row
 
 _DELIMITERS: Final = (",", ";", "\t", "|")
@@ -43,6 +44,13 @@ class Csv:
         """Every line that holds data, below the header. See `FileAdapter.rows`."""
         source = Source("file", self.name, self.version, batch_id(path))
         yield from self._table(path, device).rows(device, terminals, source, now())
+
+    def read_again(
+        self, raw: bytes, device: Device, terminals: Mapping[str, Device], received_at: datetime
+    ) -> Iterator[Row]:
+        """What a row that was once rejected comes to today. See `FileAdapter.read_again`."""
+        source = Source("file", self.name, self.version)
+        return read_row(raw, device, terminals, source, received_at, self._payload_fields)
 
     def readings(self, path: Path, device: Device) -> Sequence[Reading]:
         """See `FileAdapter.readings`."""

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from zipfile import BadZipFile, ZipFile
@@ -24,7 +25,7 @@ from producers.devices.common.tables.grid_header import find_grid, is_grid_of
 from producers.devices.common.tables.header import HEADER_ROWS, find_header
 from producers.devices.common.tables.options import TableOptions
 from producers.devices.common.tables.profiles import GRID
-from producers.devices.common.tables.table import Table, open_table
+from producers.devices.common.tables.table import Table, open_table, read_row
 from producers.devices.contract import Reading, Row
 
 LARGEST: Final = 256 * 2**20  # bytes, of all parts unpacked
@@ -56,6 +57,13 @@ class Xlsx:
         with self._tables(path, device) as tables:
             for table in tables:
                 yield from table.rows(device, terminals, source, received_at)
+
+    def read_again(
+        self, raw: bytes, device: Device, terminals: Mapping[str, Device], received_at: datetime
+    ) -> Iterator[Row]:
+        """What a row that was once rejected comes to today. See `FileAdapter.read_again`."""
+        source = Source("file", self.name, self.version)
+        return read_row(raw, device, terminals, source, received_at, self._payload_fields)
 
     def readings(self, path: Path, device: Device) -> Sequence[Reading]:
         """See `FileAdapter.readings`."""

@@ -13,12 +13,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
+from msgspec import MsgspecError, Struct
+from msgspec.json import Decoder
+from msgspec.structs import replace
 from pydantic import field_validator
 
-from attendance.errors import InvalidRecord, UnreadableFile
+from attendance.errors import InvalidRecord, Reason, UnreadableFile
 from attendance.records.raw_event import Source
 from attendance.registry import Device
 from attendance.times import now, read_device_time
+from attendance.wire import encode_json
 from producers.devices.common.attendance_states import direction_of_state
 from producers.devices.common.files import batch_id, encoding_of, lines, rejected
 from producers.devices.common.options import read_options
@@ -90,6 +94,23 @@ class Attlog:
             source = Source("file", self.name, self.version, batch, line)
             yield self._row(line, cells, form, device, source, received_at)
 
+    def read_again(
+        self,
+        raw: bytes,
+        device: Device,
+        terminals: Mapping[str, Device],  # noqa: ARG002 - the file has no serial number
+        received_at: datetime,
+    ) -> Iterator[Row]:
+        """What a line that was once rejected comes to today. See `FileAdapter.read_again`."""
+        try:
+            kept = _decode_kept(raw)
+        except MsgspecError as error:
+            raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a line of an attendance log: {error}") from error
+        given = read_options(device, AttlogOptions)
+        form = _Form("utf-8", given.columns or kept.columns, given.date_format or kept.dates)
+        source = Source("file", self.name, self.version, line=kept.line)
+        yield self._row(kept.line, kept.cells, form, device, source, received_at)
+
     def readings(self, path: Path, device: Device) -> Sequence[Reading]:
         """See `FileAdapter.readings`."""
         form = _form(path, read_options(device, AttlogOptions))
@@ -121,7 +142,8 @@ class Attlog:
                 payload=scalars(record, self._payload),
             )
         except InvalidRecord as error:
-            return Row(line, rejected(line, error, cells))
+            raw = encode_json(_KeptLine(line, list(cells), list(form.columns), form.dates))
+            return Row(line, replace(rejected(line, error, cells), raw=raw))
         return Row(line, event)
 
 
@@ -132,6 +154,18 @@ class _Form:
     encoding: str
     columns: Sequence[_Column]
     dates: Order | None
+
+
+class _KeptLine(Struct):
+    """A line as `Rejected.raw` has it, with how its file was read."""
+
+    line: int
+    cells: list[str]
+    columns: list[_Column]
+    dates: Order | None
+
+
+_decode_kept: Final = Decoder(_KeptLine).decode
 
 
 def _form(path: Path, given: AttlogOptions) -> _Form:

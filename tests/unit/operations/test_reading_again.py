@@ -1,7 +1,7 @@
 """What was not understood is given to today's adapter, and becomes what it would have become at once."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,20 @@ import pytest
 import yaml
 from memory_log import MemoryLog
 from msgspec.structs import replace
+from openpyxl import Workbook
 
 from attendance.errors import Reason
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import LetterId
 from attendance.records.raw_event import UNREAD_ID, RawEvent
 from attendance.records.unread import UnreadRequest
-from attendance.registry import Registry, hash_token
+from attendance.registry import Device, Registry, hash_token
 from operations.dead_letter_actions import Plan, make_replay_plan, replay
 from operations.dead_letters import Selection
 from operations.reading_again import NotUnderstood, Reader, old_request
 from operations.unread import GONE
+from producers.devices import create_file_adapter
+from producers.devices.contract import Rejected
 from producers.devices.generic.json_v1 import JsonV1
 
 ARRIVED = datetime(2026, 3, 2, 5, 0, 3, 250_000, tzinfo=UTC)
@@ -150,23 +153,88 @@ def test_an_adapter_that_fails_is_a_reason_and_no_end(reader: Reader, monkeypatc
     assert "ZeroDivisionError" in refusal(reader, REQUEST)
 
 
-def test_a_row_of_a_file_is_read_by_the_options_of_today(reader: Reader) -> None:
-    row = request(
-        device_id="FILES",
-        devices=(),
-        adapter="csv",
+def row_of(adapter: str, path: Path, device: Device) -> UnreadRequest:
+    """The one row of a file that is rejected today, as it is kept."""
+    terminals = {} if device.serial is None else {device.serial: device}
+    rows = create_file_adapter(adapter, ()).rows(path, device, terminals)
+    [rejected] = [each.outcome for each in rows if isinstance(each.outcome, Rejected)]
+    assert rejected.raw is not None
+    return request(
+        device_id=device.device_id,
+        devices=(device.device_id,),
+        adapter=adapter,
         transport="file",
-        place="march.csv:17",
-        options={"date_format": "dmy"},
-        body=b"Employee ID,Punch Time\n605,02/03/2026 08:00:00\n",
+        reason=rejected.reason,
+        message=rejected.message,
+        place=f"file:{path.name}:{rejected.index + 1}",
+        options=dict(device.options),
+        body=rejected.raw,
     )
+
+
+TABLE: list[list[object]] = [
+    ["Employee ID", "Punch Time", "Serial Number"],
+    ["605", "14/03/2026 08:00:00", "SN1"],
+    ["7", "02/03/2026 08:00:00", "SN2"],
+]
+"""Of the second row alone nobody could tell the day from the month."""
+
+
+def write_csv(path: Path) -> Path:
+    path.write_text("\n".join(";".join(map(str, row)) for row in TABLE))
+    return path
+
+
+def write_workbook(path: Path) -> Path:
+    book = Workbook()
+    for row in TABLE:
+        book.active.append(row)
+    book.active["B3"] = datetime(2026, 3, 2, 8)  # noqa: DTZ001 - a spreadsheet has no zone
+    book.save(path)
+    return path
+
+
+@pytest.mark.parametrize("write", [write_csv, write_workbook])
+def test_a_row_of_a_table_is_read_with_its_header_once_the_fleet_has_its_terminal(
+    registry: Registry, reader: Reader, tmp_path: Path, write: Callable[[Path], Path]
+) -> None:
+    adapter = "csv" if write is write_csv else "xlsx"
+    device = registry.get("FILES")
+    assert device is not None
+    row = row_of(adapter, write(tmp_path / f"march.{adapter}"), device.model_copy(update={"serial": "SN1"}))
+    rejected = "the terminal of this row is another one"
+    assert rejected in row.message
+
     [event] = reader.read(row).records.events
+
     assert (event.device_user_id, event.event_time, event.received_at, event.source.line) == (
-        "605",
+        "7",
         datetime(2026, 3, 2, 8, tzinfo=UTC),
         ARRIVED,
-        17,
+        3,
     )
+
+
+def test_a_line_of_an_attendance_log_is_read_by_the_columns_that_its_file_had(
+    registry: Registry, reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "1_attlog.dat"
+    path.write_text(f"605\t2026-03-02 08:00:00\t1\t0\n{'9' * 300}\t2026-03-02 08:01:00\t1\t0\n")
+    device = registry.get("FILES")
+    assert device is not None
+    row = row_of("attlog", path, device)
+    assert "longer than 256" in refusal(reader, row)
+
+    monkeypatch.setattr("producers.devices.common.punch.MAX_TEXT", 500)
+
+    [event] = reader.read(row).records.events
+    assert (event.device_user_id, event.event_type, event.source.line) == ("9" * 300, "OUT", 2)
+
+
+def test_what_is_no_row_is_said(reader: Reader) -> None:
+    for adapter in ("csv", "attlog"):
+        row = request(device_id="FILES", devices=(), adapter=adapter, transport="file", body=b"7,8")
+        assert "not a" in refusal(reader, row)
 
 
 def test_a_record_of_a_pulled_device_is_read_without_the_device(reader: Reader) -> None:

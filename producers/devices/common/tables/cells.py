@@ -60,6 +60,46 @@ def text_of(value: object) -> str:
             return str(value)
 
 
+def in_json(value: object) -> object:
+    """A cell as JSON has it: a spreadsheet's own dates and times by their kind, and all else as it is.
+
+    Args:
+        value: The cell.
+    """
+    match value:
+        case datetime():
+            return {"moment": value.isoformat()}
+        case date():
+            return {"day": value.isoformat()}
+        case time():
+            return {"time": value.isoformat()}
+        case timedelta():
+            return {"seconds": value.total_seconds()}
+        case None | bool() | int() | float() | str():
+            return value
+        case _:
+            return str(value)
+
+
+def of_json(value: object) -> object:
+    """What `in_json` was given.
+
+    Args:
+        value: What it returned.
+    """
+    match value:
+        case {"moment": str(text)}:
+            return datetime.fromisoformat(text)
+        case {"day": str(text)}:
+            return date.fromisoformat(text)
+        case {"time": str(text)}:
+            return time.fromisoformat(text)
+        case {"seconds": int(number) | float(number)}:
+            return timedelta(seconds=number)
+        case _:
+            return value
+
+
 def user_id_of(value: object, width: int) -> str:
     """The user id in a cell.
 

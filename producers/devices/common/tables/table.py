@@ -5,11 +5,13 @@ once for its punches. Names of columns are compared without case, spaces and pun
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, time
-from typing import Final
+from typing import Any, Final
 
+from msgspec import MsgspecError, Struct
+from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason, UnreadableFile
@@ -17,6 +19,7 @@ from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.wire import encode_json
 from producers.devices.common.attendance_states import direction_of_state
+from producers.devices.common.options import read_options
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.common.tables.cells import (
     EPOCH,
@@ -25,14 +28,17 @@ from producers.devices.common.tables.cells import (
     Rows,
     cell,
     fits,
+    in_json,
     moment_of,
     normalized,
+    of_json,
     text_of,
     user_id_of,
 )
 from producers.devices.common.tables.clock import Clock
+from producers.devices.common.tables.dates import Order
 from producers.devices.common.tables.form import decide, is_header_again, is_sum, lay_out
-from producers.devices.common.tables.header import Header
+from producers.devices.common.tables.header import Header, find_header
 from producers.devices.common.tables.options import TableOptions
 from producers.devices.contract import Ignored, Reading, Rejected, Row, terminal_of
 
@@ -78,7 +84,10 @@ class Table:
             received_at: The server's clock, UTC.
         """
         is_first = True
+        names: Cells = ()
         for line, cells in self.read():
+            if line == self.header.line:
+                names = cells
             if line <= self.header.line or is_header_again(cells, self.header):
                 continue
             if is_sum(cells, self.clock):
@@ -88,6 +97,8 @@ class Table:
             else:
                 for number, time in enumerate(self.clock.written(cells) or (None,)):
                     row = self._row(line, cells, time, device, terminals, replace(source, line=line), received_at)
+                    if isinstance(row.outcome, Rejected):
+                        row = replace(row, outcome=replace(row.outcome, raw=self._raw(line, names, cells)))
                     yield replace(row, is_further=number > 0)
             is_first = False
 
@@ -160,6 +171,20 @@ class Table:
             return encode_json({"columns": len(cells)})
         return encode_json({column: cut(text_of(cell(cells, place))) for column, place in self.header.places.items()})
 
+    def _raw(self, line: int, names: Cells, cells: Cells) -> bytes | None:
+        """What `read_row` needs to read a row again; None for one that holds what nobody computed."""
+        if any(each is UNCOMPUTED for each in cells):
+            return None
+        kept = {
+            "line": line,
+            "names": [text_of(each) for each in names],
+            "cells": [in_json(each) for each in cells],
+            "order": self.clock.order,
+            "epoch": self.clock.epoch.isoformat(),
+            "any_width": self.header.width is None,
+        }
+        return encode_json(kept)
+
     def _is_header_without_profile(self, cells: Cells) -> bool:
         """Whether the first row of a table that is read by places is names of columns."""
         texts = [text_of(self._cell(cells, column)) for column in self.header.places]
@@ -186,6 +211,69 @@ def open_table(file: str, read: Rows, header: Header, options: TableOptions, epo
     clock = dataclasses.replace(clock, order=clock.given_order)
     order = decide(file, read, clock)
     return Table(file, read, header, options, dataclasses.replace(clock, order=order))
+
+
+def read_row(
+    raw: bytes,
+    device: Device,
+    terminals: Mapping[str, Device],
+    source: Source,
+    received_at: datetime,
+    payload_fields: Collection[str],
+) -> Iterator[Row]:
+    """What a row that was once rejected comes to today. See `FileAdapter.read_again`.
+
+    Args:
+        raw: As `Rejected.raw` had it.
+        device: The entry that the file belongs to.
+        terminals: The entries that the serial numbers in the table stand for.
+        source: What the adapter says of itself.
+        received_at: When the file was read, UTC.
+        payload_fields: Further columns that an event keeps.
+
+    Raises:
+        InvalidRecord: the bytes are no such row, or its header is none that is known (`undecodable_record`).
+        UnreadableFile: see `open_table`.
+    """
+    kept = _decode_row(raw)
+    options = read_options(device, TableOptions)
+    if options.date_format is None and kept.order is not None:
+        # All rows of the file together told it.
+        options = options.model_copy(update={"date_format": kept.order})
+    rows: list[tuple[int, Cells]] = [(1, kept.names)] if kept.names else []
+    rows.append((len(rows) + 1, [of_json(each) for each in kept.cells]))
+    header = find_header(rows, options, payload_fields)
+    if header is None:
+        raise InvalidRecord(Reason.UNDECODABLE_RECORD, "its header is none that is known")
+    if kept.any_width:
+        header = dataclasses.replace(header, width=None)
+    table = open_table("the row", lambda: iter(rows), header, options, kept.epoch)
+    for row in table.rows(device, terminals, source, received_at):
+        outcome = row.outcome
+        if isinstance(outcome, RawEvent):
+            outcome = replace(outcome, source=replace(outcome.source, line=kept.line))
+        yield replace(row, line=kept.line, outcome=outcome)
+
+
+class _KeptRow(Struct):
+    """A row of a table as `Rejected.raw` has it. Without `names` the columns were known by their places."""
+
+    line: int
+    names: list[str]
+    cells: list[Any]
+    order: Order | None
+    epoch: datetime
+    any_width: bool
+
+
+_decode_kept: Final = Decoder(_KeptRow).decode
+
+
+def _decode_row(raw: bytes) -> _KeptRow:
+    try:
+        return _decode_kept(raw)
+    except MsgspecError as error:
+        raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a row: {error}") from error
 
 
 def _has_days_only(read: Rows, header: Header, epoch: datetime) -> bool:
