@@ -7,6 +7,7 @@ text for a picture, and says what it could not tell.
 import json
 import re
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -28,6 +29,13 @@ _BREAK: Final = rb"(?:\r?\n[ \t]*+|(?:\\{1,4}+r)?\\{1,4}+n|(?:%(?:25){0,3}+0[Dd]
 _LAST: Final = _LETTER + rb"{1,15}+(?=[\"'<&%\\]|\r?\n|\Z)" + _BREAK + rb"?"
 _RUN: Final = re.compile(rb"(?<![A-Za-z0-9+/=_-])(?:" + _LETTER + rb"{16,}+" + _BREAK + rb"?)++(?:" + _LAST + rb")?")
 _SHORTEST_RUN: Final = 128
+# Whatever can stand in a run is one letter, and all else another.
+_LETTERS: Final = bytes(
+    ord("a") if chr(each).isascii() and (chr(each).isalnum() or chr(each) in "+/=_-%\\\r\n \t") else ord(" ")
+    for each in range(256)
+)
+_LONG: Final = re.compile(rb"(?<!a)a{%d,}" % _SHORTEST_RUN)
+_BEGINNING_IN_LOWER: Final = re.compile(rb"/9j/|ivborw0kgg|ffd8ff|89504e47")
 _MAGIC: Final = re.compile(rb"\xff\xd8\xff|\x89PNG\r?\n|GIF8[79]a|RIFF.{4}WEBP|BM.{4}\0\0\0\0|.{4}ftyp", re.DOTALL)
 _CONTROL: Final = bytes(each for each in range(32) if each not in b"\t\n\v\f\r\x1b") + b"\x7f"
 _BINARY: Final = 0.02
@@ -83,8 +91,11 @@ def cut(data: bytes, content_type: str = "") -> Cut:
             return match[0]
         return _removed(match[0], "a picture" if match.re is _IMAGE else "encoded data", removed)
 
-    for pattern in (_IMAGE, _RUN, _BEGINNING):
-        data = pattern.sub(replaced, data)
+    if any(magic in data for magic in (b"\xff\xd8\xff", b"\x89PNG")):
+        data = _IMAGE.sub(replaced, data)
+    data = b"".join(_RUN.sub(replaced, piece) if is_long else piece for piece, is_long in _pieces(data))
+    if _BEGINNING_IN_LOWER.search(data.lower()):
+        data = _BEGINNING.sub(replaced, data)
     return Cut(data, tuple(removed), not _is_binary(data))
 
 
@@ -140,6 +151,21 @@ def _without_parts(data: bytes, boundary: bytes, removed: list[str]) -> bytes:
 def _is_binary(data: bytes) -> bool:
     controls = len(data) - len(data.translate(None, _CONTROL))
     return controls > _FEW and controls > _BINARY * len(data)
+
+
+def _pieces(data: bytes) -> Iterator[tuple[bytes, bool]]:
+    """The data in pieces, and whether each is long enough to hold an encoded picture.
+
+    To look at each letter of all that comes takes a second for some megabytes.
+    """
+    end = 0
+    letters = data.translate(_LETTERS)
+    for found in _LONG.finditer(letters) if b"a" * _SHORTEST_RUN in letters else ():
+        yield data[end : found.start()], False
+        # With the letter behind it, which tells whether its last line is one to its end.
+        end = found.end() + 1
+        yield data[found.start() : end], True
+    yield data[end:], False
 
 
 def _removed(data: bytes, what: str, removed: list[str]) -> bytes:

@@ -170,7 +170,7 @@ class Endpoint:
         """The body, and how many bytes at its end are missing: none unless it was refused often enough for its size."""
         settings, refusals = self.services.settings, self.services.refusals
         length = head.headers.get("content-length", "")
-        what = (*devices, self.route.path, length)
+        what = (next(iter(devices)), len(devices), self.route.path, length)
         if refusals.are_enough(*what):
             return await read_beginning(receive, LARGER * settings.max_body, LARGER * settings.body_timeout)
         try:
@@ -184,7 +184,8 @@ class Endpoint:
         """Whether a request is kept though it is too large, because it came again and again and would for ever."""
         if error.reason is not Reason.BODY_TOO_LARGE:
             return False
-        return came.missing > 0 or self.services.refusals.add(*came.devices, came.request.body) > REFUSALS
+        what = (next(iter(came.devices)), self.route.path, came.request.body)
+        return came.missing > 0 or self.services.refusals.add(*what) > REFUSALS
 
     def _whole(self, came: Came, device: Device, error: InvalidRecord) -> UnreadRequest:
         """The request as it is kept. What came again and again and cannot be kept whole is kept in part.

@@ -27,7 +27,7 @@ class Refusals:
 
     def are_enough(self, *what: object) -> bool:
         """Whether this was refused so often that it may be no more."""
-        return self._counts.get(_digest(what), 0) >= self._enough
+        return bool(self._counts) and self._counts.get(_digest(what), 0) >= self._enough
 
     def add(self, *what: object) -> int:
         """Count a refusal.

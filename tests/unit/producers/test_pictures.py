@@ -224,3 +224,9 @@ def test_a_compressed_body_is_unpacked_within_bounds() -> None:
     assert unpacked(b"text", "") is None
     assert unpacked(b"text", "gzip") is None
     assert unpacked(gzip.compress(b"0" * (LARGEST_UNPACKED + 1)), "gzip") is None
+
+
+def test_the_record_behind_an_encoded_picture_stays() -> None:
+    for picture in (base64.encodebytes(JPEG), base64.b64encode(JPEG) + b"\r\n"):
+        for record in (b"1042\t2026-03-02 08:00:00", b"1042,2026-03-02", b"1042:7"):
+            assert cut(b"photo\t" + picture + record).data.endswith(record)
