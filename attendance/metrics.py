@@ -201,8 +201,9 @@ TABLE: Final[Mapping[Name, _Metric]] = {
     ),
     "punchstream_unread_expires_timestamp_seconds": _Metric(
         Gauge,
-        "When the oldest unread request will be deleted, seconds since the epoch; 0 while there is none.",
-        stages=("push",),
+        "When the first unread request will be deleted of those with which nobody has done anything, seconds since the"
+        " epoch; 0 where that is more than 30 days ahead.",
+        stages=("push", "pull"),
     ),
     "punchstream_clocks_off": _Metric(
         Gauge,

@@ -82,11 +82,13 @@ async def read(
     client_id: str,
     since: datetime | None = None,
     begin: Mapping[int, int | None] | None = None,
+    until: datetime | None = None,
 ) -> AsyncGenerator[list[ConsumerRecord], None]:
     """Every record that a topic holds now, in batches, in offset order within a partition.
 
     With `since`, from the first record of that time on. With `begin`, only the partitions that it names, each from the
-    offset given there, if one is. Records that arrive meanwhile may be among them.
+    offset given there, if one is. With `until`, up to the first record of that time; later ones may be among them, and
+    so may records that arrive meanwhile.
 
     Raises:
         KafkaUnavailable: Kafka does not answer, or there is no such topic.
@@ -98,6 +100,10 @@ async def read(
         # Somebody may go on writing to them.
         consumer.pause(*others)
         ends = await consumer.end_offsets(set(partitions) - set(others))
+        if until is not None:
+            times = dict.fromkeys(ends, int(until.timestamp() * 1000))
+            later = await consumer.offsets_for_times(times)
+            ends = {tp: end if (found := later[tp]) is None else found.offset for tp, end in ends.items()}
         if since is not None:
             times = dict.fromkeys(ends, int(since.timestamp() * 1000))
             for tp, found in (await consumer.offsets_for_times(times)).items():

@@ -20,11 +20,12 @@ from attendance.metrics import Metrics
 from attendance.records.cursor import cursor_key
 from attendance.registry import REFRESH_SECONDS, Device, Registry
 from attendance.runtime import run_until_stopped
-from attendance.settings import KafkaSettings, PullSettings
+from attendance.settings import KafkaSettings, PullSettings, UnreadSettings
 from attendance.times import now
 from producers.clocks import Clocks
 from producers.devices.common.http import create_client
 from producers.devices.contract import PullAdapter, Tools
+from producers.expiry import Expiry
 from producers.intake import Intake
 from producers.publisher import Publisher
 from producers.pull.context import ConcurrencyLimit, PullContext, State
@@ -206,11 +207,13 @@ async def run(
             now=now,
         )
         pull = Pull(registry, Adapters(Tools(http, secret, payload_fields)).of, context)
+        days = UnreadSettings.load().days or kafka.retention_days
+        expiry = Expiry(kafka, days, metrics, kafka.client_id("pull-expiry"))
         share = follow_share(
             kafka, cursors_topic, kafka.group(STAGE), pull, client_id=client_id, assigned=pull.assigned
         )
         try:
-            await run_until_stopped(stop, share, pull.watch())
+            await run_until_stopped(stop, share, pull.watch(), expiry.watch())
         finally:
             await pull.stop()
             await context.publisher.stop()

@@ -19,7 +19,8 @@ from attendance.kafka.readers import follow
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import STOP_SIGNALS
-from attendance.settings import KafkaSettings, PushSettings
+from attendance.settings import KafkaSettings, PushSettings, UnreadSettings
+from producers.expiry import Expiry
 from producers.publisher import Publisher
 from producers.push.app import create_app
 from producers.push.protocol import seen_heads
@@ -72,7 +73,8 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
             (kafka.topics["device_status"], statuses.apply),
         )
     ]
-    app = create_app(push, registry, publisher, terminals, statuses, metrics, *following)
+    expiry = Expiry(kafka, UnreadSettings.load().days or kafka.retention_days, metrics, kafka.client_id("push-expiry"))
+    app = create_app(push, registry, publisher, terminals, statuses, metrics, *following, expiry.watch)
     config = uvicorn.Config(
         app,
         loop="uvloop",

@@ -1,0 +1,118 @@
+"""Says in time that unread requests will be deleted with which nobody has done anything."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final, NoReturn
+
+import structlog
+
+from attendance.errors import InvalidRecord, KafkaUnavailable
+from attendance.kafka.readers import read
+from attendance.metrics import Metrics
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.dead_letter_action import Action, LetterId
+from attendance.records.unread import UnreadRequest
+from attendance.settings import KafkaSettings
+from attendance.times import format_seconds, now
+
+log = structlog.get_logger(__name__)
+
+AHEAD: Final = timedelta(days=30)
+EVERY: Final = 86_400.0  # seconds
+_AGAIN: Final = 600.0  # seconds, after Kafka did not answer
+_AROUND: Final = timedelta(hours=1)  # a letter and its request were sent together
+
+
+class Expiry:
+    """Looks once a day for what will be deleted within 30 days, or within the second half of a shorter time.
+
+    Args:
+        settings: How to reach Kafka.
+        days: How long unread requests are kept.
+        metrics: Where it is shown.
+        client_id: As whom it reads.
+        clock: The server's clock, UTC.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        days: int,
+        metrics: Metrics,
+        client_id: str,
+        clock: Callable[[], datetime] = now,
+    ) -> None:
+        self._settings = settings
+        self._kept = timedelta(days=days)
+        self._metrics = metrics
+        self._client_id = client_id
+        self._clock = clock
+
+    async def watch(self) -> NoReturn:
+        """Look for ever."""
+        while True:
+            try:
+                await self.look()
+            except KafkaUnavailable as error:
+                log.debug("Could not look for unread requests that expire.", error=str(error))
+                await asyncio.sleep(_AGAIN)
+            else:
+                await asyncio.sleep(EVERY)
+
+    async def look(self) -> None:
+        """Look once, and say what was found.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer, or a topic is missing.
+        """
+        came = await self._expiring()
+        for id_ in came.keys() - (await self._open(came) if came else set()):
+            del came[id_]
+        if not came:
+            self._metrics.gauge("punchstream_unread_expires_timestamp_seconds", 0)
+            return
+        first = min(came.values()) + self._kept
+        self._metrics.gauge("punchstream_unread_expires_timestamp_seconds", first.timestamp())
+        log.warning(
+            "Requests that no adapter understood will be deleted, and nobody has done anything with them.",
+            first=format_seconds(first),
+            requests=len(came),
+        )
+
+    async def _expiring(self) -> dict[str, datetime]:
+        """When those came that will soon be deleted, by their ids; of what came several times, the first."""
+        until = self._clock() - self._kept + min(AHEAD, self._kept / 2)
+        came: dict[str, datetime] = {}
+        async for batch in read(self._settings, self._settings.topics["unread"], self._client_id, until=until):
+            for record in batch:
+                at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+                try:
+                    id_ = UnreadRequest.decode(record.value).unread_id
+                except InvalidRecord:
+                    continue
+                if at < until:
+                    came[id_] = min(at, came.get(id_, at))
+        return came
+
+    async def _open(self, came: dict[str, datetime]) -> set[str]:
+        """Those of them that a dead letter names with which nobody has done anything."""
+        topics = self._settings.topics
+        done: set[LetterId] = set()
+        async for batch in read(self._settings, topics["dead_letter_actions"], self._client_id):
+            for record in batch:
+                try:
+                    done.add(Action.decode(record.key, record.value).letter)
+                except InvalidRecord:
+                    continue
+        found: set[str] = set()
+        since = min(came.values()) - _AROUND
+        async for batch in read(self._settings, topics["dead_letters"], self._client_id, since=since):
+            for record in batch:
+                try:
+                    letter = DeadLetter.decode(record.key, record.value, record.headers)
+                except InvalidRecord:
+                    continue
+                if letter.unread in came and LetterId(record.partition, record.offset) not in done:
+                    found.add(letter.unread)
+        return found
