@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from msgspec import structs
 
 from attendance.errors import ConfigurationError, InvalidRecord, PunchstreamError
 from attendance.kafka.records import OutRecord
@@ -39,7 +40,7 @@ class DeviceCheck:
 
 
 async def newest_statuses(log: Log, skipped: Skipped) -> dict[str, DeviceStatus]:
-    """What each device last said of itself, by device_id.
+    """What each device last said of itself, by device_id; of its details, what it last said of each.
 
     Args:
         log: The topics.
@@ -52,7 +53,10 @@ async def newest_statuses(log: Log, skipped: Skipped) -> dict[str, DeviceStatus]
     async for batch in log.read("device_status"):
         there = [record for record in batch if record.value is not None]
         for _, status in decoded(there, lambda record: DeviceStatus.decode(record.value), skipped):
-            newest[status.device_id] = status
+            before = newest.get(status.device_id)
+            # A terminal that pushes and is asked says some things to the one process only.
+            details = {**(before.details if before else {}), **status.details}
+            newest[status.device_id] = structs.replace(status, details=details)
     return newest
 
 

@@ -40,8 +40,11 @@ class Statuses:
         if status is None:
             return
         device_id, known = status.device_id, self._known.get(status.device_id)
-        if known is None or known.heard_at < status.heard_at:
+        if known is None:
             self._known[device_id] = status
+        elif known.heard_at < status.heard_at:
+            # What a terminal said to us stands beside what it answered to another process.
+            self._known[device_id] = replace(status, details={**known.details, **status.details})
         ours = self._last_event.get(device_id)
         if status.last_event is not None and (ours is None or ours < status.last_event):
             self._last_event[device_id] = status.last_event

@@ -93,7 +93,7 @@ class HeyStarReader:
         async for rows in api.records(start):
             progress.take(rows)
             if rows:
-                self._learn(api.device.device_id, self._zones.news(rows, api.device))
+                self._learn(api.device.device_id, self._zones.detail(rows, api.device))
                 yield to_page(rows, progress.so_far)
 
     async def _sweep(self, api: HeyStarApi, wanted: Fetch, since: datetime, to_page: ToPage) -> AsyncIterator[Page]:

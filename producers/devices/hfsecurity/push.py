@@ -61,6 +61,7 @@ from producers.devices.hfsecurity.recognition import (
     read_record,
     report_of,
 )
+from producers.devices.hfsecurity.two_clocks import Zones
 
 APP_EVENTS: Final = "/hf/app/events"
 APP_TIME: Final = "/hf/app/time"
@@ -123,6 +124,7 @@ class HfSecurity:
     def __init__(self, payload_fields: Collection[str]) -> None:
         self._payload = payload_names(payload_fields)
         self._record_payload = record_payload_names(payload_fields)
+        self._zones = Zones()
 
     def sender(self, head: Head) -> Sender:
         """By the bearer token, or that in the address. See `PushAdapter.sender`."""
@@ -195,7 +197,8 @@ class HfSecurity:
         if is_record(fields) or not _RECOGNITION_NAMES.isdisjoint(fields) or _other_callback(fields) is not None:
             source = Source("push", NAME, VERSION, token_hex(16), 0)
             outcome = self._read(fields, device, read_options(device, HfSecurityOptions), request, source)
-            return _parsed(device, answer, [outcome])
+            zone = self._zones.detail([fields], device)
+            return _parsed(device, answer, [outcome], DeviceReport(details=zone) if zone else None)
         report = report_of(fields, "time", device)
         if fields.keys() <= _SIGN_OF_LIFE and (report is not None or purpose == "heartbeat"):
             return Parsed(device.device_id, answer, report=report or DeviceReport())

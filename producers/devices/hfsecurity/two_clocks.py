@@ -4,15 +4,18 @@ The instant is what counts. Where the wall clock is not what the entry's zone ma
 entry's is wrong, and every local day and shift with it.
 """
 
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
+
+import structlog
 
 from attendance.registry import Device
 from attendance.times import read_device_time, to_wall_clock
 from producers.devices.common.settings import DIFFERS
 from producers.devices.hfsecurity.recognition import first
+
+log = structlog.get_logger(__name__)
 
 DETAIL: Final = "zone"
 """The name of the finding in a device's status."""
@@ -32,35 +35,43 @@ def zone_of(record: object, device: Device) -> str | None:
     """
     if not isinstance(record, Mapping):
         return None
-    instant = str(first(record, _INSTANTS))
-    wall_clock = None
-    with suppress(ValueError):
-        wall_clock = datetime.fromisoformat(str(first(record, _WALL_CLOCKS)).replace("/", "-"))
-    time = read_device_time(instant, device.timezone) if instant.isdecimal() else None
-    if time is None or wall_clock is None or wall_clock.tzinfo is not None:
+    instant, wall_clock = first(record, _INSTANTS), first(record, _WALL_CLOCKS)
+    if instant is None or not isinstance(wall_clock, str) or not str(instant).isdecimal():
         return None
-    ahead = wall_clock - to_wall_clock(time, device.timezone)
-    if abs(ahead) <= _TOLERANCE:
+    time = read_device_time(str(instant), device.timezone)
+    try:
+        ahead = datetime.fromisoformat(wall_clock.strip().replace("/", "-"))
+        difference = None if time is None else ahead - to_wall_clock(time, device.timezone)
+    except (ValueError, TypeError, OverflowError):  # no wall clock, or one that names its zone
+        return None
+    if difference is None:
+        return None
+    if abs(difference) <= _TOLERANCE:
         return AS_WANTED
-    minutes = round(ahead / timedelta(minutes=1))
+    minutes = round(difference / timedelta(minutes=1))
     return f"{DIFFERS}: its wall clock is {minutes:+} min from that of {device.timezone}"
 
 
 class Zones:
-    """What was last found of each device's zone, so that it is said when it changes."""
+    """What was last found of each terminal's zone, so that it is logged when it changes."""
 
     def __init__(self) -> None:
         self._found: dict[str, str] = {}
 
-    def news(self, records: Collection[object], device: Device) -> Mapping[str, str]:
-        """What records say of their device's zone that was not said before, as a detail of its status.
+    def detail(self, records: Sequence[object], device: Device) -> Mapping[str, str]:
+        """What records say of their terminal's zone, as a detail of its status; empty where they do not say.
 
         Args:
-            records: As the terminal wrote them, the oldest first.
+            records: As the terminal wrote them, the newest last.
             device: Its entry.
         """
-        found = next((zone for each in reversed(list(records)) if (zone := zone_of(each, device)) is not None), None)
-        if found is None or self._found.get(device.device_id) == found:
+        found = next((zone for each in reversed(records) if (zone := zone_of(each, device)) is not None), None)
+        if found is None:
             return {}
+        before = self._found.get(device.device_id, AS_WANTED)
         self._found[device.device_id] = found
+        if found not in (before, AS_WANTED):
+            log.warning("A terminal's zone is not that of its entry.", device_id=device.device_id, zone=found)
+        elif found != before:
+            log.info("A terminal's zone is that of its entry again.", device_id=device.device_id)
         return {DETAIL: found}

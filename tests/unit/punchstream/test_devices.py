@@ -55,6 +55,12 @@ def test_each_device_is_listed_with_what_it_last_said(log: MemoryLog) -> None:
     assert (silent["device_id"], silent["heard_at"]) == ("OFFICE", None)
 
 
+def test_what_a_device_says_by_push_stands_beside_what_it_says_when_it_is_asked(log: MemoryLog) -> None:
+    log.add("device_status", b"GATE-1", DeviceStatus("GATE-1", ARRIVED, details={"firmware": "4", "rows": 7}).encode())
+    log.add("device_status", b"GATE-1", DeviceStatus("GATE-1", ARRIVED, details={"settings": "as wanted"}).encode())
+    assert rows("list", "--status")[0]["details"] == "firmware: 4, rows: 7, settings: as wanted"
+
+
 def test_a_number_of_more_than_64_bits_is_printed_as_it_is(log: MemoryLog) -> None:
     log.add("device_status", b"OFFICE", DeviceStatus("OFFICE", ARRIVED, pending=2**64).encode())
     assert f'"pending": {2**64}' in run("list", "--status", "--json")[1]

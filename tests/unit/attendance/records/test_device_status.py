@@ -132,3 +132,13 @@ def test_a_process_that_begins_anew_knows_what_the_device_told_another_one() -> 
     asyncio.run(statuses.report("D1", SECOND + timedelta(seconds=60), DeviceReport()))
     (status,) = wire.reported
     assert (status.details, status.clock_skew, status.last_event) == (newest.details, 3, newest.last_event)
+
+
+def test_what_a_device_said_to_us_stands_beside_what_another_process_was_answered() -> None:
+    wire = Wire()
+    statuses = Statuses(cast("Publisher", wire))
+    asyncio.run(statuses.report("D1", SECOND, DeviceReport(details={"zone": "differs", "settings": "differs"})))
+    asked = DeviceStatus("D1", SECOND + timedelta(seconds=30), details={"settings": "as wanted"})
+    statuses.apply(record(asked.encode()))
+    asyncio.run(statuses.report("D1", SECOND + timedelta(seconds=95), DeviceReport()))
+    assert wire.reported[-1].details == {"zone": "differs", "settings": "as wanted"}
