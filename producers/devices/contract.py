@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 import httpx
 from msgspec import Struct
@@ -231,6 +231,25 @@ class PushAdapter(Adapter, Protocol):
             head: The head of the request.
             reason: Why it is refused.
             retry_after: Seconds.
+        """
+
+
+@runtime_checkable
+class LineAdapter(Protocol):
+    """A push adapter some of whose bodies are lines, each a record of its own. Those may be of nearly any length."""
+
+    def reads_lines(self, head: Head) -> bool:
+        """Whether the body of a request is lines, so that `parse` may be given it in parts, one after the other.
+
+        Args:
+            head: The head of the request.
+        """
+
+    def joined(self, answers: Sequence[Answer]) -> Answer:
+        """The answer to a body that was read in parts, once Kafka has all of them.
+
+        Args:
+            answers: Those to the parts, at least one.
         """
 
 

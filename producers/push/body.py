@@ -1,11 +1,20 @@
 """Reads the body of a request, within limits of size and time."""
 
 import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator
+from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from attendance.errors import InvalidRecord, Reason
+
+PART: Final = 256 * 1024
+"""Bytes of a part at most."""
+_MOST_LINES: Final = 10_000  # of a part: fewer than a request may hold records
+_LINES: Final = re.compile(rb"(?:[^\r\n]*+[\r\n]){0,%d}+" % _MOST_LINES)
 
 
 async def read_body(receive: Receive, length: str, limit: int, seconds: float) -> bytes:
@@ -68,6 +77,58 @@ async def read_beginning(receive: Receive, limit: int, seconds: float) -> tuple[
                     return bytes(body), length - len(body)
     except TimeoutError as error:
         raise InvalidRecord(Reason.BODY_TOO_SLOW, f"{length} bytes within {seconds:g} s, and no end") from error
+
+
+async def read_lines(receive: Receive, length: str, limit: int, seconds: float) -> AsyncGenerator[bytes, None]:
+    """Read a body of lines as it arrives, in parts that end with a line. A line that is longer than a part is cut.
+
+    Args:
+        receive: The request's own, as ASGI has it.
+        length: The header Content-Length; empty where there is none.
+        limit: Bytes that the body may have.
+        seconds: How long the body may take to arrive; what is done between two parts does not count.
+
+    Yields:
+        The parts, at least one.
+
+    Raises:
+        InvalidRecord, ClientDisconnect: as `read_body`.
+    """
+    if length.isdecimal() and int(length) > limit:
+        raise _too_large(limit)
+    body, came, more = bytearray(), 0, True
+    while more:
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(seconds):
+                message = await receive()
+        except TimeoutError as error:
+            raise InvalidRecord(Reason.BODY_TOO_SLOW, f"{came} bytes in time, and no end") from error
+        seconds -= time.monotonic() - started
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        came += len(message.get("body", b""))
+        if came > limit:
+            raise _too_large(limit)
+        more = message.get("more_body", False)
+        while len(body) > PART:
+            yield _part(body)
+    while body:
+        yield _part(body)
+    if came == 0:
+        yield b""
+
+
+def _part(body: bytearray) -> bytes:
+    """What the next part is, and no longer in the body."""
+    whole = _LINES.match(body, 0, PART)
+    end = whole.end() if whole is not None else 0
+    if len(body) <= PART and body.count(b"\n") + body.count(b"\r") < _MOST_LINES:
+        end = len(body)
+    part = bytes(body[: end or PART])
+    del body[: end or PART]
+    return part
 
 
 def _too_large(limit: int) -> InvalidRecord:

@@ -1,7 +1,9 @@
 """One request, from its head to the answer: who sends it, what the adapter finds, and that Kafka has all of it."""
 
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -21,9 +23,11 @@ from attendance.settings import PushSettings
 from attendance.times import now
 from producers.devices.common.bodies import read_query
 from producers.devices.contract import (
+    MAX_EVENTS,
     STATUS,
     Answer,
     Head,
+    LineAdapter,
     Parsed,
     PushAdapter,
     PushRequest,
@@ -32,7 +36,7 @@ from producers.devices.contract import (
 )
 from producers.intake import Intake, Place, log_rejected
 from producers.publisher import Publisher
-from producers.push.body import read_beginning, read_body
+from producers.push.body import read_beginning, read_body, read_lines
 from producers.push.fleet import Fleet
 from producers.push.knocking import Knocking, client_of
 from producers.push.unread import REFUSALS, Came, Refusals, unread_request
@@ -45,6 +49,10 @@ log = structlog.get_logger(__name__)
 STAGE: Final = "push"
 LARGER: Final = 8
 """How many times `PUSH_MAX_BODY` may come of a body that was refused often enough for its size."""
+LINES: Final = 64
+"""How many times `PUSH_MAX_BODY` may come of a body that is read by its lines: more than a terminal's memory."""
+SMALL: Final = 2 * MAX_EVENTS
+"""Bytes of a body that cannot hold too many lines."""
 _NOT_UNDERSTOOD: Final = frozenset({Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR})
 _Refusal = InvalidRecord | KafkaUnavailable | Overloaded | CannotBeKept
 
@@ -137,34 +145,77 @@ class Endpoint:
             if sender.serial and not sender.token:
                 await terminals.note_unknown(adapter.name, sender.serial, client_of(scope), sender.facts)
             raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"no enabled device of {adapter.name} has this token or serial")
-        body, missing = await self._read(head, receive, devices)
-        received_at = now()
         only = next(iter(devices)) if len(devices) == 1 else None
-        known = PushRequest(
-            head,
-            body,
-            received_at,
-            terminals.stamps(only) if only else {},
-            terminals.waiting(only) if only else (),
-        )
-        came = Came(scope["path"], scope["query_string"].decode("latin-1"), known, sender, devices, missing)
-        try:
-            parsed = _parse(adapter, came)
-        except InvalidRecord as error:
-            if error.reason in _NOT_UNDERSTOOD or self._was_refused_enough(error, came):
-                key = only.encode() if only else None
-                whole = self._whole(came, next(iter(devices.values())), error)
-                letter = DeadLetter(STAGE, error.reason, error.message, received_at, key, b"", where=self._where)
-                await self.services.publisher.publish([], [replace(letter, unread=whole.unread_id)], (), [whole])
-                if error.reason not in _NOT_UNDERSTOOD:
-                    raise InvalidRecord(Reason.UNREADABLE_BODY, error.message) from error
-            raise
-        await self._store(parsed, devices[parsed.device_id], came)
+
+        def came(body: bytes, missing: int = 0) -> Came:
+            known = PushRequest(
+                head,
+                body,
+                now(),
+                terminals.stamps(only) if only else {},
+                terminals.waiting(only) if only else (),
+            )
+            return Came(scope["path"], scope["query_string"].decode("latin-1"), known, sender, devices, missing)
+
+        length = head.headers.get("content-length", "")
+        large = int(length) > SMALL if length.isdecimal() else "transfer-encoding" in head.headers
+        if large and isinstance(adapter, LineAdapter) and adapter.reads_lines(head):
+            return await self._take_in_lines(adapter, came, receive, length)
+        request = came(*await self._read(head, receive, devices))
+        parsed = await self._parsed(request)
+        await self._store(parsed, devices[parsed.device_id], request)
         status = HTTPStatus(parsed.answer.status)
         if status >= HTTPStatus.BAD_REQUEST:
             # A call of a known device that its protocol does not have.
             self.services.knocking.note(status.name.lower(), scope, int(status), device_id=parsed.device_id)
         return parsed.answer
+
+    async def _take_in_lines(
+        self, adapter: LineAdapter, came: Callable[[bytes], Came], receive: Receive, length: str
+    ) -> Answer:
+        """The answer to a body of lines, which goes to Kafka as it arrives. Raises as above, however much is there."""
+        settings = self.services.settings
+        answers: list[Answer] = []
+        stamps: dict[str, dict[str, str]] = defaultdict(dict)
+        limits = LINES * settings.max_body, LARGER * settings.body_timeout
+        async with aclosing(read_lines(receive, length, *limits)) as parts:
+            async for part in parts:
+                request = came(part)
+                try:
+                    parsed = await self._parsed(request)
+                except InvalidRecord as error:
+                    if error.reason not in _NOT_UNDERSTOOD:
+                        raise
+                    log.info("Could not read a part of a request.", reason=error.reason, why=str(error))
+                    answers.append(self.adapter.refuse(request.request.head, error.reason, settings.retry_after))
+                    continue
+                # Until Kafka has all of it, none of its stamps may let the terminal go on.
+                stamps[parsed.device_id] |= parsed.stamps
+                await self._store(replace(parsed, stamps={}), request.devices[parsed.device_id], request)
+                answers.append(parsed.answer)
+        for device_id, found in stamps.items():
+            self.services.terminals.set_stamps(device_id, found)
+        return adapter.joined(answers)
+
+    async def _parsed(self, came: Came) -> Parsed:
+        """What the adapter makes of a request. What it does not understand is in Kafka when this raises.
+
+        Raises:
+            InvalidRecord, KafkaUnavailable, Overloaded, CannotBeKept: as above.
+        """
+        try:
+            return _parse(self.adapter, came)
+        except InvalidRecord as error:
+            if error.reason in _NOT_UNDERSTOOD or self._was_refused_enough(error, came):
+                only = next(iter(came.devices)) if len(came.devices) == 1 else None
+                key = only.encode() if only else None
+                whole = self._whole(came, next(iter(came.devices.values())), error)
+                at = came.request.received_at
+                letter = DeadLetter(STAGE, error.reason, error.message, at, key, b"", where=self._where)
+                await self.services.publisher.publish([], [replace(letter, unread=whole.unread_id)], (), [whole])
+                if error.reason not in _NOT_UNDERSTOOD:
+                    raise InvalidRecord(Reason.UNREADABLE_BODY, error.message) from error
+            raise
 
     async def _read(self, head: Head, receive: Receive, devices: Mapping[str, Device]) -> tuple[bytes, int]:
         """The body, and how many bytes at its end are missing: none unless it was refused often enough for its size."""

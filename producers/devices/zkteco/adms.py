@@ -67,6 +67,8 @@ _DETAILS: Final = frozenset(
     {"FWVersion", "UserCount", "TransactionCount", "FaceCount", "FPCount", "AttLogCount", "DeviceName", "IPAddress"}
 )
 _INFO: Final = ("FWVersion", "UserCount", "FPCount", "TransactionCount", "IPAddress")
+_UPLOADS: Final = frozenset({"cdata", "edata", "querydata"})
+_COUNT: Final = re.compile(rb"OK: ([0-9]+)")
 # What asks, and brings nothing by the protocol.
 _QUESTIONS: Final = frozenset({"getrequest", "ping"})
 # Name by name, and not as the table of one line: a value may hold commas too.
@@ -147,6 +149,23 @@ class ZktecoAdms:
         if not _SERIAL.fullmatch(serial):
             raise InvalidRecord(Reason.UNKNOWN_DEVICE, "no serial number")
         return Sender(serial=serial, facts=_facts(query))
+
+    def reads_lines(self, head: Head) -> bool:
+        """A table of records is lines; a photograph is none. See `LineAdapter.reads_lines`."""
+        query = _query(head)
+        name = query.get("table") or query.get("type") or ""
+        if name.casefold() == "tabledata":
+            # Without a count, the answer has that of all lines.
+            name = query.get("tablename", "") if query.get("count") else name
+        packed = "content-encoding" in head.headers or "contenttype" in query
+        if packed or head.method != "POST" or _call(head) not in _UPLOADS:
+            return False
+        return table_of(name) in ("attendance", "access") or (not name and _call(head) == "cdata")
+
+    def joined(self, answers: Sequence[Answer]) -> Answer:
+        """The parts' counts together. See `LineAdapter.joined`."""
+        counts = [int(found[1]) for answer in answers if (found := _COUNT.fullmatch(answer.body))]
+        return _text(f"OK: {sum(counts)}") if counts else answers[-1]
 
     def parse(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
         """Read one request. See `PushAdapter.parse`."""
