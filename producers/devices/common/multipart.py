@@ -33,6 +33,9 @@ _SIGNATURES: Final = re.compile(
 )
 """How files of pictures begin: JPEG, PNG, GIF, BMP, TIFF, WebP, HEIC and AVIF, JPEG 2000 and XL."""
 
+_CUT_OUT: Final = re.compile(rb"\s*\[[0-9]+ bytes redacted\]\s*")
+"""What stands for a picture in a request that was kept to be read again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -116,7 +119,11 @@ def _part(written: bytes) -> Part:
     return Part(
         name=options.get(b"name", b"").decode(errors="replace"),
         is_file=file_name is not None,
-        is_picture=bool(_SIGNATURES.match(content) or (is_media and not content.lstrip().startswith(_DOCUMENT))),
+        is_picture=bool(
+            _SIGNATURES.match(content)
+            or _CUT_OUT.fullmatch(content)
+            or (is_media and not content.lstrip().startswith(_DOCUMENT))
+        ),
         content=content,
     )
 

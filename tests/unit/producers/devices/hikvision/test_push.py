@@ -13,6 +13,7 @@ from attendance.registry import Device
 from attendance.settings import PushSettings
 from producers.devices.contract import Head, Parsed, PushRequest
 from producers.devices.hikvision.push import Hikvision
+from producers.pictures import cut
 from sandbox.terminals.base import PHOTO, HttpAnswer, HttpRequest, Punch, Quirks
 from sandbox.terminals.hikvision import Form, PushingTerminal
 
@@ -274,6 +275,19 @@ def test_every_part_is_read_however_a_multipart_body_is_written(body: bytes) -> 
     assert not parsed.rejected
 
 
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("picture", [PHOTO, WEBP + bytes(200)])
+def test_a_request_that_was_kept_without_its_pictures_is_read_again_as_it_was(picture: bytes, line_end: bytes) -> None:
+    body = form(("Picture", picture), ("a", alert()), ("b", b'{"eventType": "Access'), ("Picture", picture))
+    body = body.replace(b"\r\n", line_end)
+    as_kept = cut(body).data
+    assert picture not in as_kept
+    then, again = parse(body), parse(as_kept)
+    assert [event.event_id for event in then.events] == [event.event_id for event in again.events]
+    assert len(again.events) == 1
+    assert [each.raw for each in then.rejected] == [each.raw for each in again.rejected] == [b'{"eventType": "Access']
+
+
 def test_a_body_of_pictures_alone_holds_no_punch() -> None:
     parsed = parse(form(("Picture", PHOTO), ("Picture", WEBP)))
     assert [other.kind for other in parsed.others] == ["picture"]
@@ -396,8 +410,20 @@ def send(request: HttpRequest) -> Parsed:
 values = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.lists(st.integers(), max_size=2)
 names = st.sampled_from([*PUNCH["AccessControllerEvent"], "eventType", "dateTime", "major", "minor", "time"])
 events = st.dictionaries(names, values, max_size=8)
+line_ends = st.sampled_from([b"\r\n", b"\n", b"", b"\r\n\r\n", b" \r\n"])
+lines = st.sampled_from(
+    [b"--b", b"--b--", b"Content-Type: image/jpeg", b"Content Type", alert(), PHOTO, b"{", b"\0", b"x: y"]
+)
 bodies = (
     st.binary(max_size=200)
+    | st.lists(st.tuples(lines, line_ends), max_size=8).map(
+        lambda written: b"--b\r\n" + b"".join(line + end for line, end in written)
+    )
+    | events.flatmap(
+        lambda fields: st.sampled_from(["gbk", "big5", "shift-jis", "utf-16", "latin-1"]).map(
+            lambda encoding: json.dumps(fields | {"eventType": "誠"}, ensure_ascii=False).encode(encoding, "ignore")
+        )
+    )
     | events.map(lambda fields: json.dumps(fields).encode())
     | events.map(lambda fields: alert(**fields))
     | st.lists(st.tuples(st.just("p"), st.binary(max_size=60) | events.map(lambda f: alert(**f))), max_size=4).map(
