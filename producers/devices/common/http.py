@@ -13,7 +13,7 @@ import httpx
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, InvalidRecord, UnreadableAnswer
 from attendance.registry import Device
 from attendance.times import read_retry_after
-from producers.devices.common.bodies import read_json, read_xml
+from producers.devices.common.bodies import read_document, read_json, read_xml
 from producers.devices.common.options import HttpOptions
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
@@ -39,6 +39,17 @@ class HttpAnswer:
         """
         try:
             return read_json(self.body)
+        except InvalidRecord as error:
+            raise UnreadableAnswer(f"{self.asked}: {error.message}") from error
+
+    def document(self) -> object:
+        """What the body says as JSON or XML. See `bodies.read_document`.
+
+        Raises:
+            UnreadableAnswer: it is neither, or nothing but part of one.
+        """
+        try:
+            return read_document(self.body)
         except InvalidRecord as error:
             raise UnreadableAnswer(f"{self.asked}: {error.message}") from error
 

@@ -76,6 +76,7 @@ _KEPT: Final = ("eventType", "dateTime", "time", "employeeNoString", "employeeNo
 """Beside the payload, what is kept of a record that becomes no event."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+_HEX_NUMBER: Final = re.compile(r"0x[0-9a-f]{1,8}", re.ASCII | re.IGNORECASE)
 
 
 def punch_events(options: HikvisionOptions) -> Sequence[int]:
@@ -173,7 +174,9 @@ def _employee(fields: Fields) -> object:
 
 
 def read_number(value: object) -> int | None:
-    """An integer, which XML has as digits."""
+    """An integer, which XML and some firmware have as digits, or as those of base 16 behind `0x`."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         return int(value)
+    if isinstance(value, str) and _HEX_NUMBER.fullmatch(value):
+        return int(value, 16)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

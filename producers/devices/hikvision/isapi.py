@@ -16,12 +16,11 @@ import structlog
 from attendance.errors import DeviceRefused, DeviceUnavailable, UnreadableAnswer
 from attendance.registry import Device
 from attendance.times import earliest_wall_clock, from_wall_clock, read_device_time, zone
-from producers.devices.common.bodies import xml_fields
 from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.options import read_options
 from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.contract import DeviceReport, Tools
-from producers.devices.hikvision.events import ACCESS, HikvisionOptions, punch_events
+from producers.devices.hikvision.events import ACCESS, HikvisionOptions, punch_events, read_number
 from producers.devices.hikvision.login import Login
 
 log = structlog.get_logger(__name__)
@@ -174,8 +173,8 @@ class Isapi:
         except (UnreadableAnswer, _NotAnswered):
             return (PAGE, _SMALL_PAGE)
         match said:
-            case {"AcsEvent": {"AcsEventCond": {"maxResults": {"@max": int(most)}}}} if 0 < most < PAGE:
-                return (most,)
+            case {"AcsEvent": {"AcsEventCond": {"maxResults": {"@max": most}}}}:
+                return (min(read_number(most) or PAGE, PAGE),)
         return (PAGE,)
 
     async def search(self, clock: Clock, first: datetime, last: datetime) -> Found:
@@ -323,11 +322,14 @@ class EventSearch:
             raise self._isapi.wrong(f"it breaks off a search: {error}") from error
         match answer:
             case {
-                "AcsEvent": {"responseStatusStrg": str(status), "numOfMatches": int(count), "totalMatches": int(total)}
+                "AcsEvent": {"responseStatusStrg": str(status), "numOfMatches": matches, "totalMatches": all_matches}
             }:
-                rows = answer["AcsEvent"].get("InfoList", [])
+                count, total = read_number(matches), read_number(all_matches)
+                rows = answer["AcsEvent"].get("InfoList") or []
             case _:
                 raise self._isapi.wrong("no page of events")
+        if count is None or total is None:
+            raise self._isapi.wrong("a page of events whose number cannot be read")
         if not isinstance(rows, list) or len(rows) != count:
             raise self._isapi.wrong(f"not the {count} records that it says are in a page")
         self._page, self._read = rows, self._read + count
@@ -344,8 +346,12 @@ def _offset(text: str) -> tzinfo | None:
 
 
 def _leaves(answer: HttpAnswer) -> Mapping[str, str]:
-    """The texts of an XML document's elements that stand right under its root."""
-    return {name: text for name, text in xml_fields(answer.xml()).items() if isinstance(text, str)}
+    """The texts of a document that stand right under its root, which JSON has as its only field."""
+    fields = answer.document()
+    if isinstance(fields, dict) and len(fields) == 1:
+        [inner] = fields.values()
+        fields = inner if isinstance(inner, dict) else fields
+    return {name: text for name, text in fields.items() if isinstance(text, str)} if isinstance(fields, dict) else {}
 
 
 def _status_words(content: bytes) -> str:

@@ -158,7 +158,7 @@ def test_an_address_that_cannot_be_asked_needs_a_person(url: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<a>", b"{}", b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", b'<?xml version="1.0" encoding="no"?><a/>'],
+    [b"", b"<a>", b"{}", b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", b"<a>A<B</a>"],
 )
 def test_what_is_no_xml_or_expands_entities_cannot_be_read(body: bytes) -> None:
     with pytest.raises(UnreadableAnswer):

@@ -472,6 +472,25 @@ def test_a_punch_that_is_dated_ahead_hides_nothing_that_follows_it() -> None:
     pulling(terminal, body)
 
 
+@pytest.mark.parametrize("fields", [{"InfoList": None}, {"numOfMatches": "0", "totalMatches": "0"}])
+def test_a_page_of_nothing_is_one_however_it_is_written(fields: dict[str, Any]) -> None:
+    page = {"responseStatusStrg": "NO MATCH", "numOfMatches": 0, "totalMatches": 0, "InfoList": []} | fields
+    clock = b'{"Time": {"localTime": "2026-01-01T08:00:00+03:00"}}'
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        body = clock if request.url.path == "/ISAPI/System/time" else json.dumps({"AcsEvent": page}).encode()
+        return httpx.Response(200, content=body)
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answered)) as http:
+            device = Device(device_id="D", site="s", timezone="Asia/Riyadh", mode="pull", host="127.0.0.1")
+            adapter = HikvisionPull(Tools(http, lambda _, name: name, FIELDS))
+            pages = [page async for page in adapter.fetch(Fetch(device, {}, None, None, datetime.now(UTC)))]
+            assert pages[-1].complete_until == datetime(2026, 1, 1, 4, 58, tzinfo=UTC)
+
+    asyncio.run(run())
+
+
 def test_a_search_that_gives_a_record_twice_is_no_answer() -> None:
     row = {"major": 5, "minor": 75, "time": "2026-01-01T08:00:02+03:00", "employeeNoString": "7", "serialNo": 900}
 

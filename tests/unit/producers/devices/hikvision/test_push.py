@@ -104,7 +104,7 @@ def test_a_label_says_the_direction_where_there_is_no_status(label: str, meant: 
     assert read(alert(attendanceStatus="checkOut", label=label)).event_type == "OUT"
 
 
-@pytest.mark.parametrize("minor", [1, 2, 38, 40, 69, 75, 77, 101, 153, 181, "75"])
+@pytest.mark.parametrize("minor", [1, 2, 38, 40, 69, 75, 77, 101, 153, 181, "75", "0x4b"])
 def test_card_finger_face_and_password_are_punches_alike(minor: object) -> None:
     assert read(alert(subEventType=minor)).device_user_id == "000417"
 
