@@ -2,7 +2,7 @@
 
 from typing import Final
 
-_SHORTEST_LABEL: Final = 6
+_SHORTEST_LABEL: Final = 4
 """Characters: a shorter number is the end of too many others."""
 
 
