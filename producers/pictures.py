@@ -40,7 +40,8 @@ _MAGIC: Final = re.compile(rb"\xff\xd8\xff|\x89PNG\r?\n|GIF8[79]a|RIFF.{4}WEBP|B
 _CONTROL: Final = bytes(each for each in range(32) if each not in b"\t\n\v\f\r\x1b") + b"\x7f"
 _BINARY: Final = 0.02
 """The part of control characters from which bytes are no text. Compressed data has a tenth, a text has none."""
-_FEW: Final = 4
+_FEW: Final = 16
+"""So many control characters no picture is made of that shows anything."""
 # What stands between two control characters that are near each other belongs to the same picture.
 _SPAN: Final = re.compile(
     rb"[\x80-\xff]{0,64}+[%b](?:[^%b]{0,64}+[%b])*+[\x80-\xff]{0,64}+" % ((re.escape(_CONTROL),) * 3), re.DOTALL

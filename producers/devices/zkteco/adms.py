@@ -236,9 +236,7 @@ class ZktecoAdms:
             case None if "tablename" not in query:
                 raise InvalidRecord(Reason.UNREADABLE_BODY, f"table {name[:MAX_TEXT]!r} is none of the protocol's")
             case kind:
-                # Access terminals have many tables that can be asked for, and one of them alone has punches.
-                others = [counted(kind or "table", name, lines)] if lines else []
-                return _parsed(device, answer, _Found(others=others))
+                return _parsed(device, answer, _of_table(kind, name, lines) if lines else _Found())
 
     def _untitled(self, request: PushRequest, device: Device, query: Mapping[str, str], lines: Sequence[str]) -> Parsed:
         """Each line by what it says itself."""
@@ -312,6 +310,14 @@ class ZktecoAdms:
     def _exchange(self, request: PushRequest, device: Device) -> Parsed:  # noqa: ARG002 - whoever asks
         """Keys are not exchanged: encryption has to be switched off on the terminal."""
         return Parsed(device.device_id, _text("", 406))
+
+
+def _of_table(kind: str | None, name: str, lines: Sequence[str]) -> _Found:
+    """What a table without punches holds; rejected where the protocol does not have its name, for one has punches."""
+    if kind is not None:
+        return _Found(others=[counted(kind, name, lines)])
+    message = f"table {name[:MAX_TEXT]!r} is none of the protocol's"
+    return _Found(rejected=[Rejected(0, Reason.UNREADABLE_BODY, message, b"")])
 
 
 def _total(result: str) -> str:

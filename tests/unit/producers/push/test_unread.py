@@ -10,6 +10,8 @@ from typing import Final
 import httpx
 import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pushing import DEVICES, GATE, PUNCH, SHARED, TOKEN, Bench, batch, refusal
 
 from attendance.errors import InvalidRecord, Reason
@@ -234,3 +236,51 @@ def test_only_so_many_refusals_are_remembered() -> None:
     for other in "bcd":
         refusals.add(other)
     assert not refusals.are_enough("a")
+
+
+BODIES: Final = st.one_of(
+    st.binary(max_size=200),
+    st.text(max_size=200).map(str.encode),
+    st.lists(st.sampled_from([each for *_, each, _ in REQUESTS.values()]), max_size=2).map(b"\n".join),
+    st.tuples(st.sampled_from([each for *_, each, _ in REQUESTS.values()]), st.integers(0, 80)).map(
+        lambda cut_off: cut_off[0][: cut_off[1]]
+    ),
+)
+PATHS: Final = [
+    *("/v1/events", "/v1/heartbeat", "/api/method/my_app.api.attendance_ingest", f"/hik/{DOORS}"),
+    *(f"/hf/{FACES}", f"/hf/{FACES}/record", f"/hf/{FACES}/identify?personId=417&time=1772427600000"),
+    *(f"/iclock/cdata?SN=SN1&{rest}" for rest in ("table=ATTLOG&Stamp=7", "table=rtlog", "table=OPERLOG", "Stamp=1")),
+    *("/iclock/fdata.aspx?sn=SN1", "/iclock/querydata?SN=SN1&type=tabledata&tablename=other&count=1"),
+]
+
+
+@pytest.fixture(scope="module")
+def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("fleet"), FLEET)
+
+
+@given(
+    path=st.sampled_from(PATHS),
+    body=BODIES,
+    kind=st.sampled_from(["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"]),
+)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_is_kept_is_read_again_as_it_was_read(shared_bench: Bench, path: str, body: bytes, kind: str) -> None:
+    bench = shared_bench
+    bench.kafka.records.clear()
+    answer = post(bench, path, body, {"content-type": kind, "X-Device-Token": TOKEN})
+    letters = bench.kafka.dead_letters()
+    if not letters:
+        assert not bench.kafka.unread()
+        return
+    assert answer.status_code < 500
+    kept = whole(bench)
+    assert {letter.unread for letter in letters} == {kept.unread_id}
+    devices = {name: device for name in kept.devices if (device := bench.registry.get(name)) is not None}
+    why, ids = [letter.reason for letter in letters], [each.event_id for each in bench.kafka.events()]
+    try:
+        again = create_push_adapter(kept.adapter, ()).parse(request_of(kept), devices)
+        found = ([each.reason for each in again.rejected], [each.event_id for each in again.events])
+    except InvalidRecord as refused:
+        found = ([refused.reason], [])
+    assert found == (why, ids)

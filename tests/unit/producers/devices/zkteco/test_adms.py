@@ -164,6 +164,14 @@ def test_a_count_is_answered_as_it_was_told() -> None:
     assert post("/iclock/cdata?SN=SN1&table=tabledata&tablename=user&count=2", b"user uid=1\n").answer.body == b"user=2"
 
 
+def test_a_table_whose_name_is_not_known_is_rejected_and_answered_by_its_count() -> None:
+    parsed = post("/iclock/cdata?SN=SN1&table=tabledata&tablename=transaction2&count=1", b"transaction2 pin=417\n")
+    assert [each.reason for each in parsed.rejected] == [Reason.UNREADABLE_BODY]
+    assert not parsed.others
+    assert parsed.answer.body == b"transaction2=1"
+    assert not post("/iclock/cdata?SN=SN1&table=tabledata&tablename=holiday&count=0", b"").rejected
+
+
 def test_a_command_is_handed_out_when_the_terminal_asks() -> None:
     since, until = (datetime(2026, 1, day) for day in (1, 2))  # noqa: DTZ001 - the terminal's own clock
     wanted = Command("12", backfill(since, until))
