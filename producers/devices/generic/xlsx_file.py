@@ -20,7 +20,7 @@ from attendance.times import now
 from producers.devices.common.files import batch_id, chunks
 from producers.devices.common.options import read_options
 from producers.devices.common.tables.cells import UNCOMPUTED, Cells
-from producers.devices.common.tables.grid import Grid, open_grid
+from producers.devices.common.tables.grid import Grid, check_together, open_grid, read_person
 from producers.devices.common.tables.grid_header import find_grid, is_grid_of
 from producers.devices.common.tables.header import HEADER_ROWS, find_header
 from producers.devices.common.tables.options import TableOptions
@@ -63,6 +63,8 @@ class Xlsx:
     ) -> Iterator[Row]:
         """What a row that was once rejected comes to today. See `FileAdapter.read_again`."""
         source = Source("file", self.name, self.version)
+        if read_options(device, TableOptions).profile == GRID:
+            return read_person(raw, device, terminals, source, received_at)
         return read_row(raw, device, terminals, source, received_at, self._payload_fields)
 
     def readings(self, path: Path, device: Device) -> Sequence[Reading]:
@@ -87,6 +89,7 @@ class Xlsx:
             ]
             if not tables:
                 raise UnreadableFile(f"{path.name}: no sheet holds anything")
+            check_together([table for table in tables if isinstance(table, Grid)])
             yield tables
 
     def _table(

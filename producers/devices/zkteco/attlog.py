@@ -279,7 +279,7 @@ def _is_record(cells: Sequence[str]) -> bool:
 
 
 def _is_time(text: str) -> bool:
-    return any(_readable(text, order) != text or read_device_time(text, "UTC") for order in ("dmy", "mdy"))
+    return bool(to_moment(text, "dmy") or to_moment(text, "mdy") or read_device_time(text, "UTC"))
 
 
 def _readable(text: str, order: Order | None) -> str:

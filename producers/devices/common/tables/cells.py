@@ -50,7 +50,7 @@ def text_of(value: object) -> str:
         case _ if value is UNCOMPUTED:
             return ""
         case str():
-            text = _DIRECTION_OF_TEXT.sub("", value).strip()
+            text = (value if value.isascii() else _DIRECTION_OF_TEXT.sub("", value)).strip()
             if len(text) > 3 and text.startswith('="') and text.endswith('"'):
                 text = text[2:-1].strip()
             return text.removeprefix("'")

@@ -20,7 +20,7 @@ from producers.devices.common.tables.dates import (
 from producers.devices.common.tables.header import Header, aligned
 from producers.devices.common.tables.names import is_total
 
-_FEWEST: Final = 3  # rows whose user column counts them, so that it is no chance
+_FEWEST: Final = 3  # rows whose user column counts them, so that it is no chance; 2, if it begins with 1
 _SHOWN: Final = 40  # characters of a cell that a message quotes
 
 
@@ -58,6 +58,7 @@ class _Seen:
     other_calendar: int = 0
     first_of_other: tuple[int, str] = 0, ""
     counts: bool = True
+    first_user: str = ""
     last_user: str = ""
 
 
@@ -100,7 +101,7 @@ def decide(file: str, read: Rows, clock: Clock) -> Order | None:
             f"{file}, line {line}: {written[:_SHOWN]!r} is of another calendar (Persian, Islamic or Buddhist); export "
             "the file with Gregorian dates"
         )
-    if clock.header.is_vague and seen.counts and seen.fitting >= _FEWEST:
+    if clock.header.is_vague and seen.counts and seen.fitting >= _FEWEST - (seen.first_user == "1"):
         name = clock.header.names[clock.header.places["user"]]
         raise UnreadableFile(
             f"{file}: its column {name!r} counts the rows and is not the user; options.columns says which column is"
@@ -123,7 +124,7 @@ def _dates(file: str, read: Rows, clock: Clock, seen: _Seen) -> Iterator[tuple[i
         if header.is_vague and seen.counts:
             user = text_of(cell(cells, header.places["user"]))
             seen.counts = user.isdecimal() and (not seen.last_user or int(user) == int(seen.last_user) + 1)
-            seen.last_user = user
+            seen.first_user, seen.last_user = seen.first_user or user, user
         for written in clock.written(cells):
             _look(file, line, written, clock, seen)
             yield line, written
@@ -190,5 +191,8 @@ def is_sum(cells: Cells, clock: Clock) -> bool:
 
 
 def _begins_as_sum(cells: Cells, header: Header) -> bool:
+    user = text_of(cell(cells, header.places["user"]))
+    if user and not is_total(user):
+        return False
     first = next((text for each in cells if (text := text_of(each))), "")
-    return is_total(first) and text_of(cell(cells, header.places["user"])) in ("", first)
+    return is_total(first) and user in ("", first)

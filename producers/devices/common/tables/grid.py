@@ -3,22 +3,36 @@
 Nothing in such a table but the header says when a punch was, so whatever leaves a doubt refuses the table as a whole.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from itertools import pairwise
-from typing import Final
+from itertools import combinations, pairwise
+from typing import Any, Final
 
+from msgspec import MsgspecError, Struct
+from msgspec.json import Decoder
 from msgspec.structs import replace
 
-from attendance.errors import InvalidRecord, UnreadableFile
+from attendance.errors import InvalidRecord, Reason, UnreadableFile
 from attendance.records.raw_event import Source
 from attendance.registry import Device
 from attendance.wire import encode_json
+from producers.devices.common.options import read_options
 from producers.devices.common.punch import cut, punch
-from producers.devices.common.tables.cells import UNCOMPUTED, Cells, Rows, cell, normalized, text_of, user_id_of
+from producers.devices.common.tables.cells import (
+    UNCOMPUTED,
+    Cells,
+    Rows,
+    cell,
+    in_json,
+    normalized,
+    of_json,
+    text_of,
+    user_id_of,
+)
 from producers.devices.common.tables.dates import clocks_of
-from producers.devices.common.tables.grid_header import GridHeader, has_weekdays
+from producers.devices.common.tables.grid_header import GridHeader, has_weekdays, says_durations
 from producers.devices.common.tables.month import dates_of, find_evidence
 from producers.devices.common.tables.names import is_total
 from producers.devices.common.tables.options import TableOptions
@@ -32,7 +46,11 @@ _NO_DATES: Final = (date(1899, 12, 30), date(1899, 12, 31), date(1900, 1, 1), da
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A grid of which every cell was looked at. `dates` are those of the columns, by their places."""
+    """A grid of which every cell was looked at.
+
+    `dates` are those of the columns, by their places. `users` are those who punched. `backwards` is how many times are
+    before the one above them in their cell.
+    """
 
     file: str
     read: Rows
@@ -40,8 +58,8 @@ class Grid:
     options: TableOptions
     dates: Mapping[int, date]
     source_of_month: str
+    users: Collection[str]
     backwards: int
-    is_text: bool
 
     def rows(
         self, device: Device, terminals: Mapping[str, Device], source: Source, received_at: datetime
@@ -51,22 +69,10 @@ class Grid:
             if _is_sum(cells, self.header):
                 yield Row(line, Ignored("a sum"))
                 continue
-            number = -1
-            for number, moment in enumerate(self._moments(cells)):
-                try:
-                    event = punch(
-                        terminal_of("", terminals, device),
-                        user=user_id_of(cell(cells, self.header.user), self.options.user_width),
-                        time=str(moment),
-                        event_type="UNKNOWN",
-                        received_at=received_at,
-                        source=replace(source, line=line),
-                    )
-                except InvalidRecord as error:
-                    yield Row(line, Rejected(line - 1, error.reason, error.message, self._kept(cells)))
-                    break
-                yield Row(line, event, number > 0)
-            if number < 0:
+            person = _Person(line, in_json(cell(cells, self.header.user)), [str(each) for each in self._moments(cells)])
+            if person.times:
+                yield from _punches(person, self.options, terminal_of("", terminals, device), source, received_at)
+            else:
                 yield Row(line, Ignored("a row without times"))
 
     def reading(self) -> Reading:
@@ -100,8 +106,60 @@ class Grid:
                     days = 1 if clock < time.fromisoformat(limit) else 0
                 yield datetime.combine(day + timedelta(days=days), clock)
 
-    def _kept(self, cells: Cells) -> bytes:
-        return encode_json({"user": cut(text_of(cell(cells, self.header.user)))})
+
+class _Person(Struct):
+    """A row, with the times that the whole grid decided; as `Rejected.raw` has it. `user` is as `in_json` has it."""
+
+    line: int
+    user: Any
+    times: list[str]
+
+
+_decode_person: Final = Decoder(_Person).decode
+
+
+def read_person(
+    raw: bytes, device: Device, terminals: Mapping[str, Device], source: Source, received_at: datetime
+) -> Iterator[Row]:
+    """What a row of a grid that was once rejected comes to today. See `FileAdapter.read_again`.
+
+    Args:
+        raw: As `Rejected.raw` had it.
+        device: The entry that the file belongs to.
+        terminals: The entries by serial number.
+        source: What the adapter says of itself.
+        received_at: When the file was read, UTC.
+
+    Raises:
+        InvalidRecord: the bytes are no such row (`undecodable_record`), or the device is disabled.
+    """
+    try:
+        person = _decode_person(raw)
+    except MsgspecError as error:
+        raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a row: {error}") from error
+    options = read_options(device, TableOptions)
+    yield from _punches(person, options, terminal_of("", terminals, device), source, received_at)
+
+
+def _punches(
+    person: _Person, options: TableOptions, device: Device, source: Source, received_at: datetime
+) -> Iterator[Row]:
+    line, user = person.line, of_json(person.user)
+    for number, moment in enumerate(person.times):
+        try:
+            event = punch(
+                device,
+                user=user_id_of(user, options.user_width),
+                time=moment,
+                event_type="UNKNOWN",
+                received_at=received_at,
+                source=replace(source, line=line),
+            )
+        except InvalidRecord as error:
+            kept = encode_json({"user": cut(text_of(user))})
+            yield Row(line, Rejected(line - 1, error.reason, error.message, kept, encode_json(person)))
+            return
+        yield Row(line, event, number > 0)
 
 
 class _NoTimeError(Exception):
@@ -129,8 +187,27 @@ def open_grid(
     found, source = dates_of(file, list(header.days.values()), options.month, header.evidence, named)
     by_place = dict(zip(places, found, strict=True))
     dates = {place: day for place, day in by_place.items() if day is not None}
-    backwards = _check(file, read, header, options, by_place, is_text=is_text)
-    return Grid(file, read, header, options, dates, source, backwards, is_text)
+    if any(says_durations(name) for name in names):
+        header = dataclasses.replace(header, is_of_durations=True)
+    users, backwards = _check(file, read, header, options, by_place, is_text=is_text)
+    return Grid(file, read, header, options, dates, source, users, backwards)
+
+
+def check_together(grids: Sequence[Grid]) -> None:
+    """See that no person has two rows for a day on several sheets, one of which may hold hours.
+
+    Args:
+        grids: Those of a file.
+
+    Raises:
+        UnreadableFile: somebody has.
+    """
+    for one, other in combinations(grids, 2):
+        if set(one.dates.values()) & set(other.dates.values()) and set(one.users) & set(other.users):
+            raise UnreadableFile(
+                f"{other.file}: it has days of persons whom {one.file} has on the same days; options.sheet says which "
+                "sheet is read"
+            )
 
 
 def _below(read: Rows, header: GridHeader) -> Iterator[tuple[int, Cells]]:
@@ -155,8 +232,8 @@ def _check(
     dates: Mapping[int, date | None],
     *,
     is_text: bool,
-) -> int:
-    """Look at every cell. Returns how many times are before the one above them in their cell.
+) -> tuple[Collection[str], int]:
+    """Look at every cell. Returns who punched, and how many times are before the one above them in their cell.
 
     Raises:
         UnreadableFile: see `open_grid`.
@@ -185,7 +262,7 @@ def _check(
         raise UnreadableFile(
             f"{file}: its title says that it is of hours, and no cell holds two times: its cells may be no punches"
         )
-    return backwards
+    return users, backwards
 
 
 def _check_row(

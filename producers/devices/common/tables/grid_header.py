@@ -136,7 +136,7 @@ def _grid_header(
         days = {place: _with_weekday(day, cell(below[1], place)) for place, day in days.items()}
     texts = [(at, " ".join(text for each in one if (text := text_of(each)))) for at, one in above]
     evidence = [each for at, text in texts for each in find_evidence(f"line {at}", text)]
-    durations = any(word in normalized(text) for _, text in texts for word in _DURATIONS)
+    durations = any(says_durations(text) for _, text in texts)
     return GridHeader(max(number, line), users[0], days, names, evidence, durations)
 
 
@@ -146,6 +146,15 @@ def _users(cells: Cells, days: Mapping[int, Day], options: TableOptions) -> Sequ
         return [wanted - 1]
     known = USERS if wanted is None else {normalized(wanted)}
     return [place for place, each in enumerate(cells) if place not in days and normalized(text_of(each)) in known]
+
+
+def says_durations(text: str) -> bool:
+    """Whether a title says that a table is of hours worked, and not of times.
+
+    Args:
+        text: What stands above the header, or a name.
+    """
+    return any(word in normalized(text) for word in _DURATIONS)
 
 
 def has_weekdays(cells: Cells, days: Mapping[int, Day]) -> bool:

@@ -114,6 +114,11 @@ class TestForWhomARowIs:
         with pytest.raises(UnreadableFile, match=r"'No\.' counts the rows"):
             rows("csv", write("No.,Name,Date/Time,Status\n" + lines))
 
+    def test_two_rows_are_enough_where_the_count_begins_with_one(self, write: Any) -> None:
+        path = write("No,Name,DateTime\n1,z,2026-03-04 08:00:00\n2,y,2026-03-04 08:00:00\n")
+        with pytest.raises(UnreadableFile, match="'No' counts the rows"):
+            rows("csv", path)
+
     def test_two_columns_of_one_name_are_refused_where_they_count(self, write: Any) -> None:
         with pytest.raises(UnreadableFile, match="two columns are called"):
             rows("csv", write("user,time,Time\n1,2026-03-04 08:00,2026-03-04 09:00\n"))
@@ -262,6 +267,26 @@ class TestHowATimeIsWritten:
         path = write(f"user,time\n1,{time}\n2,{time}\n")
         with pytest.raises(UnreadableFile, match=r"line 2: .* is no date with a time of day.*options\.date_format"):
             outcomes("csv", path, date_format="dmy")
+
+    def test_a_year_of_two_digits_may_be_first(self, write: Any) -> None:
+        assert outcomes("csv", write("user,time\n1,26.03.04 08:00\n1,26.03.14 08:00\n"))[0] == ("1", EIGHT, "UNKNOWN")
+
+    @pytest.mark.parametrize("date", ["16.03.17", "17.03.16"])
+    def test_a_year_and_a_day_that_could_be_exchanged_are_refused_and_the_option_decides(
+        self, date: str, write: Any
+    ) -> None:
+        path = write(f"user,time\n1,{date} 08:00\n")
+        with pytest.raises(UnreadableFile, match=r"year and day could be exchanged.*dmy, mdy or ymd"):
+            rows("csv", path)
+        (found,) = outcomes("csv", path, date_format="ymd")
+        assert f"{found[1]:%y.%m.%d}" == date
+
+    def test_years_of_two_digits_that_contradict_each_other_are_refused(self, write: Any) -> None:
+        path = write("user,time\n1,31.12.25 08:00\n1,26.01.31 08:00\n")
+        with pytest.raises(
+            UnreadableFile, match="dates of two orders: line 2 with the day first and line 3 with the year"
+        ):
+            rows("csv", path)
 
 
 class TestSeveralTimesInACell:

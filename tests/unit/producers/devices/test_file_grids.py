@@ -3,7 +3,7 @@
 import calendar
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from importing import device, rows, workbook
 
-from attendance.errors import ConfigurationError, UnreadableFile
+from attendance.errors import ConfigurationError, InvalidRecord, UnreadableFile
 from attendance.records.raw_event import RawEvent
 from producers.devices import create_file_adapter
 from producers.devices.common.tables.month import day_of, find_evidence
-from producers.devices.contract import Reading
+from producers.devices.contract import Reading, Rejected
 
 TITLE = "Attendance of March 2026\n"
 Found = list[tuple[str, str]]
@@ -88,6 +88,15 @@ class TestCells:
     def test_cells_of_hours_are_suspected_by_their_title(self, write: Any) -> None:
         refused(write("Working hours March 2026\nID,1,2\n417,08:30,07:45\n"), "it is of hours")
 
+    def test_a_sheet_of_hours_beside_that_of_times_is_refused(self, tmp_path: Path) -> None:
+        times = [["March 2026"], ["ID", 1, 2], [417, "08:00 17:00", None]]
+        hours = [["March 2026"], ["ID", 1, 2], [417, "08:30", "01:00"]]
+        path = workbook(tmp_path / "a.xlsx", times, hours)
+        refused(path, r"persons whom .*'Page 1' has on the same days; options\.sheet")
+        assert len(punches(path, sheet="Page 1")) == 2
+        other = [["March 2026"], ["ID", 1, 2], [5, "08:30 17:00", None]]
+        assert len(punches(workbook(tmp_path / "b.xlsx", times, other))) == 4
+
     def test_midnight_alone_is_a_punch_or_none_by_an_option(self, write: Any) -> None:
         path = write(f"{TITLE}ID,1,2\n417,00:00,08:00 17:00\n")
         refused(path, r"00:00 and nothing else; options\.midnight")
@@ -142,6 +151,27 @@ class TestPersons:
         path = write(f"{TITLE}ID,1,2\n4.17E+11,08:00 17:00,\n5,08:00,\n")
         found = rows("csv", path, device(options={"profile": "grid"}))
         assert [type(each.outcome).__name__ for each in found] == ["Rejected", "RawEvent"]
+
+    @pytest.mark.parametrize("adapter", ["csv", "xlsx"])
+    def test_a_row_that_was_rejected_is_read_again_with_the_times_that_its_grid_decided(
+        self, adapter: str, tmp_path: Path
+    ) -> None:
+        user = "7" * 300
+        path = tmp_path / f"2026-03.{adapter}"
+        if adapter == "csv":
+            path.write_text(f"ID,1,2\n{user},22:00 06:00,\n")
+        else:
+            workbook(path, [["ID", 1, 2], [user, "22:00 06:00", None]])
+        entry = device(options={"profile": "grid", "after_midnight": "next_day"})
+        (row,) = rows(adapter, path, entry)
+        assert isinstance(row.outcome, Rejected)
+        assert row.outcome.raw is not None
+        raw = row.outcome.raw.replace(user.encode(), b"417")
+        again = list(create_file_adapter(adapter, ()).read_again(raw, entry, {}, datetime(2026, 4, 1, tzinfo=UTC)))
+        found = [(each.line, each.outcome.device_time) for each in again if isinstance(each.outcome, RawEvent)]
+        assert found == [(2, "2026-03-01 22:00:00"), (2, "2026-03-02 06:00:00")]
+        with pytest.raises(InvalidRecord):
+            list(create_file_adapter(adapter, ()).read_again(b"{}", entry, {}, datetime(2026, 4, 1, tzinfo=UTC)))
 
     def test_pages_repeat_the_header_and_end_in_a_sentence(self, write: Any) -> None:
         page = "ID,Name,1,2\n{},Zoe,08:00,\n"
