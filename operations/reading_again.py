@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
+from urllib.parse import urlencode
 
 import httpx
 from starlette.routing import compile_path
@@ -254,12 +255,14 @@ def old_request(letter: DeadLetter) -> UnreadRequest | None:
         letter: Any dead letter.
 
     Returns:
-        The request, without its query and headers; None where the letter holds none, or names an unread request.
+        The request, without its headers, and of its query only the table of a ZKTeco terminal, which the message has.
+        None where the letter holds none, or names an unread request.
     """
     found = re.fullmatch(r"http:(/.*)", letter.where or "")
     whole = letter.reason in (Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR)
     if letter.unread is not None or letter.topic is not None or found is None or not whole or not letter.value:
         return None
+    table = re.match(r"table '([^']*)' is none of the protocol's", letter.message)
     return UnreadRequest(
         unread_id="",
         device_id=(letter.key or b"").decode(errors="replace"),
@@ -274,4 +277,5 @@ def old_request(letter: DeadLetter) -> UnreadRequest | None:
         method="POST",
         path=found[1],
         route=found[1],
+        query="" if table is None else urlencode({"table": table[1]}),
     )

@@ -260,6 +260,16 @@ def test_the_body_of_an_old_letter_is_read_by_its_route(reader: Reader) -> None:
     assert (event.event_id, event.received_at) == (reader.read(REQUEST).records.events[0].event_id, ARRIVED)
 
 
+def test_the_table_of_an_old_letter_stands_in_its_message(reader: Reader) -> None:
+    letter = old_letter("ADMS", "/iclock/cdata", b"9\t2026-03-02 08:00:00\t0\t1\n")
+    unread = old_request(replace(letter, message="table 'ATTLOG Stamp=9999' is none of the protocol's"))
+    assert unread is not None
+    assert [each.device_user_id for each in reader.read(unread).records.events] == ["9"]
+    other = old_request(replace(letter, message="table 'FOO' is none of the protocol's"))
+    assert other is not None
+    assert "table 'FOO' is none" in refusal(reader, other)
+
+
 def test_an_old_letter_without_a_device_is_of_the_one_token_that_stands_for_several(reader: Reader) -> None:
     unread = old_request(old_letter("", "/v1/events", batch("7", device="WEST")))
     assert unread is not None
