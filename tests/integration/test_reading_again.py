@@ -60,7 +60,7 @@ REQUESTS: list[tuple[str, dict[str, str], bytes]] = [
     (
         "/v1/events",
         {"X-Device-Token": JSON},
-        b'{"device_id":"GATE-1","events":[{"user_id":"1","time":"2026-03-02 08:00"},{"user_id":"2","time":"2026-03-02"}]}',
+        b'{"device_id":"GATE-1","events":[{"user_id":"1","time":"2026-03-02"},{"user_id":"2","time":"2026-03-02"}]}',
     ),
     (
         "/iclock/cdata.aspx?SN=SN1&table=ATTLOG&Stamp=7",
