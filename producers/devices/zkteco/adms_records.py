@@ -20,7 +20,7 @@ from producers.devices.common.punch import MAX_TEXT, invalid, punch
 from producers.devices.contract import Other
 from producers.devices.zkteco.attendance_log import NOBODY
 
-Table = Literal["attendance", "access", "operation", "biometric", "options", "state"]
+Table = Literal["attendance", "access", "operation", "biometric", "options", "state", "table"]
 """What a table holds; None where nothing is known of it."""
 
 _TABLES: Final[Mapping[str, Table]] = {
@@ -48,6 +48,8 @@ _TABLES: Final[Mapping[str, Table]] = {
     "facev7": "biometric",
     "fvein": "biometric",
     "idcard": "biometric",
+    # What an access terminal is set to: who may enter where, and when. There is no punch in them.
+    **dict.fromkeys(("timezone", "holiday", "firstcard", "multimcard", "inoutfun", "userauthorize"), "table"),
 }
 # The word that a line of theirs begins with, where it is no punch.
 _OPERATIONS: Final = frozenset({"OPLOG", "ERRORLOG", "WORKCODE", "SMS", "USER_SMS", "ENROLL_USER", "ENROLL_FP"})
