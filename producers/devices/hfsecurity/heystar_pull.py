@@ -13,7 +13,7 @@ from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.common.settings import summary
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Page
 from producers.devices.hfsecurity.heystar import HeyStarApi, found_in, serial_in
-from producers.devices.hfsecurity.heystar_settings import SAVE_DAYS, compare, number_in
+from producers.devices.hfsecurity.heystar_settings import SAVE, SAVE_DAYS, compare, number_in
 from producers.devices.hfsecurity.lan_api import EARLIEST
 from producers.devices.hfsecurity.two_clocks import Zones
 
@@ -44,6 +44,7 @@ class HeyStarReader:
         self._details: dict[str, Mapping[str, str | int | float]] = {}
         self._looked_at: dict[str, datetime] = {}
         self._save_days: dict[str, int] = {}
+        self._keeps_nothing: set[str] = set()
         self._zones = Zones()
 
     async def fetch(
@@ -80,10 +81,11 @@ class HeyStarReader:
             progress = _Progress(api, wanted, None)
             async for page in self._read(api, EARLIEST, progress, to_page):
                 yield page
-        # What was in a memory that was cleared may be missing for ever.
-        until = wanted.now - ASSUMED_LAG if progress.has_said and not begun_anew else None
         # Only now: punches come first, and a wrong password is to be tried once.
         await self._look_after(api, wanted.now, callback_url)
+        # What was in a memory that was cleared may be missing for ever, and so is what is never kept.
+        complete = progress.has_said and not begun_anew and device_id not in self._keeps_nothing
+        until = wanted.now - ASSUMED_LAG if complete else None
         report = DeviceReport(last_sequence=progress.last_number, details=self._details.get(device_id, {}))
         yield Page(progress.at_the_end, report=report, complete_until=until)
 
@@ -123,6 +125,10 @@ class HeyStarReader:
             return
         if (days := number_in(found, SAVE_DAYS)) is not None:
             self._save_days[device_id] = days
+        if number_in(found, SAVE) == 0:
+            self._keeps_nothing.add(device_id)
+        else:
+            self._keeps_nothing.discard(device_id)
         said = summary([each.setting for each in found])
         if said != self._details.get(device_id, {}).get("settings") and any(each.setting.differs for each in found):
             log.warning("A device's settings are not as wanted.", device_id=device_id, settings=said)

@@ -13,6 +13,7 @@ from producers.devices.hfsecurity.recognition import HfSecurityOptions
 
 RECOGNITION: Final = 1
 SERVER: Final = 5
+SAVE: Final = "recRecordSave"
 SAVE_DAYS: Final = "recRecordSaveDays"
 FEWEST_SAVE_DAYS: Final = 14
 
@@ -46,7 +47,7 @@ class _Number:
 
 def _numbers(options: HfSecurityOptions) -> Iterator[_Number]:
     yield _Number("recRecordUploadMode", RECOGNITION, "device/setRecConfig", 2, "2 (again after a break)", (2).__eq__)
-    yield _Number("recRecordSave", RECOGNITION, "device/setRecConfig", 1, "1 (records are kept)", (1).__eq__)
+    yield _Number(SAVE, RECOGNITION, "device/setRecConfig", 1, "1 (records are kept)", (1).__eq__)
     yield _Number(
         SAVE_DAYS,
         RECOGNITION,

@@ -180,6 +180,18 @@ def test_a_reset_is_seen_in_the_status_within_a_while_and_nothing_is_written(ter
     assert timedelta(minutes=15) == LOOK_AFTER
 
 
+@pytest.mark.parametrize(("kept", "claims"), [(1, True), ("0", False), (0, False)])
+def test_a_terminal_that_keeps_no_records_claims_nothing(
+    terminal: HeyStarDevice, kept: object, *, claims: bool
+) -> None:
+    terminal.recognition["recRecordSave"] = kept
+
+    async def work(adapter: HfSecurityPull) -> list[Page]:
+        return [page async for page in adapter.fetch(Fetch(entry(terminal), {}, None, None, NOW))]
+
+    assert (with_adapter(terminal, work)[-1].complete_until is not None) is claims
+
+
 def test_settings_that_cannot_be_read_hold_up_no_punch(terminal: HeyStarDevice) -> None:
     terminal.memory = [Punch("7", datetime.fromisoformat("2026-03-02 08:00:00"))]
     terminal.server = terminal.recognition = {}
