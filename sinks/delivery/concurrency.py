@@ -72,12 +72,15 @@ class Concurrency:
 
     def has_room(self, now: float) -> bool:
         """Whether another request may be sent."""
-        overdue = sum(now - each.started >= self.overdue_after for each in self._in_flight)
+        after = self.overdue_after
+        # The same sum as in `next_overdue`: whoever waited until then must find the request overdue.
+        overdue = sum(each.started + after <= now for each in self._in_flight)
         return len(self._in_flight) - min(overdue, self._spare) < self.limit
 
     def next_overdue(self, now: float) -> float:
         """When the next request becomes overdue, in seconds as `now`; infinity if none does."""
-        dues = (each.started + self.overdue_after for each in self._in_flight)
+        after = self.overdue_after
+        dues = (each.started + after for each in self._in_flight)
         return min((due for due in dues if due > now), default=inf)
 
     def begin(self, now: float) -> Request:

@@ -25,7 +25,7 @@ from attendance.settings import SinkSettings
 from sinks.delivery.answers import sort_answers
 from sinks.delivery.breaker import CircuitBreaker
 from sinks.delivery.concurrency import Concurrency
-from sinks.delivery.isolation import REST, Isolation
+from sinks.delivery.isolation import Isolation
 from sinks.delivery.limit import DeadLetterLimit
 from sinks.delivery.notices import Notices
 from sinks.delivery.outcomes import Decided, Outcome, OutcomeWriter
@@ -183,7 +183,7 @@ class Deliverer:
         if self._concurrency.has_room(now):
             batch = self._queues.take(most, now)
         if not batch and self._suspects_in_flight < self._suspect_places:
-            batch = self._queues.take_suspect(now)
+            batch = self._queues.take_suspect(now, trial=not self._breaker.is_closed)
             return batch, bool(batch)
         return batch, False
 
@@ -247,8 +247,13 @@ class Deliverer:
         if failure is None:
             self._isolation.divide(answers)
         healthy = was_closed and self._breaker.is_closed
-        rest = REST * seconds if suspect else 0.0
-        for queued, decision in (await self._isolation.decide(suspects, healthy=healthy, rest=rest)).items():
+        decisions = await self._isolation.decide(
+            suspects,
+            healthy=healthy,
+            alone=seconds if len(batch) == 1 else 0.0,
+            slow_after=self._concurrency.overdue_after,
+        )
+        for queued, decision in decisions.items():
             if isinstance(decision, InvalidRecord):
                 outcomes.append((queued, decision))
             else:

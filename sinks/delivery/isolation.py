@@ -93,8 +93,8 @@ class Isolation:
             slow_after: From how many seconds on that is long.
         """
         served = list(dict.fromkeys(queued.checkin.employee for queued, _ in answers.outcomes))
-        if seconds > slow_after and len(served) == 1:
-            self._queues.suspect(served[0])
+        if seconds > slow_after and len(served) == 1 and not (answers.alone or answers.together):
+            self._queues.suspect(served[0], holds_up=True)
             return
         for employee in served:
             if seconds > slow_after:
@@ -141,13 +141,14 @@ class Isolation:
             return TargetUnavailable(str(given_up))
         return None
 
-    async def decide(self, suspects: Suspects, *, healthy: bool, rest: float) -> Decisions:
+    async def decide(self, suspects: Suspects, *, healthy: bool, alone: float, slow_after: float) -> Decisions:
         """Decide what becomes of the suspects of one call, which `find_failure` got.
 
         Args:
             suspects: Those that are still ours.
             healthy: Whether the circuit breaker was closed before the call and still is.
-            rest: For how many seconds at least they are not tried again.
+            alone: How many seconds a suspect's own request took; 0 where it was in one with others.
+            slow_after: From how many seconds on that is long.
 
         Returns:
             Why a check-in is the cause and is dead-lettered, or after how many seconds it is tried again.
@@ -156,11 +157,11 @@ class Isolation:
         for queued, error in suspects:
             kind = "forbidden" if isinstance(error, PermissionDenied) else "fault"
             self._metrics.count("punchstream_target_errors_total", kind=kind)
-            self._queues.suspect(queued.checkin.employee)
+            self._queues.suspect(queued.checkin.employee, holds_up=alone > slow_after)
             if await self._poison.is_poison(queued, error, healthy=healthy):
                 decisions[queued] = as_dead_letter(error)
                 continue
-            decisions[queued] = pause = max(rest, full_jitter(queued.attempts, self._longest(healthy=healthy)))
+            decisions[queued] = pause = max(REST * alone, full_jitter(queued.attempts, self._longest(healthy=healthy)))
             self._say(queued, error, pause)
         return decisions
 

@@ -5,9 +5,12 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf
+from typing import Final
 
 from attendance.kafka.records import Record
 from attendance.records.checkin import Checkin
+
+QUICK: Final = 16  # suspects who go before one that holds the target up
 
 
 @dataclass(eq=False, slots=True)
@@ -39,7 +42,8 @@ class EmployeeQueues:
     """Hands out batches in which each employee's check-ins are in order, and never two batches of one employee.
 
     Employees take turns. Those whose requests failed share smaller ones, and a suspect shares none: see `divide` and
-    `suspect`. Pure: the time is what the caller says.
+    `suspect`. Suspects who hold the target up let others go before them, who may be suspects for their sake alone.
+    Pure: the time is what the caller says.
     """
 
     def __init__(self) -> None:
@@ -47,9 +51,12 @@ class EmployeeQueues:
         self._ready: deque[str] = deque()
         self._divided: deque[str] = deque()  # ready too, and before the others: they have waited already
         self._ready_suspects: deque[str] = deque()
+        self._ready_holders: deque[str] = deque()  # suspects too, who hold the target up
+        self._quick = 0  # how many suspects went before those since the last of them
         self._waiting: list[tuple[float, str]] = []  # a heap
         self._shares: dict[str, int] = {}
         self._suspects: set[str] = set()
+        self._holders: set[str] = set()
         self.in_flight = 0
         self.queued = 0
 
@@ -70,25 +77,38 @@ class EmployeeQueues:
         """From its next turn on, an employee shares a request with at most so many check-ins, its own included."""
         self._shares[employee] = max(1, min(share, self._shares.get(employee, share)))
 
-    def suspect(self, employee: str) -> None:
-        """From its next turn on, an employee's check-ins are tried one by one, each alone."""
+    def suspect(self, employee: str, *, holds_up: bool = False) -> None:
+        """From its next turn on, an employee's check-ins are tried one by one, each alone.
+
+        Args:
+            employee: Who.
+            holds_up: It was alone in its request, and the target took long for it.
+        """
         self._suspects.add(employee)
+        if holds_up:
+            self._holders.add(employee)
 
     def clear_suspicion(self, employee: str) -> None:
         """From its next turn on, an employee shares requests as all do."""
         self._suspects.discard(employee)
+        self._holders.discard(employee)
         self._shares.pop(employee, None)
 
     def reconsider(self, employees: Container[str]) -> None:
-        """Clear these of suspicion, and let those that wait for a retry go on now: the target was the cause."""
-        for name in [each for each in self._suspects if each in employees]:
+        """The target was the cause of these failures: those that wait for a retry go on now.
+
+        They are clear of suspicion, but for those that hold the target up, which may be the cause of that themselves.
+        Each of them is still tried alone.
+        """
+        for name in [each for each in self._suspects if each in employees and each not in self._holders]:
             self.clear_suspicion(name)
         again = [each for _, each in self._waiting if each in employees]
         again += [each for each in self._ready_suspects if each in employees]
         self._waiting = [each for each in self._waiting if each[1] not in employees]
         heapify(self._waiting)
         self._ready_suspects = deque(each for each in self._ready_suspects if each not in employees)
-        self._ready.extendleft(reversed(again))
+        self._ready.extendleft(each for each in reversed(again) if each not in self._holders)
+        self._ready_holders.extend(each for each in again if each in self._holders)
 
     def add(self, queued: QueuedCheckin) -> None:
         """Put a check-in at the end of its employee's queue."""
@@ -125,12 +145,24 @@ class EmployeeQueues:
         self._taken(len(batch))
         return batch
 
-    def take_suspect(self, now: float) -> list[QueuedCheckin]:
-        """Take the first check-in of the suspect whose turn it is, as `take` does. Empty if no suspect is due."""
+    def take_suspect(self, now: float, *, trial: bool = False) -> list[QueuedCheckin]:
+        """Take the first check-in of the suspect whose turn it is, as `take` does. Empty if no suspect is due.
+
+        Args:
+            now: The time, in the seconds of `give_back`.
+            trial: Nothing else is sent until the target has answered this. Suspects who hold it up are left out, if
+                others wait.
+        """
         self._advance(now)
-        if not self._ready_suspects:
+        ready = self._ready_suspects
+        wanted = not trial or self._holders.issuperset(self._queues)
+        if self._ready_holders and wanted and (not ready or self._quick >= QUICK):
+            ready = self._ready_holders
+            self._quick = 0
+        if not ready:
             return []
-        queue = self._queues[self._ready_suspects.popleft()]
+        self._quick += ready is self._ready_suspects
+        queue = self._queues[ready.popleft()]
         queue.in_flight = True
         self._taken(1)
         return [queue.checkins.popleft()]
@@ -171,11 +203,12 @@ class EmployeeQueues:
         self._queues = {employee: queue for employee, queue in self._queues.items() if queue.in_flight}
         for queue in self._queues.values():
             queue.checkins.clear()
-        for ready in (self._ready, self._divided, self._ready_suspects):
+        for ready in (self._ready, self._divided, self._ready_suspects, self._ready_holders):
             ready.clear()
         self._waiting.clear()
         self._shares.clear()
         self._suspects.clear()
+        self._holders.clear()
         self.queued = 0
 
     def _advance(self, now: float) -> None:
@@ -183,7 +216,9 @@ class EmployeeQueues:
             self._make_ready(heappop(self._waiting)[1])
 
     def _make_ready(self, employee: str) -> None:
-        if employee in self._suspects:
+        if employee in self._holders:
+            self._ready_holders.append(employee)
+        elif employee in self._suspects:
             self._ready_suspects.append(employee)
         elif employee in self._shares:
             self._divided.append(employee)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attendance.records.checkin import Checkin
-from sinks.delivery.queue import EmployeeQueues, QueuedCheckin
+from sinks.delivery.queue import QUICK, EmployeeQueues, QueuedCheckin
 
 AT_ONCE = -inf
 
@@ -133,6 +133,41 @@ def test_suspects_that_the_target_was_to_blame_for_go_on_at_once_and_together() 
     assert filled.take(10, 0) == [a1, b1]
     assert filled.take(10, 50) == []
     assert filled.take_suspect(50) == [c1]
+
+
+def test_suspects_who_hold_the_target_up_let_the_others_go_first_but_not_for_ever() -> None:
+    slow, *quick = [queued(f"E{number}") for number in range(QUICK + 3)]
+    filled = queues(slow, *quick)
+    together = filled.take(100, 0)
+    for each in together:
+        filled.suspect(each.checkin.employee, holds_up=each is slow)
+    filled.give_back(together, dict.fromkeys(together, AT_ONCE))
+    turns = [filled.take_suspect(0) for _ in together]
+    assert turns == [[each] for each in (*quick[:QUICK], slow, *quick[QUICK:])]
+
+
+def test_one_who_holds_the_target_up_is_no_trial_of_it_unless_nobody_else_is_left() -> None:
+    slow, quick = queued("A"), queued("B")
+    filled = queues(slow, quick)
+    together = filled.take(10, 0)
+    filled.suspect("A", holds_up=True)
+    filled.suspect("B")
+    filled.give_back(together, {slow: AT_ONCE, quick: 30.0})
+    assert filled.take_suspect(0, trial=True) == []
+    filled.give_back(filled.take_suspect(30, trial=True), {})
+    assert filled.take_suspect(30, trial=True) == [slow]
+
+
+def test_one_who_holds_the_target_up_is_tried_again_at_once_but_alone_where_the_target_was_to_blame() -> None:
+    slow, quick = queued("A"), queued("B")
+    filled = queues(slow, quick)
+    together = filled.take(10, 0)
+    filled.suspect("A", holds_up=True)
+    filled.suspect("B")
+    filled.give_back(together, dict.fromkeys(together, 30.0))
+    filled.reconsider({"A", "B"})
+    assert filled.take(10, 0) == [quick]
+    assert filled.take_suspect(0) == [slow]
 
 
 def test_clearing_drops_what_is_queued_and_keeps_queues_in_flight_closed() -> None:
