@@ -5,9 +5,10 @@ LOCK_OF := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 LOCK := $(LOCK_OF) pyproject.toml
 PEERS := $(notdir $(wildcard bench/peers/*))
 PAGES := commands metrics
+EXAMPLES := unit
 PARTS := stream push pull sink latency state profile
 .DEFAULT_GOAL := help
-.PHONY: help install demo unit test faults soak check docs format kafka bench performance lock clean
+.PHONY: help install demo unit floors servers test faults soak check docs format kafka bench performance lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,11 +31,23 @@ demo: $(VENV)/runtime  ## a simulated fleet through the whole pipeline, ending w
 	$(BIN)/punchstream demo $(DEMO)
 
 unit: $(VENV)/dev  ## the unit tests in two processes, and the floors of their coverage, about three minutes on two cores
-	$(BIN)/pytest tests/unit -q -n 2 --dist worksteal --hypothesis-profile unit --cov --cov-report=
+	$(BIN)/pytest tests/unit -q -n 2 --dist worksteal --hypothesis-profile $(EXAMPLES) --cov --cov-report=
+	$(MAKE) --no-print-directory floors
+
+floors: $(VENV)/dev  ## the floors of the coverage that `make unit` has found
 	$(BIN)/coverage json -q -o - | $(BIN)/python tests/coverage_floors.py
 
-test: $(VENV)/dev  ## every test; those on Apache Kafka need `make kafka` once
+servers: $(VENV)/dev  ## the tests that start servers; those on Apache Kafka need `make kafka` once
+	$(BIN)/pytest tests --ignore tests/unit
+
+test:  ## every test, with more examples than `make unit`; those on Apache Kafka need `make kafka` once
+ifdef TEST
+test: $(VENV)/dev
 	$(BIN)/pytest $(TEST)
+else
+test: EXAMPLES := shared
+test: unit servers
+endif
 
 faults: $(VENV)/dev  ## the fault matrix on three brokers, about 20 minutes: SEED=7, CELLS='^sink', LIST=1, WRITE=1
 	$(BIN)/python tests/faults/run_matrix.py $(if $(SEED),--seed $(SEED)) $(if $(CELLS),--cells '$(CELLS)') \
