@@ -242,6 +242,8 @@ class ZktecoAdms:
         """Each line by what it says itself."""
         if not lines:
             return Parsed(device.device_id, _text("OK"), report=DeviceReport())
+        if "authtype" in query:  # whoever it names may still be refused; who was let in comes as a record
+            return _parsed(device, "OK", _Found(others=[counted("verification", query["authtype"], lines)]))
         if any(map(reader_of, lines)):
             found = self._read(lines, device, request, reader_of)
             # Those of an access terminal have a number, and no stamp counts for them.

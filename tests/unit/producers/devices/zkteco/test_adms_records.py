@@ -54,6 +54,11 @@ def test_a_door_a_linkage_or_a_remote_command_is_no_punch_of_whoever_it_names(ev
     assert kinds(read(event)) == ["door"]
 
 
+def test_a_terminal_that_asks_whom_to_let_in_has_let_nobody_in_yet() -> None:
+    assert kinds(post({"AuthType": "device"}, RECORD.format(0))) == ["verification"]
+    assert len(post({}, RECORD.format(0)).events) == 1
+
+
 def test_a_refusal_and_an_alarm_are_no_punch() -> None:
     assert [kinds(read(event)) for event in (20, 27, 99, 100, 199)] == [["denied"]] * 3 + [["alarm"]] * 2
 
