@@ -44,7 +44,10 @@ def ahead(metrics: Metrics) -> list[str]:
 def test_hrms_own_move_beyond_what_devices_claim_is_noticed_and_left(
     site: ErpnextStandIn, client: ErpnextClient, now: datetime
 ) -> None:
-    site.shift_types([{"name": DAY, "auto_update_last_sync": 1}])
+    # Of a shift that lasts until this evening, nothing moves before.
+    ended = now - timedelta(hours=2)
+    times = {"start_time": f"{ended - timedelta(hours=6):%H:%M:%S}", "end_time": f"{ended:%H:%M:%S}"}
+    site.shift_types([{"name": DAY, "auto_update_last_sync": 1, **times}])
     metrics = Metrics()
     last_sync = LastSync(client, metrics)
     claimed = now - timedelta(days=3)
