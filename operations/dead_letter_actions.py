@@ -249,7 +249,8 @@ async def _read_again(
             await asyncio.sleep(pace.delay())
             try:
                 records = new_records(reading.read(request), request, letters, reading.there, log.topics)
-                await send(*records)
+                for start in range(0, len(records), AT_ONCE):
+                    await send(*records[start : start + AT_ONCE])
             except (InvalidRecord, NotUnderstood) as error:
                 for each in letters:
                     report(each.id, str(error))

@@ -90,16 +90,17 @@ async def read_requests(log: Log, ids: Collection[str], skipped: Skipped) -> Asy
     wanted = set(ids)
     if not wanted:
         return
-    parts: dict[str, dict[int, UnreadRequest]] = defaultdict(dict)
+    # By their number too: another release may cut the same bytes into more parts.
+    parts: dict[tuple[str, int], dict[int, UnreadRequest]] = defaultdict(dict)
     async with aclosing(log.read("unread")) as batches:
         async for batch in batches:
             for _, part in decoded(batch, lambda record: UnreadRequest.decode(record.value), skipped):
-                if part.unread_id in wanted:
-                    found = parts[part.unread_id]
+                if part.unread_id in wanted and part.part < part.parts:
+                    found = parts[part.unread_id, part.parts]
                     found[part.part] = part
                     if len(found) == part.parts:
                         wanted.discard(part.unread_id)
-                        yield joined(parts.pop(part.unread_id).values())
+                        yield joined(parts.pop((part.unread_id, part.parts)).values())
 
 
 async def find_request(log: Log, id_: str, skipped: Skipped) -> UnreadRequest | None:
@@ -197,7 +198,7 @@ class ReadingAgain:
             self._refuse(id_, GONE)
 
     async def compare(self, log: Log) -> None:
-        """Look what the topics have. What adds nothing is refused where something of it is still rejected.
+        """Look what the topics have. Where nothing is added, a letter is refused if what it is about is still rejected.
 
         Raises:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
@@ -206,7 +207,7 @@ class ReadingAgain:
         self.there |= await _there(log, wanted, self._begin)
         for id_, found in self._found.items():
             if found.rejected and found.digests <= self.there:
-                self._refuse(id_, found.why)
+                self._refuse(id_, found.why, found.rejected)
 
     async def requests(self, log: Log, skipped: Skipped) -> AsyncGenerator[tuple[UnreadRequest, list[Named]], None]:
         """Each request that is to be read again, with the letters for which it is.
@@ -259,8 +260,13 @@ class ReadingAgain:
         )
         self._begin = request.received_at if self._begin is None else min(self._begin, request.received_at)
 
-    def _refuse(self, id_: str, reason: str) -> None:
-        self.refused |= {named.id: reason for named in self.letters.pop(id_, ())}
+    def _refuse(self, id_: str, reason: str, rejected: Collection[str | None] | None = None) -> None:
+        """Take out the letters of a request: all, or those that are about one of the records rejected, or about all."""
+        letters = self.letters.pop(id_, [])
+        read = [] if rejected is None else [each for each in letters if each.record and each.is_read(rejected)]
+        if read:
+            self.letters[id_] = read
+        self.refused |= {named.id: reason for named in letters if named not in read}
 
 
 def new_records(

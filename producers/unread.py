@@ -26,12 +26,7 @@ def ready(request: UnreadRequest, *, in_part: bool = False) -> UnreadRequest:
     Raises:
         CannotBeKept: it cannot be told, and nothing may be left out.
     """
-    headers = kept_headers(request.headers)
-    body = request.body
-    content = unpacked(body, headers.get("content-encoding", ""))
-    if content is not None:
-        body = content
-        headers = {name: value for name, value in headers.items() if name != "content-encoding"}
+    headers, body = kept_headers(request.headers), request.body
     found = cut(body, headers.get("content-type", ""))
     if not found.is_text:
         if not in_part:
@@ -39,6 +34,19 @@ def ready(request: UnreadRequest, *, in_part: bool = False) -> UnreadRequest:
         found = without_binary(found)
     removed = (*request.removed, *found.removed)
     return replace(request, headers=headers, body=found.data, removed=removed).with_id()
+
+
+def unpacked_body(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
+    """The content of a body that is compressed, with the headers that it then has; otherwise both as they are.
+
+    Args:
+        body: The body.
+        headers: Their names in lower case.
+    """
+    content = unpacked(body, headers.get("content-encoding", ""))
+    if content is None:
+        return body, headers
+    return content, {name: value for name, value in headers.items() if name != "content-encoding"}
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -106,7 +106,8 @@ class PushRequest(Struct, frozen=True):
     """A request with its body, and when that had arrived: the server's clock, UTC.
 
     `stamps` are what earlier requests of the device left in `Parsed.stamps`; `commands` are those that wait for it.
-    Both are empty where the sender may be one of several devices.
+    Both are empty where the sender may be one of several devices. `most` is how many records it may hold: what is read
+    again is not refused for its size.
     """
 
     head: Head
@@ -114,6 +115,7 @@ class PushRequest(Struct, frozen=True):
     received_at: datetime
     stamps: Mapping[str, str] = {}
     commands: Sequence[Command] = ()
+    most: int = MAX_EVENTS
 
 
 class Answer(Struct, frozen=True):

@@ -1,6 +1,7 @@
 """A request that was not understood: as it is kept, and how often it may be refused because it cannot be."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_plus
@@ -10,11 +11,13 @@ from attendance.records.dead_letter import MAX_MESSAGE
 from attendance.records.unread import UnreadRequest
 from attendance.registry import Device
 from producers.devices.contract import PushAdapter, PushRequest, Sender
+from producers.unread import unpacked_body
 
 REFUSALS: Final = 10
 """So often a terminal may try to get rid of what cannot be kept, before the rest of it is kept."""
 _MOST: Final = 1_000
 _SHORTEST_TOKEN: Final = 8
+_WIDE: Final = ("utf-16-le", "utf-16-be")
 
 
 class Refusals:
@@ -55,7 +58,7 @@ class Came(NamedTuple):
 
 
 def unread_request(adapter: PushAdapter, came: Came, device: Device, error: InvalidRecord) -> UnreadRequest:
-    """The request with the device's id where the sender's token was. Pictures are still in it, and it has no id yet.
+    """The request with the device's id where a token was. Pictures are still in it, and it has no id yet.
 
     Args:
         adapter: The one that did not understand it.
@@ -63,7 +66,10 @@ def unread_request(adapter: PushAdapter, came: Came, device: Device, error: Inva
         device: The device under whose id it is kept.
         error: Why it was not understood.
     """
-    head, hidden = came.request.head, _Hidden(came.sender.token or "", device.device_id)
+    head, sender = came.request.head, came.sender
+    # A request may have one in its head that counts, and another in its address that does not.
+    hidden = _Hidden((sender.token, head.params.get("token"), head.query.get("token")), device.device_id)
+    body, headers = unpacked_body(came.request.body, head.headers)
     return UnreadRequest(
         unread_id="-",
         device_id=device.device_id,
@@ -73,47 +79,65 @@ def unread_request(adapter: PushAdapter, came: Came, device: Device, error: Inva
         transport="push",
         received_at=came.request.received_at,
         reason=error.reason,
-        message=error.message[:MAX_MESSAGE],
-        body=hidden.in_bytes(came.request.body),
+        message=hidden.in_text(error.message)[:MAX_MESSAGE],
+        body=hidden.in_body(body),
         method=head.method,
         path=hidden.in_text(came.path),
         route=head.route,
         params={name: hidden.in_text(value) for name, value in head.params.items()},
         query=hidden.in_query(came.query),
-        headers={name: hidden.in_text(value) for name, value in head.headers.items()},
+        headers={name: hidden.in_text(value) for name, value in headers.items()},
         removed=(f"the end, {came.missing} bytes",) if came.missing else (),
         devices=tuple(came.devices),
     )
 
 
 class _Hidden:
-    """Puts the device's id where the token is. A token of a few letters stands in many words."""
+    """Puts the device's id where a token is. A token of a few letters stands in many words."""
 
-    def __init__(self, token: str, device_id: str) -> None:
-        self._token = token
+    def __init__(self, tokens: Iterable[str | None], device_id: str) -> None:
+        found = {each for each in tokens if each}
+        self._short = {each for each in found if len(each) < _SHORTEST_TOKEN}
+        # The longest first: one token may begin as another does.
+        self._long = sorted(found - self._short, key=len, reverse=True)
+        self._spelled = re.compile(b"|".join(_spellings(each) for each in self._long)) if self._long else None
         self._device_id = device_id
 
     def in_text(self, text: str) -> str:
-        if not self._token:
-            return text
-        if len(self._token) < _SHORTEST_TOKEN:
-            return "/".join(self._device_id if each == self._token else each for each in text.split("/"))
-        return text.replace(self._token, self._device_id)
+        if self._short:
+            text = "/".join(self._device_id if each in self._short else each for each in text.split("/"))
+        return self._in_bytes(text.encode(errors="surrogatepass")).decode(errors="surrogatepass")
 
     def in_query(self, query: str) -> str:
-        return "&".join(self._in_pair(pair) for pair in query.split("&")) if self._token else query
+        return "&".join(self._in_pair(pair) for pair in query.split("&"))
 
-    def in_bytes(self, data: bytes) -> bytes:
-        if len(self._token) < _SHORTEST_TOKEN:
+    def in_body(self, data: bytes) -> bytes:
+        for token in self._long:
+            for encoding in _WIDE:
+                data = data.replace(token.encode(encoding, "surrogatepass"), self._device_id.encode(encoding))
+        return self._in_bytes(data)
+
+    def _in_bytes(self, data: bytes) -> bytes:
+        device_id = self._device_id.encode()
+        for token in self._long:
+            data = data.replace(token.encode(errors="surrogatepass"), device_id)
+        if self._spelled is None or not (b"%" in data or b"\\" in data):
             return data
-        return data.replace(self._token.encode(), self._device_id.encode())
+        return self._spelled.sub(lambda _: device_id, data)
 
     def _in_pair(self, pair: str) -> str:
         name, equals, value = pair.partition("=")
-        read = unquote_plus(value, "latin-1")
-        if self._token not in read or (len(self._token) < _SHORTEST_TOKEN and read != self._token):
-            return pair
-        return f"{name}{equals}{quote(read.replace(self._token, self._device_id), encoding='latin-1')}"
+        if unquote_plus(value, "latin-1") in self._short:
+            return f"{name}{equals}{quote(self._device_id)}"
+        return self._in_bytes(pair.encode("latin-1")).decode("latin-1")
+
+
+def _spellings(token: str) -> bytes:
+    """Matches a token in each spelling that it may have in an address, in a form or in JSON."""
+    return b"".join(
+        rb"(?:%b|(?i:%%(?:25)*+%02x|\\{1,4}+u00%02x)|\\{1,4}+%b)" % (re.escape(each), each[0], each[0], re.escape(each))
+        for each in (bytes([byte]) for byte in token.encode(errors="surrogatepass"))
+    )
 
 
 def _digest(what: tuple[object, ...]) -> bytes:

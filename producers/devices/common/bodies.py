@@ -100,7 +100,7 @@ def filled(fields: Mapping[str, object], beside: Mapping[str, object]) -> dict[s
     return Ambiguous(both, names) if names else both
 
 
-def read_body(content_type: str, body: bytes) -> object:
+def read_body(content_type: str, body: bytes, most: int = MAX_EVENTS) -> object:
     """What a body says: JSON or XML by its first character, else a form. The media type counts for a form alone.
 
     Files in a multipart form are passed over.
@@ -108,6 +108,7 @@ def read_body(content_type: str, body: bytes) -> object:
     Args:
         content_type: The header, empty where there is none.
         body: The whole body.
+        most: Parts that a form may have.
 
     Returns:
         JSON as `read_json` has it; XML and forms as a dict of fields.
@@ -119,7 +120,7 @@ def read_body(content_type: str, body: bytes) -> object:
         return read_document(body)
     media_type, options = parse_options_header(content_type)
     if media_type == b"multipart/form-data":
-        form = read_multipart(body, options.get(b"boundary"))
+        form = read_multipart(body, options.get(b"boundary"), most)
         if not form.complete:
             raise _unreadable("the form breaks off")
         return _fields((each.name, each.content.decode(errors="replace")) for each in form.parts if not each.is_file)
@@ -140,12 +141,13 @@ def read_document(body: bytes) -> object:
     return xml_fields(read_xml(body)) if _first(body) == b"<" else read_json(body)
 
 
-def read_records(body: bytes, wrapper: str) -> Sequence[object]:
+def read_records(body: bytes, wrapper: str, most: int = MAX_EVENTS) -> Sequence[object]:
     """The records of JSON or XML documents, each of which is one of them, or holds one or a list of them.
 
     Args:
         body: A document, or several one after the other.
         wrapper: The name under which some write a record, or several.
+        most: Documents of JSON that there may be.
 
     Raises:
         InvalidRecord: it is neither, or gives the wrapper different values (`unreadable_body`).
@@ -155,7 +157,7 @@ def read_records(body: bytes, wrapper: str) -> Sequence[object]:
         wrapped = [each for root in roots for each in root if _local_name(each) == wrapper]
         return [xml_fields(each) for each in wrapped or roots]
     records: list[object] = []
-    for content in _json_values(body):
+    for content in _json_values(body, most):
         if given_twice(content, {wrapper}):
             raise _unreadable(f"{wrapper} is given twice")
         inner = content.get(wrapper, content) if isinstance(content, dict) else content
@@ -179,13 +181,13 @@ def read_json(body: bytes) -> object:
     return values[0]
 
 
-def _json_values(body: bytes) -> Sequence[object]:
+def _json_values(body: bytes, most: int = MAX_EVENTS) -> Sequence[object]:
     """What the JSON documents of a body say, of which most have one. See `read_json`."""
     try:
         try:
             value = orjson.loads(body)
         except orjson.JSONDecodeError:
-            return _lenient_json(body)
+            return _lenient_json(body, most)
         # Faster by far, and silent about what it leaves out.
         if _quotation_marks(value) == body.count(b'"'):
             return [value]
@@ -268,17 +270,17 @@ def _quotation_marks(value: object) -> int:
     return 2 * strings
 
 
-def _lenient_json(body: bytes) -> Sequence[object]:
+def _lenient_json(body: bytes, most: int) -> Sequence[object]:
     """The documents of a body that is not quite JSON. Raises ValueError or RecursionError."""
     encoding, body = _encoding(body)
     text = body.decode(encoding, errors="replace")
     try:
-        return _values(text)
+        return _values(text, most)
     except ValueError:
         if encoding != "utf-8" or "\ufffd" not in text:
             raise
         # In Chinese, Japanese and Korean encodings, the second byte of a character may be a backslash.
-        return _values(_NOT_ASCII.sub("\ufffd", body.decode("gb18030", errors="replace")))
+        return _values(_NOT_ASCII.sub("\ufffd", body.decode("gb18030", errors="replace")), most)
 
 
 def _encoding(body: bytes) -> tuple[str, bytes]:
@@ -289,7 +291,7 @@ def _encoding(body: bytes) -> tuple[str, bytes]:
     return json.detect_encoding(body), body
 
 
-def _values(text: str) -> Sequence[object]:
+def _values(text: str, most: int) -> Sequence[object]:
     text = _STRING_OR_LAST_COMMA.sub(_mended, text).strip(_PADDING)
     values: list[object] = []
     at = 0
@@ -303,7 +305,7 @@ def _values(text: str) -> Sequence[object]:
         at = _BETWEEN.match(text, end).end()  # type: ignore[union-attr]
         if at == len(text) or (text[end] == "\0" and text.find("{", end) < 0):  # the rest of a buffer
             return values
-        if text[at] not in "{[" or len(values) > MAX_EVENTS:
+        if text[at] not in "{[" or len(values) > most:
             raise ValueError(f"data after the document, at {text[at : at + 32]!r}")
     raise ValueError("no document")
 

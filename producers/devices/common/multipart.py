@@ -55,12 +55,13 @@ class Multipart:
     complete: bool
 
 
-def read_multipart(body: bytes, boundary: bytes | None = None) -> Multipart:
+def read_multipart(body: bytes, boundary: bytes | None = None, most: int = MAX_EVENTS) -> Multipart:
     """The parts of a multipart body, as far as it goes. A part without a byte is none.
 
     Args:
         body: The whole body.
         boundary: What the header says. It counts only where the body does not begin with its own.
+        most: Parts that it may have.
 
     Raises:
         InvalidRecord: it has no part (`unreadable_body`), or too many (`body_too_large`).
@@ -73,20 +74,20 @@ def read_multipart(body: bytes, boundary: bytes | None = None) -> Multipart:
     parts: list[Part] = []
     begin, is_between = 0, True
     for start, end, is_last in _delimiters(body, b"--" + boundary):
-        _add(parts, body[begin:start], is_between=is_between)
+        _add(parts, body[begin:start], most, is_between=is_between)
         begin, is_between = end, is_last
-    _add(parts, body[begin:], is_between=is_between)
+    _add(parts, body[begin:], most, is_between=is_between)
     if not parts:
         raise InvalidRecord(Reason.UNREADABLE_BODY, "not multipart: it has no part")
     return Multipart(parts, is_between)
 
 
-def _add(parts: list[Part], written: bytes, *, is_between: bool) -> None:
+def _add(parts: list[Part], written: bytes, most: int, *, is_between: bool) -> None:
     """What is before the first boundary or after the last says nothing, unless a boundary is wrong there."""
     if written.strip() and (not is_between or written.startswith(_BEGINNINGS)):
         parts.append(_part(written))
-    if len(parts) > MAX_EVENTS:
-        raise InvalidRecord(Reason.BODY_TOO_LARGE, f"more than {MAX_EVENTS} parts")
+    if len(parts) > most:
+        raise InvalidRecord(Reason.BODY_TOO_LARGE, f"more than {most} parts")
 
 
 def _delimiters(body: bytes, line: bytes) -> Iterator[tuple[int, int, bool]]:

@@ -19,7 +19,6 @@ from attendance.wire import encode_json
 from producers.devices.common.bodies import check_unambiguous, given_twice, read_json
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.contract import (
-    MAX_EVENTS,
     STATUS,
     Answer,
     DeviceReport,
@@ -82,8 +81,8 @@ class JsonV1:
     def _parse_events(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
         device_id, records = _read_batch(request.body)
         device = _sender(devices, device_id)
-        if len(records) > MAX_EVENTS:
-            raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(records)} events, more than {MAX_EVENTS}")
+        if len(records) > request.most:
+            raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(records)} events, more than {request.most}")
         batch_id = token_hex(16)
         events: list[RawEvent] = []
         rejected: list[Rejected] = []

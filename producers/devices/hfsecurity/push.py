@@ -27,7 +27,6 @@ from producers.devices.common.options import read_options
 from producers.devices.common.punch import cut, invalid
 from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.contract import (
-    MAX_EVENTS,
     STATUS,
     Answer,
     DeviceReport,
@@ -184,7 +183,7 @@ class HfSecurity:
         """What the body says. Some firmware leaves it empty, and says everything in the query."""
         if not request.body.strip() and request.head.route != APP_EVENTS:
             return {}
-        return read_body(request.head.headers.get("content-type", ""), request.body)
+        return read_body(request.head.headers.get("content-type", ""), request.body, request.most)
 
     def _callback(self, request: PushRequest, devices: Mapping[str, Device], fields: Mapping[str, object]) -> Parsed:
         """The one thing that a terminal's own firmware reports in a request."""
@@ -215,8 +214,8 @@ class HfSecurity:
         records: Sequence[object],
     ) -> Parsed:
         """Several records of one device, as an app sends them."""
-        if len(records) > MAX_EVENTS:
-            raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(records)} events, more than {MAX_EVENTS}")
+        if len(records) > request.most:
+            raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(records)} events, more than {request.most}")
         if given_twice(around, ("events", *DEVICE_NAMES)) and records != [around]:
             raise InvalidRecord(Reason.UNREADABLE_BODY, "its device or its events are given twice")
         # A record that names no device is of the one that the batch names.

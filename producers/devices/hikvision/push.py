@@ -94,7 +94,7 @@ class Hikvision:
         documents = _documents(request)
         if not documents:
             return Parsed(device.device_id, Answer(), others=[Other("picture", kept({}, self._payload))])
-        alerts = [alert for document in documents for alert in _alerts(document)]
+        alerts = [alert for document in documents for alert in _alerts(document, request.most)]
         for index, alert in enumerate(alerts):
             fields: Fields | None = None
             try:
@@ -189,17 +189,17 @@ def _documents(request: PushRequest) -> Sequence[bytes]:
     # Some firmware leaves the boundary out of the header, or the first or the last one out of the body.
     if not body.startswith(b"--") and not (boundary and b"--" + boundary in body):
         return [request.body]
-    found = read_multipart(body, boundary)
+    found = read_multipart(body, boundary, request.most)
     documents = [part.content for part in found.parts if not part.is_picture]
     if not documents and not found.complete:
         raise _unreadable("it breaks off before a document")
     return documents
 
 
-def _alerts(document: bytes) -> Sequence[_Alert]:
+def _alerts(document: bytes, most: int) -> Sequence[_Alert]:
     """The alerts in a document, which may be a list of them, or hold a list of events; never none."""
     try:
-        contents = read_records(document, "EventNotificationAlert")
+        contents = read_records(document, "EventNotificationAlert", most)
     except InvalidRecord as error:
         return [_Alert(document, error)]
     if not contents:

@@ -18,7 +18,6 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from producers.devices.common.punch import MAX_TEXT, invalid
 from producers.devices.contract import (
-    MAX_EVENTS,
     Answer,
     DeviceReport,
     Head,
@@ -213,8 +212,7 @@ class ZktecoAdms:
     def _upload(self, request: PushRequest, device: Device, query: Mapping[str, str]) -> Parsed:
         """A table of records, which some firmware does not name."""
         lines = _lines(request.body)
-        if len(lines) > MAX_EVENTS:
-            raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(lines)} records, more than {MAX_EVENTS}")
+        _check_number(lines, request)
         name, answer = query.get("table") or query.get("type") or "", f"OK: {len(lines)}"
         if name.casefold() in ("tabledata", "count"):
             name = query.get("tablename", "")
@@ -256,8 +254,9 @@ class ZktecoAdms:
     def _with_records(self, parsed: Parsed, request: PushRequest, device: Device) -> Parsed:
         """A question that brings records, which is none of the protocol's: they are read all the same."""
         lines = _lines(request.body)
-        if len(lines) > MAX_EVENTS or not any(map(reader_of, lines)):
+        if not any(map(reader_of, lines)):
             return parsed
+        _check_number(lines, request)
         found = self._read(lines, device, request, reader_of)
         return replace(parsed, events=found.events, rejected=found.rejected, others=found.others)
 
@@ -312,6 +311,11 @@ class ZktecoAdms:
     def _exchange(self, request: PushRequest, device: Device) -> Parsed:  # noqa: ARG002 - whoever asks
         """Keys are not exchanged: encryption has to be switched off on the terminal."""
         return Parsed(device.device_id, _text("", 406))
+
+
+def _check_number(lines: Sequence[str], request: PushRequest) -> None:
+    if len(lines) > request.most:
+        raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{len(lines)} records, more than {request.most}")
 
 
 def _of_table(kind: str | None, name: str, lines: Sequence[str]) -> _Found:

@@ -13,7 +13,7 @@ from memory_log import MemoryLog
 from msgspec.structs import replace
 from openpyxl import Workbook
 
-from attendance.errors import Reason
+from attendance.errors import InvalidRecord, Reason
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import LetterId
 from attendance.records.raw_event import UNREAD_ID, RawEvent
@@ -23,8 +23,9 @@ from operations.dead_letter_actions import Plan, make_replay_plan, replay
 from operations.dead_letters import Selection
 from operations.reading_again import NotUnderstood, Reader, old_request
 from operations.unread import GONE
-from producers.devices import create_file_adapter
-from producers.devices.contract import Rejected
+from producers.devices import create_file_adapter, create_push_adapter
+from producers.devices.common.bodies import read_query
+from producers.devices.contract import MAX_EVENTS, Head, PushRequest, Rejected
 from producers.devices.generic.json_v1 import JsonV1
 
 ARRIVED = datetime(2026, 3, 2, 5, 0, 3, 250_000, tzinfo=UTC)
@@ -121,6 +122,49 @@ def test_the_device_s_id_stands_in_the_path_where_its_token_was(reader: Reader) 
         body=b'{"deviceKey":"X05","personId":"605","time":"1772427600000","type":"face_0"}',
     )
     assert [each.device_user_id for each in reader.read(identify).records.events] == ["605"]
+
+
+MANY = MAX_EVENTS + 2
+LINE = b"9\t2026-03-02 08:00:00\t0\t1\n"
+ALERT = orjson.dumps(
+    {
+        "eventType": "AccessControllerEvent",
+        "dateTime": "2026-03-02T08:00:00+00:00",
+        "AccessControllerEvent": {"majorEventType": 5, "subEventType": 75, "employeeNoString": "9"},
+    }
+)
+TOO_MANY: dict[str, tuple[str, str, bytes]] = {
+    "json": (
+        "GATE",
+        "/v1/events",
+        b'{"device_id":"GATE","events":[%b]}' % b",".join([b'{"user_id":"9","time":"2026-03-02 08:00:00"}'] * MANY),
+    ),
+    "zkteco_adms": ("ADMS", "/iclock/cdata", LINE * MANY),
+    "zkteco_adms, a question": ("ADMS", "/iclock/getrequest", LINE * MANY),
+    "hfsecurity": (
+        "X05",
+        "/hf/X05/record",
+        b"[%b]" % b",".join([b'{"personId":"9","time":"1772427600000","type":"face_0"}'] * MANY),
+    ),
+    "hikvision, documents": ("HIK", "/hik/HIK", (ALERT + b"\n") * MANY),
+    "hikvision, parts": ("HIK", "/hik/HIK", (b"--b\n\n" + ALERT + b"\n") * MANY + b"--b--\n"),
+}
+
+
+@pytest.mark.parametrize("name", TOO_MANY)
+def test_more_records_than_a_request_may_have_are_refused_when_they_come_and_read_when_they_were_kept(
+    registry: Registry, reader: Reader, name: str
+) -> None:
+    device_id, path, body = TOO_MANY[name]
+    query = "SN=SN1&table=ATTLOG" if path == "/iclock/cdata" else "SN=SN1"
+    unread = request(device_id=device_id, devices=(), path=path, query=query, headers={}, body=body)
+    device, adapter = registry.get(device_id), create_push_adapter(name.partition(",")[0], ())
+    assert device is not None
+    head = Head("POST", path.replace(device_id, "{token}"), {"token": device_id}, read_query(query), {})
+    with pytest.raises(InvalidRecord) as caught:
+        adapter.parse(PushRequest(head, body, ARRIVED), {device_id: device})
+    assert caught.value.reason is (Reason.UNREADABLE_BODY if "documents" in name else Reason.BODY_TOO_LARGE)
+    assert len(reader.read(unread).records.events) == MANY
 
 
 def test_what_a_device_said_of_its_clock_counts_for_its_own_events_alone(reader: Reader) -> None:
@@ -465,3 +509,46 @@ def test_other_events_are_not_doubled_either(topics: Topics, reader: Reader) -> 
     topics.keep(door)
     assert read_again(topics, reader)[1] == ["other_events", "dead_letter_actions"]
     assert read_again(topics, reader, LetterId(0, 0), force=True)[1] == ["dead_letter_actions"]
+
+
+def test_a_letter_whose_record_is_there_is_settled_though_another_record_is_still_rejected(
+    topics: Topics, reader: Reader
+) -> None:
+    """As after a replay that ended before it had recorded what it did."""
+    unread = request(body=batch("1", None))
+    letters = [letter_of(unread, f"events[{index}]: no", Reason.INVALID_EVENT) for index in (0, 1)]
+    topics.keep(unread, *letters)
+    topics.add("raw", *reader.read(unread).records.events[0].record(), timestamp=int(ARRIVED.timestamp() * 1000))
+
+    plan, sent = read_again(topics, reader)
+
+    assert (plan.ids, list(plan.refused), sent) == ([LetterId(0, 0)], [LetterId(0, 1)], ["dead_letter_actions"])
+
+
+def test_parts_that_two_releases_cut_differently_are_not_mixed(topics: Topics, reader: Reader) -> None:
+    whole = request(body=batch("1", "2"))
+
+    def cut(*places: int) -> list[UnreadRequest]:
+        pieces = [whole.body[start:end] for start, end in zip((0, *places), (*places, None), strict=True)]
+        return [replace(whole, body=each, part=at, parts=len(pieces)) for at, each in enumerate(pieces)]
+
+    halves, thirds = cut(40), cut(20, 60)
+    for part in (halves[0], thirds[0], thirds[1], replace(halves[1], part=7), halves[1]):
+        topics.add("unread", whole.key, part.encode())
+    letter = letter_of(whole)
+    topics.add("dead_letters", letter.key, letter.value, letter.encode_headers())
+
+    read_again(topics, reader)
+
+    assert events(topics) == ["1", "2"]
+
+
+def test_what_a_large_request_comes_to_is_sent_in_pieces_with_its_letters_last(
+    topics: Topics, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("operations.dead_letter_actions.AT_ONCE", 3)
+    topics.keep(request(body=batch("1", None, "2", "3", "4")))
+
+    _, sent = read_again(topics, reader)
+
+    assert sent == ["raw"] * 4 + ["dead_letters", "dead_letter_actions"]

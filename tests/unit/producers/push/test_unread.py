@@ -133,6 +133,31 @@ def test_no_token_is_kept_in_path_query_headers_or_body(bench: Bench) -> None:
     assert not any(FACES.encode() in (record.value or b"") for record in bench.kafka.records)
 
 
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (gzip.compress(b'{"url":"/hf/%b/identify"' % FACES.encode()), {"content-encoding": "gzip"}),
+        (f'{{"url":"/hf/{FACES}/identify"'.encode("utf-16"), {}),
+        (f'{{"url":"/hf/{FACES}/identify"'.encode("utf-16-be"), {}),
+        (b'{"url":"\\/hf\\/' + FACES.replace("-", "\\u002D").encode() + b'"', {}),
+        (b"url=%2Fhf%2F" + FACES.replace("-", "%252d").encode() + b"%2Fidentify", {}),
+        (b"{", {"x-original-url": "/hf/" + FACES.replace("-", "%2d")}),
+        (b"{", {"authorization": "Bearer " + FACES}),
+        (b"{", {"authorization": "Bearer " + FACES, "x-url": "/hf/former-token"}),
+    ],
+    ids=["compressed", "UTF-16", "UTF-16 without a mark", "JSON", "form", "header", "name in the query", "two tokens"],
+)
+def test_a_token_is_hidden_however_it_is_spelled(bench: Bench, body: bytes, headers: dict[str, str]) -> None:
+    in_path = "former-token" if "authorization" in headers else FACES
+    assert post(bench, f"/hf/{in_path}/identify?{FACES}&token={in_path}", body, headers).status_code == 200
+    kept = whole(bench)
+    shown = f"{kept.path} {kept.query} {kept.params} {kept.headers} {kept.message}".encode()
+    shown += kept.body + kept.body.replace(b"\0", b"")
+    assert b"HF-1" in shown
+    for token in (b"face", b"6b1e", b"former"):
+        assert token not in shown
+
+
 def test_a_request_of_which_one_line_is_wrong_is_kept_whole(bench: Bench) -> None:
     body = b"417\t2026-03-02 08:00:00\t0\t15\nthis is no record\n418\t2026-03-02 08:00:01\t0\t15\n"
     assert post(bench, "/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=7", body, {}).status_code == 200
