@@ -5,6 +5,7 @@ by nothing but its serial number. It keeps what is not answered 200 and sends it
 """
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -51,6 +52,7 @@ from producers.devices.zkteco.adms_records import (
     attendance,
     counted,
     is_photograph,
+    operation,
     options_of,
     reader_of,
     table_of,
@@ -67,9 +69,16 @@ _DETAILS: Final = frozenset(
 )
 _INFO: Final = ("FWVersion", "UserCount", "FPCount", "TransactionCount", "IPAddress")
 _UPLOADS: Final = frozenset({"cdata", "edata", "querydata"})
+_RETURNED: Final = re.compile(r"-?[0-9]{1,10}")
+_COMMAND: Final = re.compile(r"[0-9]{1,16}")
 _COUNT: Final = re.compile(rb"OK: ([0-9]+)")
-# What asks, and brings nothing by the protocol.
-_QUESTIONS: Final = frozenset({"getrequest", "ping"})
+# What brings no table by the protocol. Its own are facts, or what became of commands.
+_WITHOUT_TABLE: Final = frozenset({"getrequest", "ping", "devicecmd", "registry", "push", "rtdata"})
+_PAIR: Final = re.compile(r"(?:^|[,&\s])~?(\w+)=")
+# Who has one of these in it is a person, and no terminal.
+_PERSON: Final = frozenset({"pin", "userid", "user_id"})
+_LINE_ENDS: Final = re.compile(r"\r\n|\n|\r")
+_PACKED: Final = b"\x1f\x8b"
 # Name by name, and not as the table of one line: a value may hold commas too.
 _PAIR_LIST: Final = re.compile(r"(?:^|,)\s*~?(\w+)=([^=]*?)(?=,\s*~?\w+=|\s*$)")
 # A second name and value inside of a value: another sign than & stood between the two.
@@ -172,7 +181,7 @@ class ZktecoAdms:
         call = _call(request.head)
         if call in self._answers:
             parsed = self._answers[call](request, device)
-            return self._with_records(parsed, request, device) if call in _QUESTIONS else parsed
+            return self._with_records(parsed, request, device) if call in _WITHOUT_TABLE else parsed
         if request.body.strip():
             raise InvalidRecord(Reason.UNREADABLE_BODY, f"{call[:MAX_TEXT]!r} is none of the protocol's calls")
         return Parsed(device.device_id, _text("", 404))
@@ -191,16 +200,19 @@ class ZktecoAdms:
 
     def _data(self, request: PushRequest, device: Device) -> Parsed:
         """Asked without a body it is the handshake; it is also what a terminal asks of somebody it does not know."""
-        query = _query(request.head)
-        if request.head.method == "POST" or request.body.strip() or _call(request.head) == "querydata":
+        query, brings = _query(request.head), bool(request.body.strip())
+        is_data, table = _call(request.head) == "cdata", query.get("table") or query.get("type") or ""
+        if "options" in query and is_data and (not table or (not brings and table.casefold() == "options")):
+            return self._with_records(self._handshake(request, device, query), request, device)
+        if request.head.method == "POST" or brings or _call(request.head) == "querydata":
             return self._upload(request, device, query)
-        if "table" in query:
+        if "table" in query or "authtype" in query:
             return Parsed(device.device_id, _text("OK"))
         return self._handshake(request, device, query)
 
     def _handshake(self, request: PushRequest, device: Device, query: Mapping[str, str]) -> Parsed:
         """What a terminal is to do from now on, and from which record on it is to send."""
-        report = DeviceReport(details={name: value[:MAX_TEXT] for name, value in _facts(query).items()})
+        report = DeviceReport(details=_said(query) | _options(request.body))
         if is_access(query, request.stamps):
             answer = _text(access_options(device, registered=True))
             return Parsed(device.device_id, answer, report=report, stamps={KIND: ACCESS})
@@ -211,16 +223,27 @@ class ZktecoAdms:
 
     def _upload(self, request: PushRequest, device: Device, query: Mapping[str, str]) -> Parsed:
         """A table of records, which some firmware does not name."""
-        lines = _lines(request.body)
+        if request.body.startswith(_PACKED):
+            raise InvalidRecord(Reason.UNREADABLE_BODY, "its body is compressed")
+        lines, name = _lines(request.body), query.get("table") or query.get("type") or ""
+        if is_photograph(request.body):
+            return _parsed(device, "OK", _Found(others=[counted("biometric", name or "photograph", [""])]))
         _check_number(lines, request)
-        name, answer = query.get("table") or query.get("type") or "", f"OK: {len(lines)}"
+        if "authtype" in query:  # whoever it names may still be refused; who was let in comes as a record
+            return _parsed(device, "OK", _Found(others=[counted("verification", query["authtype"], lines)]))
         if name.casefold() in ("tabledata", "count"):
-            name = query.get("tablename", "")
+            table = query.get("tablename", "")
             # A count that is not theirs has the terminal send it for ever.
-            answer = f"{name}={query.get('count') or len(lines)}"
+            answer = f"{table}={query.get('count') or len(lines)}"
+            if name.casefold() == "count":
+                return self._with_records(_parsed(device, answer, _Found()), request, device)
+            return self._table(request, device, table, answer, lines)
+        return self._table(request, device, name, f"OK: {len(lines)}", lines)
+
+    def _table(self, request: PushRequest, device: Device, name: str, answer: str, lines: Sequence[str]) -> Parsed:
+        """What is in the lines of a table of that name."""
+        query = _query(request.head)
         match table_of(name):
-            case _ if is_photograph(request.body):
-                return _parsed(device, "OK", _Found(others=[counted("biometric", name or "photograph", [""])]))
             case None if not name:
                 return self._untitled(request, device, query, lines)
             case "attendance":
@@ -230,9 +253,12 @@ class ZktecoAdms:
                 found = self._read(lines, device, request, lambda _: access)
                 return _parsed(device, answer if "tablename" in query else "OK", found, {KIND: ACCESS})
             case "options" | "state" as kind:
-                return _reported(request.body, device, {KIND: ACCESS} if kind == "state" else {})
+                parsed = _reported(request.body, device, {KIND: ACCESS} if kind == "state" else {})
+                return self._with_records(parsed, request, device)
             case None if "tablename" not in query:
                 raise InvalidRecord(Reason.UNREADABLE_BODY, f"table {name[:MAX_TEXT]!r} is none of the protocol's")
+            case "operation" if any(reader_of(line) in (attendance, access) for line in lines):
+                return _parsed(device, answer, self._read(lines, device, request, _operation_or_record))
             case kind:
                 return _parsed(device, answer, _of_table(kind, name, lines) if lines else _Found())
 
@@ -240,24 +266,28 @@ class ZktecoAdms:
         """Each line by what it says itself."""
         if not lines:
             return Parsed(device.device_id, _text("OK"), report=DeviceReport())
-        if "authtype" in query:  # whoever it names may still be refused; who was let in comes as a record
-            return _parsed(device, "OK", _Found(others=[counted("verification", query["authtype"], lines)]))
         if any(map(reader_of, lines)):
             found = self._read(lines, device, request, reader_of)
             # Those of an access terminal have a number, and no stamp counts for them.
             log = [event for event in found.events if event.sequence is None]
             return _parsed(device, f"OK: {len(lines)}", found, _stamps(query, log, device, request.received_at))
-        if len(lines) == 1 and "\t" not in lines[0] and _PAIR_LIST.match(lines[0]):
+        if len(lines) == 1 and "\t" not in lines[0] and _are_facts(request.body):
             return _reported(request.body, device, {})
         raise InvalidRecord(Reason.UNREADABLE_BODY, "it names no table, and its lines are of none")
 
     def _with_records(self, parsed: Parsed, request: PushRequest, device: Device) -> Parsed:
-        """A question that brings records, which is none of the protocol's: they are read all the same."""
+        """What a call brings that is not its own by the protocol: records are read, and all else is kept.
+
+        Raises:
+            InvalidRecord: it is more than a request may hold.
+        """
         lines = _lines(request.body)
-        if not any(map(reader_of, lines)):
-            return parsed
-        _check_number(lines, request)
-        found = self._read(lines, device, request, reader_of)
+        records = [line for line in lines if reader_of(line)]
+        _check_number(records, request)
+        found = self._read(records, device, request, reader_of)
+        if len(records) < len(lines) and not _are_facts(request.body):
+            message = "its body is none that the protocol has for this call"
+            found.rejected.append(Rejected(len(records), Reason.UNREADABLE_BODY, message, b""))
         return replace(parsed, events=found.events, rejected=found.rejected, others=found.others)
 
     def _read(
@@ -290,8 +320,12 @@ class ZktecoAdms:
         return Parsed(device.device_id, _text(answer), report=DeviceReport(details=details), stamps=stamps, given=given)
 
     def _results(self, request: PushRequest, device: Device) -> Parsed:
-        found = re.findall(r"(?m)^ID=([0-9]{1,16})&Return=(-?[0-9]{1,10})\b(.*)", _decoded(request.body))
-        results = [Result(id_, returned + _total(rest)) for id_, returned, rest in found]
+        results = []
+        for line in _lines(request.body):
+            said = {name.strip().casefold(): value for name, _, value in (p.partition("=") for p in line.split("&"))}
+            id_, returned = said.get("id", "").strip(), said.get("return", "").strip()
+            if _COMMAND.fullmatch(id_) and _RETURNED.fullmatch(returned):
+                results.append(Result(id_, returned + _total(line)))
         return Parsed(device.device_id, _text("OK"), results=results)
 
     def _ping(self, request: PushRequest, device: Device) -> Parsed:  # noqa: ARG002 - it says nothing
@@ -348,6 +382,10 @@ def _query(head: Head) -> Mapping[str, str]:
     return query
 
 
+def _said(query: Mapping[str, str]) -> dict[str, str]:
+    return {name: value[:MAX_TEXT] for name, value in _facts(query).items()}
+
+
 def _facts(query: Mapping[str, str]) -> dict[str, str]:
     return {name: query[name.casefold()] for name in _FACTS if name.casefold() in query}
 
@@ -355,7 +393,7 @@ def _facts(query: Mapping[str, str]) -> dict[str, str]:
 def _stamps(
     query: Mapping[str, str], events: Sequence[RawEvent], device: Device, received_at: datetime
 ) -> Mapping[str, str]:
-    stamp = stamp_of(query.get("stamp", ""), events, device, received_at)
+    stamp = stamp_of(query.get("stamp") or query.get("attlogstamp", ""), events, device, received_at)
     return {} if stamp is None else {STAMP: stamp}
 
 
@@ -374,14 +412,30 @@ def _options(body: bytes) -> dict[str, str]:
     return {name: value.strip()[:MAX_TEXT] for name, value in found if name in _DETAILS}
 
 
+def _are_facts(body: bytes) -> bool:
+    """Whether a body is what a terminal says of itself, or of a command: names and values, and nobody's."""
+    text = _decoded(body).lstrip()
+    names = {name.casefold() for name in _PAIR.findall(text)}
+    return _PAIR.match(text) is not None and not names & _PERSON
+
+
+def _operation_or_record(line: str) -> Read:
+    """How a line of an operation log is read: some firmware mixes punches in."""
+    read = reader_of(line)
+    return read if read in (attendance, access) else operation
+
+
 def _lines(body: bytes) -> list[str]:
-    lines = (line.strip("\0\ufeff") for line in re.split(r"\r\n|\n|\r", _decoded(body)))
-    return [line for line in lines if line.strip(" \t\0")]
+    return [line for line in _LINE_ENDS.split(_decoded(body)) if line.strip(" \t")]
 
 
 def _decoded(body: bytes) -> str:
-    """The text; bytes of another encoding stand as such, for nothing of a body may be lost for one name in it."""
-    return body.decode("utf-8", errors="backslashreplace")
+    """The text; bytes of another encoding stand as such, for nothing of a body may be lost for one name in it.
+
+    What has zeros between its characters, or behind them, is digits and signs of two bytes each, or padded to a width.
+    """
+    text = body.removeprefix(BOM_UTF16_LE).removeprefix(BOM_UTF16_BE).decode("utf-8", errors="backslashreplace")
+    return text.replace("\0", "").replace("\ufeff", "")
 
 
 def _text(body: str, status: int = 200) -> Answer:

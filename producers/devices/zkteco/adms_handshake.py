@@ -30,6 +30,10 @@ _FIRST_EPOCH: Final = 1_447_000_000  # November 2015; as a count of the protocol
 # How far a terminal goes back that says nothing of how far it is: what it had not sent yet when it was cut off.
 _OVERLAP: Final = timedelta(days=7)
 _AHEAD: Final = timedelta(minutes=10)
+# Where the protocol's own count begins, and where a clock goes back to that has lost its battery.
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_FIRST: Final = 1  # not 0, which stands for none, and not less, which firmware reads as a time that is far away
+_WRITTEN_LENGTH: Final = len("20260101080000")
 
 
 def is_access(query: Mapping[str, str], stamps: Mapping[str, str]) -> bool:
@@ -166,22 +170,24 @@ def stamp_of(posted: str, events: Sequence[RawEvent], device: Device, at: dateti
     Returns:
         The stamp; None where nothing came that says how far the terminal is.
     """
-    times = [event.event_time for event in events if event.event_time is not None and event.event_time <= at + _AHEAD]
+    latest = at + _AHEAD
+    times = [time for event in events if (time := event.event_time) is not None and _EARLIEST <= time <= latest]
     if not times:
         return None
     newest = max(times)
     wall_clock = to_wall_clock(newest, device.timezone)
-    if _PLACEHOLDER.fullmatch(posted):
+    if _PLACEHOLDER.fullmatch(posted) or not _STAMP.fullmatch(posted):
         # In the protocol's own count, as it is below any other: one that takes it for another time sends more.
-        return str(_counted(wall_clock - _OVERLAP))
-    if not _STAMP.fullmatch(posted):
-        return None
+        return str(max(_counted(wall_clock - _OVERLAP), _FIRST))
+    if len(posted) == _WRITTEN_LENGTH and posted.isdecimal():
+        # A date and a time of day, run together.
+        return min(posted, f"{wall_clock:%Y%m%d%H%M%S}")
     if not posted.isdecimal() or int(posted) not in _TIMES:
         return posted
-    if int(posted) < _FIRST_EPOCH:
-        return str(min(int(posted), _counted(wall_clock)))
+    counted = max(_counted(wall_clock), _FIRST)
     # Some count the seconds of their own wall clock.
-    return str(min(int(posted), int(newest.timestamp()), int(wall_clock.replace(tzinfo=UTC).timestamp())))
+    epoch = min(int(newest.timestamp()), int(wall_clock.replace(tzinfo=UTC).timestamp()))
+    return str(min(int(posted), counted if int(posted) < _FIRST_EPOCH else epoch))
 
 
 def _offset(device: Device, moment: datetime) -> timedelta:

@@ -7,11 +7,12 @@ real-time events.
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from attendance.records.raw_event import EventType, RawEvent, Source
+from msgspec import Struct
+
+from attendance.records.raw_event import EventType, RawEvent, Scalar, Source
 from attendance.registry import Device
 from attendance.wire import encode_json
 from producers.devices.common.attendance_states import direction_of_state
@@ -32,11 +33,17 @@ _TABLES: Final[Mapping[str, Table]] = {
     "operlog": "operation",
     "oplog": "operation",
     "errorlog": "operation",
+    "workcode": "operation",
+    "sms": "operation",
+    "usersms": "operation",
     "options": "options",
     "info": "options",
     "rtstate": "state",
     # What a body of one of these holds is counted and not kept: templates, photographs, names.
     "user": "biometric",
+    "extuser": "biometric",
+    "mulcarduser": "biometric",
+    "identitycard": "biometric",
     "userinfo": "biometric",
     "biodata": "biometric",
     "biophoto": "biometric",
@@ -63,11 +70,31 @@ _PHOTOGRAPH: Final = re.compile(rb"\bCMD=(uploadphoto|realupload)\b")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _LOG: Final = ("pin", "datetime", "state", "verify", "workcode", "reserved1", "reserved2", "idnum", "type")
 _LOG_NAMES: Final = {"time": "datetime", "status": "state", "verifytype": "verify", "verified": "verify"}
-_DATED: Final = re.compile(r"\s*\S+\s+\d{4}[-/]\d{1,2}[-/]\d{1,2}[ T]+\d{1,2}:\d\d(:\d\d)?\b")
+_NAMES: Final = re.compile(r"(?:^|[\s&,;])(\w+)\s*=")
+_NAMED: Final = re.compile(r"(?:^|\s)pin\s*=", re.IGNORECASE)
+# A user and a time, however they are kept apart.
+_DATED: Final = re.compile(
+    r"\s*([^\s,;|=]+)[\s,;|]+(\d{4}[-/]\d{1,2}[-/]\d{1,2})[ T\t]+(\d{1,2}:\d{1,2}(?::\d{1,2})?)(?!\d)"
+)
+# What may stand behind such a time: no offset, no fraction, and neither AM nor PM.
+_BEHIND: Final = re.compile(r"\s*$|[\t,;|]|\s+(?!\s|[ap]\.?m)", re.IGNORECASE)
 _COUNTED: Final = re.compile(r"\s*\S+\t\s*\d{9,10}\s*(\t|$)")
+# `2026-01-01 08:00:00`, as nearly all firmware writes it, by its length and by the characters 4, 7 and 10 of it.
+_USUAL_LENGTH: Final = 19
+_USUAL_SIGNS: Final = "-- "
+_UNPADDED: Final = re.compile(r"\s*(\d{4})[-/](\d{1,2})[-/](\d{1,2})[ T]+(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?\s*")
 # The number of an identity card, which is where other terminals tell of a mask.
 _ID_CARD: Final = re.compile(r"[0-9]{14,17}[0-9Xx]")
+# In the place of which others have a flag or a temperature.
+_ANY_CARD: Final = re.compile(r"[0-9A-Za-z]{5,}")
 _VERIFICATION: Final = "1"
+# Where no tabs keep the pairs of a line apart.
+_SEPARATED: Final = re.compile(r"[\s&,;]+(?=\w+\s*=)")
+_DOOR: Final = ("sensor", "relay", "alarm", "door")
+_ACCESS_PAYLOAD: Final = (
+    *("event", "eventaddr", "inoutstatus", "verifytype"),
+    *("eventtype", "inoutstate", "verified", "time_second"),
+)
 
 # Of "Security PUSH", appendix on real-time events. Up to 19 and from 200 to 253 it is normal, up to 99 refused, then an
 # alarm. Normal is not yet somebody who was let in: of those that follow, none is.
@@ -92,8 +119,7 @@ class AdmsOptions(EventOptions):
     """The options of an entry. The numbers of events are those of access terminals."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """Whose line it is, and how it came."""
 
     device: Device
@@ -127,10 +153,10 @@ def is_photograph(body: bytes) -> bool:
 def reader_of(line: str) -> Read | None:
     """How a line is read whose table is not said; None where it can be none of the protocol's."""
     if _word(line) in _WORDS:
-        return _operation
+        return operation
     if _DATED.match(line) or _COUNTED.match(line):
         return attendance
-    names = {name.casefold() for name in re.findall(r"(?:^|[\s])(\w+)=", line)}
+    names = {name.casefold() for name in _NAMES.findall(line)}
     if names & {"event", "eventtype"} and names & {"time", "time_second"}:
         return access
     return attendance if "pin" in names and names & {"datetime", "time"} else None
@@ -138,6 +164,8 @@ def reader_of(line: str) -> Read | None:
 
 def attendance(line: str, at: Line) -> RawEvent | Other:
     """A line of an attendance log: by position, or as `PIN=…` pairs on some firmware.
+
+    A line of another table that stands among them is read as what it is.
 
     Args:
         line: The line.
@@ -149,29 +177,44 @@ def attendance(line: str, at: Line) -> RawEvent | Other:
     Raises:
         InvalidRecord: it is no such line, or names no user.
     """
-    by_name = re.match(r"\s*pin=", line, re.IGNORECASE)
-    if by_name:
+    cells = line.split("\t")
+    if len(cells) > 1 and _is_usual(cells[1]):
+        return _entry(cells, at)
+    read = reader_of(line)
+    if read is not None and read is not attendance:
+        return read(line, at)
+    if _NAMED.search(line):
         fields = {_LOG_NAMES.get(name, name): value for name, value in _pairs(line).items()}
-    else:
-        fields = dict(zip(_LOG, _cells(line), strict=False))
-    if len(fields) < 2:
-        raise invalid("not a line of an attendance log")
+        if "datetime" in fields:
+            return _entry([fields.get(name, "") for name in _LOG], at, named=True)
+    dated = _DATED.match(line)
+    if dated is not None and _BEHIND.match(line, dated.end()):
+        return _entry([dated[1], f"{dated[2]} {dated[3]}", *_rest(line[dated.end() :])], at)
+    if len(cells) > 1 and cells[1].lstrip()[:1].isdecimal() and "=" not in cells[0]:
+        return _entry(cells, at)
+    # What stands where a time should be may be a name.
+    raise invalid("not a line of an attendance log")
+
+
+def _entry(cells: Sequence[str], at: Line, *, named: bool = False) -> RawEvent | Other:
+    """What the cells of a line say, in the order of `_LOG`."""
     # Padded to a width by some firmware.
-    user, state = fields.get("pin", "").strip(), fields.get("state", "").strip()
-    verification = _is_verification(fields, named=by_name is not None, width=line.count("\t") + 1)
-    if verification and state != "0":
-        return _other("denied", fields, ("datetime", "state"))
-    if user == NOBODY:
-        return _other("stranger", fields, ("datetime", "state"))
-    payload = {
-        name: fields[key][:MAX_TEXT]
-        for name, key in (("state", "state"), ("verify_mode", "verify"), ("work_code", "workcode"))
-        if fields.get(key)
-    }
+    user, state = cells[0].strip(), cells[2].strip() if len(cells) > 2 else ""
+    verification = len(cells) > 8 and _is_verification(cells, named=named)
+    if (verification and state != "0") or user == NOBODY:
+        kind = "denied" if verification and state != "0" else "stranger"
+        return _other(kind, dict(zip(_LOG, cells, strict=False)), ("datetime", "state"))
+    payload: dict[str, Scalar] = {}
+    if state:
+        payload["state"] = state[:MAX_TEXT]
+    if len(cells) > 3 and cells[3]:
+        payload["verify_mode"] = cells[3][:MAX_TEXT]
+    if len(cells) > 4 and cells[4]:
+        payload["work_code"] = cells[4][:MAX_TEXT]
     return punch(
         at.device,
         user=user,
-        time=fields.get("datetime"),
+        time=_padded(cells[1]) or None,
         # Of a comparison it is what came of it, and no direction.
         event_type="UNKNOWN" if verification else direction_of_state(state),
         received_at=at.received_at,
@@ -194,20 +237,26 @@ def access(line: str, at: Line) -> RawEvent | Other:
     event = fields.get("event", fields.get("eventtype", "")).strip()
     time = fields["time"] if "time" in fields else _counted_time(fields.get("time_second"))
     if not _NUMBER.fullmatch(event) or time is None:
+        if _DATED.match(line):
+            return attendance(line, at)
+        if time is not None and "pin" not in fields and fields.keys() & _DOOR:
+            return _other("door", fields, ("time", *_DOOR))
         raise invalid("not a record of an access log")
     pin, index = fields.get("pin", "").strip(), fields.get("index", "").strip()
-    if pin in ("", NOBODY) or not _came(int(event), at.options):
+    came = _came(int(event), at.options)
+    if not came or pin in ("", NOBODY):
+        if came and fields.get("cardno", "").strip() not in ("", "0"):
+            raise invalid("somebody was let in of whom it says a card and no user")
         return _other(_kind(int(event)), fields, ("time", "event", "eventaddr", "index"))
-    names = ("event", "eventaddr", "inoutstatus", "verifytype", "eventtype", "inoutstate", "verified", "time_second")
     return punch(
         at.device,
         user=pin,
-        time=time,
+        time=_padded(time),
         event_type=_side(fields.get("inoutstatus", fields.get("inoutstate", "")).strip()),
         received_at=at.received_at,
         source=at.source,
         sequence=int(index) if _NUMBER.fullmatch(index) else None,
-        payload={name: fields[name][:MAX_TEXT] for name in names if name in fields},
+        payload={name: fields[name][:MAX_TEXT] for name in _ACCESS_PAYLOAD if name in fields},
     )
 
 
@@ -223,7 +272,8 @@ def counted(kind: str, table: str, lines: Sequence[str]) -> Other:
     return Other(kind, encode_json({"table": table[:MAX_TEXT], "lines": words}))
 
 
-def _operation(line: str, at: Line) -> Other:  # noqa: ARG001 - the same for all
+def operation(line: str, at: Line) -> Other:  # noqa: ARG001 - the same for all
+    """A line of what an operator did, or of users and templates: that it came."""
     return counted("operation" if _word(line) in _OPERATIONS else "biometric", "", [line])
 
 
@@ -233,11 +283,12 @@ def _word(line: str) -> str:
     return word if word in _WORDS else "line"
 
 
-def _is_verification(fields: Mapping[str, str], *, named: bool, width: int) -> bool:
+def _is_verification(cells: Sequence[str], *, named: bool) -> bool:
     """Whether a face was compared with an identity card. Other lines as long have a mask and a temperature there."""
-    if fields.get("type", "").strip() != _VERIFICATION:
+    if cells[8].strip() != _VERIFICATION:
         return False
-    return named or width == len(_LOG) or _ID_CARD.fullmatch(fields.get("idnum", "").strip()) is not None
+    number = _ANY_CARD if len(cells) == len(_LOG) else _ID_CARD
+    return named or number.fullmatch(cells[7].strip()) is not None
 
 
 def _came(event: int, options: AdmsOptions) -> bool:
@@ -273,12 +324,27 @@ def _other(kind: str, fields: Mapping[str, str], names: Sequence[str]) -> Other:
     return Other(kind, encode_json({name: fields[name][:MAX_TEXT] for name in names if name in fields}))
 
 
-def _cells(line: str) -> list[str]:
-    """The cells of a line, which spaces keep apart on some firmware."""
-    if "\t" in line or not _DATED.match(line):
-        return line.split("\t")
-    user, date, time, *rest = line.split()
-    return [user, f"{date} {time}", *rest]
+def _is_usual(time: str) -> bool:
+    return len(time) == _USUAL_LENGTH and time[4:11:3] == _USUAL_SIGNS
+
+
+def _padded(time: str) -> str:
+    """A time as it is read everywhere, where firmware left zeros out; anything else as it is."""
+    if _is_usual(time):
+        return time
+    found = _UNPADDED.fullmatch(time)
+    if found is None:
+        return time
+    year, month, day, hour, minute, second = (int(number or 0) for number in found.groups())
+    return f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
+
+
+def _rest(text: str) -> list[str]:
+    """The cells behind the time of a line that tabs may not keep apart."""
+    for sign in "\t,;|":
+        if sign in text:
+            return text.split(sign)[1:]
+    return text.split()
 
 
 def _pairs(line: str) -> dict[str, str]:
@@ -288,11 +354,13 @@ def _pairs(line: str) -> dict[str, str]:
         InvalidRecord: it has one twice with two values, of which nobody knows which counts.
     """
     pairs: dict[str, str] = {}
-    for part in re.sub(r"^\s*\w+\s+(?=\w+=)", "", line).split("\t"):
+    for part in line.split("\t") if "\t" in line else _SEPARATED.split(line):
         name, equals, value = part.partition("=")
         if not equals:
             continue
         name = name.strip().casefold()
+        if " " in name:
+            name = name.rpartition(" ")[2]
         if pairs.setdefault(name, value) != value:
             raise invalid(f"{name[:MAX_TEXT]} stands there twice")
     return pairs

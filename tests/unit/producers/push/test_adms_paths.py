@@ -54,6 +54,10 @@ def test_a_punch_is_taken_at_every_spelling_of_its_path(bench: Bench, path: str)
     [
         ("GET", "/iclock/cdata.aspx?SN=SN1&options=all", "GET OPTION FROM: SN1\n"),
         ("HEAD", "/iclock/cdata.aspx?SN=SN1&options=all", ""),
+        ("POST", "/iclock/cdata?SN=SN1&options=all", "GET OPTION FROM: SN1\n"),
+        ("POST", "/iclock/cdata?SN=SN1", "OK"),
+        ("GET", "/iclock/cdata?SN=SN1&options=all&table=", "GET OPTION FROM: SN1\n"),
+        ("GET", "/iclock/cdata?SN=SN1&AuthType=device", "OK"),
         ("GET", "/iclock/cdata?SN=SN1&table=RemoteAtt&PIN=417", "OK"),
         ("POST", "/iclock/getrequest?SN=SN1", "OK"),
         ("GET", "/iclock/getrequest.aspx?sn=SN1", "OK"),
@@ -83,8 +87,10 @@ def test_a_call_that_the_protocol_does_not_have_is_kept_where_it_brings_somethin
 def test_records_that_come_with_a_question_are_read(bench: Bench) -> None:
     assert ask(bench, "POST", "/iclock/getrequest?SN=SN1", LINE).text == "OK"
     assert [event.device_user_id for event in bench.kafka.events()] == ["417"]
-    assert ask(bench, "POST", "/iclock/ping?SN=SN1", b"hello").text == "OK"
     assert bench.kafka.dead_letters() == []
+    assert ask(bench, "POST", "/iclock/ping?SN=SN1", b"hello").text == "OK"
+    [letter] = bench.kafka.dead_letters()
+    assert letter.unread is not None
 
 
 def test_an_unknown_terminal_is_refused_and_waits_at_every_spelling(bench: Bench) -> None:

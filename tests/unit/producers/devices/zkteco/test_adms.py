@@ -85,6 +85,41 @@ def test_a_terminal_is_asked_for_bodies_that_push_takes() -> None:
     assert int(options(ask("/iclock/cdata?SN=SN1"))["MaxPostSize"]) < PushSettings.model_fields["max_body"].default
 
 
+def test_a_handshake_is_answered_by_any_method_and_may_bring_facts() -> None:
+    parsed = post("/iclock/cdata?SN=SN1&options=all&pushver=2.4.1", b"FWVersion=Ver 8,UserCount=97")
+    assert STAMP in options(parsed)
+    assert parsed.report is not None
+    assert parsed.report.details == {"pushver": "2.4.1", "FWVersion": "Ver 8", "UserCount": "97"}
+
+
+CALLS = ["getrequest", "ping", "devicecmd", "registry", "push", "rtdata", "cdata?options=all", "cdata?table=options"]
+
+
+@pytest.mark.parametrize("call", [*CALLS, "cdata?table=rtstate", "querydata?type=count&tablename=transaction"])
+def test_what_a_call_brings_beside_its_own_is_read_or_kept_and_never_only_acknowledged(call: str) -> None:
+    line = b"417\t2026-01-01 08:00:02\t0\n"
+    path = f"/iclock/{call}{'&' if '?' in call else '?'}SN=SN1"
+    usual = post(path, b"")
+    assert not usual.rejected
+    parsed = post(path, line)
+    assert ([event.device_user_id for event in parsed.events], parsed.rejected) == (["417"], [])
+    assert parsed.answer.status == usual.answer.status == 200
+    for body in (b"hello\nworld", b"PIN=417,Status=1", line + b"<Punch user='418'/>"):
+        assert [each.reason for each in post(path, body).rejected] == [Reason.UNREADABLE_BODY]
+    for body in (line * 20_001, b"hello\n" + line * 20_001):
+        with pytest.raises(InvalidRecord) as caught:
+            post(path, body)
+        assert caught.value.reason is Reason.BODY_TOO_LARGE
+
+
+@pytest.mark.parametrize("call", [*CALLS, "querydata?type=options&cmdid=3"])
+def test_what_a_terminal_says_of_itself_is_no_record(call: str) -> None:
+    path = f"/iclock/{call}{'&' if '?' in call else '?'}SN=SN1"
+    for body in (b"~DeviceName=X,~PIN2Width=9,Time=2026-01-01 08:00:00", b"ID=1&Return=0&CMD=INFO\nFWVersion=Ver 8\n"):
+        parsed = post(path, body)
+        assert (parsed.events, parsed.rejected) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("line", "user", "direction"),
     [
@@ -214,6 +249,25 @@ def test_what_a_terminal_counts_is_read_from_its_answer(said: str, returned: str
     assert post("/iclock/devicecmd?SN=SN1", body.encode()).results == [Result("12", returned), Result("13", "-1")]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"id=12&return=0&cmd=DATA",
+        b"ID=12&SN=SN1&Return=0&CMD=DATA\r\n",
+        b" ID=12&Return=0",
+        b"Return=0&ID=12&CMD=DATA\0",
+    ],
+)
+def test_a_result_is_read_however_it_is_spelled(body: bytes) -> None:
+    parsed = post("/iclock/devicecmd?SN=SN1", body)
+    assert (parsed.results, parsed.rejected) == ([Result("12", "0")], [])
+
+
+def test_a_result_of_no_command_of_ours_is_none_and_nothing_unread() -> None:
+    parsed = post("/iclock/devicecmd?SN=SN1", b"ID=zone1796000000&Return=0&CMD=CHECK\nID=1&Return=\n")
+    assert (parsed.results, parsed.rejected) == ([], [])
+
+
 @pytest.mark.parametrize("serial", ["", "a b", "x" * 65, "../x", "é"])
 def test_what_is_no_serial_number_is_nobodys(serial: str) -> None:
     with pytest.raises(InvalidRecord) as caught:
@@ -234,7 +288,7 @@ def test_a_table_that_the_protocol_does_not_have_is_kept_as_a_dead_letter_and_no
 def test_every_line_of_any_body_is_accounted_for(body: bytes, table: str) -> None:
     parsed = post(f"/iclock/cdata?SN=SN1&table={table}", body)
     text = body.decode("utf-8", errors="backslashreplace").replace("\r\n", "\n").replace("\r", "\n")
-    lines = [line for line in text.split("\n") if line.strip(" \t\0")]
+    lines = [line for line in text.split("\n") if line.replace("\0", "").replace("\ufeff", "").strip(" \t")]
     assert len(parsed.events) + len(parsed.others) + len(parsed.rejected) == len(lines)
     for event in parsed.events:
         event.encode()

@@ -57,6 +57,7 @@ class Terminal:
         # No time: only the terminal knows what it is.
         ("812", "812"),
         ("20261128080002", "20261128080002"),
+        ("20371128080002", "20261128080002"),
         ("a7F", "a7F"),
         # None, or what stands for none.
         (None, WEEK_BEFORE),
@@ -64,6 +65,9 @@ class Terminal:
         ("0", WEEK_BEFORE),
         ("None", WEEK_BEFORE),
         ("99999999", WEEK_BEFORE),
+        # What can be given back in no form.
+        ("2026-11-28 08:00:02", WEEK_BEFORE),
+        ("x" * 40, WEEK_BEFORE),
     ],
 )
 @pytest.mark.parametrize("table", ["table=ATTLOG", "table=attlog", ""])
@@ -71,6 +75,31 @@ def test_a_stamp_counts_as_far_as_what_came_with_it(posted: object, given_back: 
     terminal = Terminal()
     terminal.posts(None if posted is None else str(posted), table=table)
     assert terminal.hears()[STAMP] == terminal.hears()["Stamp"] == str(given_back)
+
+
+def test_a_stamp_is_taken_under_the_name_of_either_firmware() -> None:
+    for name, stamp in (("ATTLOGStamp", "812"), ("attlogstamp", "813"), ("STAMP", "814")):
+        terminal = Terminal()
+        terminal.posts(None, table=f"table=ATTLOG&{name}={stamp}")
+        assert terminal.hears()[STAMP] == stamp
+    terminal.posts(None, table="table=ATTLOG&OpStamp=815")
+    assert terminal.hears()[STAMP] == str(WEEK_BEFORE)
+
+
+def test_a_stamp_may_go_back_as_after_a_memory_that_was_cleared() -> None:
+    terminal = Terminal()
+    for stamp in ("812", "3"):
+        terminal.posts(stamp)
+        assert terminal.hears()[STAMP] == stamp
+
+
+@pytest.mark.parametrize("time", ["2000-01-01 00:00:09", "2000-01-03 12:00:00", "860000000", "0001-01-05 00:00:00"])
+@pytest.mark.parametrize("stamp", ["9999", "1795842002", None])
+def test_a_clock_that_lost_its_battery_makes_no_stamp_that_means_far_away(time: str, stamp: str | None) -> None:
+    terminal = Terminal("America/New_York")
+    terminal.posts(stamp, f"417\t{time}\t0\n".encode())
+    given_back = int(terminal.hears()[STAMP])
+    assert 0 <= given_back < int(datetime(2000, 1, 5, tzinfo=UTC).timestamp())
 
 
 @pytest.mark.parametrize("body", [b"", b"garbage\n", b"0\t2026-11-28 08:00:02\t0\n", b"417\tnever\t0\n"])

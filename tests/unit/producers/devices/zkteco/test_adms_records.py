@@ -1,5 +1,6 @@
 """The lines of ADMS: who came, who did not, and tables that are spelled otherwise or not at all."""
 
+import gzip
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -55,6 +56,7 @@ def test_a_door_a_linkage_or_a_remote_command_is_no_punch_of_whoever_it_names(ev
 
 
 def test_a_terminal_that_asks_whom_to_let_in_has_let_nobody_in_yet() -> None:
+    assert kinds(post({"AuthType": "device", "table": "rtlog"}, RECORD.format(0))) == ["verification"]
     assert kinds(post({"AuthType": "device"}, RECORD.format(0))) == ["verification"]
     assert len(post({}, RECORD.format(0)).events) == 1
 
@@ -116,6 +118,11 @@ def test_a_comparison_with_an_identity_card_that_failed_is_no_punch(line: str, k
         ("9008\t2026-11-28 22:06:10\t1\t15\t0\t0\t0\t1\t36.4\t97.5", "OUT"),
         ("9008\t2026-11-28 22:06:10\t1\t15\t0\t0\t0\t0\t1\t0", "OUT"),
         ("9008\t2026-11-28 22:06:10\t1\t15\t0\t0\t0\t55123", "OUT"),
+        # A one where the type would be, and no card.
+        ("9008\t2026-11-28 22:06:10\t1\t15\t0\t0\t0\t0\t1", "OUT"),
+        ("9008\t2026-11-28 22:06:10\t1\t15\t0\t0\t0\t\t1", "OUT"),
+        ("9008\t2026-11-28 22:06:10\t1\t15\t0\t0\t0\t255\t1", "OUT"),
+        ("9008\t2026-11-28 22:06:10\t1\t15\t0\t0\t0\t36.4\t1", "OUT"),
         ("9008 2026-11-28 22:06:10 1 15 0", "OUT"),
         ("9008\t2026-11-28 22:06:10\t1\0", "OUT"),
     ],
@@ -145,6 +152,125 @@ def test_a_log_is_read_however_its_table_is_named(query: dict[str, str]) -> None
     parsed = post(query, LINE)
     assert [event.device_user_id for event in parsed.events] == ["417"]
     assert parsed.answer.body == b"OK: 1"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "417\t2026-11-28 8:0:2\t0\t15",
+        "417\t2026/11/28 8:00:02\t0\t15",
+        "417\t2026-11-28  08:00:02\t0\t15",
+        "417\t2026-11-28T08:00:02\t0\t15",
+        "417\t2026-11-28\t08:00:02\t0\t15",
+        "417\t\t2026-11-28 08:00:02\t0\t15",
+        "\t417\t2026-11-28 08:00:02\t0\t15",
+        "417 2026-11-28 08:00:02\t0\t15",
+        "417,2026-11-28 08:00:02,0,15",
+        "417;2026-11-28 08:00:02;0;15",
+        "417|2026-11-28 08:00:02|0|15",
+        "417\0\0\0\t2026-11-28 08:00:02\0\t0\0\t15\0",
+        "DateTime=2026-11-28 08:00:02\tPIN=417\tStatus=0\tVerify=15",
+        "PIN=417 DateTime=2026-11-28 08:00:02 Status=0 Verify=15",
+        "Pin = 417\tTime = 2026-11-28 08:00:02\tState= 0\tVerify=15",
+        "PIN=417,Time=2026-11-28 08:00:02,Status=0,Verify=15",
+        "PIN=417&Time=2026-11-28 08:00:02&Status=0&Verify=15",
+        "ATTLOG PIN=417\tDateTime=2026-11-28 08:00:02\tStatus=0\tVerify=15",
+        f"{LINE}\t\t\t\t",
+        f"{LINE}\t1\t36.5\t97.7\t+10800",
+    ],
+)
+def test_a_line_is_read_however_its_parts_are_kept_apart(line: str) -> None:
+    [usual] = post({"table": "ATTLOG"}, LINE).events
+    for query in ({"table": "ATTLOG"}, {}, {"table": "rtlog"}):
+        if query.get("table") != "rtlog" or "=" not in line:
+            [event] = post(query, line).events
+            assert (event.event_id, event.payload["verify_mode"]) == (usual.event_id, "15")
+
+
+@pytest.mark.parametrize(
+    ("time", "hour"),
+    [
+        ("2026-11-28 08:00:02+05:00", 3),
+        ("2026-11-28T08:00:02Z", 8),
+        ("2026-11-28 08:00:02.900", 5),
+        ("2026-11-28 08:00:02 PM", None),
+        ("2026-11-28 8:00:02 a.m.", None),
+        ("2026-11-28 24:00:00", None),
+        ("28/11/2026 08:00:02", None),
+    ],
+)
+def test_nothing_of_a_time_is_passed_over(time: str, hour: int | None) -> None:
+    [event] = post({"table": "ATTLOG"}, f"417\t{time}\t0\t15").events
+    assert (event.event_time and event.event_time.hour) == hour
+    by_spaces = post({"table": "ATTLOG"}, f"417 {time} 0 15").events
+    assert [each.event_time for each in by_spaces] in ([], [event.event_time])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "gbk"])
+def test_a_log_is_read_in_any_encoding(encoding: str) -> None:
+    parsed = post({"table": "ATTLOG"}, f"{LINE}\r\n{LINE.replace('417', '000418')}\r\n".encode(encoding))
+    assert [(event.device_user_id, event.event_time is None) for event in parsed.events] == [
+        ("417", False),
+        ("000418", False),
+    ]
+
+
+def test_a_compressed_body_is_kept_whole() -> None:
+    with pytest.raises(InvalidRecord) as caught:
+        post({"table": "ATTLOG"}, gzip.compress(LINE.encode()))
+    assert caught.value.reason is Reason.UNREADABLE_BODY
+
+
+@pytest.mark.parametrize("table", ["ATTLOG", "rtlog", "OPERLOG"])
+def test_a_line_of_another_table_is_read_as_what_it_is(table: str) -> None:
+    lines = [LINE, RECORD.format(0), RECORD.format(27), "OPLOG 4\t0\t2026-11-28 06:00:00"]
+    parsed = post({"table": table}, "\n".join(lines if table != "rtlog" else lines[:3]))
+    assert [event.device_user_id for event in parsed.events] == ["417", "9208"]
+    assert [other.kind for other in parsed.others][:1] == ["denied"]
+    assert not parsed.rejected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "USER PIN=417\tName=Zoe\tPri=0\tPasswd=1234\tCard=99",
+        "FP PIN=417\tFID=1\tSize=1024\tValid=1\tTMP=Zoe1234",
+        "417\tZoe\t1234",
+        "PIN=417\tName=Zoe\tPasswd=1234",
+        "UserID=417\tName=Zoe\tPasswd=1234",
+    ],
+)
+def test_no_name_and_no_template_becomes_a_part_of_a_punch(line: str) -> None:
+    parsed = post({"table": "ATTLOG"}, line)
+    assert not parsed.events
+    assert len(parsed.others) + len(parsed.rejected) == 1
+    assert not any(word in other.value for other in parsed.others for word in (b"Zoe", b"1234"))
+
+
+def test_a_card_that_was_let_in_and_is_nobodys_is_kept() -> None:
+    for pin in ("0", ""):
+        record = RECORD.format(0).replace("pin=9208\tcardno=0", f"pin={pin}\tcardno=1A2B")
+        assert [each.reason for each in post({"table": "rtlog"}, record).rejected] == [Reason.INVALID_EVENT]
+        assert kinds(post({"table": "rtlog"}, record.replace("event=0", "event=27"))) == ["denied"]
+        assert kinds(post({"table": "rtlog"}, record.replace("event=0", "event=200"))) == ["door"]
+
+
+def test_the_state_of_a_door_among_records_is_a_door() -> None:
+    state = "time=2026-11-28 12:09:11\tsensor=02\trelay=00\talarm=0100000000000000\tdoor=01"
+    parsed = post({"table": "rtlog"}, f"{RECORD.format(0)}\r\n{state}\r\n")
+    assert (len(parsed.events), [other.kind for other in parsed.others], parsed.rejected) == (1, ["door"], [])
+
+
+@pytest.mark.parametrize("table", [{"table": "rtlog"}, {}])
+@pytest.mark.parametrize("sign", [" ", "&", ",", ";"])
+def test_a_record_is_read_whichever_sign_keeps_its_fields_apart(table: dict[str, str], sign: str) -> None:
+    [event] = post(table, RECORD.format(0).replace("\t", sign)).events
+    assert event.event_id == read(0).events[0].event_id
+
+
+def test_the_zeros_that_an_access_terminal_leaves_out_are_put_back() -> None:
+    [event] = post({"table": "rtlog"}, RECORD.format(0).replace("2026-11-28 19:50:28", "2026-2-3 4:5:6")).events
+    assert event.event_time == datetime(2026, 2, 3, 1, 5, 6, tzinfo=UTC)
 
 
 def test_lines_without_a_table_are_read_one_by_one() -> None:
@@ -187,7 +313,7 @@ def test_nothing_of_a_photograph_is_kept(call: str, query: dict[str, str]) -> No
 
 
 def test_of_a_table_with_people_only_how_many_came_is_kept() -> None:
-    for table in ("USERINFO", "biodata", "IDCARD"):
+    for table in ("USERINFO", "biodata", "IDCARD", "identitycard", "extuser"):
         parsed = post({"table": table}, "Zoe=1\tMueller\nUSER PIN=1")
         assert kinds(parsed) == ["biometric"]
         assert b"Zoe" not in parsed.others[0].value
