@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from attendance.errors import InvalidRecord, Reason
@@ -286,6 +286,7 @@ def test_a_table_that_the_protocol_does_not_have_is_kept_as_a_dead_letter_and_no
 @given(st.binary(max_size=300), st.sampled_from(["ATTLOG", "rtlog"]))
 @settings(deadline=None, max_examples=150)
 def test_every_line_of_any_body_is_accounted_for(body: bytes, table: str) -> None:
+    assume(not body.startswith(b"\x1f\x8b"))  # compressed
     parsed = post(f"/iclock/cdata?SN=SN1&table={table}", body)
     text = body.decode("utf-8", errors="backslashreplace").replace("\r\n", "\n").replace("\r", "\n")
     lines = [line for line in text.split("\n") if line.replace("\0", "").replace("\ufeff", "").strip(" \t")]
