@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -9,15 +10,16 @@ import httpx
 from sandbox.erpnext.app import create_app
 from sandbox.erpnext.knobs import Knobs
 from sandbox.erpnext.site import Site
+from sandbox.erpnext.store import utc_now
 from sandbox.erpnext.users import ADMIN, User
 
 
 class Api:
     """An application, the site behind it, and the client of a user."""
 
-    def __init__(self, **knobs: Any) -> None:
-        """One with one employee, and its knobs so turned."""
-        self.site = Site()
+    def __init__(self, clock: Callable[[], datetime] = utc_now, **knobs: Any) -> None:
+        """One with one employee, its knobs so turned; by that clock it numbers documents and ends shifts."""
+        self.site = Site(clock=clock)
         self.site.put_employees([{"name": "HR-EMP-00001", "attendance_device_id": "1001"}])
         self.app = create_app(self.site, Knobs.model_validate(knobs))
 

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -33,7 +35,8 @@ CASUAL = {
 
 @pytest.fixture
 def api() -> Api:
-    api = Api()
+    seconds = count()
+    api = Api(clock=lambda: datetime(2026, 11, 28, 12, tzinfo=UTC) + timedelta(seconds=next(seconds)))
     api.site.put_employees([{"name": "HR-EMP-00002", "attendance_device_id": "1002"}])
     api.site.put_shift_types(
         [

@@ -148,11 +148,8 @@ def test_hrms_moves_the_last_sync_by_itself_after_the_shift(now: str, shift: dic
     assert site.shift_types.rows["Shift"]["last_sync_of_checkin"] == last_sync
 
 
-def test_the_hour_marks_who_has_not_come_though_no_terminal_was_heard(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evening = datetime(2026, 11, 2, 20, tzinfo=UTC)
-    monkeypatch.setattr(api.site, "_clock", lambda: evening)
+def test_the_hour_marks_who_has_not_come_though_no_terminal_was_heard() -> None:
+    api = Api(clock=lambda: datetime(2026, 11, 2, 20, tzinfo=UTC))
     joined = {"default_shift": "Day Shift", "date_of_joining": "2026-01-01"}
     api.site.put_employees([{"name": "HR-EMP-00001", **joined}])
     shift = api.site.shift_types.rows["Day Shift"] | {
