@@ -109,9 +109,11 @@ def compared(
             continue
         in_erpnext = site.shift_type(shift_type)
         while chunk := list(islice(members, CHUNK)):
-            facts = site.facts(in_erpnext, on, [record.employee for record in chunk])
-            for record in chunk:
-                day = Day(on, record.employee, shift_type)
+            # Whose the Attendance is now: the employee may have been renamed or merged since.
+            owners = site.owners([record.document for record in chunk if record.document])
+            days = [Day(on, owners.get(record.document or "", record.employee), shift_type) for record in chunk]
+            facts = site.facts(in_erpnext, on, {day.employee for day in days})
+            for record, day in zip(chunk, days, strict=True):
                 if record.zone is None:
                     yield ComparedDay(record, "not compared", record.reason)
                 else:

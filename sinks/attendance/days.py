@@ -1,6 +1,9 @@
-"""Which days of a shift have to be looked at: those whose check-ins changed. Pure: no Kafka, no ERPNext, no clock."""
+"""Which days of a shift have to be looked at: those whose check-ins changed. Pure: no Kafka, no ERPNext, no clock.
 
-from collections.abc import Iterable
+A check-in that left its day shows that nowhere. So all days are gone over again as well, one date after the other.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -43,6 +46,8 @@ class OpenDays:
         self._newest = self.since
         self._seen: dict[str, datetime] = {}
         self._open: dict[Day, _OpenDay] = {}
+        self._gone_over: date | None = None
+        self._left_behind: dict[Day, str] = {}
 
     @classmethod
     def resumed(cls, shift_type: str, begins: date, saved: AttendanceProgress | None) -> "OpenDays":
@@ -75,6 +80,32 @@ class OpenDays:
             else:
                 known.ends = max(known.ends, end)
                 known.next_try = datetime.min  # noqa: DTZ901 - what failed may be mended by that change
+
+    def next_date(self, until: datetime) -> date:
+        """The date that is gone over next: from the newest to the first, and from the newest again.
+
+        Args:
+            until: Up to when the shift is complete.
+        """
+        newest, before = until.date(), self._gone_over
+        again = before is None or before <= self.begins
+        self._gone_over = newest if before is None or again else min(newest, before - timedelta(days=1))
+        return self._gone_over
+
+    def went_over(self, on: date, left_behind: Mapping[Day, str]) -> None:
+        """Open the days of a date whose Attendance has been left behind by their check-ins.
+
+        Args:
+            on: The date.
+            left_behind: What makes each of them differ. What was opened for that before is not opened again.
+        """
+        known = {day: what for day, what in self._left_behind.items() if day.attendance_date == on}
+        for day in known.keys() - left_behind.keys():
+            del self._left_behind[day]
+        for day, what in left_behind.items():
+            if known.get(day) != what and day not in self._open:
+                self._open[day] = _OpenDay(datetime.combine(on, datetime.min.time()), self._newest)
+            self._left_behind[day] = what
 
     def complete(self, until: datetime, clock: datetime) -> list[Day]:
         """The open days that are over and may be tried now, in order.

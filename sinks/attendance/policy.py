@@ -43,13 +43,18 @@ class Day:
             base = sha256(base.encode()).hexdigest()
         return base if revision == 1 else f"{base}|{revision}"
 
-    def revision(self, marker: str | None) -> int | None:
-        """The revision that a marker is of; None if it is not of this day."""
-        base = self.marker()
-        if marker == base:
-            return 1
-        number = (marker or "").removeprefix(f"{base}|")
-        return int(number) if number != marker and number.isdecimal() else None
+
+def revision(row: Row) -> int | None:
+    """The revision of an Attendance of ours; None if it is not ours.
+
+    Nobody else fills in the marker. It keeps the names that the employee and the shift had when it was written: ERPNext
+    renames and merges them in the fields that link to them, and not in this one.
+    """
+    marker = row.get(MARKER)
+    if not marker:
+        return None
+    _, bar, number = str(marker).rpartition("|")
+    return int(number) if bar and number.isdecimal() else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +169,9 @@ def decide(day: Day, facts: Facts, shift: Shift, zone_name: str, us: str) -> Dec
         for row in facts.attendances
         if row["docstatus"] != CANCELLED and (not row.get("shift") or row["shift"] == day.shift_type)
     ]
-    ours = [row for row in standing if day.revision(row.get(MARKER)) is not None]
-    if others := [row for row in standing if row not in ours]:
+    ours = [row for row in standing if revision(row) is not None]
+    # Two of ours stand where two employees were merged into one.
+    if others := [row for row in standing if row not in ours] or ours[1:]:
         by_leave = others[0].get("leave_application") or others[0].get("leave_type")
         return Refuse("leave" if by_leave else "marked", others[0]) if facts.times else None
     if ours:
@@ -174,11 +180,7 @@ def decide(day: Day, facts: Facts, shift: Shift, zone_name: str, us: str) -> Dec
 
 
 def _about_none(day: Day, facts: Facts, expected: Expected | None, us: str) -> Decision:
-    before = max(
-        (row for row in facts.attendances if day.revision(row.get(MARKER)) is not None),
-        key=lambda row: day.revision(row.get(MARKER)) or 0,
-        default=None,
-    )
+    before = _newest([row for row in facts.attendances if row.get("shift") == day.shift_type])
     if before is not None and before.get("modified_by") != us:
         return Refuse("cancelled", before)
     if (refusal := _in_the_way(facts)) is not None:
@@ -214,7 +216,13 @@ def _in_the_way(facts: Facts) -> DayRefusal | None:
 
 
 def _next(day: Day, facts: Facts) -> int:
-    return 1 + max((day.revision(row.get(MARKER)) or 0 for row in facts.attendances), default=0)
+    of_shift = (row for row in facts.attendances if row.get("shift") == day.shift_type)
+    return 1 + max((revision(row) or 0 for row in of_shift), default=0)
+
+
+def _newest(attendances: Sequence[Row]) -> Row | None:
+    """Our last revision among those of one employee, date and shift."""
+    return max((row for row in attendances if revision(row)), key=lambda row: revision(row) or 0, default=None)
 
 
 def is_changed(row: Row, us: str) -> bool:
@@ -224,6 +232,31 @@ def is_changed(row: Row, us: str) -> bool:
     """
     untouched = row["docstatus"] == SUBMITTED and row["owner"] == row["modified_by"] == us
     return not untouched or str(row["modified"]) != str(row["creation"])
+
+
+def left_behind(attendances: Sequence[Row], times: Collection[datetime], us: str) -> Row | None:
+    """The Attendance of ours that the check-ins of its day have left behind, though none of them may have changed.
+
+    A check-in leaves its day without a trace there: by a correction, by another shift, by being deleted.
+
+    Args:
+        attendances: Those of one employee, date and shift, the cancelled ones too.
+        times: Of the check-ins that count for the day.
+        us: The user as whom we write.
+
+    Returns:
+        The one that stands and says other times, or the newest that we cancelled and put nothing in the place of. None
+        where neither is so, or a person has changed it.
+    """
+    standing = [row for row in attendances if row["docstatus"] != CANCELLED]
+    if not standing:
+        cancelled = _newest(attendances)
+        return cancelled if times and cancelled is not None and cancelled["modified_by"] == us else None
+    row = standing[0]
+    if len(standing) > 1 or revision(row) is None or is_changed(row, us):
+        return None
+    said = {time for time in (read_time(row.get("in_time")), read_time(row.get("out_time"))) if time is not None}
+    return None if times and said == {min(times), max(times)} else row
 
 
 def is_as_expected(row: Row, expected: Expected) -> bool:

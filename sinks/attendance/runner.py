@@ -37,7 +37,7 @@ from attendance.times import now, to_wall_clock
 from sinks.attendance.days import FIRST_DAYS, OpenDays
 from sinks.attendance.policy import Day
 from sinks.attendance.site import AttendanceSite
-from sinks.attendance.writer import bring_about, rejected
+from sinks.attendance.writer import NotAmended, bring_about, rejected
 
 log = structlog.get_logger(__name__)
 
@@ -182,6 +182,9 @@ class DirectAttendance:
         days = self._open_days(shift, clock)
         await asyncio.to_thread(self._read, days)
         ready = days.complete(complete.until, clock)
+        if len(ready) <= AT_A_TIME:
+            await asyncio.to_thread(self._go_over, days, complete.until)
+            ready = days.complete(complete.until, clock)
         look = _Look()
         # In any order: ten employees on whom ERPNext fails must not stand before a thousand others each time.
         chunks = list(_chunks(ready[:AT_A_TIME]))
@@ -250,6 +253,11 @@ class DirectAttendance:
         for page in self._site.changed_checkins(days.shift_type, days.since):
             days.add(page)
 
+    def _go_over(self, days: OpenDays, until: datetime) -> None:
+        on = days.next_date(until)
+        if on >= days.begins:
+            days.went_over(on, self._site.left_behind(days.shift_type, on))
+
     def _work_on(
         self,
         days: OpenDays,
@@ -277,19 +285,30 @@ class DirectAttendance:
             except Conflict:
                 done.failed.append(day)  # a person is at it
                 continue
-            except (DocumentRejected, ServerError, PermissionDenied) as error:
+            except (DocumentRejected, ServerError, PermissionDenied, NotAmended) as error:
                 look.failures += 1
-                done.failed.append(day)
-                if not days.has_failed(day):
-                    done.records.append(rejected(day, str(error), at, zone_name))
-                    log.warning(
-                        "ERPNext refused an Attendance; trying again later.", day=day.marker(), error=str(error)
-                    )
+                self._add_failure(days, day, error, rejected(day, error, at, zone_name), done)
                 continue
             done.finished.append(day)
             if record is not None:
                 done.records.append(record)
                 look.has_written |= record.outcome in {"written", "corrected"}
+
+    def _add_failure(self, days: OpenDays, day: Day, error: Exception, record: AttendanceDay, done: _Done) -> None:
+        done.failed.append(day)
+        is_new = not days.has_failed(day)
+        if is_new:
+            done.records.append(record)
+        if record.supersedes is not None:
+            # At each try, because a day that was paid is not paid now. The tries grow rare.
+            log.error(
+                "ERPNext refuses what replaces a cancelled Attendance; the day has none until it takes it.",
+                day=day.marker(),
+                cancelled=record.supersedes,
+                error=str(error),
+            )
+        elif is_new:
+            log.warning("ERPNext refused an Attendance; trying again later.", day=day.marker(), error=str(error))
 
     async def _record(self, done: Sequence[AttendanceDay]) -> None:
         topic = self._kafka.topics["attendance_days"]

@@ -1,7 +1,7 @@
 """What ERPNext has of a shift's days, and the writing of an Attendance."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -9,7 +9,19 @@ from typing import Any, Final
 from attendance.erpnext import CHECKIN, SHIFT_TYPE, Document, ErpnextClient
 from attendance.errors import ConfigurationError, DocumentRejected
 from attendance.records.user_map import Employee
-from sinks.attendance.policy import ABSENT, CANCELLED, HALF_DAY, MARKER, SUBMITTED, Day, Facts, Row, Write, read_time
+from sinks.attendance.policy import (
+    ABSENT,
+    CANCELLED,
+    HALF_DAY,
+    MARKER,
+    SUBMITTED,
+    Day,
+    Facts,
+    Row,
+    Write,
+    left_behind,
+    read_time,
+)
 
 ATTENDANCE: Final = "Attendance"
 LEAVE: Final = "Leave Application"
@@ -127,7 +139,7 @@ class AttendanceSite:
         checkins = self._by_employee(
             CHECKIN,
             _CHECKIN_FIELDS,
-            [among, ("shift", "=", shift_type.name), ("shift_start", "between", [f"{on} 00:00:00", f"{on} 23:59:59"])],
+            [among, ("shift", "=", shift_type.name), _begins(on)],
         )
         fields = [*_ATTENDANCE_FIELDS, MARKER] if self.has_marker() else _ATTENDANCE_FIELDS
         attendances = self._by_employee(ATTENDANCE, fields, [among, ("attendance_date", "=", on)])
@@ -144,7 +156,7 @@ class AttendanceSite:
             counted = [row for row in checkins[name] if counts(row)]
             person = people.get(name)
             found[Day(attendance_date, name, shift_type.name)] = Facts(
-                times=tuple(time for row in counted if (time := read_time(row["time"])) is not None),
+                times=_times(counted),
                 ends=max((end for row in counted if (end := read_time(row["shift_actual_end"]))), default=None),
                 attendances=attendances[name],
                 employed=person is not None and _was_employed(person, attendance_date),
@@ -153,6 +165,43 @@ class AttendanceSite:
                 holiday=person is not None and self._is_holiday(shift_type, person, attendance_date),
                 paid=bool(slips[name]),
             )
+        return found
+
+    def owners(self, documents: Collection[str]) -> dict[str, str]:
+        """Of each Attendance that exists the employee whose it is now.
+
+        Args:
+            documents: Names of Attendance; a few hundred at most.
+        """
+        if not documents:
+            return {}
+        rows = self._client.get_list(ATTENDANCE, ["name", "employee"], [("name", "in", sorted(documents))])
+        return {row["name"]: row["employee"] for row in rows}
+
+    def left_behind(self, shift_type: str, attendance_date: date) -> dict[Day, str]:
+        """The days of one date whose Attendance, which is ours, says something else than their check-ins do.
+
+        Args:
+            shift_type: The shift.
+            attendance_date: The day on which it begins.
+
+        Returns:
+            Of each day what makes it differ, so that the same is known when it is seen again.
+        """
+        if not self.has_marker():
+            return {}
+        shift, on = ("shift", "=", shift_type), str(attendance_date)
+        attendances = self._by_employee(
+            ATTENDANCE, [*_ATTENDANCE_FIELDS, MARKER], [shift, ("attendance_date", "=", on)]
+        )
+        if not attendances:
+            return {}
+        checkins = self._by_employee(CHECKIN, _CHECKIN_FIELDS, [shift, _begins(on)])
+        found = {}
+        for employee, rows in attendances.items():
+            times = _times(checkins.get(employee, ()))
+            if (row := left_behind(rows, times, self.us)) is not None:
+                found[Day(attendance_date, employee, shift_type)] = f"{row['name']} {row['modified']} {sorted(times)}"
         return found
 
     def cancel(self, row: Row) -> None:
@@ -219,6 +268,15 @@ def counts(row: Row) -> bool:
     """Whether a check-in counts for the day of its shift, as ERPNext's auto attendance has it."""
     placed = row["shift_start"] and row["shift_actual_end"]
     return bool(placed) and not row["skip_auto_attendance"] and not row["offshift"]
+
+
+def _begins(on: str) -> tuple[str, str, object]:
+    return ("shift_start", "between", [f"{on} 00:00:00", f"{on} 23:59:59"])
+
+
+def _times(checkins: Iterable[Row]) -> tuple[datetime, ...]:
+    """Of those that count."""
+    return tuple(time for row in checkins if counts(row) and (time := read_time(row["time"])) is not None)
 
 
 def _was_employed(person: Row, on: date) -> bool:

@@ -2,11 +2,25 @@
 
 from datetime import datetime
 
-from attendance.errors import DocumentRejected
+from attendance.errors import DocumentRejected, PermissionDenied, ServerError
 from attendance.records.attendance_day import AttendanceDay, DayOutcome, DayRefusal
 from attendance.registry import Shift
 from sinks.attendance.policy import Day, Facts, Keep, Refuse, Row, Write, decide, read_time
 from sinks.attendance.site import AttendanceSite, ShiftType
+
+
+class NotAmended(Exception):
+    """ERPNext would not take an Attendance after the one that it replaces was cancelled: the day has none now."""
+
+    def __init__(self, cancelled: str, cause: Exception) -> None:
+        """What happened.
+
+        Args:
+            cancelled: The name of the Attendance that stood, or of the newest that did.
+            cause: Why there is no other.
+        """
+        super().__init__(str(cause))
+        self.cancelled = cancelled
 
 
 def bring_about(
@@ -28,6 +42,7 @@ def bring_about(
 
     Raises:
         DocumentRejected: ERPNext will not take the Attendance, for a reason that it has not shown before.
+        NotAmended: The same, or ERPNext fails on it, and the Attendance that stood before is cancelled.
         PunchstreamError: what `ErpnextClient.call` raises. Something may have been written.
     """
     decision = decide(day, facts, shift, zone_name, site.us)
@@ -37,20 +52,27 @@ def bring_about(
         site.cancel(decision.cancel)
     try:
         row = site.write(day, decision, facts.company)
-    except DocumentRejected:
+    except (ServerError, PermissionDenied) as error:
+        if decision.amends:
+            raise NotAmended(decision.amends, error) from error
+        raise
+    except DocumentRejected as error:
         # Another process was faster, or our own request of before came late, or a person.
         facts = site.facts(shift_type, day.attendance_date, [day.employee])[day]
         decision = decide(day, facts, shift, zone_name, site.us)
         if decision is None or isinstance(decision, Write):
+            if decision is not None and decision.amends:
+                raise NotAmended(decision.amends, error) from error
             raise
         return _without_writing(day, decision, at, zone_name)
     outcome: DayOutcome = "corrected" if decision.amends else "written"
     return _record(day, outcome, at, zone_name, row, supersedes=decision.amends)
 
 
-def rejected(day: Day, detail: str, at: datetime, zone_name: str) -> AttendanceDay:
-    """The record of a day on which ERPNext fails."""
-    return _record(day, "refused", at, zone_name, {}, reason="rejected", detail=detail)
+def rejected(day: Day, error: Exception, at: datetime, zone_name: str) -> AttendanceDay:
+    """The record of a day on which ERPNext fails. It names the Attendance that the day had, where that is cancelled."""
+    cancelled = error.cancelled if isinstance(error, NotAmended) else None
+    return _record(day, "refused", at, zone_name, {}, reason="rejected", detail=str(error), supersedes=cancelled)
 
 
 def _without_writing(day: Day, decision: Keep | Refuse | None, at: datetime, zone_name: str) -> AttendanceDay | None:

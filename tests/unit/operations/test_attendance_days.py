@@ -68,6 +68,14 @@ def test_each_day_is_compared_with_what_erpnext_has_of_it_now(site: FakeSite) ->
     assert len(site.tables["Attendance"]) == written
 
 
+def test_the_day_of_an_employee_who_was_renamed_is_that_of_who_they_are_now(site: FakeSite) -> None:
+    document = next(row["name"] for row in site.tables["Attendance"] if row["employee"] == "kept")
+    for table, field in (("Employee", "name"), ("Employee Checkin", "employee"), ("Attendance", "employee")):
+        for row in site.tables[table]:
+            row[field] = "renamed" if row[field] == "kept" else row[field]
+    assert states(site, record("kept", document=document)) == {"kept": ("as it should be", None)}
+
+
 def test_an_attendance_whose_check_ins_went_to_somebody_else_needs_a_look(site: FakeSite) -> None:
     for row in site.tables["Employee Checkin"]:
         if row["employee"] == "kept":

@@ -465,7 +465,127 @@ def test_what_has_not_changed_is_not_looked_at_again(bench: Bench) -> None:
     bench.look()
     bench.site.requests.clear()
     bench.look()
-    assert bench.site.requests == {"get Shift Type": 1, "list Employee Checkin": 1}
+    assert bench.site.requests == {"get Shift Type": 1, "list Employee Checkin": 1, "list Attendance": 2}
+
+
+def go_over_all(bench: Bench) -> list[AttendanceDay]:
+    """Enough looks for every date from the first to the last."""
+    return [record for _ in range(4) for record in bench.look()]
+
+
+def test_a_check_in_that_a_correction_moves_to_another_day_is_missed_on_the_day_that_it_leaves(bench: Bench) -> None:
+    a_day(bench)
+    wrong = bench.site.punch("E1", "2026-03-02 18:30:00")
+    bench.look()
+    bench.site.clock = at("2026-03-04 09:00:00")
+    bench.site.change(wrong, time="2026-03-03 18:30:00", shift_start="2026-03-03 08:00:00")
+    bench.site.change(wrong, shift_actual_end="2026-03-03 18:00:00", modified_by=US)
+    bench.fields["one_punch"] = "half_day"
+    assert [record.outcome for record in go_over_all(bench)] == ["written", "corrected"]
+    assert [day[1:] for day in bench.site.days()] == [
+        ("2026-03-02", "Present", "2026-03-02 08:00:00", "2026-03-02 17:00:00"),
+        ("2026-03-03", "Half Day", "2026-03-03 18:30:00", None),
+    ]
+
+
+@pytest.mark.parametrize("left", [2, 1, 0])
+def test_a_check_in_that_is_deleted_is_missed_and_what_is_left_to_a_person_is_said_once(
+    bench: Bench, left: int
+) -> None:
+    a_day(bench)
+    bench.site.punch("E1", "2026-03-02 18:30:00")
+    bench.look()
+    del bench.site.tables["Employee Checkin"][left:]
+    records = go_over_all(bench) + go_over_all(bench)
+    assert [(record.outcome, record.reason) for record in records] == [
+        {2: ("corrected", None), 1: ("refused", "one_punch"), 0: ("refused", "no_punch")}[left]
+    ]
+    assert len(bench.site.standing()) == 1
+
+
+def test_going_over_the_days_touches_no_attendance_that_a_person_changed_or_cancelled(bench: Bench) -> None:
+    for name in ("E1", "E2"):
+        a_day(bench, name)
+    bench.look()
+    changed, cancelled = bench.site.standing()
+    bench.site.change(changed, out_time="2026-03-02 16:00:00")
+    bench.site.change(cancelled, docstatus=2)
+    assert go_over_all(bench) == []
+
+
+def test_a_day_that_lost_its_attendance_on_the_way_to_another_gets_it_though_nothing_changes(bench: Bench) -> None:
+    a_day(bench)
+    bench.look()
+    (row,) = bench.site.standing()
+    row |= {"docstatus": 2, "modified": bench.site.stamp(), "modified_by": US}
+    assert [(record.outcome, record.supersedes) for record in go_over_all(bench)] == [("corrected", row["name"])]
+
+
+def test_a_cancelled_attendance_whose_successor_is_refused_is_said_at_each_try_until_there_is_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_day(bench)
+    bench.look()
+    (before,) = bench.site.standing()
+    bench.site.clock = at("2026-03-04 09:00:00")
+    bench.site.punch("E1", "2026-03-02 18:30:00")
+
+    def refuse(what: str, _document: object) -> None:
+        if what == "create":
+            raise DocumentRejected(417, "MandatoryError", "[Attendance]: project")
+
+    bench.site.before = refuse
+    (record,) = bench.look()
+    assert (record.reason, record.detail, record.supersedes) == (
+        *("rejected", "417 MandatoryError: [Attendance]: project", before["name"]),
+    )
+    assert bench.look() == []
+    monkeypatch.setattr(runner, "now", lambda: datetime(2026, 3, 5, 0, 6, tzinfo=UTC))
+    assert bench.look() == []  # its record says so already
+    said = [(entry["cancelled"], entry["error"]) for entry in bench.said.entries if entry["log_level"] == "error"]
+    assert said == [(before["name"], record.detail)] * 2
+    bench.site.before = lambda _what, _document: None
+    monkeypatch.setattr(runner, "now", lambda: datetime(2026, 3, 5, 1, tzinfo=UTC))
+    (record,) = bench.look()
+    assert (record.outcome, record.supersedes) == ("corrected", before["name"])
+
+
+def rename(site: FakeSite, table: str, field: str, old: str, new: str) -> None:
+    """As ERPNext does: in every field that links to it, without another `modified`."""
+    for row in [each for name in ("Employee Checkin", "Attendance") for each in site.tables[name]]:
+        row[field] = new if row[field] == old else row[field]
+    for row in site.tables[table]:
+        row["name"] = new if row["name"] == old else row["name"]
+
+
+@pytest.mark.parametrize("what", ["employee", "shift"])
+def test_what_was_written_before_a_renaming_is_ours_still(bench: Bench, what: str) -> None:
+    a_day(bench)
+    bench.look()
+    if what == "employee":
+        rename(bench.site, "Employee", "employee", "E1", "E9")
+    else:
+        rename(bench.site, "Shift Type", "shift", SHIFT, "Early Shift")
+        bench.fields["shift_type"] = "Early Shift"
+    bench.site.clock = at("2026-03-04 09:00:00")
+    shift = bench.fields.get("shift_type", SHIFT)
+    bench.site.punch("E9" if what == "employee" else "E1", "2026-03-02 18:30:00", shift=shift)
+    bench.new_process()
+    assert [record.outcome for record in bench.look()] == ["corrected"]
+    assert [day[4] for day in bench.site.days()] == ["2026-03-02 18:30:00"]
+
+
+def test_two_of_ours_that_a_merge_put_on_one_day_are_left_to_a_person(bench: Bench) -> None:
+    a_day(bench, "E1")
+    a_day(bench, "E2")
+    bench.look()
+    rename(bench.site, "Employee", "employee", "E2", "E1")
+    del bench.site.tables["Employee"][1:]
+    assert go_over_all(bench) == []
+    bench.site.clock = at("2026-03-04 09:00:00")
+    bench.site.punch("E1", "2026-03-02 18:30:00")
+    assert [record.reason for record in bench.look()] == ["marked"]
+    assert len(bench.site.standing()) == 2
 
 
 def test_many_check_ins_are_read_in_pages(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
