@@ -1,15 +1,18 @@
 """The fleet file: the fleet, read by every stage that applies a device's own policy."""
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 import structlog
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from yaml.constructor import ConstructorError
 
 from attendance.durations import Seconds
 from attendance.errors import ConfigurationError
@@ -31,6 +34,22 @@ def _known_zone(name: str) -> str:
     return name
 
 
+def _known_host(text: str) -> str:
+    try:
+        ip_address(text)
+    except ValueError:
+        if not _HOST.fullmatch(text) or text.replace(".", "").isdecimal():
+            raise ValueError("a name or an address such as 10.0.0.7, without http://, port or path") from None
+    return text
+
+
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no number")  # noqa: TRY004 - pydantic takes no other error
+    return value
+
+
+_HOST: Final = re.compile(r"\w(?:[\w.-]{0,250}\w)?\.?")
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
 # Strict: YAML has words for true and false that look like a compass direction, such as `n`.
@@ -62,11 +81,11 @@ class Device(BaseModel):
     adapter: str = "json"
     serial: str | None = Field(None, pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
     via: Identifier | None = None
-    host: str | None = None
-    port: int | None = Field(None, ge=1, le=65535)
+    host: Annotated[str, AfterValidator(_known_host)] | None = None
+    port: Annotated[int | None, BeforeValidator(_no_flag)] = Field(None, ge=1, le=65535)
     token_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     credentials: dict[str, str] = Field(default_factory=dict)
-    interval: Seconds | None = Field(None, ge=1, le=86400)
+    interval: Annotated[Seconds | None, BeforeValidator(_no_flag)] = Field(None, ge=1, le=86400)
     options: dict[str, Any] = Field(default_factory=dict)
     direction: Direction = "from_device"
     checkin_time: CheckinTime = "erpnext_zone"
@@ -181,6 +200,22 @@ class Registry:
         return True
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML, in which a key that is given twice is wrong: whichever value was meant, the other one would go."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 - the library's
+        """Refuse a key that another one equals."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if (key.tag, key.value) in seen:
+                raise ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            seen.add((key.tag, key.value))
+        return node
+
+
 def load(path: Path) -> dict[str, Device]:
     """The devices of a fleet file, by id.
 
@@ -192,7 +227,7 @@ def load(path: Path) -> dict[str, Device]:
 
 def _read(path: Path) -> tuple[dict[str, Device], dict[str, tuple[Device, ...]], dict[str, Shift]]:
     try:
-        entries = yaml.safe_load(path.read_bytes())
+        entries = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 - it is a safe loader
     except OSError as error:
         raise ConfigurationError(f"PUNCHSTREAM_DEVICES: {path}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError) as error:  # a date such as 2026-02-30 is a plain ValueError

@@ -14,14 +14,14 @@ from datetime import datetime, time, timedelta
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 from sqlalchemy import TextClause, bindparam, text
 
 from attendance.errors import DeviceRefused, UnreadableAnswer
 from attendance.records.raw_event import EventType
 from attendance.registry import Device
 from attendance.times import to_wall_clock
-from producers.devices.common.options import read_options
+from producers.devices.common.options import read_options, words
 from producers.devices.common.sql import read_only as read_only_sql
 from producers.devices.common.sql.adapter import (
     PAGE_ROWS,
@@ -46,8 +46,8 @@ def _question(query: str) -> str:
     return query
 
 
-def _lower(words: object) -> object:
-    return {str(word).strip().lower(): way for word, way in words.items()} if isinstance(words, dict) else words
+def _lower(word: str) -> str:
+    return word.strip().lower()
 
 
 class QueryOptions(DatabaseOptions):
@@ -61,7 +61,7 @@ class QueryOptions(DatabaseOptions):
     query: Annotated[str, AfterValidator(_question)]
     cursor: Literal["sequence", "time"] = "sequence"
     overlap: int = Field(60, ge=0, le=100_000)
-    directions: Annotated[Mapping[str, Literal["IN", "OUT"]], BeforeValidator(_lower)] = {"in": "IN", "out": "OUT"}
+    directions: Annotated[Mapping[str, Literal["IN", "OUT"]], words(_lower)] = {"in": "IN", "out": "OUT"}
 
     @property
     def statement(self) -> TextClause:
@@ -71,7 +71,7 @@ class QueryOptions(DatabaseOptions):
 
     def direction(self, value: object) -> EventType:
         """What the column says."""
-        return self.directions.get(str(value).strip().lower(), "UNKNOWN")
+        return self.directions.get(_lower(str(value)), "UNKNOWN")
 
 
 class Sql(SqlAdapter):

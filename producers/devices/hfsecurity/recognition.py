@@ -81,10 +81,13 @@ def _states(meant: object) -> object:
 
 def _address(text: str) -> str:
     try:
-        known = urlsplit(text).hostname is not None
+        parts = urlsplit(text)
+        # Reading the port raises where it is none.
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         known = False
-    if not known:
+    rest = text.replace("{token}", "")
+    if not known or not text.isprintable() or any(each in rest for each in " {}?#@\\"):
         raise ValueError("must be an address such as http://punchstream.example:8080/hf/{token}")
     return text
 

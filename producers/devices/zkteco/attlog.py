@@ -63,6 +63,9 @@ class AttlogOptions(Options):
     def _has_a_punch(cls, columns: tuple[_Column, ...] | None) -> tuple[_Column, ...] | None:
         if columns is not None and not {"user", "time"} <= set(columns):
             raise ValueError("user and time must be among them")
+        named = [column for column in columns or () if column != "ignored"]
+        if twice := [column for column in named if named.count(column) > 1]:
+            raise ValueError(f"{twice[0]} is among them twice")
         return columns
 
 

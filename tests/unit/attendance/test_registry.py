@@ -75,6 +75,14 @@ def test_the_list_may_stand_under_the_word_devices(path: Path) -> None:
         ({"timezone": "Riyadh"}, "timezone"),
         ({"mode": "carrier pigeon"}, "mode"),
         ({"port": 0}, "port"),
+        ({"port": True}, "port"),
+        ({"interval": True}, "interval"),
+        ({"interval": -60}, "interval"),
+        ({"interval": 0}, "interval"),
+        *[
+            ({"host": host}, "host")
+            for host in ("", " ", "http://10.0.0.7", "10.0.0.7:80", "10.0.0.7/", "10.0.0.777", "a b", "user@gate", "-")
+        ],
         ({"token_sha256": TOKEN}, "token_sha256"),
         ({"token_sha256": None}, "token_sha256"),
         ({"direction": "sideways"}, "direction"),
@@ -97,6 +105,32 @@ def test_a_wrong_entry_is_named_by_file_number_and_field(path: Path, change: dic
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
     assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7", "fe80::1", "gate", "gate-2.example", "GATE_2", "4.gates", "بوابة"])
+def test_a_host_is_a_name_or_an_address(path: Path, host: str) -> None:
+    assert load(write(path, ENTRY | {"host": host}))["riyadh-01"].host == host
+
+
+@pytest.mark.parametrize(
+    "twice", ["  timezone: UTC", "  options: {tls: true, tls: false}", "  options: {a: {1: x, 1: y}}"]
+)
+def test_a_key_that_is_given_twice_is_refused(path: Path, twice: str) -> None:
+    path.write_text(f"- device_id: a\n  site: hq\n  timezone: Asia/Riyadh\n  serial: A1\n{twice}\n")
+    with pytest.raises(ConfigurationError, match="is given twice"):
+        load(path)
+
+
+def test_an_entry_may_have_what_another_has_and_say_some_of_it_otherwise(path: Path) -> None:
+    path.write_text(
+        "- &a {device_id: a, site: hq, timezone: UTC, serial: A1}\n- &b {<<: *a, device_id: b, serial: B1}\n"
+        "- {<<: *b, device_id: c, timezone: Asia/Riyadh, serial: C1}\n"
+    )
+    assert {each.device_id: each.timezone for each in load(path).values()} == {
+        "a": "UTC",
+        "b": "UTC",
+        "c": "Asia/Riyadh",
+    }
 
 
 def test_a_device_that_is_there_twice_is_refused(path: Path) -> None:

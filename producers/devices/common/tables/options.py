@@ -6,13 +6,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from attendance.records.raw_event import EventType
+from producers.devices.common.options import check_time_format, words
+from producers.devices.common.tables.cells import normalized
 from producers.devices.common.tables.profiles import GRID, TABLES
 from producers.devices.contract import Options
-
-
-def _as_text(value: object) -> object:
-    """YAML reads `0` as a number, and a table has it as text."""
-    return {str(key): each for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def _of_text(encoding: str) -> str:
@@ -29,9 +26,30 @@ def _known_profile(name: str) -> str:
     return name
 
 
+def _date_format(text: str) -> str:
+    if text in ("ymd", "dmy", "mdy", "excel", "excel1904"):
+        return text
+    try:
+        return check_time_format(text)
+    except ValueError as error:
+        raise ValueError(
+            f"ymd, dmy, mdy, excel, excel1904 or a format such as %d/%m/%Y %H:%M:%S for the whole time: {error}"
+        ) from error
+
+
+def _delimiter(text: str) -> str:
+    if len(text) != 1 or text.isalnum() or text in '"_\r\n\0':
+        raise ValueError('it is one character, such as ; or a tab, which YAML has as "\\t"')
+    return text
+
+
 def _as_clock(value: object) -> object:
     """YAML reads `10:00` as the number of its minutes."""
-    return f"{value // 60:02}:{value % 60:02}" if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 60:
+            raise ValueError("it is a time of day, such as 05:00")
+        return f"{value // 60:02}:{value % 60:02}"
+    return value
 
 
 def _known_month(written: str) -> str:
@@ -56,8 +74,13 @@ class Columns(BaseModel):
         given = [value for _, value in self if value is not None]
         if len({type(value) for value in given}) > 1:
             raise ValueError("names and places cannot be mixed")
-        if any(isinstance(value, int) and value < 1 for value in given) or "" in given:
+        if any(isinstance(value, int) and value < 1 for value in given):
             raise ValueError("a column has a name, or a place from 1")
+        names = [normalized(value) if isinstance(value, str) else value for value in given]
+        if "" in names:
+            raise ValueError("a column has a name, or a place from 1")
+        if twice := [value for value, name in zip(given, names, strict=True) if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]!r} is taken for two things")
         return self
 
 
@@ -76,12 +99,12 @@ class TableOptions(Options):
 
     profile: Annotated[str, AfterValidator(_known_profile)] | None = None
     columns: Columns | None = None
-    date_format: str | None = Field(None, pattern=r"^(ymd|dmy|mdy|excel|excel1904|.*%.*)$")
+    date_format: Annotated[str, AfterValidator(_date_format)] | None = None
     several_times: bool = False
-    directions: Annotated[dict[str, EventType], BeforeValidator(_as_text)] = Field(default_factory=dict)
+    directions: Annotated[dict[str, EventType], words(str.strip)] = Field(default_factory=dict)
     user_width: int = Field(0, ge=0, le=24)
     encoding: Annotated[str, AfterValidator(_of_text)] | None = None
-    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    delimiter: Annotated[str, AfterValidator(_delimiter)] | None = None
     sheet: str | None = None
     month: (
         Annotated[str, BeforeValidator(str), Field(pattern=r"^20\d{2}-\d{2}(-\d{2})?$"), AfterValidator(_known_month)]

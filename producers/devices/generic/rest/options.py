@@ -1,12 +1,12 @@
 """The options of an entry, which describe an interface."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from attendance.registry import ZoneName
-from producers.devices.common.options import HttpOptions
+from producers.devices.common.options import HttpOptions, check_time_format
 from producers.devices.generic.rest.templates import PLACEHOLDERS, placeholders_in
 
 
@@ -14,14 +14,24 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
-class FieldNames(_Model):
-    """Where a record has what, each a name, or names joined by dots."""
+def _whole_path(path: str) -> str:
+    if path and not all(map(str.strip, path.split("."))):
+        raise ValueError("a name, or names joined by dots")
+    return path
 
-    user: str = Field(min_length=1)
-    time: str = Field(min_length=1)
-    direction: str | None = None
-    sequence: str | None = None
-    serial: str | None = None
+
+Path = Annotated[str, AfterValidator(_whole_path)]
+"""A name, or names joined by dots."""
+
+
+class FieldNames(_Model):
+    """Where a record has what."""
+
+    user: Path
+    time: Path
+    direction: Path | None = None
+    sequence: Path | None = None
+    serial: Path | None = None
 
 
 class CursorBy(_Model):
@@ -45,21 +55,18 @@ class Paging(_Model):
     """How an answer goes on: not at all, by page, by offset, or where the answer's own link leads."""
 
     by: Literal["none", "page", "offset", "next"] = "none"
-    first: int = 1
+    first: int = Field(1, ge=0)
     size: int = Field(500, ge=1, le=10_000)
-    next: str | None = None
+    next: Path | None = None
 
 
 def _strptime(text: str) -> str:
-    if text not in ("iso", "epoch", "epoch_ms"):
-        now = datetime(2026, 12, 31, 23, 58, 59, tzinfo=UTC)
-        try:
-            again = datetime.strptime(now.strftime(text), text)  # noqa: DTZ007 - a wall clock
-        except ValueError as error:
-            raise ValueError(f"iso, epoch, epoch_ms or a format such as %d/%m/%Y %H:%M:%S: {error}") from error
-        if again.replace(tzinfo=None, second=0) != now.replace(tzinfo=None, second=0):
-            raise ValueError("the format leaves out a part of the time")
-    return text
+    if text in ("iso", "epoch", "epoch_ms"):
+        return text
+    try:
+        return check_time_format(text)
+    except ValueError as error:
+        raise ValueError(f"iso, epoch, epoch_ms or a format such as %d/%m/%Y %H:%M:%S: {error}") from error
 
 
 class RestOptions(HttpOptions):
@@ -77,8 +84,8 @@ class RestOptions(HttpOptions):
     method: Literal["GET", "POST"] = "GET"
     query: dict[str, str] = Field(default_factory=dict)
     body: dict[str, Any] | None = None
-    records: str = ""
-    total: str | None = None
+    records: Path = ""
+    total: Path | None = None
     fields: FieldNames
     directions: dict[str, Literal["IN", "OUT"]] = Field(default_factory=dict)
     time_format: Annotated[str, AfterValidator(_strptime)] = "iso"

@@ -191,4 +191,4 @@ def test_an_entry_says_where_its_device_is_and_whether_by_tls() -> None:
 @pytest.mark.parametrize("host", [None, "192.0.2.999"])
 def test_an_entry_without_a_host_that_could_be_one_is_refused(host: str | None) -> None:
     with pytest.raises(DeviceRefused, match="D1"):
-        base_url(Device(device_id="D1", site="hq", timezone="UTC", mode="pull", host=host), HttpOptions())
+        base_url(Device(device_id="D1", site="hq", timezone="UTC").model_copy(update={"host": host}), HttpOptions())

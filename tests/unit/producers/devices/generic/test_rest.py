@@ -481,11 +481,6 @@ def test_an_answer_that_gives_its_list_twice_cannot_be_read() -> None:
         Server(lambda _: said, BY_TIME | {"records": "rows"}).fetch()
 
 
-def test_a_host_that_is_none_needs_a_person() -> None:
-    with pytest.raises(DeviceRefused):
-        Server(lambda _: [], BY_TIME, {"host": "::1::"}).fetch()
-
-
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
