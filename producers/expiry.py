@@ -55,7 +55,7 @@ class Expiry:
             try:
                 await self.look()
             except KafkaUnavailable as error:
-                log.debug("Could not look for unread requests that expire.", error=str(error))
+                log.warning("Could not look for unread requests that expire.", error=str(error))
                 await asyncio.sleep(_AGAIN)
             else:
                 await asyncio.sleep(EVERY)

@@ -103,7 +103,7 @@ class Producer:
         producer = self._producer or await self._started()
         try:
             acknowledgements: list[asyncio.Future[RecordMetadata]] = []
-            for (topic, partition), members in (await _by_partition(producer, records)).items():
+            for (topic, partition), members in (await self._by_partition(producer, records)).items():
                 if self._batches and len(members) >= BATCHED:
                     acknowledgements += [
                         await producer.send_batch(batch, topic, partition=partition)
@@ -117,6 +117,26 @@ class Producer:
         except KafkaError as error:
             await self._discard(producer, error)
             raise unavailable(self._settings, error) from error
+
+    async def _by_partition(
+        self, producer: AIOKafkaProducer, records: Sequence[OutRecord]
+    ) -> dict[tuple[str, int], list[OutRecord]]:
+        """The records by topic and partition, in their order."""
+        counts = {topic: await self._partitions(producer, topic) for topic in {record.topic for record in records}}
+        groups: dict[tuple[str, int], list[OutRecord]] = defaultdict(list)
+        for record in records:
+            groups[record.topic, _partition(record, counts[record.topic])].append(record)
+        return groups
+
+    async def _partitions(self, producer: AIOKafkaProducer, topic: str) -> int:
+        # The library asks for a topic that does not exist for as long as a caller waits, who then would not learn why.
+        try:
+            async with asyncio.timeout(self._settings.request_timeout / 2):
+                return len(await producer.partitions_for(topic))
+        except TimeoutError as error:
+            raise KafkaUnavailable(
+                f"{self._settings.bootstrap_servers}: no topic {topic}; `punchstream topics create` makes it"
+            ) from error
 
     async def _started(self) -> AIOKafkaProducer:
         async with self._lock:
@@ -173,17 +193,6 @@ async def _first_offsets(
     if failure is not None:
         raise failure
     return first
-
-
-async def _by_partition(
-    producer: AIOKafkaProducer, records: Sequence[OutRecord]
-) -> dict[tuple[str, int], list[OutRecord]]:
-    """The records by topic and partition, in their order."""
-    counts = {topic: len(await producer.partitions_for(topic)) for topic in {record.topic for record in records}}
-    groups: dict[tuple[str, int], list[OutRecord]] = defaultdict(list)
-    for record in records:
-        groups[record.topic, _partition(record, counts[record.topic])].append(record)
-    return groups
 
 
 def _partition(record: OutRecord, partitions: int) -> int:

@@ -3,11 +3,12 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_consumer, unavailable
@@ -25,7 +26,8 @@ async def begin_reading(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
         KafkaError: Kafka does not answer.
         KafkaUnavailable: there is no such topic.
     """
-    await consumer.start()
+    with suppress(UnknownTopicOrPartitionError):
+        await consumer.start()
     partitions = list(consumer.assignment())
     if not partitions:
         raise KafkaUnavailable(f"topic {topic} does not exist; `punchstream topics create` makes it")

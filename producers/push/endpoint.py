@@ -39,7 +39,7 @@ from producers.publisher import Publisher
 from producers.push.body import read_beginning, read_body, read_lines
 from producers.push.fleet import Fleet
 from producers.push.knocking import Knocking, client_of
-from producers.push.unread import REFUSALS, Came, Refusals, unread_request
+from producers.push.unread import MOST_REFUSALS, REFUSALS, Came, Refusals, unread_request
 from producers.status import Statuses
 from producers.terminals import Terminals
 from producers.unread import ready
@@ -250,9 +250,11 @@ class Endpoint:
             whole = ready(request)
         except CannotBeKept as reason:
             refusals = self.services.refusals.add(device.device_id, self.route.path, came.request.body)
+            # Some spell the same otherwise at each attempt, such as with a boundary made up anew.
+            in_all = self.services.refusals.add(device.device_id, self.route.path)
             if refusals == 1:
                 log.warning("A request can neither be understood nor kept whole; refusing it.", why=str(reason))
-            if refusals <= REFUSALS:
+            if refusals <= REFUSALS and in_all <= MOST_REFUSALS:
                 raise
             part, whole = "no_text", ready(request, in_part=True)
         if part is not None:

@@ -15,7 +15,10 @@ from producers.unread import unpacked_body
 
 REFUSALS: Final = 10
 """So often a terminal may try to get rid of what cannot be kept, before the rest of it is kept."""
-_MOST: Final = 1_000
+MOST_REFUSALS: Final = 50
+"""So often it may try at one address, though in other bytes each time."""
+_MOST: Final = 50_000
+"""A fleet may get a firmware all at once, and each terminal then counts for itself."""
 _SHORTEST_TOKEN: Final = 8
 _WIDE: Final = ("utf-16-le", "utf-16-be")
 

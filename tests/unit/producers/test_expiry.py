@@ -1,6 +1,7 @@
 """A warning before unread requests are deleted with which nobody has done anything."""
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -109,6 +110,21 @@ def test_of_a_short_time_the_second_half_is_warned_of(scene: Scene) -> None:
     scene.keep(b"1")
     assert scene.look(days_after(4), days=10) == []
     assert len(scene.look(days_after(6), days=10)) == 1
+
+
+def test_a_missing_topic_is_said_at_the_start(scene: Scene) -> None:
+    del scene.broker.topics[scene.kafka.topics["unread"]]
+    expiry = Expiry(scene.kafka, DAYS, scene.metrics, "test")
+
+    async def story() -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(expiry.watch(), 60)
+
+    with capture_logs() as logs:
+        run_in_virtual_time(story())
+    [said] = [each for each in logs if each["event"] == "Could not look for unread requests that expire."]
+    assert said["log_level"] == "warning"
+    assert "topics create" in said["error"]
 
 
 def test_foreign_records_are_passed_over(scene: Scene) -> None:

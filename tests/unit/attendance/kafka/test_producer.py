@@ -42,6 +42,21 @@ def test_a_record_is_in_flight_until_it_is_acknowledged(monkeypatch: pytest.Monk
     play(story)
 
 
+def test_a_topic_that_does_not_exist_is_named_and_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, kafka = install(monkeypatch)
+
+    async def story() -> None:
+        producer = Producer(kafka, "c")
+        missing = asyncio.create_task(producer.send(OutRecord("attendance.unheard-of.v1", b"k", b"v")))
+        assert await producer.send(record()) == {(TOPIC, 0): 0}
+        with pytest.raises(KafkaUnavailable, match=r"no topic attendance\.unheard-of\.v1; `punchstream topics create`"):
+            await missing
+        assert await producer.send(record()) == {(TOPIC, 0): 1}
+        await producer.stop()
+
+    play(story)
+
+
 def test_what_is_never_acknowledged_is_given_up_after_the_timeout_and_may_be_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -23,7 +23,7 @@ from producers.devices.generic.json_v1 import JsonV1
 from producers.devices.hfsecurity.push import HfSecurity
 from producers.devices.hikvision.push import Hikvision
 from producers.devices.zkteco.adms import ZktecoAdms
-from producers.push.unread import REFUSALS, Refusals
+from producers.push.unread import MOST_REFUSALS, REFUSALS, Refusals
 from producers.unread import request_of
 
 FACES: Final = "face-token-6b1e"
@@ -218,6 +218,12 @@ def test_a_terminal_that_sends_the_same_again_and_again_is_let_go_and_the_rest_i
 def test_refusals_of_one_body_do_not_count_for_another(bench: Bench) -> None:
     for number in range(2 * REFUSALS):
         assert bench.post(b"%d" % number + NO_TEXT)[0] == 503
+
+
+def test_a_terminal_that_never_sends_the_same_bytes_twice_is_let_go_too(bench: Bench) -> None:
+    answers = [bench.post(b"%d" % number + NO_TEXT)[0] for number in range(MOST_REFUSALS + 2)]
+    assert answers == [503] * MOST_REFUSALS + [400] * 2
+    assert len(bench.kafka.unread()) == 2
 
 
 def test_a_body_that_is_too_large_is_read_when_it_came_often_enough(tmp_path: Path) -> None:
