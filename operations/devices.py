@@ -24,6 +24,8 @@ from producers.devices import PUSH_ADAPTERS, check_entry
 from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.common.settings import DIFFERS, Configurable, Setting, summary
 from producers.devices.zkteco import adms as zkteco_adms
+from producers.devices.zkteco import adms_commands
+from producers.devices.zkteco.adms_handshake import is_access
 from producers.pull.sources import sources
 from producers.terminals import Terminals, approved_record, new_order, order_record
 
@@ -138,8 +140,8 @@ async def pending_devices(
         KafkaUnavailable: Kafka does not answer, or the topic is missing.
     """
     known = {(device.adapter, device.serial) for device in fleet}
-    terminals = await _terminals(log, skipped)
-    return [each for each in terminals.pending() if (each.adapter, each.serial) not in known], terminals.knocks.all()
+    found = await terminals(log, skipped)
+    return [each for each in found.pending() if (each.adapter, each.serial) not in known], found.knocks.all()
 
 
 async def approve(
@@ -171,7 +173,7 @@ async def approve(
     """
     if adapter is not None and adapter not in PUSH_ADAPTERS:
         raise ConfigurationError(f"--adapter: {adapter!r} is none of {', '.join(sorted(PUSH_ADAPTERS))}")
-    pending = (await _terminals(log, skipped)).pending()
+    pending = (await terminals(log, skipped)).pending()
     found = [each for each in pending if each.serial == serial and adapter in (None, each.adapter)]
     if adapter is None and len(found) != 1:
         raise ConfigurationError(
@@ -223,7 +225,7 @@ def add_entry(path: Path, entry: dict[str, Any]) -> None:
         new.unlink(missing_ok=True)
 
 
-async def order_backfill(log: Log, device: Device, since: datetime, until: datetime | None) -> Order:
+async def order_backfill(log: Log, device: Device, since: datetime, until: datetime | None, skipped: Skipped) -> Order:
     """Have a ZKTeco terminal that pushes send the punches of a time again. It does so when it next asks.
 
     Args:
@@ -231,6 +233,7 @@ async def order_backfill(log: Log, device: Device, since: datetime, until: datet
         device: Which terminal.
         since: From when, by the terminal's own clock.
         until: Until when, by that clock; None for now.
+        skipped: As in `pending_devices`.
 
     Raises:
         ConfigurationError: its adapter takes no such command, or the time is none.
@@ -243,7 +246,9 @@ async def order_backfill(log: Log, device: Device, since: datetime, until: datet
     end = until or to_wall_clock(now(), device.timezone)
     if not since < end:
         raise ConfigurationError("--since: must be before --until")
-    order = new_order(device.device_id, zkteco_adms.backfill(since, end))
+    # What it did since it was last let in says of which kind it is.
+    access = is_access({}, (await terminals(log, skipped)).stamps(device.device_id))
+    order = new_order(device.device_id, adms_commands.backfill(since, end, access=access))
     async with log.sending() as send:
         await send(order_record(log.topics["terminals"], order))
     return order
@@ -259,18 +264,28 @@ async def orders(log: Log, skipped: Skipped) -> list[Order]:
     Raises:
         KafkaUnavailable: Kafka does not answer, or the topic is missing.
     """
-    return (await _terminals(log, skipped)).orders()
+    return (await terminals(log, skipped)).orders()
 
 
-async def _terminals(log: Log, skipped: Skipped) -> Terminals:
+async def terminals(log: Log, skipped: Skipped) -> Terminals:
+    """What is known of terminals beside the fleet file, to be looked at.
+
+    Args:
+        log: The topics.
+        skipped: As in `pending_devices`.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or the topic is missing.
+    """
+
     async def refuse(*_: OutRecord) -> None:
         raise AssertionError("a view that only reads")
 
-    terminals = Terminals(log.topics["terminals"], refuse)
+    found = Terminals(log.topics["terminals"], refuse)
     async for batch in log.read("terminals"):
         for record in batch:
             try:
-                terminals.apply(record)
+                found.apply(record)
             except InvalidRecord as error:
                 skipped.add(record, error)
-    return terminals
+    return found

@@ -10,12 +10,14 @@ from attendance.records.raw_event import RawEvent
 from attendance.records.terminals import Order
 from attendance.registry import Device
 from attendance.times import from_wall_clock, now, to_wall_clock
-from operations.devices import orders
+from operations.devices import terminals
 from operations.log import Log, Skipped, decoded
 from producers.devices.zkteco import adms as zkteco_adms
+from producers.devices.zkteco import adms_commands
+from producers.devices.zkteco.adms_handshake import is_access
 from producers.terminals import new_order, order_record
 
-_COUNT: Final = re.compile(zkteco_adms.COUNTED)
+_COUNT: Final = re.compile(adms_commands.COUNTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ async def verify(
         What the terminal counted and what is in Kafka; or that the terminal has still to answer.
 
     Raises:
-        ConfigurationError: its adapter takes no such command, or the time is none.
+        ConfigurationError: its adapter or its kind takes no such command, or the time is none.
         KafkaUnavailable: Kafka does not answer; the command may be there or not.
     """
     if device.adapter != zkteco_adms.NAME:
@@ -59,10 +61,13 @@ async def verify(
     end = until or today - timedelta(seconds=1)
     if not since < end:
         raise ConfigurationError("--since: must be before --until")
-    command = zkteco_adms.count(since, end)
+    known = await terminals(log, skipped)
+    if is_access({}, known.stamps(device.device_id)):
+        raise ConfigurationError(f"DEVICE: {device.device_id} is an access terminal, and those do not count")
+    command = adms_commands.count(since, end)
     asked = [
         order
-        for order in await orders(log, skipped)
+        for order in known.orders()
         if (order.device_id, order.command) == (device.device_id, command) and (order.returned is None or not again)
     ]
     if not asked:

@@ -242,8 +242,10 @@ def backfill(
     """Have a ZKTeco terminal that pushes send the punches of a time again. It does so when it next asks."""
     from operations.devices import order_backfill
 
+    skipped = Skipped()
     device = _device(device_id)
-    order = asyncio.run(order_backfill(kafka_log("devices"), device, since, until))
+    order = asyncio.run(order_backfill(kafka_log("devices"), device, since, until, skipped))
+    say_skipped(skipped)
     typer.echo(f"{order.command} waits for {device_id} (command {order.id}).")
 
 

@@ -26,10 +26,10 @@ from producers.devices.contract import (
     Parsed,
     PushRequest,
     Rejected,
-    Result,
     Route,
     Sender,
 )
+from producers.devices.zkteco.adms_commands import ALLOWED, results_of
 from producers.devices.zkteco.adms_handshake import (
     ACCESS,
     KIND,
@@ -60,8 +60,6 @@ from producers.devices.zkteco.adms_records import (
 
 NAME: Final = "zkteco_adms"
 
-COUNTED: Final = r"0, ([0-9]{1,9}) records"
-
 _SERIAL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FACTS: Final = ("DeviceType", "pushver", "language")
 _DETAILS: Final = frozenset(
@@ -69,8 +67,6 @@ _DETAILS: Final = frozenset(
 )
 _INFO: Final = ("FWVersion", "UserCount", "FPCount", "TransactionCount", "IPAddress")
 _UPLOADS: Final = frozenset({"cdata", "edata", "querydata"})
-_RETURNED: Final = re.compile(r"-?[0-9]{1,10}")
-_COMMAND: Final = re.compile(r"[0-9]{1,16}")
 _COUNT: Final = re.compile(rb"OK: ([0-9]+)")
 # What brings no table by the protocol. Its own are facts, or what became of commands.
 _WITHOUT_TABLE: Final = frozenset({"getrequest", "ping", "devicecmd", "registry", "push", "rtdata"})
@@ -83,33 +79,6 @@ _PACKED: Final = b"\x1f\x8b"
 _PAIR_LIST: Final = re.compile(r"(?:^|,)\s*~?(\w+)=([^=]*?)(?=,\s*~?\w+=|\s*$)")
 # A second name and value inside of a value: another sign than & stood between the two.
 _SECOND: Final = re.compile(r"[\s?;&]+(?=\w+=)")
-
-# What may ever be sent to a terminal: questions. Nothing that clears, writes, or runs on it.
-_TIME: Final = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
-ALLOWED: Final = re.compile(
-    rf"INFO|CHECK|LOG|(DATA QUERY|VERIFY SUM) ATTLOG StartTime={_TIME}\tEndTime={_TIME}"
-    r"|GET OPTION FROM (AttLogCount|MaxAttLogCount|UserCount|FWVersion|IPAddress|DeviceName)"
-)
-
-
-def backfill(since: datetime, until: datetime) -> str:
-    """The command that has a terminal send its punches of a time again; both are its own wall clock, naive.
-
-    Args:
-        since: From when, by the terminal's own wall clock.
-        until: Until when, by the same.
-    """
-    return f"DATA QUERY ATTLOG StartTime={since:%Y-%m-%d %H:%M:%S}\tEndTime={until:%Y-%m-%d %H:%M:%S}"
-
-
-def count(since: datetime, until: datetime) -> str:
-    """The command that has a terminal count its records of a time; what it then returned is as `COUNTED` has it.
-
-    Args:
-        since: From when, by the terminal's own wall clock.
-        until: Until when, by the same.
-    """
-    return f"VERIFY SUM ATTLOG StartTime={since:%Y-%m-%d %H:%M:%S}\tEndTime={until:%Y-%m-%d %H:%M:%S}"
 
 
 @dataclass(slots=True)
@@ -320,13 +289,7 @@ class ZktecoAdms:
         return Parsed(device.device_id, _text(answer), report=DeviceReport(details=details), stamps=stamps, given=given)
 
     def _results(self, request: PushRequest, device: Device) -> Parsed:
-        results = []
-        for line in _lines(request.body):
-            said = {name.strip().casefold(): value for name, _, value in (p.partition("=") for p in line.split("&"))}
-            id_, returned = said.get("id", "").strip(), said.get("return", "").strip()
-            if _COMMAND.fullmatch(id_) and _RETURNED.fullmatch(returned):
-                results.append(Result(id_, returned + _total(line)))
-        return Parsed(device.device_id, _text("OK"), results=results)
+        return Parsed(device.device_id, _text("OK"), results=results_of(_lines(request.body)))
 
     def _ping(self, request: PushRequest, device: Device) -> Parsed:  # noqa: ARG002 - it says nothing
         return Parsed(device.device_id, _text("OK"), report=DeviceReport())
@@ -358,12 +321,6 @@ def _of_table(kind: str | None, name: str, lines: Sequence[str]) -> _Found:
         return _Found(others=[counted(kind, name, lines)])
     message = f"table {name[:MAX_TEXT]!r} is none of the protocol's"
     return _Found(rejected=[Rejected(0, Reason.UNREADABLE_BODY, message, b"")])
-
-
-def _total(result: str) -> str:
-    """What a terminal counted. The document and firmware that can be read differ in what they call it."""
-    found = re.search(r"&Attlog(?:Sum|Count)=([0-9]{1,9})\b", result, re.IGNORECASE)
-    return f", {found[1]} records" if found else ""
 
 
 def _call(head: Head) -> str:

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from attendance.errors import ConfigurationError
 from attendance.records.device_status import DeviceStatus
-from attendance.records.terminals import Order, PendingDevice
+from attendance.records.terminals import Order, PendingDevice, Stamps
 from attendance.registry import Registry
 from attendance.times import format_seconds, now
+from producers.devices.zkteco.adms_handshake import ACCESS, KIND
 from punchstream.commands.devices import OTHERS_SHOWN, app
 
 FLEET = """
@@ -162,6 +163,15 @@ def test_a_backfill_waits_as_a_command_for_a_terminal_that_takes_one(log: Memory
         run("backfill", "OFFICE", "--since", "2026-01-01")
     with pytest.raises(ConfigurationError, match="before --until"):
         run("backfill", "GATE-1", "--since", "2026-01-02", "--until", "2026-01-01")
+
+
+def test_an_access_terminal_is_asked_in_its_own_words_and_does_not_count(log: MemoryLog) -> None:
+    stamps = Stamps("GATE-1", {KIND: ACCESS})
+    log.add("terminals", stamps.key, stamps.encode())
+    run("backfill", "GATE-1", "--since", "2026-01-01", "--until", "2026-01-02")
+    assert Order.decode(log.sent[0].value).command.startswith("DATA QUERY tablename=transaction,")
+    with pytest.raises(ConfigurationError, match="an access terminal, and those do not count"):
+        run("verify", "GATE-1", "--since", "2026-01-01")
 
 
 class TestVerify:

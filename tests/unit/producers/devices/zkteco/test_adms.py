@@ -11,7 +11,8 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.registry import Device
 from attendance.settings import PushSettings
 from producers.devices.contract import Command, Head, Parsed, PushRequest, Result
-from producers.devices.zkteco.adms import ALLOWED, ZktecoAdms, backfill, count
+from producers.devices.zkteco.adms import ZktecoAdms
+from producers.devices.zkteco.adms_commands import ALLOWED, backfill, count
 from producers.devices.zkteco.adms_handshake import STAMP
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -216,10 +217,18 @@ def test_a_command_is_handed_out_when_the_terminal_asks() -> None:
     )
     assert parsed.given == [wanted]
     assert ask("/iclock/getrequest?SN=SN1").answer.body == b"OK"
+    of_access = Command("13", backfill(since, until, access=True))
+    assert ask("/iclock/getrequest?SN=SN1", commands=(of_access,)).answer.body == (
+        b"C:13:DATA QUERY tablename=transaction,fielddesc=*,filter="
+        b"StartTime=2026-01-01 00:00:00\tEndTime=2026-01-02 00:00:00\n"
+    )
+
+
+ALL = "DATA QUERY tablename=transaction,fielddesc=*,filter=*"
 
 
 @pytest.mark.parametrize(
-    "text", ["CLEAR LOG", "CLEAR DATA", "REBOOT", "Shell ls", "INFO\nC:1:CLEAR DATA", "DATA QUERY ATTLOG", "INFO "]
+    "text", ["CLEAR LOG", "CLEAR DATA", "REBOOT", "Shell ls", "INFO\nC:1:CLEAR DATA", "DATA QUERY ATTLOG", "INFO ", ALL]
 )
 def test_nothing_but_questions_ever_reaches_a_terminal(text: str) -> None:
     assert not ALLOWED.fullmatch(text)
