@@ -23,6 +23,7 @@ from sinks.attendance.policy import MARKER
 
 ROOT = Path(__file__).parents[3]
 README = ROOT / "README.md"
+INSTALLING = ROOT / "docs" / "installing.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 COMMANDS_PAGE = ROOT / "docs" / "commands.md"
 FLEET = ROOT / "docs" / "fleet.md"
@@ -267,6 +268,50 @@ def test_the_architecture_has_every_topic_as_it_is_created() -> None:
         ]
         for name, topic in topics.TABLE.items()
     ]
+
+
+def access(stage: str) -> dict[str, set[str]]:
+    """The topics that a stage may read and write by the table of access rules."""
+    (row,) = (row for row in rows(section(INSTALLING, "Access rules in Kafka")) if row[0] == f"punchstream {stage}")
+    return {what: {*cell.split(", ")} - {"none"} for what, cell in zip(("read", "written"), row[1:3], strict=True)}
+
+
+@pytest.mark.parametrize("stage", ["push", "pull", "directory", "stream", "sink", "completeness"])
+def test_the_access_rules_allow_a_stage_what_the_architecture_says_of_it(stage: str) -> None:
+    of_topics = rows(section(ARCHITECTURE, "Topics"))
+    assert access(stage) == {
+        what: {row[0].removeprefix("attendance.") for row in of_topics if stage in row[column].split(", ")}
+        for what, column in (("written", 5), ("read", 6))
+    }
+
+
+@pytest.mark.parametrize(
+    ("stage", "folders"),
+    {
+        "stream": ["streams"],
+        "sink": ["sinks/delivery"],
+        "completeness": ["sinks/completeness", "sinks/attendance"],
+    }.items(),
+)
+def test_the_access_rules_allow_a_stage_the_topics_that_its_code_names(stage: str, folders: list[str]) -> None:
+    text = "".join(path.read_text() for folder in folders for path in (ROOT / folder).glob("*.py"))
+    named = {topics.TABLE[name].suffix for name in topics.TABLE if f'topics["{name}"]' in text}
+    if "SiteTopic(" in text:
+        named.add(topics.TABLE["site"].suffix)
+    assert named == access(stage)["read"] | access(stage)["written"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "folder"), {"pull": "producers/pull", "stream": "streams", "sink": "sinks/delivery"}.items()
+)
+def test_the_access_rules_allow_a_stage_its_consumer_groups(stage: str, folder: str) -> None:
+    text = "".join(path.read_text() for path in (ROOT / folder).glob("*.py"))
+    names = {
+        f"attendance.{stage if name == 'STAGE' else name[1:-1]}"
+        for name in re.findall(r'\.group\((STAGE|"\w+")\)', text)
+    }
+    (row,) = (row for row in rows(section(INSTALLING, "Access rules in Kafka")) if row[0] == f"punchstream {stage}")
+    assert {*row[3].removeprefix("Read: ").split(", ")} == names
 
 
 def test_the_index_of_decisions_has_each_with_its_title() -> None:
