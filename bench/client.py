@@ -6,11 +6,17 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import orjson
 
 from attendance.records.raw_event import RawEvent
 from bench.results import ROOT
+
+HEYSTAR_EMPTY: Final = (
+    *("fingerFlag", "cardFlag", "palmFlag", "pwdFlag", "idCardFlag", "maskFlag", "capFlag", "cardNo", "idCard"),
+    *("voucherCode", "attach", "temperature", "checkImgUrl", "checkImgBase64"),
+)
 
 
 def request(events: Sequence[RawEvent], token: str) -> bytes:
@@ -45,6 +51,33 @@ def adms_request(events: Sequence[RawEvent]) -> bytes:
         f"Host: 127.0.0.1\r\nUser-Agent: iClock Proxy/1.09\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return (head + body).encode()
+
+
+def heystar_request(events: Sequence[RawEvent], token: str) -> bytes:
+    """The same, of one event, as a HeyStar terminal posts it: all values are text, and there is no photograph."""
+    [event] = events
+    assert event.event_time is not None
+    record = dict.fromkeys(HEYSTAR_EMPTY, "") | {
+        "recordId": str(event.sequence),
+        "deviceKey": event.device_id,
+        "recordTime": str(int(event.event_time.timestamp()) * 1000),
+        "recordTimeStr": event.device_time,
+        "personSn": event.device_user_id,
+        "personName": "Example",
+        "personType": "1",
+        "verifyStyle": "0",
+        "resultFlag": "1",
+        "strangerFlag": "0",
+        "direction": "1",
+        "faceFlag": "1",
+        "openDoorFlag": "1",
+    }
+    body = orjson.dumps(record)
+    head = (
+        f"POST /hf/{token}/record HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: okhttp/3.12.0\r\n"
+        f"Content-Type: application/json; charset=UTF-8\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 async def post(

@@ -232,6 +232,12 @@ TARGETS: Final = (
         at_least(25_000),
         "{:,.0f} events/s",
     ),
+    Target(
+        "push of HeyStar records, CPU beside JSON events",
+        "≤ 1.15",
+        _at("push", "heystar", "what", "punchstream, HeyStar", "ratio"),
+        at_most(1.15),
+    ),
     Target("sink, beside one by one", "≥ 3", _at("sink", "erpnext", "what", _SINK, "ratio"), at_least(3)),
     Target("sink, added to ERPNext's own time", "≤ 10 %", _added, at_most(10), "{:.1f} %"),
     Target(

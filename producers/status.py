@@ -75,16 +75,15 @@ class Statuses:
             heard_at: When the report had arrived: the server's clock, UTC.
             report: What the device said of itself.
         """
+        known = self._known.get(device_id)
+        if known is not None and heard_at - known.heard_at < ALIVE and _says_nothing_new(report, known):
+            return
         status = heartbeat(device_id, heard_at, report)
         status = replace(status, last_event=self._last_event.get(device_id))
-        known = self._known.get(device_id)
         if known is not None:
             status = replace(status, details={**known.details, **report.details})
             if report.device_time is None:
                 status = replace(status, clock_skew=known.clock_skew)
-            says_nothing = report.device_time is None and report.pending is None and report.last_sequence is None
-            if says_nothing and heard_at - known.heard_at < ALIVE and status.details == known.details:
-                return
         await self._publisher.report(status)
         self._known[device_id] = status
         self._unwritten.pop(device_id, None)
@@ -97,6 +96,12 @@ class Statuses:
             if unwritten:
                 with suppress(KafkaUnavailable):  # the publisher says so, once
                     await self._publisher.report(*unwritten.values())
+
+
+def _says_nothing_new(report: DeviceReport, known: DeviceStatus) -> bool:
+    if report.device_time is not None or report.pending is not None or report.last_sequence is not None:
+        return False
+    return report.details.items() <= known.details.items()
 
 
 def newest(events: Iterable[RawEvent], before: datetime | None) -> datetime | None:

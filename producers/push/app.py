@@ -2,10 +2,11 @@
 
 import asyncio
 import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -34,8 +35,13 @@ def _json(content: object, status: int = HTTPStatus.OK, headers: Mapping[str, st
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
+_PLAIN: Final = re.compile(r"(?:/[^/\s]+)+")
+
+
 def plain_path(path: str) -> str:
     """A path without the slashes and spaces that stand in it twice or at its end."""
+    if _PLAIN.fullmatch(path):
+        return path
     return "/" + "/".join(segment for segment in path.strip().split("/") if segment)
 
 
@@ -53,14 +59,18 @@ class PushApp(FastAPI):
         super().__init__(redirect_slashes=False, exception_handlers={HTTPException: self._no_such_route}, **options)
         self.knocking = knocking
         self._straight: dict[tuple[str, str], Endpoint] = {}
+        # By the method and the first segment of the path.
+        self._patterns: dict[tuple[str, str], list[tuple[re.Pattern[str], Endpoint]]] = defaultdict(list)
         for endpoint in endpoints:
             route = endpoint.route
             served = StarletteRoute(route.path, endpoint, methods=[route.method])
             # What stands for a token keeps its case.
             served.path_regex = re.compile(served.path_regex.pattern, re.IGNORECASE)
             self.router.routes.append(served)
-            if "{" not in route.path:
-                self._straight[route.method, route.path] = endpoint
+            if "{" in route.path:
+                self._patterns[route.method, route.path.split("/", 2)[1].lower()].append((served.path_regex, endpoint))
+            else:
+                self._straight[route.method, route.path.lower()] = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -70,8 +80,21 @@ class PushApp(FastAPI):
         endpoint = self._straight.get((scope["method"], scope["path"]))
         if endpoint is None:
             scope["path"] = plain_path(scope["path"])
-            endpoint = self._straight.get((scope["method"], scope["path"]))
+            endpoint = self._find(scope)
         await (endpoint or super().__call__)(scope, receive, send)
+
+    def _find(self, scope: Scope) -> Endpoint | None:
+        """The endpoint of a plain path; None where only the router knows what to answer."""
+        method, path = scope["method"], scope["path"]
+        endpoint = self._straight.get((method, path.lower()))
+        if endpoint is not None:
+            return endpoint
+        # In no spelling may a path that stands for itself be taken for one with a token.
+        for pattern, endpoint in self._patterns.get((method, path.split("/", 2)[1].lower()), ()):
+            if found := pattern.match(path):
+                scope["path_params"] = found.groupdict()
+                return endpoint
+        return None
 
     async def _no_such_route(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

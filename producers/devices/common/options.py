@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
@@ -89,6 +89,11 @@ def check_time_format(text: str) -> str:
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
+# By what is written, so that nothing old is given for what was changed. To validate takes longer than to read a record,
+# and a terminal sends its records one by one.
+_VALID: Final[dict[tuple[type[Options], str], Options]] = {}
+_MOST_VALID: Final = 10_000
+
 
 def read_options(device: Device, model: type[AnyOptions]) -> AnyOptions:
     """The options of an entry.
@@ -100,15 +105,23 @@ def read_options(device: Device, model: type[AnyOptions]) -> AnyOptions:
     Raises:
         ConfigurationError: one is unknown, missing or wrong; the message names the device and the option.
     """
+    written = repr(device.options)
+    valid = _VALID.get((model, written))
+    if valid is not None:
+        return cast("AnyOptions", valid)
     for place, message in _slips(model, device.options):
         raise ConfigurationError(f"{device.device_id}: {'.'.join(('options', *place))}: {message}")
     try:
-        return model.model_validate(device.options)
+        options = model.model_validate(device.options)
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(("options", *map(str, first["loc"])))
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigurationError(f"{device.device_id}: {option}: {message}") from None
+    if len(_VALID) >= _MOST_VALID:
+        _VALID.clear()
+    _VALID[model, written] = options
+    return options
 
 
 def _slips(model: type[BaseModel], given: Mapping[Any, object]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -68,7 +68,7 @@ def scalars(record: Mapping[str, object], names: Collection[str]) -> dict[str, S
         record: As the device wrote it.
         names: The names of the fields.
     """
-    return {name: cut(record[name]) for name in names if name in record and not isinstance(record[name], dict | list)}
+    return {name: cut(record[name]) for name in names if name in record and not isinstance(record[name], (dict, list))}
 
 
 def cut(value: object) -> Scalar:

@@ -13,7 +13,7 @@ from attendance.records.raw_event import RawEvent, Scalar, Source
 from attendance.registry import Device
 from attendance.times import read_device_time
 from producers.devices.common.bodies import check_unambiguous
-from producers.devices.common.punch import cut, invalid, punch
+from producers.devices.common.punch import MAX_TEXT, cut, invalid, punch
 from producers.devices.contract import Other
 from producers.devices.hfsecurity.recognition import (
     NOBODY,
@@ -39,7 +39,6 @@ _PAYLOAD: Final = (
     *("personType", "resultFlag", "strangerFlag", "direction", "verifyStyle", "openDoorFlag", "recordTimeStr"),
     *("faceFlag", "fingerFlag", "cardFlag", "palmFlag", "pwdFlag", "idCardFlag", "maskFlag", "capFlag"),
 )
-_EMPTY: Final = (None, "")
 _NO: Final = ("", "0")
 _LONGEST_NUMBER: Final = 18  # digits
 
@@ -95,7 +94,7 @@ def read_heystar_record(
     Raises:
         InvalidRecord: it may have been meant as a punch and can be none (`invalid_event`).
     """
-    if not isinstance(record, Mapping):
+    if not isinstance(record, dict):
         raise invalid(f"a record must be an object, not {type(record).__name__}")
     check_unambiguous(record, _DECIDING)
     user = _user(record)
@@ -126,7 +125,8 @@ def _no_punch(record: Mapping[str, object], user: object, options: HfSecurityOpt
     Raises:
         InvalidRecord: the verdict has a value that nobody has written down (`invalid_event`).
     """
-    unknown, person, result = (_text(record.get(name)) for name in ("strangerFlag", "personType", "resultFlag"))
+    unknown, person = _text(record.get("strangerFlag")), _text(record.get("personType"))
+    result = _text(record.get("resultFlag"))
     if unknown == "1":
         return "stranger"
     if person == "3":
@@ -151,13 +151,13 @@ def _no_punch(record: Mapping[str, object], user: object, options: HfSecurityOpt
 
 def _text(value: object) -> str:
     """A flag, number or time as text, however it is written: text, a number or a truth value; empty for nothing."""
+    if isinstance(value, str):
+        return value.strip()
     match value:
         case bool():
             return str(int(value))
         case float() if value.is_integer():
             return str(int(value))
-        case str():
-            return value.strip()
         case int() | float():
             return str(value)
     return ""
@@ -165,9 +165,13 @@ def _text(value: object) -> str:
 
 def _time(record: Mapping[str, object], device: Device) -> str | None:
     """The first time that can be read; what stands there instead where none can."""
-    given = [time for time in (_text(record.get(name)) for name in _TIME_NAMES) if time]
-    readable = (time for time in given if read_device_time(time, device.timezone) is not None)
-    return next(readable, given[0] if given else None)
+    given = None
+    for name in _TIME_NAMES:
+        time = _text(record.get(name))
+        if time and read_device_time(time, device.timezone) is not None:
+            return time
+        given = given or time or None
+    return given
 
 
 def _number(record: Mapping[str, object]) -> int | None:
@@ -176,11 +180,13 @@ def _number(record: Mapping[str, object]) -> int | None:
 
 
 def _payload(record: Mapping[str, object], names: Collection[str]) -> dict[str, Scalar]:
-    payload = {
-        name: cut(record[name])
-        for name in names
-        if record.get(name) not in _EMPTY and not isinstance(record[name], dict | list)
-    }
+    payload: dict[str, Scalar] = {}
+    for name, value in zip(names, map(record.get, names), strict=True):
+        if isinstance(value, str):  # nearly always
+            if value:
+                payload[name] = value[:MAX_TEXT]
+        elif value is not None and not isinstance(value, (dict, list)):
+            payload[name] = cut(value)
     # That the terminal said nothing of the verdict is worth knowing.
     payload.setdefault("resultFlag", None)
     return payload

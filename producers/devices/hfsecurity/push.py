@@ -163,11 +163,8 @@ class HfSecurity:
             case list(records):
                 return self._batch(request, devices, query, records)
             case dict() as fields:
-                # Some firmware says a thing in the query as well; the body counts.
-                of_the_address = {"token", *(["event"] if query.get("event") in _PURPOSES else [])} - fields.keys()
-                fields = filled(fields, query)
-                for name in of_the_address:
-                    fields.pop(name, None)
+                if query:
+                    fields = _with_query(fields, query)
                 events, app = fields.get("events"), request.head.route == APP_EVENTS
                 # An empty list beside other things does not speak for them.
                 if isinstance(events, list) and (events or app or fields.keys() <= _OF_A_BATCH):
@@ -187,13 +184,14 @@ class HfSecurity:
 
     def _callback(self, request: PushRequest, devices: Mapping[str, Device], fields: Mapping[str, object]) -> Parsed:
         """The one thing that a terminal's own firmware reports in a request."""
-        answer = _json(_ACCEPTED)
+        answer = _TAKEN
         purpose = _purpose(request.head)
-        if _is_person(fields, purpose):
+        record = is_record(fields)
+        if not record and _is_person(fields, purpose):
             device = _device(devices, {name: value for name, value in fields.items() if name not in _PERSON_NAMES})
             return Parsed(device.device_id, answer, others=[Other("enrolment", kept(fields, self._payload))])
         device = _device(devices, fields)
-        if is_record(fields) or not _RECOGNITION_NAMES.isdisjoint(fields) or _other_callback(fields) is not None:
+        if record or not _RECOGNITION_NAMES.isdisjoint(fields) or _other_callback(fields) is not None:
             source = Source("push", NAME, VERSION, token_hex(16), 0)
             outcome = self._read(fields, device, read_options(device, HfSecurityOptions), request, source)
             zone = self._zones.detail([fields], device)
@@ -245,7 +243,7 @@ class HfSecurity:
     ) -> _Outcome:
         received_at = request.received_at
         try:
-            if not isinstance(record, Mapping):
+            if not isinstance(record, dict):
                 raise invalid(f"a record must be an object, not {type(record).__name__}")
             if is_record(record):
                 return read_heystar_record(
@@ -273,6 +271,15 @@ class HfSecurity:
         if isinstance(record, Mapping) and is_record(record):
             return kept_record(record, self._record_payload)
         return kept(record, self._payload)
+
+
+def _with_query(fields: Mapping[str, object], query: Mapping[str, str]) -> dict[str, object]:
+    """What a request says. Some firmware says a thing in the query as well; the body counts."""
+    of_the_address = {"token", *(["event"] if query.get("event") in _PURPOSES else [])} - fields.keys()
+    both = filled(fields, query)
+    for name in of_the_address:
+        both.pop(name, None)
+    return both
 
 
 def _find(devices: Mapping[str, Device], fields: Mapping[str, object]) -> Device | None:
@@ -325,8 +332,8 @@ def _purpose(head: Head) -> str:
 
 
 def _is_person(fields: Mapping[str, object], purpose: str) -> bool:
-    """Whether a callback is about somebody who was enrolled at the terminal. The path counts before the content."""
-    if is_record(fields) or _says_how(fields):
+    """Whether what is no record is about somebody who was enrolled at it. The path counts before the content."""
+    if _says_how(fields):
         return False
     person = not fields.keys().isdisjoint(_OF_A_PERSON)
     if purpose == "person":
@@ -355,14 +362,17 @@ def _other_callback(fields: Mapping[str, object]) -> str | None:
 
 
 def _parsed(device: Device, answer: Answer, outcomes: Sequence[_Outcome], report: DeviceReport | None = None) -> Parsed:
-    return Parsed(
-        device.device_id,
-        answer,
-        events=[each for each in outcomes if isinstance(each, RawEvent)],
-        rejected=[each for each in outcomes if isinstance(each, Rejected)],
-        others=[each for each in outcomes if isinstance(each, Other)],
-        report=report,
-    )
+    events: list[RawEvent] = []
+    rejected: list[Rejected] = []
+    others: list[Other] = []
+    for each in outcomes:
+        if isinstance(each, RawEvent):
+            events.append(each)
+        elif isinstance(each, Rejected):
+            rejected.append(each)
+        else:
+            others.append(each)
+    return Parsed(device.device_id, answer, events, rejected, others, report)
 
 
 def _result(record: object, outcome: _Outcome) -> Mapping[str, object]:
@@ -381,3 +391,6 @@ def _json(
     content: Mapping[str, object], status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
 ) -> Answer:
     return Answer(orjson.dumps(content), int(status), "application/json", headers or {})
+
+
+_TAKEN: Final = _json(_ACCEPTED)

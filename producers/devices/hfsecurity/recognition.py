@@ -198,7 +198,11 @@ def first(record: Mapping[str, object], names: Collection[str]) -> object:
         record: As the device wrote it.
         names: The names, the most usual first.
     """
-    return next((record[name] for name in names if record.get(name) not in (None, "")), None)
+    for name in names:
+        value = record.get(name)
+        if value not in (None, ""):
+            return value
+    return None
 
 
 def kept(record: object, payload: Collection[str]) -> bytes:

@@ -33,7 +33,7 @@ def zone_of(record: object, device: Device) -> str | None:
         record: As the terminal wrote it.
         device: Its entry.
     """
-    if not isinstance(record, Mapping):
+    if not isinstance(record, dict):
         return None
     instant, wall_clock = first(record, _INSTANTS), first(record, _WALL_CLOCKS)
     if instant is None or not isinstance(wall_clock, str) or not str(instant).isdecimal():
@@ -65,8 +65,11 @@ class Zones:
             records: As the terminal wrote them, the newest last.
             device: Its entry.
         """
-        found = next((zone for each in reversed(records) if (zone := zone_of(each, device)) is not None), None)
-        if found is None:
+        for record in reversed(records):
+            found = zone_of(record, device)
+            if found is not None:
+                break
+        else:
             return {}
         before = self._found.get(device.device_id, AS_WANTED)
         self._found[device.device_id] = found

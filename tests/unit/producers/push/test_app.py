@@ -1,7 +1,10 @@
 """The application: routes, health, metrics, and what runs beside its requests."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 from pushing import (
@@ -15,7 +18,13 @@ from pushing import (
     refusal,
     statuses,
 )
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from producers.devices import PUSH_ADAPTERS, create_push_adapter
+from producers.devices.contract import Route
+from producers.push.app import PushApp, plain_path
+from producers.push.endpoint import Endpoint
+from producers.push.knocking import Knocking
 from producers.status import WRITE_SECONDS
 from virtual_time import run_in_virtual_time
 
@@ -77,6 +86,50 @@ def test_the_metrics_count_what_was_taken_in(bench: Bench) -> None:
 def test_a_path_in_another_spelling_is_answered_as_itself(bench: Bench, method: str, path: str) -> None:
     answer = asyncio.run(bench.request(method, f"http://push{path}", content=b"" if method == "POST" else None))
     assert answer.status_code == 200
+
+
+@dataclass
+class Called:
+    """In the place of an endpoint: notes how it was called."""
+
+    route: Route
+    calls: list[tuple[Route, dict[str, str]]]
+
+    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
+        self.calls.append((self.route, scope.get("path_params", {})))
+
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "its own": str,
+    "capitals": str.upper,
+    "a capital": lambda path: path[:-1] + path[-1].upper(),
+    "a slash at the end": lambda path: f"{path}/",
+    "doubled slashes": lambda path: path.replace("/", "//"),
+    "a space at the end": lambda path: f"{path} ",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_path_in_any_spelling_goes_where_the_list_of_routes_sends_it(spelling: str) -> None:
+    calls: list[tuple[Route, dict[str, str]]] = []
+    routes = [route for name in PUSH_ADAPTERS for route in create_push_adapter(name, ()).routes]
+    endpoints = [cast("Endpoint", Called(route, calls)) for route in routes]
+    app = PushApp(endpoints, cast("Knocking", None))
+
+    async def call(served: ASGIApp, scope: dict[str, object]) -> list[tuple[Route, dict[str, str]]]:
+        calls.clear()
+        await served(scope, cast("Receive", None), cast("Send", None))
+        return calls.copy()
+
+    async def story() -> None:
+        for route in routes:
+            path = SPELLINGS[spelling](route.path.format(token="Tok-En", call="newcall", app="hr"))
+            scope: dict[str, object] = {"type": "http", "method": route.method, "path": path, "headers": []}
+            by_the_list = await call(app.router, scope | {"path": plain_path(path)})
+            assert await call(app, dict(scope)) == by_the_list, path
+            assert len(by_the_list) == 1
+
+    asyncio.run(story())
 
 
 def test_a_token_in_capitals_is_another_token(bench: Bench) -> None:

@@ -14,7 +14,9 @@ from pushing import (
 
 from attendance.errors import ConfigurationError
 from attendance.registry import hash_token
-from producers.devices.contract import Sender
+from attendance.times import now
+from producers.devices import create_push_adapter
+from producers.devices.contract import Head, PushRequest, Sender
 from producers.push.fleet import Fleet
 
 
@@ -51,6 +53,26 @@ def test_a_wrong_registry_file_leaves_the_fleet_as_it_is(bench: Bench) -> None:
     bench.write([{"device_id": "?"}])
     asyncio.run(fleet.refresh())
     assert set(fleet.of("json", Sender(TOKEN))) == {"GATE-1"}
+
+
+def test_options_that_change_while_push_runs_count_for_the_next_record(bench: Bench) -> None:
+    face: dict[str, object] = GATE | {
+        "device_id": "FACE-1",
+        "adapter": "hfsecurity",
+        "token_sha256": hash_token("face"),
+    }
+    fleet = Fleet(bench.registry)
+    adapter = create_push_adapter("hfsecurity", ())
+    found = []
+    for direction in ("IN", "OUT", "IN"):
+        bench.write([face | {"options": {"direction": {"1": direction}}}])
+        asyncio.run(fleet.refresh())
+        head = Head("POST", "/hf/{token}/record", {"token": "face"}, {}, {"content-type": "application/json"})
+        body = b'{"personSn": "7", "recordTime": "1772427602000", "resultFlag": "1", "direction": "1"}'
+        devices = fleet.of("hfsecurity", Sender("face"))
+        [event] = adapter.parse(PushRequest(head, body, now(), {}, ()), devices).events
+        found.append(event.event_type)
+    assert found == ["IN", "OUT", "IN"]
 
 
 def test_wrong_options_stop_the_start_and_leave_a_running_fleet_as_it_is(bench: Bench) -> None:

@@ -8,7 +8,10 @@ from pydantic.fields import FieldInfo
 from attendance.errors import ConfigurationError
 from attendance.registry import Device
 from producers.devices import ADAPTERS, Way, check_entry, create_file_adapter, create_pull_adapter, create_push_adapter
+from producers.devices.common.options import read_options
 from producers.devices.contract import Options, Tools
+from producers.devices.hfsecurity.recognition import HfSecurityOptions
+from producers.devices.hikvision.push import HikvisionOptions
 
 # Options without which an adapter's entry cannot work.
 NEEDED = {
@@ -221,3 +224,31 @@ def test_an_entry_that_pushes_and_is_asked_has_the_options_of_both() -> None:
     }.items():
         check_entry("push", entry(name, options))
         check_entry("pull", entry(name, options))
+
+
+def test_what_an_entry_says_now_counts_whatever_was_read_before() -> None:
+    device = entry("hfsecurity", {"direction": {1: "IN"}})
+    assert read_options(device, HfSecurityOptions).direction == {"1": "IN"}
+    device.options["direction"][1] = "OUT"
+    assert read_options(device, HfSecurityOptions).direction == {"1": "OUT"}
+    changed = device.model_copy(update={"options": {"direction": {"1": "IN"}}})
+    assert read_options(changed, HfSecurityOptions).direction == {"1": "IN"}
+    assert read_options(device, HfSecurityOptions).direction == {"1": "OUT"}
+
+
+def test_what_one_adapter_takes_no_other_has_to_take() -> None:
+    device = entry("hfsecurity", {"qr_codes": True})
+    assert read_options(device, HfSecurityOptions).qr_codes
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"^D1: options\.qr_codes: there is no such option"):
+            read_options(device, HikvisionOptions)
+
+
+def test_what_is_written_alike_and_of_another_type_is_not_the_same() -> None:
+    for event, accepted in ((1, True), (True, False), (1, True)):
+        device = entry("hikvision", {"punch_events": [event]})
+        if accepted:
+            assert read_options(device, HikvisionOptions).punch_events == {1}
+        else:
+            with pytest.raises(ConfigurationError, match=r"^D1: options\.punch_events\.0: "):
+                read_options(device, HikvisionOptions)
