@@ -148,6 +148,9 @@ async def _take_in(
     except RetriableError as error:
         log.warning("Kafka does not acknowledge a file; trying again.", file=path.name, error=str(error))
     except (UnreadableFile, ConfigurationError) as error:
+        if folder.stamp(path) != before:
+            log.warning("A file changed while it was read; reading it again.", file=path.name)
+            return
         moved = folder.failed(path, str(error))
         log.error("Cannot import a file; moved it to failed/.", file=path.name, moved_to=str(moved), error=str(error))
     except Exception as error:

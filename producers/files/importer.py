@@ -203,7 +203,7 @@ async def read(wanted: Import, tally: Tally) -> None:
         tally: Where its rows are counted.
 
     Raises:
-        UnreadableFile: see `FileAdapter.rows`.
+        UnreadableFile: see `FileAdapter.rows`, or the file changed while it was read.
     """
     devices = wanted.devices()
     async for batch in _batches(wanted):
@@ -225,7 +225,8 @@ async def store(wanted: Import, publisher: Publisher, tally: Tally, progress: Ca
         progress: Called after each part, with the number of `rows` so far.
 
     Raises:
-        UnreadableFile: see `FileAdapter.rows`. What stood before has been stored.
+        UnreadableFile: see `FileAdapter.rows`, or the file changed while it was read. What was read before that has
+            been stored.
         KafkaUnavailable: several tries in a row were not acknowledged.
     """
     intake, devices = Intake(STAGE), wanted.devices()
@@ -242,16 +243,28 @@ async def store(wanted: Import, publisher: Publisher, tally: Tally, progress: Ca
 
 
 async def _batches(wanted: Import) -> AsyncIterator[Sequence[Row]]:
-    rows = wanted.rows()
+    before, rows = _stamp(wanted.path), wanted.rows()
     while True:
         # In a thread: a large workbook takes many seconds, in which Kafka's connection has to live.
         batch, error = await asyncio.to_thread(_take, rows)
+        if _stamp(wanted.path) != before:
+            # One of these rows may be the beginning of what another program still writes, and be another person's.
+            raise UnreadableFile(f"{wanted.path.name}: changed while it was read; import it again once it is complete")
         if batch:
             yield batch
         if error is not None:
             raise error
         if len(batch) < BATCH:
             return
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file does; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _take(rows: Iterator[Row]) -> tuple[list[Row], UnreadableFile | None]:

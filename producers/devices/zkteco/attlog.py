@@ -27,8 +27,9 @@ from producers.devices.common.attendance_states import direction_of_state
 from producers.devices.common.files import batch_id, encoding_of, lines, rejected
 from producers.devices.common.options import read_options
 from producers.devices.common.punch import invalid, punch, scalars
+from producers.devices.common.tables.cells import is_nobody, text_of
 from producers.devices.common.tables.dates import Order, decide_order, is_of_another_calendar, to_iso, to_moment
-from producers.devices.contract import Options, Reading, Row
+from producers.devices.contract import Ignored, Options, Reading, Row
 
 _Column = Literal["user", "time", "terminal", "state", "verify", "work_code", "ignored"]
 
@@ -95,7 +96,10 @@ class Attlog:
         batch, received_at = batch_id(path), now()
         for line, cells in _cells(path, form.encoding):
             source = Source("file", self.name, self.version, batch, line)
-            yield self._row(line, cells, form, device, source, received_at)
+            if len(cells) == len(form.columns) and is_nobody(cells[form.columns.index("user")]):
+                yield Row(line, Ignored("a record of nobody"))
+            else:
+                yield self._row(line, cells, form, device, source, received_at)
 
     def read_again(
         self,
@@ -232,7 +236,7 @@ def _columns(path: Path, encoding: str) -> Sequence[_Column] | None:
 
 def _cells(path: Path, encoding: str) -> Iterator[tuple[int, Sequence[str]]]:
     for line, text in lines(path, encoding):
-        cells = [cell.strip() for cell in text.split("\t")] if "\t" in text else _by_spaces(text)
+        cells = [text_of(cell) for cell in text.split("\t")] if "\t" in text else _by_spaces(text_of(text))
         if any(cells):
             yield line, cells
 

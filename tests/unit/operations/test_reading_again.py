@@ -234,6 +234,7 @@ def write_workbook(path: Path) -> Path:
     for row in TABLE:
         book.active.append(row)
     book.active["B3"] = datetime(2026, 3, 2, 8)  # noqa: DTZ001 - a spreadsheet has no zone
+    book.active.append(["605", datetime(2026, 3, 22, 8), "SN1"])  # noqa: DTZ001
     book.save(path)
     return path
 

@@ -14,7 +14,9 @@ UNCOMPUTED: Final = object()
 """A cell with a formula whose value is not in the file."""
 EPOCH: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - a spreadsheet's first day, in no zone
 _ROUNDED_ID: Final = re.compile(r"\d+(\.\d*)?[Ee]\+?\d+|\d+\.\d+")
-_DIRECTION_OF_TEXT: Final = re.compile(r"[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ufeff]")
+_UNSEEN: Final = re.compile(r"[\u200b\u200e\u200f\u061c\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_DIGIT: Final = re.compile(r"\d")
+_ERROR: Final = re.compile(r"#(?!\d)\S*")
 _NEITHER_LETTER_NOR_DIGIT: Final = re.compile(r"[\W_]+")
 _LAST_DAY: Final = 100_000  # of a spreadsheet's days; that is in 2173
 
@@ -43,14 +45,14 @@ def fits(cells: Cells, width: int | None, most: int | None = None) -> bool:
 
 
 def text_of(value: object) -> str:
-    """A cell as text: without spaces around it, and without what keeps a spreadsheet from making it a number."""
+    """A cell as text, with the digits of ASCII, and without spaces around it or what keeps it from being a number."""
     match value:
         case None:
             return ""
         case _ if value is UNCOMPUTED:
             return ""
         case str():
-            text = (value if value.isascii() else _DIRECTION_OF_TEXT.sub("", value)).strip()
+            text = (value if value.isascii() else _plain(value)).strip()
             if len(text) > 3 and text.startswith('="') and text.endswith('"'):
                 text = text[2:-1].strip()
             return text.removeprefix("'")
@@ -58,6 +60,24 @@ def text_of(value: object) -> str:
             return str(int(value))
         case _:
             return str(value)
+
+
+def is_error(text: str) -> bool:
+    """Whether a cell has what a spreadsheet shows where it has no value or no room: `#N/A`, `#NAME?`, `####`.
+
+    Args:
+        text: The cell, as `text_of` has it.
+    """
+    return _ERROR.fullmatch(text) is not None
+
+
+def is_nobody(user: str) -> bool:
+    """Whether the log of a terminal has a user id that nobody can have there: a zero, of whatever length.
+
+    Args:
+        user: As `text_of` has it.
+    """
+    return bool(user) and not user.strip("0")
 
 
 def in_json(value: object) -> object:
@@ -108,9 +128,11 @@ def user_id_of(value: object, width: int) -> str:
         width: The length to which digits are filled up with zeros; 0 leaves them as they are.
 
     Raises:
-        InvalidRecord: a spreadsheet has made another number of it (`invalid_event`).
+        InvalidRecord: a spreadsheet has made another number or an error of it (`invalid_event`).
     """
     text = text_of(value)
+    if is_error(text):
+        raise invalid("user_id is an error of a spreadsheet's formula, or a cell that was too narrow for it")
     if isinstance(value, bool | datetime | date | time) or _ROUNDED_ID.fullmatch(text):
         raise invalid("user_id is a number that a spreadsheet rounded, or no number at all")
     return text.zfill(width) if text.isdecimal() else text
@@ -153,6 +175,11 @@ def moment_of(value: object, epoch: datetime) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value < _LAST_DAY:
         value = epoch + timedelta(days=value)
     return _rounded(value) if isinstance(value, datetime) else value
+
+
+def _plain(text: str) -> str:
+    """The text with the digits of ASCII, whichever a language has, and without marks that nobody sees."""
+    return _DIGIT.sub(lambda digit: str(int(digit[0])), _UNSEEN.sub("", text))
 
 
 def _rounded(moment: datetime) -> datetime:

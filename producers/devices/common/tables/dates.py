@@ -13,9 +13,18 @@ Order = Literal["ymd", "dmy", "mdy"]
 _DATE: Final = re.compile(
     r"(?P<first>\d{1,4})(?P<separator>[-/.\s])(?P<second>\d{1,2}|[^\W\d_]{3,9})(?P=separator)(?P<third>\d{4}|\d{1,2})(?!\d)"
 )
-_AFTERNOON: Final = ("p", "pm", "م", "مساء", "مساءً", "بظ", "ös", "μμ", "下午", "午後", "오후")
+_AFTERNOON: Final = frozenset(
+    {
+        "p", "pm", "م", "مساء", "مساءا", "ظهر", "ظهرا", "بظ", "بعدازظهر", "دن", "ös", "μμ", "ch", "du",
+        "下午", "午後", "오후",
+    }
+)  # fmt: skip
 _BEFORE: Final = "上午|下午|午前|午後|오전|오후"
-_AFTER: Final = r"[ap](?:\.?\s?m)?\.?|صباحا|صباحًا|مساءً|مساء|ص|م|[قب]\.?\s?ظ\.?|ö\.?[ös]\.?|π\.?\s?μ\.?|μ\.?\s?μ\.?"
+_AFTER: Final = (
+    r"[ap](?:\.?\s?m)?\.?|(?:صباح|مساء|ظهر)[\u0627\u064b]{0,2}|[صم]\.?|(?:قبل|بعد)\s?از\s?ظهر|[قب]\.?\s?ظ\.?"
+    r"|[پد]\.?\s?ن\.?|ö\.?[ös]\.?|[πμ]\.?\s?μ\.?|sa|ch|d[eu]\."
+)
+_NO_LETTER: Final = re.compile(r"[.\s\u064b]")
 # With dots only where seconds follow: 08.30 may be hours and tenths of one.
 _TIME: Final = re.compile(
     rf"(?:(?P<before>{_BEFORE})\s*)?"
@@ -165,7 +174,7 @@ def _skipped(written: str, place: int) -> int:
 
 def _clock_of(timed: re.Match[str]) -> time | None:
     """A time of day; None where there is none such."""
-    half = re.sub(r"[.\s]", "", timed["before"] or timed["after"] or "").casefold()
+    half = _NO_LETTER.sub("", timed["before"] or timed["after"] or "").casefold()
     hour = int(timed["hour"] or timed["dotted_hour"])
     if half and not 1 <= hour <= 12:
         return None
@@ -177,6 +186,25 @@ def _clock_of(timed: re.Match[str]) -> time | None:
         )
     except ValueError:
         return None
+
+
+def is_date(written: str) -> bool:
+    """Whether a text is a date without a time of day, in whatever order.
+
+    Args:
+        written: As it stands in the table.
+    """
+    return _DATE.fullmatch(written) is not None
+
+
+def leaves_order_open(written: str) -> bool:
+    """Whether a date does not say by itself which of its numbers is the day.
+
+    Args:
+        written: As it stands in the table.
+    """
+    match = _DATE.match(written)
+    return match is not None and bool(_orders_of(match))
 
 
 def decide_order(file: str, dates: Iterable[tuple[int, str]]) -> Order | None:

@@ -5,16 +5,18 @@ A row that is broken among others is another matter: it is rejected, or the stre
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Final
 
 from attendance.errors import UnreadableFile
-from producers.devices.common.tables.cells import Cells, Rows, cell, fits, normalized, text_of
+from producers.devices.common.tables.cells import Cells, Rows, cell, fits, moment_of, normalized, text_of
 from producers.devices.common.tables.clock import Clock
 from producers.devices.common.tables.dates import (
     Order,
     decide_order,
     is_of_another_calendar,
     is_serial_day,
+    leaves_order_open,
     split_times,
 )
 from producers.devices.common.tables.header import Header, aligned
@@ -22,6 +24,7 @@ from producers.devices.common.tables.names import is_total
 
 _FEWEST: Final = 3  # rows whose user column counts them, so that it is no chance; 2, if it begins with 1
 _SHOWN: Final = 40  # characters of a cell that a message quotes
+_MONTHS: Final = 12
 
 
 def lay_out(read: Rows, header: Header) -> Header:
@@ -57,6 +60,9 @@ class _Seen:
     first_unreadable: tuple[int, str] = 0, ""
     other_calendar: int = 0
     first_of_other: tuple[int, str] = 0, ""
+    line_of_text: int = 0
+    line_of_date: int = 0
+    latest_day: int = 0
     counts: bool = True
     first_user: str = ""
     last_user: str = ""
@@ -73,8 +79,8 @@ def decide(file: str, read: Rows, clock: Clock) -> Order | None:
     Raises:
         UnreadableFile: day and month could be exchanged in each of its dates, rows contradict each other, cells hold
             more times than one and the options do not say so, times are a spreadsheet's numbers, the dates are of
-            another calendar, none of the times can be read, no row fits the header, or the user's column counts the
-            rows.
+            another calendar, a spreadsheet has exchanged day and month in some of them, none of the times can be read,
+            no row fits the header, or the user's column counts the rows.
     """
     seen = _Seen()
     dates = _dates(file, read, clock, seen)
@@ -101,6 +107,13 @@ def decide(file: str, read: Rows, clock: Clock) -> Order | None:
             f"{file}, line {line}: {written[:_SHOWN]!r} is of another calendar (Persian, Islamic or Buddhist); export "
             "the file with Gregorian dates"
         )
+    if seen.line_of_text and seen.line_of_date and seen.latest_day <= _MONTHS:
+        # A spreadsheet that takes the month for the day leaves as text what it cannot take so.
+        raise UnreadableFile(
+            f"{file}: line {seen.line_of_text} has its date as text, line {seen.line_of_date} as a spreadsheet's own, "
+            f"and none of these is after the {_MONTHS}th of a month: it has taken days for months; import what it was "
+            "made of, or correct its dates"
+        )
     if clock.header.is_vague and seen.counts and seen.fitting >= _FEWEST - (seen.first_user == "1"):
         name = clock.header.names[clock.header.places["user"]]
         raise UnreadableFile(
@@ -125,6 +138,12 @@ def _dates(file: str, read: Rows, clock: Clock, seen: _Seen) -> Iterator[tuple[i
             user = text_of(cell(cells, header.places["user"]))
             seen.counts = user.isdecimal() and (not seen.last_user or int(user) == int(seen.last_user) + 1)
             seen.first_user, seen.last_user = seen.first_user or user, user
+        value = cell(cells, header.places.get("time", header.places.get("date", 0)))
+        if not isinstance(value, str) and isinstance(moment := moment_of(value, clock.epoch), date):
+            seen.line_of_date = seen.line_of_date or line
+            seen.latest_day = max(seen.latest_day, moment.day)
+        elif not seen.line_of_text and header.width is None and leaves_order_open(text_of(value)):
+            seen.line_of_text = line
         for written in clock.written(cells):
             _look(file, line, written, clock, seen)
             yield line, written

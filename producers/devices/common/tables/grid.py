@@ -26,6 +26,7 @@ from producers.devices.common.tables.cells import (
     Rows,
     cell,
     in_json,
+    is_error,
     normalized,
     of_json,
     text_of,
@@ -183,7 +184,7 @@ def open_grid(
         UnreadableFile: its month is not known, or a cell could be read in two ways, or in none.
     """
     places = list(header.days)
-    named = [each for name in names for each in find_evidence(f"the name {name!r}", name)]
+    named = [each for name in names for each in find_evidence(f"the name {name!r}", text_of(name))]
     found, source = dates_of(file, list(header.days.values()), options.month, header.evidence, named)
     by_place = dict(zip(places, found, strict=True))
     dates = {place: day for place, day in by_place.items() if day is not None}
@@ -246,7 +247,7 @@ def _check(
         clocks = _check_row(f"{file}, line {line}", cells, header, options, dates, is_text=is_text)
         if not any(clocks):
             continue
-        user = text_of(cell(cells, header.user))
+        user = _user(cell(cells, header.user), options)
         if user in users:
             raise UnreadableFile(
                 f"{file}, line {line}: its user has the row {users[user]} already, and each is to have one; rows of "
@@ -263,6 +264,14 @@ def _check(
             f"{file}: its title says that it is of hours, and no cell holds two times: its cells may be no punches"
         )
     return users, backwards
+
+
+def _user(value: object, options: TableOptions) -> str:
+    """Who a row is of; what can be no user id stays as it is, and its row is rejected."""
+    try:
+        return user_id_of(value, options.user_width)
+    except InvalidRecord:
+        return text_of(value)
 
 
 def _check_row(
@@ -347,6 +356,8 @@ def _clocks(value: object, day: date | None) -> Sequence[time]:
             return (_rounded(value),)
         case str():
             text = text_of(value)
+            if is_error(text):
+                raise _NoTimeError(f"{text[:_SHOWN]!r} is an error of a formula, or a cell that was too narrow")
             if not any(map(str.isdigit, text)):
                 return ()
             clocks = clocks_of(text)

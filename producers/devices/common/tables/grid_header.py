@@ -8,7 +8,7 @@ from typing import Final
 
 from attendance.errors import UnreadableFile
 from producers.devices.common.tables.cells import Cells, cell, normalized, text_of
-from producers.devices.common.tables.dates import Order, clocks_of, decide_order
+from producers.devices.common.tables.dates import Order, clocks_of, decide_order, is_date
 from producers.devices.common.tables.header import HEADER_ROWS
 from producers.devices.common.tables.month import Day, Evidence, day_of, find_evidence, weekday_of
 from producers.devices.common.tables.names import USERS
@@ -79,6 +79,7 @@ def _order(file: str, line: int, cells: Cells, options: TableOptions) -> Order |
         case "ymd" | "dmy" | "mdy" as order:
             return order
     texts = [text for each in cells if isinstance(each, str) and (text := text_of(each))]
+    has_dates = any(isinstance(each, date) for each in cells)
     ways: dict[Order, Sequence[date]] = {
         order: [day.whole for text in texts if (day := day_of(text, order)) and day.whole] for order in ("dmy", "mdy")
     }
@@ -91,7 +92,7 @@ def _order(file: str, line: int, cells: Cells, options: TableOptions) -> Order |
     if len(follow) == 1:
         return follow[0]
     dates = [(line, text) for text in texts for order in ways if (day := day_of(text, order)) and day.whole]
-    return decide_order(file, dates) if len(dates) >= _FEWEST_DAYS else None
+    return decide_order(file, dates) if len(dates) >= (1 if has_dates else _FEWEST_DAYS) else None
 
 
 def _is_header(cells: Cells, days: Mapping[int, Day]) -> bool:
@@ -132,12 +133,26 @@ def _grid_header(
     ]
     while not names[-1] and len(names) > users[0] + 1:
         names.pop()
-    if below is not None and has_weekdays(below[1], days):
-        days = {place: _with_weekday(day, cell(below[1], place)) for place, day in days.items()}
+    for row in [*(row for _, row in above[-1:]), *([below[1]] if below else [])]:
+        if has_weekdays(row, days):
+            days = {place: _with_weekday(day, cell(row, place)) for place, day in days.items()}
+    _check_other_columns(file, line, cells, days)
     texts = [(at, " ".join(text for each in one if (text := text_of(each)))) for at, one in above]
     evidence = [each for at, text in texts for each in find_evidence(f"line {at}", text)]
     durations = any(says_durations(text) for _, text in texts)
     return GridHeader(max(number, line), users[0], days, names, evidence, durations)
+
+
+def _check_other_columns(file: str, line: int, cells: Cells, days: Mapping[int, Day]) -> None:
+    """See that no column with a date in its header is left out.
+
+    Raises:
+        UnreadableFile: one is.
+    """
+    for place, each in enumerate(cells):
+        text = text_of(each)
+        if place not in days and is_date(text):
+            raise UnreadableFile(f"{file}, line {line}: {text!r} is no date as the other columns have them")
 
 
 def _users(cells: Cells, days: Mapping[int, Day], options: TableOptions) -> Sequence[int]:

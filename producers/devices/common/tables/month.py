@@ -9,7 +9,7 @@ from typing import Final
 
 from attendance.errors import UnreadableFile
 from producers.devices.common.tables.cells import text_of
-from producers.devices.common.tables.dates import Order, to_moment
+from producers.devices.common.tables.dates import Order, is_of_another_calendar, to_moment
 
 _WEEKDAYS: Final[Sequence[Sequence[str]]] = (
     ("monday", "mon", "mo", "الاثنين", "الإثنين", "اثنين", "周一", "星期一", "一"),
@@ -59,6 +59,7 @@ _MONTH_DAY: Final = re.compile(r"([^\W\d_]{3,9})\.?\s?[-/.\s]?\s?(\d{1,2})")
 _DECORATION: Final = re.compile(r"^(?:day|d|يوم)\s*(?=\d)|(?<=\d)(?:st|nd|rd|th|日)(?![^\W\d_])")
 _WORDS: Final = re.compile(r"[\s,()-]+|(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
 _LONGEST: Final = timedelta(days=31)
+_SHORTEST_MONTH: Final = timedelta(days=28)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +178,15 @@ def dates_of(
     else:
         found, source = _from_month(file, days, given, above, named)
     known = [each for each in found if each is not None]
-    if any(later <= earlier for earlier, later in pairwise(known)) or not known:
-        raise UnreadableFile(f"{file}: the dates of its columns do not follow each other")
+    if any(not timedelta() < later - earlier < _SHORTEST_MONTH for earlier, later in pairwise(known)) or not known:
+        raise UnreadableFile(
+            f"{file}: the dates of its columns do not follow each other, or their days and months are exchanged"
+        )
+    if is_of_another_calendar(known[0].year):
+        raise UnreadableFile(
+            f"{file}: the dates of its columns are of another calendar (Persian, Islamic or Buddhist); export it with "
+            "Gregorian dates"
+        )
     if known[-1] - known[0] > 2 * _LONGEST:
         raise UnreadableFile(f"{file}: its columns are more than two months")
     for day, each in zip(days, found, strict=True):

@@ -29,6 +29,7 @@ from producers.devices.common.tables.cells import (
     cell,
     fits,
     in_json,
+    is_nobody,
     moment_of,
     normalized,
     of_json,
@@ -50,6 +51,8 @@ _DIRECTION_WORDS: Final[Mapping[str, EventType]] = {
     **dict.fromkeys(("dutyoff", "overtimeoff", "offduty"), "OUT"),
     **dict.fromkeys(("breakout", "overtimeout", "otout", "oout"), "OUT"),
 }
+_ENROLLED: Final = "enno"
+"""What the logs of USB sticks call the user's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ class Table:
                 yield Row(line, Ignored("a sum"))
             elif is_first and self._is_header_without_profile(cells):
                 yield Row(line, Ignored("a header"))
+            elif self.header.user_column == _ENROLLED and is_nobody(text_of(self._cell(cells, "user"))):
+                yield Row(line, Ignored("a record of nobody"))
             else:
                 for number, time in enumerate(self.clock.written(cells) or (None,)):
                     row = self._row(line, cells, time, device, terminals, replace(source, line=line), received_at)

@@ -187,7 +187,10 @@ def test_a_file_that_cannot_be_moved_is_not_read_again(
     assert [place.name for place in (tmp_path / "done").iterdir()] == ["a.csv"]
 
 
-def test_a_file_that_grew_while_it_was_read_is_read_again(watched: Folder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [None, UnreadableFile("a.csv: broken")])
+def test_a_file_that_grew_while_it_was_read_is_read_again(
+    error: UnreadableFile | None, watched: Folder, tmp_path: Path
+) -> None:
     path = write(tmp_path / "a.csv", "one")
     write(tmp_path / "a.csv.done")
     taken: list[str] = []
@@ -197,6 +200,8 @@ def test_a_file_that_grew_while_it_was_read_is_read_again(watched: Folder, tmp_p
         if len(taken) == 1:
             path.write_text("one, two")
             os.utime(path, ns=(1, 1))
+            if error is not None:
+                raise error
 
     watching(watched, take_in, (tmp_path / "done" / "a.csv").exists)
     assert taken == ["one", "one, two"]

@@ -1,10 +1,12 @@
 """A file's rows into Kafka: how a file is read, and what is sent of it."""
 
 import asyncio
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from importing import PUNCH, fleet_file, write
@@ -16,6 +18,7 @@ from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
 from attendance.records.unread import UnreadRequest
 from attendance.registry import Registry
+from producers.devices.contract import FileAdapter, Row
 from producers.files import importer as files
 from producers.files.importer import BATCH, TRIES, Import, Tally, prepare, read, store
 from producers.publisher import Publisher
@@ -137,10 +140,10 @@ class TestImport:
         assert len({event.event_id for event in kafka.events}) == 1
 
     def test_kafka_is_tried_again_and_nothing_is_left_out(self, registry: Registry, tmp_path: Path) -> None:
-        lines = [f"{number}\t2026-03-04 08:00:00\n" for number in range(2 * BATCH + 1)]
+        lines = [f"{number}\t2026-03-04 08:00:00\n" for number in range(1, 2 * BATCH + 2)]
         kafka = Kafka(silent=TRIES - 1)
         tally = stored(kafka, prepare(write(tmp_path / "a.dat", *lines), "USB-1", registry, ()))
-        assert [int(event.device_user_id) for event in kafka.events] == list(range(2 * BATCH + 1))
+        assert [int(event.device_user_id) for event in kafka.events] == list(range(1, 2 * BATCH + 2))
         assert tally.events == len(lines)
 
     def test_a_kafka_that_stays_silent_is_an_error_and_nothing_counts_as_stored(
@@ -158,6 +161,25 @@ class TestImport:
         with pytest.raises(UnreadableFile, match="line 2"):
             stored(kafka, prepare(path, "USB-1", registry, ()))
         assert len(kafka.events) == 1
+
+    @pytest.mark.parametrize("look", [stored, lambda _, wanted: asyncio.run(read(wanted, Tally(FUTURE_TOLERANCE)))])
+    def test_rows_that_were_read_while_the_file_changed_are_not_believed(
+        self, look: Callable[[Kafka, Import], object], registry: Registry, tmp_path: Path
+    ) -> None:
+        path = write(tmp_path / "a.dat", *[PUNCH] * BATCH, "41")
+        wanted = prepare(path, "USB-1", registry, ())
+        rows = wanted.adapter.rows
+
+        def growing(*given: Any) -> Iterator[Row]:
+            for number, row in enumerate(rows(*given), start=1):
+                if number > BATCH:
+                    path.write_text(path.read_text() + "7\t2026-03-04 08:00:00\n")
+                yield row
+
+        kafka = Kafka()
+        with pytest.raises(UnreadableFile, match="changed while it was read"):
+            look(kafka, dataclasses.replace(wanted, adapter=cast("FileAdapter", SimpleNamespace(rows=growing))))
+        assert not kafka.letters
 
     def test_times_that_cannot_be_true_are_counted(self, registry: Registry, tmp_path: Path) -> None:
         times = ["2026-03-04 08:00:00", "2026-03-99 08:00:00", "2000-01-01 00:00:00", "2999-01-01 00:00:00"]
