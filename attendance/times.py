@@ -85,7 +85,8 @@ def read_device_time(text: str, zone_name: str) -> datetime | None:
             text = text.replace("/", "-", 2)
         parsed = datetime.fromisoformat(text)
         if parsed.tzinfo is None:
-            return from_wall_clock(parsed, zone_name).replace(microsecond=0)
+            # As `from_wall_clock` has it, of a time whose fold is 0: this is done for every record.
+            return parsed.replace(tzinfo=zone(zone_name), microsecond=0).astimezone(UTC)
         return parsed.astimezone(UTC).replace(microsecond=0)
     except (ValueError, OverflowError, OSError):
         return None

@@ -92,10 +92,6 @@ def _fits(number: int) -> bool:
 
 def _user_id(value: object) -> str:
     match value:
-        case bool():
-            pass
-        case int():
-            return str(value)
         case str() if "\N{REPLACEMENT CHARACTER}" in value:
             # Two users whose ids differ in the lost bytes would be one.
             raise invalid("user_id has bytes that cannot be read")
@@ -103,6 +99,10 @@ def _user_id(value: object) -> str:
             return user
         case str():
             raise invalid(f"user_id is empty or longer than {MAX_TEXT} characters")
+        case bool():
+            pass
+        case int():
+            return str(value)
     raise invalid(f"user_id must be a string or an integer, not {type(value).__name__}")
 
 
@@ -110,10 +110,12 @@ def _device_time(value: object) -> str | None:
     """What the device wrote; None where it wrote nothing."""
     if value is None:
         return None
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, str):
+        written = value
+    elif isinstance(value, int) and not isinstance(value, bool):
         written = str(value)
     else:
-        written = value if isinstance(value, str) else orjson.dumps(value).decode()
+        written = orjson.dumps(value).decode()
     if len(written) > MAX_TEXT:
         raise invalid(f"time is longer than {MAX_TEXT} characters")
     return written

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -179,25 +180,27 @@ def attendance(line: str, at: Line) -> RawEvent | Other:
     """
     cells = line.split("\t")
     if len(cells) > 1 and _is_usual(cells[1]):
-        return _entry(cells, at)
+        return _entry(cells, cells[1], at)
     read = reader_of(line)
     if read is not None and read is not attendance:
         return read(line, at)
     if _NAMED.search(line):
         fields = {_LOG_NAMES.get(name, name): value for name, value in _pairs(line).items()}
         if "datetime" in fields:
-            return _entry([fields.get(name, "") for name in _LOG], at, named=True)
+            cells = [fields.get(name, "") for name in _LOG]
+            return _entry(cells, _padded(cells[1]), at, named=True)
     dated = _DATED.match(line)
     if dated is not None and _BEHIND.match(line, dated.end()):
-        return _entry([dated[1], f"{dated[2]} {dated[3]}", *_rest(line[dated.end() :])], at)
+        time = f"{dated[2]} {dated[3]}"
+        return _entry([dated[1], time, *_rest(line[dated.end() :])], _padded(time), at)
     if len(cells) > 1 and cells[1].lstrip()[:1].isdecimal() and "=" not in cells[0]:
-        return _entry(cells, at)
+        return _entry(cells, cells[1], at)
     # What stands where a time should be may be a name.
     raise invalid("not a line of an attendance log")
 
 
-def _entry(cells: Sequence[str], at: Line, *, named: bool = False) -> RawEvent | Other:
-    """What the cells of a line say, in the order of `_LOG`."""
+def _entry(cells: Sequence[str], time: str, at: Line, *, named: bool = False) -> RawEvent | Other:
+    """What the cells of a line say, in the order of `_LOG`; `time` is the second of them as it is to be read."""
     # Padded to a width by some firmware.
     user, state = cells[0].strip(), cells[2].strip() if len(cells) > 2 else ""
     verification = len(cells) > 8 and _is_verification(cells, named=named)
@@ -214,7 +217,7 @@ def _entry(cells: Sequence[str], at: Line, *, named: bool = False) -> RawEvent |
     return punch(
         at.device,
         user=user,
-        time=_padded(cells[1]) or None,
+        time=time or None,
         # Of a comparison it is what came of it, and no direction.
         event_type="UNKNOWN" if verification else direction_of_state(state),
         received_at=at.received_at,
@@ -347,6 +350,12 @@ def _rest(text: str) -> list[str]:
     return text.split()
 
 
+@lru_cache(maxsize=1024)
+def _field(name: str) -> str:
+    """The name of a field as it stands in a line: there are few, and each stands in every line."""
+    return name.strip().casefold().rpartition(" ")[2]
+
+
 def _pairs(line: str) -> dict[str, str]:
     """The fields of a line by their names in lower case, without the name of the table in front.
 
@@ -358,9 +367,7 @@ def _pairs(line: str) -> dict[str, str]:
         name, equals, value = part.partition("=")
         if not equals:
             continue
-        name = name.strip().casefold()
-        if " " in name:
-            name = name.rpartition(" ")[2]
+        name = _field(name[:MAX_TEXT])
         if pairs.setdefault(name, value) != value:
             raise invalid(f"{name[:MAX_TEXT]} stands there twice")
     return pairs
