@@ -20,7 +20,7 @@ from attendance.user_map import UserMap
 from attendance.wire import Place
 from operations.dead_letters import SETTLED, Letter, Selection, State, begin_at, read_letters
 from operations.log import Log, Send, Skipped
-from operations.origin import OF_THE_EMPLOYEE, is_for_somebody_else, raw_copies, raw_place
+from operations.origin import DECIDED_BY_THE_STREAM, is_for_somebody_else, raw_copies, raw_place
 from operations.pace import Pace
 from operations.reading_again import NotUnderstood, holds_request
 from operations.superseded import Versions
@@ -82,7 +82,7 @@ def _objection_to_state(letter: Letter) -> str | None:
 def raw_record_to_replay(letter: Letter, topics: Topics, users: UserMap) -> Place | None:
     """The raw record that is to be sent in place of a letter's own.
 
-    The check-in of an employee who is gone names that employee for ever: sent as it is, it fails again.
+    A check-in names its employee, and where its device hangs, for ever: sent as it is, it fails again.
 
     Args:
         letter: One that is to be replayed.
@@ -99,7 +99,7 @@ def raw_record_to_replay(letter: Letter, topics: Topics, users: UserMap) -> Plac
         checkin = Checkin.decode(content.value)
     except InvalidRecord:
         return None
-    if content.reason in OF_THE_EMPLOYEE or is_for_somebody_else(checkin, users):
+    if content.reason in DECIDED_BY_THE_STREAM or is_for_somebody_else(checkin, users):
         return raw_place(content.headers)
     return None
 

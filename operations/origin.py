@@ -12,8 +12,10 @@ from attendance.user_map import UserMap
 from attendance.wire import Place, position
 from operations.log import Log
 
-OF_THE_EMPLOYEE: Final = frozenset({Reason.UNKNOWN_EMPLOYEE, Reason.EMPLOYEE_INACTIVE, Reason.BEFORE_JOINING})
-"""Reasons for which a check-in fails because of whom it is for."""
+DECIDED_BY_THE_STREAM: Final = frozenset(
+    {Reason.UNKNOWN_EMPLOYEE, Reason.EMPLOYEE_INACTIVE, Reason.BEFORE_JOINING, Reason.COORDINATES_REFUSED}
+)
+"""Reasons for which a check-in fails by what the stream gave it: whom it is for, and where its device hangs."""
 
 
 def copy_of(record: Record) -> OutRecord:

@@ -316,12 +316,14 @@ THERE = Employee("HR-EMP-1", "Active", created="2026-01-01 09:00:00")
     [
         (Reason.UNKNOWN_EMPLOYEE, [OURS, THERE]),
         (Reason.EMPLOYEE_INACTIVE, [OURS, THERE]),
+        (Reason.BEFORE_JOINING, [OURS, THERE]),
+        (Reason.COORDINATES_REFUSED, [OURS, THERE]),  # the fleet file may have them now
         (Reason.UNKNOWN_EMPLOYEE, []),
         (Reason.TARGET_REJECTED, [UserMapping("*", "7", "HR-EMP-2", "csv"), THERE]),
         (Reason.TARGET_REJECTED, [OURS, Employee("HR-EMP-2", "Active")]),
     ],
 )
-def test_a_check_in_that_is_not_for_whom_it_names_is_replayed_from_its_raw_record(
+def test_a_check_in_that_the_stream_would_make_another_of_is_replayed_from_its_raw_record(
     log: MemoryLog, reason: Reason, mapped: list[UserMapping | Employee]
 ) -> None:
     record = replayed(a_failed_checkin(log, reason, *mapped))
