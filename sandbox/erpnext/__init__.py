@@ -15,14 +15,15 @@ What it does not do, so that nothing passes here because of it:
   two shifts whose windows overlap, and "Strictly based on Log Type" in auto attendance are left out, as are late
   entry and early exit.
 - **Leave, payroll**: Leave Application, Holiday List, Salary Slip, Company, Shift Assignment, Shift Location, User
-  Permission and Workflow are only put there by a test, without a check. A Workflow hinders nothing, and adds no
-  field. No Salary Slip is computed, and none keeps an Attendance from being cancelled (as in ERPNext).
+  Permission and Workflow are only put there by a test, without a check. A Workflow gives a new check-in its first
+  state, hinders nothing, and adds no field by itself. No Salary Slip is computed, and none keeps an Attendance from
+  being cancelled (as in ERPNext).
 - **Rights** are those of roles, by doctype, and User Permissions on Employee and Company. No field levels, no
   owners, no shared documents.
 - **Custom fields** are there on Employee Checkin and Attendance, as Data or anything that is stored as it was sent.
   Fetched values, expressions (`mandatory_depends_on`) and Property Setters are left out.
-- **Lists** have the aggregates that the directory asks for, no groups and no `as_dict=false`. Messages are English, a
-  few also German.
+- **Lists** have the aggregates that the directory asks for, and groups of names that begin alike. Messages are
+  English, a few also German.
 - **The desk** is a page with boot data. Sessions, cookies, pages of the website, files and the API v2 are left out.
 - Comments, versions, notifications and links of the doctypes that are not here: nothing of them is kept or checked.
 """

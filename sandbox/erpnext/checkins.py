@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sandbox.erpnext import assignments, errors, geolocation, uniqueness, user_permissions
+from sandbox.erpnext import assignments, errors, geolocation, meta, uniqueness, user_permissions
 from sandbox.erpnext.doctypes import CHECKIN, check_permission
 from sandbox.erpnext.query import Row, Value
 from sandbox.erpnext.store import Store, punch_key
@@ -161,8 +161,9 @@ def build(store: Store, document: Mapping[str, Any], name: str, *, own: Mapping[
     geolocation.check(store, row, time)
     if not row["employee"]:
         raise errors.mandatory(CHECKIN, name, "employee")
+    begins = {flow["workflow_state_field"]: flow["states"][0] for flow in meta.workflows(store)}
     for field, custom in store.custom_fields(CHECKIN).items():
-        row[field] = row[field] or custom["default"] or None
+        row[field] = row[field] or begins.get(field) or custom["default"] or None
         if custom["reqd"] and row[field] is None:
             raise errors.mandatory(CHECKIN, name, field, custom["label"])
     if log_type not in LOG_TYPES:

@@ -77,7 +77,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         *("allow_employee_checkin_from_mobile_app", "allow_geolocation_tracking"),
     ),
     SERVER_SCRIPT: (*STAMPS, "script_type", "reference_doctype", "doctype_event", "disabled"),
-    WORKFLOW: (*STAMPS, "document_type", "is_active"),
+    WORKFLOW: (*STAMPS, "document_type", "is_active", "workflow_state_field", "states"),
     SHIFT_ASSIGNMENT: (
         *STAMPS,
         *("employee", "employee_name", "shift_type", "company", "start_date", "end_date", "status", "shift_location"),

@@ -225,8 +225,9 @@ class Frappe:
     async def _get_time_zone(self, call: Call) -> Row:
         return {"time_zone": self._site.default_time_zone(call.user.name)}
 
-    async def _get_list(self, call: Call) -> list[Row]:
-        return self._site.list_rows(call.user, _doctype(call), call.arguments)
+    async def _get_list(self, call: Call) -> list[Row] | list[list[Value]]:
+        rows = self._site.list_rows(call.user, _doctype(call), call.arguments)
+        return rows if call.arguments.get("as_dict", True) else [list(row.values()) for row in rows]
 
     async def _get_count(self, call: Call) -> int:
         return self._site.count(_doctype(call), call.arguments.get("filters"))

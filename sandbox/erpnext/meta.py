@@ -1,5 +1,6 @@
 """How Employee Checkin is made, as ERPNext's desk asks for it: its fields with the custom ones, and its workflow."""
 
+from collections.abc import Collection
 from typing import Final
 
 from sandbox.erpnext.doctypes import CHECKIN, WORKFLOW
@@ -37,30 +38,54 @@ _READ_ONLY: Final = frozenset(
 )
 _DEFAULTS: Final = {"time": "Now", "skip_auto_attendance": "0", "offshift": "0"}
 _FETCHED: Final = {"employee_name": "employee.employee_name"}
+_OPTIONS: Final = {
+    "employee": "Employee",
+    "log_type": "\nIN\nOUT",
+    "shift": "Shift Type",
+    "attendance": "Attendance",
+}
 _ASKED: Final = ("fieldname", "fieldtype", "label", "reqd", "unique", "read_only")
 
 
 def of_checkins(store: Store) -> Row:
     """What is asked of a check-in."""
-    fields: list[Row] = []
+    custom = store.custom_fields(CHECKIN).values()
+    fields = _added(custom, None)
     for name, kind, label in _FIELDS:
         flags = {"reqd": int(name in _MANDATORY), "unique": 0, "read_only": int(name in _READ_ONLY)}
         own = {"fieldname": name, "fieldtype": kind, "label": label} | flags
-        fields.append(_field(own, default=_DEFAULTS.get(name), fetch_from=_FETCHED.get(name)))
-        fields += [
-            _field({each: row[each] for each in _ASKED}, default=row["default"] or None, is_custom_field=1)
-            for row in store.custom_fields(CHECKIN).values()
-            if row["insert_after"] == name
-        ]
-    flows = [row for row in store.rows(WORKFLOW) if row["document_type"] == CHECKIN and row["is_active"]]
+        more = {"default": _DEFAULTS.get(name), "fetch_from": _FETCHED.get(name), "options": _OPTIONS.get(name)}
+        fields += [_field(own, **more), *_added(custom, name)]
+    flows = []
+    for flow in workflows(store):
+        flows.append({"doctype": WORKFLOW, "name": flow["name"]})
+        flows += [{"doctype": "Workflow State", "name": state} for state in flow["states"]]
     return {
         "doctype": "DocType",
         "name": CHECKIN,
+        "module": "HR",
+        "autoname": "EMP-CKIN-.MM.-.YYYY.-.######",
         "fields": fields,
-        "__workflow_docs": [{"doctype": WORKFLOW, "name": row["name"]} for row in flows],
+        "__workflow_docs": flows,
     }
 
 
+def workflows(store: Store) -> list[Row]:
+    """Those that check-ins go through."""
+    return [row for row in store.rows(WORKFLOW) if row["document_type"] == CHECKIN and row["is_active"]]
+
+
+def _added(custom: Collection[Row], after: str | None) -> list[Row]:
+    """The custom fields behind a field, those behind these included; first of all come those that name no place."""
+    fields: list[Row] = []
+    for row in custom:
+        if row["insert_after"] == after:
+            asked = {each: row[each] for each in _ASKED}
+            fields.append(_field(asked, default=row["default"] or None, is_custom_field=1))
+            fields += _added(custom, row["fieldname"])
+    return fields
+
+
 def _field(asked: Row, **more: object) -> Row:
-    unset = dict.fromkeys(("default", "fetch_from", "mandatory_depends_on", "is_custom_field"))
+    unset = dict.fromkeys(("default", "fetch_from", "mandatory_depends_on", "is_custom_field", "options"))
     return unset | asked | more

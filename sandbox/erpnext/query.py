@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from sandbox.erpnext.aggregates import compute, field_of
+from sandbox.erpnext.aggregates import compute, compute_groups, field_of
 from sandbox.erpnext.errors import failed, thrown
 
 Value = Any
@@ -50,6 +50,7 @@ class Query:
     start: int
     limit: int
     aggregates: tuple[str, ...] = ()
+    group_by: str | None = None
 
     @classmethod
     def read(cls, arguments: Mapping[str, Any], doctype: str, known: Sequence[str]) -> "Query":
@@ -70,11 +71,14 @@ class Query:
             start=int(arguments.get("limit_start") or arguments.get("start") or 0),
             limit=DEFAULT_LIMIT if limit is None else int(limit),
             aggregates=tuple(computed),
+            group_by=arguments.get("group_by"),
         )
 
     def run(self, rows: Iterable[Row]) -> list[Row]:
         """The chosen fields of the rows that match."""
         found = self.matching(rows)
+        if self.group_by:
+            return compute_groups(self.aggregates, found, self.group_by)
         if self.aggregates:
             return [compute(self.aggregates, found)]
         for field, descending in reversed(self.order_by):

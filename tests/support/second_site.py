@@ -15,6 +15,7 @@ from sandbox.erpnext.doctypes import (
     SHIFT_ASSIGNMENT,
     SHIFT_LOCATION,
     USER_PERMISSION,
+    WORKFLOW,
 )
 from sandbox.erpnext.site import Site
 from sandbox.erpnext.users import ADMIN, HR_CLERK, NO_ROLE_USER, USERS, User
@@ -125,6 +126,30 @@ def placed(site: Site) -> None:
 def gated(site: Site) -> None:
     """A custom field has to be filled."""
     site.insert(ADMIN, CUSTOM_FIELD, GATE)
+
+
+def with_a_flow(field: str, *states: str) -> Prepare:
+    """Check-ins go through a workflow, for which ERPNext has added a field that names no place."""
+
+    def prepare(site: Site) -> None:
+        label = field.replace("_", " ").title()
+        site.insert(ADMIN, CUSTOM_FIELD, {"dt": CHECKIN, "fieldname": field, "label": label, "fieldtype": "Link"})
+        flow = {"document_type": CHECKIN, "is_active": 1, "workflow_state_field": field, "states": list(states)}
+        site.put(WORKFLOW, [{"name": "Check Flow", **flow}])
+
+    return prepare
+
+
+def with_a_check_gate(site: Site) -> None:
+    """A custom field behind a custom field has to be filled."""
+    gate = GATE | {"fieldname": "check_gate", "label": "Check Gate", "insert_after": "event_id"}
+    site.insert(ADMIN, CUSTOM_FIELD, gate)
+
+
+def one_renamed(site: Site) -> None:
+    """Six more were hired, of whom one was renamed. By their checksums the recording is of exactly these names."""
+    hired = (*(f"HR-EMP-{number:05}" for number in (33, 34, 35, 36, 38, 39)), "LAB-RENAMED-1")
+    site.put_employees({"name": name} for name in hired)
 
 
 def not_unique(site: Site) -> None:
@@ -244,6 +269,12 @@ CASES: dict[str, Case] = {
     "trial_mandatory": Case((gated,)),
     "trial_mandatory_uniqueness": Case((gated,)),
     "mandatory_custom_field": Case((gated,)),
+    "meta_checkin_mandatory": Case((with_a_flow("check_state", "Check Draft"), with_a_check_gate)),
+    "meta_checkin_not_unique": Case((not_unique,)),
+    "workflow_checkin": Case((with_a_flow("workflow_state", "Lab Open"),)),
+    "employees_checksum": Case((one_renamed,)),
+    "employees_checksum_buckets": Case((one_renamed,)),
+    "employees_names_as_lists": Case((one_renamed,)),
     "no_traceback_rolled_back": Case(knobs=QUIET),
     "no_traceback_stale_put": Case(knobs=QUIET),
     "no_traceback_trial_unique": Case(knobs=QUIET),
