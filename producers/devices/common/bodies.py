@@ -306,7 +306,7 @@ def _values(text: str, most: int) -> Sequence[object]:
         if at == len(text) or (text[end] == "\0" and text.find("{", end) < 0):  # the rest of a buffer
             return values
         if text[at] not in "{[" or len(values) > most:
-            raise ValueError(f"data after the document, at {text[at : at + 32]!r}")
+            raise ValueError(f"data after the document, at character {at}")
     raise ValueError("no document")
 
 

@@ -10,6 +10,7 @@ A terminal can set no header, so its token is in the address it is given. Nothin
 firmware differs: how a body is written and how a field is called are read generously.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
@@ -76,6 +77,7 @@ _PURPOSES: Final[Mapping[str, str]] = {"record": "record", "heartbeat": "heartbe
 _PERSON_NAMES: Final = frozenset({PERSON, "sn"})
 _OF_A_PERSON: Final = frozenset({"name", "type", "imgBase64", "result", "msg", "idCard"})
 _OF_A_BATCH: Final = frozenset({"events", "deviceTime", *DEVICE_NAMES})
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 _SIGN_OF_LIFE: Final = frozenset({"deviceKey", "time", "ip"})
 _EVENTS: Final[Mapping[str, str]] = {
     "1": "fire",
@@ -200,7 +202,8 @@ class HfSecurity:
         if fields.keys() <= _SIGN_OF_LIFE and (report is not None or purpose == "heartbeat"):
             return Parsed(device.device_id, answer, report=report or DeviceReport())
         if report is None or not (report.details or purpose == "heartbeat"):
-            names = ", ".join(name[:32] for name in sorted(fields)[:20])
+            # In a body that is damaged, what stands for a name may be what a person is called.
+            names = ", ".join(name for name in sorted(fields) if _NAME.fullmatch(name))[:500]
             raise InvalidRecord(Reason.UNREADABLE_BODY, f"no field says what it is: {names}")
         return Parsed(device.device_id, answer, report=report)
 
