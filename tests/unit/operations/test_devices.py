@@ -81,7 +81,8 @@ def checked(device: Device) -> dict[str, DeviceCheck]:
 
 def test_wrong_options_are_named_when_a_device_is_tested() -> None:
     device = Device.model_validate(ENTRY | {"options": {"colour": "red"}})
-    assert checked(device)["entry"] == DeviceCheck("entry", False, "GATE-2: options.colour: there is no such option")
+    message = "GATE-2: options.colour: there is no such option; there are punch_events, other_events"
+    assert checked(device)["entry"] == DeviceCheck("entry", False, message)
 
 
 @pytest.mark.parametrize(("in_entry", "ok"), [("T1000", True), ("1000", True), ("T1001", False)])
