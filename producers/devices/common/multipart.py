@@ -17,6 +17,8 @@ from attendance.errors import InvalidRecord, Reason
 from producers.devices.contract import MAX_EVENTS
 
 _LINE_ENDS: Final = b"\r\n"
+_BEFORE_BODY: Final = b" \t\r\n\0\xef\xbb\xbf"
+"""What may stand before the first boundary and says nothing, a byte order mark included."""
 _LONGEST_LINE: Final = 1_000
 """Bytes of a header's line, at most."""
 _HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:(.*)", re.DOTALL)
@@ -66,7 +68,7 @@ def read_multipart(body: bytes, boundary: bytes | None = None, most: int = MAX_E
     Raises:
         InvalidRecord: it has no part (`unreadable_body`), or too many (`body_too_large`).
     """
-    body = body.lstrip()
+    body = body.lstrip(_BEFORE_BODY)
     if body.startswith(b"--"):
         boundary = body.split(b"\n", 1)[0].strip()[2:]
     if not boundary:

@@ -132,7 +132,9 @@ def read_record(
     minor = read_number(fields.get("subEventType", fields.get("minor")))
     user = _employee(fields)
     if major is None or minor is None:
-        if "eventType" in fields and "AccessControllerEvent" not in fields and user is None:
+        says_access = str(fields.get("eventType")).lower() == "accesscontrollerevent"
+        # One that says it is of a door and holds none may have it where nobody looks.
+        if "eventType" in fields and not says_access and "AccessControllerEvent" not in fields and user is None:
             return Other("notice", kept(fields, payload))
         raise invalid("its major and minor type cannot be read")
     is_other = minor in options.other_events
@@ -144,7 +146,7 @@ def read_record(
     return punch(
         device,
         user=user,
-        time=fields.get("time", fields.get("dateTime")),
+        time=fields.get("time") or fields.get("dateTime"),
         event_type=_direction(fields),
         received_at=received_at,
         source=source,
@@ -156,7 +158,7 @@ def read_record(
 
 def _direction(fields: Fields) -> EventType:
     """The direction by the attendance status; by the label that the terminal shows for it where it gives no status."""
-    written = fields.get("attendanceStatus", fields.get("label"))
+    written = fields.get("attendanceStatus") or fields.get("label")
     letters = "".join(filter(str.isalnum, written)).lower() if isinstance(written, str) else ""
     found = _DIRECTION.fullmatch(letters)
     if found is None:
@@ -166,9 +168,9 @@ def _direction(fields: Fields) -> EventType:
 
 def _employee(fields: Fields) -> object:
     """The employee's number as it came; None where the event names nobody."""
-    for name in ("employeeNoString", "employeeNo"):
+    for name, nobody in (("employeeNoString", ("",)), ("employeeNo", ("", "0"))):  # XML has numbers as digits
         value = fields.get(name)
-        if value not in (None, "", 0):
+        if value is not None and value != 0 and not (isinstance(value, str) and value.strip() in nobody):
             return value
     return None
 

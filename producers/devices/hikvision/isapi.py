@@ -332,8 +332,11 @@ class EventSearch:
             raise self._isapi.wrong("a page of events whose number cannot be read")
         if not isinstance(rows, list) or len(rows) != count:
             raise self._isapi.wrong(f"not the {count} records that it says are in a page")
+        # Behind the last record, some firmware says that nothing matches, and that there are none in all.
+        total = self.total if self._read and not (count or total) else total
         self._page, self._read = rows, self._read + count
-        self.total, self._more = total, status == "MORE"
+        # Some says that there are more where all have come.
+        self.total, self._more = total, status.upper() == "MORE" and (count > 0 or self._read < total)
         if self._read > total or (self._read < total if not self._more else not rows):
             raise self._isapi.wrong(f"{self._read} records where it says {total}")
 

@@ -183,7 +183,7 @@ class _Alert:
 
 def _documents(request: PushRequest) -> Sequence[bytes]:
     """The parts of a body that are no pictures, or all of it; nothing where it is whole and holds only pictures."""
-    body = request.body.lstrip()
+    body = request.body.lstrip(b" \t\r\n\0\xef\xbb\xbf")
     _, options = parse_options_header(request.head.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     # Some firmware leaves the boundary out of the header, or the first or the last one out of the body.

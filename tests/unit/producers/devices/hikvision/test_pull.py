@@ -491,6 +491,40 @@ def test_a_page_of_nothing_is_one_however_it_is_written(fields: dict[str, Any]) 
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ("OK", None),
+        ("more", {"responseStatusStrg": "NO MATCH", "numOfMatches": 0, "totalMatches": 0}),
+        ("MORE", {"responseStatusStrg": "NO MATCH", "numOfMatches": 0, "totalMatches": 1, "InfoList": []}),
+        ("MORE", {"responseStatusStrg": "MORE", "numOfMatches": 0, "totalMatches": 1}),
+    ],
+)
+def test_a_search_ends_where_all_that_it_says_has_come(first: str, last: dict[str, Any] | None) -> None:
+    record = {"major": 5, "minor": 75, "time": "2026-01-01T07:00:00+03:00", "employeeNoString": "7", "serialNo": 1}
+    page = {"responseStatusStrg": first, "numOfMatches": 1, "totalMatches": 1, "InfoList": [record]}
+    asked: list[int] = []
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/ISAPI/System/time":
+            return httpx.Response(200, content=b'{"Time": {"localTime": "2026-01-01T08:00:00+03:00"}}')
+        if request.method == "GET":
+            return httpx.Response(404)
+        asked.append(json.loads(request.content)["AcsEventCond"]["searchResultPosition"])
+        return httpx.Response(200, json={"AcsEvent": last if asked[-1] else page})
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answered)) as http:
+            device = Device(device_id="D", site="s", timezone="Asia/Riyadh", mode="pull", host="127.0.0.1")
+            adapter = HikvisionPull(Tools(http, lambda _, name: name, FIELDS))
+            wanted = Fetch(device, {}, None, datetime(2025, 12, 31, tzinfo=UTC), datetime.now(UTC))
+            found = [event.device_user_id async for page in adapter.fetch(wanted) for event in page.events]
+            assert found == ["7"]
+            assert asked == ([0] if last is None else [0, 1])
+
+    asyncio.run(run())
+
+
 def test_a_search_that_gives_a_record_twice_is_no_answer() -> None:
     row = {"major": 5, "minor": 75, "time": "2026-01-01T08:00:02+03:00", "employeeNoString": "7", "serialNo": 900}
 

@@ -73,8 +73,16 @@ def test_a_punch_is_read_with_the_offset_of_its_time() -> None:
         form(("event_log", alert()), ("Picture", PHOTO))[:-400],
         form(("event_log", alert()), ("Picture", PHOTO + b"\r\n--MIME_boundary" + PHOTO)),
         b"\xef\xbb\xbf" + alert(),
+        b"\xef\xbb\xbf" + form(("Picture", PHOTO), ("event_log", b"\xef\xbb\xbf" + alert())),
+        alert(time=""),
+        alert(employeeNoString="", employeeNo="000417"),
+        alert(employeeNoString=" ", employeeNo="000417"),
+        alert(employeeNo=0),
     ],
-    ids=["xml", "wrapped", "form", "picture", "xml in a form", "no end", "cut off", "picture with a boundary", "BOM"],
+    ids=[
+        *("xml", "wrapped", "form", "picture", "xml in a form", "no end", "cut off", "picture with a boundary", "BOM"),
+        *("BOM in a form", "no time of its own", "no text number", "a blank text number", "a number of nobody"),
+    ],
 )
 def test_every_form_of_a_punch_is_the_same_punch(body: bytes) -> None:
     event = read(body)
@@ -94,13 +102,14 @@ def test_every_form_of_a_punch_is_the_same_punch(body: bytes) -> None:
     ],
 )
 def test_a_direction_that_is_not_known_is_no_reason_to_drop_a_punch(said: object, meant: str) -> None:
-    assert read(alert(attendanceStatus=said)).event_type == meant
+    assert read(alert(attendanceStatus=said, label=None)).event_type == meant
 
 
 @pytest.mark.parametrize(("label", "meant"), [("Check In", "IN"), ("overtimeOut", "OUT"), ("Lunch", "UNKNOWN")])
 def test_a_label_says_the_direction_where_there_is_no_status(label: str, meant: str) -> None:
     event = {name: value for name, value in PUNCH["AccessControllerEvent"].items() if name != "attendanceStatus"}
     assert read(json.dumps(PUNCH | {"AccessControllerEvent": event | {"label": label}}).encode()).event_type == meant
+    assert read(alert(attendanceStatus="", label=label)).event_type == meant
     assert read(alert(attendanceStatus="checkOut", label=label)).event_type == "OUT"
 
 
@@ -160,6 +169,21 @@ def test_operations_and_doors_are_no_punches(fields: dict[str, Any]) -> None:
 def test_an_alarm_of_another_kind_is_a_notice() -> None:
     parsed = parse(b'{"eventType": "videoloss", "eventState": "inactive", "dateTime": "2026-01-01T08:00:30+03:00"}')
     assert [other.kind for other in parsed.others] == ["notice"]
+
+
+@pytest.mark.parametrize("name", ["AccessControllerEventList", "accessControllerEvent"])
+def test_an_access_event_without_its_event_is_rejected_and_not_passed_over(name: str) -> None:
+    alert = {name: value for name, value in PUNCH.items() if name != "AccessControllerEvent"}
+    parsed = parse(json.dumps(alert | {name: [PUNCH["AccessControllerEvent"]]}).encode())
+    assert [each.reason for each in parsed.rejected] == [Reason.INVALID_EVENT]
+    assert not parsed.others
+
+
+def test_the_number_of_nobody_is_no_user_in_xml_either() -> None:
+    said = (FIXTURES / "punch.xml").read_bytes().replace(b"employeeNoString>", b"employeeNo>").replace(b"000417", b"0")
+    parsed = parse(said)
+    assert not parsed.events
+    assert [each.reason for each in parsed.rejected] == [Reason.INVALID_EVENT]
 
 
 def test_a_heartbeat_tells_the_clock_and_nothing_else() -> None:
