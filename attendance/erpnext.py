@@ -7,6 +7,8 @@ session is used. Answers are told apart by HTTP status and `exc_type`, never by 
 import re
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -25,7 +27,7 @@ from attendance.errors import (
     ZoneInDoubt,
 )
 from attendance.settings import ErpnextSettings
-from attendance.times import read_retry_after
+from attendance.times import now, read_retry_after
 
 Filter = tuple[str, str, object]
 """A field, an operator such as `=` or `in`, and a value."""
@@ -78,6 +80,8 @@ class ErpnextClient:
         session.proxies, self._client.verify = environment["proxies"], environment["verify"]
         session.trust_env = False
         self._timeout = settings.timeout
+        self.clock_ahead = timedelta()
+        """By how much the site's clock was ahead of ours at its last answer, by its header `Date`; none without one."""
         self._closed = False
 
     def close(self) -> None:
@@ -332,7 +336,16 @@ class ErpnextClient:
         except requests.RequestException as error:
             failure = TargetUnavailable if _was_not_sent(error) else RequestAbandoned
             raise failure(f"{self._client.url}: {method} {path}: {type(error).__name__}") from error
+        self.clock_ahead = _clock_ahead(response.headers.get("Date", ""), now())
         return response
+
+
+def _clock_ahead(date: str, ours: datetime) -> timedelta:
+    try:
+        theirs = parsedate_to_datetime(date)
+    except ValueError:
+        return timedelta()
+    return theirs - ours if theirs.tzinfo is not None else timedelta()
 
 
 def _was_not_sent(error: requests.RequestException) -> bool:

@@ -19,7 +19,8 @@ from attendance.times import to_wall_clock, zone
 log = structlog.get_logger(__name__)
 
 CLOCKS_DIFFER: Final = timedelta(minutes=7)
-"""By how much the site's clock may differ from ours. Zones differ by 15 minutes and more."""
+"""By how much what dates a document may differ from the clock that is compared with it. Zones differ by 15 minutes and
+more."""
 REMEDY: Final = (
     "Let the API user read System Settings, or let its GET /app through to ERPNext; or decide it with "
     "`punchstream erpnext zone --accept ZONE`."
@@ -190,13 +191,13 @@ def unproven(reading: ZoneReading) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """When the site says that it stored a document, and when that was by our clock.
+    """When the site says that it stored a document, and when that was in UTC.
 
     Attributes:
         document: Its name.
         stamp: The naive time that the site gave it.
-        began: Our clock before the request, UTC.
-        ended: Our clock after it, UTC.
+        began: The site's clock before the request, UTC; ours if it does not show its own.
+        ended: The same after the request.
     """
 
     document: str

@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -57,9 +57,13 @@ class Server:
         self.answers: list[Answer | None] = []
         self.requests: list[Request] = []
         self.closing = threading.Event()
+        self.date: str | None = None
         server = self
 
         class Handler(BaseHTTPRequestHandler):
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string(timestamp) if server.date is None else server.date
+
             def do_GET(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 headers = {name.lower(): value for name, value in self.headers.items()}
@@ -608,3 +612,22 @@ def test_system_settings_without_a_zone_leave_it_to_the_desk(client: ErpnextClie
     give(server, {"message": {"time_zone": None}})
     server.answers.append(page())
     assert client.site_zone() == "Asia/Riyadh"
+
+
+@pytest.mark.parametrize(
+    ("date", "ahead"),
+    [
+        ("Thu, 01 Jan 2026 09:00:20 GMT", timedelta(minutes=20)),
+        ("Thu, 01 Jan 2026 07:40:20 GMT", timedelta(hours=-1)),
+        ("yesterday", timedelta()),
+        ("", timedelta()),
+    ],
+)
+def test_the_clock_of_the_site_is_that_of_its_answers(
+    client: ErpnextClient, server: Server, monkeypatch: pytest.MonkeyPatch, date: str, ahead: timedelta
+) -> None:
+    monkeypatch.setattr("attendance.erpnext.now", lambda: datetime(2026, 1, 1, 8, 40, 20, tzinfo=UTC))
+    monkeypatch.setattr(server, "date", date)
+    server.answers = [Answer(200, b'{"message": []}')]
+    client.get_list(CHECKIN, ["name"])
+    assert client.clock_ahead == ahead

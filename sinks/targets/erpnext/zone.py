@@ -304,7 +304,9 @@ def _creation(client: ErpnextClient, sample: _Sample) -> Creation | None:
         stamp = datetime.fromisoformat(str(rows[0][sample.field]))
     except (LookupError, ValueError):
         return None
-    return Creation(sample.document, stamp.replace(tzinfo=None), sample.began, sample.ended)
+    # By the site's own clock: one of ours that is wrong says nothing of its zone, and nor does one of its.
+    began, ended = sample.began + client.clock_ahead, sample.ended + client.clock_ahead
+    return Creation(sample.document, stamp.replace(tzinfo=None), began, ended)
 
 
 def _look_at(client: ErpnextClient, sample: _Sample | None) -> Creation | None:

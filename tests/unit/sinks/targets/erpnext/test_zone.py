@@ -31,6 +31,7 @@ class Site:
         self.requests: list[str] = []
         self.creation_errors: list[Exception] = []
         self.keeps = False
+        self.clock_ahead = timedelta()
         self.away = False
         self.looks = 0
 
@@ -77,8 +78,11 @@ class Site:
             if any(row["event_id"] == document["event_id"] for row in self.rows.values()):
                 raise DocumentRejected(417, "UniqueValidationError", "")
             names.append(f"C{len(self.requests)}-{len(self.rows)}")
-            self.rows[names[-1]] = {**document, "name": names[-1], "creation": str(to_wall_clock(now(), self.dates))}
+            self.rows[names[-1]] = {**document, "name": names[-1], "creation": self.stamp()}
         return names
+
+    def stamp(self) -> str:
+        return str(to_wall_clock(now() + self.clock_ahead, self.dates))
 
     def delete(self, _: str, name: str) -> None:
         if self.keeps:
@@ -294,6 +298,14 @@ def test_a_site_that_says_the_old_zone_and_dates_in_another_is_found_out_by_its_
 
     run(scene, site, zones)
     assert zones.put_ones[-1].state == "in_doubt"
+
+
+@pytest.mark.parametrize(("dates", "words"), [("Asia/Riyadh", ["created"] * 10), ("Asia/Dubai", ["ZoneInDoubt"] * 10)])
+@pytest.mark.parametrize("ahead", [timedelta(minutes=-60), timedelta(minutes=20), timedelta(hours=1)])
+def test_clocks_that_differ_are_no_other_zone_and_hide_none(ahead: timedelta, dates: str, words: list[str]) -> None:
+    site = Site(dates=dates)
+    site.clock_ahead = ahead
+    assert deliver(site, OwnMemory(), BATCH) == [words]
 
 
 def test_a_document_that_got_the_name_of_ours_proves_nothing_and_is_not_touched() -> None:
