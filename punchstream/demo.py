@@ -39,6 +39,15 @@ from sandbox.terminals.fleet import VendorFleet
 ERPNEXT_ZONE: Final = "Asia/Riyadh"
 DRAIN_SECONDS: Final = 60
 LATENCY_MS: Final = 20  # what one request to ERPNext costs at least
+SHIFT: Final[dict[str, str | int]] = {
+    "name": "Demo Shift",
+    "start_time": "7:00:00",
+    "end_time": "19:00:00",
+    # From midnight to midnight, for the demo runs at any hour, and some of its punches have just been made.
+    "begin_check_in_before_shift_start_time": 7 * 60,
+    "allow_check_out_after_shift_end_time": 5 * 60,
+}
+"""Everybody's. A check-in outside a shift's window counts for nobody's attendance."""
 SCENE_COLUMNS: Final[dict[str, Literal["left", "right"]]] = {
     "stage": "left",
     "": "left",
@@ -90,7 +99,9 @@ def _perform(
             stack.enter_context(sandbox_broker(broker, directory))
             console.print(f"ERPNext: a stand-in that takes {LATENCY_MS} ms or more for each request.")
             stand_in = stack.enter_context(sandbox_erpnext(directory, time_zone=ERPNEXT_ZONE, latency_ms=LATENCY_MS))
-            stand_in.employees(employees(plan) + (others.employees() if others else []))
+            stand_in.shift_types([SHIFT])
+            people = employees(plan) + (others.employees() if others else [])
+            stand_in.employees([row | {"default_shift": SHIFT["name"]} for row in people])
             registry = directory / "devices.yaml"
             entries = registry_yaml(plan)
             if others:

@@ -7,7 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -21,6 +21,8 @@ from operations.audit import Report
 from punchstream import demo as module
 from punchstream.cli import app
 from punchstream.demo import DRAIN_SECONDS, Scene
+from sandbox.erpnext.checkins import shift_times
+from sandbox.erpnext.site import Site
 from sandbox.fleet.model import FleetPlan
 from sandbox.fleet.plan import plan as make_plan
 from sandbox.fleet.send import Tally
@@ -51,6 +53,15 @@ def account(report: Report, tally: Tally | None = None, *, differences: list[str
     console = Console(file=io.StringIO(), width=200)
     balanced = module._account(PLAN, tally or good_tally(), report, differences or [], console, beside=0)
     return balanced, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("hour", [time(0), time(3, 30), time(12), time(23, 59, 59)])
+def test_a_punch_of_the_demo_is_on_its_shift_at_whatever_hour_it_runs(hour: time) -> None:
+    site = Site()
+    site.put_shift_types([module.SHIFT])
+    site.put_employees([{"name": "HR-EMP-00001", "default_shift": module.SHIFT["name"]}])
+    found = shift_times(site, site.employee("HR-EMP-00001"), datetime.combine(date(2026, 3, 2), hour))
+    assert (found["offshift"], found["shift"]) == (0, module.SHIFT["name"])
 
 
 def test_an_account_that_balances_says_what_was_sent_and_stored() -> None:
@@ -147,7 +158,7 @@ class Machine:
 
     @contextmanager
     def erpnext(self, *_: object, **__: object) -> Iterator[Any]:
-        yield SimpleNamespace(employees=lambda _: None, checkins=lambda: self.stored)
+        yield SimpleNamespace(employees=lambda _: None, shift_types=lambda _: None, checkins=lambda: self.stored)
 
     async def send(self, plan: FleetPlan, _: str, *, on_progress: Any, **__: object) -> Tally:
         tally = good_tally(plan)
