@@ -62,9 +62,11 @@ SECTIONS: Final[dict[str, tuple[str, dict[str, str]]]] = {
     "pull": (
         "Pull",
         {
-            "fleet": "One process. Each device answers in 50 ms, one answer in ten with a new punch. Of the dead, half"
-            " refuse connections and half take them and say nothing. *Interval* is that between two questions to a live"
-            " device; the load and Kafka run on the same machine.",
+            "fleet": "One process for each fleet: devices with a REST interface, which are asked once; and HeyStar"
+            " terminals, which are asked who they are, for a page, and for the next where that has a record. Each"
+            " answers in 50 ms, one page in ten with a new punch. Of the dead, half refuse connections and half take"
+            " them and say nothing. *Interval* is that between two questions to a live device; the load and Kafka run"
+            " on the same machine.",
         },
     ),
     "sink": (
