@@ -24,9 +24,10 @@ class HeyStarDevice:
 
     `extra` are records, each with its instant in milliseconds, that stand in its memory beside the punches. `most` is
     how many records it gives in a page, whatever it is asked for. It gives the newest first where `newest_first`,
-    whatever it is asked for; and the same page again and again where `without_pages`. One record stands without a list
-    around it where `one_bare`, and the whole as text where `as_text`. `server` and `recognition` are its settings,
-    `writes` all that was written to it, `asked` the verbs in their order.
+    whatever it is asked for; and the same page again and again where `without_pages`. A page with a record whose number
+    is in `broken` is no JSON. Behind the last page there is null, and no list, where `null_at_the_end`. One record
+    stands without a list around it where `one_bare`, and the whole as text where `as_text`. `server` and `recognition`
+    are its settings, `writes` all that was written to it, `asked` the verbs in their order.
     """
 
     way: ClassVar[str] = "cgi"
@@ -43,6 +44,8 @@ class HeyStarDevice:
     most: int = 1000
     newest_first: bool = False
     without_pages: bool = False
+    broken: set[int] = field(default_factory=set)
+    null_at_the_end: bool = False
     one_bare: bool = False
     as_text: bool = False
     clock_off_minutes: int = 0
@@ -148,6 +151,10 @@ class HeyStarDevice:
         size = min(length, self.most)
         first = 0 if self.without_pages else (index - 1) * length
         page: Any = [row for _, row in found[first : first + size]]
+        if self.broken.intersection(row["id"] for row in page):
+            return Said(body=json.dumps(page).replace('"personSn": ', '"personSn" ').encode())
+        if not page and self.null_at_the_end:
+            return _said("000", {"total": 0, "records": None})
         if page and self.faults.grows:
             self.memory.append(self.faults.grows.pop(0))
         if self.one_bare and len(page) == 1:

@@ -6,10 +6,12 @@ tried on hardware: what is known comes from other people's code and captures.
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
+from math import gcd
 from typing import Any, Final, Literal
 
 import httpx
 import orjson
+import structlog
 
 from attendance.errors import DeviceRefused, DeviceUnavailable, UnreadableAnswer
 from attendance.registry import Device
@@ -20,6 +22,8 @@ from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.contract import Tools
 from producers.devices.hfsecurity.lan_api import READ_ANYWAY, unfolded
 from producers.devices.hfsecurity.recognition import TIME_NAMES, HfSecurityOptions, first
+
+log = structlog.get_logger(__name__)
 
 Way = Literal["cgi", "middleware"]
 """Whom to ask: the terminal itself, or the middleware that it is connected to."""
@@ -35,6 +39,8 @@ PORTS: Final[Mapping[Way, int]] = {"cgi": 8090, "middleware": 8190}
 USER: Final = "admin"
 LENGTH: Final = 200
 """Records in a page; no source names the most that is allowed."""
+FEW: Final = 20
+"""Records in a page where `LENGTH` of them cannot be read."""
 MAX_ANSWER: Final = 4 << 20
 """Bytes, many times what a page of records without photographs takes."""
 
@@ -51,6 +57,64 @@ _SERIAL_NAMES: Final = ("deviceKey", "sn", "devSn", "serialNo")
 _LAST_MOMENT: Final = (2**31 - 1) * 1000
 
 _JSON: Final = {"content-type": "application/json; charset=UTF-8"}
+
+
+class _NoJson(UnreadableAnswer):
+    """An answer that is whole and no JSON; `body` is what it is instead."""
+
+    def __init__(self, message: str, body: bytes) -> None:
+        super().__init__(message)
+        self.body = body
+
+
+class _Place:
+    """Where in the records a reading is, and how many are asked for at a time.
+
+    `passed_by` is the answer for one record that cannot be read. It becomes of consequence once the answer after it can
+    be: otherwise nothing can be read at all. `opening` is the first record, where it can be read, and `first` how many
+    the first page had.
+    """
+
+    def __init__(self) -> None:
+        self.length = self.first = LENGTH
+        self.pages = 0
+        self.opening: bytes | None = None
+        self.passed_by: str | None = None
+        self._offset = 0
+        self._most = LENGTH
+
+    @property
+    def index(self) -> int:
+        """The number of the page, from 1."""
+        return self._offset // self.length + 1
+
+    def advance(self, rows: Sequence[bytes]) -> None:
+        """Go on behind these records."""
+        if self._offset == 0:
+            self.opening, self.first = rows[0], len(rows)
+            if len(rows) < self.length:
+                # Where it gives fewer than it is asked for, the next page would leave out those in between.
+                self._most = len(rows)
+        self._offset += len(rows)
+        self.pages += 1
+        usual = (size for size in (self._most, FEW) if size <= self._most and self._offset % size == 0)
+        self.length = next(usual, gcd(self._offset, self.length))
+
+    def retreat(self, error: UnreadableAnswer) -> None:
+        """Ask for fewer where a page cannot be read, and pass by a record that cannot be read alone.
+
+        Raises:
+            UnreadableAnswer: nor can the next.
+        """
+        if self.length > 1:
+            self.length = FEW if self.length > FEW and self._offset % FEW == 0 else 1
+            if not isinstance(error, _NoJson):  # too large: those that follow are so as well
+                self._most = self.length
+        elif isinstance(error, _NoJson) and self.passed_by is None:
+            self.passed_by = error.body.decode(errors="replace")
+            self._offset += 1
+        else:
+            raise UnreadableAnswer(str(error)) from error
 
 
 class HeyStarApi:
@@ -121,7 +185,9 @@ class HeyStarApi:
         """The records from one time to another, the oldest first, page by page until there is none.
 
         A record may be in several pages. A device that gives fewer than it is asked for is asked for no more, and one
-        that does not know of pages is asked from the last record on.
+        that does not know of pages is asked from the last record on. A page that cannot be read, or is too large, is
+        asked for in smaller ones. A record that cannot be read by itself, while the answer after it can, is the text of
+        its answer.
 
         Args:
             start: Where to begin.
@@ -134,11 +200,18 @@ class HeyStarApi:
         Raises:
             DeviceUnavailable, DeviceRefused, UnreadableAnswer: as `PullAdapter.fetch` tells them apart.
         """
-        length, index = LENGTH, 1
-        opening: bytes | None = None
+        place = _Place()
         before: frozenset[bytes] = frozenset()
         while True:
-            rows = await self._page(start, end, index, length)
+            try:
+                rows = await self._page(start, end, place.index, place.length)
+            except UnreadableAnswer as error:
+                place.retreat(error)
+                continue
+            if place.passed_by is not None:
+                log.warning("A record cannot be read; it is kept as it came.", device_id=self.device.device_id)
+                yield [place.passed_by]
+                place.passed_by, before = None, frozenset()
             if not rows:
                 yield rows
                 break
@@ -147,17 +220,14 @@ class HeyStarApi:
                 beyond = self._beyond(start, rows)
                 if beyond is None:
                     break
-                start, length, index, opening = beyond, LENGTH, 1, None
+                start, place = beyond, _Place()
                 continue
             yield rows
-            opening, before = opening or known[0], frozenset(known)
-            if index == 1:
-                # Where it gives fewer than it is asked for, the next page would leave out those in between.
-                length = len(rows)
-            index += 1
-        if opening is not None and index > 2:
-            again = await self._page(start, end, 1, length) or ()
-            if opening not in [orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in again]:
+            before = frozenset(known)
+            place.advance(known)
+        if place.pages > 1 and place.opening is not None:
+            again = await self._page(start, end, 1, place.first) or ()
+            if place.opening not in [orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in again]:
                 raise UnreadableAnswer(f"{self.device.device_id}: records went while they were read")
 
     async def _page(self, start: datetime, end: datetime | None, index: int, length: int) -> Sequence[object] | None:
@@ -173,8 +243,9 @@ class HeyStarApi:
                 "personType": -1,
             },
         )
-        rows = _rows(unfolded(answer))
-        if rows is None and answer not in (None, "", {}):
+        data = unfolded(answer)
+        rows = _rows(data)
+        if rows is None and not _says_nothing(data):
             raise UnreadableAnswer(f"{self.device.device_id}: no page of records")
         wanted = self.device.serial
         for row in rows or ():
@@ -213,7 +284,11 @@ class HeyStarApi:
             known_by = {"deviceKey": self.device.serial, "secret": self._tools.secret(self.device, name)}
             fields = content if isinstance(content, Mapping) else {}
             answer = await self._post(verb, data={**known_by, **{key: str(value) for key, value in fields.items()}})
-        match answer.json():
+        try:
+            said = answer.json()
+        except UnreadableAnswer as error:
+            raise _NoJson(str(error), answer.body) from error
+        match said:
             case {"code": code, **rest} if str(code) == _SUCCESS and rest.get("success") is not False:
                 return rest.get("data")
             case {"success": True, **rest} if "code" not in rest:
@@ -255,6 +330,14 @@ def _rows(data: object) -> Sequence[object] | None:
                 if isinstance(rows, list):
                     return rows
     return None
+
+
+def _says_nothing(data: object) -> bool:
+    """Whether there is nothing in an answer, or nothing where its list would be."""
+    if not isinstance(data, Mapping):
+        return data in (None, "")
+    lists = [data[name] for name in _LISTS if name in data]
+    return not data or (bool(lists) and all(each in (None, "") for each in lists))
 
 
 def serial_in(content: object) -> str | None:

@@ -39,6 +39,7 @@ _PAYLOAD: Final = (
     *("personType", "resultFlag", "strangerFlag", "direction", "verifyStyle", "openDoorFlag", "recordTimeStr"),
     *("faceFlag", "fingerFlag", "cardFlag", "palmFlag", "pwdFlag", "idCardFlag", "maskFlag", "capFlag"),
 )
+_NO_FLAG: Final = "?"
 _NO: Final = ("", "0")
 _LONGEST_NUMBER: Final = 18  # digits
 
@@ -132,7 +133,7 @@ def _no_punch(record: Mapping[str, object], user: object, options: HfSecurityOpt
     if person == "3":
         return "blacklist"
     if user is None:
-        return "unknown_card" if _text(record.get("cardFlag")) == "1" else "stranger"
+        return _nobody(record, result)
     if (nobody := NOBODY.get(str(user).upper())) is not None:
         return nobody
     if result in ("2", "3"):
@@ -149,8 +150,22 @@ def _no_punch(record: Mapping[str, object], user: object, options: HfSecurityOpt
     return None
 
 
+def _nobody(record: Mapping[str, object], result: str) -> str:
+    """What a record reports that names no person.
+
+    Raises:
+        InvalidRecord: somebody was let in, and has no name that is known (`invalid_event`).
+    """
+    if result == "1" and record.keys().isdisjoint(USER_NAMES):
+        raise invalid("somebody was let in, and no field that is known says who")
+    return "unknown_card" if _text(record.get("cardFlag")) == "1" else "stranger"
+
+
 def _text(value: object) -> str:
-    """A flag, number or time as text, however it is written: text, a number or a truth value; empty for nothing."""
+    """A flag, number or time as text, however it is written: text, a number or a truth value; empty for nothing.
+
+    A list or an object is no flag, nor is it nothing.
+    """
     if isinstance(value, str):
         return value.strip()
     match value:
@@ -160,7 +175,9 @@ def _text(value: object) -> str:
             return str(int(value))
         case int() | float():
             return str(value)
-    return ""
+        case None:
+            return ""
+    return _NO_FLAG
 
 
 def _time(record: Mapping[str, object], device: Device) -> str | None:
@@ -168,6 +185,8 @@ def _time(record: Mapping[str, object], device: Device) -> str | None:
     given = None
     for name in _TIME_NAMES:
         time = _text(record.get(name))
+        if time == _NO_FLAG:
+            continue
         if time and read_device_time(time, device.timezone) is not None:
             return time
         given = given or time or None

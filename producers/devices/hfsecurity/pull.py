@@ -231,6 +231,8 @@ class HfSecurityPull:
         )
 
     def _kept(self, record: object) -> bytes:
+        if isinstance(record, str):  # an answer that cannot be read, in which anybody's name may be
+            return b"null"
         return kept_record(record, self._record_payload) if _is_heystar(record) else kept(record, self._payload)
 
     async def _look_after(self, lan: "LanApi", now: datetime) -> DeviceReport | None:

@@ -90,7 +90,7 @@ _EVENTS: Final[Mapping[str, str]] = {
 }
 # What each dialect wants to hear; for most of them the status may be all that counts.
 _ACCEPTED: Final = {"result": 1, "code": "000", "success": True}
-_REFUSED: Final = {"result": 0, "success": False}
+_REFUSED: Final = {"result": 0, "code": "500", "success": False}
 _STATUS: Final[Mapping[Reason, HTTPStatus]] = {
     **STATUS,
     Reason.UNKNOWN_DEVICE: HTTPStatus.FORBIDDEN,

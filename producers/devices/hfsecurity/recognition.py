@@ -74,9 +74,16 @@ _Choice = Annotated[str, StringConstraints(pattern="^[1-4]$")]
 
 def _states(meant: object) -> object:
     """A file in YAML has numbers where a device writes digits."""
-    if isinstance(meant, dict):
-        return {str(state): str(direction).upper() for state, direction in meant.items()}
-    return {} if meant is None else meant
+    if not isinstance(meant, dict):
+        return {} if meant is None else meant
+    states: dict[str, str] = {}
+    for state, direction in meant.items():
+        if isinstance(state, bool) or (name := str(state).strip()) in ("", "None"):
+            raise ValueError(f"{state!r} is no state that a device writes")
+        if name in states:
+            raise ValueError(f"{name} is given twice")
+        states[name] = str(direction).upper()
+    return states
 
 
 def _address(text: str) -> str:
@@ -84,6 +91,7 @@ def _address(text: str) -> str:
         parts = urlsplit(text)
         # Reading the port raises where it is none.
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        known = known and "{" not in parts.netloc  # a token in a host never arrives
     except ValueError:
         known = False
     rest = text.replace("{token}", "")

@@ -12,6 +12,7 @@ import structlog
 
 from attendance.registry import Device
 from attendance.times import read_device_time, to_wall_clock
+from producers.devices.common.bodies import given_twice
 from producers.devices.common.settings import DIFFERS
 from producers.devices.hfsecurity.recognition import first
 
@@ -33,7 +34,7 @@ def zone_of(record: object, device: Device) -> str | None:
         record: As the terminal wrote it.
         device: Its entry.
     """
-    if not isinstance(record, dict):
+    if not isinstance(record, dict) or given_twice(record, (*_INSTANTS, *_WALL_CLOCKS)):
         return None
     instant, wall_clock = first(record, _INSTANTS), first(record, _WALL_CLOCKS)
     if instant is None or not isinstance(wall_clock, str) or not str(instant).isdecimal():

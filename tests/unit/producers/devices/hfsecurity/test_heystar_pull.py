@@ -4,6 +4,7 @@ import asyncio
 import json
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -178,6 +179,56 @@ def test_the_newest_first_loses_nothing_and_moves_the_cursor_at_the_end(terminal
     assert found_keys(found) == keys(terminal.memory)
     assert [page.cursor for page in found[1:-1]] == [{}] * (len(found) - 2)
     assert found[-1].cursor["record"] == str(2 * LENGTH)
+
+
+@pytest.mark.parametrize("broken", [{1}, {250}, {LENGTH, 3 * LENGTH}, {2 * LENGTH + 7, 2 * LENGTH + 9}])
+def test_a_record_that_cannot_be_read_is_kept_as_it_came_and_hides_no_other(
+    terminal: HeyStarDevice, broken: set[int]
+) -> None:
+    terminal.memory = many(3 * LENGTH)
+    terminal.broken = broken
+    found = fetched(terminal)
+    assert keys(terminal.memory) - found_keys(found) == keys([terminal.memory[each - 1] for each in broken])
+    rejected = [each for page in found for each in page.rejected]
+    assert len(rejected) == len(broken)
+    for each, number in zip(rejected, sorted(broken), strict=True):
+        assert f'"id": {number},' in json.loads(each.raw or b"")
+        assert NAME not in each.value.decode()
+        [again] = (
+            HfSecurityPull(Tools(httpx.AsyncClient(), lambda *_: "", ()))
+            .read_again(each.raw or b"", Fetch(entry(terminal), {}, None, None, NOW))
+            .rejected
+        )
+        assert again.raw == each.raw
+    newest = max(set(range(1, 3 * LENGTH + 1)) - broken)
+    assert found[-1].cursor["record"] == str(newest)
+    assert terminal.asked.count("record/findList") < 150
+
+
+def test_where_no_record_can_be_read_nothing_is_passed_by(terminal: HeyStarDevice) -> None:
+    terminal.memory = many(3)
+    terminal.broken = {1, 2, 3}
+
+    async def first(adapter: HfSecurityPull) -> Page:
+        return await anext(adapter.fetch(Fetch(entry(terminal), {}, None, None, NOW)))
+
+    with pytest.raises(UnreadableAnswer, match="not JSON"):
+        with_adapter(terminal, first)
+
+
+def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones(terminal: HeyStarDevice) -> None:
+    terminal.memory = [replace(each, photo=PHOTO * 100) for each in many(45)]
+    assert found_keys(fetched(terminal)) == keys(terminal.memory)
+
+
+def test_null_in_the_place_of_a_list_is_an_end_and_claims_nothing_by_itself(terminal: HeyStarDevice) -> None:
+    terminal.null_at_the_end = True
+    [page] = fetched(terminal)
+    assert page.complete_until is None
+    terminal.memory = many(LENGTH + 1)
+    found = fetched(terminal)
+    assert found_keys(found) == keys(terminal.memory)
+    assert found[-1].complete_until is not None
 
 
 @pytest.mark.parametrize("changes", [{"one_bare": True}, {"as_text": True}, {"one_bare": True, "as_text": True}])

@@ -19,7 +19,7 @@ from attendance.settings import PushSettings
 from producers.devices import check_entry
 from producers.devices.common.bodies import read_query
 from producers.devices.common.options import read_options
-from producers.devices.contract import Head, Other, Parsed, PushRequest, Route
+from producers.devices.contract import STATUS, Head, Other, Parsed, PushRequest, Route
 from producers.devices.hfsecurity.heystar_records import read_heystar_record, record_payload_names
 from producers.devices.hfsecurity.push import APP_EVENTS, HfSecurity
 from producers.devices.hfsecurity.recognition import DEVICE_NAMES, HfSecurityOptions
@@ -31,6 +31,7 @@ RECEIVED = datetime(2026, 3, 2, 5, 1, tzinfo=UTC)
 GATE = Device(device_id="GATE-3", site="riyadh", timezone=ZONE, adapter="hfsecurity", serial=SERIAL)
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 ACCEPTED = {"result": 1, "code": "000", "success": True}
+REFUSED = {"result": 0, "code": "500", "success": False}
 RECORD_PATHS = ("", "/record", "/identify", "/heartbeat", "/person", "/event")
 EMPTY = ("fingerFlag", "cardFlag", "palmFlag", "pwdFlag", "idCardFlag", "maskFlag", "capFlag", "cardNo", "idCard")
 E1 = dict.fromkeys(EMPTY, "") | {
@@ -268,12 +269,63 @@ def test_a_direction_is_what_the_entry_says_and_stands_in_the_payload(direction:
     assert punch_of(post(record)).payload.get("direction", "") == (direction or "")
 
 
+def test_somebody_who_was_let_in_and_has_no_field_for_a_name_is_no_stranger() -> None:
+    without = {name: value for name, value in E1.items() if name != "personSn"}
+    [rejected] = post(without | {"badgeNo": "000417"}).rejected
+    assert rejected.reason is Reason.INVALID_EVENT
+    assert kind_of(post(without | {"resultFlag": "2"})) == "stranger"
+    assert kind_of(post(E1 | {"personSn": ""})) == "stranger"
+
+
 @pytest.mark.parametrize(
-    "options", [{"direction": {5: "IN"}}, {"direction": {"in": "IN"}}, {"direction": {1: "INWARD"}}, {"visitors": True}]
+    "options",
+    [
+        {"direction": {5: "IN"}},
+        {"direction": {"in": "IN"}},
+        {"direction": {1: "INWARD"}},
+        {"direction": {1: "IN", "1": "OUT"}},
+        {"attendance": {1: "IN", "1": "OUT"}},
+        {"attendance": {1: "IN", "1 ": "OUT"}},
+        {"attendance": {True: "IN"}},
+        {"attendance": {None: "IN"}},
+        {"attendance": {"": "IN"}},
+        {"visitors": True},
+        *(
+            {"callback_url": url}
+            for url in (
+                "ftp://punchstream.example/hf/{token}",
+                "punchstream.example/hf/{token}",
+                "http:///hf/{token}",
+                "http://punchstream.example:80800/hf/{token}",
+                "http://punchstream.example:0/hf/{token}",
+                "http://punchstream.example:port/hf/{token}",
+                "http://{token}.punchstream.example/hf",
+                "http://punchstream.example/hf/{serial}",
+                "http://punchstream.example/hf/{token",
+                "http://punchstream.example/hf?token={token}",
+                "http://punchstream.example/hf/{token}#x",
+                "http://admin@punchstream.example/hf/{token}",
+                "http://punchstream.example/hf /{token}",
+                "http://punchstream.example/hf/{token}\n",
+            )
+        ),
+    ],
 )
 def test_an_option_that_means_nothing_is_refused(options: Mapping[str, object]) -> None:
     with pytest.raises(ConfigurationError, match="options"):
         gate(**options)
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.9:8080/hf/{token}", "HTTPS://[fd00::1]/hf/{token}/", "http://proxy"])
+def test_an_address_to_post_to_is_taken_as_it_is(url: str) -> None:
+    assert read_options(gate(callback_url=url), HfSecurityOptions).callback_url == url
+
+
+def test_every_answer_has_a_word_for_each_dialect() -> None:
+    head = Head("POST", "/hf/{token}/record", {"token": "t"}, {}, {})
+    for reason in STATUS:
+        answer = HfSecurity(()).refuse(head, reason, 5)
+        assert orjson.loads(answer.body) == (ACCEPTED if answer.status == 200 else REFUSED)
 
 
 @pytest.mark.parametrize("result", ["", "0", 0, None])
@@ -292,6 +344,9 @@ def test_a_record_without_a_verdict_is_a_punch_that_says_so(result: object) -> N
         {"strangerFlag": "2"},
         {"personType": "4"},
         {"personType": "0"},
+        {"resultFlag": {"value": "1"}},
+        {"strangerFlag": ["1"]},
+        {"personType": [3]},
         {"personSn": ["1"]},
         {"personSn": True},
         {"personSn": "x" * 257},

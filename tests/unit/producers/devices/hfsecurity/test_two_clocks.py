@@ -9,6 +9,7 @@ import pytest
 
 from attendance.registry import Device
 from attendance.times import now
+from producers.devices.common.bodies import read_json
 from producers.devices.contract import Fetch, Head, Page, Parsed, PushRequest, Tools
 from producers.devices.hfsecurity.pull import HfSecurityPull
 from producers.devices.hfsecurity.push import HfSecurity
@@ -45,6 +46,11 @@ def test_a_wall_clock_in_the_zone_of_the_entry_is_as_wanted(shown: str) -> None:
 def test_a_wall_clock_in_another_zone_differs_by_so_many_minutes(shown: str, minutes: str) -> None:
     found = zone_of({**RECORD, "recordTimeStr": shown}, device())
     assert found == f"differs: its wall clock is {minutes} min from that of Asia/Riyadh"
+
+
+def test_a_clock_that_is_given_twice_says_nothing_of_the_zone() -> None:
+    record = read_json(orjson.dumps(RECORD)[:-1] + b',"recordTime":"1772420000000"}')
+    assert zone_of(record, device()) is None
 
 
 def test_an_hour_that_is_there_twice_is_in_its_zone_both_times() -> None:
