@@ -10,7 +10,7 @@ from attendance.errors import DeviceRefused, DeviceUnavailable
 from attendance.times import format_seconds, parse_utc
 from producers.devices.common.clocks import ASSUMED_LAG, LOST_CLOCK, MAX_ZONE_DIFFERENCE
 from producers.devices.common.serials import is_serial_of_entry
-from producers.devices.common.settings import summary
+from producers.devices.common.settings import DIFFERS, summary
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Page
 from producers.devices.hfsecurity.heystar import HeyStarApi, found_in, serial_in
 from producers.devices.hfsecurity.heystar_settings import SAVE, SAVE_DAYS, compare, number_in
@@ -23,6 +23,9 @@ OVERLAP: Final = timedelta(minutes=10)
 LOOK_AFTER: Final = timedelta(minutes=15)
 """How long a terminal is believed to have the settings that it was last seen to have."""
 LONGEST_SWEEP: Final = timedelta(days=31)
+
+DIRECTION: Final = "direction"
+"""The name of what was found of directions in a device's status."""
 
 _FACTS: Final = ("version", "model", "personCount", "faceCount")
 
@@ -96,6 +99,7 @@ class HeyStarReader:
             progress.take(rows)
             if rows:
                 self._learn(api.device.device_id, self._zones.detail(rows, api.device))
+                self._learn(api.device.device_id, _directions(rows, api))
                 yield to_page(rows, progress.so_far)
 
     async def _sweep(self, api: HeyStarApi, wanted: Fetch, since: datetime, to_page: ToPage) -> AsyncIterator[Page]:
@@ -216,6 +220,18 @@ def facts_in(content: object) -> Mapping[str, str | int | float]:
     """
     facts = {name: found_in(content, name) for name in _FACTS}
     return {name: value for name, value in facts.items() if isinstance(value, str | int | float)}
+
+
+def _directions(rows: Sequence[object], api: HeyStarApi) -> Mapping[str, str]:
+    """Whether records that are asked for have the directions that the entry gives a meaning; empty where it does not.
+
+    What is pushed may have them nevertheless: then one punch has two ids, of which the stream drops the second.
+    """
+    if not api.options.direction:
+        return {}
+    if any(isinstance(row, Mapping) and "direction" in row for row in rows):
+        return {DIRECTION: "in its records"}
+    return {DIRECTION: f"{DIFFERS}: the records that it is asked for have none"}
 
 
 def _known_in_row(row: object, api: HeyStarApi) -> KnownRecord | None:

@@ -18,6 +18,7 @@ from attendance.errors import DeviceRefused, DeviceUnavailable, UnreadableAnswer
 from attendance.records.raw_event import RawEvent
 from attendance.registry import Device
 from attendance.times import from_wall_clock
+from producers.devices.common.settings import DIFFERS
 from producers.devices.contract import Cursor, Fetch, Head, Page, PushRequest, Tools
 from producers.devices.hfsecurity.heystar import LENGTH, READING, WRITING, HeyStarApi
 from producers.devices.hfsecurity.heystar_pull import OVERLAP
@@ -25,6 +26,7 @@ from producers.devices.hfsecurity.pull import HfSecurityPull
 from producers.devices.hfsecurity.push import HfSecurity
 from sandbox.terminals.base import NAME, PHOTO, Punch
 from sandbox.terminals.heystar_asked import HeyStarDevice, HeyStarMiddleware
+from streams import dedup
 
 SERIAL, ZONE = "00aa11bb22cc33dd44", "Asia/Riyadh"
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -115,6 +117,33 @@ def test_a_record_that_is_asked_for_is_the_one_that_was_pushed(terminal: HeyStar
     request = PushRequest(Head("POST", "/hf/{token}/record", {}, {}, {}), orjson.dumps(callback), NOW)
     (pushed,) = HfSecurity(()).parse(request, {"GATE-3": entry(terminal)}).events
     assert (pushed.event_id, pushed.sequence) == (event.event_id, event.sequence)
+
+
+def test_a_punch_that_has_its_direction_by_push_alone_is_one_punch_whichever_comes_first(
+    terminal: HeyStarDevice,
+) -> None:
+    at = milliseconds("2026-03-02 08:00:04")
+    terminal.extra = [(at, {"id": 116, "personSn": "000417", "createTime": at, "resultFlag": 1})]
+    found = fetched(terminal)
+    [pulled] = events(found)
+    callback = {"recordId": "116", "recordTime": str(at), "personSn": "000417", "resultFlag": "1", "direction": "4"}
+    request = PushRequest(Head("POST", "/hf/{token}/record", {}, {}, {}), orjson.dumps(callback), NOW)
+    [pushed] = HfSecurity(()).parse(request, {"GATE-3": entry(terminal)}).events
+    assert (pulled.event_type, pushed.event_type) == ("UNKNOWN", "OUT")
+    assert pulled.event_time is not None
+    for first, second in ((pulled, pushed), (pushed, pulled)):
+        kept = dedup.Punch.of(pulled.event_time, first.event_type, 0).pack()
+        verdict, _ = dedup.classify(kept, dedup.Punch.of(pulled.event_time, second.event_type, 1), window=0)
+        assert verdict is dedup.Verdict.REPEAT
+    assert str(details(found)["direction"]).startswith(DIFFERS)
+
+
+def test_directions_in_the_records_are_no_finding_nor_are_they_where_the_entry_wants_none(
+    terminal: HeyStarDevice,
+) -> None:
+    terminal.memory = many(1)
+    assert details(fetched(terminal))["direction"] == "in its records"
+    assert "direction" not in details(fetched(terminal, entry(terminal, {"direction": {}})))
 
 
 @pytest.mark.parametrize(
