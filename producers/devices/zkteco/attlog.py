@@ -6,7 +6,7 @@ the third is the terminal's number or the state, and no line alone tells which: 
 also whether day or month comes first. A line without a tab is separated by spaces.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -236,7 +236,8 @@ def _columns(path: Path, encoding: str) -> Sequence[_Column] | None:
 
 def _cells(path: Path, encoding: str) -> Iterator[tuple[int, Sequence[str]]]:
     for line, text in lines(path, encoding):
-        cells = [text_of(cell) for cell in text.split("\t")] if "\t" in text else _by_spaces(text_of(text))
+        clean: Callable[[str], str] = str.strip if text.isascii() else text_of
+        cells = [clean(cell) for cell in text.split("\t")] if "\t" in text else _by_spaces(clean(text))
         if any(cells):
             yield line, cells
 
