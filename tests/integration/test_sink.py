@@ -125,7 +125,7 @@ class Sinks:
 
     async def until(self, outcomes: int) -> None:
         """Return when so many check-ins have a delivery or a dead letter in Kafka."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 delivered = {each.event_id for each in await self.deliveries()}
                 if len(delivered) + len(await self.dead_letters()) >= outcomes:
@@ -134,7 +134,7 @@ class Sinks:
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             if condition():
                 return

@@ -26,7 +26,7 @@ def login() -> dict[str, str]:
 def punchstream(tmp_path: Path, login: dict[str, str]) -> Run:
     """Runs `punchstream` with these arguments and settings in the test's directory, and returns when it has ended."""
 
-    def run(*arguments: str, timeout: float = 30, **settings: str) -> "subprocess.CompletedProcess[str]":
+    def run(*arguments: str, timeout: float = 90, **settings: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [COMMAND, *arguments],
             cwd=tmp_path,
