@@ -17,6 +17,13 @@ from sandbox.erpnext.server import ErpnextStandIn
 from sandbox.erpnext.users import HR_CLERK
 
 PLACE = {"latitude": 24.7136, "longitude": 46.6753}
+FLOW = {
+    "name": "W",
+    "document_type": "Employee Checkin",
+    "is_active": 1,
+    "workflow_state_field": "workflow_state",
+    "states": ["Draft"],
+}
 
 
 @pytest.fixture
@@ -88,7 +95,7 @@ def put_the_series_behind(site: ErpnextStandIn) -> None:
         (add_mandatory_field, [UNTRIED, ("mandatory fields", "failed"), UNSEEN, TRIED]),
         (put_the_series_behind, [UNTRIED, UNSEEN, TRIED]),
         (
-            lambda site: site.put("Workflow", {"name": "W", "document_type": "Employee Checkin", "is_active": 1}),
+            lambda site: site.put("Workflow", FLOW),
             [("workflow", "warning"), UNSEEN],
         ),
         (
