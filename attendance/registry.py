@@ -43,12 +43,22 @@ def _known_host(text: str) -> str:
     return text
 
 
-def _no_flag(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("true and false are no number")  # noqa: TRY004 - pydantic takes no other error
-    return value
+def no_flag(message: str) -> BeforeValidator:
+    """Validates a number, which pydantic would otherwise make of true and false.
+
+    Args:
+        message: What is said of true and false.
+    """
+
+    def checked(value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError(message)  # noqa: TRY004 - pydantic takes no other error
+        return value
+
+    return BeforeValidator(checked)
 
 
+_NO_FLAG: Final = no_flag("true and false are no number")
 _HOST: Final = re.compile(r"\w(?:[\w.-]{0,250}\w)?\.?")
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
@@ -82,10 +92,10 @@ class Device(BaseModel):
     serial: str | None = Field(None, pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
     via: Identifier | None = None
     host: Annotated[str, AfterValidator(_known_host)] | None = None
-    port: Annotated[int | None, BeforeValidator(_no_flag)] = Field(None, ge=1, le=65535)
+    port: Annotated[int | None, _NO_FLAG] = Field(None, ge=1, le=65535)
     token_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     credentials: dict[str, str] = Field(default_factory=dict)
-    interval: Annotated[Seconds | None, BeforeValidator(_no_flag)] = Field(None, ge=1, le=86400)
+    interval: Annotated[Seconds | None, _NO_FLAG] = Field(None, ge=1, le=86400)
     options: dict[str, Any] = Field(default_factory=dict)
     direction: Direction = "from_device"
     checkin_time: CheckinTime = "erpnext_zone"

@@ -180,7 +180,7 @@ def decide(day: Day, facts: Facts, shift: Shift, zone_name: str, us: str) -> Dec
 
 
 def _about_none(day: Day, facts: Facts, expected: Expected | None, us: str) -> Decision:
-    before = _newest([row for row in facts.attendances if row.get("shift") == day.shift_type])
+    before = _newest_of(day, facts)
     if before is not None and before.get("modified_by") != us:
         return Refuse("cancelled", before)
     if (refusal := _in_the_way(facts)) is not None:
@@ -216,8 +216,12 @@ def _in_the_way(facts: Facts) -> DayRefusal | None:
 
 
 def _next(day: Day, facts: Facts) -> int:
-    of_shift = (row for row in facts.attendances if row.get("shift") == day.shift_type)
-    return 1 + max((revision(row) or 0 for row in of_shift), default=0)
+    newest = _newest_of(day, facts)
+    return 1 if newest is None else 1 + (revision(newest) or 0)
+
+
+def _newest_of(day: Day, facts: Facts) -> Row | None:
+    return _newest([row for row in facts.attendances if row.get("shift") == day.shift_type])
 
 
 def _newest(attendances: Sequence[Row]) -> Row | None:

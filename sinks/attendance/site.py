@@ -199,7 +199,7 @@ class AttendanceSite:
         checkins = self._by_employee(CHECKIN, _CHECKIN_FIELDS, [shift, _begins(on)])
         found = {}
         for employee, rows in attendances.items():
-            times = _times(checkins.get(employee, ()))
+            times = _times(filter(counts, checkins.get(employee, ())))
             if (row := left_behind(rows, times, self.us)) is not None:
                 found[Day(attendance_date, employee, shift_type)] = f"{row['name']} {row['modified']} {sorted(times)}"
         return found
@@ -274,9 +274,8 @@ def _begins(on: str) -> tuple[str, str, object]:
     return ("shift_start", "between", [f"{on} 00:00:00", f"{on} 23:59:59"])
 
 
-def _times(checkins: Iterable[Row]) -> tuple[datetime, ...]:
-    """Of those that count."""
-    return tuple(time for row in checkins if counts(row) and (time := read_time(row["time"])) is not None)
+def _times(counted: Iterable[Row]) -> tuple[datetime, ...]:
+    return tuple(time for row in counted if (time := read_time(row["time"])) is not None)
 
 
 def _was_employed(person: Row, on: date) -> bool:

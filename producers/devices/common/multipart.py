@@ -17,7 +17,7 @@ from attendance.errors import InvalidRecord, Reason
 from producers.devices.contract import MAX_EVENTS
 
 _LINE_ENDS: Final = b"\r\n"
-_BEFORE_BODY: Final = b" \t\r\n\0\xef\xbb\xbf"
+BEFORE_BODY: Final = b" \t\r\n\0\xef\xbb\xbf"
 """What may stand before the first boundary and says nothing, a byte order mark included."""
 _LONGEST_LINE: Final = 1_000
 """Bytes of a header's line, at most."""
@@ -68,7 +68,7 @@ def read_multipart(body: bytes, boundary: bytes | None = None, most: int = MAX_E
     Raises:
         InvalidRecord: it has no part (`unreadable_body`), or too many (`body_too_large`).
     """
-    body = body.lstrip(_BEFORE_BODY)
+    body = body.lstrip(BEFORE_BODY)
     if body.startswith(b"--"):
         boundary = body.split(b"\n", 1)[0].strip()[2:]
     if not boundary:

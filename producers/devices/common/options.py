@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, cast, get_arg
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from attendance.errors import ConfigurationError
-from attendance.registry import Device
+from attendance.registry import Device, no_flag
 from producers.devices.contract import Options
 
 
@@ -22,13 +22,7 @@ class HttpOptions(Options):
     tls: bool = False
 
 
-def _no_flag(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("Input should be a number of an event")  # noqa: TRY004 - pydantic takes no other error
-    return value
-
-
-EventNumbers = frozenset[Annotated[int, BeforeValidator(_no_flag), Field(ge=0, le=65_535)]]
+EventNumbers = frozenset[Annotated[int, no_flag("Input should be a number of an event"), Field(ge=0, le=65_535)]]
 """Numbers that a vendor gave to kinds of events."""
 
 

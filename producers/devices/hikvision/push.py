@@ -21,7 +21,7 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import read_device_time
 from producers.devices.common.bodies import Ambiguous, check_unambiguous, given_twice, read_records
-from producers.devices.common.multipart import read_multipart
+from producers.devices.common.multipart import BEFORE_BODY, read_multipart
 from producers.devices.common.options import read_options
 from producers.devices.contract import (
     Answer,
@@ -183,7 +183,7 @@ class _Alert:
 
 def _documents(request: PushRequest) -> Sequence[bytes]:
     """The parts of a body that are no pictures, or all of it; nothing where it is whole and holds only pictures."""
-    body = request.body.lstrip(b" \t\r\n\0\xef\xbb\xbf")
+    body = request.body.lstrip(BEFORE_BODY)
     _, options = parse_options_header(request.head.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     # Some firmware leaves the boundary out of the header, or the first or the last one out of the body.

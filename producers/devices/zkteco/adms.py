@@ -206,12 +206,19 @@ class ZktecoAdms:
             answer = f"{table}={query.get('count') or len(lines)}"
             if name.casefold() == "count":
                 return self._with_records(_parsed(device, answer, _Found()), request, device)
-            return self._table(request, device, table, answer, lines)
-        return self._table(request, device, name, f"OK: {len(lines)}", lines)
+            return self._table(request, device, query, table, answer, lines)
+        return self._table(request, device, query, name, f"OK: {len(lines)}", lines)
 
-    def _table(self, request: PushRequest, device: Device, name: str, answer: str, lines: Sequence[str]) -> Parsed:
+    def _table(
+        self,
+        request: PushRequest,
+        device: Device,
+        query: Mapping[str, str],
+        name: str,
+        answer: str,
+        lines: Sequence[str],
+    ) -> Parsed:
         """What is in the lines of a table of that name."""
-        query = _query(request.head)
         match table_of(name):
             case None if not name:
                 return self._untitled(request, device, query, lines)

@@ -22,16 +22,6 @@ EIGHT = datetime(2026, 3, 4, 5, 0, tzinfo=UTC)  # in Riyadh
 BIOTIME = "Employee ID,First Name,Department,Date,Time,Punch State,Work Code,Area Name,Serial Number\n"
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Any:
-    def write(content: str | bytes, name: str = "file.csv") -> Path:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return write
-
-
 class TestAttlog:
     @pytest.mark.parametrize(
         ("columns", "direction"),

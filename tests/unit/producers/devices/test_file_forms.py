@@ -23,16 +23,6 @@ AGL = "No\tTMNo\tEnNo\tName\t\tGMNo\tMode\tIN/OUT\tAntipass\tDaiGong\tDateTime\t
 GLG = "No\tMchn\tEnNo\t\tName\t\tMode\tIOMd\tDateTime\t\r\n"
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Any:
-    def write(content: str | bytes, name: str = "file.csv") -> Path:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return write
-
-
 def columns(adapter: str, path: Path, **options: Any) -> dict[str, str]:
     (reading,) = create_file_adapter(adapter, ()).readings(path, device(options=options))
     return dict(reading.columns)

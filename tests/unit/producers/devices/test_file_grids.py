@@ -22,16 +22,6 @@ TITLE = "Attendance of March 2026\n"
 Found = list[tuple[str, str]]
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Any:
-    def write(content: str, name: str = "grid.csv") -> Path:
-        path = tmp_path / name
-        path.write_text(content, encoding="utf-8")
-        return path
-
-    return write
-
-
 def punches(path: Path, **options: Any) -> Found:
     """User and wall-clock time of each punch."""
     adapter = "xlsx" if path.suffix == ".xlsx" else "csv"

@@ -16,16 +16,6 @@ WALL = datetime(2026, 3, 4, 8, 0)  # noqa: DTZ001 - a cell has no zone
 MARCH = ["Attendance of March 2026"]
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Any:
-    def write(content: str, name: str = "file.csv") -> Path:
-        path = tmp_path / name
-        path.write_text(content, encoding="utf-8")
-        return path
-
-    return write
-
-
 def arabic(text: str) -> str:
     """With the digits that Arabic has."""
     return "".join(chr(0x660 + int(each)) if each.isdigit() else each for each in text)
