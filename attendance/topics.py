@@ -24,6 +24,7 @@ Name = Literal[
     "cursors",
     "terminals",
     "site",
+    "accounts",
     "probe",
 ]
 
@@ -120,6 +121,15 @@ TABLE: Final[Mapping[Name, Topic]] = {
     ),
     "site": Topic(
         "site.v1", "fact, address of ERPNext", "what was found out or decided about ERPNext", "compact", partitions=1
+    ),
+    # One partition: a loss is accepted by a record that comes after the account of the stage that stands still.
+    "accounts": Topic(
+        "accounts.v1",
+        "kind, stage, topic, partition; kind, topic, partition, offset, time; or kind, time",
+        "up to where each stage has done its work, losses that were accepted, and adoptions",
+        "compact",
+        partitions=1,
+        segment_bytes=4 * 1024 * 1024,
     ),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
     "probe": Topic("probe.v1", "none", "what readiness checks wrote", partitions=1, retention_ms=HOUR_MS),

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import OutRecord
+from attendance.records.account import AcceptedLoss, Account, Adoption, Fingerprint, Moved
 from attendance.records.attendance_day import AttendanceDay, AttendanceProgress
 from attendance.records.checkin import Checkin
 from attendance.records.cursor import SavedCursor
@@ -229,6 +230,23 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
         SiteZone("https://erp.example.com", "Asia/Kolkata", "in_doubt", ARRIVED, "sink on worker-1", why="an hour off"),
     ),
     "site-zone-accepted": ("site", SiteZone("http://erp:8080", "Asia/Riyadh", "accepted", ARRIVED, "fatima")),
+    "account": (
+        "accounts",
+        Account("stream", "attendance.raw.v1", 3, 10, 79, ARRIVED, Fingerprint(78, 1_767_243_602_345, "5e" * 16), 80),
+    ),
+    "account-empty": ("accounts", Account("sink", "attendance.checkins.v1", 0, 0, 0, ARRIVED)),
+    "accepted-loss": (
+        "accounts",
+        AcceptedLoss("attendance.raw.v1", 3, 79, 119, 40, ARRIVED, "fatima", "the stream was down for a month"),
+    ),
+    "accepted-loss-anew": (
+        "accounts",
+        AcceptedLoss("attendance.raw.v1", 3, 79, 0, 1, ARRIVED, "fatima", "restored without raw", anew=True),
+    ),
+    "adoption": (
+        "accounts",
+        Adoption(ARRIVED, "fatima", "restored from Tuesday's copy", (Moved("attendance.raw.v1", 3, 10, 80, 0),)),
+    ),
     "terminal-command": ("terminals", ORDER),
     "terminal-command-answered": ("terminals", replace(ORDER, returned="0", answered_at="2026-01-01T05:01:00Z")),
     "terminal-pending": ("terminals", PENDING),

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from msgspec.structs import fields
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.records.account import AcceptedLoss, Account, Adoption
+from attendance.records.account import decode as decode_account
+from attendance.records.account import decode_key as decode_account_key
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action
 from attendance.records.sequences import Sequences
@@ -35,6 +38,8 @@ def decoder(name: str) -> Callable[[bytes | None], Any]:
     match record:
         case UserMapping() | Employee():
             return lambda value: decode(decode_key(key), value)
+        case Account() | AcceptedLoss() | Adoption():
+            return lambda value: decode_account(key, value)
         case Action() | Sequences() | SiteZone():
             return lambda value: type(record).decode(key, value)
     return type(record).decode
@@ -90,6 +95,7 @@ def test_a_key_of_somebody_else_is_refused(key: bytes | None) -> None:
     for decode_any in (
         decode_key,
         decode_terminal_key,
+        decode_account_key,
         lambda each: Action.decode(each, golden("dead-letter-replay").value),
     ):
         with pytest.raises(InvalidRecord):
@@ -120,6 +126,7 @@ def test_a_dead_letter_with_any_header_is_read_or_refused(header: str, content: 
         ("raw", "received_at", "2026-01-01T00:00:02.345-05:00", "2026-01-01T05:00:02.345Z"),
         ("cursor", "swept_at", "2026-01-01T08:00:00.9+03:00", "2026-01-01T05:00:00Z"),
         ("dropped", "event_time", "2026-01-01T08:00:00.9+03:00", "2026-01-01T05:00:00Z"),
+        ("account", "at", "2026-01-01T08:00:02.345+03:00", "2026-01-01T05:00:02.345Z"),
         ("dead-letter-replay", "at", "2026-01-01T08:00:02.345+03:00", "2026-01-01T05:00:02.345Z"),
     ],
 )

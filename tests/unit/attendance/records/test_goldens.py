@@ -3,6 +3,8 @@
 import pytest
 from example_records import ENVELOPES, EXAMPLES, GOLDEN, TOPICS, golden
 
+from attendance.records.account import AcceptedLoss, Account, Adoption
+from attendance.records.account import decode as decode_account
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action
 from attendance.records.sequences import Sequences
@@ -27,6 +29,8 @@ def test_a_golden_file_is_read_as_the_record_that_it_was(name: str) -> None:
     match record:
         case UserMapping() | Employee():
             read = decode(decode_key(written.key), written.value)
+        case Account() | AcceptedLoss() | Adoption():
+            read = decode_account(written.key, written.value)
         case Action() | Sequences() | SiteZone():
             read = type(record).decode(written.key, written.value)
         case Stamps():
