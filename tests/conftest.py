@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+from secured_kafka import SecuredKafka
 
 from sandbox.broker import Broker, BrokerKind, create_broker, unavailable_reason
 
@@ -53,6 +54,13 @@ def kafka_jars() -> None:
 def kafka_broker(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """Apache Kafka, shared by all tests: each makes its own topics and groups, and leaves the broker running."""
     with create_broker("kafka", tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def secured_kafka(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """Apache Kafka that refuses what no rule allows, shared by all tests: each has its own topics, groups and users."""
+    with SecuredKafka(tmp_path_factory.mktemp("secured-kafka")) as broker:
         yield broker
 
 

@@ -134,6 +134,10 @@ class Kafka(Broker):
             return f"Apache Kafka is not in {_jars()}: run `make kafka`, or set PUNCHSTREAM_KAFKA_JARS."
         return None
 
+    def properties(self, node: KafkaNode) -> dict[str, str]:
+        """The configuration of a node. A kind with other listeners or an authorizer adds to it."""
+        return node.properties(self._cluster)
+
     def start(self) -> None:
         """Start all nodes, the first time after formatting their directories; returns when the broker answers.
 
@@ -142,7 +146,7 @@ class Kafka(Broker):
         """
         for node in self._cluster:
             node.directory.mkdir(exist_ok=True)
-            lines = [f"{key}={value}\n" for key, value in node.properties(self._cluster).items()]
+            lines = [f"{key}={value}\n" for key, value in self.properties(node).items()]
             node.config.write_text("".join(lines), encoding="utf-8")
             if not (node.data / "meta.properties").exists():
                 _format(node)
