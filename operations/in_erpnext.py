@@ -10,29 +10,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-import orjson
-
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
-from attendance.errors import AccessDenied, DocumentRejected, InvalidRecord, ServerError
+from attendance.errors import AccessDenied, DocumentRejected, InvalidRecord
 from attendance.records.checkin import Checkin
+from operations.deleted_rows import LOOK_UP, find_deleted, punches_of
 from sinks.targets.erpnext.documents import StoredPunch, to_document
 
 EMPLOYEE: Final = "Employee"
-DELETED: Final = "Deleted Document"
-LOOK_UP: Final = 500  # events in one request
 
 Kind = Literal["surplus", "of_nobody", "different", "off_shift"]
 
 SCHEMA: Final = """
 create table version (event_id, employee, value, primary key (event_id, employee, value)) without rowid;
 create table in_target (event_id primary key) without rowid;
-create table deleted (event_id primary key, by) without rowid;
 create table employee (name primary key, is_there, creation) without rowid;
 create table finding (
     kind, event_id, document, employee, time, log_type, why, instead, stays, primary key (kind, event_id, document)
 ) without rowid;
-create view missing as select event_id, document from standing
-where event_id not in (select event_id from in_target) and event_id not in (select event_id from waiting);
 """
 
 MISSING: Final = "select distinct event_id from missing"
@@ -106,7 +100,7 @@ class ErpnextRows:
         with_event_id = client.has_event_id_field()
         for page in self._pages():
             _Page(self._db, client, site_zone, page, with_event_id=with_event_id).look_up()
-        self._find_deleted(client)
+        self.deletions_known = find_deleted(self._db, client, site_zone, self.versions)
 
     def _pages(self) -> Iterator[dict[str, dict[str, str]]]:
         """By event the documents that were delivered, each with its employee; so many events at a time."""
@@ -120,28 +114,6 @@ class ErpnextRows:
             for event_id, document, employee in self._db.execute(query, (json.dumps(ids),)):
                 page[event_id][document] = employee
             yield page
-
-    def _find_deleted(self, client: ErpnextClient) -> None:
-        """Which of the missing documents somebody has deleted, as far as ERPNext lets us see that."""
-        us = ""
-        cursor = self._db.execute("select event_id, document from missing")
-        while missing := cursor.fetchmany(LOOK_UP):
-            us = us or client.logged_user()
-            names = [document for _, document in missing]
-            fields = ["deleted_name", "owner", "data"]
-            filters = [("deleted_doctype", "=", CHECKIN), ("deleted_name", "in", names)]
-            try:
-                rows = client.get_list(DELETED, fields, filters)
-            except (AccessDenied, DocumentRejected, ServerError):
-                self.deletions_known = False
-                return
-            # What we deleted was to be replaced, and something came between.
-            by = {(row["deleted_name"], _event_id_of(row["data"])): row["owner"] for row in rows if row["owner"] != us}
-            for event_id, document in missing:
-                # ERPNext gives the name of a deleted document again: it may have been another punch's.
-                owner = by.get((document, event_id)) or by.get((document, None))
-                if owner is not None:
-                    self._db.execute("insert or ignore into deleted values (?, ?)", (event_id, owner))
 
     def findings(self, kind: Kind, limit: int = -1) -> list[Finding]:
         """What was found, by employee and time.
@@ -165,15 +137,6 @@ class ErpnextRows:
         """How many there are of a kind."""
         number: int = self._db.execute("select count(*) from finding where kind = ?", (kind,)).fetchone()[0]
         return number
-
-
-def _event_id_of(data: str | None) -> str | None:
-    """The event_id in a document that ERPNext keeps as JSON."""
-    try:
-        document = orjson.loads(data or "")
-    except orjson.JSONDecodeError:
-        return None
-    return document.get(EVENT_ID_FIELD) if isinstance(document, dict) else None
 
 
 class _Page:
@@ -211,8 +174,9 @@ class _Page:
         named = [row["employee"] or "" for each in rows.values() for row in each]
         expected = [employee for event_id in rows for employee in self._delivered[event_id].values()]
         self._ask_for_employees(sorted({*named, *expected} - {""}))
+        owners = _owners(rows)
         for event_id, documents in rows.items():
-            self._classify(event_id, documents)
+            self._classify(event_id, documents, owners)
 
     def _rows(self) -> dict[str, list[Document]]:
         """The documents by event: all that have its event_id, and what was delivered under another or none."""
@@ -220,20 +184,38 @@ class _Page:
         if self._with_event_id:
             for row in self._list([(EVENT_ID_FIELD, "in", list(self._delivered))]):
                 found[row[EVENT_ID_FIELD]][row["name"]] = row
-        # A check-in that was there before us has no event_id, or that of another punch of the same second.
-        others = {
-            document: event_id
-            for event_id, documents in self._delivered.items()
-            for document in documents
-            if document not in found.get(event_id, {})
-        }
+        # A check-in that was there before us has no event_id, or that of another punch of the same second. So it may be
+        # that of any number of events: of terminals that one person passed in one second.
+        others: dict[str, list[str]] = defaultdict(list)
+        for event_id, documents in self._delivered.items():
+            for document in documents:
+                if document not in found.get(event_id, {}):
+                    others[document].append(event_id)
+        alone = self._delivered.keys() - found.keys()
         for row in self._list([("name", "in", list(others))]) if others else []:
-            event_id = others[row["name"]]
-            alone, unnamed = event_id not in found, not row.get(EVENT_ID_FIELD)
-            # ERPNext gives the name of a deleted document again: it may be another punch's by now.
-            if (alone and unnamed) or ((alone or unnamed) and self._says(event_id, row)):
-                found[event_id][row["name"]] = row
+            for event_id in others[row["name"]]:
+                unnamed = not row.get(EVENT_ID_FIELD)
+                # ERPNext gives the name of a deleted document again: it may be another punch's by now.
+                if (event_id in alone and unnamed) or ((event_id in alone or unnamed) and self._says(event_id, row)):
+                    found[event_id][row["name"]] = row
+        self._add_shared(found)
         return {event_id: list(rows.values()) for event_id, rows in found.items()}
+
+    def _add_shared(self, found: dict[str, dict[str, Document]]) -> None:
+        """Another document that says the same as one that is gone: ERPNext would take that for the punch."""
+        events: dict[StoredPunch, list[str]] = defaultdict(list)
+        for event_id in self._delivered.keys() - found.keys():
+            for punch in punches_of(self._versions(event_id, {*self._delivered[event_id].values()}), self._site_zone):
+                events[punch].append(event_id)
+        if events:
+            for row in self._list(
+                [
+                    ("employee", "in", sorted({punch.employee for punch in events})),
+                    ("time", "in", sorted({punch.time for punch in events})),
+                ]
+            ):
+                for event_id in events.get(StoredPunch.of(row), ()):
+                    found[event_id][row["name"]] = row
 
     def _add_unnamed_copies(self, rows: dict[str, list[Document]]) -> None:
         """Copies that were stored while the site had no field `event_id`."""
@@ -285,7 +267,7 @@ class _Page:
         row: tuple[bool, str | None] | None = self._db.execute(query, (name,)).fetchone()
         return row
 
-    def _classify(self, event_id: str, rows: Sequence[Document]) -> None:
+    def _classify(self, event_id: str, rows: Sequence[Document], owners: Mapping[str, str]) -> None:
         delivered = self._delivered[event_id]
         kept = min(rows, key=lambda row: self._precedence(row, delivered))
         ours = self._versions(event_id, {*delivered.values()})
@@ -297,6 +279,8 @@ class _Page:
                 edited = f"{row['modified_by']} changed it" if punch != StoredPunch.of(kept) else None
                 why = f"a copy of {kept['name']}"
                 self._add("surplus", event_id, row, why, instead=kept["name"], stays=linked or edited)
+            elif owners[row["name"]] != event_id:
+                continue  # a document that several events share is looked at once
             elif nobody := self._is_nobodys(row, employee, ours):
                 self._add("of_nobody", event_id, row, nobody, stays=linked or self._doubt(event_id, row))
             elif difference := self._difference(row, employee, ours):
@@ -397,3 +381,15 @@ class _Page:
 
 def _collated(name: str) -> str:
     return name.rstrip(" ").casefold()
+
+
+def _owners(rows: Mapping[str, Sequence[Document]]) -> dict[str, str]:
+    """By document the event whose it is, of all that share it: the one that it names, or else the first."""
+    owners: dict[str, str] = {}
+    for event_id in sorted(rows):
+        for row in rows[event_id]:
+            if row.get(EVENT_ID_FIELD) == event_id:
+                owners[row["name"]] = event_id
+            else:
+                owners.setdefault(row["name"], event_id)
+    return owners

@@ -22,7 +22,8 @@ from rich.table import Table
 from attendance.kafka.admin import create_topics
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import now
-from operations.audit import Report, audit
+from operations.audit import audit
+from operations.audit_report import Report
 from operations.log import KafkaLog
 from punchstream.commands.audit import show
 from punchstream.stages import PULL, STAGES, Stages

@@ -15,7 +15,7 @@ from punchstream.commands.arguments import SINCE, instant, kafka_log
 from punchstream.output import AsJson, counted, print_rows, safe, say_skipped
 
 if TYPE_CHECKING:
-    from operations.audit import Report
+    from operations.audit_report import Report
     from operations.erpnext_repairs import Change
 
 FEW: Final = 3  # documents on no shift are shown: where nobody has a shift, it is all of them
@@ -70,8 +70,8 @@ def audit(  # noqa: PLR0913 - the options of the command
         )
     if attendance:
         raise typer.Exit(attendance_days.run(log, erpnext_settings, since=begin, as_json=as_json))
-    from operations.audit import NAMED
     from operations.audit import audit as account
+    from operations.audit_report import NAMED
     from operations.erpnext_repairs import Repairs
 
     def say(change: "Change") -> None:
@@ -108,7 +108,7 @@ def audit(  # noqa: PLR0913 - the options of the command
 
 def _show_rows(report: "Report", console: Console) -> None:
     """Print what is wrong with documents in ERPNext."""
-    from operations.audit import NAMED
+    from operations.audit_report import NAMED
 
     by: dict[str, list[str]] = {}
     for event_id, user in (report.deleted_in_target or {}).items():
@@ -151,7 +151,7 @@ def show(report: "Report", console: Console, *, dry_run: bool = False) -> None:
         console: Where to; what was skipped goes to standard error.
         dry_run: Whether nothing was repaired.
     """
-    from operations.audit import NAMED
+    from operations.audit_report import NAMED
 
     say_skipped(report.skipped)
     line = (

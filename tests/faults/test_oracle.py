@@ -10,7 +10,7 @@ from attendance.times import to_wall_clock
 from harness.cells import only
 from harness.oracle import problems
 from harness.soak import Sample, trend
-from operations.audit import Report
+from operations.audit_report import Report
 from sandbox.fleet.model import Expected, FleetPlan
 from sandbox.fleet.plan import Shape, plan
 from sandbox.fleet.send import Tally

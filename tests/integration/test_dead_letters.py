@@ -30,7 +30,8 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import ErpnextSettings, KafkaSettings, SinkSettings
 from attendance.topics import Name
-from operations.audit import Report, audit
+from operations.audit import audit
+from operations.audit_report import Report
 from operations.log import KafkaLog
 from operations.site.setup import EVENT_ID
 from punchstream.commands import dead_letters

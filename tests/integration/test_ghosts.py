@@ -17,7 +17,8 @@ from attendance.metrics import Metrics
 from attendance.records.raw_event import RawEvent
 from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import ErpnextSettings, KafkaSettings, SinkSettings
-from operations.audit import Report, audit
+from operations.audit import audit
+from operations.audit_report import Report
 from operations.log import KafkaLog
 from operations.site.setup import EVENT_ID
 from producers.directory.employees import FIELDS, read_person

@@ -23,7 +23,8 @@ from attendance.records.raw_event import RawEvent
 from attendance.registry import hash_token
 from attendance.settings import KafkaSettings, PushSettings
 from attendance.topics import Name
-from operations.audit import Report, audit
+from operations.audit import audit
+from operations.audit_report import Report
 from operations.log import KafkaLog
 from producers.devices import create_pull_adapter
 from producers.devices.contract import Fetch, Rejected, Tools

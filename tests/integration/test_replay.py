@@ -16,7 +16,8 @@ from attendance.records.raw_event import RawEvent
 from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import from_wall_clock
-from operations.audit import Report, audit
+from operations.audit import audit
+from operations.audit_report import Report
 from operations.erpnext_repairs import NO_REPAIRS, Repairs
 from operations.log import KafkaLog
 from operations.replay import Range

@@ -24,7 +24,8 @@ from harness.load import Load
 from harness.network import Network
 from harness.oracle import Rows, problems, together
 from harness.pipeline import ERPNEXT_ZONE, PARTITIONS, ErpnextVictim, Member, Pipeline
-from operations.audit import Report, audit
+from operations.audit import audit
+from operations.audit_report import Report
 from operations.log import KafkaLog
 from sandbox.fleet.model import FleetPlan, Outcome, Transmission
 from sandbox.fleet.plan import Shape

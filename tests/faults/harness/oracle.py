@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from operations.audit import Report
+from operations.audit_report import Report
 from sandbox.fleet.compare import compare
 from sandbox.fleet.model import FleetPlan
 from sandbox.fleet.send import Tally

@@ -20,20 +20,23 @@ from attendance.records.outcomes import Delivery, Dropped, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
 from attendance.topics import Name
-from operations.audit import NAMED, AuditTables, Report
+from operations.audit_report import NAMED, Report
+from operations.audit_tables import AuditTables
 
 NOW = datetime(2026, 3, 2, 5, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
 
 
 class Topics(MemoryLog):
     """What the topics hold."""
 
-    def punch(self, user: str = "1", device: str = "D1") -> tuple[RawEvent, StoredRecord]:
-        event = RawEvent(device, "s", user, "IN", NOW, None, "UTC", NOW, Source("push", "json"))
+    def punch(self, user: str = "1", device: str = "D1", at: datetime = NOW) -> tuple[RawEvent, StoredRecord]:
+        event = RawEvent(device, "s", user, "IN", at, None, "UTC", NOW, Source("push", "json"))
         return event, self.add("raw", event.key, event.encode())
 
     def checkin(self, event: RawEvent, headers: Headers = ()) -> StoredRecord:
-        checkin = Checkin(event.event_id, "E1", NOW, "IN", event.device_id, event.device_user_id, "s", "UTC")
+        at = event.event_time or NOW
+        checkin = Checkin(event.event_id, "E1", at, "IN", event.device_id, event.device_user_id, "s", "UTC")
         return self.add("checkins", checkin.key, checkin.encode(), headers)
 
     def delivery(self, event: RawEvent, document: str = "EMP-1") -> None:
@@ -338,7 +341,8 @@ def test_a_record_without_an_outcome_has_that_of_its_copy(topics: Topics) -> Non
 
 def test_a_repair_sends_what_is_missing_and_nothing_else(topics: Topics) -> None:
     undecided, _ = topics.punch("1")
-    undelivered, gone, there = (topics.punch(user)[0] for user in "234")
+    undelivered, there = (topics.punch(user)[0] for user in "24")
+    gone, _ = topics.punch("3", at=LATER)
     for each in (undelivered, gone, there):
         topics.checkin(each)
     topics.delivery(gone, "A")
@@ -418,7 +422,8 @@ def test_a_repair_sends_nothing_that_somebody_deleted_or_may_have_deleted_unless
 
 def test_the_report_and_the_repair_of_one_device_leave_the_others_alone(topics: Topics) -> None:
     undecided, undelivered, gone, twice = (
-        {device: topics.punch(user, device)[0] for device in ("D1", "D2")} for user in "1234"
+        {device: topics.punch(user, device, NOW if user == "4" else LATER)[0] for device in ("D1", "D2")}
+        for user in "1234"
     )
     for device in ("D1", "D2"):
         for event in (undelivered[device], gone[device]):
@@ -444,6 +449,51 @@ def test_the_report_and_the_repair_of_one_device_leave_the_others_alone(topics: 
     assert counts == {"t.raw.v1": 1, "t.checkins.v1": 3}
     assert topics.sent[0].value == undecided["D1"].encode()
     assert {Checkin.decode(each.value).event_id for each in topics.sent[1:]} == missing | {undelivered["D1"].event_id}
+
+
+def shared(topics: Topics, document: str = "A") -> list[RawEvent]:
+    """Three terminals that one person passed in one second: ERPNext keeps one document."""
+    events = [topics.punch(device=device)[0] for device in ("D1", "D2", "D3")]
+    for event in events:
+        topics.checkin(event)
+        topics.delivery(event, document)
+    return events
+
+
+def test_a_document_that_three_terminals_share_is_no_alarm_and_nothing_is_sent_again(topics: Topics) -> None:
+    first, *_ = shared(topics)
+    for named in (first.event_id, None):
+        with AuditTables() as tables:
+            asyncio.run(tables.fill(topics, None, None))
+            tables.rows.look_up(cast("ErpnextClient", CheckinSite(A=named)), "UTC")
+            assert tables.report() == in_order(3, 3)
+            assert asyncio.run(tables.repair(topics, None)) == {"t.raw.v1": 0, "t.checkins.v1": 0}
+
+
+def test_somebody_who_deleted_a_shared_document_deleted_it_for_all_who_share_it(topics: Topics) -> None:
+    events = shared(topics)
+    site = CheckinSite(A=events[1].event_id)
+    site.delete("Employee Checkin", "A", by="hr@example.com")
+
+    found = report(topics, site=site)
+
+    assert found.deleted_in_target == {each.event_id: "hr@example.com" for each in events}
+
+
+def test_when_a_correction_took_a_shared_document_the_others_are_missing_until_they_have_one(topics: Topics) -> None:
+    first, *others = shared(topics)
+    right = corrected(topics, first, event_time=NOW - timedelta(hours=3))
+    topics.delivery(right, "A")
+    site = CheckinSite()
+    site.store("A", right.event_id, time="2026-03-02 02:00:00")
+
+    assert set(report(topics, site=site).missing_in_target or ()) == {each.event_id for each in others}
+
+    for each in others:
+        topics.delivery(each, "B")
+    site.store("B", others[0].event_id)
+    assert report(topics, site=site).balanced
+    assert report(topics).balanced
 
 
 def test_every_id_can_be_listed(topics: Topics) -> None:

@@ -14,7 +14,7 @@ from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Delivery
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
-from operations.audit import AuditTables
+from operations.audit_tables import AuditTables
 from operations.erpnext_repairs import Change, Repairs, make_repairs
 from operations.log import DryRun
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from attendance.erpnext import ErpnextClient
 from attendance.records.checkin import Checkin
+from operations.deleted_rows import SCHEMA as DELETED_ROWS
 from operations.in_erpnext import MISSING, SCHEMA, ErpnextRows, Finding, Kind
 
 AT = datetime(2026, 3, 2, 5, tzinfo=UTC)
@@ -26,7 +27,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.db = sqlite3.connect("")
-        self.db.executescript(DELIVERED + SCHEMA)
+        self.db.executescript(DELIVERED + SCHEMA + DELETED_ROWS)
         self.rows = ErpnextRows(self.db)
         self.site = CheckinSite()
         self.zone: str | None = "UTC"
@@ -225,3 +226,21 @@ def test_many_events_are_asked_for_page_by_page_and_each_employee_once(scene: Sc
     assert scene.look_up() == {}
     assert scene.site.requests.count(("list", EMPLOYEE)) == 1
     assert scene.site.requests.count(("list", CHECKIN)) == 1 + 2 * 3
+
+
+@pytest.mark.parametrize("named", ["b", None])
+def test_any_number_of_events_may_share_a_document_and_it_is_looked_at_once(scene: Scene, named: str | None) -> None:
+    for event_id in "abc":
+        scene.deliver(event_id, "A", stored=False)
+    scene.site.store("A", named, offshift=1)
+    assert scene.look_up() == {"off_shift": ["A"]}
+    assert scene.first("off_shift").event_id == (named or "a")
+    assert scene.missing() == []
+
+
+def test_a_punch_that_another_document_says_is_there(scene: Scene) -> None:
+    scene.deliver("a", "A")
+    scene.deliver("b", "GONE", stored=False)
+    scene.deliver("c", "GONE", stored=False, log_type="OUT")
+    assert scene.look_up() == {}
+    assert scene.missing() == ["c"]

@@ -17,7 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from memory_broker import MemoryBroker, install
-from operations.audit import Report
+from operations.audit_report import Report
 from punchstream import demo as module
 from punchstream.cli import app
 from punchstream.demo import DRAIN_SECONDS, Scene
