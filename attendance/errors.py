@@ -10,6 +10,7 @@ The tree is grouped by what the caller must do:
     ├── RetriableError        try again later, for as long as it takes
     │   ├── KafkaUnavailable  nothing was acknowledged; the record may or may not be in Kafka
     │   ├── Overloaded        too much waits for Kafka already; nothing was sent
+    │   ├── StandingStill     a guard stands: this process may not work now, and nothing was done
     │   ├── CannotBeKept      what was not understood cannot be kept whole either; it is not acknowledged
     │   ├── DeviceUnavailable a device does not answer, or not now
     │   │   └── UnreadableAnswer  what it answers cannot be understood, or cannot be right
@@ -43,6 +44,7 @@ class Reason(StrEnum):
     CANNOT_BE_KEPT = "cannot_be_kept"
     KAFKA_UNAVAILABLE = "kafka_unavailable"
     OVERLOADED = "overloaded"
+    STANDING_STILL = "standing_still"
 
     # The record (any stage)
     UNDECODABLE_RECORD = "undecodable_record"
@@ -100,6 +102,10 @@ class KafkaUnavailable(RetriableError):
 
 class Overloaded(RetriableError):
     """More would wait for Kafka's acknowledgement than may. Nothing of this call was sent."""
+
+
+class StandingStill(RetriableError):
+    """A guard found that this process may not work now (`attendance.guards`). Nothing was done."""
 
 
 class CannotBeKept(RetriableError):

@@ -46,6 +46,7 @@ Name = Literal[
     "punchstream_pull_seconds",
     "punchstream_pull_devices",
     "punchstream_pull_behind_timestamp_seconds",
+    "punchstream_standing_still",
 ]
 
 
@@ -235,6 +236,12 @@ TABLE: Final[Mapping[Name, _Metric]] = {
         " the hundred that are behind most.",
         ("device_id",),
         stages=("pull",),
+    ),
+    "punchstream_standing_still": _Metric(
+        Gauge,
+        "1 while the stage stands still, and why: its `topics`, its `offsets` or its `clock`; the log says what to do.",
+        ("cause",),
+        stages=("push", "pull", "directory", "stream", "sink", "completeness"),
     ),
 }
 

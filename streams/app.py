@@ -26,11 +26,13 @@ import structlog
 import uvloop
 from faust.types import EventT, StreamT
 
+from attendance.guards import Guards
 from attendance.kafka.clients import METADATA_MAX_AGE_MS, ssl_context
 from attendance.kafka.groups import follow_share
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow, until_there
 from attendance.kafka.records import Record
+from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import run_until_signalled
@@ -61,6 +63,7 @@ def create_app(
     metrics: Metrics,
     *,
     on_fault: Callable[[], None] = end_process,
+    guards: Guards | None = None,
 ) -> faust.App:
     """The stream application, not started.
 
@@ -73,20 +76,22 @@ def create_app(
         registry: The fleet. It is refreshed once a second.
         metrics: Counts outcomes and what waits.
         on_fault: Called when the process cannot go on. It must not return to a running stream.
+        guards: What may keep it from taking a step; None is what `stage_guards` has for the stream.
 
     Raises:
         ConfigurationError: a setting is wrong or missing, or what it asks for is not installed.
     """
     producer = Producer(kafka, kafka.client_id("stream"), batches=True)
+    guards = guards or stage_guards("stream", kafka, metrics, producer)
     app = faust.App(**faust_settings(kafka, stream))
-    app.transport = Transport(app, on_fault)
+    app.transport = Transport(app, on_fault, lambda: guards.standing)
     raw = app.topic(kafka.topics["raw"], **_BYTES)
     users = UserMap()
     rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance, stream.clock_tolerance)
     open_store = store_opener(stream, kafka.topics["dedup_state"])
     state = DeduplicationState(kafka, producer, stream.dedup_horizon, open_store)
     step = Step(Pipeline(rules, users, registry.get), state, producer, kafka.topics, metrics)
-    release = Release(users, registry.get, producer, kafka.topics, metrics)
+    release = Release(users, registry.get, producer, kafka.topics, metrics, guards=guards)
     users_known = follow_beside(app, kafka, release, on_fault)
     buffer = BatchBuffer(stream.stream_batch)
 
@@ -105,6 +110,7 @@ def create_app(
             with closing(state):
                 while True:
                     arrived = await buffer.take()
+                    await guards.until_clear()
                     generation = app.consumer_generation_id
                     if generation != restored:
                         await state.catch_up(tp.partition for tp in app.consumer.assignment())
@@ -122,6 +128,7 @@ def create_app(
         finally:
             steps.cancel()
 
+    app.task(guards.keep)
     app.timer(interval=1.0)(refresh_registry)
     app.on_before_shutdown.connect(disconnect)
     app.on_partitions_assigned.connect(buffer.on_partitions_assigned)

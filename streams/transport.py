@@ -1,4 +1,4 @@
-"""Faust's Kafka transport, handing over records by the chunk, with three losses and three standstills closed.
+"""Faust's Kafka transport, handing over records by the chunk, with three losses and four standstills closed.
 
 Faust takes some 300 microseconds of CPU for each message that it carries from the fetcher to an agent. Here a message
 is a chunk: what one fetch brought from one partition. Its value is the list of records, its offset that of the last.
@@ -10,11 +10,13 @@ throws away what it did not ask for. And a worker that keeps a partition over a 
 hears of the new assignment; Faust throws that away as of an older generation. A partition without a committed offset is
 not sought back in any of these cases, and the next commit passes over the records.
 
-And three standstills. aiokafka asks each broker one thing at a time, and Faust has it wait 1.5 s for partitions that
+And four standstills. aiokafka asks each broker one thing at a time, and Faust has it wait 1.5 s for partitions that
 have nothing new, while the next records of one that is behind are there. Faust takes a partition from the active ones
 while the agent's queue is full, and where that leaves none it sleeps for a second, although the queue is empty long
 before. And it fetches past the call in which aiokafka says that it cannot be a member of the group any more, because it
 is not permitted, or because its coordination failed when the cluster had only begun: nobody would ever know.
+And where the agent takes nothing in, nothing is fetched, and aiokafka leaves the group of one that fetches nothing for
+long: a stream that stands still on purpose (`attendance.guards`) says that it lives.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -59,16 +61,25 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         while not self.should_stop:
             await self.sleep(CHECK_SECONDS)
             try:
-                await self._thread.call_thread(self._raise_error_of_membership)
+                await self._look_at_membership()
             except Exception:
                 if self.should_stop or self.app.should_stop:
                     return  # the thread has ended, as it was to
                 log.critical("The stream ends, because it cannot be a member of its group.", exc_info=True)
                 self.transport.on_fault()
 
+    async def _look_at_membership(self) -> None:
+        await self._thread.call_thread(self._raise_error_of_membership)
+        if self.transport.stands():
+            await self._thread.call_thread(self._say_that_it_lives)
+
     async def _raise_error_of_membership(self) -> None:
         # In the thread whose futures these are.
         self._thread._ensure_consumer()._coordinator.check_errors()  # noqa: SLF001 - aiokafka's own callers do so
+
+    async def _say_that_it_lives(self) -> None:
+        with self._thread._ensure_consumer()._subscription.fetch_context():  # noqa: SLF001 - as a fetch does
+            pass
 
     def on_buffer_full(self, tp: TP) -> None:
         """Nothing: the conductor waits for room in a full queue, and the fetcher for the conductor."""
@@ -134,12 +145,14 @@ class Transport(driver.Transport):  # type: ignore[misc]
 
     Consumer = Consumer
 
-    def __init__(self, app: AppT, on_fault: Callable[[], None]) -> None:
+    def __init__(self, app: AppT, on_fault: Callable[[], None], stands: Callable[[], bool]) -> None:
         """Make the transport of an application.
 
         Args:
             app: The application.
             on_fault: Called when this process cannot be a member of its consumer group any more.
+            stands: Whether the stream stands still on purpose. Then it fetches nothing, and yet stays a member.
         """
         super().__init__(app.conf.broker_consumer, app)
         self.on_fault = on_fault
+        self.stands = stands

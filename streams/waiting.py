@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.guards import Guards
 from attendance.kafka.producer import Producer, send_until_acknowledged
 from attendance.kafka.records import KeyValue, OutRecord, Record
 from attendance.metrics import Metrics
@@ -109,6 +110,7 @@ class Release:
         topics: Topics,
         metrics: Metrics,
         clock: Callable[[], datetime] = now,
+        guards: Guards | None = None,
     ) -> None:
         """Wire a release. It has no partition yet.
 
@@ -119,6 +121,7 @@ class Release:
             topics: Their names.
             metrics: Counts what waits and what was released.
             clock: The server's clock, UTC.
+            guards: What may keep it from releasing anything; None is nothing.
         """
         self._users = users
         self._device = device
@@ -126,6 +129,7 @@ class Release:
         self._topics = topics
         self._metrics = metrics
         self._clock = clock
+        self._guards = guards or Guards(metrics)
         self._waiting: dict[bytes, WaitingPunch] = {}
         self._by_event: dict[str, bytes] = {}
         self._replaced: dict[bytes, int] = {}  # older records of events that have a newer one, with their partitions
@@ -210,6 +214,8 @@ class Release:
 
     async def caught_up(self) -> None:
         """Release every punch that need not wait any more: an employee's in the order of their event times."""
+        if self._guards.standing:
+            return
         if self._replaced:
             await self._remove(list(self._replaced.items()))
             self._replaced.clear()

@@ -32,6 +32,7 @@ STATUS: Final[Mapping[Reason, HTTPStatus]] = {
     Reason.CANNOT_BE_KEPT: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.KAFKA_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.OVERLOADED: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.STANDING_STILL: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of a refusal, where a protocol has no form of its own for it."""
 

@@ -14,8 +14,10 @@ import structlog
 
 from attendance.erpnext import ErpnextClient
 from attendance.errors import AccessDenied, DocumentRejected, PunchstreamError, RetriableError
+from attendance.guards import Guards
 from attendance.kafka.producer import Producer
 from attendance.kafka.site import SiteTopic
+from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.records.site import SiteZone
 from attendance.runtime import full_jitter, run_until_stopped
@@ -93,9 +95,10 @@ class Directory:
         self._warned_of_summary = False
         self._failures = 0
 
-    async def keep(self) -> NoReturn:
-        """Update the map for ever."""
+    async def keep(self, guards: Guards) -> NoReturn:
+        """Update the map for ever, while no guard stands."""
         while True:
+            await guards.until_clear()
             pause = await self.run_once()
             await asyncio.sleep(pause)
 
@@ -247,6 +250,7 @@ async def run(
     client = ErpnextClient(erpnext)
     producer = Producer(kafka, kafka.client_id("directory"))
     zones = SiteTopic(kafka, producer, kafka.client_id("directory-site"))
+    guards = stage_guards("directory", kafka, metrics, producer)
     site = site_of(erpnext.url)
     keeper = Directory(
         EmployeeReader(client, site_zone=lambda: _certain(zones.get(site))),
@@ -258,7 +262,7 @@ async def run(
         force=force,
     )
     try:
-        await run_until_stopped(stop, keeper.keep(), zones.follow())
+        await run_until_stopped(stop, keeper.keep(guards), zones.follow(), guards.keep())
     finally:
         await producer.stop()
         client.close()

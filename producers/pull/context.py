@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from attendance.guards import Guards
 from attendance.metrics import Metrics
 from attendance.settings import PullSettings
 from producers.intake import Intake
@@ -44,3 +45,4 @@ class PullContext:
     metrics: Metrics
     concurrency: ConcurrencyLimit
     now: Callable[[], datetime]
+    guards: Guards

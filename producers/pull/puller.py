@@ -74,6 +74,7 @@ class Puller:
         self._saved = self._context.cursors.of(self._device, self._adapter)
         while True:
             await asyncio.sleep(self._due - _time())
+            await self._context.guards.until_clear()
             async with self._context.concurrency.of(self.state):
                 await self._turn()
 
@@ -174,6 +175,7 @@ class Puller:
 
     async def _take_in(self, page: Page) -> None:
         """Return when Kafka has the page, the cursor after it, and what the device claims by it; in this order."""
+        await self._context.guards.until_clear()
         device_id, at, report = self._device.device_id, self._context.now(), page.report
         await self._publish(page, at)
         before = self._saved

@@ -16,6 +16,7 @@ from attendance.errors import ConfigurationError
 from attendance.kafka.groups import Assignment, follow_share
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import Record
+from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.records.cursor import cursor_key
 from attendance.registry import REFRESH_SECONDS, Device, Registry
@@ -205,6 +206,7 @@ async def run(
             metrics=metrics,
             concurrency=ConcurrencyLimit(settings.concurrency),
             now=now,
+            guards=stage_guards(STAGE, kafka, metrics, producer),
         )
         pull = Pull(registry, Adapters(Tools(http, secret, payload_fields)).of, context)
         days = UnreadSettings.load().days or kafka.retention_days
@@ -213,7 +215,7 @@ async def run(
             kafka, cursors_topic, kafka.group(STAGE), pull, client_id=client_id, assigned=pull.assigned
         )
         try:
-            await run_until_stopped(stop, share, pull.watch(), expiry.watch())
+            await run_until_stopped(stop, share, pull.watch(), expiry.watch(), context.guards.keep())
         finally:
             await pull.stop()
             await context.publisher.stop()

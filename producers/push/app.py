@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route as StarletteRoute
 from starlette.types import Receive, Scope, Send
 
-from attendance.errors import KafkaUnavailable, Reason
+from attendance.errors import KafkaUnavailable, Reason, StandingStill
+from attendance.guards import Guards
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.settings import PushSettings
@@ -113,6 +114,7 @@ def create_app(
     statuses: Statuses,
     metrics: Metrics,
     *beside: Callable[[], Awaitable[object]],
+    guards: Guards | None = None,
 ) -> PushApp:
     """The application. At its shutdown it writes the terminals' stamps and stops the publisher.
 
@@ -124,17 +126,19 @@ def create_app(
         statuses: What devices say of themselves.
         metrics: What `/metrics` shows.
         beside: Coroutine functions that run beside the application, for ever.
+        guards: What may keep it from taking anything in. They are asked beside the application; None is none.
     """
-    fleet = Fleet(registry)
+    fleet, guards = Fleet(registry), guards or Guards(metrics)
     adapters = [create_push_adapter(name, settings.payload_fields) for name in PUSH_ADAPTERS]
     routes = [route for adapter in adapters for route in adapter.routes]
     knocking = Knocking(terminals.knocks, metrics, routes, fleet.is_token)
     intake = Intake(STAGE, Clocks(metrics))
-    services = Services(settings, fleet, intake, publisher, statuses, terminals, metrics, knocking, Refusals())
+    services = Services(settings, fleet, intake, publisher, statuses, terminals, metrics, knocking, Refusals(), guards)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        following = [asyncio.ensure_future(work()) for work in (fleet.follow, terminals.keep, statuses.keep, *beside)]
+        works = (fleet.follow, terminals.keep, statuses.keep, guards.keep, *beside)
+        following = [asyncio.ensure_future(work()) for work in works]
         try:
             yield
         finally:
@@ -149,10 +153,14 @@ def create_app(
         return _json({"ok": True})
 
     async def ready(_request: Request) -> Response:
+        retry = {"Retry-After": str(settings.retry_after)}
         try:
+            guards.check()
             await publisher.probe()
+        except StandingStill:
+            content = failure(Reason.STANDING_STILL) | {"reasons": list(guards.reasons.values())}
+            return _json(content, HTTPStatus.SERVICE_UNAVAILABLE, retry)
         except KafkaUnavailable:
-            retry = {"Retry-After": str(settings.retry_after)}
             return _json(failure(Reason.KAFKA_UNAVAILABLE), HTTPStatus.SERVICE_UNAVAILABLE, retry)
         return _json({"ok": True})
 

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from attendance.errors import CannotBeKept, InvalidRecord, KafkaUnavailable, Overloaded, Reason
+from attendance.errors import CannotBeKept, InvalidRecord, KafkaUnavailable, Overloaded, Reason, StandingStill
+from attendance.guards import Guards
 from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.unread import UnreadRequest
@@ -54,7 +55,7 @@ LINES: Final = 64
 SMALL: Final = 2 * MAX_EVENTS
 """Bytes of a body that cannot hold too many lines."""
 _NOT_UNDERSTOOD: Final = frozenset({Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR})
-_Refusal = InvalidRecord | KafkaUnavailable | Overloaded | CannotBeKept
+_Refusal = InvalidRecord | KafkaUnavailable | Overloaded | CannotBeKept | StandingStill
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Services:
     metrics: Metrics
     knocking: Knocking
     refusals: Refusals
+    guards: Guards
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Endpoint:
             # There is nobody to answer, and nothing was stored: the terminal sends the whole body again.
             log.debug("A client disconnected in the middle of a body.", client=client_of(scope))
             answer = Answer(status=HTTPStatus.BAD_REQUEST)
-        except (InvalidRecord, KafkaUnavailable, Overloaded, CannotBeKept) as error:
+        except (InvalidRecord, KafkaUnavailable, Overloaded, CannotBeKept, StandingStill) as error:
             answer = self._refused(error, head, scope)
         except Exception:
             # No refusal of the adapter's: some of them have the terminal forget what it sent.
@@ -135,8 +137,10 @@ class Endpoint:
 
         Raises:
             InvalidRecord: it is refused; where its sender is known and its body was read, Kafka has all of it.
-            KafkaUnavailable, Overloaded, CannotBeKept, ClientDisconnect: it has to be sent again.
+            KafkaUnavailable, Overloaded, CannotBeKept, StandingStill, ClientDisconnect: it has to be sent again.
         """
+        # Not even a handshake is answered: some terminals set their clock by it.
+        self.services.guards.check()
         adapter, terminals = self.adapter, self.services.terminals
         # The body of an unknown sender is not even read.
         sender = adapter.sender(head)
@@ -339,6 +343,8 @@ def _reason(error: _Refusal) -> Reason:
             return Reason.OVERLOADED
         case CannotBeKept():
             return Reason.CANNOT_BE_KEPT
+        case StandingStill():
+            return Reason.STANDING_STILL
         case _:
             return Reason.KAFKA_UNAVAILABLE
 

@@ -16,6 +16,7 @@ import uvicorn
 from attendance.errors import ConfigurationError
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow
+from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import STOP_SIGNALS
@@ -74,7 +75,8 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
         )
     ]
     expiry = Expiry(kafka, UnreadSettings.load().days or kafka.retention_days, metrics, kafka.client_id("push-expiry"))
-    app = create_app(push, registry, publisher, terminals, statuses, metrics, *following, expiry.watch)
+    guards = stage_guards("push", kafka, metrics, producer)
+    app = create_app(push, registry, publisher, terminals, statuses, metrics, *following, expiry.watch, guards=guards)
     config = uvicorn.Config(
         app,
         loop="uvloop",

@@ -26,6 +26,7 @@ from attendance.errors import (
     ServerError,
     TargetUnavailable,
 )
+from attendance.guards import Guards
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import snapshot
 from attendance.kafka.records import OutRecord
@@ -96,7 +97,14 @@ class _Look:
 class DirectAttendance:
     """The days of all shifts that ask for it. One at a time, and each Attendance by itself."""
 
-    def __init__(self, kafka: KafkaSettings, site: AttendanceSite, producer: Producer, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        site: AttendanceSite,
+        producer: Producer,
+        metrics: Metrics,
+        guards: Guards | None = None,
+    ) -> None:
         """Nothing is read or asked yet.
 
         Args:
@@ -104,7 +112,9 @@ class DirectAttendance:
             site: The site, with a connection of its own.
             producer: Writes what came of each day.
             metrics: What is counted.
+            guards: What may keep it from working; None is nothing.
         """
+        self._guards = guards or Guards(metrics)
         self._kafka = kafka
         self._site = site
         self._producer = producer
@@ -152,6 +162,7 @@ class DirectAttendance:
             await self._try(shift_type, asyncio.to_thread(self._may_write, shift_type))
         while True:
             await self._is_due.wait()
+            await self._guards.until_clear()
             self._is_due.clear()
             for complete in self._offered:
                 if await self._try(complete.shift.shift_type, self.look(complete, client_id)):
@@ -189,7 +200,7 @@ class DirectAttendance:
         # In any order: ten employees on whom ERPNext fails must not stand before a thousand others each time.
         chunks = list(_chunks(ready[:AT_A_TIME]))
         for chunk in random.sample(chunks, len(chunks)):
-            if self._is_withdrawn:
+            if self._is_withdrawn or self._guards.standing:
                 return False
             done = _Done()
             try:

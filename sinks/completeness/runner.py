@@ -22,11 +22,13 @@ import structlog
 
 from attendance.erpnext import ErpnextClient
 from attendance.errors import AccessDenied, DocumentRejected, KafkaUnavailable, TargetUnavailable, ZoneInDoubt
+from attendance.guards import Guards
 from attendance.kafka.groups import until_through
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow
 from attendance.kafka.records import Record
 from attendance.kafka.site import SiteTopic
+from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.records.device_status import read_status
 from attendance.records.site import SiteZone
@@ -75,17 +77,26 @@ async def run(
     client, own_client = ErpnextClient(erpnext), ErpnextClient(erpnext)
     producer = Producer(kafka, kafka.client_id(STAGE))
     zones = SiteTopic(kafka, producer, kafka.client_id(f"{STAGE}-site"))
-    attendance = DirectAttendance(kafka, AttendanceSite(own_client), producer, metrics)
+    guards = stage_guards(STAGE, kafka, metrics, producer)
+    attendance = DirectAttendance(kafka, AttendanceSite(own_client), producer, metrics, guards)
     completeness = Completeness(
-        kafka, settings, registry, client, producer, metrics, attendance, lambda: zones.get(site_of(erpnext.url))
+        kafka,
+        settings,
+        registry,
+        client,
+        producer,
+        metrics,
+        attendance,
+        lambda: zones.get(site_of(erpnext.url)),
     )
     try:
         await run_until_stopped(
             stop,
             zones.follow(),
             completeness.follow_statuses(),
-            completeness.update_regularly(zones.caught_up),
+            completeness.update_regularly(guards, zones.caught_up),
             attendance.run(kafka.client_id(STAGE), registry.direct_shifts),
+            guards.keep(),
         )
     finally:
         own_client.close()
@@ -138,15 +149,17 @@ class Completeness:
         topic = self._kafka.topics["device_status"]
         await follow(self._kafka, topic, self._add_status, client_id=self._client_id, caught_up=self._caught_up)
 
-    async def update_regularly(self, *others: asyncio.Event) -> NoReturn:
+    async def update_regularly(self, guards: Guards, *others: asyncio.Event) -> NoReturn:
         """Update the shifts at regular intervals, for ever.
 
         Args:
+            guards: While one stands, there is no update.
             others: What has to be set before the first update.
         """
         for each in (self._caught_up, *others):
             await each.wait()
         while True:
+            await guards.until_clear()
             try:
                 await self.update()
             except KafkaUnavailable as error:

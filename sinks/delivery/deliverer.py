@@ -19,6 +19,7 @@ from attendance.errors import (
     TargetUnavailable,
     ZoneInDoubt,
 )
+from attendance.guards import Guards
 from attendance.kafka.records import Record
 from attendance.metrics import Metrics
 from attendance.settings import SinkSettings
@@ -36,6 +37,7 @@ from sinks.targets.base import Delivered, FailedTogether, Result, SentBack, Targ
 log = structlog.get_logger(__name__)
 
 
+STANDING_SECONDS: Final = 1.0  # between two looks at the guards while one stands
 TRIAL: Final = 8  # the most check-ins of a request that finds out whether the target has recovered
 
 
@@ -58,6 +60,7 @@ class Deliverer:
         writer: OutcomeWriter,
         timings: SinkTimings | None = None,
         clock: Callable[[], float] = time.monotonic,
+        guards: Guards | None = None,
     ) -> None:
         """Nothing is asked of the target yet.
 
@@ -70,7 +73,9 @@ class Deliverer:
             writer: Makes outcomes durable.
             timings: How long the sink waits.
             clock: Seconds, monotonic.
+            guards: What may keep it from asking the target; None is nothing.
         """
+        self._guards = guards or Guards(metrics)
         self._target = target
         self._settings = settings
         self._metrics = metrics
@@ -143,7 +148,7 @@ class Deliverer:
     async def work(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set (and `wake` was called); the request in flight then is finished."""
         while not stop.is_set():
-            wait = await self.send_next()
+            wait = STANDING_SECONDS if self._guards.standing else await self.send_next()
             if wait:
                 await self._wait_for_change(wait)
 

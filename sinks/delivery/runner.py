@@ -14,6 +14,7 @@ from attendance.kafka.producer import Producer, send_until_acknowledged
 from attendance.kafka.readers import PlaceReader, follow
 from attendance.kafka.records import OutRecord, Record
 from attendance.kafka.site import SiteTopic
+from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.runtime import wait_for_kafka
@@ -101,6 +102,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         self._site = SiteTopic(kafka, producer, kafka.client_id(f"{STAGE}-site"))
         if self._has_zone is not None:
             self._has_zone.use_zones(self._site, self._report_zone)
+        self._guards = stage_guards(STAGE, kafka, metrics, producer)
         self._deliverer = Deliverer(
             target,
             sink,
@@ -108,13 +110,15 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             employee_exists=self._employee_exists,
             writer=OutcomeWriter(target.name, kafka.topics, metrics, self._publish_outcomes, self._read_raw),
             timings=timings,
+            guards=self._guards,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
         """See `run`."""
         workers = [asyncio.create_task(self._work(stop)) for _ in range(self._deliverer.workers)]
-        others = (self._follow_users(), self._consume(stop), self._commit_regularly(), self._watch_zone(), _until(stop))
-        tasks = [*workers, *map(asyncio.create_task, others)]
+        others = (self._follow_users(), self._consume(stop), self._commit_regularly(), self._watch_zone())
+        waits = (self._guards.keep(), _until(stop))
+        tasks = [*workers, *map(asyncio.create_task, (*others, *waits))]
         try:
             # None of them ends before the stop, unless it fails.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -153,6 +157,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
     async def _look_regularly(self, target: HasZone) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            await self._guards.until_clear()
             await target.look_at_zone()
 
     def _report_zone(self, doubt: str | None) -> None:
@@ -207,7 +212,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             if not ready and self._users_caught_up.is_set() and not warned:
                 warned = True
                 log.warning("The user map has no employees yet. Waiting for `punchstream directory` to add them.")
-            room = self._deliverer.room if ready else 0
+            room = self._deliverer.room if ready and not self._guards.standing else 0
             # Paused, but still polled: a consumer that does not poll is removed from the group. A rebalance ends all
             # pauses, so they are made anew each time.
             if room > 0:

@@ -152,7 +152,14 @@ class TestPush:
 
     @pushing
     @pytest.mark.parametrize(
-        "reason", [Reason.KAFKA_UNAVAILABLE, Reason.OVERLOADED, Reason.BODY_TOO_SLOW, Reason.UNKNOWN_DEVICE]
+        "reason",
+        [
+            Reason.KAFKA_UNAVAILABLE,
+            Reason.OVERLOADED,
+            Reason.STANDING_STILL,
+            Reason.BODY_TOO_SLOW,
+            Reason.UNKNOWN_DEVICE,
+        ],
     )
     def test_it_keeps_its_punches_when_nothing_was_stored(self, pushed: Pushed, reason: Reason) -> None:
         for request in pushed.terminal.upload(punches(2)):

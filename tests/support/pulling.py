@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 from attendance.errors import KafkaUnavailable
+from attendance.guards import Guards
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
@@ -133,7 +134,7 @@ class Scene(NamedTuple):
         )
 
 
-def scene(answer: Answer, *, metrics: Metrics | None = None, **settings: Any) -> Scene:
+def scene(answer: Answer, *, metrics: Metrics | None = None, guards: Guards | None = None, **settings: Any) -> Scene:
     """A process on the fake wire. Has to be made inside the loop."""
     loop, wire, shown = asyncio.get_running_loop(), Wire(), metrics or Metrics()
     producer = cast("Producer", wire)
@@ -146,6 +147,7 @@ def scene(answer: Answer, *, metrics: Metrics | None = None, **settings: Any) ->
         metrics=shown,
         concurrency=ConcurrencyLimit(chosen.concurrency),
         now=lambda: BEGIN + timedelta(seconds=loop.time()),
+        guards=guards or Guards(shown),
     )
     return Scene(context, wire, FakeAdapter(answer))
 

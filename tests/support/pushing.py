@@ -1,7 +1,7 @@
 """The push application, without a network and on a Kafka that fails and hangs on demand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import orjson
 import yaml
 
 from attendance.errors import KafkaUnavailable
+from attendance.guards import Guard, Guards
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
@@ -101,7 +102,9 @@ class FakeProducer:
 class Bench:
     """The application with its fleet, its Kafka and its metrics."""
 
-    def __init__(self, directory: Path, devices: object = DEVICES, **settings: Any) -> None:
+    def __init__(
+        self, directory: Path, devices: object = DEVICES, *, guards: Sequence[Guard] = (), **settings: Any
+    ) -> None:
         self.file = directory / "devices.yaml"
         self.write(devices)
         self.kafka = FakeProducer()
@@ -111,7 +114,10 @@ class Bench:
         publisher = Publisher(self.kafka, TOPICS, self.metrics, self.settings.max_in_flight)  # type: ignore[arg-type]
         self.terminals = Terminals(TOPICS["terminals"], self.kafka.send)
         statuses = Statuses(publisher)
-        self.app = create_app(self.settings, self.registry, publisher, self.terminals, statuses, self.metrics)
+        self.guards = Guards(self.metrics, guards)
+        self.app = create_app(
+            self.settings, self.registry, publisher, self.terminals, statuses, self.metrics, guards=self.guards
+        )
 
     def write(self, devices: object) -> None:
         # A file of its own each time, as an editor saves it: the same second and length are a change all the same.

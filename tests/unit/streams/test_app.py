@@ -18,8 +18,10 @@ import faust
 import pytest
 import yaml
 from aiokafka import TopicPartition
+from fake_guard import standing
 from msgspec.structs import replace
 
+from attendance.guards import Guards
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.records.raw_event import RawEvent, Source
@@ -76,10 +78,12 @@ class Chunks:
 class Stream:
     """One worker: its application, and Faust's part of it."""
 
-    def __init__(self, scene: "Scene", **settings: Any) -> None:
+    def __init__(self, scene: "Scene", *, guards: Guards | None = None, **settings: Any) -> None:
         self.faults = 0
         self.chunks = Chunks()
-        self.app = create_app(scene.kafka, StreamSettings(**settings), scene.registry, Metrics(), on_fault=self._fault)
+        self.app = create_app(
+            scene.kafka, StreamSettings(**settings), scene.registry, Metrics(), on_fault=self._fault, guards=guards
+        )
         self.assign(1, 0, 1)
         self._scene = scene
 
@@ -384,3 +388,25 @@ def test_a_worker_that_is_stopped_while_it_waits_for_kafka_exits_with_status_0(
     with pytest.raises(SystemExit) as stopped:
         run(app, scene.kafka)
     assert stopped.value.code is None
+
+
+def test_while_a_guard_stands_no_step_is_taken_and_then_each_record_is_decided_once(scene: Scene) -> None:
+    scene.know()
+    scene.punch(0)
+    guard, guards = standing(Metrics())
+
+    async def story() -> None:
+        stream = Stream(scene, guards=guards)
+        async with stream.running():
+            await guards.ask()
+            stream.fetch(0)
+            await asyncio.sleep(120)
+            assert (stream.chunks.acknowledged, scene.checkins) == ([], [])
+            assert stream.app.transport.stands()
+            guard.answer = None
+            await guards.ask()
+            await asyncio.sleep(1)
+            assert not stream.app.transport.stands()
+            assert (stream.chunks.acknowledged, scene.checkins) == ([(0, 0)], [BEGIN])
+
+    play(story)

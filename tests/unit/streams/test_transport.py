@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.subscription_state import SubscriptionState
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
@@ -100,3 +101,19 @@ def test_a_partition_whose_queue_is_full_stays_active() -> None:
         return actives[0], actives[1]
 
     assert asyncio.run(active()) == (set(), {NEVER})
+
+
+@pytest.mark.parametrize("stands", [True, False])
+def test_only_a_stream_that_stands_still_on_purpose_counts_as_one_that_fetches(*, stands: bool) -> None:
+    async def story() -> float:
+        subscription = SubscriptionState()
+        subscription._last_fetch_ended -= 3600
+        client = SimpleNamespace(_subscription=subscription, _coordinator=SimpleNamespace(check_errors=lambda: None))
+        consumer: Consumer = object.__new__(Consumer)
+        consumer._thread = SimpleNamespace(_ensure_consumer=lambda: client, call_thread=lambda work: work())
+        consumer.transport = SimpleNamespace(stands=lambda: stands)
+        await consumer._look_at_membership()
+        return float(subscription.fetcher_idle_time)
+
+    # aiokafka leaves the group of a consumer that is idle for `max_poll_interval_ms`.
+    assert (asyncio.run(story()) < 60) == stands

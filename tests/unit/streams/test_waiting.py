@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 import structlog
+from fake_guard import standing
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from msgspec import structs
@@ -514,3 +515,18 @@ class AnyInterleaving(RuleBasedStateMachine):
 
 
 TestAnyInterleaving = AnyInterleaving.TestCase
+
+
+def test_while_a_guard_stands_nothing_is_released() -> None:
+    world = World()
+    guard, guards = standing(world.metrics)
+    world.release = Release(world.users, world.look_up, cast("Producer", world), TOPICS, world.metrics, guards=guards)
+    asyncio.run(guards.ask())
+    world.wait(punch())
+    world.know(MAPPED, ACTIVE)
+    world.poll()
+    assert not world.checkins
+    guard.answer = None
+    asyncio.run(guards.ask())
+    world.poll()
+    assert len(world.checkins) == 1

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import structlog
+from fake_guard import standing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ from producers.directory import sync
 from producers.directory.employees import SUMMARY, EmployeeReader
 from producers.directory.sync import Directory, RemovalRefused
 from producers.directory.user_map import read_user_map
+from virtual_time import run_in_virtual_time
 
 START = datetime.fromisoformat("2026-03-01 08:00:00")
 TOPIC = "attendance.user-map.v1"
@@ -702,3 +704,27 @@ def test_the_process_writes_the_map_and_ends_when_it_is_stopped(monkeypatch: pyt
     asyncio.run(sync.run(kafka, erpnext, DirectorySettings(), StopsOnceSynced(), stop))
     assert asyncio.run(read_user_map(kafka)).employee("E1") == Employee("E1", "Active", created="2026-03-01 08:00:01")
     assert site.closed
+
+
+def test_while_a_guard_stands_erpnext_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    guard, guards = standing(bench.metrics)
+    looks: list[float] = []
+
+    async def look() -> float:
+        looks.append(asyncio.get_running_loop().time())
+        return 60
+
+    async def story() -> None:
+        await guards.ask()
+        keeping = asyncio.create_task(bench.directory.keep(guards))
+        await asyncio.sleep(3600)
+        assert looks == []
+        guard.answer = None
+        await guards.ask()
+        await asyncio.sleep(90)
+        keeping.cancel()
+
+    monkeypatch.setattr(bench.directory, "run_once", look)
+    run_in_virtual_time(story())
+    assert looks == pytest.approx([3600, 3660])

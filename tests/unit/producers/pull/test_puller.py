@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
+from fake_guard import WRONG, standing
 from structlog.testing import capture_logs
 
 from attendance.errors import (
@@ -16,6 +17,7 @@ from attendance.errors import (
     UnreadableAnswer,
 )
 from attendance.kafka.records import MAX_VALUE_BYTES, OutRecord
+from attendance.metrics import Metrics
 from attendance.records.cursor import SavedCursor
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent
@@ -466,3 +468,42 @@ async def test_a_puller_that_is_stopped_in_the_middle_closes_the_fetch_and_begin
     await for_a_while(HOUR, puller)
     assert stage.adapter.wanted[1].cursor == {"id": 2}
     assert stage.wire.users() == ["1", "2", "3", "4"]
+
+
+@in_virtual_time
+async def test_while_a_guard_stands_no_device_is_asked_and_then_it_is_at_once() -> None:
+    guard, guards = standing(Metrics())
+    stage = scene(nothing_new, guards=guards)
+    puller = stage.puller()
+    await guards.ask()
+    with asking(puller):
+        await asyncio.sleep(3600)
+        assert not stage.adapter.wanted
+        guard.answer = None
+        await guards.ask()
+        await asyncio.sleep(1)
+        assert len(stage.adapter.wanted) == 1
+
+
+@in_virtual_time
+async def test_a_guard_that_comes_to_stand_in_the_middle_of_a_fetch_lets_no_page_in() -> None:
+    guard, guards = standing(Metrics())
+    guard.answer = None
+    await guards.ask()
+
+    async def answer(_: FakeAdapter, wanted: Fetch) -> AsyncIterator[Page]:
+        if wanted.cursor is None:
+            yield Page({"id": 1}, [event("7")])
+            guard.answer = WRONG
+            await guards.ask()
+            yield Page({"id": 2}, [event("8")])
+            yield Page({"id": 3}, [event("9")])
+
+    stage = scene(answer, guards=guards)
+    with asking(stage.puller()):
+        await asyncio.sleep(3600)
+        assert [saved.cursor for saved in stage.wire.cursors()] == [{"id": 1}]
+        guard.answer = None
+        await guards.ask()
+        await asyncio.sleep(1)
+        assert [saved.cursor for saved in stage.wire.cursors()][:3] == [{"id": 1}, {"id": 2}, {"id": 3}]

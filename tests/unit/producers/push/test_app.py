@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import cast
 
 import pytest
+from fake_guard import WRONG, FakeGuard
 from pushing import (
     IN_THE_PATH,
     PUNCH,
@@ -191,3 +193,35 @@ def test_a_device_that_says_nothing_of_itself_is_seen_to_live_by_its_punches(
     assert (lives.complete_until, lives.pending, report.pending) == (None, None, 0)
     assert report.last_event == datetime(2026, 3, 2, 5, 0, 9, tzinfo=UTC)
     assert lives.last_event is not None
+
+
+def test_while_a_guard_stands_nothing_is_taken_in_and_readiness_says_why(tmp_path: Path) -> None:
+    guard = FakeGuard(answer=WRONG)
+    bench = Bench(tmp_path, guards=[guard])
+    assert bench.post(batch(PUNCH)) == (503, refusal("kafka_unavailable")), "nobody has looked yet"
+    asyncio.run(bench.guards.ask())
+    answer = asyncio.run(bench.send(batch(PUNCH)))
+    assert (answer.status_code, answer.json()) == (503, refusal("standing_still"))
+    assert answer.headers["Retry-After"] == str(bench.settings.retry_after)
+    # Neither a handshake, by which a terminal may set its clock, nor a note of a stranger.
+    for path in ("/iclock/cdata?SN=SN1&options=all", "/iclock/cdata?SN=STRANGER&options=all"):
+        assert bench.get(path).status_code == 503
+    response = bench.get("/readyz")
+    assert (response.status_code, response.json()) == (503, refusal("standing_still") | {"reasons": [WRONG]})
+    assert bench.get("/healthz").status_code == 200
+    assert bench.kafka.records == []
+    guard.answer = None
+    asyncio.run(bench.guards.ask())
+    assert bench.get("/readyz").status_code == 200
+    assert bench.post(batch(PUNCH))[0] == 200
+
+
+def test_guards_are_asked_beside_the_application(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, guards=[FakeGuard()])
+
+    async def story() -> None:
+        assert bench.guards.standing
+        async with bench.app.router.lifespan_context(bench.app), asyncio.timeout(10):
+            await bench.guards.until_clear()
+
+    asyncio.run(story())

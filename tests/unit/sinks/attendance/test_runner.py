@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import structlog
 from attendance_site import HR, SHIFT, US, FakeSite, at
+from fake_guard import WRONG, standing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import LogCapture
@@ -624,3 +625,29 @@ def test_whoever_we_are_is_who_the_site_says(bench: Bench) -> None:
     a_day(bench)
     bench.look()
     assert {row["owner"] for row in bench.site.standing()} == {US}
+
+
+def test_a_guard_that_comes_to_stand_stops_the_days_that_are_left(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, guards = standing(bench.metrics)
+    guard.answer = None
+    asyncio.run(guards.ask())
+    site = AttendanceSite(bench.site)  # type: ignore[arg-type]
+    bench.stage = DirectAttendance(KAFKA, site, bench, bench.metrics, guards)  # type: ignore[arg-type]
+    monkeypatch.setattr(runner, "CHUNK", 2)
+    for number in range(6):
+        a_day(bench, f"E{number:02}")
+
+    def stand(*_: object) -> None:
+        guard.answer = WRONG
+        asyncio.run(guards.ask())
+
+    bench.site.after = stand
+    bench.look()
+    assert len(bench.site.standing()) == 2
+    bench.site.after = lambda _what, _document: None
+    guard.answer = None
+    asyncio.run(guards.ask())
+    bench.look()
+    assert len(bench.site.standing()) == 6

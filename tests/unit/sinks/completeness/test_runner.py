@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import structlog
 import yaml
+from fake_guard import standing
 from site_zones import RecordedZones
 from structlog.testing import LogCapture
 
@@ -403,3 +404,26 @@ def test_shifts_that_ask_for_attendance_directly_are_offered_with_their_time_and
     bench.update()
     ((shift_type, until, zone_name),) = {(each.shift.shift_type, str(each.until), each.zone_name) for each in offered}
     assert (shift_type, until, zone_name) == ("Day", "2026-03-02 17:00:00", "Asia/Riyadh")
+
+
+def test_while_a_guard_stands_no_shift_advances(bench: Bench) -> None:
+    for device in ("D1", "D2", "D3"):
+        bench.hear(device, 10)
+    guard, guards = standing(bench.metrics)
+
+    async def story() -> None:
+        await guards.ask()
+        written = asyncio.Event()
+        bench.site.on_write = partial(asyncio.get_running_loop().call_soon_threadsafe, written.set)
+        bench.stage._caught_up.set()
+        updating = asyncio.create_task(bench.stage.update_regularly(guards))
+        # Whatever an update does, it does before it pauses.
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not bench.log.waited
+        guard.answer = None
+        await guards.ask()
+        await written.wait()
+        updating.cancel()
+
+    asyncio.run(asyncio.wait_for(story(), 10))

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError, NotCoordinatorForGroupError
+from fake_guard import WRONG, standing
 from structlog.testing import capture_logs
 
 from attendance.errors import ConfigurationError, KafkaUnavailable, ZoneInDoubt
+from attendance.guards import ASK_SECONDS
 from attendance.kafka.clients import create_consumer
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
@@ -23,6 +25,7 @@ from attendance.records.user_map import Employee
 from attendance.settings import SinkSettings
 from attendance.site import ZoneStore
 from memory_broker import install
+from sinks.delivery import runner
 from sinks.delivery.runner import LEAVE_SECONDS, run
 from sinks.delivery.timings import SinkTimings
 from sinks.targets.base import Delivered, Result
@@ -626,3 +629,33 @@ def test_a_target_is_not_opened_before_it_is_known_what_is_recorded_of_its_zone(
         assert (target.opened, scene.delivered) == (1, [("A1", "created")])
 
     run_in_virtual_time(play())
+
+
+def test_while_a_guard_stands_nothing_is_delivered_and_the_sink_stays_in_its_group(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, guards = standing(scene.metrics)
+    monkeypatch.setattr(runner, "stage_guards", lambda *_: guards)
+    scene.put("A1")
+
+    async def story() -> None:
+        async with scene.sink() as sink:
+            await asyncio.sleep(20 * ASK_SECONDS)
+            assert (scene.target.asked, scene.committed) == ([], {})
+            assert len(scene.broker.groups[scene.group].members) == 1
+            guard.answer = None
+            await asyncio.sleep(2 * ASK_SECONDS)
+            assert (scene.delivered, scene.committed) == ([("A1", "created")], {0: 1})
+            scene.put("A2")
+            await asyncio.sleep(2)
+            assert scene.committed == {0: 2}
+            guard.answer = WRONG
+            await asyncio.sleep(2 * ASK_SECONDS)
+            scene.put("A3")
+            await asyncio.sleep(60)
+            sink.stop.set()
+            async with asyncio.timeout(TIMINGS.stop / 2):
+                await sink.task
+        assert scene.committed == {0: 2}
+
+    play(story)
