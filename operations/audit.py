@@ -1,5 +1,6 @@
 """The audit: every raw record and its outcome, and whether ERPNext holds what was delivered."""
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -10,6 +11,7 @@ from attendance.erpnext import ErpnextClient
 from attendance.errors import ZoneInDoubt
 from attendance.settings import ErpnextSettings
 from attendance.site import site_of
+from operations.asked import Asked, in_no_fleet
 from operations.audit_report import NAMED, Report
 from operations.audit_tables import AuditTables
 from operations.erpnext_repairs import NO_REPAIRS, Change, Repairs, make_repairs
@@ -17,11 +19,12 @@ from operations.log import DryRun, Log
 from operations.site.zone import the_sites_zone
 
 
-async def audit(
+async def audit(  # noqa: PLR0913 - what the command can be asked
     log: Log,
     *,
     since: datetime | None = None,
     device: str | None = None,
+    in_fleet: Callable[[str], bool] = in_no_fleet,
     erpnext: ErpnextSettings | None = None,
     repair: bool = False,
     including_deleted: bool = False,
@@ -34,6 +37,7 @@ async def audit(
         log: The topics.
         since: Only punches that arrived since then; None for all that are there.
         device: Only this device's punches; None for all.
+        in_fleet: Whether the fleet file has a device.
         erpnext: The site that is asked for what was delivered; None asks none.
         repair: Whether to send again what is missing.
         including_deleted: Whether also what somebody deleted in ERPNext, or may have deleted there.
@@ -47,6 +51,9 @@ async def audit(
     """
     if repairs.dry_run:
         log = DryRun(log)
+    asked = Asked(since, None, () if device is None else (device,), in_fleet)
+    if not_there := await asked.not_there(log, ("raw", "checkins", "dead_letters")):
+        return Report(not_there=not_there)
     with AuditTables() as tables:
         await tables.fill(log, since, device)
         changes: list[Change] | None = None

@@ -19,6 +19,8 @@ class Report:
     `sent_again` counts, by topic, the records that were to repair this; what became of them is not in this report.
     `skipped` are the records that nobody can read.
 
+    `not_there` says what was asked about and is not there, so that nothing was looked at.
+
     `refused` counts dead letters of what never became a raw event. Of those, `read_again` were read again, so that what
     was understood of them is among the raw records, and `discarded` were set aside. `unread` names the others, with
     which nobody has done anything.
@@ -54,13 +56,14 @@ class Report:
     sent_again: dict[str, int] | None = None
     changes: list[Change] | None = None
     skipped: Skipped = field(default_factory=Skipped)
+    not_there: list[str] = field(default_factory=list)
 
     @property
     def balanced(self) -> bool:
         """Every raw record has its one outcome, and the target, where it was asked, holds what was delivered."""
         of_topics = (self.without_outcome, self.delivered_twice, self.dropped_for_nothing)
         of_target = (self.missing_in_target, self.surplus, self.of_nobody, self.different)
-        return not any((*of_topics, *of_target)) and self.times_compared is not False
+        return not any((*of_topics, *of_target, self.not_there)) and self.times_compared is not False
 
     def to_json(self) -> dict[str, object]:
         """The report for programs."""

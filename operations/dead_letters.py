@@ -54,12 +54,22 @@ class Letter:
 
     def device(self, topics: Topics) -> str | None:
         """The device that it is about, None where nothing says so."""
-        if self.content.topic == topics["checkins"]:  # their key is the employee
-            try:
-                return Checkin.decode(self.content.value).device_id
-            except InvalidRecord:
-                return None
-        return None if self.content.key is None else self.content.key.decode(errors="replace")
+        return device_of(self.content, topics)
+
+
+def device_of(content: DeadLetter, topics: Topics) -> str | None:
+    """The device that a dead letter is about, None where nothing says so.
+
+    Args:
+        content: The letter.
+        topics: The full names.
+    """
+    if content.topic == topics["checkins"]:  # their key is the employee
+        try:
+            return Checkin.decode(content.value).device_id
+        except InvalidRecord:
+            return None
+    return None if content.key is None else content.key.decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,15 +243,32 @@ async def order_backfill(log: Log, device: Device, since: datetime, until: datet
         raise ConfigurationError(
             f"DEVICE: {device.device_id} has adapter {device.adapter}, and only {zkteco_adms.NAME} is told"
         )
-    end = until or to_wall_clock(now(), device.timezone)
-    if not since < end:
-        raise ConfigurationError("--since: must be before --until")
+    clock = to_wall_clock(now(), device.timezone)
+    end = until or clock
+    check_times(since, end, clock)
     # What it did since it was last let in says of which kind it is.
     access = is_access({}, (await terminals(log, skipped)).stamps(device.device_id))
     order = new_order(device.device_id, adms_commands.backfill(since, end, access=access))
     async with log.sending() as send:
         await send(order_record(log.topics["terminals"], order))
     return order
+
+
+def check_times(since: datetime, until: datetime, clock: datetime) -> None:
+    """Refuse a time of which a terminal can have nothing.
+
+    Args:
+        since: From when.
+        until: Until when.
+        clock: The time of day where the terminal is.
+
+    Raises:
+        ConfigurationError: it ends before it begins, or begins in the future.
+    """
+    if not since < until:
+        raise ConfigurationError("--since: must be before --until")
+    if since > clock:
+        raise ConfigurationError(f"--since: {since} is in the future where the device is, where it is {clock:%F %T}")
 
 
 async def orders(log: Log, skipped: Skipped) -> list[Order]:

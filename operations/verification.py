@@ -10,7 +10,7 @@ from attendance.records.raw_event import RawEvent
 from attendance.records.terminals import Order
 from attendance.registry import Device
 from attendance.times import from_wall_clock, now, to_wall_clock
-from operations.devices import terminals
+from operations.devices import check_times, terminals
 from operations.log import Log, Skipped, decoded
 from producers.devices.zkteco import adms as zkteco_adms
 from producers.devices.zkteco import adms_commands
@@ -57,10 +57,10 @@ async def verify(
         raise ConfigurationError(
             f"DEVICE: {device.device_id} has adapter {device.adapter}, and only {zkteco_adms.NAME} is told"
         )
-    today = to_wall_clock(now(), device.timezone).replace(hour=0, minute=0, second=0)
+    clock = to_wall_clock(now(), device.timezone)
+    today = clock.replace(hour=0, minute=0, second=0)
     end = until or today - timedelta(seconds=1)
-    if not since < end:
-        raise ConfigurationError("--since: must be before --until")
+    check_times(since, end, clock)
     known = await terminals(log, skipped)
     if is_access({}, known.stamps(device.device_id)):
         raise ConfigurationError(f"DEVICE: {device.device_id} is an access terminal, and those do not count")

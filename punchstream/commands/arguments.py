@@ -1,14 +1,21 @@
 """What several commands begin with: times of their arguments, and the log."""
 
+import asyncio
 import getpass
 import os
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+import typer
+
 from attendance.errors import ConfigurationError
-from attendance.settings import KafkaSettings
+from attendance.registry import Registry
+from attendance.settings import CommonSettings, KafkaSettings
 from attendance.times import parse_utc
-from operations.log import KafkaLog
+from attendance.topics import Name
+from operations.log import KafkaLog, Log
+from punchstream.output import safe
 
 SINCE: Final = "Only punches that arrived since then. A date such as `2026-01-01` is midnight UTC."
 UNTIL: Final = "Only punches that arrived before then. A date is midnight UTC."
@@ -40,6 +47,47 @@ def kafka_log(client: str) -> KafkaLog:
         ConfigurationError: a setting is wrong or missing.
     """
     return KafkaLog(KafkaSettings.load(), client)
+
+
+def fleet_has() -> Callable[[str], bool]:
+    """Asks the fleet file whether it has a device. A file that is not there or is wrong has none, and that is said."""
+
+    def has(device_id: str) -> bool:
+        try:
+            return Registry(CommonSettings.load().punchstream_devices).get(device_id) is not None
+        except ConfigurationError as error:
+            typer.echo(safe(str(error)), err=True)
+            return False
+
+    return has
+
+
+def stop_where_nothing_is(
+    log: Log,
+    *topics: Name,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    devices: Sequence[str] = (),
+) -> None:
+    """Say what was asked about and is not there, and end with status 1. See `operations.asked.Asked.not_there`.
+
+    Args:
+        log: The topics.
+        topics: Where records may be.
+        since: From when on; None for all that are there.
+        until: Before when; None for no end.
+        devices: Whose; empty for everybody's.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or a topic is missing.
+    """
+    from operations.asked import Asked
+
+    sentences = asyncio.run(Asked(since, until, devices, fleet_has()).not_there(log, topics))
+    for sentence in sentences:
+        typer.echo(safe(sentence), err=True)
+    if sentences:
+        raise typer.Exit(1)
 
 
 def who() -> str:

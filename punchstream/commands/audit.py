@@ -11,7 +11,7 @@ from attendance.registry import Registry
 from attendance.settings import CommonSettings, ErpnextSettings
 from punchstream.commands import attendance_days
 from punchstream.commands import late as late_deliveries
-from punchstream.commands.arguments import SINCE, instant, kafka_log
+from punchstream.commands.arguments import SINCE, fleet_has, instant, kafka_log, stop_where_nothing_is
 from punchstream.output import AsJson, counted, print_rows, safe, say_skipped
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def audit(  # noqa: PLR0913 - the options of the command
     erpnext_settings = ErpnextSettings.load() if against_erpnext or changing or repair_late else None
     log, begin = kafka_log("late" if late or repair_late else "audit"), instant(since)
     if late or repair_late:
+        stop_where_nothing_is(log, "raw", "deliveries", since=begin, devices=[device] if device else ())
         raise typer.Exit(
             late_deliveries.run(
                 log,
@@ -69,6 +70,9 @@ def audit(  # noqa: PLR0913 - the options of the command
             )
         )
     if attendance:
+        if device is not None:
+            raise typer.BadParameter("days of attendance are of employees, not of devices", param_hint="--device")
+        stop_where_nothing_is(log, "raw", "attendance_days", since=begin)
         raise typer.Exit(attendance_days.run(log, erpnext_settings, since=begin, as_json=as_json))
     from operations.audit import audit as account
     from operations.audit_report import NAMED
@@ -88,6 +92,7 @@ def audit(  # noqa: PLR0913 - the options of the command
             log,
             since=begin,
             device=device,
+            in_fleet=fleet_has(),
             erpnext=erpnext_settings,
             repair=repair,
             including_deleted=including_deleted,
@@ -100,6 +105,8 @@ def audit(  # noqa: PLR0913 - the options of the command
         found = {"attendance_days": attendance_days.to_json(days)} if days else {}
         typer.echo(json.dumps(report.to_json() | found, indent=2))
     else:
+        if device is not None and not report.raw and not report.not_there:
+            typer.echo(safe(f"Nothing of {device} arrived{'' if since is None else f' since {since}'}."))
         show(report, Console(highlight=False), dry_run=dry_run)
         attendance_days.show_summary(days)
     if not report.balanced or attendance_days.needs_a_look(days):
@@ -154,6 +161,8 @@ def show(report: "Report", console: Console, *, dry_run: bool = False) -> None:
     from operations.audit_report import NAMED
 
     say_skipped(report.skipped)
+    for sentence in report.not_there:
+        console.print(safe(sentence), style="red", markup=False)
     line = (
         f"{report.raw:,} raw = {report.delivered:,} delivered + {report.dropped:,} dropped"
         f" + {report.waiting:,} waiting + {report.dead_lettered:,} dead-lettered"

@@ -37,11 +37,11 @@ from operations.dead_letters import (
     readable,
     seconds,
 )
-from operations.log import Skipped
+from operations.log import Log, Skipped
 from operations.reading_again import Fleet
 from operations.unread import GONE, ReadingAgain, describe_request, find_request
 from producers.pictures import redact
-from punchstream.commands.arguments import kafka_log, who
+from punchstream.commands.arguments import kafka_log, stop_where_nothing_is, who
 from punchstream.output import AsJson, counted, print_facts, print_json, print_rows, safe, say_skipped
 
 SHOWN_MESSAGE: Final = 200
@@ -80,6 +80,7 @@ def list_letters(
     Of what no adapter understood, it says how much the adapters and the fleet file of today understand.
     """
     log = kafka_log("dead-letters")
+    _stop_at_unknown(log, device)
     wanted = Selection(reason=reason, stage=stage, device=device)
     groups, skipped = Groups(), Skipped()
     rows: list[dict[str, object]] = []
@@ -274,6 +275,7 @@ def replay_letters(
     """
     wanted = _wanted(ids, reason, stage, device, everything=everything)
     log, fleet = kafka_log("dead-letters"), Fleet()
+    _stop_at_unknown(log, device)
     plan = asyncio.run(make_replay_plan(log, wanted, fleet.read, force=force))
     if dry_run:
         made = {} if plan.reading is None else plan.reading.words()
@@ -319,6 +321,7 @@ def discard_letters(
         raise typer.BadParameter("must say why", param_hint="--note")
     wanted = _wanted(ids, reason, stage, device)
     log = kafka_log("dead-letters")
+    _stop_at_unknown(log, device)
     plan = asyncio.run(make_plan(log, wanted, objection_to_discard))
     if plan.ids:
         asyncio.run(discard(log, plan.ids, note=note, by=who()))
@@ -339,6 +342,11 @@ def _wanted(
     if ids and (stage or device):
         raise typer.BadParameter("--stage and --device narrow --reason or --all, not IDs")
     return Selection(frozenset(ids or ()), reason, stage, device)
+
+
+def _stop_at_unknown(log: Log, device: str | None) -> None:
+    if device is not None:
+        stop_where_nothing_is(log, "dead_letters", "raw", devices=[device])
 
 
 def _finish(plan: Plan, done: str) -> None:

@@ -14,7 +14,7 @@ from attendance.registry import Registry
 from attendance.settings import CommonSettings, ErpnextSettings
 from attendance.site import site_of
 from operations.log import Log
-from punchstream.commands.arguments import SINCE, UNTIL, instant, kafka_log
+from punchstream.commands.arguments import SINCE, UNTIL, instant, kafka_log, stop_where_nothing_is
 from punchstream.output import AsJson, counted, print_json, print_rows, say_skipped
 
 if TYPE_CHECKING:
@@ -55,9 +55,11 @@ def replay(  # noqa: PLR0913 - as many as it has options
         raise typer.BadParameter("is of use with --against-erpnext or --correct", param_hint="--written-in")
     begin = instant(since)
     assert begin is not None
+    log, end = kafka_log("replay"), instant(until, "--until")
+    stop_where_nothing_is(log, "raw", since=begin, until=end, devices=device or ())
     run(
-        kafka_log("replay"),
-        Range(begin, instant(until, "--until"), frozenset(device or ())),
+        log,
+        Range(begin, end, frozenset(device or ())),
         ErpnextSettings.load() if against_erpnext or correct else None,
         correcting=correct,
         written_in=written_in or (),

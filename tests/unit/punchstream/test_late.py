@@ -55,7 +55,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Site:
 
 @pytest.fixture
 def log(log: MemoryLog) -> MemoryLog:
-    """A delivery that was late, again, and one that was not."""
+    """A delivery that was late, again, and one that was not; and a device that was never late."""
+    log.add("raw", b"elsewhere", b"")
     delivery = replace(DELIVERY, late=Late("riyadh-01", "Day Shift", DAY))
     for each in (delivery, delivery, replace(DELIVERY, event_id="0e" * 16)):
         log.add("deliveries", each.key, each.encode())
