@@ -85,10 +85,13 @@ class KafkaLog:
 
     async def until_delivered(self) -> None:
         """See `Log.until_delivered`."""
-        from attendance.kafka.groups import until_through
+        from attendance.kafka.groups import GroupProgress
 
-        group = self._settings.group("sink")
-        await until_through(self._settings, self.topics["checkins"], group, self._client_id)
+        progress = GroupProgress(self._settings, self._client_id)
+        try:
+            await progress.until_through(self.topics["checkins"], self._settings.group("sink"))
+        finally:
+            await progress.close()
 
 
 class DryRun:

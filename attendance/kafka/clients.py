@@ -3,11 +3,12 @@
 import ssl
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from attendance.errors import ConfigurationError, KafkaUnavailable
+from attendance.kafka.consumer import WatchedConsumer
 from attendance.kafka.records import MAX_RECORD_BYTES
 from attendance.settings import KafkaSettings
 
@@ -82,12 +83,12 @@ def create_producer(settings: KafkaSettings, client_id: str) -> AIOKafkaProducer
 
 def create_consumer(
     settings: KafkaSettings, *topics: str, client_id: str, group: str | None = None, **options: Any
-) -> AIOKafkaConsumer:
+) -> WatchedConsumer:
     """A consumer, not started, that begins at the earliest record and commits only when told to.
 
     Without a group it is assigned every partition of its topics.
     """
-    return AIOKafkaConsumer(
+    return WatchedConsumer(
         *topics,
         **connection_options(settings, client_id),
         group_id=group,

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     IllegalStateError,
     KafkaError,
@@ -14,8 +15,9 @@ from aiokafka.errors import (
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_admin, create_consumer, unavailable
+from attendance.kafka.consumer import WatchedConsumer
 from attendance.kafka.producer import partition_of
-from attendance.kafka.readers import begin_reading
+from attendance.kafka.readers import assigned_partitions, begin_reading
 from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings
 
@@ -107,30 +109,78 @@ async def follow_share(
             await consumer.stop()
 
 
-async def until_through(settings: KafkaSettings, topic: str, group: str, client_id: str) -> None:
-    """Return when a consumer group has committed all that the topic holds at the time of the call.
+class GroupProgress:
+    """Waits for consumer groups, with clients that it makes when it is first asked, and keeps for the next time."""
 
-    Raises:
-        KafkaUnavailable: Kafka does not answer, or there is no such topic.
-    """
-    consumer = create_consumer(settings, topic, client_id=client_id)
-    admin = create_admin(settings, client_id)
-    try:
-        partitions = await begin_reading(consumer, topic)
-        await admin.start()
-        first: Mapping[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            settings: How to reach Kafka.
+            client_id: As whom.
+        """
+        self._settings = settings
+        self._client_id = client_id
+        self._consumers: dict[str, WatchedConsumer] = {}
+        self._admin: AIOKafkaAdminClient | None = None
+
+    async def until_through(self, topic: str, group: str) -> None:
+        """Return when a group has committed all that the topic holds at the time of the call.
+
+        For one caller at a time.
+
+        Args:
+            topic: Its full name.
+            group: Its full name.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer, or there is no such topic.
+        """
+        try:
+            missing = await self._ends(topic)
+            while True:
+                if missing:
+                    committed = await (await self._connected()).list_consumer_group_offsets(
+                        group, partitions=list(missing)
+                    )
+                    missing = {
+                        tp: end for tp, end in missing.items() if tp not in committed or committed[tp].offset < end
+                    }
+                if not missing:
+                    return
+                log.debug("Waiting for a consumer group.", topic=topic, group=group, partitions=len(missing))
+                await asyncio.sleep(1)
+        except KafkaError as error:
+            await self.close()
+            raise unavailable(self._settings, error) from error
+        except KafkaUnavailable:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Let go of the clients. Whoever asks afterwards has others."""
+        consumers, self._consumers = self._consumers, {}
+        admin, self._admin = self._admin, None
+        for consumer in consumers.values():
+            await consumer.stop()
+        if admin is not None:
+            await admin.close()
+
+    async def _ends(self, topic: str) -> dict[TopicPartition, int]:
+        """The end of each partition of the topic that holds anything."""
+        if topic not in self._consumers:
+            self._consumers[topic] = create_consumer(self._settings, topic, client_id=self._client_id)
+            await begin_reading(self._consumers[topic], topic)
+        consumer = self._consumers[topic]
+        partitions = assigned_partitions(consumer, topic)
+        # It is asked for offsets only. What it fetched would stay in memory.
+        consumer.pause(*partitions)
         # Where nothing is held there may never have been anything to commit.
-        missing = {tp: end for tp, end in (await consumer.end_offsets(partitions)).items() if end > first[tp]}
-        while True:
-            if missing:
-                committed = await admin.list_consumer_group_offsets(group, partitions=list(missing))
-                missing = {tp: end for tp, end in missing.items() if tp not in committed or committed[tp].offset < end}
-            if not missing:
-                return
-            log.debug("Waiting for a consumer group.", topic=topic, group=group, partitions=len(missing))
-            await asyncio.sleep(1)
-    except KafkaError as error:
-        raise unavailable(settings, error) from error
-    finally:
-        await consumer.stop()
-        await admin.close()
+        first: Mapping[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+        return {tp: end for tp, end in (await consumer.end_offsets(partitions)).items() if end > first[tp]}
+
+    async def _connected(self) -> AIOKafkaAdminClient:
+        if self._admin is None:
+            self._admin = create_admin(self._settings, self._client_id)
+            await self._admin.start()
+        return self._admin

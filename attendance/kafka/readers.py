@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_consumer, unavailable
+from attendance.kafka.consumer import WatchedConsumer
 from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings
 from attendance.wire import Place
@@ -28,6 +29,15 @@ async def begin_reading(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
     """
     with suppress(UnknownTopicOrPartitionError):
         await consumer.start()
+    return assigned_partitions(consumer, topic)
+
+
+def assigned_partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    """All partitions of the topic, as a consumer without a group knows them now.
+
+    Raises:
+        KafkaUnavailable: there is no such topic, or not any more.
+    """
     partitions = list(consumer.assignment())
     if not partitions:
         raise KafkaUnavailable(f"topic {topic} does not exist; `punchstream topics create` makes it")
@@ -123,6 +133,67 @@ async def read(
         raise unavailable(settings, error) from error
     finally:
         await consumer.stop()
+
+
+class OnwardReader:
+    """Reads a topic on, again and again, with one consumer, which it makes when it is first asked."""
+
+    def __init__(self, settings: KafkaSettings, topic: str, client_id: str) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            settings: How to reach Kafka.
+            topic: Which topic.
+            client_id: As whom.
+        """
+        self._settings = settings
+        self._topic = topic
+        self._client_id = client_id
+        self._consumer: WatchedConsumer | None = None
+
+    async def read_on(self, begin: Mapping[int, int]) -> AsyncGenerator[list[ConsumerRecord], None]:
+        """Every record that the topic holds now from these offsets on; of other partitions, from the first.
+
+        In batches, in offset order within a partition. Records that arrive meanwhile may be among them. For one caller
+        at a time, who closes what this returns.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer, or there is no such topic.
+        """
+        try:
+            consumer = await self._connected()
+            partitions = assigned_partitions(consumer, self._topic)
+            first = await consumer.beginning_offsets(partitions)
+            ends = await consumer.end_offsets(partitions)
+            for tp, end in ends.items():
+                # Never beyond the end, nor before the beginning: the consumer would choose another offset.
+                consumer.seek(tp, min(max(begin.get(tp.partition, 0), first[tp]), end))
+            consumer.resume(*partitions)
+            while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+                for batch in (await consumer.getmany(*partitions, timeout_ms=500)).values():
+                    yield batch
+        except KafkaError as error:
+            await self.close()
+            raise unavailable(self._settings, error) from error
+        except KafkaUnavailable:
+            await self.close()
+            raise
+        finally:
+            # Until the next time it fetches nothing: nobody would take it.
+            if self._consumer is not None:
+                self._consumer.pause(*self._consumer.assignment())
+
+    async def close(self) -> None:
+        """Let go of the consumer. Whoever reads on afterwards has another."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def _connected(self) -> WatchedConsumer:
+        if self._consumer is None:
+            self._consumer = create_consumer(self._settings, self._topic, client_id=self._client_id)
+            self._consumer.pause(*await begin_reading(self._consumer, self._topic))
+        return self._consumer
 
 
 class PlaceReader:

@@ -23,7 +23,7 @@ import structlog
 from attendance.erpnext import ErpnextClient
 from attendance.errors import AccessDenied, DocumentRejected, KafkaUnavailable, TargetUnavailable, ZoneInDoubt
 from attendance.guards import Guards
-from attendance.kafka.groups import until_through
+from attendance.kafka.groups import GroupProgress
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow
 from attendance.kafka.records import Record
@@ -100,6 +100,7 @@ async def run(
         )
     finally:
         own_client.close()
+        await completeness.close()
         await producer.stop()
         client.close()
 
@@ -139,6 +140,7 @@ class Completeness:
         self._last_sync = LastSync(client, metrics)
         self._metrics = metrics
         self._client_id = kafka.client_id(STAGE)
+        self._progress = GroupProgress(kafka, self._client_id)
         self._sequences = SequenceReader(kafka, producer, self._client_id)
         self._claims: dict[str, DeviceClaims] = {}
         self._caught_up = asyncio.Event()
@@ -196,9 +198,9 @@ class Completeness:
             await self._sequences.read_on(numbered)
         # Before the wait below: only punches that a claim of now speaks of have their outcome after it.
         watermarks = self._watermarks(numbered)
-        topics, client_id = self._kafka.topics, self._client_id
+        topics = self._kafka.topics
         for topic, group in ((topics["raw"], "stream"), (topics["checkins"], "sink")):
-            await self._wait_for_outcomes(group, until_through(self._kafka, topic, self._kafka.group(group), client_id))
+            await self._wait_for_outcomes(group, self._progress.until_through(topic, self._kafka.group(group)))
         site_zone = await self._site_zone()
         complete = []
         for shift_type, devices in shifts.items():
@@ -211,6 +213,11 @@ class Completeness:
                 complete.append(CompleteShift(direct, found.sync, common_zone(devices, site_zone)))
         if self._attendance is not None:
             self._attendance.offer(complete, self._registry.direct_shifts)
+
+    async def close(self) -> None:
+        """Let go of the clients of Kafka."""
+        await self._progress.close()
+        await self._sequences.close()
 
     async def _site_zone(self) -> str:
         try:

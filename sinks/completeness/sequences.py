@@ -1,12 +1,13 @@
 """SequenceReader: counts devices' record numbers on the raw topic, and keeps the counts on the sequences topic."""
 
 from collections.abc import Collection
+from contextlib import aclosing
 
 import structlog
 
 from attendance.errors import InvalidRecord
 from attendance.kafka.producer import Producer
-from attendance.kafka.readers import read, snapshot
+from attendance.kafka.readers import OnwardReader, snapshot
 from attendance.kafka.records import OutRecord, Record
 from attendance.records.raw_event import RawEvent, is_replay_copy
 from attendance.records.sequences import Sequences
@@ -30,6 +31,7 @@ class SequenceReader:
         self._kafka = kafka
         self._producer = producer
         self._client_id = client_id
+        self._raw = OnwardReader(kafka, kafka.topics["raw"], client_id)
         self._numbers: dict[str, SequenceNumbers] = {}
         self._offsets: dict[int, int] = {}
         self._partition_of: dict[str, int] = {}
@@ -53,22 +55,25 @@ class SequenceReader:
         Raises:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
         """
-        topics = self._kafka.topics
         if not self._restored:
-            for record in await snapshot(self._kafka, topics["sequences"], self._client_id):
+            for record in await snapshot(self._kafka, self._kafka.topics["sequences"], self._client_id):
                 self._restore(record)
             self._restored = True
         before = dict(self._offsets)
-        begin = {partition: self._offsets.get(partition, 0) for partition in range(self._kafka.partitions)}
-        async for batch in read(self._kafka, topics["raw"], self._client_id, begin=begin):
-            for record in batch:
-                self._offsets[record.partition] = record.offset + 1
-                device_id = (record.key or b"").decode(errors="replace")
-                if device_id in numbered:
-                    self._partition_of[device_id] = record.partition
-                    self._count(device_id, record)
+        async with aclosing(self._raw.read_on(before)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    self._offsets[record.partition] = record.offset + 1
+                    device_id = (record.key or b"").decode(errors="replace")
+                    if device_id in numbered:
+                        self._partition_of[device_id] = record.partition
+                        self._count(device_id, record)
         changed = [partition for partition, offset in self._offsets.items() if before.get(partition) != offset]
         await self._producer.send(*(self._to_record(partition, numbered) for partition in changed))
+
+    async def close(self) -> None:
+        """Let go of the consumer."""
+        await self._raw.close()
 
     def _count(self, device_id: str, record: Record) -> None:
         try:

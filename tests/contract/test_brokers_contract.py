@@ -14,7 +14,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectio
 from attendance.errors import InvalidRecord, KafkaUnavailable
 from attendance.kafka.admin import create_topics, describe_topics
 from attendance.kafka.clients import create_consumer
-from attendance.kafka.groups import Assignment, follow_share, until_through
+from attendance.kafka.groups import Assignment, GroupProgress, follow_share
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow, read, snapshot
 from attendance.kafka.records import MAX_RECORD_BYTES, OutRecord
@@ -472,7 +472,8 @@ def test_a_group_is_through_a_topic_once_it_has_committed_all(kafka: KafkaSettin
 
     async def scene() -> None:
         await send(kafka, *numbered(topic, 2))
-        waiting = asyncio.create_task(until_through(kafka, topic, kafka.group("g"), "test"))
+        progress = GroupProgress(kafka, "test")
+        waiting = asyncio.create_task(progress.until_through(topic, kafka.group("g")))
         consumer = create_consumer(kafka, client_id="test", group=kafka.group("g"))
         consumer.assign([TopicPartition(topic, 0)])
         await consumer.start()
@@ -481,6 +482,8 @@ def test_a_group_is_through_a_topic_once_it_has_committed_all(kafka: KafkaSettin
         assert not waiting.done(), "one record is not committed"
         await consumer.commit({TopicPartition(topic, 0): 2})
         await waiting
+        await progress.until_through(topic, kafka.group("g"))
+        await progress.close()
         await consumer.stop()
 
     run(scene())

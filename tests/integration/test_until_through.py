@@ -6,7 +6,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from attendance.kafka.clients import create_consumer
-from attendance.kafka.groups import until_through
+from attendance.kafka.groups import GroupProgress
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
 from attendance.settings import KafkaSettings
@@ -34,7 +34,8 @@ def test_a_group_is_through_once_it_has_committed_all_that_there_is(kafka: Kafka
     async def scene() -> None:
         await produce(kafka, topic, 0, 0, 2)
         await commit(kafka, topic, {0: 1})
-        waiting = asyncio.create_task(until_through(kafka, topic, "g", "test"))
+        progress = GroupProgress(kafka, "test")
+        waiting = asyncio.create_task(progress.until_through(topic, "g"))
         await asyncio.wait({waiting}, timeout=2)
         assert not waiting.done(), "of one partition nothing is committed"
         await commit(kafka, topic, {2: 1})
@@ -42,9 +43,21 @@ def test_a_group_is_through_once_it_has_committed_all_that_there_is(kafka: Kafka
         assert not waiting.done(), "one record is not committed"
         await commit(kafka, topic, {0: 2})
         await asyncio.wait_for(waiting, 30)
+        await produce(kafka, topic, 0)
+        again = asyncio.create_task(progress.until_through(topic, "g"))
+        await asyncio.wait({again}, timeout=2)
+        assert not again.done(), "what came since is not committed"
+        await commit(kafka, topic, {0: 3})
+        await asyncio.wait_for(again, 30)
+        await progress.close()
 
     asyncio.run(scene())
 
 
 def test_where_there_is_nothing_every_group_is_through(kafka: KafkaSettings) -> None:
-    asyncio.run(asyncio.wait_for(until_through(kafka, kafka.topics["checkins"], "g", "test"), 30))
+    async def scene() -> None:
+        progress = GroupProgress(kafka, "test")
+        await asyncio.wait_for(progress.until_through(kafka.topics["checkins"], "g"), 30)
+        await progress.close()
+
+    asyncio.run(scene())

@@ -34,7 +34,7 @@ def install(
         The broker, and settings that lead to it.
     """
     broker = broker or MemoryBroker()
-    clients_of = {"AIOKafkaConsumer": MemoryConsumer, "AIOKafkaProducer": MemoryProducer}
+    clients_of = {"WatchedConsumer": MemoryConsumer, "AIOKafkaProducer": MemoryProducer}
     clients_of["AIOKafkaAdminClient"] = MemoryAdmin
     for name, kind in clients_of.items():
         monkeypatch.setattr(clients, name, _bound(kind, broker))

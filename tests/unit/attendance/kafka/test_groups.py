@@ -10,12 +10,16 @@ from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaConnectionError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
+from clients_made import clients_made
 
+from attendance.errors import KafkaUnavailable
 from attendance.kafka import groups as clients
-from attendance.kafka.groups import Assignment, follow_share
+from attendance.kafka.groups import Assignment, GroupProgress, follow_share
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
 from attendance.settings import KafkaSettings
+from memory_broker import install
+from virtual_time import run_in_virtual_time
 
 SETTINGS = KafkaSettings.load(bootstrap_servers="127.0.0.1:1")
 ONE, TWO = TopicPartition("t", 1), TopicPartition("t", 2)
@@ -227,3 +231,38 @@ def test_a_partition_that_is_named_counts_and_without_any_the_key_decides() -> N
     assert partitions_asked_for(OutRecord("t", b"k", b"", partition=7, partition_key=b"x")) == [7]
     everyone = range(16)
     assert partitions_asked_for(OutRecord("t", b"k", b"")) == [DefaultPartitioner()(b"k", everyone, everyone)]
+
+
+def test_who_asks_again_and_again_how_far_groups_are_makes_one_client_for_each_topic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker, kafka = install(monkeypatch)
+    made = clients_made(monkeypatch, clients)
+    progress = GroupProgress(kafka, "c")
+    topics = {kafka.topics["raw"]: "stream", kafka.topics["checkins"]: "sink"}
+
+    async def story() -> None:
+        for look in range(1, 1001):
+            for topic, group in topics.items():
+                broker.put(topic, b"x")
+                broker.groups[group].offsets[TopicPartition(topic, 0)] = look
+                await progress.until_through(topic, group)
+        broker.fail("admin", KafkaConnectionError("away"))
+        with pytest.raises(KafkaUnavailable):
+            await progress.until_through(kafka.topics["raw"], "stream")
+        await progress.until_through(kafka.topics["raw"], "stream")
+        await progress.close()
+
+    asyncio.run(story())
+    assert made == ["create_consumer", "create_admin", "create_consumer", "create_consumer", "create_admin"]
+
+
+def test_of_a_topic_that_is_not_there_no_group_is_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, kafka = install(monkeypatch, make_topics=False)
+
+    async def story() -> None:
+        progress = GroupProgress(kafka, "c")
+        with pytest.raises(KafkaUnavailable, match=r"checkins.*does not exist"):
+            await progress.until_through(kafka.topics["checkins"], "sink")
+
+    run_in_virtual_time(story())

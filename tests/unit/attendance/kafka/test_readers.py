@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaError, KafkaTimeoutError
+from clients_made import clients_made
 
 from attendance.errors import KafkaUnavailable
-from attendance.kafka.readers import follow, read, snapshot, until_there
+from attendance.kafka import readers
+from attendance.kafka.readers import OnwardReader, follow, read, snapshot, until_there
 from memory_broker import MemoryBroker, install
 from virtual_time import run_in_virtual_time
 
@@ -160,3 +162,51 @@ def test_a_topic_is_waited_for_until_somebody_makes_it(monkeypatch: pytest.Monke
         await asyncio.wait_for(waiting, 60)
 
     play(story)
+
+
+def test_who_reads_on_again_and_again_makes_one_client_and_reads_each_record_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker, kafka = install(monkeypatch)
+    made = clients_made(monkeypatch, readers)
+    reader = OnwardReader(kafka, TOPIC, "c")
+    seen: list[bytes] = []
+    offsets: dict[int, int] = {}
+
+    async def story() -> None:
+        for look in range(1000):
+            put(broker, f"{look}".encode())
+            async with aclosing(reader.read_on(offsets)) as batches:
+                async for batch in batches:
+                    for record in batch:
+                        seen.append(record.value)
+                        offsets[record.partition] = record.offset + 1
+        await reader.close()
+
+    play(story)
+    assert seen == [f"{look}".encode() for look in range(1000)]
+    assert len(made) == 1
+
+
+def test_who_reads_on_begins_anew_after_an_outage_and_where_records_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    made = clients_made(monkeypatch, readers)
+    reader = OnwardReader(kafka, TOPIC, "c")
+
+    async def all_from(offset: int) -> list[bytes]:
+        async with aclosing(reader.read_on({0: offset})) as batches:
+            return [record.value async for batch in batches for record in batch]
+
+    async def story() -> None:
+        put(broker, b"1", b"2", b"3")
+        broker.fail("fetch", KafkaError("broken"))
+        with pytest.raises(KafkaUnavailable):
+            await all_from(0)
+        assert await all_from(1) == [b"2", b"3"]
+        assert await all_from(99) == []
+        broker.delete_before(TOPIC, 0, 2)
+        assert await all_from(0) == [b"3"]
+        await reader.close()
+
+    play(story)
+    assert len(made) == 2

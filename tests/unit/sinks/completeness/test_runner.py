@@ -17,6 +17,8 @@ from site_zones import RecordedZones
 from structlog.testing import LogCapture
 
 from attendance.errors import AccessDenied, Conflict, DocumentRejected, KafkaUnavailable, TargetUnavailable, ZoneInDoubt
+from attendance.kafka.groups import GroupProgress
+from attendance.kafka.readers import OnwardReader
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.device_status import DeviceStatus
@@ -80,14 +82,13 @@ class Log:
     during: Any = None
     """Called while the stage waits for the stream."""
 
-    async def read(self, _kafka: object, topic: str, _client: str, **more: Any) -> AsyncIterator[list[Any]]:
-        if topic.endswith("raw.v1"):
-            yield [record for record in self.raw if record.offset >= more["begin"].get(record.partition, 0)]
+    async def read_on(self, begin: Mapping[int, int]) -> AsyncIterator[list[Any]]:
+        yield [record for record in self.raw if record.offset >= begin.get(record.partition, 0)]
 
     async def snapshot(self, _kafka: object, _topic: str, _client: str) -> list[Any]:
         return list(self.sequences)
 
-    async def until_through(self, _kafka: object, topic: str, group: str, _client: str) -> None:
+    async def until_through(self, topic: str, group: str) -> None:
         self.waited.append((topic, group))
         if self.during is not None:
             self.during()
@@ -110,9 +111,9 @@ class Bench:
         self.log = Log()
         self.metrics = Metrics()
         self.said = LogCapture()
-        monkeypatch.setattr(sequences, "read", self.log.read)
+        monkeypatch.setattr(OnwardReader, "read_on", lambda _, begin: self.log.read_on(begin))
         monkeypatch.setattr(sequences, "snapshot", self.log.snapshot)
-        monkeypatch.setattr(runner, "until_through", self.log.until_through)
+        monkeypatch.setattr(GroupProgress, "until_through", lambda _, *asked: self.log.until_through(*asked))
         monkeypatch.setattr(runner, "now", lambda: NOW)
         for module in (runner, last_sync):
             monkeypatch.setattr(module, "log", structlog.wrap_logger(None, [self.said]))
@@ -352,7 +353,7 @@ def test_the_process_waits_for_kafka_and_for_erpnext_and_then_writes_what_device
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    until_through = runner.until_through
+    until_through = GroupProgress.until_through
     broker, kafka = install(monkeypatch)
     zone = SiteZone("http://127.0.0.1:9", "Asia/Riyadh", "proven", NOW, "sink")
     broker.put(kafka.topics["site"], zone.encode(), zone.key)
@@ -375,7 +376,7 @@ def test_the_process_waits_for_kafka_and_for_erpnext_and_then_writes_what_device
 
     monkeypatch.setattr(runner, "now", lambda: NOW)
     monkeypatch.setattr(runner, "ErpnextClient", lambda _settings: bench.site)
-    monkeypatch.setattr(runner, "until_through", until_through_or_outage)
+    monkeypatch.setattr(GroupProgress, "until_through", until_through_or_outage)
     monkeypatch.setattr(runner, "log", structlog.wrap_logger(None, [bench.said]))
     asyncio.run(scene())
     assert bench.site.written == [("Night", "2026-03-02 17:50:00")]
