@@ -8,9 +8,9 @@ import orjson
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from attendance.durations import Days, Seconds, WholeSeconds
+from attendance.durations import Days, Seconds, WholeSeconds, format_seconds
 from attendance.errors import ConfigurationError
-from attendance.topics import Topics
+from attendance.topics import TABLE, Name, Topics
 
 
 def _servers(value: object) -> object:
@@ -94,6 +94,22 @@ class KafkaSettings(SettingsGroup):
         "embedded broker.",
     )
 
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """These settings, as `SettingsGroup.load` has them.
+
+        Raises:
+            ConfigurationError: a setting is wrong, or what is kept would be gone before the stream forgets it.
+        """
+        settings = super().load(**overrides)
+        horizon = StreamSettings.load().dedup_horizon
+        if settings.retention_days * 86400 < horizon:
+            raise ConfigurationError(
+                f"KAFKA_RETENTION_DAYS: {settings.retention_days} days is shorter than DEDUP_HORIZON "
+                f"({format_seconds(horizon)}), which has to be the same for every process"
+            )
+        return settings
+
     @property
     def topics(self) -> Topics:
         """The topic names under this prefix."""
@@ -103,6 +119,10 @@ class KafkaSettings(SettingsGroup):
     def heartbeat_interval(self) -> float:
         """Seconds between two heartbeats of a consumer, by which it also hears of a rebalance."""
         return min(3.0, self.session_timeout / 6)
+
+    def partitions_of(self, name: Name) -> int:
+        """How many partitions of a topic hold records."""
+        return TABLE[name].partitions or self.partitions
 
     def group(self, stage: str) -> str:
         """The consumer group of a stage."""

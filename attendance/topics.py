@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal
 
+from attendance.kafka.records import MAX_RECORD_BYTES
+
 Name = Literal[
     "raw",
     "user_map",
@@ -28,9 +30,15 @@ Name = Literal[
     "probe",
 ]
 
+WANTED_REPLICAS: Final = 3
 HOUR_MS: Final = 60 * 60 * 1000
 DAY_MS: Final = 24 * HOUR_MS
 FOREVER: Final = -1
+REMOVALS_KEPT_MS: Final = DAY_MS
+"""How long a compacted topic has to keep removals. Whoever follows it reads it whole after a quarter of that away."""
+
+EMBEDDED_CLUSTER: Final = "punchstream-embedded"
+"""The cluster id of the embedded broker, which has no configuration to compare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +160,16 @@ def _full_name(prefix: str, name: Name) -> str:
     return f"{prefix}.{TABLE[name].suffix}"
 
 
-def topic_configs(topic: Topic, retention_days: int, unread_days: int | None = None) -> dict[str, str]:
-    """The topic's configuration at the broker: cleanup, retention in milliseconds, timestamps, segments.
+def topic_configs(
+    topic: Topic, retention_days: int, unread_days: int | None = None, replicas: int | None = None
+) -> dict[str, str]:
+    """The topic's configuration at the broker.
 
     Args:
         topic: The topic.
         retention_days: The setting `KAFKA_RETENTION_DAYS`.
         unread_days: The setting `UNREAD_DAYS`; None where it is not set.
+        replicas: Copies of each partition; None where nobody knows.
     """
     days = retention_days if topic.retention_setting == "KAFKA_RETENTION_DAYS" else unread_days or retention_days
     # A compacted topic keeps the newest value of each key for ever.
@@ -166,8 +177,44 @@ def topic_configs(topic: Topic, retention_days: int, unread_days: int | None = N
     configs = {
         "cleanup.policy": topic.cleanup,
         "retention.ms": str(FOREVER if forever else topic.retention_ms or days * DAY_MS),
-        "message.timestamp.type": "CreateTime",
+        "retention.bytes": str(FOREVER),
+        # By the broker's clock: retention goes by it, and a producer's clock may be years off.
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(MAX_RECORD_BYTES),
     }
+    if topic.cleanup == "compact":
+        configs["delete.retention.ms"] = str(REMOVALS_KEPT_MS)
     if topic.segment_bytes is not None:
         configs["segment.bytes"] = str(topic.segment_bytes)
+    if replicas is not None and replicas >= WANTED_REPLICAS:
+        # With acks=all a record then survives the loss of any one broker.
+        configs["min.insync.replicas"] = str(replicas - 1)
     return configs
+
+
+Stage = Literal["push", "pull", "directory", "stream", "sink", "completeness"]
+
+USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
+    "push": frozenset(
+        (
+            "raw",
+            "dead_letters",
+            "dead_letter_actions",
+            "device_status",
+            "other_events",
+            "unread",
+            "terminals",
+            "probe",
+        )
+    ),
+    "pull": frozenset(
+        ("raw", "dead_letters", "dead_letter_actions", "device_status", "other_events", "unread", "cursors")
+    ),
+    "directory": frozenset(("user_map", "site")),
+    "stream": frozenset(("raw", "user_map", "unmapped", "dedup_state", "checkins", "dropped", "dead_letters")),
+    "sink": frozenset(("raw", "user_map", "checkins", "site", "unmapped", "dead_letters", "deliveries")),
+    "completeness": frozenset(
+        ("raw", "checkins", "attendance_days", "attendance_progress", "device_status", "sequences", "site")
+    ),
+}
+"""The topics that a stage reads or writes, and compares with what it needs."""

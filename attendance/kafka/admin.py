@@ -1,7 +1,8 @@
 """Makes the topics, and describes them."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
@@ -13,11 +14,9 @@ from aiokafka.errors import (
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_admin, create_consumer, unavailable
-from attendance.kafka.records import MAX_RECORD_BYTES
+from attendance.kafka.topic_facts import find, findings, wanted
 from attendance.settings import KafkaSettings, UnreadSettings
-from attendance.topics import TABLE, topic_configs
-
-WANTED_REPLICAS: Final = 3
+from attendance.topics import TABLE, WANTED_REPLICAS, topic_configs
 
 
 async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
@@ -35,19 +34,15 @@ async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
         await admin.start()
         brokers = len((await admin.describe_cluster())["brokers"])
         replicas = settings.replication_factor or min(WANTED_REPLICAS, brokers)
-        wanted = {}
+        all_topics = {}
         for name, topic in TABLE.items():
-            configs = topic_configs(topic, settings.retention_days, unread_days)
-            configs["max.message.bytes"] = str(MAX_RECORD_BYTES)
-            if replicas >= WANTED_REPLICAS:
-                # With acks=all a record then survives the loss of any one broker.
-                configs["min.insync.replicas"] = str(replicas - 1)
+            configs = topic_configs(topic, settings.retention_days, unread_days, replicas)
             full_name = settings.topics[name]
-            wanted[full_name] = NewTopic(
+            all_topics[full_name] = NewTopic(
                 full_name, topic.partitions or settings.partitions, replicas, topic_configs=configs
             )
         existing = set(await admin.list_topics())
-        missing = [topic for name, topic in wanted.items() if name not in existing]
+        missing = [topic for name, topic in all_topics.items() if name not in existing]
         created = set()
         if missing:
             response = await admin.create_topics(missing)
@@ -57,7 +52,7 @@ async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
                     created.add(name)
                 elif error is not TopicAlreadyExistsError:
                     raise KafkaUnavailable(f"topic {name}: {error.__name__}")
-        return {name: name in created for name in wanted}
+        return {name: name in created for name in all_topics}
     except KafkaError as error:
         raise unavailable(settings, error) from error
     finally:
@@ -65,37 +60,48 @@ async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
 
 
 async def describe_topics(settings: KafkaSettings) -> list[dict[str, Any]]:
-    """Each topic with partitions, replicas and records held; `partitions` is 0 where it does not exist.
+    """Each topic as the broker has it: partitions, replicas, records and configuration, and where that is wrong.
+
+    `partitions` is 0 where a topic does not exist. `configs` is None where it may not be read, and on the embedded
+    broker, which has none.
 
     Raises:
         KafkaUnavailable: Kafka does not answer.
+        ConfigurationError: a setting is wrong.
     """
-    admin = create_admin(settings, "punchstream-admin")
-    consumer = create_consumer(settings, client_id="punchstream-admin")
+    client_id = "punchstream-admin"
+    admin = create_admin(settings, client_id)
+    consumer = create_consumer(settings, client_id=client_id)
     try:
         await admin.start()
         await consumer.start()
-        names = [settings.topics[name] for name in TABLE]
-        existing = set(await admin.list_topics())
-        described = {
-            entry["topic"]: entry["partitions"]
-            for entry in await admin.describe_topics([name for name in names if name in existing])
-        }
+        facts = await find(admin, settings, tuple(TABLE), client_id)
+        replicas = wanted(settings, facts.brokers).replicas
+        wrong = findings(settings, facts)
+        described = {entry["topic"]: entry["partitions"] for entry in await admin.describe_topics()}
+        unread_days = UnreadSettings.load().days
         rows = []
-        for (_, topic), name in zip(TABLE.items(), names, strict=True):
-            found = described.get(name, [])
-            partitions = [TopicPartition(name, partition["partition"]) for partition in found]
+        for name, topic in TABLE.items():
+            full_name = settings.topics[name]
+            there = described.get(full_name, [])
+            partitions = [TopicPartition(full_name, partition["partition"]) for partition in there]
             first: Mapping[TopicPartition, int] = await consumer.beginning_offsets(partitions)
             last: Mapping[TopicPartition, int] = await consumer.end_offsets(partitions)
+            found = facts.topics.get(name)
+            right = topic_configs(topic, settings.retention_days, unread_days, replicas)
             rows.append(
                 {
-                    "topic": name,
-                    "partitions": len(found),
-                    "replicas": len(found[0]["replicas"]) if found else 0,
+                    "topic": full_name,
+                    "partitions": len(there),
+                    "replicas": min((len(each["replicas"]) for each in there), default=0),
                     "records": sum(last.values()) - sum(first.values()),
                     "key": topic.key,
-                    "cleanup": topic.cleanup,
                     "holds": topic.holds,
+                    "configs": None
+                    if found is None or found.configs is None
+                    else {key: found.configs.get(key) for key in right},
+                    "wanted": {"partitions": settings.partitions_of(name), "replicas": replicas, **right},
+                    "findings": [asdict(each) | {"says": str(each)} for each in wrong if each.topic == full_name],
                 }
             )
         return rows

@@ -1,11 +1,16 @@
 """The `topics` commands: make the topics, and show them."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
 import typer
 
+from attendance.durations import format_seconds
 from attendance.settings import KafkaSettings
-from punchstream.output import AsJson, show
+from punchstream.output import AsJson, print_json, print_rows
+
+COLUMNS: Final = ("topic", "partitions", "replicas", "records", "cleanup", "kept", "largest", "times")
 
 app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 
@@ -22,10 +27,66 @@ def create() -> None:
 
 @app.command("describe")
 def describe(*, as_json: AsJson = False) -> None:
-    """Show the topics with their partitions, retention and what they hold. Exit status 1 when one is missing."""
+    """Show each topic as the broker has it, beside what it has to be.
+
+    Exit status 1 if one is missing, would lose records, or may not be looked at.
+    """
     from attendance.kafka.admin import describe_topics
 
     rows = asyncio.run(describe_topics(KafkaSettings.load()))
-    show(rows, as_json=as_json)
-    if any(row["partitions"] == 0 for row in rows):
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(COLUMNS, map(_cells, rows))
+    wrong = [finding for row in rows for finding in row["findings"]]
+    if not as_json:
+        for finding in wrong:
+            typer.echo(f"{finding['severity']}: {finding['says']}", err=True)
+    if any(finding["severity"] != "warns" for finding in wrong) or any(row["partitions"] == 0 for row in rows):
         raise typer.Exit(1)
+
+
+@app.command("repair")
+def repair(
+    *, dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be set, and set nothing.")] = False
+) -> None:
+    """Set what may be set on topics of a running system: retention, cleanup, message size, time stamps.
+
+    The number of partitions and replicas it leaves, and says what to do. Exit status 1 if what is left would lose
+    records.
+    """
+    from attendance.kafka.topic_repair import repair_topics
+
+    result = asyncio.run(repair_topics(KafkaSettings.load(), dry_run=dry_run))
+    for each in result.mended:
+        verb = "would be" if dry_run else "is"
+        typer.echo(f"{each.topic}: {each.what} was {each.found}, {verb} {each.wanted}")
+    for each in result.left:
+        typer.echo(f"{each.severity}: {each}", err=True)
+    if not result.mended and not result.left:
+        typer.echo("Every topic is what it has to be.")
+    if any(each.severity != "warns" for each in result.left):
+        raise typer.Exit(1)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    """A row of the table: what the broker says, and what is wanted where that is something else."""
+    configs, wanted = row["configs"], row["wanted"]
+    differs = {finding["what"]: finding for finding in row["findings"]}
+
+    def cell(what: str, found: object) -> str:
+        return f"{found} (wanted {differs[what]['wanted']})" if what in differs else f"{found}"
+
+    cells = [row["topic"], cell("partitions", row["partitions"]), cell("replicas", row["replicas"]), row["records"]]
+    if configs is None:
+        return [*cells, *["not known"] * (len(COLUMNS) - len(cells))]
+    kept = "for ever" if configs["retention.ms"] == "-1" else format_seconds(int(configs["retention.ms"]) / 1000)
+    if wanted["cleanup.policy"] == "compact" == configs["cleanup.policy"]:
+        kept = "for ever"  # whatever its retention is
+    return [
+        *cells,
+        cell("cleanup.policy", configs["cleanup.policy"]),
+        cell("retention.ms", kept),
+        cell("max.message.bytes", configs["max.message.bytes"]),
+        cell("message.timestamp.type", configs["message.timestamp.type"]),
+    ]

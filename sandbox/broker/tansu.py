@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
+from attendance.topics import EMBEDDED_CLUSTER
 from sandbox.broker.base import Broker, BrokerFailed, BrokerNode
 from sandbox.ports import free_port
 from sandbox.process import ChildProcess
@@ -39,7 +40,7 @@ class Tansu(Broker):
             raise BrokerFailed(reason)
         port = free_port()
         url = f"tcp://127.0.0.1:{port}"
-        command = [_binary(), "broker", "--cluster-id=punchstream", "--storage-engine=memory://punchstream/"]
+        command = [_binary(), "broker", f"--cluster-id={EMBEDDED_CLUSTER}", "--storage-engine=memory://punchstream/"]
         process = ChildProcess(
             [*command, f"--listener-url={url}", f"--advertised-listener-url={url}"],
             log_file=directory / "tansu.log",

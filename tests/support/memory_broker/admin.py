@@ -3,15 +3,44 @@
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
-from aiokafka.admin import NewTopic
-from aiokafka.errors import InvalidReplicationFactorError, TopicAlreadyExistsError
+from aiokafka.admin import NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource
+from aiokafka.errors import (
+    InvalidReplicationFactorError,
+    PolicyViolationError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.structs import OffsetAndMetadata
 
 from memory_broker.broker import MemoryBroker
 
+DEFAULTS = {
+    "cleanup.policy": "delete",
+    "delete.retention.ms": "86400000",
+    "max.message.bytes": "1048588",
+    "message.timestamp.type": "CreateTime",
+    "min.insync.replicas": "1",
+    "retention.bytes": "-1",
+    "retention.ms": "604800000",
+    "segment.bytes": "1073741824",
+    "unclean.leader.election.enable": "false",
+}
+"""What Apache Kafka has where nothing else is set."""
+
 
 class Created(NamedTuple):
     topic_errors: list[tuple[str, int, str | None]]
+
+
+class Described(NamedTuple):
+    API_VERSION: int
+    resources: list[tuple[int, str | None, int, str, list[tuple[str, str, bool, int, bool, list[Any]]]]]
+
+
+class Altered(NamedTuple):
+    resources: list[tuple[int, str | None, int, str]]
 
 
 class MemoryAdmin:
@@ -33,7 +62,10 @@ class MemoryAdmin:
 
     async def describe_cluster(self) -> dict[str, Any]:
         await self._answer()
-        return {"brokers": [{"node_id": 0, "host": "memory", "port": 9092}]}
+        return {
+            "brokers": [{"node_id": 0, "host": "memory", "port": 9092}],
+            "cluster_id": self._broker.cluster_id,
+        }
 
     async def list_topics(self) -> list[str]:
         await self._answer()
@@ -53,8 +85,41 @@ class MemoryAdmin:
             errors.append((topic.name, code, None))
         return Created(errors)
 
-    async def describe_topics(self, topics: list[str]) -> list[dict[str, Any]]:
+    async def describe_configs(self, config_resources: list[ConfigResource]) -> list[Described]:
         await self._answer()
+        resources = []
+        for asked in config_resources:
+            own = self._broker.configs.get(asked.name)
+            if own is None or asked.name in self._broker.secret_configs:
+                code = UnknownTopicOrPartitionError.errno if own is None else TopicAuthorizationFailedError.errno
+                resources.append((code, None, 2, asked.name, []))
+                continue
+            entries = [
+                (key, value, False, 1 if key in own else 5, False, []) for key, value in (DEFAULTS | own).items()
+            ]
+            resources.append((0, None, 2, asked.name, entries))
+        return [Described(2, resources)]
+
+    async def alter_configs(self, config_resources: list[ConfigResource]) -> list[Altered]:
+        """Replaces all that is set for a topic."""
+        await self._answer()
+        for asked in config_resources:
+            self._broker.configs[asked.name] = dict(asked.configs)
+        return [Altered([(0, None, 2, asked.name) for asked in config_resources])]
+
+    async def delete_records(
+        self, records_to_delete: dict[TopicPartition, RecordsToDelete]
+    ) -> dict[TopicPartition, int]:
+        await self._answer()
+        for tp, before in records_to_delete.items():
+            if "delete" not in (DEFAULTS | self._broker.configs[tp.topic])["cleanup.policy"].split(","):
+                raise PolicyViolationError(str(tp))
+            self._broker.delete_before(tp.topic, tp.partition, before.before_offset)
+        return {tp: self._broker.partition(tp).start for tp in records_to_delete}
+
+    async def describe_topics(self, topics: list[str] | None = None) -> list[dict[str, Any]]:
+        await self._answer()
+        topics = list(self._broker.topics) if topics is None else topics
         return [
             {
                 "topic": name,

@@ -28,6 +28,9 @@ class MemoryBroker:
     def __init__(self) -> None:
         self.topics: dict[str, list[Partition]] = {}
         self.configs: dict[str, dict[str, str]] = {}
+        self.secret_configs: set[str] = set()
+        """Topics whose configuration nobody may read."""
+        self.cluster_id = "memory"
         self.groups: dict[str, Group] = defaultdict(Group)
         self.clock: Callable[[], float] = time.time
         self.is_away = False
@@ -44,6 +47,11 @@ class MemoryBroker:
     def create_topic(self, name: str, partitions: int = 1, configs: dict[str, str] | None = None) -> None:
         self.topics[name] = [Partition() for _ in range(partitions)]
         self.configs[name] = configs or {}
+        self.wake()
+
+    def add_partitions(self, name: str, total: int) -> None:
+        """Have so many partitions from now on, as an operator's tool does it."""
+        self.topics[name] += [Partition() for _ in range(total - len(self.topics[name]))]
         self.wake()
 
     def put(
@@ -65,7 +73,7 @@ class MemoryBroker:
                 partition=partition,
                 offset=log.end,
                 timestamp=timestamp,
-                timestamp_type=0,
+                timestamp_type=int(self.configs[topic].get("message.timestamp.type") == "LogAppendTime"),
                 key=key,
                 value=value,
                 checksum=None,

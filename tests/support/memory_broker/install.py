@@ -6,7 +6,7 @@ import pytest
 
 from attendance.kafka import clients
 from attendance.settings import KafkaSettings
-from attendance.topics import TABLE
+from attendance.topics import TABLE, topic_configs
 from memory_broker.admin import MemoryAdmin
 from memory_broker.broker import MemoryBroker
 from memory_broker.consumer import MemoryConsumer
@@ -43,7 +43,8 @@ def install(
     )
     if make_topics:
         for name, topic in TABLE.items():
-            broker.create_topic(kafka.topics[name], topic.partitions or partitions)
+            configs = topic_configs(topic, kafka.retention_days)
+            broker.create_topic(kafka.topics[name], topic.partitions or partitions, configs)
     return broker, kafka
 
 

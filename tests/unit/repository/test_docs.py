@@ -285,6 +285,12 @@ def test_the_access_rules_allow_a_stage_what_the_architecture_says_of_it(stage: 
     }
 
 
+@pytest.mark.parametrize("stage", topics.USED_BY)
+def test_a_stage_compares_the_topics_that_the_access_rules_allow_it(stage: topics.Stage) -> None:
+    used = {topics.TABLE[name].suffix for name in topics.USED_BY[stage]}
+    assert used == access(stage)["read"] | access(stage)["written"]
+
+
 @pytest.mark.parametrize(
     ("stage", "folders"),
     {
