@@ -56,14 +56,38 @@ class KafkaSettings(SettingsGroup):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the brokers."
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
         "SCRAM-SHA-512", description="SASL mechanism, with a SASL protocol."
     )
     sasl_username: str | None = Field(None, description="SASL user.")
+    sasl_username_file: Path | None = Field(
+        None, description="File with the SASL user instead, read whenever a client connects."
+    )
     sasl_password: SecretStr | None = Field(None, description="SASL password.")
+    sasl_password_file: Path | None = Field(
+        None, description="File with the SASL password instead, read whenever a client connects."
+    )
+    sasl_oauthbearer_token_endpoint_url: str | None = Field(
+        None, pattern=r"^https?://", description="Where OAUTHBEARER gets its tokens, by OAuth's client credentials."
+    )
+    sasl_oauthbearer_client_id: str | None = Field(None, description="Who asks there for a token.")
+    sasl_oauthbearer_client_secret: SecretStr | None = Field(None, description="Secret of that client.")
+    sasl_oauthbearer_client_secret_file: Path | None = Field(
+        None, description="File with that secret instead, read whenever a token is asked for."
+    )
+    sasl_oauthbearer_scope: str | None = Field(None, description="Scope of the token, if the endpoint wants one.")
+    sasl_oauthbearer_extensions: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z]+=[^,=]+(,[A-Za-z]+=[^,=]+)*$",
+        description="SASL extensions beside the token, such as `logicalCluster=lkc-1,identityPoolId=pool-1`.",
+    )
     ssl_cafile: Path | None = Field(None, description="CA certificates. If unset, the system's own.")
     ssl_certfile: Path | None = Field(None, description="Client certificate, for mutual TLS.")
-    ssl_keyfile: Path | None = Field(None, description="Key of the client certificate.")
+    ssl_keyfile: Path | None = Field(
+        None, description="Key of the client certificate. If unset, it is in the certificate's file."
+    )
+    ssl_key_password: SecretStr | None = Field(None, description="Password of that key, if it is encrypted.")
+    ssl_key_password_file: Path | None = Field(None, description="File with the password of that key instead.")
     topic_prefix: str = Field(
         "attendance",
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
@@ -114,6 +138,12 @@ class KafkaSettings(SettingsGroup):
     def topics(self) -> Topics:
         """The topic names under this prefix."""
         return Topics(self.topic_prefix)
+
+    @property
+    def oauthbearer_extensions(self) -> list[tuple[str, str]]:
+        """The SASL extensions, each with its value."""
+        pairs = self.sasl_oauthbearer_extensions.split(",") if self.sasl_oauthbearer_extensions else []
+        return [(name, value) for name, _, value in (pair.partition("=") for pair in pairs)]
 
     @property
     def heartbeat_interval(self) -> float:

@@ -27,7 +27,7 @@ import uvloop
 from faust.types import EventT, StreamT
 
 from attendance.guards import Guards
-from attendance.kafka.clients import METADATA_MAX_AGE_MS, ssl_context
+from attendance.kafka.clients import METADATA_MAX_AGE_MS, connection_options, login
 from attendance.kafka.groups import follow_share
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow, until_there
@@ -84,7 +84,7 @@ def create_app(
     producer = Producer(kafka, kafka.client_id("stream"), batches=True)
     guards = guards or stage_guards("stream", kafka, metrics, producer)
     app = faust.App(**faust_settings(kafka, stream))
-    app.transport = Transport(app, on_fault, lambda: guards.standing)
+    app.transport = Transport(app, login(kafka), on_fault, lambda: guards.standing)
     raw = app.topic(kafka.topics["raw"], **_BYTES)
     users = UserMap()
     rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance, stream.clock_tolerance)
@@ -269,13 +269,18 @@ def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, An
         "web_enabled": False,
         "worker_redirect_stdouts": False,
     }
-    context = ssl_context(kafka)
-    if kafka.security_protocol.startswith("SASL"):
-        assert kafka.sasl_password is not None
+    # Faust takes credentials for its own kinds of them, and no other option.
+    options = connection_options(kafka, kafka.client_id("stream"))
+    context = options["ssl_context"]
+    if "sasl_oauth_token_provider" in options:
+        settings["broker_credentials"] = faust.OAuthCredentials(
+            oauth_cb=options["sasl_oauth_token_provider"], ssl_context=context
+        )
+    elif "sasl_plain_username" in options:
         settings["broker_credentials"] = faust.SASLCredentials(
-            username=kafka.sasl_username,
-            password=kafka.sasl_password.get_secret_value(),
-            mechanism=kafka.sasl_mechanism,
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            mechanism=options["sasl_mechanism"],
             ssl_context=context,
         )
     elif context is not None:

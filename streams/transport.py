@@ -28,6 +28,7 @@ from faust.types import TP, AppT
 from mode import Service
 
 from attendance.kafka.clients import FETCH_MAX_WAIT_MS
+from attendance.kafka.credentials import Login, log_in_anew
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:  # noqa: ANN401 - Faust's types are not ours
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
+        if transport.login is not None:
+            log_in_anew(consumer._client, transport.login)  # noqa: SLF001 - aiokafka makes it itself
         return consumer
 
 
@@ -140,19 +143,34 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return max(acknowledged) + 1 if acknowledged else None
 
 
+class Producer(driver.Producer):  # type: ignore[misc]
+    """Faust's producer, with which nothing is sent, but which is connected all the same."""
+
+    def _new_producer(self, transactional_id: str | None = None) -> Any:  # noqa: ANN401 - Faust's types are not ours
+        producer = super()._new_producer(transactional_id)
+        if self.transport.login is not None:
+            log_in_anew(producer.client, self.transport.login)
+        return producer
+
+
 class Transport(driver.Transport):  # type: ignore[misc]
     """The transport with that consumer."""
 
     Consumer = Consumer
+    Producer = Producer
 
-    def __init__(self, app: AppT, on_fault: Callable[[], None], stands: Callable[[], bool]) -> None:
+    def __init__(
+        self, app: AppT, login: Login | None, on_fault: Callable[[], None], stands: Callable[[], bool]
+    ) -> None:
         """Make the transport of an application.
 
         Args:
             app: The application.
+            login: User and password, where there are any. They are read whenever a client connects.
             on_fault: Called when this process cannot be a member of its consumer group any more.
             stands: Whether the stream stands still on purpose. Then it fetches nothing, and yet stays a member.
         """
         super().__init__(app.conf.broker_consumer, app)
+        self.login = login
         self.on_fault = on_fault
         self.stands = stands

@@ -9,6 +9,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.errors import (
     KafkaError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     for_code,
 )
 
@@ -51,12 +52,19 @@ async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
                 if code == 0:
                     created.add(name)
                 elif error is not TopicAlreadyExistsError:
-                    raise KafkaUnavailable(f"topic {name}: {error.__name__}")
+                    raise await _refused(settings, error, name)
         return {name: name in created for name in all_topics}
     except KafkaError as error:
-        raise unavailable(settings, error) from error
+        raise await unavailable(settings, error) from error
     finally:
         await admin.close()
+
+
+async def _refused(settings: KafkaSettings, error: type[KafkaError], topic: str) -> KafkaUnavailable:
+    """Why a topic was not created."""
+    if error is TopicAuthorizationFailedError:
+        return await unavailable(settings, error(topic), operation="Create")
+    return KafkaUnavailable(f"topic {topic}: {error.__name__}")
 
 
 async def describe_topics(settings: KafkaSettings) -> list[dict[str, Any]]:
@@ -106,7 +114,7 @@ async def describe_topics(settings: KafkaSettings) -> list[dict[str, Any]]:
             )
         return rows
     except KafkaError as error:
-        raise unavailable(settings, error) from error
+        raise await unavailable(settings, error) from error
     finally:
         await consumer.stop()
         await admin.close()

@@ -1,15 +1,19 @@
 """Builds the aiokafka clients from settings."""
 
-import ssl
+from collections.abc import Iterable
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from attendance.errors import ConfigurationError, KafkaUnavailable
+from attendance.errors import KafkaUnavailable
+from attendance.kafka.causes import may_be_the_connection, what_is_not_allowed, why_unreachable
 from attendance.kafka.consumer import WatchedConsumer
+from attendance.kafka.credentials import Login, log_in_anew, ssl_context
 from attendance.kafka.records import MAX_RECORD_BYTES
+from attendance.kafka.tokens import token_provider
+from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings
 
 # aiokafka 0.14 does not look for a partition's new leader where the old one refuses to tell the offset to begin at. It
@@ -21,21 +25,15 @@ METADATA_MAX_AGE_MS: Final = 10_000
 FETCH_MAX_WAIT_MS: Final = 100
 
 
-def ssl_context(settings: KafkaSettings) -> ssl.SSLContext | None:
-    """The TLS context that the settings ask for, None for a plain connection.
+def login(settings: KafkaSettings) -> Login | None:
+    """User and password, where the settings ask for a login with them.
 
     Raises:
-        ConfigurationError: a certificate cannot be read.
+        ConfigurationError: one is missing, or its file cannot be read.
     """
-    if "SSL" not in settings.security_protocol:
+    if not settings.security_protocol.startswith("SASL") or settings.sasl_mechanism == "OAUTHBEARER":
         return None
-    try:
-        context = ssl.create_default_context(cafile=settings.ssl_cafile)
-        if settings.ssl_certfile:
-            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"KAFKA_SSL_*: {error}") from error
-    return context
+    return Login(settings)
 
 
 def connection_options(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
@@ -52,24 +50,56 @@ def connection_options(settings: KafkaSettings, client_id: str) -> dict[str, Any
         "request_timeout_ms": round(settings.request_timeout * 1000),
     }
     if settings.security_protocol.startswith("SASL"):
-        if settings.sasl_username is None or settings.sasl_password is None:
-            raise ConfigurationError("KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed with a SASL protocol")
-        options |= {
-            "sasl_mechanism": settings.sasl_mechanism,
-            "sasl_plain_username": settings.sasl_username,
-            "sasl_plain_password": settings.sasl_password.get_secret_value(),
-        }
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        if (known := login(settings)) is not None:
+            options |= {"sasl_plain_username": known.username, "sasl_plain_password": known.password}
+        else:
+            options["sasl_oauth_token_provider"] = token_provider(settings)
     return options
 
 
-def unavailable(settings: KafkaSettings, error: KafkaError) -> KafkaUnavailable:
-    """The error of the library as the one that callers know."""
+async def unavailable(
+    settings: KafkaSettings, error: KafkaError, *, operation: str | None = None, topics: Iterable[str] = ()
+) -> KafkaUnavailable:
+    """The error of the library as the one that callers know, with its cause.
+
+    Where the cause may be the connection, the servers are tried, each for some seconds at most.
+
+    Args:
+        settings: How Kafka is reached.
+        error: What the library said.
+        operation: What was tried, by Kafka's name for the right to it: `Read`, `Write`, `Create`.
+        topics: Which topics that was about.
+    """
+    forbidden = what_is_not_allowed(settings, error, operation, topics)
+    if forbidden is not None:
+        return KafkaUnavailable(f"{settings.bootstrap_servers}: {forbidden}")
+    if may_be_the_connection(error):
+        cause = await why_unreachable(settings, connection_options(settings, "punchstream-cause"))
+        if cause is not None:
+            return KafkaUnavailable(cause)
     return KafkaUnavailable(f"{settings.bootstrap_servers}: {error}")
+
+
+async def wait_for_cause(
+    settings: KafkaSettings, error: KafkaError | KafkaUnavailable, *, topic: str, operation: str = "Read"
+) -> None:
+    """Log why Kafka does not answer, and pause before the next try.
+
+    Args:
+        settings: How Kafka is reached.
+        error: What the library said, or what is known already.
+        topic: Which topic was read or written.
+        operation: What was tried, as in `unavailable`.
+    """
+    if isinstance(error, KafkaError):
+        error = await unavailable(settings, error, operation=operation, topics=[topic])
+    await wait_for_kafka(error, topic=topic)
 
 
 def create_producer(settings: KafkaSettings, client_id: str) -> AIOKafkaProducer:
     """A producer, not started, whose acknowledgement means that every in-sync replica has the record."""
-    return AIOKafkaProducer(
+    producer = AIOKafkaProducer(
         **connection_options(settings, client_id),
         acks="all",
         enable_idempotence=settings.enable_idempotence,
@@ -79,6 +109,9 @@ def create_producer(settings: KafkaSettings, client_id: str) -> AIOKafkaProducer
         # holds one record.
         max_batch_size=131_072 if settings.enable_idempotence else 1,
     )
+    if (known := login(settings)) is not None:
+        log_in_anew(producer.client, known)
+    return producer
 
 
 def create_consumer(
@@ -88,7 +121,7 @@ def create_consumer(
 
     Without a group it is assigned every partition of its topics.
     """
-    return WatchedConsumer(
+    consumer = WatchedConsumer(
         *topics,
         **connection_options(settings, client_id),
         group_id=group,
@@ -100,8 +133,14 @@ def create_consumer(
         fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
         **options,
     )
+    if (known := login(settings)) is not None:
+        log_in_anew(consumer._client, known)  # noqa: SLF001 - aiokafka makes it itself
+    return consumer
 
 
 def create_admin(settings: KafkaSettings, client_id: str) -> AIOKafkaAdminClient:
     """A client that makes and describes topics and reads the offsets of groups, not started."""
-    return AIOKafkaAdminClient(**connection_options(settings, client_id))
+    admin = AIOKafkaAdminClient(**connection_options(settings, client_id))
+    if (known := login(settings)) is not None:
+        log_in_anew(admin._client, known)  # noqa: SLF001 - aiokafka makes it itself
+    return admin

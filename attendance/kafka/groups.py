@@ -14,11 +14,10 @@ from aiokafka.errors import (
 )
 
 from attendance.errors import KafkaUnavailable
-from attendance.kafka.clients import create_admin, create_consumer, unavailable
+from attendance.kafka.clients import create_admin, create_consumer, unavailable, wait_for_cause
 from attendance.kafka.consumer import WatchedConsumer
 from attendance.kafka.producer import partition_of
 from attendance.kafka.readers import assigned_partitions, begin_reading
-from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -104,7 +103,7 @@ async def follow_share(
                     await share.caught_up()
         except (KafkaError, KafkaUnavailable) as error:
             share.lost()
-            await wait_for_kafka(error, topic=topic)
+            await wait_for_cause(settings, error, topic=topic)
         finally:
             await consumer.stop()
 
@@ -152,7 +151,7 @@ class GroupProgress:
                 await asyncio.sleep(1)
         except KafkaError as error:
             await self.close()
-            raise unavailable(self._settings, error) from error
+            raise await unavailable(self._settings, error, operation="Read", topics=[topic]) from error
         except KafkaUnavailable:
             await self.close()
             raise

@@ -100,7 +100,8 @@ class Producer:
         return task.result()
 
     async def _send(self, records: Sequence[OutRecord]) -> Mapping[tuple[str, int], int]:
-        producer = self._producer or await self._started()
+        topics = {record.topic for record in records}
+        producer = self._producer or await self._started(topics)
         try:
             acknowledgements: list[asyncio.Future[RecordMetadata]] = []
             for (topic, partition), members in (await self._by_partition(producer, records)).items():
@@ -116,7 +117,7 @@ class Producer:
             raise InvalidRecord(Reason.INVALID_EVENT, f"larger than {MAX_RECORD_BYTES} bytes") from error
         except KafkaError as error:
             await self._discard(producer, error)
-            raise unavailable(self._settings, error) from error
+            raise await unavailable(self._settings, error, operation="Write", topics=topics) from error
 
     async def _by_partition(
         self, producer: AIOKafkaProducer, records: Sequence[OutRecord]
@@ -138,7 +139,7 @@ class Producer:
                 f"{self._settings.bootstrap_servers}: no topic {topic}; `punchstream topics create` makes it"
             ) from error
 
-    async def _started(self) -> AIOKafkaProducer:
+    async def _started(self, topics: Iterable[str]) -> AIOKafkaProducer:
         async with self._lock:
             if self._producer is None:
                 producer = self._create(self._settings, self._client_id)
@@ -146,7 +147,7 @@ class Producer:
                     await producer.start()
                 except KafkaError as error:
                     await producer.stop()
-                    raise unavailable(self._settings, error) from error
+                    raise await unavailable(self._settings, error, operation="Write", topics=topics) from error
                 self._producer = producer
             return self._producer
 

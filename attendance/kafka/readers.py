@@ -8,12 +8,11 @@ from datetime import datetime
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from attendance.errors import KafkaUnavailable
-from attendance.kafka.clients import create_consumer, unavailable
+from attendance.kafka.clients import create_consumer, unavailable, wait_for_cause
 from attendance.kafka.consumer import WatchedConsumer
-from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings
 from attendance.wire import Place
 
@@ -40,6 +39,8 @@ def assigned_partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
     """
     partitions = list(consumer.assignment())
     if not partitions:
+        if topic in consumer._client.cluster.unauthorized_topics:  # noqa: SLF001 - nothing else says so
+            raise TopicAuthorizationFailedError(topic)
         raise KafkaUnavailable(f"topic {topic} does not exist; `punchstream topics create` makes it")
     return partitions
 
@@ -52,7 +53,7 @@ async def until_there(settings: KafkaSettings, topic: str, client_id: str) -> No
             await begin_reading(consumer, topic)
             return
         except (KafkaError, KafkaUnavailable) as error:
-            await wait_for_kafka(error, topic=topic)
+            await wait_for_cause(settings, error, topic=topic)
         finally:
             await consumer.stop()
 
@@ -83,7 +84,7 @@ async def follow(
                     for record in records:
                         apply(record)
         except (KafkaError, KafkaUnavailable) as error:
-            await wait_for_kafka(error, topic=topic)
+            await wait_for_cause(settings, error, topic=topic)
         finally:
             await consumer.stop()
 
@@ -130,7 +131,7 @@ async def read(
             for batch in (await consumer.getmany(*ends, timeout_ms=500)).values():
                 yield batch
     except KafkaError as error:
-        raise unavailable(settings, error) from error
+        raise await unavailable(settings, error, operation="Read", topics=[topic]) from error
     finally:
         await consumer.stop()
 
@@ -174,7 +175,7 @@ class OnwardReader:
                     yield batch
         except KafkaError as error:
             await self.close()
-            raise unavailable(self._settings, error) from error
+            raise await unavailable(self._settings, error, operation="Read", topics=[self._topic]) from error
         except KafkaUnavailable:
             await self.close()
             raise
@@ -228,7 +229,7 @@ class PlaceReader:
                     return await self._read(places)
                 except (KafkaError, KafkaUnavailable) as error:
                     await self.close()
-                    await wait_for_kafka(error, topic=self._topic)
+                    await wait_for_cause(self._settings, error, topic=self._topic)
 
     async def close(self) -> None:
         """Let go of the consumer."""

@@ -74,7 +74,7 @@ async def check_topics(
         await admin.start()
         facts = await find(admin, settings, names, client_id)
     except KafkaError as error:
-        raise unavailable(settings, error) from error
+        raise await unavailable(settings, error) from error
     finally:
         await admin.close()
     return findings(settings, facts, names)

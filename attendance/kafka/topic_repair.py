@@ -73,7 +73,7 @@ async def repair_topics(settings: KafkaSettings, *, dry_run: bool = False) -> Re
                 await _move_home(admin, settings, name, {**own, **configs})
         left = await check_topics(settings, tuple(TABLE), CLIENT_ID)
     except KafkaError as error:
-        raise unavailable(settings, error) from error
+        raise await unavailable(settings, error) from error
     finally:
         await admin.close()
     still = {(each.topic, each.what) for each in left if each.mend == REPAIR}

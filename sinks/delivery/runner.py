@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from attendance.errors import InvalidRecord, KafkaUnavailable
-from attendance.kafka.clients import create_consumer
+from attendance.kafka.clients import create_consumer, unavailable, wait_for_cause
 from attendance.kafka.producer import Producer, send_until_acknowledged
 from attendance.kafka.readers import PlaceReader, follow
 from attendance.kafka.records import OutRecord, Record
@@ -17,7 +17,6 @@ from attendance.kafka.site import SiteTopic
 from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
-from attendance.runtime import wait_for_kafka
 from attendance.settings import KafkaSettings, SinkSettings
 from attendance.user_map import UserMap
 from sinks.delivery.deliverer import Deliverer
@@ -186,7 +185,8 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         try:
             await self._fetch(consumer, stop)
         except KafkaError as error:
-            raise KafkaUnavailable(f"the consumer failed: {error}") from error
+            failure = await unavailable(self._kafka, error, operation="Read", topics=[self._topic])
+            raise KafkaUnavailable(f"the consumer failed: {failure}") from error
 
     async def _join(self) -> AIOKafkaConsumer:
         while True:
@@ -200,7 +200,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             except KafkaError as error:
                 await consumer.stop()
                 self._consumer = None
-                await wait_for_kafka(error, topic=self._topic)
+                await wait_for_cause(self._kafka, error, topic=self._topic)
                 continue
             log.info("Consuming check-ins.", topic=self._topic, group=self._kafka.group(STAGE))
             return consumer

@@ -34,6 +34,8 @@ class MemoryBroker:
         self.groups: dict[str, Group] = defaultdict(Group)
         self.clock: Callable[[], float] = time.time
         self.is_away = False
+        self.forbidden: set[str] = set()
+        """Topics that nobody is authorized to read."""
         self.log: list[tuple[str, Any]] = []
         """What clients did, in order: ("commit", {partition: offset}), ("send", [values])."""
         self._failures: dict[tuple[str, str | None], deque[Exception]] = defaultdict(deque)

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -50,6 +51,7 @@ class MemoryConsumer:
         self._coordination: asyncio.Task[None] | None = None
         self._is_started = False
         self._is_closed = False
+        self._client = SimpleNamespace(cluster=SimpleNamespace(unauthorized_topics=broker.forbidden))
 
     # membership
 

@@ -38,6 +38,8 @@ def install(
     clients_of["AIOKafkaAdminClient"] = MemoryAdmin
     for name, kind in clients_of.items():
         monkeypatch.setattr(clients, name, _bound(kind, broker))
+    # Its address is no name that could be tried.
+    monkeypatch.setattr(clients, "why_unreachable", _nobody_knows)
     kafka = KafkaSettings.load(
         **{"bootstrap_servers": "memory:9092", "session_timeout": 6.0, "partitions": partitions, **settings}
     )
@@ -46,6 +48,10 @@ def install(
             configs = topic_configs(topic, kafka.retention_days)
             broker.create_topic(kafka.topics[name], topic.partitions or partitions, configs)
     return broker, kafka
+
+
+async def _nobody_knows(*_: Any) -> None:
+    return None
 
 
 def _bound(kind: type, broker: MemoryBroker) -> Any:

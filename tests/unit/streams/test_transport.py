@@ -77,7 +77,7 @@ def test_a_partition_that_is_behind_waits_for_no_long_fetch_of_the_others(monkey
         before: int = theirs._fetch_max_wait_ms
         consumer = consumer_on(Thread({}, {}))
         consumer.loop = consumer.beacon = None
-        ours = consumer._new_consumer_thread()._create_worker_consumer(consumer)
+        ours = consumer._new_consumer_thread()._create_worker_consumer(SimpleNamespace(login=None))
         await ours.stop()
         return [before, ours._fetch_max_wait_ms]
 
