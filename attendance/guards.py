@@ -15,6 +15,8 @@ Cause = Literal["topics", "offsets", "clock"]
 
 ASK_SECONDS: Final = 60.0
 """Between two questions to a guard."""
+UNKNOWN_SECONDS: Final = 1.0
+"""Until the next question where a guard has not answered yet: the whole stage waits for it."""
 ANSWER_SECONDS: Final = 30.0
 """For one answer. A guard that takes longer gave none."""
 
@@ -95,10 +97,10 @@ class Guards:
         await self._clear.wait()
 
     async def keep(self) -> NoReturn:
-        """Ask every guard now and then once a minute, for ever."""
+        """Ask every guard now, until all have answered once a second, and then once a minute, for ever."""
         while True:
             await self.ask()
-            await self._pause(ASK_SECONDS)
+            await self._pause(UNKNOWN_SECONDS if self._unknown else ASK_SECONDS)
 
     async def ask(self) -> None:
         """Ask every guard once. What stands is logged, and that it does not any more."""

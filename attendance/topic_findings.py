@@ -80,7 +80,7 @@ class Finding:
             return f"topic {self.topic} does not exist; `{self.mend}` makes it"
         if self.severity == "unknown":
             return f"the configuration of topic {self.topic} may not be read: {self.mend}"
-        how = f"`{self.mend}` mends it" if self.mend == REPAIR else f"see {self.mend}"
+        how = {REPAIR: f"`{self.mend}` mends it", BY_HAND: f"see {self.mend}"}.get(self.mend, self.mend)
         return f"topic {self.topic}: {self.what} is {self.found}, wanted is {self.wanted}; {how}"
 
 
@@ -113,7 +113,10 @@ def _partitions(name: Name, full_name: str, found: Found, wanted: Wanted) -> lis
     count = TABLE[name].partitions or wanted.partitions
     says = str(count) if TABLE[name].partitions else f"{count} (KAFKA_PARTITIONS)"
     if found.partitions < count:
-        return [Finding(full_name, "partitions", str(found.partitions), says, "refuses", BY_HAND)]
+        created = (
+            f"if it was created so, set KAFKA_PARTITIONS={found.partitions} for every process; otherwise {BY_HAND}"
+        )
+        return [Finding(full_name, "partitions", str(found.partitions), says, "refuses", created)]
     if found.partitions > count:
         # Nothing of ours writes there, so they do no harm while they are empty.
         if found.beyond:

@@ -1,8 +1,9 @@
 """Makes the topics, and describes them."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
@@ -18,6 +19,10 @@ from attendance.kafka.clients import create_admin, create_consumer, unavailable
 from attendance.kafka.topic_facts import find, findings, wanted
 from attendance.settings import KafkaSettings, UnreadSettings
 from attendance.topics import TABLE, WANTED_REPLICAS, topic_configs
+
+# A broker hears of new topics a moment after the controller made them.
+LOOKS: Final = 50
+LOOK_SECONDS: Final = 0.1
 
 
 async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
@@ -53,6 +58,10 @@ async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
                     created.add(name)
                 elif error is not TopicAlreadyExistsError:
                     raise await _refused(settings, error, name)
+        for _ in range(LOOKS):
+            if created <= set(await admin.list_topics()):
+                break
+            await asyncio.sleep(LOOK_SECONDS)
         return {name: name in created for name in all_topics}
     except KafkaError as error:
         raise await unavailable(settings, error) from error

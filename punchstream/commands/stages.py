@@ -1,5 +1,6 @@
 """The commands that run one stage: `push`, `pull`, `directory`, `stream`, `sink` and `completeness`."""
 
+import asyncio
 import gc
 from typing import Annotated, Final
 
@@ -20,6 +21,7 @@ from attendance.settings import (
     SinkSettings,
     StreamSettings,
 )
+from attendance.topics import Stage
 
 YOUNG_OBJECTS: Final = 50_000  # between two looks for garbage
 
@@ -37,12 +39,26 @@ def begin(name: str) -> tuple[CommonSettings, Metrics]:
     return common, metrics
 
 
+def topics_checked(stage: Stage) -> KafkaSettings:
+    """How to reach Kafka, once the stage's topics are known to lose nothing, or Kafka does not answer yet.
+
+    Raises:
+        ConfigurationError: a setting or a topic is wrong; the message names it, and the command that mends it.
+    """
+    from attendance.kafka.topics_guard import refuse_wrong_topics
+
+    kafka = KafkaSettings.load()
+    asyncio.run(refuse_wrong_topics(stage, kafka))
+    return kafka
+
+
 def push() -> None:
     """The HTTP way in: terminals post their punches."""
     from producers.push.server import serve
 
     common, metrics = begin("push")
-    serve(KafkaSettings.load(), PushSettings.load(), Registry(common.punchstream_devices), metrics)
+    settings, registry = PushSettings.load(), Registry(common.punchstream_devices)
+    serve(topics_checked("push"), settings, registry, metrics)
 
 
 def pull() -> None:
@@ -52,8 +68,9 @@ def pull() -> None:
     common, metrics = begin("pull")
     registry = Registry(common.punchstream_devices)
 
-    payload_fields = PushSettings.load().payload_fields
-    run_with_stop(lambda stop: run(KafkaSettings.load(), PullSettings.load(), registry, payload_fields, metrics, stop))
+    settings, payload_fields = PullSettings.load(), PushSettings.load().payload_fields
+    kafka = topics_checked("pull")
+    run_with_stop(lambda stop: run(kafka, settings, registry, payload_fields, metrics, stop))
 
 
 def directory(
@@ -64,11 +81,9 @@ def directory(
     from producers.directory.sync import run
 
     _, metrics = begin("directory")
-    run_with_stop(
-        lambda stop: run(
-            KafkaSettings.load(), ErpnextSettings.load(), DirectorySettings.load(), metrics, stop, force=force
-        )
-    )
+    erpnext, settings = ErpnextSettings.load(), DirectorySettings.load()
+    kafka = topics_checked("directory")
+    run_with_stop(lambda stop: run(kafka, erpnext, settings, metrics, stop, force=force))
 
 
 def stream() -> None:
@@ -76,8 +91,9 @@ def stream() -> None:
     from streams.app import create_app, run
 
     common, metrics = begin("stream")
-    kafka = KafkaSettings.load()
-    run(create_app(kafka, StreamSettings.load(), Registry(common.punchstream_devices), metrics), kafka)
+    settings, registry = StreamSettings.load(), Registry(common.punchstream_devices)
+    kafka = topics_checked("stream")
+    run(create_app(kafka, settings, registry, metrics), kafka)
 
 
 def sink() -> None:
@@ -87,7 +103,9 @@ def sink() -> None:
 
     _, metrics = begin("sink")
     settings = SinkSettings.load()
-    run_with_stop(lambda stop: run(KafkaSettings.load(), settings, create_target(settings), metrics, stop))
+    target = create_target(settings)
+    kafka = topics_checked("sink")
+    run_with_stop(lambda stop: run(kafka, settings, target, metrics, stop))
 
 
 def completeness() -> None:
@@ -96,8 +114,6 @@ def completeness() -> None:
 
     common, metrics = begin("completeness")
     registry = Registry(common.punchstream_devices)
-    run_with_stop(
-        lambda stop: run(
-            KafkaSettings.load(), ErpnextSettings.load(), CompletenessSettings.load(), registry, metrics, stop
-        )
-    )
+    erpnext, settings = ErpnextSettings.load(), CompletenessSettings.load()
+    kafka = topics_checked("completeness")
+    run_with_stop(lambda stop: run(kafka, erpnext, settings, registry, metrics, stop))

@@ -118,6 +118,21 @@ def test_each_is_asked_once_a_minute_and_what_waits_goes_on_by_itself(said: LogC
     assert sentences(said) == [STANDS] * 3 + [GOES_ON]
 
 
+def test_a_guard_that_has_not_answered_yet_is_asked_again_soon(said: LogCapture) -> None:
+    guard = FakeGuard(answer=KafkaUnavailable("no brokers"))
+    guards = Guards(Metrics(), [guard])
+
+    async def work() -> None:
+        await asyncio.sleep(2.5)
+        guard.answer = None
+        async with asyncio.timeout(1):
+            await guards.until_clear()
+
+    in_a_while(work(), guards)
+    assert guard.asked == 4
+    assert STANDS not in sentences(said)
+
+
 def test_a_guard_that_hangs_keeps_no_other_from_answering() -> None:
     hangs, other = FakeGuard(), FakeGuard("topics", "raw is compacted")
     hangs.hangs = True

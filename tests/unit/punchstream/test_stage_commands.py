@@ -21,6 +21,7 @@ from attendance import logs
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.settings import KafkaSettings
+from memory_broker import install
 from punchstream.cli import app
 from punchstream.commands import stages
 
@@ -51,6 +52,7 @@ class Process:
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Process:
     process = Process()
+    install(monkeypatch, partitions=12)
     fleet = tmp_path / "devices.yaml"
     fleet.write_text("[{device_id: D1, site: hq, timezone: UTC, mode: pull}]")
     settings = SETTINGS | {"PUNCHSTREAM_DEVICES": str(fleet), "JSONL_DIRECTORY": str(tmp_path)}

@@ -81,8 +81,14 @@ class Stream:
     def __init__(self, scene: "Scene", *, guards: Guards | None = None, **settings: Any) -> None:
         self.faults = 0
         self.chunks = Chunks()
+        metrics = Metrics()
         self.app = create_app(
-            scene.kafka, StreamSettings(**settings), scene.registry, Metrics(), on_fault=self._fault, guards=guards
+            scene.kafka,
+            StreamSettings(**settings),
+            scene.registry,
+            metrics,
+            on_fault=self._fault,
+            guards=guards or Guards(metrics),
         )
         self.assign(1, 0, 1)
         self._scene = scene
