@@ -53,6 +53,7 @@ class Reason(StrEnum):
     UNREADABLE_TIME = "unreadable_time"
     IMPLAUSIBLE_TIME = "implausible_time"
     CLOCK_SKEW = "clock_skew"
+    BEYOND_HORIZON = "beyond_horizon"
     DUPLICATE = "duplicate"
     REPEAT = "repeat"
     UNMAPPED_USER = "unmapped_user"

@@ -258,7 +258,8 @@ class StreamSettings(SettingsGroup):
         60, description="A punch within this time of a kept one, of the same user on the same device, is a repeat."
     )
     dedup_horizon: Seconds = Field(
-        90 * 86400, description="How far back duplicates are recognised. Longer than any terminal is offline."
+        90 * 86400,
+        description="How far back each user's punches are at hand. What is older is decided by the stream's changelog.",
     )
     future_tolerance: Seconds = Field(
         300, description="A punch that is dated further ahead of its arrival is implausible."

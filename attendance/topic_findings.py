@@ -144,8 +144,11 @@ def _configs(name: Name, full_name: str, found: Mapping[str, str], replicas: int
     if name == "probe":  # nobody reads it
         return differences
     if deletes:
-        horizon_ms = min(wanted.horizon * 1000, float(right["retention.ms"]))
-        short = topic.keeps_forever or not _at_least(found.get("retention.ms", str(FOREVER)), str(int(horizon_ms)))
+        forever = right["retention.ms"] == str(FOREVER)
+        horizon_ms = wanted.horizon * 1000 if forever else min(wanted.horizon * 1000, float(right["retention.ms"]))
+        # What the changelog of the stream has lost is held for a person, and so harms nobody but them.
+        needed = topic.keeps_forever and name != "dedup_state"
+        short = needed or not _at_least(found.get("retention.ms", str(FOREVER)), str(int(horizon_ms)))
         differs("retention.ms", "refuses" if short else "warns", least=True, words=True)
         differs("retention.bytes", "refuses", least=True)
     else:

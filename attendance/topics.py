@@ -100,7 +100,10 @@ TABLE: Final[Mapping[Name, Topic]] = {
         partitions=1,
     ),
     # Read by partition beside the raw topic, so both must have the same number of partitions.
-    "dedup_state": Topic("dedup-state.v1", "random", "the punches that were kept: the changelog of the stream"),
+    # Kept for ever, so that no punch is ever too old to be decided.
+    "dedup_state": Topic(
+        "dedup-state.v1", "random", "the punches that were kept: the changelog of the stream", keeps_forever=True
+    ),
     "device_status": Topic(
         "device-status.v1", "device_id", "what each device says of itself, and how far it is complete", "compact"
     ),

@@ -109,10 +109,7 @@ class RangeTables:
         return [Checkin.decode(value) for (value,) in rows]
 
     def was_repeat(self, record: Record) -> bool:
-        """Whether the record was dropped as the repeat of another punch.
-
-        Beyond the horizon nobody remembers that other one, so the repeat would be taken for a punch of its own.
-        """
+        """Whether the record was dropped as the repeat of another punch: it would be once more."""
         query = "select 1 from repeat where (partition, offset) = (?, ?)"
         return self.db.execute(query, (record.partition, record.offset)).fetchone() is not None
 

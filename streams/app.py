@@ -89,7 +89,7 @@ def create_app(
     users = UserMap()
     rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance, stream.clock_tolerance)
     open_store = store_opener(stream, kafka.topics["dedup_state"])
-    state = DeduplicationState(kafka, producer, stream.dedup_horizon, open_store)
+    state = DeduplicationState(kafka, producer, stream.dedup_horizon, stream.future_tolerance, open_store)
     step = Step(Pipeline(rules, users, registry.get), state, producer, kafka.topics, metrics)
     release = Release(users, registry.get, producer, kafka.topics, metrics, guards=guards)
     users_known = follow_beside(app, kafka, release, on_fault)

@@ -7,10 +7,15 @@ emitted again, because nobody knows whether its first output got through. A devi
 partition of the raw topic, so the offset is enough.
 
 If a punch that was kept turns out to be wrong, a correction supersedes it. Then a superseded entry takes its place: the
-same time and offset, with a code that no punch has. Nothing is a repeat of a superseded entry. It wins over the punch
-that it replaces whichever comes first, so that a changelog of both can be read in any order.
+same time and offset, with a code that no punch has. It wins over the punch that it replaces whichever comes first, so
+that a changelog of both can be read in any order. A genuine punch may stand where a superseded one stood, so what is
+near one is neither new nor a repeat by its time alone.
+
+A list says itself how far it reaches: what is further back than the horizon before its newest entry may have been left
+out. Nothing is decided by a list that does not reach as far as the punch (`reaches`).
 """
 
+import math
 from bisect import bisect_left
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -50,6 +55,11 @@ class Punch(NamedTuple):
         """
         return cls(int(time.timestamp()), _CODES[event_type], offset)
 
+    @classmethod
+    def unpack(cls, entry: bytes) -> "Punch":
+        """What `pack` wrote."""
+        return cls(*_ENTRY.unpack(entry))
+
     @property
     def time(self) -> datetime:
         """The event time, UTC."""
@@ -68,6 +78,14 @@ class Punch(NamedTuple):
     def as_superseded(self) -> "Punch":
         """The entry that takes its place once it is superseded."""
         return self._replace(code=self.code | _SUPERSEDED)
+
+    def as_it_was(self) -> "Punch":
+        """The punch whose place a superseded entry takes."""
+        return self._replace(code=self.code & ~_SUPERSEDED)
+
+    def is_like(self, other: "Punch") -> bool:
+        """Whether two punches of one window are repeats: of the same type, or with one of the two unknown."""
+        return self.code == other.code or _UNKNOWN in (self.code, other.code)
 
     def pack(self) -> bytes:
         """The punch in `PUNCH_BYTES` bytes, which sort as punches do."""
@@ -90,10 +108,14 @@ class Verdict(Enum):
     REPEAT = auto()
     SUPERSEDED = auto()
     """A record whose punch was kept, and superseded since."""
+    NEAR_SUPERSEDED = auto()
+    """New, unless it is the wrong punch itself once more, or a repeat of that: its time does not tell."""
+    BEYOND_HORIZON = auto()
+    """Nothing near it is known, and what was kept about that time is not known any more."""
 
 
 class Classification(NamedTuple):
-    """A verdict. `kept` is the kept punch of a redelivery, duplicate or repeat; of a superseded punch, itself."""
+    """A verdict. `kept` is the kept punch of a redelivery, duplicate or repeat; else the superseded one, if any is."""
 
     verdict: Verdict
     kept: Punch | None = None
@@ -107,8 +129,20 @@ def unpack(kept: bytes) -> list[Punch]:
     return [Punch(*entry) for entry in _ENTRY.iter_unpack(kept)]
 
 
+def reaches(kept: bytes, since: float, floor: float, horizon: float) -> bool:
+    """Whether a list has everything that was kept of its device user from a time on.
+
+    Args:
+        kept: The packed list; empty if nothing is in it.
+        since: The time, in seconds since the epoch.
+        floor: What is not later may be missing in every list, in seconds since the epoch.
+        horizon: Seconds. What lies further back before the newest entry may have been left out.
+    """
+    return since > floor and (not kept or since >= _seconds(kept, -PUNCH_BYTES) - horizon)
+
+
 def classify(kept: bytes, punch: Punch, window: float) -> Classification:
-    """Compare a punch with those of a packed list.
+    """Compare a punch with those of a packed list, which reaches as far as the punch.
 
     The same time and type is the same punch: a redelivery if the record is the same too, else a duplicate. Within
     `window` seconds of a kept punch of the same type, or with one of the two unknown, it is a repeat of the nearest.
@@ -121,6 +155,7 @@ def classify(kept: bytes, punch: Punch, window: float) -> Classification:
     if not kept or punch.seconds - window > _seconds(kept, -PUNCH_BYTES):
         return _NEW  # the usual one: later than all that is known
     nearest: Punch | None = None
+    superseded: Punch | None = None
     count = len(kept) // PUNCH_BYTES
     for index in range(_first_from(kept, punch.seconds - window), count):
         other = Punch(*_ENTRY.unpack_from(kept, index * PUNCH_BYTES))
@@ -129,13 +164,17 @@ def classify(kept: bytes, punch: Punch, window: float) -> Classification:
         if other.is_superseded:
             if other == punch.as_superseded():
                 return Classification(Verdict.SUPERSEDED, punch)
+            was = other.as_it_was()
+            if was.is_like(punch) and (superseded is None or _distance(was, punch) < _distance(superseded, punch)):
+                superseded = was
             continue
         if (other.seconds, other.code) == (punch.seconds, punch.code):
             return Classification(Verdict.REDELIVERY if other.offset == punch.offset else Verdict.DUPLICATE, other)
-        same_kind = other.code == punch.code or _UNKNOWN in (other.code, punch.code)
-        if same_kind and (nearest is None or _distance(other, punch) < _distance(nearest, punch)):
+        if other.is_like(punch) and (nearest is None or _distance(other, punch) < _distance(nearest, punch)):
             nearest = other
-    return _NEW if nearest is None else Classification(Verdict.REPEAT, nearest)
+    if nearest is not None:
+        return Classification(Verdict.REPEAT, nearest)
+    return _NEW if superseded is None else Classification(Verdict.NEAR_SUPERSEDED, superseded)
 
 
 def insert(kept: bytes, entry: bytes, horizon: float) -> bytes:
@@ -162,6 +201,20 @@ def insert(kept: bytes, entry: bytes, horizon: float) -> bytes:
     while _seconds(kept, gone) < oldest:  # of a list that is as long as the horizon, each punch drives out one
         gone += PUNCH_BYTES
     return kept[gone:] if gone else kept
+
+
+def between(kept: bytes, first: float, last: float) -> bytes:
+    """The part of a packed list from one time to another, both included."""
+    end = PUNCH_BYTES * _first_from(kept, last + 1)  # whole seconds
+    return kept[PUNCH_BYTES * _first_from(kept, first) : end]
+
+
+def union(kept: bytes, *others: bytes) -> bytes:
+    """One packed list of all that is in several, whatever its age."""
+    for other in others:
+        for at in range(0, len(other), PUNCH_BYTES):
+            kept = insert(kept, other[at : at + PUNCH_BYTES], math.inf)
+    return kept
 
 
 def _place(kept: bytes, entry: bytes) -> int:

@@ -30,4 +30,4 @@ def store_opener(settings: StreamSettings, topic: str) -> OpenStore:
         raise ConfigurationError(
             f"DEDUP_STORE: {error.name} is not installed; it comes with the extra {EXTRA}"
         ) from error
-    return RocksStores(settings.dedup_directory / topic).open
+    return RocksStores(settings.dedup_directory / topic, settings.dedup_horizon).open

@@ -11,20 +11,22 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import MAX_VALUE_BYTES, Record
 from attendance.plausibility import find_time_fault
 from attendance.records.checkin import Checkin
-from attendance.records.dead_letter import DeadLetter, is_dead_letter_replay
+from attendance.records.dead_letter import DeadLetter, is_dead_letter_replay, was_dead_letter_of
 from attendance.records.outcomes import Dropped, Waiting
 from attendance.records.raw_event import RawEvent, event_id, is_replay_copy
 from attendance.registry import Device
-from attendance.times import format_seconds
+from attendance.times import format_seconds, read_device_time
 from attendance.user_map import UserMap
 from attendance.wire import encode_json
 from streams import dedup, mapping
 from streams.dedup import Kept, Punch, Verdict
-from streams.store import Lists, StoreFailed
+from streams.store import HistoryNeeded, Known, StoreFailed
 
 log = structlog.get_logger(__name__)
 
 STAGE: Final = "stream"
+
+_SAME: Final = (Verdict.DUPLICATE, Verdict.SUPERSEDED)  # as the kept punch: the id is the same too
 
 Outcome = Checkin | Dropped | Waiting | DeadLetter
 
@@ -46,6 +48,15 @@ class Decisions:
     outcomes: list[Outcome] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     lists: dict[bytes, bytes] = field(default_factory=dict)
+    _by_user: dict[bytes, bytes] = field(default_factory=dict)
+    _counted: list[int] = field(default_factory=lambda: [0])
+
+    def kept_of(self, key: bytes) -> bytes:
+        """The packed list of all that is kept now of a device user, whatever its age."""
+        for user, entry in self.kept[self._counted[0] :]:
+            self._by_user[user] = dedup.union(self._by_user.get(user, b""), entry)
+        self._counted[0] = len(self.kept)
+        return self._by_user.get(key, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +67,25 @@ class Pipeline:
     users: UserMap
     device: Callable[[str], Device | None]
 
-    def decide(self, records: Sequence[Record], state: Lists, now: datetime) -> Decisions:
+    def decide(self, records: Sequence[Record], state: Known, now: datetime) -> Decisions:
         """One outcome for each record of a partition, in offset order.
 
         What is kept must be added to the state only once every outcome is acknowledged, and before the records are.
 
         Args:
             records: Of one partition, in offset order.
-            state: The packed list of each device user of that partition. It is not changed.
+            state: What is known of that partition. It is not changed.
             now: The server's clock, UTC, for dead letters.
 
         Raises:
+            HistoryNeeded: the changelog has to be read first. Nothing is decided.
             StoreFailed: the state cannot be read.
         """
         decisions = Decisions()
         for record in records:
             try:
                 outcome = self._decide_one(record, state, decisions)
-            except StoreFailed:
+            except (StoreFailed, HistoryNeeded):
                 raise
             except InvalidRecord as error:
                 outcome = DeadLetter.of(record, STAGE, error, now, event_id=_event_id(record))
@@ -84,7 +96,7 @@ class Pipeline:
             decisions.outcomes.append(outcome)
         return decisions
 
-    def _decide_one(self, record: Record, state: Lists, decisions: Decisions) -> Outcome:
+    def _decide_one(self, record: Record, state: Known, decisions: Decisions) -> Outcome:
         if len(record.value or b"") > MAX_VALUE_BYTES:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"larger than {MAX_VALUE_BYTES} bytes")
         event = RawEvent.decode(record.value)
@@ -101,28 +113,69 @@ class Pipeline:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"a device and user of {len(key)} bytes")
         known = decisions.lists.get(key) or state.get(key, b"")
         punch = Punch.of(event_time, event.event_type, record.offset)
-        found = dedup.classify(known, punch, self.rules.window)
-        if found.kept is not None and found.verdict is not Verdict.REDELIVERY:
-            # A correction replaces a punch that was kept, and a replay copy is there to have its outcome again.
-            passes = event.supersedes is not None or (
-                found.verdict is Verdict.DUPLICATE and is_replay_copy(record.headers)
-            )
-            if found.verdict is Verdict.SUPERSEDED or not passes:
-                return _dropped(event, event_time, record, found.verdict, found.kept)
+        rules = self.rules
+        if dedup.reaches(known, punch.seconds - rules.window, state.floor, rules.horizon):
+            found = dedup.classify(known, punch, rules.window)
+        else:
+            found = self._classify_by_history(key, known, punch, state, decisions)
+        if found.verdict is not Verdict.NEW and found.verdict is not Verdict.REDELIVERY:
+            dropped = self._dropped(event, record, found, device)
+            if dropped is not None:
+                return dropped
         # The outcome first: if it fails, the punch must not be kept.
         outcome = mapping.assign(event, self.users, device)
-        entries = [punch.pack()] if found.verdict in (Verdict.NEW, Verdict.REPEAT) else []
+        entries = [] if found.verdict in (Verdict.REDELIVERY, Verdict.DUPLICATE) else [punch.pack()]
         if (
             event.supersedes is not None
             and found.verdict is not Verdict.REDELIVERY
             and not is_replay_copy(record.headers)
         ):
             # Only the first time: later another punch may be where the wrong one was.
-            entries += _superseded_entries(event, known)
+            entries += _superseded_entries(event, key, known, state, decisions)
         for entry in entries:
             decisions.kept.append(Kept(key, entry))
-            known = decisions.lists[key] = dedup.insert(known, entry, self.rules.horizon)
+            known = decisions.lists[key] = dedup.insert(known, entry, rules.horizon)
         return outcome
+
+    def _classify_by_history(
+        self, key: bytes, known: bytes, punch: Punch, state: Known, decisions: Decisions
+    ) -> dedup.Classification:
+        """Compare a punch with all that was ever kept near it, for a list that does not reach as far back."""
+        window = self.rules.window
+        first, last = punch.seconds - window, punch.seconds + window
+        near, unknown_until = state.near(key, first, last)
+        ours = (dedup.between(packed, first, last) for packed in (known, decisions.kept_of(key)))
+        found = dedup.classify(dedup.union(near, *ours), punch, window)
+        if found.verdict in (Verdict.NEW, Verdict.NEAR_SUPERSEDED) and first <= unknown_until:
+            return dedup.Classification(Verdict.BEYOND_HORIZON)
+        return found
+
+    def _dropped(
+        self, event: RawEvent, record: Record, found: dedup.Classification, device: Device | None
+    ) -> Dropped | None:
+        """The outcome of a punch that is not new; None where it passes nevertheless.
+
+        Raises:
+            InvalidRecord: nobody knows whether it is new.
+        """
+        verdict, kept = found.verdict, found.kept
+        if verdict is Verdict.BEYOND_HORIZON:
+            # A correction replaces what stands in the target, and a person decided about what was a dead letter.
+            if event.supersedes is None and not was_dead_letter_of(record.headers, Reason.BEYOND_HORIZON):
+                raise InvalidRecord(
+                    Reason.BEYOND_HORIZON, "nobody knows any more what was kept at that time: it may be there already"
+                )
+            return None
+        assert kept is not None
+        if verdict is Verdict.NEAR_SUPERSEDED:
+            # The cause of the correction is repaired. What is read as it was before is the wrong one once more.
+            passes = event.supersedes is not None or _is_read_so_today(event, device)
+        else:
+            # A correction replaces a punch that was kept, and a replay copy is there to have its outcome again.
+            passes = verdict is not Verdict.SUPERSEDED and (
+                event.supersedes is not None or (verdict is Verdict.DUPLICATE and is_replay_copy(record.headers))
+            )
+        return None if passes else _dropped(event, record, kept, same=verdict in _SAME)
 
     def _check_clock(self, event: RawEvent, record: Record) -> None:
         """Hold back what a clock dated that was known to be wrong, unless a person sent it again as it is."""
@@ -138,13 +191,28 @@ def user_key(event: RawEvent) -> bytes:
     return encode_json([event.device_id, event.device_user_id])
 
 
-def _superseded_entries(event: RawEvent, known: bytes) -> list[bytes]:
+def _is_read_so_today(event: RawEvent, device: Device | None) -> bool:
+    """Whether the device's zone of today gives the time that an event has. A device that is gone sends nothing new."""
+    if device is None:
+        return False
+    if event.device_timezone == device.timezone:
+        return True
+    return event.device_time is not None and read_device_time(event.device_time, device.timezone) == event.event_time
+
+
+def _superseded_entries(event: RawEvent, key: bytes, known: bytes, state: Known, decisions: Decisions) -> list[bytes]:
     """The entry of the punch that an event supersedes; none if that is not known, or is the event's own punch."""
     if event.supersedes == event.event_id:
         return []
+    return _superseded_among(event, known) or _superseded_among(
+        event, dedup.union(state.everything(key), decisions.kept_of(key))
+    )
+
+
+def _superseded_among(event: RawEvent, packed: bytes) -> list[bytes]:
     return [
         kept.as_superseded().pack()
-        for kept in dedup.unpack(known)
+        for kept in dedup.unpack(packed)
         if not kept.is_superseded
         and event.supersedes
         == event_id(event.device_id, event.device_user_id, format_seconds(kept.time), kept.event_type)
@@ -158,19 +226,18 @@ def _event_id(record: Record) -> str | None:
         return None
 
 
-def _dropped(event: RawEvent, event_time: datetime, record: Record, verdict: Verdict, kept: Punch) -> Dropped:
+def _dropped(event: RawEvent, record: Record, kept: Punch, *, same: bool) -> Dropped:
     id_ = kept_id = event.event_id
-    reason = Reason.DUPLICATE
-    if verdict is Verdict.REPEAT:
-        reason = Reason.REPEAT
+    if not same:
         kept_id = event_id(event.device_id, event.device_user_id, format_seconds(kept.time), kept.event_type)
+    assert event.event_time is not None
     return Dropped(
         event_id=id_,
         kept_event_id=kept_id,
-        reason=reason,
+        reason=Reason.DUPLICATE if kept_id == id_ else Reason.REPEAT,
         device_id=event.device_id,
         device_user_id=event.device_user_id,
-        event_time=event_time,
+        event_time=event.event_time,
         partition=record.partition,
         offset=record.offset,
     )

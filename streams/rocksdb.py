@@ -41,9 +41,10 @@ LOCK_SECONDS: Final = 30
 
 # No device user's key begins so: theirs are JSON lists. Stores on disk have this key, so it does not follow the class.
 _CHECKPOINT_KEY: Final = b"position"
-# A format byte and the offset; the record's key follows.
-_CHECKPOINT: Final = Struct(">BQ")
-_FORMAT: Final = 1
+# A format byte, the offset, the floor, and the horizon of the lists; the record's key follows.
+_CHECKPOINT: Final = Struct(">BQqd")
+_FORMAT: Final = 2
+_UNKNOWN: Final = -1  # a floor that nobody knows
 
 
 class Locked(Exception):
@@ -53,8 +54,12 @@ class Locked(Exception):
 class RocksStores:
     """The stores of one process, each in a directory of its own. They share what they keep in memory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, horizon: float) -> None:
         """Nothing is opened yet.
+
+        Args:
+            directory: Where they are.
+            horizon: Seconds that each list reaches back.
 
         Raises:
             ConfigurationError: the directory cannot be made.
@@ -64,6 +69,7 @@ class RocksStores:
         except OSError as error:
             raise ConfigurationError(f"DEDUP_DIRECTORY: {error}") from error
         self._directory = directory
+        self._horizon = horizon
         self._options = options()
 
     async def open(self, partition: int) -> Store:
@@ -77,7 +83,7 @@ class RocksStores:
         give_up = time.monotonic() + LOCK_SECONDS
         while True:
             try:
-                return RocksStore(path, self._options)
+                return RocksStore(path, self._options, self._horizon)
             except Locked:
                 if time.monotonic() > give_up:
                     raise ConfigurationError(f"DEDUP_DIRECTORY: another process uses {path}") from None
@@ -104,14 +110,15 @@ def options() -> Options:
 
 
 class RocksStore:
-    """A store in a directory. Lists without a checkpoint are removed, and so is what is corrupt."""
+    """A store in a directory. Lists without a checkpoint are removed, and so is what is corrupt, or too short."""
 
-    def __init__(self, path: Path, options: Options) -> None:
+    def __init__(self, path: Path, options: Options, horizon: float = 0.0) -> None:
         """Open the database, and make it if there is none.
 
         Args:
             path: Its directory.
             options: What `options` returned; one object for all databases of a process.
+            horizon: Seconds that each list reaches back. Lists that were written for less are removed.
 
         Raises:
             Locked: another process has it open.
@@ -119,6 +126,7 @@ class RocksStore:
         """
         self._path = str(path)
         self._options = options
+        self._horizon = horizon
         self._unlogged = WriteOptions()
         self._unlogged.disable_wal = True  # type: ignore[method-assign, assignment] # a property, whatever its type says
         try:
@@ -129,6 +137,7 @@ class RocksStore:
             log.warning("A store is corrupt; it is removed and rebuilt from the whole changelog.", error=str(error))
             Rdict.destroy(self._path, self._options)
             self._db = self._open()
+        self.floor: int | None = None
         self.checkpoint = self._stored_checkpoint()
         if self.checkpoint is None:
             self.clear()
@@ -149,7 +158,9 @@ class RocksStore:
         for key, kept in lists.items():
             batch.put(key, kept)
         if checkpoint is not None:
-            batch.put(_CHECKPOINT_KEY, _CHECKPOINT.pack(_FORMAT, checkpoint.offset) + checkpoint.key)
+            floor = _UNKNOWN if self.floor is None else self.floor
+            packed = _CHECKPOINT.pack(_FORMAT, checkpoint.offset, floor, self._horizon)
+            batch.put(_CHECKPOINT_KEY, packed + checkpoint.key)
         try:
             self._db.write(batch, self._unlogged)
         except Exception as error:
@@ -160,7 +171,7 @@ class RocksStore:
         """See `Store`."""
         self._destroy()
         self._db = self._open()
-        self.checkpoint = None
+        self.checkpoint = self.floor = None
 
     def close(self) -> None:
         """See `Store`. What was not flushed yet is."""
@@ -183,7 +194,10 @@ class RocksStore:
         value = self.get(_CHECKPOINT_KEY, b"")
         if not value.startswith(bytes((_FORMAT,))):
             return None
-        _, offset = _CHECKPOINT.unpack_from(value)
+        _, offset, floor, horizon = _CHECKPOINT.unpack_from(value)
+        if horizon < self._horizon:
+            return None
+        self.floor = None if floor == _UNKNOWN else floor
         return Checkpoint(offset, value[_CHECKPOINT.size :])
 
 

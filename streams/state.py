@@ -5,11 +5,21 @@ kept, each with its device user, and says nothing about those kept before. So wh
 that was paused, lost its partitions, and writes for a moment longer can add what its successor adds too, but never undo
 anything. Nothing is ever rewritten, and retention removes what is older than any horizon.
 
+A list forgets what is older than the horizon; the changelog does not. Where a punch is older than its list reaches, all
+of the changelog is read into a `History`, which answers from then on.
+
+What the changelog itself does not have any more is not known to anybody. Its first record says what that is: at offset
+0 nothing is missing, and else what was kept before that record arrived. Since a changelog may be made anew, its first
+record has a floor under the empty key, which is no device user's: 0 if the raw topic is read from its own first record,
+and else the time at which the first raw record arrived that the changelog is of. A record of today's form, which older
+versions can read.
+
 A record's key is random. A store's checkpoint has the key of the last record that the store contains, and the store is
 used only if the changelog still has that record. If the changelog was made anew, is another cluster's, or has lost its
 end, the store is rebuilt.
 """
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -27,16 +37,40 @@ from attendance.kafka.records import OutRecord, Record
 from attendance.runtime import until_available
 from attendance.settings import KafkaSettings
 from attendance.times import now
-from streams.dedup import PUNCH_BYTES, Kept, insert
-from streams.store import Checkpoint, Lists, OpenStore, Store
+from streams.dedup import PUNCH_BYTES, Kept, Punch, insert
+from streams.history import History
+from streams.store import Checkpoint, HistoryNeeded, Known, OpenStore, Store
 
 log = structlog.get_logger(__name__)
 
 FORMAT: Final = b"\x01"
 LATER_FORMATS: Final = tuple(bytes([number]) for number in range(2, 16))
 """What a record of a later version may begin with. JSON and text begin with none of them."""
+FLOOR_KEY: Final = b""
+"""The key under which the changelog has a floor, as the time of a punch. Older versions take it for a device user's."""
 _KEY_LENGTH: Final = Struct(">H")
 _RANDOM_BYTES: Final = 8
+
+
+class KnownOfPartition:
+    """What is known of one partition: a `Known`."""
+
+    def __init__(self, store: Store, history: History | None) -> None:
+        self.floor = math.inf if store.floor is None else store.floor
+        self.get = store.get
+        self._history = history
+
+    def near(self, key: bytes, first: float, last: float, /) -> tuple[bytes, float]:
+        """See `Known`."""
+        if self._history is None:
+            raise HistoryNeeded
+        return self._history.near(key, first, last), self._history.unknown_until
+
+    def everything(self, key: bytes, /) -> bytes:
+        """See `Known`."""
+        if self._history is None:
+            raise HistoryNeeded
+        return self._history.everything(key)
 
 
 class DeduplicationState:
@@ -45,25 +79,31 @@ class DeduplicationState:
     One task at a time uses it.
     """
 
-    def __init__(self, kafka: KafkaSettings, producer: Producer, horizon: float, open_store: OpenStore) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, producer: Producer, horizon: float, ahead: float, open_store: OpenStore
+    ) -> None:
         """Start with no partition.
 
         Args:
             kafka: How to reach Kafka, and the name of the changelog.
             producer: Writes the changelog.
             horizon: Seconds of event time that each list reaches back.
+            ahead: Seconds by which the time of a punch may be ahead of its arrival.
             open_store: Opens the store of a partition.
         """
         self._kafka = kafka
         self._producer = producer
         self._topic = kafka.topics["dedup_state"]
         self._horizon = horizon
+        self._ahead = ahead
         self._open_store = open_store
         self._stores: dict[int, Store] = {}
+        self._histories: dict[int, History] = {}
+        self._first: dict[int, Kept] = {}  # what an empty changelog is to begin with
 
-    def __getitem__(self, partition: int) -> Lists:
-        """The packed list of each device user of a partition that `catch_up` was called with."""
-        return self._stores[partition]
+    def __getitem__(self, partition: int) -> Known:
+        """What is known of a partition that `catch_up` and `begin` were called with."""
+        return KnownOfPartition(self._stores[partition], self._histories.get(partition))
 
     async def catch_up(self, partitions: Iterable[int]) -> None:
         """Restore these partitions from the changelog, and close all others. Waits for Kafka.
@@ -78,6 +118,8 @@ class DeduplicationState:
         self._close(self._stores.keys() - wanted)
         for partition in wanted - self._stores.keys():
             self._stores[partition] = await self._open_store(partition)
+        for history in self._histories.values():
+            history.read_on()
         count = await until_available(self._restore)
         log.info("Deduplication state is up to date.", partitions=len(wanted), read=count)
 
@@ -88,6 +130,90 @@ class DeduplicationState:
     def _close(self, partitions: Iterable[int]) -> None:
         for partition in list(partitions):
             self._stores.pop(partition).close()
+            self._first.pop(partition, None)
+            self._forget_history(partition)
+
+    def _forget_history(self, partition: int) -> None:
+        history = self._histories.pop(partition, None)
+        if history is not None:
+            history.close()
+
+    async def begin(self, partition: int, first: Record) -> None:
+        """Be ready to answer for a partition. Waits for Kafka, where the changelog has nothing of the horizon.
+
+        Args:
+            partition: One that `catch_up` was called with.
+            first: The first raw record of it that is to be decided now.
+        """
+        store = self._stores[partition]
+        if store.floor is not None:
+            return
+        if await until_available(lambda: self._has_records(partition)):
+            store.floor = self._floor_at(now().timestamp() - self._horizon)
+            return
+        floor = 0 if first.offset == 0 else self._floor_at(first.timestamp / 1000)
+        if floor:
+            log.warning(
+                "The changelog is empty, and the raw topic is not at its begin: what is older than this record may have"
+                " been decided before, and is left for a person to decide.",
+                topic=self._topic,
+                partition=partition,
+                offset=first.offset,
+            )
+        store.floor = floor
+        self._first[partition] = _floor(floor, first.offset)
+
+    def _floor_at(self, seconds: float) -> int:
+        """Up to which time punches may be that arrived up to this time."""
+        return math.ceil(seconds + self._ahead)
+
+    async def _has_records(self, partition: int) -> bool:
+        client = self._kafka.client_id("stream-memory")
+        async with aclosing(read(self._kafka, self._topic, client, None, {partition: None})) as batches:
+            async for _ in batches:
+                return True
+        return False
+
+    async def recall(self, partition: int) -> None:
+        """Read what the changelog has beyond the lists of a partition, so that every punch can be decided.
+
+        Waits for Kafka. Only what it does not have yet is read.
+
+        Args:
+            partition: One that `begin` was called with.
+        """
+        history = self._histories.setdefault(partition, History())
+        count = await until_available(lambda: self._read_history(partition, history))
+        history.is_current = True
+        log.info("Read what the changelog has beyond the horizon.", partition=partition, read=count)
+
+    async def _read_history(self, partition: int, history: History) -> int:
+        count = 0
+        client = self._kafka.client_id("stream-memory")
+        begin = history.next_offset
+        if begin is None:
+            # Unless the changelog has a record, or is to begin with one of ours.
+            first = self._first.get(partition)
+            history.unknown_until = self._floor_in([first]) if first else self._floor_at(now().timestamp())
+        async with aclosing(read(self._kafka, self._topic, client, None, {partition: begin})) as batches:
+            async for batch in batches:
+                if history.next_offset is None:
+                    history.unknown_until = self._floor_before(batch[0])
+                for record in batch:
+                    punches = _punches(record)
+                    history.unknown_until = max(history.unknown_until, self._floor_in(punches))
+                    history.add(each for each in punches if each.key != FLOOR_KEY)
+                history.next_offset = batch[-1].offset + 1
+                count += len(batch)
+        return count
+
+    def _floor_before(self, record: Record) -> int:
+        """Up to which time punches may be that the changelog had before its first record that is read."""
+        return self._floor_at(record.timestamp / 1000) if record.offset else 0
+
+    def _floor_in(self, punches: Iterable[Kept]) -> int:
+        """The floor that a record has; 0 if it has none."""
+        return max((Punch.unpack(entry).seconds for key, entry in punches if key == FLOOR_KEY), default=0)
 
     async def _restore(self) -> int:
         """Bring every store up to date. Returns how many records of the changelog that took."""
@@ -98,8 +224,9 @@ class DeduplicationState:
                 topic=self._topic,
                 partitions=sorted(mismatched),
             )
-            for store in mismatched.values():
+            for partition, store in mismatched.items():
                 store.clear()
+                self._forget_history(partition)
             more, _ = await self._read_into(mismatched)
             count += more
         return count
@@ -128,19 +255,14 @@ class DeduplicationState:
 
     def _apply(self, store: Store, records: Sequence[Record]) -> None:
         lists: dict[bytes, bytes] = {}
+        if store.floor is None:
+            store.floor = self._floor_before(records[0])
         for record in records:
-            try:
-                punches = decode(record.value)
-            except InvalidRecord as error:
-                log.error(
-                    "Ignoring a record of the changelog that is not the stream's.",
-                    partition=record.partition,
-                    offset=record.offset,
-                    error=error.message,
-                )
-                continue
-            for key, entry in punches:
-                lists[key] = insert(lists.get(key) or store.get(key, b""), entry, self._horizon)
+            for key, entry in _punches(record):
+                if key == FLOOR_KEY:
+                    store.floor = max(store.floor, Punch.unpack(entry).seconds)
+                else:
+                    lists[key] = insert(lists.get(key) or store.get(key, b""), entry, self._horizon)
         store.write(lists, _checkpoint_of(records[-1]))
 
     async def add(self, partition: int, punches: Sequence[Kept], lists: Mapping[bytes, bytes]) -> None:
@@ -148,20 +270,55 @@ class DeduplicationState:
 
         Args:
             partition: Of the raw topic, and of the changelog.
-            punches: What a step kept.
+            punches: What a step kept. Of no punches nothing is written, unless it would be the first record.
             lists: The whole packed list of each device user of these punches, with the punches in it.
 
         Raises:
             StoreFailed: the disk is broken.
         """
+        first = self._first.get(partition)
+        if first is not None:
+            punches = [first, *punches]
+        if not punches:
+            return
         key = os.urandom(_RANDOM_BYTES)
         record = OutRecord(self._topic, key, encode(punches), partition=partition)
         offsets = await until_available(lambda: self._producer.send(record))
+        self._first.pop(partition, None)
         store = self._stores[partition]
         written = Checkpoint(offsets[self._topic, partition], key)
+        if store.checkpoint is not None and written.offset <= store.checkpoint.offset:
+            log.warning("The changelog was made anew while the stream ran.", topic=self._topic, partition=partition)
+            store.write(lists, None)
+            if partition in self._histories:
+                self._histories[partition].read_anew()
+            # This process goes on with what it knows. Whoever reads the changelog has to know that it lacks that.
+            await self.add(partition, [_floor(self._floor_at(now().timestamp()), written.offset)], {})
+            return
         # If somebody else has written meanwhile, their records have to be read from the old checkpoint the next time.
         next_offset = 0 if store.checkpoint is None else store.checkpoint.offset + 1
         store.write(lists, written if written.offset == next_offset else store.checkpoint)
+        if partition in self._histories:
+            self._histories[partition].note(punches, written.offset)
+
+
+def _floor(seconds: int, offset: int) -> Kept:
+    """What the changelog has of a floor."""
+    return Kept(FLOOR_KEY, Punch(seconds, 0, offset).pack())
+
+
+def _punches(record: Record) -> list[Kept]:
+    """What a record of the changelog has; nothing where it is not the stream's."""
+    try:
+        return decode(record.value)
+    except InvalidRecord as error:
+        log.error(
+            "Ignoring a record of the changelog that is not the stream's.",
+            partition=record.partition,
+            offset=record.offset,
+            error=error.message,
+        )
+        return []
 
 
 def _checkpoint_of(record: Record) -> Checkpoint:

@@ -14,8 +14,9 @@ from attendance.records.outcomes import SENT_BACK, Dropped, Waiting
 from attendance.records.raw_event import RAW_RECORD
 from attendance.times import now
 from attendance.topics import Topics
-from streams.pipeline import STAGE, Outcome, Pipeline
+from streams.pipeline import STAGE, Decisions, Outcome, Pipeline
 from streams.state import DeduplicationState
+from streams.store import HistoryNeeded
 
 
 class Step:
@@ -51,10 +52,7 @@ class Step:
         Raises:
             StoreFailed: the state cannot be read or written.
         """
-        decided = {
-            partition: self._pipeline.decide(records, self._state[partition], now())
-            for partition, records in chunks.items()
-        }
+        decided = {partition: await self._decide(partition, records) for partition, records in chunks.items()}
         await send_until_acknowledged(
             self._producer,
             [
@@ -65,9 +63,16 @@ class Step:
         )
         async with TaskGroup() as writes:
             for partition, decisions in decided.items():
-                if decisions.kept:
-                    writes.create_task(self._state.add(partition, decisions.kept, decisions.lists))
+                writes.create_task(self._state.add(partition, decisions.kept, decisions.lists))
         count((outcome for decisions in decided.values() for outcome in decisions.outcomes), self._metrics)
+
+    async def _decide(self, partition: int, records: Sequence[Record]) -> Decisions:
+        await self._state.begin(partition, records[0])
+        while True:
+            try:
+                return self._pipeline.decide(records, self._state[partition], now())
+            except HistoryNeeded:
+                await self._state.recall(partition)
 
 
 def to_record(outcome: Outcome, topics: Topics, record: Record) -> OutRecord:

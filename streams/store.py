@@ -33,14 +33,51 @@ class Lists(Protocol):
         """
 
 
+class HistoryNeeded(Exception):
+    """A punch is older than what its list reaches back to, and what the changelog says of then was not read yet."""
+
+
+class Known(Lists, Protocol):
+    """All that is known of the device users of one partition: their lists, and what the changelog has beyond them."""
+
+    @property
+    def floor(self) -> float:
+        """Punches up to this time, in seconds since the epoch, may be missing in every list."""
+
+    def near(self, key: bytes, first: float, last: float, /) -> tuple[bytes, float]:
+        """What the changelog says of a device user, from one time to another.
+
+        Args:
+            key: The device user.
+            first: Seconds since the epoch.
+            last: The same; both are included.
+
+        Returns:
+            A packed list, and up to which time punches may have been kept that the changelog does not have any more.
+
+        Raises:
+            HistoryNeeded: the changelog has to be read first.
+        """
+
+    def everything(self, key: bytes, /) -> bytes:
+        """The packed list of all that the changelog says of a device user.
+
+        Raises:
+            HistoryNeeded: the changelog has to be read first.
+        """
+
+
 class Store(Lists, Protocol):
-    """The deduplication state of one partition, and its checkpoint. One task at a time uses it."""
+    """The deduplication state of one partition, its checkpoint and its floor. One task at a time uses it."""
 
     checkpoint: Checkpoint | None
     """None if the store contains nothing of the changelog, or nobody knows what."""
 
+    floor: int | None
+    """Punches up to this time, in seconds since the epoch, may be missing; 0 if none is. None while nobody knows."""
+
     def write(self, lists: Mapping[bytes, bytes], checkpoint: Checkpoint | None) -> None:
-        """Replace lists, and the checkpoint. A crash leaves both, or neither.
+        """Replace lists, and the checkpoint with the floor as it is now. A crash leaves all, or nothing.
 
         Assumes that the changelog holds all that is in the lists.
 
@@ -53,7 +90,7 @@ class Store(Lists, Protocol):
         """
 
     def clear(self) -> None:
-        """Remove all lists and the checkpoint."""
+        """Remove all lists, the checkpoint and the floor."""
 
     def close(self) -> None:
         """Close the disk. The store is not used any more."""
@@ -68,6 +105,7 @@ class DictStore(dict[bytes, bytes]):
     def __init__(self) -> None:
         super().__init__()
         self.checkpoint: Checkpoint | None = None
+        self.floor: int | None = None
 
     def write(self, lists: Mapping[bytes, bytes], checkpoint: Checkpoint | None) -> None:
         """See `Store`."""
@@ -77,7 +115,7 @@ class DictStore(dict[bytes, bytes]):
     def clear(self) -> None:
         """See `Store`."""
         super().clear()
-        self.checkpoint = None
+        self.checkpoint = self.floor = None
 
     def close(self) -> None:
         """See `Store`."""

@@ -20,11 +20,18 @@ MAX_MESSAGE: Final = 1000
 _OURS: Final = ("x-original-", "x-dead-letter-")
 # None of the above: it stays on the record when that fails again, so that the count goes on.
 REPLAY_COUNT: Final = "x-replay-count"
+REPLAY_REASON: Final = "x-replay-reason"
+"""The header of a dead letter that was sent back: for which reason it had failed."""
 
 
 def is_dead_letter_replay(headers: "Headers | None") -> bool:
     """Whether somebody looked at a record with these headers as a dead letter, and sent it back."""
     return any(name == REPLAY_COUNT for name, _ in headers or ())
+
+
+def was_dead_letter_of(headers: "Headers | None", reason: Reason) -> bool:
+    """Whether somebody sent a record with these headers back that had failed for this reason the last time."""
+    return any(name == REPLAY_REASON and data == reason.encode() for name, data in headers or ())
 
 
 class DeadLetter(Struct, frozen=True):
@@ -115,10 +122,9 @@ class DeadLetter(Struct, frozen=True):
         Assumes a letter with a topic.
         """
         assert self.topic is not None
-        headers = [(name, data) for name, data in self.headers if name != REPLAY_COUNT]
-        return OutRecord(
-            self.topic, self.key, self.value, [*headers, (REPLAY_COUNT, str(self.replay_count + 1).encode())]
-        )
+        headers = [(name, data) for name, data in self.headers if name not in (REPLAY_COUNT, REPLAY_REASON)]
+        ours = [(REPLAY_COUNT, str(self.replay_count + 1).encode()), (REPLAY_REASON, self.reason.encode())]
+        return OutRecord(self.topic, self.key, self.value, [*headers, *ours])
 
     @classmethod
     def decode(cls, key: bytes | None, value: bytes | None, headers: Headers) -> "DeadLetter":

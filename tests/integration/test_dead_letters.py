@@ -347,7 +347,11 @@ def test_a_request_that_never_became_a_record_is_refused_and_the_others_are_repl
     assert operator.states() == {"open": 1, "replayed": 1}
     first, second = operator.records("raw")
     assert (second.key, second.value, second.partition) == (first.key, first.value, first.partition)
-    assert list(second.headers) == [*first.headers, ("x-replay-count", b"1")]
+    assert list(second.headers) == [
+        *first.headers,
+        ("x-replay-count", b"1"),
+        ("x-replay-reason", b"implausible_time"),
+    ]
 
 
 def test_a_letter_of_what_was_corrected_since_is_refused_however_often_it_is_asked_for(operator: Operator) -> None:

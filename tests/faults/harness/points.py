@@ -8,7 +8,7 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from attendance.erpnext import ErpnextClient
@@ -63,9 +63,10 @@ def stream_recovery(strike: Strike) -> None:
 
     decode = state.decode
 
-    def decode_then_strike(value: bytes | None) -> Iterator[Kept]:
-        yield from decode(value)
+    def decode_then_strike(value: bytes | None) -> list[Kept]:
+        punches = decode(value)
         strike(1)
+        return punches
 
     state.decode = decode_then_strike
 

@@ -28,6 +28,8 @@ def test_nothing_is_found_of_a_topic_that_is_as_it_is_made(name: Name) -> None:
         ("user_map", {"cleanup_policy": "compact,delete"}, "refuses"),
         ("raw", {"retention_ms": str(7 * DAY_MS)}, "refuses"),
         ("raw", {"retention_ms": str(100 * DAY_MS)}, "warns"),
+        ("dedup_state", {"retention_ms": str(400 * DAY_MS)}, "warns"),
+        ("dedup_state", {"retention_ms": str(89 * DAY_MS)}, "refuses"),
         ("unread", {"retention_ms": str(29 * DAY_MS)}, "refuses"),
         ("dead_letters", {"retention_ms": str(1000 * DAY_MS)}, "refuses"),
         ("raw", {"retention_bytes": "1000000000"}, "refuses"),

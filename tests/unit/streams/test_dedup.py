@@ -6,7 +6,18 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dedup import PUNCH_BYTES, Classification, Punch, Verdict, classify, insert, unpack
+from streams.dedup import (
+    PUNCH_BYTES,
+    Classification,
+    Punch,
+    Verdict,
+    between,
+    classify,
+    insert,
+    reaches,
+    union,
+    unpack,
+)
 
 WINDOW = 60
 HORIZON = 90 * 86400
@@ -188,10 +199,39 @@ def test_a_superseded_entry_wins_over_its_punch_in_whichever_order_the_changelog
     assert unpack(kept) == sorted(unpack(kept))
 
 
-def test_nothing_is_a_repeat_of_a_superseded_entry_and_only_its_own_record_is_known_by_it() -> None:
+def test_what_is_near_a_superseded_entry_is_told_apart_from_a_repeat_and_its_own_record_is_known_by_it() -> None:
     superseded = Punch(T, IN, 7)
     kept = insert(superseded.pack(), superseded.as_superseded().pack(), HORIZON)
 
-    assert classify(kept, Punch(T, IN, 8), WINDOW) == Classification(Verdict.NEW)
-    assert classify(kept, Punch(T + 9, UNKNOWN, 9), WINDOW) == Classification(Verdict.NEW)
+    near = Classification(Verdict.NEAR_SUPERSEDED, superseded)
+    assert classify(kept, Punch(T, IN, 8), WINDOW) == near
+    assert classify(kept, Punch(T + 9, UNKNOWN, 9), WINDOW) == near
+    assert classify(kept, Punch(T + 9, OUT, 9), WINDOW) == Classification(Verdict.NEW)
     assert classify(kept, superseded, WINDOW) == Classification(Verdict.SUPERSEDED, superseded)
+
+
+@given(st.lists(punches), punches, st.integers(1, 1000))
+def test_a_list_that_reaches_as_far_as_a_punch_decides_as_everything_would(
+    arrivals: list[Punch], punch: Punch, horizon: int
+) -> None:
+    short = everything = b""
+    for each in arrivals:
+        everything = union(everything, each.pack())
+        short = insert(short, each.pack(), horizon)
+
+    if reaches(short, punch.seconds - WINDOW, 0, horizon):
+        assert classify(short, punch, WINDOW) == classify(everything, punch, WINDOW)
+
+
+def test_no_list_reaches_back_to_the_floor() -> None:
+    assert reaches(b"", T, T - 1, HORIZON)
+    assert not reaches(b"", T, T, HORIZON)
+
+
+@given(st.lists(punches), st.integers(0, 3600), st.integers(0, 3600))
+def test_a_part_of_a_list_has_what_is_between_two_times(kept: list[Punch], first: int, length: int) -> None:
+    everything = union(b"", *(punch.pack() for punch in kept))
+
+    part = unpack(between(everything, T + first, T + first + length))
+
+    assert part == [punch for punch in unpack(everything) if T + first <= punch.seconds <= T + first + length]

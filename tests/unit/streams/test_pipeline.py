@@ -1,13 +1,15 @@
 """Every raw record gets exactly one outcome, by the design's rules."""
 
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from known_punches import KnownPunches
 from msgspec.structs import replace
 
 from attendance.errors import Reason
@@ -21,7 +23,7 @@ from attendance.registry import Device
 from attendance.user_map import UserMap
 from streams.dedup import insert
 from streams.pipeline import Outcome, Pipeline, Rules, user_key
-from streams.store import StoreFailed
+from streams.store import Known, StoreFailed
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 TIME = datetime(2026, 3, 2, 5, tzinfo=UTC)
@@ -69,7 +71,7 @@ def decide_all(
 ) -> list[Outcome]:
     pipeline = Pipeline(RULES, known() if users is None else users, lambda _: device)
     records = [Record(v.encode() if isinstance(v, RawEvent) else v, offset) for offset, v in enumerate(values)]
-    return pipeline.decide(records, {}, NOW).outcomes
+    return pipeline.decide(records, KnownPunches(), NOW).outcomes
 
 
 def decide(value: RawEvent | bytes | None, users: UserMap | None = None, device: Device | None = None) -> Outcome:
@@ -79,7 +81,7 @@ def decide(value: RawEvent | bytes | None, users: UserMap | None = None, device:
 def decide_again(event: RawEvent) -> Outcome:
     """The outcome of a record that somebody sent again, after it had been a dead letter."""
     record = Record(event.encode(), 0, headers=[(REPLAY_COUNT, b"1")])
-    return Pipeline(RULES, known(), lambda _: None).decide([record], {}, NOW).outcomes[0]
+    return Pipeline(RULES, known(), lambda _: None).decide([record], KnownPunches(), NOW).outcomes[0]
 
 
 def device(**policy: object) -> Device:
@@ -308,7 +310,7 @@ def test_a_fault_of_our_own_in_one_record_is_a_dead_letter_and_stops_nothing() -
         return None
 
     records = [Record(e.encode(), n) for n, e in enumerate([replace(EVENT, device_id="D2"), EVENT])]
-    outcomes = Pipeline(RULES, known(), broken).decide(records, {}, NOW).outcomes
+    outcomes = Pipeline(RULES, known(), broken).decide(records, KnownPunches(), NOW).outcomes
 
     assert [type(outcome) for outcome in outcomes] == [DeadLetter, Checkin]
     assert isinstance(outcomes[0], DeadLetter)
@@ -338,7 +340,7 @@ values = st.lists(st.one_of(events.map(RawEvent.encode), st.binary(max_size=20))
 def run(
     pipeline: Pipeline, values: list[bytes], state: Mapping[bytes, bytes], first: int = 0
 ) -> tuple[list[Outcome], dict[bytes, bytes]]:
-    decisions = pipeline.decide([Record(v, first + n) for n, v in enumerate(values)], state, NOW)
+    decisions = pipeline.decide([Record(v, first + n) for n, v in enumerate(values)], KnownPunches(state), NOW)
     return decisions.outcomes, {**state, **decisions.lists}
 
 
@@ -374,7 +376,7 @@ def test_records_that_come_again_after_a_crash_get_the_same_outcomes(values: lis
 @given(values)
 def test_the_kept_punches_make_the_lists(values: list[bytes]) -> None:
     pipeline = Pipeline(RULES, known(), lambda _: None)
-    decisions = pipeline.decide([Record(v, n) for n, v in enumerate(values)], {}, NOW)
+    decisions = pipeline.decide([Record(v, n) for n, v in enumerate(values)], KnownPunches(), NOW)
 
     lists: dict[bytes, bytes] = {}
     for key, entry in decisions.kept:
@@ -385,20 +387,22 @@ def test_the_kept_punches_make_the_lists(values: list[bytes]) -> None:
 def test_a_dead_lettered_event_is_not_kept_so_its_replay_is_no_duplicate_of_itself() -> None:
     fleet = {"D1": device(installed_on=date(2026, 4, 1))}
     pipeline = Pipeline(RULES, known(), fleet.get)
-    failed = pipeline.decide([Record(EVENT.encode(), 0)], {}, NOW)
+    failed = pipeline.decide([Record(EVENT.encode(), 0)], KnownPunches(), NOW)
     assert isinstance(failed.outcomes[0], DeadLetter)
     assert (failed.kept, failed.lists) == ([], {})
 
     fleet["D1"] = device(installed_on=date(2026, 1, 1))
     again = Record(EVENT.encode(), 7, headers=[("x-replay-count", b"1")])
-    (outcome,) = pipeline.decide([again], {}, NOW).outcomes
+    (outcome,) = pipeline.decide([again], KnownPunches(), NOW).outcomes
 
     assert isinstance(outcome, Checkin)
 
 
 def test_the_replay_count_of_a_record_is_in_the_dead_letter_of_its_next_failure() -> None:
     pipeline = Pipeline(RULES, known(), lambda _: None)
-    (letter,) = pipeline.decide([Record(b"poison", 7, headers=[("x-replay-count", b"2")])], {}, NOW).outcomes
+    (letter,) = pipeline.decide(
+        [Record(b"poison", 7, headers=[("x-replay-count", b"2")])], KnownPunches(), NOW
+    ).outcomes
     assert isinstance(letter, DeadLetter)
     assert letter.replay_count == 2
 
@@ -407,11 +411,18 @@ REPLAY = [("x-replay-of", b"0:0")]
 
 
 def in_turn(*records: tuple[RawEvent, int, list[tuple[str, bytes]]]) -> list[Outcome]:
-    """The outcomes of records with these offsets and headers, each a step of its own."""
-    pipeline, state, outcomes = Pipeline(RULES, known(), lambda _: None), dict[bytes, bytes](), []
+    """The outcomes of records of a device in Riyadh with these offsets and headers, each a step of its own."""
+    return decide_in_turn(KnownPunches(), records)
+
+
+def decide_in_turn(
+    state: KnownPunches, records: Sequence[tuple[RawEvent, int, list[tuple[str, bytes]]]]
+) -> list[Outcome]:
+    """The same, given what is known; what is kept is known then."""
+    pipeline, outcomes = Pipeline(RULES, known(), lambda _: device()), []
     for event, offset, headers in records:
         decisions = pipeline.decide([Record(event.encode(), offset, headers=headers)], state, NOW)
-        state |= decisions.lists
+        state.take(decisions)
         outcomes += decisions.outcomes
     return outcomes
 
@@ -486,13 +497,99 @@ def test_a_correction_that_was_corrected_itself_does_not_come_back() -> None:
     assert isinstance(outcome, Dropped)
 
 
+WRONG = replace(EVENT, event_time=TIME + timedelta(hours=3), device_timezone="UTC")
+RIGHT = replace(EVENT, supersedes=WRONG.event_id)
+
+
+@pytest.mark.parametrize("seconds", [0, 30])
+def test_the_wrong_record_of_a_corrected_punch_and_its_second_taps_never_come_back(seconds: int) -> None:
+    assert WRONG.event_time is not None
+    copy = replace(WRONG, event_time=WRONG.event_time + timedelta(seconds=seconds), received_at=NOW + timedelta(days=1))
+
+    *_, outcome = in_turn((WRONG, 0, []), (RIGHT, 1, []), (copy, 2, []))
+
+    assert isinstance(outcome, Dropped)
+    assert outcome.kept_event_id == WRONG.event_id
+
+
+def test_a_copy_of_a_corrected_punch_of_a_device_that_is_gone_is_not_new() -> None:
+    pipeline, state = Pipeline(RULES, known(), lambda _: None), KnownPunches()
+    for offset, each in enumerate((WRONG, RIGHT, WRONG)):
+        decisions = pipeline.decide([Record(each.encode(), offset)], state, NOW)
+        state.take(decisions)
+
+    assert isinstance(decisions.outcomes[0], Dropped)
+
+
+def test_a_punch_that_came_with_its_own_zone_is_genuine_if_todays_zone_reads_it_so() -> None:
+    renamed = replace(WRONG, device_time="2026-03-02 11:00:00", device_timezone="Asia/Kuwait")
+
+    *_, outcome = in_turn((WRONG, 0, []), (RIGHT, 1, []), (renamed, 2, []))
+
+    assert isinstance(outcome, Checkin)
+
+
+OLD = replace(EVENT, event_time=TIME - timedelta(days=500))
+RELEASED = [("x-replay-count", b"1"), ("x-replay-reason", b"beyond_horizon")]
+
+
+def forgetful() -> KnownPunches:
+    """What is known where the changelog lost its begin a year ago."""
+    return KnownPunches(unknown_until=(TIME - timedelta(days=365)).timestamp())
+
+
+def test_what_nobody_knows_any_more_is_held_and_is_not_kept() -> None:
+    for event in (OLD, replace(OLD, device_user_id="9")):
+        decisions = Pipeline(RULES, known(), lambda _: None).decide([Record(event.encode(), 0)], forgetful(), NOW)
+        (outcome,) = decisions.outcomes
+        assert isinstance(outcome, DeadLetter)
+        assert (outcome.reason, outcome.value) == (Reason.BEYOND_HORIZON, event.encode())
+        assert decisions.kept == []
+
+
+def test_a_person_releases_what_is_held_once() -> None:
+    tap = replace(OLD, event_time=OLD.event_time + timedelta(seconds=20))  # type: ignore[operator]
+
+    held, first, second, repeat, copy = decide_in_turn(
+        forgetful(), [(OLD, 0, []), (OLD, 1, RELEASED), (OLD, 2, RELEASED), (tap, 3, RELEASED), (OLD, 4, [])]
+    )
+
+    assert [type(each) for each in (held, first, second, repeat, copy)] == [
+        DeadLetter,
+        Checkin,
+        Dropped,
+        Dropped,
+        Dropped,
+    ]
+
+
+def test_a_letter_of_another_reason_that_is_replayed_does_not_pass_for_a_decision_about_its_age() -> None:
+    (outcome,) = decide_in_turn(forgetful(), [(OLD, 0, [("x-replay-count", b"1"), ("x-replay-reason", b"clock_skew")])])
+
+    assert isinstance(outcome, DeadLetter)
+
+
+def test_a_correction_of_what_nobody_knows_any_more_passes() -> None:
+    (outcome,) = decide_in_turn(forgetful(), [(replace(OLD, supersedes=WRONG.event_id), 0, [])])
+
+    assert isinstance(outcome, Checkin)
+
+
+def test_what_is_later_than_what_nobody_knows_is_decided_as_ever() -> None:
+    recent, tap = EVENT, replace(EVENT, event_time=TIME + timedelta(seconds=20))
+
+    assert [type(each) for each in decide_in_turn(forgetful(), [(recent, 0, []), (tap, 1, [])])] == [Checkin, Dropped]
+
+
 def test_a_state_that_cannot_be_read_says_nothing_about_a_record() -> None:
     class Broken:
+        floor = 0
+
         def get(self, *_: bytes) -> bytes:
             raise StoreFailed("Corruption")
 
     with pytest.raises(StoreFailed):
-        Pipeline(RULES, known(), lambda _: None).decide([Record(EVENT.encode(), 0)], Broken(), NOW)
+        Pipeline(RULES, known(), lambda _: None).decide([Record(EVENT.encode(), 0)], cast("Known", Broken()), NOW)
 
 
 def test_the_key_of_a_device_user_is_what_changelogs_hold() -> None:

@@ -1,67 +1,37 @@
 """The state is what the changelog says, is written there first, and is kept only if the changelog verifies it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
+from changelog import Changelog
 from example_records import golden
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attendance.errors import ConfigurationError, InvalidRecord, KafkaUnavailable
+from attendance.errors import ConfigurationError, InvalidRecord
 from attendance.kafka.producer import Producer
-from attendance.kafka.records import OutRecord
+from attendance.kafka.records import OutRecord, Record
 from attendance.settings import KafkaSettings, StreamSettings
 from streams import state as module
 from streams.dedup import Kept, Punch, insert
 from streams.open_store import store_opener
-from streams.state import DeduplicationState, decode, encode
+from streams.state import FLOOR_KEY, DeduplicationState, decode, encode
 
 HORIZON = 90 * 86400
+AHEAD = 300
 T = 1_800_000_000
 KEY = b'["D1","7"]'
 OTHER = b'["D1","8"]'
 
 
-class Changelog:
-    """The changelog topic, as `attendance.kafka.read` and a producer see it."""
-
-    def __init__(self) -> None:
-        self.records: dict[int, list[OutRecord]] = {0: [], 1: []}
-        self.first = {0: 0, 1: 0}
-        self.reads: list[dict[int, int | None]] = []
-        self.failures = 0
-
-    def write(self, *punches: Kept, key: bytes | None = b"somebody") -> None:
-        """A record in partition 0, as another worker writes it."""
-        self.records[0].append(OutRecord("changelog", key, encode(punches)))
-
-    async def send(self, record: OutRecord) -> Mapping[tuple[str, int], int]:
-        assert record.partition is not None
-        self.records[record.partition].append(record)
-        return {(record.topic, record.partition): len(self.records[record.partition]) - 1}
-
-    async def read(
-        self, _kafka: object, _topic: str, _client: str, _since: datetime, begin: Mapping[int, int | None]
-    ) -> AsyncGenerator[list[Any], None]:
-        self.reads.append(dict(begin))
-        for partition, offset in begin.items():
-            records = self.records[partition]
-            for at in range(max(self.first[partition], offset or 0), len(records)):
-                if self.failures:
-                    self.failures -= 1
-                    raise KafkaUnavailable("away")
-                record = records[at]
-                yield [SimpleNamespace(partition=partition, offset=at, key=record.key, value=record.value)]
-
-
 @pytest.fixture
 def changelog(monkeypatch: pytest.MonkeyPatch) -> Changelog:
-    changelog = Changelog()
+    changelog = Changelog(T)
     monkeypatch.setattr(module, "read", changelog.read)
     return changelog
 
@@ -75,7 +45,7 @@ def starter(changelog: Changelog, directory: Path, store: str) -> Start:
     def start(machine: str) -> DeduplicationState:
         settings = StreamSettings.load(dedup_store=store, dedup_directory=directory / machine)
         return DeduplicationState(
-            KafkaSettings.load(), cast("Producer", changelog), HORIZON, store_opener(settings, "changelog")
+            KafkaSettings.load(), cast("Producer", changelog), HORIZON, AHEAD, store_opener(settings, "changelog")
         )
 
     return start
@@ -128,6 +98,14 @@ def test_the_changelog_is_read_as_its_golden_file_has_it() -> None:
     punches = decode(value)
     assert [punch.key for punch in punches] == [b'["riyadh-01","001042"]', b'["gate","7"]']
     assert encode(punches) == value
+
+
+def test_the_floor_of_a_changelog_is_read_as_its_golden_file_has_it() -> None:
+    value = golden("dedup-state-floor").value
+    floor, punch = decode(value)
+    assert (floor.key, Punch.unpack(floor.entry).seconds) == (FLOOR_KEY, 1_767_243_600)
+    assert punch.key == b'["gate","7"]'
+    assert encode([floor, punch]) == value
 
 
 def test_another_worker_restores_what_one_wrote(changelog: Changelog, start: Start) -> None:
@@ -255,7 +233,7 @@ def test_a_restarted_worker_starts_from_its_checkpoint_and_reads_the_rest(
 
 def test_a_record_of_somebody_else_in_the_changelog_is_left_out(changelog: Changelog, start: Start) -> None:
     changelog.write(kept(1))
-    changelog.records[0].append(OutRecord("changelog", b"foreign", b'{"not": "ours"}'))
+    changelog.put(b'{"not": "ours"}', key=b"foreign")
     changelog.write(kept(2))
     state = start("A")
 
@@ -265,7 +243,7 @@ def test_a_record_of_somebody_else_in_the_changelog_is_left_out(changelog: Chang
 
 
 def made_anew(changelog: Changelog) -> None:
-    changelog.records[0] = []
+    changelog.make_anew()
     for n in (7, 8, 9):
         changelog.write(kept(n), key=b"another %d" % n)
 
@@ -276,7 +254,7 @@ def shorter(changelog: Changelog) -> None:
 
 
 def empty(changelog: Changelog) -> None:
-    changelog.records[0] = []
+    changelog.make_anew()
 
 
 def expired(changelog: Changelog) -> None:
@@ -285,7 +263,7 @@ def expired(changelog: Changelog) -> None:
 
 
 def without_keys(changelog: Changelog) -> None:
-    changelog.records[0] = []
+    changelog.make_anew()
     for n in (7, 8, 9):
         changelog.write(kept(n), key=None)
 
@@ -364,3 +342,136 @@ def test_while_kafka_is_away_it_waits_and_goes_on_where_it_was(
     asyncio.run(state.catch_up([0]))
 
     assert content(state) == lists(kept(1), kept(2))
+
+
+def raw(offset: int, at: int = T) -> Record:
+    """The first raw record that a process decides."""
+    return cast("Record", SimpleNamespace(offset=offset, timestamp=at * 1000))
+
+
+def marker(seconds: int) -> Kept:
+    return Kept(FLOOR_KEY, Punch(seconds, 0, 0).pack())
+
+
+async def known(state: DeduplicationState, first: Record) -> tuple[float, float]:
+    """Up to when the lists, and up to when the whole changelog may lack something."""
+    await state.catch_up([0])
+    await state.begin(0, first)
+    await state.recall(0)
+    return state[0].floor, state[0].near(KEY, 0, 1)[1]
+
+
+def test_of_a_changelog_that_begins_with_the_raw_topic_nothing_is_missing(changelog: Changelog, start: Start) -> None:
+    async def act() -> list[tuple[float, float]]:
+        first, second = start("A"), start("B")
+        found = [await known(first, raw(0))]
+        await first.add(0, [], {})
+        return [*found, await known(second, raw(55))]
+
+    assert asyncio.run(act()) == [(0, 0), (0, 0)]
+    assert [decode(record.value) for record in changelog.records[0]] == [[marker(0)]]
+
+
+def test_a_step_that_keeps_nothing_writes_nothing_but_the_first_time(changelog: Changelog, start: Start) -> None:
+    async def act() -> None:
+        state = start("A")
+        await known(state, raw(0))
+        for _ in range(3):
+            await state.add(0, [], {})
+
+    asyncio.run(act())
+
+    assert len(changelog.records[0]) == 1
+
+
+def test_a_changelog_that_was_made_anew_lacks_all_that_was_decided_before(changelog: Changelog, start: Start) -> None:
+    async def act() -> list[tuple[float, float]]:
+        state = start("A")
+        found = [await known(state, raw(12, at=T + 50))]
+        await state.add(0, [kept(1)], lists(kept(1)))
+        return [*found, await known(start("B"), raw(90))]
+
+    assert asyncio.run(act()) == [(T + 50 + AHEAD, T + 50 + AHEAD)] * 2
+
+
+def test_a_changelog_of_an_older_version_that_has_its_begin_lacks_nothing(changelog: Changelog, start: Start) -> None:
+    changelog.write(kept(1))
+
+    assert asyncio.run(known(start("A"), raw(90))) == (0, 0)
+
+
+def test_a_changelog_that_lost_its_begin_lacks_what_came_before(changelog: Changelog, start: Start) -> None:
+    for day in range(3):
+        changelog.time = T + day * 86400
+        changelog.write(kept(day))
+    changelog.first[0] = 2
+
+    assert asyncio.run(known(start("A"), raw(90))) == (T + 2 * 86400 + AHEAD,) * 2
+
+
+def test_lists_lack_what_is_older_than_what_a_process_reads_and_the_changelog_has_it(
+    changelog: Changelog, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changelog.write(kept(1))
+    later = T + 2 * HORIZON
+    monkeypatch.setattr(module, "now", lambda: datetime.fromtimestamp(later, UTC))
+    changelog.time = later - 10
+    for recent in ([], [kept(9)]):
+        if recent:
+            changelog.write(*recent)
+        state = start("A" if recent else "B")
+
+        floor, unknown_until = asyncio.run(known(state, raw(90)))
+
+        assert later - HORIZON <= floor <= later - 10 + AHEAD
+        assert unknown_until == 0
+        assert state[0].near(KEY, 0, T + 1000)[0].startswith(kept(1).entry)
+        state.close()
+
+
+def test_a_changelog_without_any_record_is_known_to_have_lost_them(changelog: Changelog, start: Start) -> None:
+    changelog.write(kept(1))
+    changelog.first[0] = 1
+
+    assert asyncio.run(known(start("A"), raw(90, at=T + 7))) == (T + 7 + AHEAD,) * 2
+
+
+def test_a_store_on_disk_keeps_what_it_lacks(changelog: Changelog, start_on_disk: Start) -> None:
+    async def act() -> tuple[float, float]:
+        state = start_on_disk("A")
+        await known(state, raw(12, at=T + 50))
+        await state.add(0, [kept(1)], lists(kept(1)))
+        state.close()
+        return await known(start_on_disk("A"), raw(90))
+
+    assert asyncio.run(act()) == (T + 50 + AHEAD,) * 2
+
+
+def test_if_the_changelog_is_made_anew_under_a_running_process_the_next_one_knows_what_it_lacks(
+    changelog: Changelog, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "now", lambda: datetime.fromtimestamp(T + 500, UTC))
+
+    async def act() -> tuple[float, float]:
+        state = start("A")
+        await known(state, raw(0))
+        for n in range(3):
+            await state.add(0, [kept(n)], lists(*map(kept, range(n + 1))))
+        changelog.make_anew()
+        await state.add(0, [kept(7)], lists(*map(kept, (0, 1, 2, 7))))
+        await state.add(0, [kept(8)], lists(*map(kept, (0, 1, 2, 7, 8))))
+        return await known(start("B"), raw(90))
+
+    assert asyncio.run(act()) == (T + 500 + AHEAD,) * 2
+
+
+def test_what_others_write_after_a_rebalance_is_part_of_the_history(changelog: Changelog, start: Start) -> None:
+    async def act() -> bytes:
+        state = start("A")
+        await known(state, raw(0))
+        await state.add(0, [kept(1)], lists(kept(1)))
+        changelog.write(kept(2))
+        await known(state, raw(5))
+        return state[0].everything(KEY)
+
+    assert asyncio.run(act()) == lists(kept(1), kept(2))[KEY]

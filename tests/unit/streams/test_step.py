@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 import pytest
+from known_punches import KnownPunches
 from msgspec.structs import replace
 
 from attendance.errors import KafkaUnavailable
@@ -69,12 +70,17 @@ class FakeState:
 
     def __init__(self, producer: FakeProducer) -> None:
         self._producer = producer
-        self.lists: dict[int, dict[bytes, bytes]] = defaultdict(dict)
+        self.lists: dict[int, KnownPunches] = defaultdict(KnownPunches)
 
-    def __getitem__(self, partition: int) -> dict[bytes, bytes]:
+    def __getitem__(self, partition: int) -> KnownPunches:
         return self.lists[partition]
 
+    async def begin(self, partition: int, first: Record) -> None:
+        """Nothing was ever forgotten."""
+
     async def add(self, partition: int, punches: Sequence[Kept], lists: Mapping[bytes, bytes]) -> None:
+        if not punches:
+            return
         await self._producer.send(OutRecord("changelog", None, encode(punches), partition=partition))
         self.lists[partition].update(lists)
 

@@ -173,12 +173,35 @@ def test_a_store_that_is_found_corrupt_fails_and_is_empty_the_next_time(tmp_path
 
 def test_a_store_of_another_format_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(tmp_path)
-    monkeypatch.setattr(rocksdb, "_FORMAT", 2)
+    monkeypatch.setattr(rocksdb, "_FORMAT", rocksdb._FORMAT + 1)
 
     store = on_disk(tmp_path)
 
     assert (content(store), store.checkpoint) == ({}, None)
     store.close()
+
+
+def test_a_store_keeps_its_floor_with_its_checkpoint(tmp_path: Path) -> None:
+    store = on_disk(tmp_path)
+    assert store.floor is None
+    store.floor = 1_800_000_000
+    store.write({}, Checkpoint(7, b"seven"))
+    store.close()
+
+    store = on_disk(tmp_path)
+
+    assert (store.floor, store.checkpoint) == (1_800_000_000, Checkpoint(7, b"seven"))
+    store.clear()
+    assert store.floor is None
+    store.close()
+
+
+def test_a_store_whose_lists_reach_less_far_than_the_horizon_of_today_is_begun_anew(tmp_path: Path) -> None:
+    for horizon, is_there in ((90.0, False), (90.0, True), (30.0, True), (90.0, False)):
+        store = RocksStore(tmp_path, options(), horizon)
+        assert (store.checkpoint is not None) is is_there
+        store.write({}, Checkpoint(7, b"seven"))
+        store.close()
 
 
 def test_without_the_extra_the_start_says_which_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

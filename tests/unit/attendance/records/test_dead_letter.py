@@ -34,6 +34,9 @@ def a_letter(record: ConsumedRecord | None = None) -> DeadLetter:
     return DeadLetter.of(record or ConsumedRecord(), "stream", error, AT, attempts=2, event_id="abc")
 
 
+REASON = b"undecodable_record"
+
+
 def again(letter: DeadLetter) -> DeadLetter:
     return DeadLetter.decode(letter.key, letter.value, letter.encode_headers())
 
@@ -138,7 +141,7 @@ def test_a_replay_is_the_original_record_and_counts_itself() -> None:
     first = again(a_letter(record)).to_replay()
 
     assert (first.topic, first.key, first.value, first.partition) == (record.topic, record.key, record.value, None)
-    assert list(first.headers) == [*record.headers, ("x-replay-count", b"1")]
+    assert list(first.headers) == [*record.headers, ("x-replay-count", b"1"), ("x-replay-reason", REASON)]
 
 
 def test_a_replay_that_fails_again_makes_a_letter_that_knows_how_often_it_was_replayed() -> None:
@@ -147,14 +150,14 @@ def test_a_replay_that_fails_again_makes_a_letter_that_knows_how_often_it_was_re
         replayed = ConsumedRecord(headers=letter.to_replay().headers, offset=77 + replays)
         letter = again(a_letter(replayed))
         assert letter.replay_count == replays
-        assert [name for name, _ in letter.headers] == ["ce_id", "ce_id", "x-replay-count"]
+        assert [name for name, _ in letter.headers] == ["ce_id", "ce_id", "x-replay-count", "x-replay-reason"]
 
 
 @pytest.mark.parametrize("count", [b"", b"many", b"-1", b"1.5", b"\xff", b"9" * 5000])
 def test_a_replay_count_that_is_none_counts_as_none(count: bytes) -> None:
     letter = a_letter(ConsumedRecord(headers=[("x-replay-count", count)]))
     assert letter.replay_count == 0
-    assert list(letter.to_replay().headers) == [("x-replay-count", b"1")]
+    assert list(letter.to_replay().headers) == [("x-replay-count", b"1"), ("x-replay-reason", REASON)]
 
 
 @pytest.mark.parametrize(

@@ -62,4 +62,7 @@ def test_every_topic_has_a_golden_file_but_the_probe_that_nobody_reads() -> None
 
 
 def test_no_golden_file_is_left_out_but_the_deduplication_state() -> None:
-    assert {path.stem for path in GOLDEN.iterdir()} == EXAMPLES.keys() | ENVELOPES.keys() | {"dedup-state"}
+    assert {path.stem for path in GOLDEN.iterdir()} == EXAMPLES.keys() | ENVELOPES.keys() | {
+        "dedup-state",
+        "dedup-state-floor",
+    }
