@@ -154,6 +154,16 @@ class KafkaSettings(SettingsGroup):
         """How many partitions of a topic hold records."""
         return TABLE[name].partitions or self.partitions
 
+    def partitions_used(self, topic: str, there: int) -> int:
+        """How many partitions of a topic its keys are spread over, however many somebody has added.
+
+        Args:
+            topic: The full name; of one that is not ours every partition is used.
+            there: How many the broker has.
+        """
+        name = next((each for each in TABLE if self.topics[each] == topic), None)
+        return there if name is None else min(there, self.partitions_of(name))
+
     def group(self, stage: str) -> str:
         """The consumer group of a stage."""
         return f"{self.topic_prefix}.{stage}"

@@ -120,7 +120,8 @@ def _partitions(name: Name, full_name: str, found: Found, wanted: Wanted) -> lis
     if found.partitions > count:
         # Nothing of ours writes there, so they do no harm while they are empty.
         if found.beyond:
-            what = f"{found.partitions}, with {found.beyond} records beyond those that are wanted"
+            records = "1 record" if found.beyond == 1 else f"{found.beyond} records"
+            what = f"{found.partitions}, with {records} beyond those that are wanted"
             mend = BY_HAND if TABLE[name].partitions is None else REPAIR
             return [Finding(full_name, "partitions", what, says, "refuses", mend)]
         return [Finding(full_name, "partitions", f"{found.partitions}", says, "warns", BY_HAND)]

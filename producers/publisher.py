@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
-from attendance.errors import KafkaUnavailable, Overloaded
+from attendance.errors import CannotBeKept, InvalidRecord, KafkaUnavailable, Overloaded
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
@@ -76,7 +76,7 @@ class Publisher:
                 that gave up count for as long as Kafka may still take them. A call that alone is over the limit goes
                 when nothing else waits.
             KafkaUnavailable: each of them may be there or not. The same events may be published again.
-            InvalidRecord: one is larger than Kafka takes; the others may be there or not.
+            CannotBeKept: one is larger than Kafka takes; the others may be there or not.
         """
         letters = [replace(letter, value=redact(letter.value or b"")) for letter in dead_letters]
         raw, dead = self._topics["raw"], self._topics["dead_letters"]
@@ -146,6 +146,8 @@ class Publisher:
     async def _send(self, records: Sequence[OutRecord]) -> None:
         try:
             await self._producer.send(*records)
+        except InvalidRecord as error:
+            raise CannotBeKept(error.message) from error
         except KafkaUnavailable as error:
             # Once, not for each of the thousands of requests that an outage turns away.
             if self._answering:

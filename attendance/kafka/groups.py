@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The partitions of a topic that one member of a consumer group has, and how many there are in all."""
+    """The partitions of a topic that one member of a consumer group has, and over how many its keys are spread."""
 
     partitions: frozenset[int]
     total: int
@@ -94,7 +94,8 @@ async def follow_share(
                         partitions = consumer.assignment()
                         missing = dict(await consumer.end_offsets(list(partitions)))
                         if assigned is not None:
-                            total = len(consumer.partitions_for_topic(topic) or ())
+                            there = len(consumer.partitions_for_topic(topic) or ())
+                            total = settings.partitions_used(topic, there)
                             assigned(Assignment(frozenset(tp.partition for tp in partitions), total))
                     missing = {tp: end for tp, end in missing.items() if await consumer.position(tp) < end}
                 except IllegalStateError:  # not ours any more: a rebalance is under way

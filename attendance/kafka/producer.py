@@ -19,7 +19,8 @@ from aiokafka.structs import RecordMetadata
 
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
 from attendance.kafka.clients import connection_options, create_producer, unavailable
-from attendance.kafka.records import MAX_RECORD_BYTES, RECORD_OVERHEAD, OutRecord
+from attendance.kafka.records import MAX_RECORD_BYTES, MAX_VALUE_BYTES, RECORD_OVERHEAD, OutRecord
+from attendance.kafka.topic_facts import check_partitions
 from attendance.runtime import until_available
 from attendance.settings import KafkaSettings
 
@@ -43,8 +44,11 @@ class Producer:
         create: Callable[[KafkaSettings, str], AIOKafkaProducer] = create_producer,
         *,
         batches: bool = False,
+        compares: bool = True,
     ) -> None:
         """Nothing is connected yet.
+
+        Without `compares`, a topic is written to whatever its partitions are: by who repairs that.
 
         With `batches`, many records for one partition are made a batch here, which costs a fraction. It is for one
         caller at a time: aiokafka has batches of several callers wait for one another, and soon gives up. Where each
@@ -61,6 +65,8 @@ class Producer:
         self._producer: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
         self._sending: set[asyncio.Task[Any]] = set()
+        self._compares = compares
+        self._looked_at: dict[str, int] = {}
         self.in_flight_bytes = 0
 
     async def send(self, *records: OutRecord) -> Mapping[tuple[str, int], int]:
@@ -112,9 +118,22 @@ class Producer:
                     ]
                 else:
                     acknowledgements += [await _enqueue(producer, record, partition) for record in members]
-            return await _first_offsets(acknowledgements)
         except MessageSizeTooLargeError as error:
             raise InvalidRecord(Reason.INVALID_EVENT, f"larger than {MAX_RECORD_BYTES} bytes") from error
+        except KafkaError as error:
+            await self._discard(producer, error)
+            raise await unavailable(self._settings, error, operation="Write", topics=topics) from error
+        try:
+            return await _first_offsets(acknowledgements)
+        except MessageSizeTooLargeError as error:
+            await self._discard(producer, error)
+            if any(record.size > MAX_VALUE_BYTES for record in records):
+                raise InvalidRecord(Reason.INVALID_EVENT, f"larger than {MAX_RECORD_BYTES} bytes") from error
+            # No record is too large that the topic has to take: it is the topic that somebody has changed.
+            raise KafkaUnavailable(
+                f"{self._settings.bootstrap_servers}: a record is larger than max.message.bytes of "
+                f"{' or '.join(sorted(topics))} allows; `punchstream topics repair` mends it"
+            ) from error
         except KafkaError as error:
             await self._discard(producer, error)
             raise await unavailable(self._settings, error, operation="Write", topics=topics) from error
@@ -126,18 +145,29 @@ class Producer:
         counts = {topic: await self._partitions(producer, topic) for topic in {record.topic for record in records}}
         groups: dict[tuple[str, int], list[OutRecord]] = defaultdict(list)
         for record in records:
-            groups[record.topic, _partition(record, counts[record.topic])].append(record)
+            partition = _partition(record, self._settings.partitions_used(record.topic, counts[record.topic]))
+            if partition >= counts[record.topic]:
+                raise KafkaUnavailable(
+                    f"topic {record.topic} has no partition {partition}; `punchstream topics describe` says more"
+                )
+            groups[record.topic, partition].append(record)
         return groups
 
     async def _partitions(self, producer: AIOKafkaProducer, topic: str) -> int:
         # The library asks for a topic that does not exist for as long as a caller waits, who then would not learn why.
         try:
             async with asyncio.timeout(self._settings.request_timeout / 2):
-                return len(await producer.partitions_for(topic))
+                count = len(await producer.partitions_for(topic))
         except TimeoutError as error:
             raise KafkaUnavailable(
                 f"{self._settings.bootstrap_servers}: no topic {topic}; `punchstream topics create` makes it"
             ) from error
+        if self._compares and self._looked_at.get(topic) != count:
+            # The key of a record decides its partition by how many there were from the beginning.
+            for finding in await check_partitions(self._settings, topic, count, self._client_id):
+                raise KafkaUnavailable(str(finding))
+            self._looked_at[topic] = count
+        return count
 
     async def _started(self, topics: Iterable[str]) -> AIOKafkaProducer:
         async with self._lock:

@@ -80,6 +80,25 @@ async def check_topics(
     return findings(settings, facts, names)
 
 
+async def check_partitions(settings: KafkaSettings, topic: str, count: int, client_id: str) -> list[Finding]:
+    """What forbids to write to a topic by the number of its partitions. Nothing is asked where it is the wanted one.
+
+    Args:
+        settings: How to reach Kafka, and how many partitions are wanted.
+        topic: The full name; of one that is not ours any number is right.
+        count: How many there are.
+        client_id: As whom to ask.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer.
+    """
+    name = next((each for each in TABLE if settings.topics[each] == topic), None)
+    if name is None or count == settings.partitions_of(name):
+        return []
+    found = await check_topics(settings, [name], client_id)
+    return [each for each in found if each.what == "partitions" and each.severity == "refuses"]
+
+
 def findings(settings: KafkaSettings, facts: Facts, names: Collection[Name] = tuple(TABLE)) -> list[Finding]:
     """Where topics are not what they have to be; empty on the embedded broker.
 

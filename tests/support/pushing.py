@@ -10,9 +10,9 @@ import httpx
 import orjson
 import yaml
 
-from attendance.errors import KafkaUnavailable
+from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
 from attendance.guards import Guard, Guards
-from attendance.kafka.records import OutRecord
+from attendance.kafka.records import MAX_RECORD_BYTES, OutRecord
 from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.device_status import DeviceStatus
@@ -63,6 +63,7 @@ class FakeProducer:
 
     away: bool = False
     full: bool = False
+    takes: int = MAX_RECORD_BYTES
     release: asyncio.Event | None = None
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     records: list[OutRecord] = field(default_factory=list)
@@ -79,6 +80,8 @@ class FakeProducer:
             await self.release.wait()
         if self.away:
             raise KafkaUnavailable("no brokers")
+        if any(record.size > self.takes for record in records):
+            raise InvalidRecord(Reason.INVALID_EVENT, "larger than it takes")
         self.sends += 1
         self.records.extend(records)
 

@@ -98,7 +98,7 @@ class Bench:
     """A publisher on such brokers. A send counts as not acknowledged almost at once."""
 
     def __init__(self) -> None:
-        settings = KafkaSettings.load(request_timeout=0.01, topic_prefix="t")
+        settings = KafkaSettings.load(request_timeout=0.01, topic_prefix="t", partitions=1)
         self.kafka = Kafka()
         self.metrics = Metrics()
         self.seconds = 0.0

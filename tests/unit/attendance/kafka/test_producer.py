@@ -135,6 +135,64 @@ def test_a_batch_keeps_the_order_and_refuses_what_is_too_large(monkeypatch: pyte
     play(story)
 
 
+def test_a_topic_that_takes_less_than_it_has_to_is_named_and_the_next_record_goes_once_it_is_mended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker, kafka = install(monkeypatch)
+    right, broker.configs[TOPIC] = broker.configs[TOPIC], {"max.message.bytes": "1000"}
+
+    async def story() -> None:
+        producer = Producer(kafka, "c")
+        await producer.send(record())
+        with pytest.raises(KafkaUnavailable, match=rf"max\.message\.bytes of {TOPIC} .*topics repair"):
+            await producer.send(record(bytes(2000)))
+        broker.configs[TOPIC] = right
+        await producer.send(record(bytes(2000)))
+        assert broker.values(TOPIC) == [b"v", bytes(2000)]
+        await producer.stop()
+
+    play(story)
+
+
+def test_keys_stay_where_they_were_whatever_partitions_somebody_adds(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    users, keys = kafka.topics["user_map"], [b"%d" % number for number in range(20)]
+
+    async def story() -> None:
+        for _ in range(2):
+            producer = Producer(kafka, "c")
+            await producer.send(*(OutRecord(topic, key, b"v") for key in keys for topic in (TOPIC, users)))
+            await producer.stop()
+            broker.add_partitions(TOPIC, 6)
+            broker.add_partitions(users, 2)
+        for topic in (TOPIC, users):
+            places = {(each.key, each.partition) for each in broker.records(topic)}
+            assert len(places) == len(keys)
+        assert {each.partition for each in broker.records(users)} == {0}
+
+    play(story)
+
+
+def test_nothing_is_sent_to_a_topic_whose_partitions_do_not_fit_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.add_partitions(TOPIC, 3)
+    broker.put(TOPIC, b"by an earlier release", b"k", partition=2)
+    broker.create_topic(kafka.topics["checkins"], 1)
+
+    async def story() -> None:
+        producer = Producer(kafka, "c")
+        with pytest.raises(KafkaUnavailable, match=r"partitions is 3, with 1 record beyond"):
+            await producer.send(record())
+        with pytest.raises(KafkaUnavailable, match=r"partitions is 1, wanted is 2 \(KAFKA_PARTITIONS\)"):
+            await producer.send(OutRecord(kafka.topics["checkins"], b"k", b"v"))
+        with pytest.raises(KafkaUnavailable, match="has no partition 2"):
+            await producer.send(OutRecord(kafka.topics["dedup_state"], b"k", b"v", partition=2))
+        await producer.stop()
+
+    play(story)
+    assert len(broker.records(TOPIC)) == 1
+
+
 def test_nothing_to_send_needs_no_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
     broker, kafka = install(monkeypatch)
     broker.go_away()

@@ -35,7 +35,7 @@ def test_records_in_partitions_that_nobody_wants_are_counted(monkeypatch: pytest
     assert [each.severity for each in asyncio.run(check_topics(kafka))] == ["warns"]
     broker.put(users, b"{}", b"k", partition=2)
     [finding] = asyncio.run(check_topics(kafka))
-    assert (finding.found, finding.severity) == ("3, with 1 records beyond those that are wanted", "refuses")
+    assert (finding.found, finding.severity) == ("3, with 1 record beyond those that are wanted", "refuses")
 
 
 def test_a_topic_that_is_missing_and_one_that_may_not_be_read_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

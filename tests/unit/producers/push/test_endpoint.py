@@ -223,6 +223,12 @@ def test_what_kafka_does_not_acknowledge_has_to_be_sent_again(bench: Bench, body
     assert bench.refused("kafka_unavailable")
 
 
+def test_what_is_larger_than_kafka_takes_is_not_acknowledged(bench: Bench) -> None:
+    bench.kafka.takes = 10
+    response = asyncio.run(bench.send(batch(PUNCH)))
+    assert (response.status_code, response.json()) == (503, refusal("cannot_be_kept"))
+
+
 def test_what_was_sent_again_is_the_same_punch(bench: Bench) -> None:
     bench.kafka.away = True
     bench.post(batch(PUNCH))
