@@ -119,9 +119,10 @@ class Guards:
         self._show()
 
     def _unanswered(self, guard: Guard, error: Exception) -> None:
-        if guard in self._unknown:
-            self._unknown[guard] = str(error) or type(error).__name__
-            log.warning("Waiting until it is known whether this stage may work.", cause=guard.cause, error=str(error))
+        why = str(error) or type(error).__name__
+        if self._unknown.get(guard, why) != why:
+            self._unknown[guard] = why
+            log.warning("Waiting until it is known whether this stage may work.", cause=guard.cause, error=why)
 
     def _answered(self, guard: Guard, reason: str | None) -> None:
         self._unknown.pop(guard, None)

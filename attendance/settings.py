@@ -183,6 +183,25 @@ class CommonSettings(SettingsGroup):
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of `/metrics`; 0 serves none.")
 
 
+class ClockSettings(SettingsGroup):
+    """Clock: how far this machine's clock may differ from others."""
+
+    model_config = SettingsConfigDict(env_prefix="CLOCK_")
+
+    warn: Seconds = Field(30, gt=0, description="If another clock differs by more, the log says so.")
+    limit: Seconds = Field(
+        120,
+        gt=0,
+        description="If the clock is off by more, the stage stands still: push answers 503, the others decide nothing. "
+        "Less than `FUTURE_TOLERANCE`.",
+    )
+    same_machine: bool | None = Field(
+        None,
+        description="Whether the brokers have this machine's clock, as containers beside this one have. That theirs "
+        "agrees then proves nothing. If unset, their address decides.",
+    )
+
+
 class UnreadSettings(SettingsGroup):
     """Unread: what devices sent and no adapter understood."""
 
@@ -362,6 +381,7 @@ class CompletenessSettings(SettingsGroup):
 GROUPS: tuple[type[SettingsGroup], ...] = (
     KafkaSettings,
     CommonSettings,
+    ClockSettings,
     UnreadSettings,
     PushSettings,
     PullSettings,

@@ -143,7 +143,13 @@ TABLE: Final[Mapping[Name, Topic]] = {
         segment_bytes=4 * 1024 * 1024,
     ),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
-    "probe": Topic("probe.v1", "none", "what readiness checks wrote", partitions=1, retention_ms=HOUR_MS),
+    "probe": Topic(
+        "probe.v1",
+        "none",
+        "trials: does Kafka answer, and what time is it there",
+        partitions=1,
+        retention_ms=HOUR_MS,
+    ),
 }
 
 
@@ -211,13 +217,13 @@ USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
         )
     ),
     "pull": frozenset(
-        ("raw", "dead_letters", "dead_letter_actions", "device_status", "other_events", "unread", "cursors")
+        ("raw", "dead_letters", "dead_letter_actions", "device_status", "other_events", "unread", "cursors", "probe")
     ),
-    "directory": frozenset(("user_map", "site")),
-    "stream": frozenset(("raw", "user_map", "unmapped", "dedup_state", "checkins", "dropped", "dead_letters")),
-    "sink": frozenset(("raw", "user_map", "checkins", "site", "unmapped", "dead_letters", "deliveries")),
+    "directory": frozenset(("user_map", "site", "probe")),
+    "stream": frozenset(("raw", "user_map", "unmapped", "dedup_state", "checkins", "dropped", "dead_letters", "probe")),
+    "sink": frozenset(("raw", "user_map", "checkins", "site", "unmapped", "dead_letters", "deliveries", "probe")),
     "completeness": frozenset(
-        ("raw", "checkins", "attendance_days", "attendance_progress", "device_status", "sequences", "site")
+        ("raw", "checkins", "attendance_days", "attendance_progress", "device_status", "sequences", "site", "probe")
     ),
 }
 """The topics that a stage reads or writes, and compares with what it needs."""

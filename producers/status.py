@@ -12,6 +12,7 @@ from attendance.errors import KafkaUnavailable
 from attendance.kafka.records import Record
 from attendance.records.device_status import DeviceStatus, read_status
 from attendance.records.raw_event import RawEvent
+from producers.clocks import Clocks
 from producers.devices.common.clocks import ASSUMED_LAG
 from producers.devices.contract import DeviceReport
 from producers.publisher import Publisher
@@ -28,17 +29,39 @@ class Statuses:
     A device states facts when it is switched on, and only signs of life after that; so its facts stay beside them.
     """
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, clocks: Clocks | None = None, *, follows: bool = False) -> None:
+        """Nothing is known yet.
+
+        Args:
+            publisher: Writes what is new.
+            clocks: Hear what other processes measured; None where nobody is to.
+            follows: Whether the topic is followed. Then `caught_up` is set by whoever does so.
+        """
         self._publisher = publisher
+        self._clocks = clocks
+        self.caught_up = asyncio.Event()
+        if not follows:
+            self.caught_up.set()
         self._known: dict[str, DeviceStatus] = {}
         self._last_event: dict[str, datetime | None] = {}
         self._unwritten: dict[str, DeviceStatus] = {}
+
+    def check(self) -> None:
+        """Return where it is known what other processes were told.
+
+        Raises:
+            KafkaUnavailable: the topic is not read yet. The same punch would have another outcome here.
+        """
+        if not self.caught_up.is_set():
+            raise KafkaUnavailable("what is known of the devices is not read yet")
 
     def apply(self, record: Record) -> None:
         """Take in one record of the device-status topic. One that cannot be read is logged and ignored."""
         status = read_status(record)
         if status is None:
             return
+        if self._clocks is not None:
+            self._clocks.learn(status)
         device_id, known = status.device_id, self._known.get(status.device_id)
         if known is None:
             self._known[device_id] = status
@@ -83,7 +106,9 @@ class Statuses:
         if known is not None:
             status = replace(status, details={**known.details, **report.details})
             if report.device_time is None:
-                status = replace(status, clock_skew=known.clock_skew)
+                status = replace(
+                    status, clock_skew=known.clock_skew, clock_measured_at=known.clock_measured_at or known.heard_at
+                )
         await self._publisher.report(status)
         self._known[device_id] = status
         self._unwritten.pop(device_id, None)
@@ -137,9 +162,9 @@ def heartbeat(device_id: str, heard_at: datetime, report: DeviceReport) -> Devic
         heard_at: When the heartbeat had arrived: the server's clock, UTC.
         report: What the device said of itself.
     """
-    until = skew = None
+    until = skew = measured_at = None
     if report.device_time is not None:
-        skew = round((report.device_time - heard_at).total_seconds())
+        skew, measured_at = round((report.device_time - heard_at).total_seconds()), heard_at
     if report.pending == 0:
         until = heard_at - ASSUMED_LAG if report.device_time is None else min(heard_at, report.device_time)
     return DeviceStatus(
@@ -149,5 +174,6 @@ def heartbeat(device_id: str, heard_at: datetime, report: DeviceReport) -> Devic
         pending=report.pending,
         last_sequence=report.last_sequence,
         clock_skew=skew,
+        clock_measured_at=measured_at,
         details=report.details,
     )

@@ -3,15 +3,16 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
 )
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -26,8 +27,23 @@ from attendance.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 
+_T = TypeVar("_T")
+
 # From so many records for one partition on, a batch of their own costs less than a future for each.
 BATCHED: Final = 16
+
+
+class Appended(NamedTuple):
+    """A record that a broker has.
+
+    Attributes:
+        appended_ms: When it wrote it, by its own clock, in milliseconds since the epoch; None where the topic has the
+            senders' times, or may not be written to.
+        host: The broker that leads the partition.
+    """
+
+    appended_ms: int | None
+    host: str
 
 
 class Producer:
@@ -81,17 +97,24 @@ class Producer:
         """
         if not records:
             return {}
+        return await self._within(self._send(records), sum(record.size for record in records))
+
+    async def append(self, record: OutRecord) -> Appended:
+        """Return when one record is acknowledged, with what the broker says of it. Raises what `send` raises."""
+        return await self._within(self._append(record), record.size)
+
+    async def _within(self, work: Coroutine[Any, Any, _T], size: int) -> _T:
+        """What the work returns, if that is within the time that a request may take."""
         loop = asyncio.get_running_loop()
         # Cancelling an idempotent send would tear its sequence; so a late one is left to finish by itself, and what is
         # waited for is another future. `asyncio.wait` would do the same for half as much again.
-        task = loop.create_task(self._send(records))
+        task = loop.create_task(work)
         over: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(self._settings.request_timeout, _set, over)
-        size = sum(record.size for record in records)
         self.in_flight_bytes += size
         self._sending.add(task)
 
-        def finished(done: asyncio.Task[Mapping[tuple[str, int], int]]) -> None:
+        def finished(done: asyncio.Task[_T]) -> None:
             timer.cancel()
             self.in_flight_bytes -= size
             self._sending.discard(done)
@@ -137,6 +160,20 @@ class Producer:
         except KafkaError as error:
             await self._discard(producer, error)
             raise await unavailable(self._settings, error, operation="Write", topics=topics) from error
+
+    async def _append(self, record: OutRecord) -> Appended:
+        producer = self._producer or await self._started([record.topic])
+        try:
+            partition = _partition(record, await self._partitions(producer, record.topic))
+            found = await (await _enqueue(producer, record, partition))
+        except TopicAuthorizationFailedError:
+            return Appended(None, "")
+        except KafkaError as error:
+            await self._discard(producer, error)
+            raise await unavailable(self._settings, error, operation="Write", topics=[record.topic]) from error
+        cluster = producer.client.cluster
+        leader = cluster.broker_metadata(cluster.leader_for_partition(TopicPartition(record.topic, partition)))
+        return Appended(found.timestamp if found.timestamp_type else None, leader.host if leader else "")
 
     async def _by_partition(
         self, producer: AIOKafkaProducer, records: Sequence[OutRecord]

@@ -1,14 +1,22 @@
 """stage_guards: the one place that says which guards a stage has."""
 
 from attendance.guards import Guard, Guards
+from attendance.kafka.clock_guard import ClockGuard
 from attendance.kafka.producer import Producer
 from attendance.kafka.topics_guard import TopicsGuard
 from attendance.metrics import Metrics
-from attendance.settings import KafkaSettings
+from attendance.server_clock import ClockReader
+from attendance.settings import ClockSettings, KafkaSettings
 from attendance.topics import Stage
 
 
-def stage_guards(stage: Stage, kafka: KafkaSettings, metrics: Metrics, producer: Producer) -> Guards:  # noqa: ARG001
+def stage_guards(
+    stage: Stage,
+    kafka: KafkaSettings,
+    metrics: Metrics,
+    producer: Producer,
+    *other_clocks: ClockReader,
+) -> Guards:
     """The guards of a stage, nobody asked yet: `Guards.keep` has to run beside the stage's work.
 
     Args:
@@ -16,6 +24,13 @@ def stage_guards(stage: Stage, kafka: KafkaSettings, metrics: Metrics, producer:
         kafka: How to reach Kafka, and what is expected of its topics.
         metrics: Show what stands.
         producer: The stage's own.
+        other_clocks: Clocks that the stage can ask beside the broker's.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
     """
-    guards: list[Guard] = [TopicsGuard(stage, kafka)]
+    guards: list[Guard] = [
+        TopicsGuard(stage, kafka),
+        ClockGuard(kafka, ClockSettings.load(), producer, other_clocks),
+    ]
     return Guards(metrics, guards)

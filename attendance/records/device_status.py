@@ -23,6 +23,9 @@ class DeviceStatus(JsonRecord, frozen=True):
 
     `last_event` is when the newest of the punches was made that it has handed over: by its own clock or, where that was
     ahead or cannot be read, when it arrived; UTC, whole seconds, None where that is not known.
+
+    `clock_measured_at` is when `clock_skew` was measured, UTC; None where it was not, or by an older version, which did
+    not say.
     """
 
     what: ClassVar[str] = "a device status"
@@ -35,6 +38,13 @@ class DeviceStatus(JsonRecord, frozen=True):
     clock_skew: int | None = None
     details: Mapping[str, Scalar] = {}
     last_event: Seconds | None = None
+    clock_measured_at: Milliseconds | None = None
+
+    def encode(self) -> bytes:
+        """The record value: JSON in UTF-8. The field that came later is left out where nothing was measured."""
+        value = super().encode()
+        is_new = self.clock_measured_at is not None
+        return value if is_new else value.removesuffix(b',"clock_measured_at":null}') + b"}"
 
     @property
     def key(self) -> bytes:

@@ -21,6 +21,7 @@ from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.records.site import SiteZone
 from attendance.runtime import full_jitter, run_until_stopped
+from attendance.server_clock import erpnext_clock
 from attendance.settings import DirectorySettings, ErpnextSettings, KafkaSettings
 from attendance.site import site_of
 from attendance.times import now, zone
@@ -250,7 +251,7 @@ async def run(
     client = ErpnextClient(erpnext)
     producer = Producer(kafka, kafka.client_id("directory"))
     zones = SiteTopic(kafka, producer, kafka.client_id("directory-site"))
-    guards = stage_guards("directory", kafka, metrics, producer)
+    guards = stage_guards("directory", kafka, metrics, producer, erpnext_clock(erpnext))
     site = site_of(erpnext.url)
     keeper = Directory(
         EmployeeReader(client, site_zone=lambda: _certain(zones.get(site))),

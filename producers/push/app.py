@@ -115,6 +115,7 @@ def create_app(
     metrics: Metrics,
     *beside: Callable[[], Awaitable[object]],
     guards: Guards | None = None,
+    clocks: Clocks | None = None,
 ) -> PushApp:
     """The application. At its shutdown it writes the terminals' stamps and stops the publisher.
 
@@ -127,13 +128,17 @@ def create_app(
         metrics: What `/metrics` shows.
         beside: Coroutine functions that run beside the application, for ever.
         guards: What may keep it from taking anything in. They are asked beside the application; None is none.
+        clocks: What is known of the devices' clocks; None is nothing yet.
     """
     fleet, guards = Fleet(registry), guards or Guards(metrics)
     adapters = [create_push_adapter(name, settings.payload_fields) for name in PUSH_ADAPTERS]
     routes = [route for adapter in adapters for route in adapter.routes]
     knocking = Knocking(terminals.knocks, metrics, routes, fleet.is_token)
-    intake = Intake(STAGE, Clocks(metrics))
-    services = Services(settings, fleet, intake, publisher, statuses, terminals, metrics, knocking, Refusals(), guards)
+    clocks = clocks or Clocks(metrics)
+    intake = Intake(STAGE, clocks)
+    services = Services(
+        settings, fleet, clocks, intake, publisher, statuses, terminals, metrics, knocking, Refusals(), guards
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -155,6 +160,7 @@ def create_app(
     async def ready(_request: Request) -> Response:
         retry = {"Retry-After": str(settings.retry_after)}
         try:
+            statuses.check()
             guards.check()
             await publisher.probe()
         except StandingStill:

@@ -3,10 +3,10 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 import structlog
@@ -22,6 +22,7 @@ from attendance.records.unread import UnreadRequest
 from attendance.registry import Device
 from attendance.settings import PushSettings
 from attendance.times import now
+from producers.clocks import Clocks
 from producers.devices.common.bodies import read_query
 from producers.devices.contract import (
     MAX_EVENTS,
@@ -34,6 +35,7 @@ from producers.devices.contract import (
     PushRequest,
     Rejected,
     Route,
+    Sender,
 )
 from producers.intake import Intake, Place, log_rejected
 from producers.publisher import Publisher
@@ -58,12 +60,20 @@ _NOT_UNDERSTOOD: Final = frozenset({Reason.UNREADABLE_BODY, Reason.INTERNAL_ERRO
 _Refusal = InvalidRecord | KafkaUnavailable | Overloaded | CannotBeKept | StandingStill
 
 
+class Coming(Protocol):
+    """Makes a request of what has arrived of its body."""
+
+    def __call__(self, body: bytes, missing: int = 0) -> Came:
+        """The request; so many bytes at the end of the body are missing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What all endpoints share."""
 
     settings: PushSettings
     fleet: Fleet
+    clocks: Clocks
     intake: Intake
     publisher: Publisher
     statuses: Statuses
@@ -139,8 +149,7 @@ class Endpoint:
             InvalidRecord: it is refused; where its sender is known and its body was read, Kafka has all of it.
             KafkaUnavailable, Overloaded, CannotBeKept, StandingStill, ClientDisconnect: it has to be sent again.
         """
-        # Not even a handshake is answered: some terminals set their clock by it.
-        self.services.guards.check()
+        await self._check(head, receive, scope)
         adapter, terminals = self.adapter, self.services.terminals
         # The body of an unknown sender is not even read.
         sender = adapter.sender(head)
@@ -149,18 +158,7 @@ class Endpoint:
             if sender.serial and not sender.token:
                 await terminals.note_unknown(adapter.name, sender.serial, client_of(scope), sender.facts)
             raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"no enabled device of {adapter.name} has this token or serial")
-        only = next(iter(devices)) if len(devices) == 1 else None
-
-        def came(body: bytes, missing: int = 0) -> Came:
-            known = PushRequest(
-                head,
-                body,
-                now(),
-                terminals.stamps(only) if only else {},
-                terminals.waiting(only) if only else (),
-            )
-            return Came(scope["path"], scope["query_string"].decode("latin-1"), known, sender, devices, missing)
-
+        came = self._coming(head, scope, sender, devices)
         length = head.headers.get("content-length", "")
         large = int(length) > SMALL if length.isdecimal() else "transfer-encoding" in head.headers
         if large and isinstance(adapter, LineAdapter) and adapter.reads_lines(head):
@@ -173,6 +171,54 @@ class Endpoint:
             # A call of a known device that its protocol does not have.
             self.services.knocking.note(status.name.lower(), scope, int(status), device_id=parsed.device_id)
         return parsed.answer
+
+    async def _check(self, head: Head, receive: Receive, scope: Scope) -> None:
+        """Return where this process may take a request in.
+
+        Raises:
+            StandingStill, KafkaUnavailable: it may not.
+        """
+        services = self.services
+        services.statuses.check()
+        try:
+            services.guards.check()
+        except StandingStill:
+            # Not even a handshake is answered: some terminals set their clock by it. Yet what they say of the time may
+            # be what this process stands still for.
+            if "clock" in services.guards.reasons:
+                await self._hear_the_time(head, receive, scope)
+            raise
+
+    async def _hear_the_time(self, head: Head, receive: Receive, scope: Scope) -> None:
+        """Take in what a terminal says of the time, and nothing else."""
+        settings, length = self.services.settings, head.headers.get("content-length", "")
+        with suppress(InvalidRecord):
+            sender = self.adapter.sender(head)
+            devices = self.services.fleet.of(self.adapter.name, sender)
+            if devices:
+                body = await read_body(receive, length, settings.max_body, settings.body_timeout)
+                request = self._coming(head, scope, sender, devices)(body)
+                parsed = _parse(self.adapter, request)
+                if parsed.report is not None and parsed.report.device_time is not None:
+                    at = request.request.received_at
+                    self.services.clocks.measured(parsed.device_id, parsed.report.device_time, at)
+
+    def _coming(self, head: Head, scope: Scope, sender: Sender, devices: Mapping[str, Device]) -> Coming:
+        """Makes a request of its body, once that is there, and of how many bytes at the end are missing."""
+        terminals = self.services.terminals
+        only = next(iter(devices)) if len(devices) == 1 else None
+
+        def came(body: bytes, missing: int = 0) -> Came:
+            known = PushRequest(
+                head,
+                body,
+                now(),
+                terminals.stamps(only) if only else {},
+                terminals.waiting(only) if only else (),
+            )
+            return Came(scope["path"], scope["query_string"].decode("latin-1"), known, sender, devices, missing)
+
+        return came
 
     async def _take_in_lines(
         self, adapter: LineAdapter, came: Callable[[bytes], Came], receive: Receive, length: str

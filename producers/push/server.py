@@ -7,6 +7,7 @@ a request holds is in Kafka.
 import math
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -21,6 +22,7 @@ from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import STOP_SIGNALS
 from attendance.settings import KafkaSettings, PushSettings, UnreadSettings
+from producers.clocks import Clocks
 from producers.expiry import Expiry
 from producers.publisher import Publisher
 from producers.push.app import create_app
@@ -66,17 +68,17 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
     producer = Producer(kafka, kafka.client_id("push"))
     publisher = Publisher(producer, kafka.topics, metrics, push.max_in_flight)
     terminals = Terminals(kafka.topics["terminals"], producer.send)
-    statuses = Statuses(publisher)
-    following = [
-        partial(follow, kafka, topic, apply, client_id=kafka.client_id("push-follower"))
-        for topic, apply in (
-            (kafka.topics["terminals"], terminals.learn),
-            (kafka.topics["device_status"], statuses.apply),
-        )
+    clocks = Clocks(metrics)
+    statuses = Statuses(publisher, clocks, follows=True)
+    follower = partial(follow, kafka, client_id=kafka.client_id("push-follower"))
+    following: list[Callable[[], Awaitable[object]]] = [
+        partial(follower, kafka.topics["terminals"], terminals.learn),
+        partial(follower, kafka.topics["device_status"], statuses.apply, caught_up=statuses.caught_up),
     ]
     expiry = Expiry(kafka, UnreadSettings.load().days or kafka.retention_days, metrics, kafka.client_id("push-expiry"))
-    guards = stage_guards("push", kafka, metrics, producer)
-    app = create_app(push, registry, publisher, terminals, statuses, metrics, *following, expiry.watch, guards=guards)
+    guards = stage_guards("push", kafka, metrics, producer, clocks.read)
+    following.append(expiry.watch)
+    app = create_app(push, registry, publisher, terminals, statuses, metrics, *following, guards=guards, clocks=clocks)
     config = uvicorn.Config(
         app,
         loop="uvloop",

@@ -34,6 +34,7 @@ from attendance.records.device_status import read_status
 from attendance.records.site import SiteZone
 from attendance.registry import Registry
 from attendance.runtime import run_until_stopped
+from attendance.server_clock import erpnext_clock
 from attendance.settings import CompletenessSettings, ErpnextSettings, KafkaSettings
 from attendance.site import site_of, trusted_zone
 from attendance.times import now, to_wall_clock
@@ -77,7 +78,7 @@ async def run(
     client, own_client = ErpnextClient(erpnext), ErpnextClient(erpnext)
     producer = Producer(kafka, kafka.client_id(STAGE))
     zones = SiteTopic(kafka, producer, kafka.client_id(f"{STAGE}-site"))
-    guards = stage_guards(STAGE, kafka, metrics, producer)
+    guards = stage_guards(STAGE, kafka, metrics, producer, erpnext_clock(erpnext))
     attendance = DirectAttendance(kafka, AttendanceSite(own_client), producer, metrics, guards)
     completeness = Completeness(
         kafka,

@@ -24,7 +24,7 @@ from sinks.delivery.offsets import OffsetTracker
 from sinks.delivery.outcomes import STAGE, OutcomeWriter
 from sinks.delivery.queue import QueuedCheckin
 from sinks.delivery.timings import SinkTimings
-from sinks.targets.base import HasZone, Target
+from sinks.targets.base import HasClock, HasZone, Target
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +101,8 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         self._site = SiteTopic(kafka, producer, kafka.client_id(f"{STAGE}-site"))
         if self._has_zone is not None:
             self._has_zone.use_zones(self._site, self._report_zone)
-        self._guards = stage_guards(STAGE, kafka, metrics, producer)
+        other_clocks = [target.read_clock] if isinstance(target, HasClock) else []
+        self._guards = stage_guards(STAGE, kafka, metrics, producer, *other_clocks)
         self._deliverer = Deliverer(
             target,
             sink,

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 from attendance.errors import AccessDenied, InvalidRecord, PunchstreamError, Reason, TargetUnavailable
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import DeliveryStatus, Late
+from attendance.server_clock import Clock
 from attendance.site import ZoneStore
 
 
@@ -124,6 +125,14 @@ class Target(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and files. Does not raise."""
+
+
+@runtime_checkable
+class HasClock(Protocol):
+    """A target that tells the time, so that the sink can compare its own clock with it."""
+
+    async def read_clock(self) -> Clock | None:
+        """What its clock says; None where it says nothing, or is this machine's own. Does not raise."""
 
 
 @runtime_checkable

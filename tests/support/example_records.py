@@ -201,6 +201,10 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
         "device_status",
         DeviceStatus("riyadh-01", ARRIVED, AT, 0, 77, -75, {"firmware": "3.2.4", "faces": 812, "free": 0.3}, AT),
     ),
+    "device-status-clock": (
+        "device_status",
+        DeviceStatus("riyadh-01", ARRIVED, AT, 0, 77, -75, {}, AT, ARRIVED),
+    ),
     "device-status-silent": ("device_status", DeviceStatus("riyadh-01", ARRIVED)),
     "cursor": (
         "cursors",

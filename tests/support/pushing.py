@@ -21,6 +21,7 @@ from attendance.records.unread import UnreadRequest
 from attendance.registry import Registry, hash_token
 from attendance.settings import PushSettings
 from attendance.topics import Topics
+from producers.clocks import Clocks
 from producers.publisher import Publisher
 from producers.push.app import create_app
 from producers.status import Statuses
@@ -116,10 +117,13 @@ class Bench:
         self.settings = PushSettings.load(**settings)
         publisher = Publisher(self.kafka, TOPICS, self.metrics, self.settings.max_in_flight)  # type: ignore[arg-type]
         self.terminals = Terminals(TOPICS["terminals"], self.kafka.send)
-        statuses = Statuses(publisher)
+        self.clocks = Clocks(self.metrics)
+        self.statuses = Statuses(publisher, self.clocks)
         self.guards = Guards(self.metrics, guards)
         self.app = create_app(
-            self.settings, self.registry, publisher, self.terminals, statuses, self.metrics, guards=self.guards
+            *(self.settings, self.registry, publisher, self.terminals, self.statuses, self.metrics),
+            guards=self.guards,
+            clocks=self.clocks,
         )
 
     def write(self, devices: object) -> None:

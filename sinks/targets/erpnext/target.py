@@ -24,6 +24,7 @@ from attendance.errors import (
     TargetUnavailable,
 )
 from attendance.records.checkin import Checkin
+from attendance.server_clock import Clock, ClockReader, erpnext_clock
 from attendance.settings import ErpnextSettings, SinkSettings
 from attendance.site import ZoneStore, site_of
 from attendance.times import now
@@ -51,7 +52,13 @@ def create(settings: SinkSettings) -> "ErpnextTarget":
         ConfigurationError: An `ERPNEXT_*` setting is wrong or missing.
     """
     site = ErpnextSettings.load()
-    return ErpnextTarget(lambda: ErpnextClient(site), settings.concurrency, settings.batch, site=site_of(site.url))
+    return ErpnextTarget(
+        lambda: ErpnextClient(site),
+        settings.concurrency,
+        settings.batch,
+        site=site_of(site.url),
+        clock=erpnext_clock(site),
+    )
 
 
 class ErpnextTarget:
@@ -61,7 +68,13 @@ class ErpnextTarget:
     looks_up_employees = True
 
     def __init__(
-        self, connect: Callable[[], ErpnextClient], concurrency: int = 4, batch: int = 100, *, site: str = "erpnext"
+        self,
+        connect: Callable[[], ErpnextClient],
+        concurrency: int = 4,
+        batch: int = 100,
+        *,
+        site: str = "erpnext",
+        clock: ClockReader | None = None,
     ) -> None:
         """Nothing is asked of ERPNext yet.
 
@@ -70,7 +83,9 @@ class ErpnextTarget:
             concurrency: The most calls of `deliver` at the same time.
             batch: The most documents in one request.
             site: By what name its zone is recorded.
+            clock: Reads its clock; None where nobody does.
         """
+        self._clock = clock
         self._connect = connect
         self._batch = min(batch, MAX_INSERT_MANY)
         # More than the deliveries, so that `open` need not wait for them. Those that are overdue keep others waiting
@@ -87,6 +102,10 @@ class ErpnextTarget:
     def max_batch(self) -> int:
         """The most check-ins in one call: those of one request, or fewer if each is a request of its own."""
         return self._batch if self._uniqueness.proven else min(self._batch, ONE_BY_ONE)
+
+    async def read_clock(self) -> Clock | None:
+        """See `sinks.targets.base.HasClock`."""
+        return await self._clock() if self._clock else None
 
     async def open(self) -> None:
         """See `sinks.targets.base.Target.open`."""

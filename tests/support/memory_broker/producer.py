@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -72,6 +73,10 @@ class MemoryProducer:
         self._sending: set[asyncio.Task[None]] = set()
         self._last: asyncio.Task[None] | None = None
         self._is_closed = False
+        # A cluster of one, whose name nobody can resolve.
+        node = SimpleNamespace(host="memory", port=9092)
+        cluster = SimpleNamespace(leader_for_partition=lambda _: 0, broker_metadata=lambda _: node)
+        self.client = SimpleNamespace(cluster=cluster)
 
     async def start(self) -> None:
         self._broker.connect(self._client_id)
@@ -157,11 +162,11 @@ class MemoryProducer:
             for each in messages
         ]
         self._broker.log.append(("send", [each.value for each in messages]))
-        timestamp = self._broker.partition(tp).records[-1].timestamp
+        last = self._broker.partition(tp).records[-1]
 
         def deliver() -> None:
             if not acknowledgement.done() and not acknowledgement.get_loop().is_closed():
-                result = RecordMetadata(tp.topic, tp.partition, tp, offsets[0], timestamp, 0, 0)
+                result = RecordMetadata(tp.topic, tp.partition, tp, offsets[0], last.timestamp, last.timestamp_type, 0)
                 acknowledgement.set_result(result)
 
         self._broker.acknowledge_to(deliver)

@@ -37,6 +37,7 @@ def test_nothing_is_found_of_a_topic_that_is_as_it_is_made(name: Name) -> None:
         ("raw", {"max_message_bytes": "1048588"}, "refuses"),
         ("raw", {"message_timestamp_type": "CreateTime"}, "refuses"),
         ("user_map", {"message_timestamp_type": "CreateTime"}, "warns"),
+        ("probe", {"message_timestamp_type": "CreateTime"}, "warns"),
         ("raw", {"min_insync_replicas": "1"}, "warns"),
         ("raw", {"unclean_leader_election_enable": "true"}, "warns"),
     ],

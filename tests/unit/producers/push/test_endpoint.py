@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_guard import WRONG, FakeGuard
 from pushing import (
     OLD,
     PULLED,
     PUNCH,
     SHARED,
     TOKEN,
+    TOPICS,
     TYPO,
     Bench,
     batch,
@@ -295,3 +297,44 @@ def test_punches_of_a_device_whose_clock_is_off_are_marked_until_it_is_right_aga
         bench.post(batch(PUNCH))
         marked = bench.kafka.events()[-1].clock_skew
         assert marked is None if skew is None else abs(marked - skew) <= 2
+
+
+def test_what_one_process_knows_of_a_clock_all_know(tmp_path: Path) -> None:
+    one, other = Bench(tmp_path), Bench(tmp_path)
+
+    def outcomes() -> list[int | None]:
+        """Of the same punch at either process."""
+        for bench in (one, other):
+            for record in (*one.kafka.records, *other.kafka.records):
+                if record.topic == TOPICS["device_status"]:
+                    bench.statuses.apply(record)  # type: ignore[arg-type]  # key and value are all that is read of it
+            assert bench.post(batch(PUNCH))[0] == 200
+        return [bench.kafka.events()[-1].clock_skew for bench in (one, other)]
+
+    device_time = (now() + timedelta(hours=2)).isoformat()
+    assert one.post(heartbeat(time=device_time), path="/v1/heartbeat")[0] == 200
+    [skew, same] = outcomes()
+    assert skew == same
+    assert abs((skew or 0) - 7200) <= 2
+    # It is set, and says so to the other process.
+    assert other.post(heartbeat(time=now().isoformat()), path="/v1/heartbeat")[0] == 200
+    assert outcomes() == [None, None]
+
+
+def test_nothing_is_taken_in_before_what_others_know_is_read(bench: Bench) -> None:
+    bench.statuses.caught_up.clear()
+    assert bench.post(batch(PUNCH)) == (503, refusal("kafka_unavailable"))
+    assert bench.get("/readyz").status_code == 503
+    bench.statuses.caught_up.set()
+    assert bench.post(batch(PUNCH))[0] == 200
+
+
+def test_while_the_clock_stands_in_the_way_what_terminals_say_of_the_time_is_still_heard(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, guards=[FakeGuard(answer=WRONG)])
+    asyncio.run(bench.guards.ask())
+    for _ in range(2):
+        device_time = (now() + timedelta(hours=2)).isoformat()
+        assert bench.post(heartbeat(time=device_time), path="/v1/heartbeat")[0] == 503
+        assert bench.post(b"{", path="/v1/heartbeat")[0] == 503
+    assert bench.kafka.records == []
+    assert b"punchstream_clocks_off 1.0" in bench.metrics.exposition()

@@ -14,7 +14,7 @@ from fake_guard import WRONG, standing
 from structlog.testing import capture_logs
 
 from attendance.errors import ConfigurationError, KafkaUnavailable, ZoneInDoubt
-from attendance.guards import ASK_SECONDS
+from attendance.guards import ASK_SECONDS, Guards
 from attendance.kafka.clients import create_consumer
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
@@ -95,6 +95,7 @@ class Scene:
         self.target = HoldingTarget()
         self.metrics = Metrics()
         self.settings: dict[str, Any] = {"concurrency": 4, "batch": 1}
+        monkeypatch.setattr(runner, "stage_guards", lambda *_: Guards(self.metrics))
 
     def know(self, employees: str = EMPLOYEES) -> None:
         for name in employees:
