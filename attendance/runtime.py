@@ -3,13 +3,13 @@
 import asyncio
 import random
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import structlog
 
-from attendance.errors import KafkaUnavailable
+from attendance.errors import KafkaUnavailable, PunchstreamError
 
 log = structlog.get_logger(__name__)
 
@@ -18,6 +18,8 @@ _T = TypeVar("_T")
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 KAFKA_RETRY_SECONDS: Final = 1.0
 FIRST_BACKOFF_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 60.0
+"""Before work that died is begun anew."""
 
 
 def on_stop_signal(act: Callable[[], object]) -> None:
@@ -54,6 +56,68 @@ def run_with_stop(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     asyncio.run(until_stopped())
 
 
+class WorkEnded(Exception):
+    """Work that was to go on for ever ended by itself, without an error."""
+
+
+def was_cancelled() -> bool:
+    """Whether the running task was asked to end. A cancellation that nobody asked for comes out of a library."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def raise_why_ended(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Raise what ended one of these tasks, none of which was to end, and log it: the process does not go on without it.
+
+    Args:
+        tasks: Those that have ended count.
+
+    Raises:
+        PunchstreamError: what one of them raised, which says by itself what is wrong.
+        Exception: what one of them raised that nobody thought of.
+        WorkEnded: one of them ended without an error, or was cancelled by nobody of ours.
+    """
+    for task in tasks:
+        if not task.done():
+            continue
+        error = WorkEnded(f"{_name(task)} ended by itself") if task.cancelled() else task.exception()
+        error = error or WorkEnded(f"{_name(task)} ended by itself")
+        if not isinstance(error, PunchstreamError):
+            log.critical("A part of this process has died; the process ends.", part=_name(task), error=repr(error))
+        raise error
+
+
+def _name(task: "asyncio.Task[Any]") -> str:
+    return getattr(task.get_coro(), "__qualname__", task.get_name())
+
+
+async def made_anew(work: Callable[[], Awaitable[object]], **about: object) -> NoReturn:
+    """Do work that goes on for ever; whenever it ends by itself, log that, and begin it anew after a pause.
+
+    Args:
+        work: Can be begun again.
+        about: What the log line names beside it, such as `device_id`.
+    """
+    failures = 0
+    while True:
+        begun = asyncio.get_running_loop().time()
+        error: BaseException
+        try:
+            await work()
+            error = WorkEnded("it ended by itself")
+        except Exception as raised:  # noqa: BLE001 - whatever it is, the work goes on
+            error = raised
+        except asyncio.CancelledError as cancelled:
+            if was_cancelled():
+                raise
+            error = cancelled
+        lasted = asyncio.get_running_loop().time() - begun
+        failures = 0 if lasted > LONGEST_PAUSE_SECONDS else failures + 1
+        name = getattr(work, "__qualname__", None) or getattr(getattr(work, "func", work), "__qualname__", repr(work))
+        log.critical("A part of this process has died; it is begun anew.", part=name, exc_info=error, **about)
+        await asyncio.sleep(full_jitter(failures, LONGEST_PAUSE_SECONDS, first=1.0))
+
+
 async def run_until_stopped(stop: asyncio.Event, *work: Coroutine[Any, Any, object]) -> None:
     """Run coroutines side by side until `stop` is set or one of them ends; then cancel the others and await them.
 
@@ -63,13 +127,13 @@ async def run_until_stopped(stop: asyncio.Event, *work: Coroutine[Any, Any, obje
 
     Raises:
         Exception: what one of them raised.
+        WorkEnded: one of them ended without an error.
     """
     working = [asyncio.create_task(each) for each in work]
     stopping = asyncio.create_task(stop.wait())
     try:
-        done, _ = await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        raise_why_ended(working)
     finally:
         for task in (*working, stopping):
             task.cancel()

@@ -35,7 +35,7 @@ from attendance.kafka.records import Record
 from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.registry import Registry
-from attendance.runtime import run_until_signalled
+from attendance.runtime import run_until_signalled, was_cancelled
 from attendance.settings import KafkaSettings, StreamSettings
 from attendance.user_map import UserMap
 from streams.open_store import store_opener
@@ -128,7 +128,10 @@ def create_app(
         finally:
             steps.cancel()
 
-    app.task(guards.keep)
+    async def keep_guards() -> None:
+        await end_process_on_fault(guards.keep(), on_fault)
+
+    app.task(keep_guards)
     app.timer(interval=1.0)(refresh_registry)
     app.on_before_shutdown.connect(disconnect)
     app.on_partitions_assigned.connect(buffer.on_partitions_assigned)
@@ -185,13 +188,14 @@ def follow_beside(
     users_known = asyncio.Event()
 
     async def follow_users() -> None:
-        await follow(
+        following = follow(
             kafka,
             kafka.topics["user_map"],
             release.learn,
             client_id=kafka.client_id("stream-users"),
             caught_up=users_known,
         )
+        await end_process_on_fault(following, on_fault)
 
     async def release_waiting() -> None:
         await users_known.wait()
@@ -210,7 +214,7 @@ def follow_beside(
 
 
 async def end_process_on_fault(work: Awaitable[None], on_fault: Callable[[], None]) -> None:
-    """Await work, and end the process if it raises.
+    """Await work, and end the process if it raises, or ends although nobody asked it to.
 
     Args:
         work: Runs until it is cancelled.
@@ -219,10 +223,14 @@ async def end_process_on_fault(work: Awaitable[None], on_fault: Callable[[], Non
     try:
         await work
     except asyncio.CancelledError:
-        raise
+        if was_cancelled():
+            raise
+        log.critical("The stream ends, because a part of it was cancelled by nobody.", exc_info=True)
     except BaseException:
         log.critical("The stream ends, because a step failed; its records will be redelivered.", exc_info=True)
-        on_fault()
+    else:
+        log.critical("The stream ends, because a part of it ended by itself.")
+    on_fault()
 
 
 def by_partition(chunks: Iterable[EventT]) -> dict[int, list[Record]]:

@@ -28,6 +28,7 @@ from faust.types import TP, AppT
 from mode import Service
 
 from attendance.kafka.clients import FETCH_MAX_WAIT_MS
+from attendance.kafka.consumer import check_tasks
 from attendance.kafka.credentials import Login, log_in_anew
 
 log = structlog.get_logger(__name__)
@@ -55,20 +56,23 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._postponed: set[TP] = set()
+        self._drains = 0
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _check_membership(self) -> None:
+        was_idle = False
         while not self.should_stop:
             await self.sleep(CHECK_SECONDS)
+            was_idle = self._look_at_fetching(was_idle=was_idle)
             try:
                 await self._look_at_membership()
             except Exception:
                 if self.should_stop or self.app.should_stop:
                     return  # the thread has ended, as it was to
-                log.critical("The stream ends, because it cannot be a member of its group.", exc_info=True)
+                log.critical("The stream ends, because its consumer is of no use any more.", exc_info=True)
                 self.transport.on_fault()
 
     async def _look_at_membership(self) -> None:
@@ -77,8 +81,34 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             await self._thread.call_thread(self._say_that_it_lives)
 
     async def _raise_error_of_membership(self) -> None:
-        # In the thread whose futures these are.
-        self._thread._ensure_consumer()._coordinator.check_errors()  # noqa: SLF001 - aiokafka's own callers do so
+        # In the thread whose tasks these are.
+        check_tasks(self._thread._ensure_consumer())  # noqa: SLF001
+
+    async def _drain_messages(self, fetcher: Service) -> None:
+        """Hand over what is fetched, until Faust stops the fetcher."""
+        self._drains += 1
+        try:
+            await super()._drain_messages(fetcher)
+        except Exception:
+            if not (self.should_stop or self.app.should_stop):
+                log.critical("The stream ends, because its fetching failed.", exc_info=True)
+                self.transport.on_fault()
+            raise
+        finally:
+            self._drains -= 1
+
+    def _look_at_fetching(self, *, was_idle: bool) -> bool:
+        """Whether nobody fetches, although Faust began to and did not stop it. Twice in a row is the stream's end.
+
+        Faust takes it for a stop where the fetcher's task is cancelled, whoever did so. Once may be a fetcher that was
+        begun a moment ago.
+        """
+        fetcher: Service = self.app._fetcher  # noqa: SLF001
+        is_idle = fetcher.started and not fetcher.should_stop and not self._drains
+        if is_idle and was_idle:
+            log.critical("The stream ends, because its fetching ended by itself.")
+            self.transport.on_fault()
+        return is_idle
 
     async def _say_that_it_lives(self) -> None:
         with self._thread._ensure_consumer()._subscription.fetch_context():  # noqa: SLF001 - as a fetch does

@@ -126,11 +126,18 @@ class Producer:
         await over
         if not task.done():
             raise KafkaUnavailable(f"no acknowledgement within {self._settings.request_timeout:g} s")
+        if task.cancelled():
+            # As an error: for a cancellation a caller takes it that nobody asked for, and ends in silence.
+            raise KafkaUnavailable("the producer was stopped before an acknowledgement")
         return task.result()
 
     async def _send(self, records: Sequence[OutRecord]) -> Mapping[tuple[str, int], int]:
         topics = {record.topic for record in records}
         producer = self._producer or await self._started(topics)
+        if (name := _dead_task(producer)) is not None:
+            log.critical("A task of Kafka's client has died.", client_id=self._client_id, task=name)
+            await self._discard(producer, KafkaError(f"its {name} task has died"))
+            producer = await self._started(topics)
         try:
             acknowledgements: list[asyncio.Future[RecordMetadata]] = []
             for (topic, partition), members in (await self._by_partition(producer, records)).items():
@@ -237,6 +244,15 @@ class Producer:
             await _stop_quietly(producer)
         for task in self._sending:
             task.cancel()
+
+
+def _dead_task(producer: AIOKafkaProducer) -> str | None:
+    """The task of aiokafka's without which nothing is sent any more, if it has ended by itself."""
+    tasks = {
+        "sender": getattr(getattr(producer, "_sender", None), "sender_task", None),
+        "metadata": getattr(getattr(producer, "client", None), "_sync_task", None),
+    }
+    return next((name for name, task in tasks.items() if task is not None and task.done()), None)
 
 
 def _set(future: asyncio.Future[None]) -> None:

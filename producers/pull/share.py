@@ -20,7 +20,7 @@ from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.records.cursor import cursor_key
 from attendance.registry import REFRESH_SECONDS, Device, Registry
-from attendance.runtime import run_until_stopped
+from attendance.runtime import made_anew, run_until_stopped
 from attendance.settings import KafkaSettings, PullSettings, UnreadSettings
 from attendance.times import now
 from producers.clocks import Clocks
@@ -168,7 +168,7 @@ async def _after(before: Collection[asyncio.Task[NoReturn]], puller: Puller) -> 
     """Ask, once whoever asked the same device before has ended: an adapter is never used twice at once for one."""
     if before:
         await asyncio.wait(before)
-    await puller.run()
+    await made_anew(puller.run, device_id=puller.source.device.device_id)
 
 
 async def run(

@@ -19,6 +19,7 @@ from attendance.errors import KafkaUnavailable, Reason, StandingStill
 from attendance.guards import Guards
 from attendance.metrics import Metrics
 from attendance.registry import Registry
+from attendance.runtime import made_anew
 from attendance.settings import PushSettings
 from producers.clocks import Clocks
 from producers.devices import PUSH_ADAPTERS, create_push_adapter
@@ -143,7 +144,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         works = (fleet.follow, terminals.keep, statuses.keep, guards.keep, *beside)
-        following = [asyncio.ensure_future(work()) for work in works]
+        # Punches are taken in whatever becomes of these.
+        following = [asyncio.create_task(made_anew(work)) for work in works]
         try:
             yield
         finally:

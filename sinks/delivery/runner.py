@@ -17,6 +17,7 @@ from attendance.kafka.site import SiteTopic
 from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
+from attendance.runtime import raise_why_ended
 from attendance.settings import KafkaSettings, SinkSettings
 from attendance.user_map import UserMap
 from sinks.delivery.deliverer import Deliverer
@@ -127,9 +128,11 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
                 _, late = await asyncio.wait(workers, timeout=self._timings.stop)
                 if late:
                     log.warning("Abandoning in-flight requests; their records will be redelivered.", requests=len(late))
-            for task in tasks:
-                if task.done():
-                    task.result()
+                for task in tasks:
+                    if task.done():
+                        task.result()
+            else:
+                raise_why_ended(tasks)
         finally:
             for task in tasks:
                 task.cancel()

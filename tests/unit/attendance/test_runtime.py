@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import pytest
 import structlog
@@ -12,7 +14,15 @@ from hypothesis import strategies as st
 
 from attendance import runtime
 from attendance.errors import KafkaUnavailable
-from attendance.runtime import full_jitter, run_until_signalled, run_until_stopped, run_with_stop, until_available
+from attendance.runtime import (
+    WorkEnded,
+    full_jitter,
+    made_anew,
+    run_until_signalled,
+    run_until_stopped,
+    run_with_stop,
+    until_available,
+)
 
 
 def longest_of(_low: float, high: float) -> float:
@@ -70,19 +80,68 @@ def test_work_goes_on_until_the_stop_and_has_ended_when_the_call_returns() -> No
     assert all(worker.ended for worker in workers)
 
 
-@pytest.mark.parametrize("work", [fail, end])
-def test_what_fails_or_ends_ends_the_others_first(work: Callable[[], object]) -> None:
+async def be_cancelled_by_a_library() -> None:
+    raise asyncio.CancelledError
+
+
+async def be_wrong() -> None:
+    raise ZeroDivisionError
+
+
+ENDS = pytest.mark.parametrize(
+    ("work", "error", "died"),
+    [
+        (fail, KafkaUnavailable, False),  # says by itself what is wrong
+        (be_wrong, ZeroDivisionError, True),
+        (end, WorkEnded, True),
+        (be_cancelled_by_a_library, WorkEnded, True),
+    ],
+)
+
+
+@ENDS
+def test_whatever_ends_one_work_ends_the_others_first_and_then_the_process(
+    work: Callable[[], Any], error: type[Exception], *, died: bool
+) -> None:
     worker = Worker()
 
     async def scene() -> None:
-        await run_until_stopped(asyncio.Event(), worker.work(), work())  # type: ignore[arg-type]
+        await run_until_stopped(asyncio.Event(), worker.work(), work())
 
-    if work is fail:
-        with pytest.raises(KafkaUnavailable, match="gone"):
-            asyncio.run(scene())
-    else:
+    with structlog.testing.capture_logs() as logged, pytest.raises(error):
         asyncio.run(scene())
     assert worker.ended
+    assert [each["log_level"] for each in logged] == ["critical"] * died
+
+
+@ENDS
+def test_work_beside_another_is_begun_anew_whatever_ended_it(
+    work: Callable[[], Any],
+    error: type[Exception],
+    pauses: list[float],
+    *,
+    died: bool,
+) -> None:
+    begun: list[None] = []
+
+    async def end_twice() -> None:
+        begun.append(None)
+        await (work() if len(begun) < 3 else asyncio.Event().wait())
+
+    async def scene() -> None:
+        task = asyncio.create_task(made_anew(end_twice))
+        while len(begun) < 3:
+            await sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+
+    sleep = asyncio.sleep
+    with structlog.testing.capture_logs() as logged:
+        asyncio.run(scene())
+    assert [(each["log_level"], each["part"].split(".")[-1]) for each in logged] == [("critical", "end_twice")] * 2
+    assert all(pause <= bound for pause, bound in zip(pauses, (2, 4), strict=False))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

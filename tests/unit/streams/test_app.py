@@ -330,6 +330,20 @@ def test_an_error_ends_the_process_and_a_cancellation_does_not() -> None:
     play(story)
 
 
+def test_a_cancellation_that_nobody_asked_for_and_an_end_without_an_error_end_the_process_too() -> None:
+    faults: list[str] = []
+
+    async def cancelled_by_a_library() -> None:
+        raise asyncio.CancelledError
+
+    async def story() -> None:
+        await end_process_on_fault(cancelled_by_a_library(), lambda: faults.append("cancelled"))
+        await end_process_on_fault(asyncio.sleep(0), lambda: faults.append("ended"))
+
+    play(story)
+    assert faults == ["cancelled", "ended"]
+
+
 def test_the_process_ends_at_once_and_with_the_status_of_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     statuses: list[int] = []
     monkeypatch.setattr(module.os, "_exit", statuses.append)

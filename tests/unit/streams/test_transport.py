@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.subscription_state import SubscriptionState
+from faust.transport.consumer import Fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from attendance.kafka.clients import FETCH_MAX_WAIT_MS
+from attendance.kafka.consumer import TaskDied
 from streams.app import HANDED_OVER
 from streams.transport import Consumer
 
@@ -103,12 +105,107 @@ def test_a_partition_whose_queue_is_full_stays_active() -> None:
     assert asyncio.run(active()) == (set(), {NEVER})
 
 
+def client_of(subscription: SubscriptionState) -> SimpleNamespace:
+    """aiokafka's consumer, as far as its tasks go. To be called in its event loop."""
+    tasks = [asyncio.create_task(asyncio.Event().wait()) for _ in range(2)]
+    return SimpleNamespace(
+        _subscription=subscription,
+        _coordinator=SimpleNamespace(check_errors=lambda: None),
+        _closed=False,
+        _fetcher=SimpleNamespace(_fetch_task=tasks[0]),
+        _client=SimpleNamespace(_sync_task=tasks[1]),
+    )
+
+
+def test_a_task_of_the_client_that_died_ends_the_membership() -> None:
+    async def story() -> None:
+        client = client_of(SubscriptionState())
+        consumer: Consumer = object.__new__(Consumer)
+        consumer._thread = SimpleNamespace(_ensure_consumer=lambda: client, call_thread=lambda work: work())
+        consumer.transport = SimpleNamespace(stands=lambda: False)
+        await consumer._look_at_membership()
+        client._fetcher._fetch_task.cancel()
+        await asyncio.sleep(0)
+        with pytest.raises(TaskDied):
+            await consumer._look_at_membership()
+
+    asyncio.run(story())
+
+
+class Scene:
+    """A consumer with Faust's own fetcher, whose draining is played. To be made in an event loop."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.faults = 0
+        self.broken = asyncio.get_running_loop().create_future()
+        self.app = SimpleNamespace(should_stop=False, rebalancing=False)
+        self.consumer: Consumer = object.__new__(Consumer)
+        self.consumer.app, self.consumer._drains = self.app, 0
+        self.consumer.transport = SimpleNamespace(on_fault=self._fault)
+        self.app.consumer = self.consumer
+        self.app._fetcher = Fetcher(self.app)
+
+        async def drain(_self: object, _fetcher: object) -> None:
+            await self.broken
+
+        monkeypatch.setattr(driver.Consumer, "_drain_messages", drain)
+        monkeypatch.setattr(Consumer, "should_stop", False)
+
+    def _fault(self) -> None:
+        self.faults += 1
+
+    def look_twice(self) -> int:
+        was_idle = self.consumer._look_at_fetching(was_idle=False)
+        self.consumer._look_at_fetching(was_idle=was_idle)
+        return self.faults
+
+
+def test_a_fetcher_of_fausts_that_ended_by_itself_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        scene = Scene(monkeypatch)
+        fetcher = scene.app._fetcher
+        await fetcher.start()
+        await asyncio.sleep(0)
+        assert scene.look_twice() == 0
+        for task in fetcher._futures:
+            task.cancel()
+        await asyncio.wait(fetcher._futures)
+        assert scene.look_twice() == 1
+
+    asyncio.run(story())
+
+
+def test_a_fetcher_of_fausts_that_fails_ends_the_stream_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        scene = Scene(monkeypatch)
+        scene.broken.set_exception(AssertionError("nobody thought of it"))
+        with pytest.raises(AssertionError):
+            await scene.consumer._drain_messages(scene.app._fetcher)
+        assert scene.faults == 1
+
+    asyncio.run(story())
+
+
+def test_a_fetcher_that_faust_stopped_or_has_not_begun_again_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        scene = Scene(monkeypatch)
+        fetcher = scene.app._fetcher
+        await fetcher.start()
+        await asyncio.sleep(0)
+        await fetcher.stop()
+        assert scene.look_twice() == 0
+        fetcher.service_reset()
+        assert scene.look_twice() == 0
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("stands", [True, False])
 def test_only_a_stream_that_stands_still_on_purpose_counts_as_one_that_fetches(*, stands: bool) -> None:
     async def story() -> float:
         subscription = SubscriptionState()
         subscription._last_fetch_ended -= 3600
-        client = SimpleNamespace(_subscription=subscription, _coordinator=SimpleNamespace(check_errors=lambda: None))
+        client = client_of(subscription)
         consumer: Consumer = object.__new__(Consumer)
         consumer._thread = SimpleNamespace(_ensure_consumer=lambda: client, call_thread=lambda work: work())
         consumer.transport = SimpleNamespace(stands=lambda: stands)

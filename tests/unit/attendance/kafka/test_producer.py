@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.errors import OutOfOrderSequenceNumber
+from structlog.testing import capture_logs
 
 from attendance.errors import InvalidRecord, KafkaUnavailable
+from attendance.kafka.clients import create_producer
 from attendance.kafka.producer import BATCHED, Producer, send_until_acknowledged
 from attendance.kafka.records import MAX_RECORD_BYTES, OutRecord
+from attendance.settings import KafkaSettings
 from memory_broker import install
 from virtual_time import run_in_virtual_time
 
@@ -202,3 +206,58 @@ def test_nothing_to_send_needs_no_kafka(monkeypatch: pytest.MonkeyPatch) -> None
 async def _sends_nothing(producer: Producer) -> None:
     assert await producer.send() == {}
     await producer.stop()
+
+
+def test_a_producer_of_which_a_task_died_is_replaced_before_the_next_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, kafka = install(monkeypatch)
+    made: list[Any] = []
+
+    def create(*settings: Any) -> Any:
+        made.append(create_producer(*settings))
+        made[-1].client = SimpleNamespace(_sync_task=asyncio.create_task(asyncio.Event().wait()))
+        return made[-1]
+
+    async def story() -> None:
+        producer = Producer(kafka, "c", create)
+        await producer.send(record())
+        await producer.send(record())
+        made[0].client._sync_task.cancel()
+        await asyncio.sleep(0)
+        assert await producer.send(record()) == {(TOPIC, 0): 2}
+        await producer.stop()
+
+    with capture_logs() as logged:
+        play(story)
+    assert len(made) == 2
+    assert [each["task"] for each in logged if each["log_level"] == "critical"] == ["metadata"]
+
+
+def test_a_sending_that_is_cancelled_is_an_error_of_kafka_and_no_cancellation_of_who_sends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.hold_acknowledgements()
+
+    async def story() -> None:
+        producer = Producer(kafka, "c")
+        sending = asyncio.create_task(producer.send(record()))
+        await asyncio.sleep(1)
+        for task in producer._sending:
+            task.cancel()
+        with pytest.raises(KafkaUnavailable, match="stopped"):
+            await sending
+        await producer.stop()
+
+    play(story)
+
+
+def test_every_task_of_a_producer_that_is_looked_at_is_there_in_the_real_one() -> None:
+    async def story() -> None:
+        producer = create_producer(KafkaSettings.load(bootstrap_servers="127.0.0.1:1"), "c")
+        assert producer.client._sync_task is None
+        assert producer._sender.sender_task is None
+        await producer.stop()
+
+    asyncio.run(story())

@@ -15,6 +15,7 @@ from attendance.metrics import Metrics
 from attendance.registry import Device, Registry
 from producers.devices.contract import Fetch, Page, PullAdapter
 from producers.pull import share as pull_module
+from producers.pull.puller import Puller
 from producers.pull.share import NAMED, Pull
 from pulling import HOUR, FakeAdapter, Scene, device, in_virtual_time, nothing_new, numbered, scene
 
@@ -275,3 +276,32 @@ def test_the_metrics_show_states_and_no_more_than_a_hundred_devices(fleet: Fleet
                 assert not shown(metrics, "punchstream_pull_behind_timestamp_seconds")
 
     test()
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), ZeroDivisionError()])
+def test_a_device_whose_asking_died_of_what_nobody_thought_of_is_asked_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    fleet.write("D1", "D2")
+    conclude, ends = Puller._conclude, [error]
+
+    def die_once(puller: Puller, *outcome: Any) -> None:
+        if puller.source.device.device_id == "D1" and ends:
+            raise ends.pop()
+        conclude(puller, *outcome)
+
+    monkeypatch.setattr(Puller, "_conclude", die_once)
+
+    @in_virtual_time
+    async def test() -> None:
+        async with Process(fleet, scene(nothing_new)) as process:
+            await process.take_over()
+            await asyncio.sleep(HOUR)
+            asked = process.stage.adapter.asked
+            assert not ends
+            assert len(asked["D1"]) > len(asked["D2"]) / 2
+
+    with capture_logs() as logged:
+        test()
+    [critical] = [each for each in logged if each["log_level"] == "critical"]
+    assert (critical["device_id"], critical["part"]) == ("D1", "Puller.run")

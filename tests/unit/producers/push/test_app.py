@@ -21,7 +21,9 @@ from pushing import (
     statuses,
 )
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.testing import capture_logs
 
+from attendance.guards import Guards
 from producers.devices import PUSH_ADAPTERS, create_push_adapter
 from producers.devices.contract import Route
 from producers.push.app import PushApp, plain_path
@@ -225,3 +227,26 @@ def test_guards_are_asked_beside_the_application(tmp_path: Path) -> None:
             await bench.guards.until_clear()
 
     asyncio.run(story())
+
+
+def test_what_runs_beside_requests_is_begun_anew_when_it_dies(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[None] = []
+
+    async def die_once(_guards: Guards) -> None:
+        begun.append(None)
+        if len(begun) == 1:
+            raise ZeroDivisionError
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Guards, "keep", die_once)
+
+    async def story() -> None:
+        async with bench.app.router.lifespan_context(bench.app):
+            await asyncio.sleep(10)
+
+    with capture_logs() as logged:
+        run_in_virtual_time(story())
+    assert len(begun) == 2
+    assert [each["event"] for each in logged if each["log_level"] == "critical"] == [
+        "A part of this process has died; it is begun anew."
+    ]
