@@ -249,12 +249,20 @@ TABLE: Final[Mapping[Name, _Metric]] = {
 class Metrics:
     """The metrics of one process. Each instance has its own registry, so a test can have its own counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, stage: str | None = None) -> None:
+        """Nothing is counted yet.
+
+        Args:
+            stage: Whose metrics are shown from the start; None shows those of every stage. A gauge of another stage
+                would stand at 0, and sound its alarm. If it is used all the same, it is shown from then on.
+        """
         self._registry = CollectorRegistry()
         self._metrics = {
-            name: metric.kind(name, metric.meaning, metric.labels, registry=self._registry)
-            for name, metric in TABLE.items()
+            name: metric.kind(name, metric.meaning, metric.labels, registry=None) for name, metric in TABLE.items()
         }
+        self._unseen = {name for name, metric in TABLE.items() if stage is not None and stage not in metric.stages}
+        for name in TABLE.keys() - self._unseen:
+            self._registry.register(self._metrics[name])
         self._children: dict[tuple[object, ...], Any] = {}
         self._not_ready: dict[str, str] = {}
 
@@ -321,6 +329,9 @@ class Metrics:
 
     def _of(self, name: Name, kind: type[_Kind], labels: dict[str, str]) -> _Kind:
         metric = self._metrics[name]
+        if name in self._unseen:
+            self._unseen.discard(name)
+            self._registry.register(metric)
         if not isinstance(metric, kind):
             raise TypeError(f"{name} is a {type(metric).__name__}, not a {kind.__name__}")
         if not labels:

@@ -114,7 +114,7 @@ class KafkaSettings(SettingsGroup):
     session_timeout: Seconds = Field(
         30,
         ge=6,
-        description="If a consumer is silent for so long, another takes over; of a sink after 10 s at most. 6 s on the "
+        description="If a consumer is silent for so long, another takes over; of a sink after 8 s at most. 6 s on the "
         "embedded broker.",
     )
 

@@ -34,7 +34,7 @@ def begin(name: str) -> tuple[CommonSettings, Metrics]:
     gc.freeze()
     common = CommonSettings.load()
     logs.configure(common.log_level, common.log_format, stage=name)
-    metrics = Metrics()
+    metrics = Metrics(name)
     metrics.serve(common.metrics_host, common.metrics_port)
     return common, metrics
 

@@ -34,9 +34,10 @@ FULL_POLL_SECONDS: Final = 0.05  # while partitions are paused, so that room is 
 MAX_POLL_RECORDS: Final = 500  # in one poll
 LOOK_SECONDS: Final = 10.0  # between two questions whether the target is to look at its zone
 LEAVE_SECONDS: Final = 5.0  # for the last commit, and for leaving the group
-SESSION_SECONDS: Final = 10.0
-"""A sink that was killed keeps its partitions no longer, and nobody delivers their check-ins until then. A sink works
-in threads, so it is not silent for so long; and one that was has done no harm, for a target is idempotent."""
+SESSION_SECONDS: Final = 8.0
+"""A sink that was killed keeps its partitions no longer, and nobody delivers their check-ins until then: so that it, or
+another, delivers again within 10 s. A sink works in threads, so it is not silent for so long; and one that was has done
+no harm, for a target is idempotent."""
 
 
 async def run(

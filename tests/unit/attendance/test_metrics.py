@@ -47,6 +47,20 @@ def test_every_metric_is_exposed_by_its_own_name_with_its_meaning(metrics: Metri
         assert f"# HELP {name} {metric.meaning}" in text
 
 
+@pytest.mark.parametrize("stage", sorted({stage for metric in TABLE.values() for stage in metric.stages}))
+def test_a_stage_shows_no_metric_of_another(stage: str) -> None:
+    text = Metrics(stage).exposition().decode()
+    shown = {name for name in TABLE if f"# TYPE {name} " in text}
+    assert shown == {name for name, metric in TABLE.items() if stage in metric.stages}
+
+
+def test_a_metric_of_another_stage_is_shown_once_it_is_counted() -> None:
+    metrics = Metrics("pull")
+    for _ in range(2):
+        metrics.gauge("punchstream_target_available", 1)
+    assert samples(metrics)["punchstream_target_available"] == 1
+
+
 def test_a_counter_adds_by_its_labels(metrics: Metrics) -> None:
     metrics.count("punchstream_outcomes_total", outcome="repeat")
     metrics.count("punchstream_outcomes_total", 4, outcome="repeat")

@@ -25,6 +25,7 @@ from attendance.records.user_map import Employee
 from attendance.settings import SinkSettings
 from attendance.site import ZoneStore
 from memory_broker import install
+from memory_broker.groups import Group
 from sinks.delivery import runner
 from sinks.delivery.runner import LEAVE_SECONDS, run
 from sinks.delivery.timings import SinkTimings
@@ -55,6 +56,12 @@ class HoldingTarget:
         self.is_closed = False
         self.wrong_setting = False
         self._released = asyncio.Event()
+        self._has_stored = asyncio.Event()
+
+    async def until_stored(self, name: str) -> None:
+        while not self.stored[name]:
+            self._has_stored.clear()
+            await self._has_stored.wait()
 
     async def open(self) -> None:
         if self.wrong_setting:
@@ -74,6 +81,7 @@ class HoldingTarget:
                 continue
             status = "already_there" if self.stored[name] else "created"
             self.stored[name] = 1
+            self._has_stored.set()
             results.append(Delivered(f"DOC-{name}", status))
         return results
 
@@ -537,8 +545,8 @@ def test_a_wrong_setting_of_the_target_ends_the_sink(scene: Scene) -> None:
     play(story)
 
 
-@pytest.mark.parametrize(("session", "longest"), [(6, 2), (30, 10 / 3)])
-def test_a_commit_that_hangs_holds_a_rebalance_up_no_longer_than_a_third_of_a_session_of_10_seconds_at_most(
+@pytest.mark.parametrize(("session", "longest"), [(6, 2), (30, 8 / 3)])
+def test_a_commit_that_hangs_holds_a_rebalance_up_no_longer_than_a_third_of_a_sinks_session(
     scene: Scene, session: float, longest: float
 ) -> None:
     scene.kafka = scene.kafka.model_copy(update={"session_timeout": session})
@@ -556,6 +564,27 @@ def test_a_commit_that_hangs_holds_a_rebalance_up_no_longer_than_a_third_of_a_se
             assert len(other.assignment()) == 1
             await other.stop()
             scene.broker.go_on("commit")
+
+    play(story)
+
+
+def test_a_sink_that_was_killed_delivers_again_within_10_seconds_of_its_restart(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.kafka = scene.kafka.model_copy(update={"session_timeout": 30})
+    scene.put("A1")
+
+    async def story() -> None:
+        async with scene.sink() as killed:
+            await asyncio.sleep(2)
+            # Of one that is killed the group does not hear.
+            monkeypatch.setattr(Group, "leave", lambda *_: None)
+            killed.task.cancel()
+            await asyncio.wait({killed.task})
+        scene.put("B2")
+        async with asyncio.timeout(10), scene.sink():
+            await scene.target.until_stored("B2")
+        assert scene.target.asked == ["A1", "B2"]
 
     play(story)
 
