@@ -5,7 +5,9 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
+from math import inf
 from typing import Any, Final, NoReturn, TypeVar
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -18,6 +20,7 @@ _T = TypeVar("_T")
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 KAFKA_RETRY_SECONDS: Final = 1.0
 FIRST_BACKOFF_SECONDS: Final = 0.5
+SAY_AGAIN_SECONDS: Final = 60.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
 """Before work that died is begun anew."""
 
@@ -161,14 +164,38 @@ def full_jitter(
     return uniform(0, min(longest, first * 2 ** min(failures, 32)))
 
 
+class _Repeats:
+    """What was said of a wait, so that it is said once a minute and not once a second."""
+
+    def __init__(self) -> None:
+        self._error = ""
+        self._said_at = -inf
+        self._waits = 0
+
+    def are_due(self, error: str, at: float) -> int:
+        """How many waits there were since the last line, this one included, if it is time for a line; otherwise 0."""
+        self._waits += 1
+        if error == self._error and at - self._said_at < SAY_AGAIN_SECONDS:
+            return 0
+        waits, self._waits = self._waits, 0
+        self._error, self._said_at = error, at
+        return waits
+
+
+_repeats: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Repeats]] = WeakKeyDictionary()
+
+
 async def wait_for_kafka(error: Exception, **about: object) -> None:
-    """Log that Kafka does not answer, and pause before the next try.
+    """Pause before the next try, and log that Kafka does not answer: at once, and once a minute while that lasts.
 
     Args:
-        error: What Kafka's client said.
+        error: What Kafka's client said. If it says something else than before, that is logged at once.
         about: What the log line names beside it, such as `topic`.
     """
-    log.warning("Waiting for Kafka.", error=str(error), **about)
+    loop = asyncio.get_running_loop()
+    said = _repeats.setdefault(loop, {}).setdefault(repr(sorted(about.items())), _Repeats())
+    if tries := said.are_due(str(error), loop.time()):
+        log.warning("Waiting for Kafka.", error=str(error), tries=tries, **about)
     await asyncio.sleep(KAFKA_RETRY_SECONDS)
 
 

@@ -21,8 +21,12 @@ def _servers(value: object) -> object:
     return value
 
 
-def _json(value: object) -> object:
-    return orjson.loads(value) if isinstance(value, str) else value
+def _names(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith(("[", "{", '"')):
+        return orjson.loads(value)
+    return [name for each in value.split(",") if (name := each.strip())]
 
 
 class SettingsGroup(BaseSettings):
@@ -234,9 +238,10 @@ class PushSettings(SettingsGroup):
     )
     retry_after: WholeSeconds = Field(5, ge=1, description="How long a 503 asks a terminal to wait (Retry-After).")
     # pydantic-settings would report broken JSON by an error of its own, before any validation.
-    payload_fields: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_json)] = Field(
+    payload_fields: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
         ("type", "verify_mode", "work_code", "sequence", "log_id", "temperature", "mask"),
-        description="The vendor's own fields that are kept, a JSON list. No photograph, template or name.",
+        description="The vendor's own fields that are kept, separated by commas, or a JSON list. No photograph, no "
+        "template, no name.",
     )
 
 

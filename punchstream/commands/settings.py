@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
+from rich.console import Console
 
 from attendance.durations import with_unit
 from attendance.errors import ConfigurationError
@@ -30,17 +32,30 @@ of the setting ends in `DAYS`.
 This page is generated: `punchstream settings --format markdown > docs/settings.md`.
 """
 
+_ALIKE: Final = 0.88  # of 1; KAFKA_BOOTSTRAP_SERVER is 0.98 like KAFKA_BOOTSTRAP_SERVERS
+
 
 def settings(
     *,
     as_json: AsJson = False,
     style: Annotated[Literal["table", "markdown"], typer.Option("--format", help="How to print it.")] = "table",
 ) -> None:
-    """Show every setting: its value (secrets masked), where it came from, what it means."""
+    """Show every setting: its value (secrets masked), where it came from, what it means.
+
+    Names that are no settings, but look like one, are named. The exit status is 1 if a value is wrong.
+    """
     if style == "markdown":
         typer.echo(markdown(every_group()), nl=False)
-    else:
-        show(describe(every_group(), Path(".env"), with_units=not as_json), as_json=as_json)
+        return
+    show(describe(every_group(), Path(".env"), with_units=not as_json), as_json=as_json)
+    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+    for name, meant in misspelt(Path(".env")).items():
+        stderr.print(f"{name} is no setting{f'; {meant} is' if meant else ''}.", style="yellow", markup=False)
+    wrong = wrong_values(every_group(), Path(".env"))
+    for problem in wrong:
+        stderr.print(problem, style="red", markup=False)
+    if wrong:
+        raise typer.Exit(1)
 
 
 def every_group() -> tuple[type[SettingsGroup], ...]:
@@ -56,6 +71,42 @@ def is_set(name: str, env_file: Path = Path(".env")) -> bool:
         env_file: The file that is looked at beside the environment.
     """
     return name in os.environ or (env_file.exists() and name in dotenv_values(env_file))
+
+
+def misspelt(env_file: Path) -> dict[str, str | None]:
+    """The names that are no settings but look like one, in the environment or the file, and which each may mean.
+
+    What stands in the file and begins as settings do is among them in any case, with None where nothing is alike. In
+    the environment other programs have names that begin so.
+
+    Args:
+        env_file: The file that settings are read from, beside the environment.
+    """
+    in_file = {name.upper() for name in dotenv_values(env_file)} if env_file.exists() else set()
+    names = in_file | {name.upper() for name in os.environ}
+    known = {name for group in GROUPS for name, _, _ in _fields(group)}
+    if all(name in known or not name.startswith(_BEGINNINGS) for name in names):
+        return {}
+    # Targets are slow to load.
+    known |= {name for group in target_settings() for name, _, _ in _fields(group)}
+    found: dict[str, str | None] = {}
+    for name in sorted(names - known):
+        alike = get_close_matches(name, known, 1, _ALIKE)
+        if alike or (name in in_file and name.startswith(_BEGINNINGS)):
+            found[name] = alike[0] if alike else None
+    return found
+
+
+def wrong_values(groups: Sequence[type[SettingsGroup]], env_file: Path) -> list[str]:
+    """What is wrong with values that somebody set, a sentence for each group. What nobody set is not missed here."""
+    problems = []
+    for group in groups:
+        try:
+            group.load()
+        except ConfigurationError as error:
+            if is_set(str(error).partition(":")[0], env_file):
+                problems.append(str(error))
+    return problems
 
 
 def describe(groups: Sequence[type[BaseSettings]], env_file: Path, *, with_units: bool = False) -> list[dict[str, Any]]:
@@ -98,6 +149,9 @@ def markdown(groups: Iterable[type[BaseSettings]]) -> str:
         lines += [f"| `{name}` | {_default(field)} | {field.description} |" for name, _, field in _fields(group)]
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
+
+
+_BEGINNINGS: Final = tuple(sorted({group.model_config.get("env_prefix", "") for group in GROUPS} - {""}))
 
 
 def _fields(group: type[BaseSettings]) -> Iterator[tuple[str, str, FieldInfo]]:

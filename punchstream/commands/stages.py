@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+from pathlib import Path
 from typing import Annotated, Final
 
+import structlog
 import typer
 
 from attendance import logs
@@ -22,6 +24,9 @@ from attendance.settings import (
     StreamSettings,
 )
 from attendance.topics import Stage
+from punchstream.commands.settings import misspelt
+
+log = structlog.get_logger(__name__)
 
 YOUNG_OBJECTS: Final = 50_000  # between two looks for garbage
 
@@ -34,6 +39,8 @@ def begin(name: str) -> tuple[CommonSettings, Metrics]:
     gc.freeze()
     common = CommonSettings.load()
     logs.configure(common.log_level, common.log_format, stage=name)
+    for wrong, meant in misspelt(Path(".env")).items():
+        log.warning("A name looks like a setting and is none; its value is ignored.", setting=wrong, meant=meant)
     metrics = Metrics(name)
     metrics.serve(common.metrics_host, common.metrics_port)
     return common, metrics

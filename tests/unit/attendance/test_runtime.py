@@ -22,7 +22,9 @@ from attendance.runtime import (
     run_until_stopped,
     run_with_stop,
     until_available,
+    wait_for_kafka,
 )
+from virtual_time import run_in_virtual_time
 
 
 def longest_of(_low: float, high: float) -> float:
@@ -211,3 +213,20 @@ def test_a_pause_is_never_longer_than_the_longest_however_often_it_failed(
     failures: int, longest: float, first: float
 ) -> None:
     assert 0 <= full_jitter(failures, longest, first) <= longest
+
+
+def test_who_waits_for_kafka_says_so_once_a_minute_with_a_count_and_at_once_what_is_new() -> None:
+    async def scene() -> None:
+        for error in ["away"] * 130 + ["refused"]:
+            await wait_for_kafka(KafkaUnavailable(error), topic="raw")
+        await wait_for_kafka(KafkaUnavailable("refused"), topic="checkins")
+
+    with structlog.testing.capture_logs() as logged:
+        run_in_virtual_time(scene())
+    assert [(each["topic"], each["error"], each["tries"]) for each in logged] == [
+        ("raw", "away", 1),
+        ("raw", "away", 60),
+        ("raw", "away", 60),
+        ("raw", "refused", 10),
+        ("checkins", "refused", 1),
+    ]

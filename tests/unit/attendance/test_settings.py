@@ -112,7 +112,7 @@ def test_what_is_no_duration_stops_the_start_with_a_line_that_names_the_setting(
         (CommonSettings, "LOG_LEVEL", "LOUD"),
         (CommonSettings, "METRICS_PORT", "70000"),
         (PushSettings, "PUSH_MAX_BODY", "1"),
-        (PushSettings, "PUSH_PAYLOAD_FIELDS", "type,mask"),
+        (PushSettings, "PUSH_PAYLOAD_FIELDS", '["type", "mask"'),
         (PushSettings, "PUSH_PAYLOAD_FIELDS", '{"type": 1}'),
         (ErpnextSettings, "ERPNEXT_URL", "erp.example.com"),
     ],
@@ -132,8 +132,9 @@ def test_a_missing_setting_is_named() -> None:
         ErpnextSettings.load()
 
 
-def test_a_list_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PUSH_PAYLOAD_FIELDS", '["type", "mask"]')
+@pytest.mark.parametrize("text", ['["type", "mask"]', "type,mask", " type , mask,"])
+def test_names_are_separated_by_commas_or_a_json_list(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PUSH_PAYLOAD_FIELDS", text)
     assert PushSettings.load().payload_fields == ("type", "mask")
 
 

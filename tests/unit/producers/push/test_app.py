@@ -28,6 +28,7 @@ from producers.devices import PUSH_ADAPTERS, create_push_adapter
 from producers.devices.contract import Route
 from producers.push.app import PushApp, plain_path
 from producers.push.endpoint import Endpoint
+from producers.push.fleet import Fleet
 from producers.push.knocking import Knocking
 from producers.status import WRITE_SECONDS
 from virtual_time import run_in_virtual_time
@@ -238,7 +239,10 @@ def test_what_runs_beside_requests_is_begun_anew_when_it_dies(bench: Bench, monk
             raise ZeroDivisionError
         await asyncio.Event().wait()
 
+    async def at_once(_fleet: Fleet) -> None: ...
+
     monkeypatch.setattr(Guards, "keep", die_once)
+    monkeypatch.setattr(Fleet, "refresh", at_once)  # virtual time waits for no thread
 
     async def story() -> None:
         async with bench.app.router.lifespan_context(bench.app):
