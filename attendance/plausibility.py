@@ -1,11 +1,13 @@
 """Whether the time of a punch can be true: one rule, for the stream and for the preview of a file."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
 from attendance.errors import Reason
-from attendance.records.raw_event import RawEvent
+from attendance.kafka.records import Record
+from attendance.records.dead_letter import is_dead_letter_replay
+from attendance.records.raw_event import REPLAY_OF, RawEvent, broker_time
 from attendance.registry import Device
 from attendance.times import format_seconds, to_wall_clock, zone
 
@@ -13,6 +15,7 @@ from attendance.times import format_seconds, to_wall_clock, zone
 # `installed_on`.
 EARLIEST: Final = date(2016, 1, 1)
 _DAY: Final = timedelta(days=1)
+_LATEST_MS: Final = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp() * 1000)
 
 
 class TimeFault(Enum):
@@ -31,13 +34,44 @@ class ImplausibleTime(NamedTuple):
     message: str
 
 
-def find_time_fault(event: RawEvent, device: Device | None, future_tolerance: float) -> ImplausibleTime | None:
+def arrived_at(event: RawEvent, record: Record) -> datetime:
+    """The time with which that of a punch is compared: when it arrived.
+
+    The server's clock may have been wrong when it noted that, so the broker's counts where it is earlier. What a person
+    replays as a dead letter was looked at: it is compared with the time of the replay, and the bytes stay as they are.
+
+    Args:
+        event: The punch.
+        record: The raw record that holds it.
+    """
+    received_at, made = event.received_at, event.event_time
+    if made is None or (
+        made <= received_at
+        and made.timestamp() * 1000 <= record.timestamp
+        and all(name != REPLAY_OF for name, _ in record.headers or ())
+    ):
+        return received_at  # the usual one, by whichever clock
+    if is_dead_letter_replay(record.headers):
+        return max(received_at, _instant(record.timestamp))
+    broker = broker_time(record)
+    return received_at if broker is None else min(received_at, _instant(broker))
+
+
+def _instant(milliseconds: int) -> datetime:
+    # Of a record that somebody else wrote it may be any number.
+    return datetime.fromtimestamp(min(max(milliseconds, 0), _LATEST_MS) / 1000, UTC)
+
+
+def find_time_fault(
+    event: RawEvent, device: Device | None, future_tolerance: float, arrived: datetime | None = None
+) -> ImplausibleTime | None:
     """Whether the time of an event can be true.
 
     Args:
         event: The punch. Its time is compared with when it arrived, and with when its device was installed.
         device: The event's own entry in the registry, None where it has none.
         future_tolerance: Seconds by which a time may be ahead of the arrival.
+        arrived: When it arrived; None for when the server noted that it did.
 
     Returns:
         What is wrong, or None. With None, `event_time` is a time.
@@ -49,7 +83,7 @@ def find_time_fault(event: RawEvent, device: Device | None, future_tolerance: fl
     if event_time is None:
         message = f"device time {event.device_time!r} {TimeFault.UNREADABLE.value}"
         return ImplausibleTime(TimeFault.UNREADABLE, Reason.UNREADABLE_TIME, message)
-    ahead = event_time - event.received_at
+    ahead = event_time - (arrived or event.received_at)
     if ahead.total_seconds() > future_tolerance:
         message = f"{format_seconds(event_time)} is {ahead} ahead of its arrival"
         return ImplausibleTime(TimeFault.AHEAD, Reason.IMPLAUSIBLE_TIME, message)

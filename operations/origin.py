@@ -7,7 +7,7 @@ from typing import Final
 from attendance.errors import Reason
 from attendance.kafka.records import Headers, OutRecord, Record
 from attendance.records.checkin import Checkin
-from attendance.records.raw_event import RAW_RECORD, REPLAY_OF
+from attendance.records.raw_event import ARRIVED_AT, RAW_RECORD, REPLAY_OF, broker_time
 from attendance.user_map import UserMap
 from attendance.wire import Place, position
 from operations.log import Log
@@ -21,8 +21,13 @@ DECIDED_BY_THE_STREAM: Final = frozenset(
 def copy_of(record: Record) -> OutRecord:
     """A record for the topic that it stands on, which names the one that it is a copy of."""
     partition, offset = original_of(record) or (record.partition, record.offset)
-    headers = [(name, data) for name, data in record.headers if name != REPLAY_OF]
-    return OutRecord(record.topic, record.key, record.value, [*headers, (REPLAY_OF, f"{partition}:{offset}".encode())])
+    headers = [(name, data) for name, data in record.headers if name not in (REPLAY_OF, ARRIVED_AT)]
+    headers.append((REPLAY_OF, f"{partition}:{offset}".encode()))
+    arrived = broker_time(record)
+    if arrived is not None:
+        # The copy comes later, and what was ahead of its arrival must not pass for that.
+        headers.append((ARRIVED_AT, b"%d" % arrived))
+    return OutRecord(record.topic, record.key, record.value, headers)
 
 
 def original_of(record: Record) -> Place | None:

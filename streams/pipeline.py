@@ -9,7 +9,7 @@ import structlog
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import MAX_VALUE_BYTES, Record
-from attendance.plausibility import find_time_fault
+from attendance.plausibility import arrived_at, find_time_fault
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter, is_dead_letter_replay, was_dead_letter_of
 from attendance.records.outcomes import Dropped, Waiting
@@ -101,7 +101,8 @@ class Pipeline:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"larger than {MAX_VALUE_BYTES} bytes")
         event = RawEvent.decode(record.value)
         device = self.device(event.device_id)
-        implausible = find_time_fault(event, device, self.rules.future_tolerance)
+        arrived = arrived_at(event, record)
+        implausible = find_time_fault(event, device, self.rules.future_tolerance, arrived)
         if implausible is not None:
             # Reported, never rewritten.
             raise InvalidRecord(implausible.reason, implausible.message)

@@ -4,12 +4,14 @@ Fields are only ever added, with a default; `decode` ignores fields it does not 
 this format for consumers in other languages.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import ClassVar, Final, Literal, get_args
 
 from msgspec import Struct
 
+from attendance.kafka.records import Record
 from attendance.times import format_milliseconds, format_seconds
 from attendance.wire import JsonRecord, Milliseconds, Seconds, Text, cloudevents_headers, encode_json
 
@@ -25,10 +27,17 @@ TYPE: Final = b"punchstream.attendance.raw.v1"
 """CloudEvents' type of the record."""
 REPLAY_OF: Final = "x-replay-of"
 """The header of a raw record that `punchstream replay` sent again: `partition:offset` of the one it is a copy of."""
+ARRIVED_AT: Final = "x-arrived-at"
+"""The header of such a copy: when the broker took the original, in milliseconds since the epoch, if that is known."""
 UNREAD_ID: Final = "x-unread-id"
 """The header of a raw record that was made by reading an unread request again: the id of that request."""
 RAW_RECORD: Final = "x-raw-record"
 """The header of a check-in, and of what waits to be one: `partition:offset` of the raw record that it was made from."""
+
+
+LOG_APPEND_TIME: Final = 1
+"""The type of a record's timestamp where that is the broker's."""
+_MILLISECONDS: Final = re.compile(rb"\d{1,15}")
 
 
 class Source(Struct, frozen=True):
@@ -131,6 +140,21 @@ def event_id(device_id: str, device_user_id: str, when: str, event_type: str) ->
     time as the device wrote it.
     """
     return sha256(f"{device_id}|{device_user_id}|{when}|{event_type}".encode()).hexdigest()[:32]
+
+
+def broker_time(record: Record) -> int | None:
+    """When the broker took a raw record or, of a replay copy, the one that it is a copy of.
+
+    Returns:
+        Milliseconds since the epoch by the broker's clock; None where nobody knows: the record has its sender's time.
+    """
+    headers = dict(record.headers or ())
+    if REPLAY_OF in headers:
+        noted = headers.get(ARRIVED_AT)
+        return int(noted) if noted and _MILLISECONDS.fullmatch(noted) else None
+    # What is no record of Kafka's own need not say whose time it has.
+    is_brokers = getattr(record, "timestamp_type", 0) == LOG_APPEND_TIME
+    return record.timestamp if is_brokers else None
 
 
 def is_replay_copy(headers: Sequence[tuple[str, bytes]] | None) -> bool:

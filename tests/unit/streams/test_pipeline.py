@@ -17,10 +17,11 @@ from attendance.kafka.records import MAX_RECORD_BYTES
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import REPLAY_COUNT, DeadLetter
 from attendance.records.outcomes import Dropped, Waiting
-from attendance.records.raw_event import RawEvent, Source
+from attendance.records.raw_event import ARRIVED_AT, REPLAY_OF, RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
 from attendance.registry import Device
 from attendance.user_map import UserMap
+from operations.origin import copy_of
 from streams.dedup import insert
 from streams.pipeline import Outcome, Pipeline, Rules, user_key
 from streams.store import Known, StoreFailed
@@ -606,3 +607,98 @@ def test_the_key_of_a_device_user_takes_no_more_memory_than_it_needs() -> None:
     finally:
         tracemalloc.stop()
     assert taken < len(keys) * 200
+
+
+HOUR = timedelta(hours=1)
+APPENDED = 1
+"""The type of a timestamp that is the broker's."""
+
+
+@dataclass
+class RawRecord(Record):
+    """A record of a topic with the broker's times."""
+
+    timestamp_type: int = APPENDED
+
+
+def at_broker(event: RawEvent, arrived: datetime, **fields: object) -> RawRecord:
+    return RawRecord(event.encode(), 0, timestamp=round(arrived.timestamp() * 1000), **fields)  # type: ignore[arg-type]
+
+
+def decide_record(record: Record) -> Outcome:
+    return Pipeline(RULES, known(), lambda _: None).decide([record], KnownPunches(), NOW).outcomes[0]
+
+
+def replayed(letter: Outcome, at: datetime) -> RawRecord:
+    """The record that `punchstream dead-letters replay` makes of a dead letter."""
+    assert isinstance(letter, DeadLetter)
+    sent = letter.to_replay()
+    return RawRecord(sent.value, 1, timestamp=round(at.timestamp() * 1000), headers=list(sent.headers))
+
+
+def copied(record: Record, at: datetime) -> RawRecord:
+    """The record that `punchstream replay` makes of a raw record."""
+    sent = copy_of(record)
+    return RawRecord(sent.value, 1, timestamp=round(at.timestamp() * 1000), headers=list(sent.headers))
+
+
+@pytest.mark.parametrize("skew", [None, 3600])
+def test_what_a_server_an_hour_behind_dead_lettered_is_released_by_a_replay_with_the_bytes_as_they_are(
+    skew: int | None,
+) -> None:
+    event = replace(EVENT, event_time=NOW, received_at=NOW - HOUR, clock_skew=skew)
+    record = at_broker(event, NOW)
+    letter = decide_record(record)
+    assert isinstance(letter, DeadLetter)
+    assert letter.reason is Reason.IMPLAUSIBLE_TIME
+    again = replayed(letter, NOW + HOUR)
+    assert again.value == record.value
+    released = decide_record(again)
+    assert isinstance(released, Checkin)
+    assert (released.event_id, released.event_time) == (event.event_id, NOW)
+
+
+def test_a_replay_does_not_release_what_is_still_to_come() -> None:
+    letter = decide(replace(EVENT, event_time=NOW + 24 * HOUR))
+    again = decide_record(replayed(letter, NOW + HOUR))
+    assert isinstance(again, DeadLetter)
+    assert (again.reason, again.replay_count) == (Reason.IMPLAUSIBLE_TIME, 1)
+    assert isinstance(decide_record(replayed(again, NOW + 24 * HOUR)), Checkin)
+
+
+def test_a_server_an_hour_ahead_lets_no_time_through_that_is_ahead_by_the_brokers_clock() -> None:
+    event = replace(EVENT, event_time=NOW + HOUR, received_at=NOW + HOUR)
+    letter = decide_record(at_broker(event, NOW))
+    assert isinstance(letter, DeadLetter)
+    assert letter.reason is Reason.IMPLAUSIBLE_TIME
+    # A right terminal's punch is right, although it seems to have arrived in the future.
+    assert isinstance(decide_record(at_broker(replace(event, event_time=NOW), NOW)), Checkin)
+
+
+def test_where_the_broker_does_not_say_its_time_the_servers_counts() -> None:
+    event = replace(EVENT, event_time=NOW + HOUR, received_at=NOW + HOUR)
+    assert isinstance(decide_record(at_broker(event, NOW, timestamp_type=0)), Checkin)
+
+
+def test_a_replay_copy_is_compared_with_the_arrival_of_its_original() -> None:
+    event = replace(EVENT, event_time=NOW + HOUR, received_at=NOW + HOUR)
+    copy = copied(at_broker(event, NOW), NOW + 2 * HOUR)
+    copy_of_copy = copied(copy, NOW + 3 * HOUR)
+    for each in (copy, copy_of_copy):
+        letter = decide_record(each)
+        assert isinstance(letter, DeadLetter)
+        assert letter.reason is Reason.IMPLAUSIBLE_TIME
+    sent_by_an_older_version = copied(at_broker(event, NOW, timestamp_type=0), NOW + 2 * HOUR)
+    assert isinstance(decide_record(sent_by_an_older_version), Checkin)
+
+
+@pytest.mark.parametrize("arrived", [b"", b"soon", b"9" * 5000, b"9" * 15, b"-1"])
+def test_no_header_of_a_copy_holds_up_the_stream(arrived: bytes) -> None:
+    headers = [(REPLAY_OF, b"0:0"), (ARRIVED_AT, arrived)]
+    assert isinstance(decide_record(at_broker(EVENT, NOW, headers=headers)), Checkin)
+
+
+@pytest.mark.parametrize("timestamp", [-1, 2**63 - 1])
+def test_no_time_of_a_record_holds_up_the_stream(timestamp: int) -> None:
+    ahead = RawRecord(replace(EVENT, event_time=NOW + HOUR).encode(), 0, timestamp=timestamp)
+    assert isinstance(decide_record(ahead), DeadLetter)
