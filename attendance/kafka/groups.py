@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
-from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     IllegalStateError,
@@ -16,6 +16,7 @@ from aiokafka.errors import (
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_admin, create_consumer, unavailable, wait_for_cause
 from attendance.kafka.consumer import WatchedConsumer
+from attendance.kafka.following import Contact
 from attendance.kafka.producer import partition_of
 from attendance.kafka.readers import assigned_partitions, begin_reading
 from attendance.settings import KafkaSettings
@@ -53,12 +54,25 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def __init__(self, share: Share) -> None:
         self._share = share
+        self._contact = Contact()
         self.is_new = False
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - always all of them
         self._share.lost()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # noqa: ARG002 - see assignment()
+        self.is_new = True
+
+    async def notice_silence(self, consumer: AIOKafkaConsumer, topic: str) -> None:
+        """After a long silence, go back to the first record of every partition, as if they were others.
+
+        The group may not have noticed it, if it was the broker that was away.
+        """
+        if not self._contact.was_lost(consumer):
+            return
+        log.info("Reading a topic again as a whole, after a long silence.", topic=topic)
+        self._share.lost()
+        await consumer.seek_to_beginning()
         self.is_new = True
 
 
@@ -75,7 +89,8 @@ async def follow_share(
 
     No offset is ever committed, so each assignment begins at the first record of each partition. `caught_up` is called
     about twice a second, or after each batch of records; no record is taken in while it runs, but `lost` may be called.
-    Before its first call for an assignment `assigned` is called with it. While Kafka is away, this waits.
+    Before its first call for an assignment `assigned` is called with it. While Kafka is away, this waits. After a long
+    silence the share is lost, and begins anew.
     """
     while True:
         consumer = create_consumer(settings, client_id=client_id, group=group)
@@ -89,6 +104,7 @@ async def follow_share(
                     for record in records:
                         share.take(record)
                 try:
+                    await rebalance.notice_silence(consumer, topic)
                     if rebalance.is_new:
                         rebalance.is_new = False
                         partitions = consumer.assignment()

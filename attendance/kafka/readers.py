@@ -7,14 +7,18 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
+import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_consumer, unavailable, wait_for_cause
 from attendance.kafka.consumer import WatchedConsumer
+from attendance.kafka.following import Contact, Entries
 from attendance.settings import KafkaSettings
 from attendance.wire import Place
+
+log = structlog.get_logger(__name__)
 
 PLACES_AT_ONCE: Final = 100  # records of one fetch that are looked at
 
@@ -69,20 +73,27 @@ async def follow(
     """Give every record of a compacted topic to `apply`, from the first, for ever; without a consumer group.
 
     `caught_up` is set once everything that was there at the start has been applied. Where Kafka is not there yet it is
-    waited for.
+    waited for. After a long silence the topic is read again as a whole: what it has changed is applied once that is
+    done, and what it does not have any more as a record without a value.
     """
+    entries = Entries(topic, apply)
     while True:
         consumer = create_consumer(settings, topic, client_id=client_id)
+        contact = Contact()
         try:
             missing = dict(await consumer.end_offsets(await begin_reading(consumer, topic)))
-            while True:
-                if caught_up is not None and not caught_up.is_set():
+            entries.begin()
+            while not contact.was_lost(consumer):
+                if not entries.is_whole:
                     missing = {tp: end for tp, end in missing.items() if await consumer.position(tp) < end}
                     if not missing:
-                        caught_up.set()
+                        entries.complete()
+                        if caught_up is not None:
+                            caught_up.set()
                 for records in (await consumer.getmany(timeout_ms=500)).values():
                     for record in records:
-                        apply(record)
+                        entries.take(record)
+            log.info("Reading a topic again as a whole, after a long silence.", topic=topic)
         except (KafkaError, KafkaUnavailable) as error:
             await wait_for_cause(settings, error, topic=topic)
         finally:

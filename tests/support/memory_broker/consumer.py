@@ -46,6 +46,7 @@ class MemoryConsumer:
         self._listener: ConsumerRebalanceListener | None = None
         self._positions: dict[TopicPartition, int | None] = {}
         self._paused: set[TopicPartition] = set()
+        self._polled: dict[TopicPartition, int] = {}
         self._turn = 0
         self._has_assignment = asyncio.Event()
         self._coordination: asyncio.Task[None] | None = None
@@ -147,6 +148,15 @@ class MemoryConsumer:
             position = self._broker.partition(tp).start if committed is None else committed
             self._positions[tp] = position
         return position
+
+    async def seek_to_beginning(self, *partitions: TopicPartition) -> bool:
+        for tp in partitions or tuple(self._positions):
+            self._positions[tp] = self._broker.partition(tp).start
+        return True
+
+    def last_poll_timestamp(self, tp: TopicPartition) -> int | None:
+        assert tp in self._positions, "Partition is not assigned"
+        return self._polled.get(tp)
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
         if offset < 0:
@@ -253,6 +263,7 @@ class MemoryConsumer:
         for tp in [*partitions[first:], *partitions[:first]]:
             if tp in self._paused or tp not in self._positions or not room:
                 continue
+            self._polled[tp] = round(self._broker.clock() * 1000)
             log = self._broker.partition(tp)
             position = self._position(tp)
             if not log.start <= position <= log.end:

@@ -14,6 +14,7 @@ from clients_made import clients_made
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka import groups as clients
+from attendance.kafka.following import READ_AGAIN_AFTER_MS
 from attendance.kafka.groups import Assignment, GroupProgress, follow_share
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
@@ -58,6 +59,9 @@ class FakeConsumer:
     def partitions_for_topic(self, topic: str) -> set[int]:
         assert topic == "t"
         return set(range(16))
+
+    def last_poll_timestamp(self, _: TopicPartition) -> int | None:
+        return None
 
     async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         return {tp: self.ends[tp] for tp in partitions}
@@ -266,3 +270,38 @@ def test_of_a_topic_that_is_not_there_no_group_is_through(monkeypatch: pytest.Mo
             await progress.until_through(kafka.topics["checkins"], "sink")
 
     run_in_virtual_time(story())
+
+
+def test_what_compaction_let_go_of_during_a_long_silence_is_removed_from_a_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker, kafka = install(monkeypatch)
+    topic, clock = kafka.topics["unmapped"], [0.0]
+    broker.clock = lambda: clock[0]
+    for key in (b"stays", b"goes"):
+        broker.put(topic, b"v", key)
+
+    class Known(set[bytes]):
+        def lost(self) -> None:
+            self.clear()
+
+        def take(self, record: Any) -> None:
+            self.add(record.key)
+
+        async def caught_up(self) -> None: ...
+
+    async def story() -> None:
+        known = Known()
+        following = asyncio.create_task(follow_share(kafka, topic, "g", known, client_id="c"))
+        await asyncio.sleep(5)
+        assert known == {b"stays", b"goes"}
+        del broker.topics[topic][0].records[1]
+        clock[0] += READ_AGAIN_AFTER_MS / 1000
+        await asyncio.sleep(5)
+        assert known == {b"stays", b"goes"}, "a short silence hides nothing"
+        clock[0] += READ_AGAIN_AFTER_MS / 1000 + 1
+        await asyncio.sleep(5)
+        assert known == {b"stays"}
+        following.cancel()
+
+    run_in_virtual_time(asyncio.wait_for(story(), 3600))
