@@ -11,6 +11,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, make_wsgi_app
 
+from attendance.errors import ConfigurationError
+
 Name = Literal[
     "punchstream_events_received_total",
     "punchstream_requests_refused_total",
@@ -307,9 +309,16 @@ class Metrics:
         """Serve `/metrics`, `/healthz` and `/readyz` from threads for as long as the process lives; port 0 serves none.
 
         `/readyz` is 503, with the reasons, while a part is not ready.
+
+        Raises:
+            ConfigurationError: it cannot listen there.
         """
         if port:
-            server = make_server(host, port, self.answer, _Server, _Handler)
+            try:
+                server = make_server(host, port, self.answer, _Server, _Handler)
+            except OSError as error:
+                where = f"{host} port {port}"
+                raise ConfigurationError(f"METRICS_HOST, METRICS_PORT: cannot listen on {where}: {error}") from error
             threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
     def answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:

@@ -5,16 +5,22 @@ offset in force *before* the change is used: an ambiguous time is the first of t
 skipped hour becomes the same distance after the change.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from importlib.resources import files
 from typing import Final
 from zoneinfo import ZoneInfo
 
+import tzdata
 from msgspec.json import Encoder
 
 from attendance.errors import ConfigurationError
 
+TZDATA: Final[str] = tzdata.IANA_VERSION
+"""The release of the zones, such as `2026a`."""
+_ZONE: Final = re.compile(r"[\w+-]+(/[\w+-]+)*", re.ASCII)
 # Of the digits in an epoch time; fourteen would be a date and time run together.
 _SECONDS_DIGITS = range(9, 11)
 _MILLISECONDS_DIGITS = range(12, 14)
@@ -30,14 +36,18 @@ _LONGEST_REPEAT: Final = timedelta(hours=3)
 
 @lru_cache(maxsize=1024)
 def zone(name: str) -> ZoneInfo:
-    """The IANA zone of that name.
+    """The IANA zone of that name, as the installed release of `tzdata` has it.
 
     Raises:
         ConfigurationError: no such zone.
     """
     try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
+        if not _ZONE.fullmatch(name):
+            raise ValueError(name)
+        # Not `ZoneInfo(name)`: it reads the system's files first, which are as old as the system.
+        with files(tzdata).joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+            return ZoneInfo.from_file(file, name)
+    except (ValueError, OSError) as error:
         raise ConfigurationError(f"{name!r} is not an IANA time zone such as 'Asia/Riyadh'") from error
 
 

@@ -99,7 +99,7 @@ def look_at_zone(client: ReadsZone, recorded: SiteZone | KafkaUnavailable | None
         return f"{found.recorded}, {found.state} at {found.at:%Y-%m-%d %H:%M} UTC by {found.by}"
 
     check = attempt("time zone", "see `punchstream erpnext zone`", look)
-    return check, None if reading.name is None else ZoneInfo(reading.name)
+    return check, None if reading.name is None else zone(reading.name)
 
 
 def read_or_problem(client: ReadsZone) -> ZoneReading:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -23,6 +24,7 @@ from attendance.settings import (
     SinkSettings,
     StreamSettings,
 )
+from attendance.times import TZDATA
 from attendance.topics import Stage
 from punchstream.commands.settings import misspelt
 
@@ -39,6 +41,7 @@ def begin(name: str) -> tuple[CommonSettings, Metrics]:
     gc.freeze()
     common = CommonSettings.load()
     logs.configure(common.log_level, common.log_format, stage=name)
+    log.info("Starting.", version=version("punchstream"), tzdata=TZDATA)
     for wrong, meant in misspelt(Path(".env")).items():
         log.warning("A name looks like a setting and is none; its value is ignored.", setting=wrong, meant=meant)
     metrics = Metrics(name)

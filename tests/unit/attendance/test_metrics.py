@@ -1,6 +1,7 @@
 """Metrics: one table of names, and counts of one's own."""
 
 import re
+import socket
 import threading
 from typing import get_args
 
@@ -8,6 +9,7 @@ import pytest
 import requests
 from prometheus_client import Counter, Gauge, Histogram
 
+from attendance.errors import ConfigurationError
 from attendance.metrics import TABLE, Metrics, Name
 from sandbox.ports import free_port
 
@@ -152,3 +154,8 @@ def test_port_0_serves_nothing(metrics: Metrics) -> None:
 
 def test_every_kind_is_one_of_three() -> None:
     assert {metric.kind for metric in TABLE.values()} == {Counter, Gauge, Histogram}
+
+
+def test_a_port_that_is_taken_is_a_wrong_setting(metrics: Metrics) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigurationError, match="METRICS_PORT"):
+        metrics.serve("127.0.0.1", taken.getsockname()[1])

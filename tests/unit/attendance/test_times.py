@@ -1,6 +1,9 @@
 """Reading a terminal's wall clock, and the times on the wire."""
 
+import zoneinfo
 from datetime import UTC, datetime, timedelta, timezone
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -185,3 +188,33 @@ def test_what_is_no_zone_is_a_wrong_setting(name: str) -> None:
 
 def test_the_clock_of_the_server_is_utc() -> None:
     assert now().tzinfo is UTC
+
+
+def test_the_zones_are_those_of_the_package_whatever_the_system_has(tmp_path: Path) -> None:
+    wrong = tmp_path / "Asia" / "Riyadh"
+    wrong.parent.mkdir()
+    wrong.write_bytes(files("tzdata").joinpath("zoneinfo", "America", "New_York").read_bytes())
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    before = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath([str(tmp_path)])
+    zone.cache_clear()
+    try:
+        assert noon.astimezone(zoneinfo.ZoneInfo.no_cache("Asia/Riyadh")).hour == 7, "it would be read"
+        assert noon.astimezone(zone("Asia/Riyadh")).hour == 15
+    finally:
+        zoneinfo.reset_tzpath(before)
+        zone.cache_clear()
+
+
+def test_every_zone_of_the_package_is_known_by_its_name() -> None:
+    names = files("tzdata").joinpath("zones").read_text().split()
+    assert len(names) > 500
+    assert [zone(name).key for name in names] == names
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../zones", "/etc/localtime", "Asia", "Asia/", "Asia//Riyadh", "Riyadh", "a\0b", "é"]
+)
+def test_what_is_no_zone_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="is not an IANA time zone"):
+        zone(name)

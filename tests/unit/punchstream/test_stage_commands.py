@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +24,7 @@ from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.settings import KafkaSettings
 from memory_broker import install
-from punchstream.cli import app
+from punchstream.cli import app, main
 from punchstream.commands import stages
 
 SETTINGS = {
@@ -33,6 +35,9 @@ SETTINGS = {
     "METRICS_PORT": "9123",
     "SINK_TARGET": "jsonl",
 }
+
+
+SERVE = Metrics.serve
 
 
 class Process:
@@ -128,3 +133,19 @@ def test_the_stream_runs_its_application(process: Process, monkeypatch: pytest.M
     monkeypatch.setattr(streams.app, "run", recorder(ran))
     assert invoke("stream").exit_code == 0
     assert [given[0] for given in ran] == ["on kafka:9092"]
+
+
+@pytest.mark.parametrize("stage", ["push", "pull", "directory", "stream", "sink", "completeness"])
+def test_a_stage_whose_metrics_port_is_taken_says_so_in_one_line(
+    process: Process, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("METRICS_PORT", str(port))
+        monkeypatch.setattr(Metrics, "serve", SERVE)
+        monkeypatch.setattr(sys, "argv", ["punchstream", stage])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"punchstream: METRICS_HOST, METRICS_PORT: cannot listen on 127.0.0.1 port {port}: ")
