@@ -82,6 +82,9 @@ class WatchedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         Such a client is full of circles, and Python looks for those that old objects are in only now and then. By
         then the records of hundreds of clients were waiting.
         """
+        # aiokafka cancels its tasks and awaits them. One that had no turn yet hands on that cancellation, and whoever
+        # stops the consumer would die of it in silence.
+        await asyncio.sleep(0)
         try:
             await super().stop()
         finally:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from attendance import logs
 from attendance.times import now
+from harness.bystanders import Bystanders
 from harness.cells import await_outcomes
 from harness.cluster import Cluster, Victim, cluster
 from harness.faults import FAULTS, Fault, strike
@@ -26,6 +27,8 @@ from sandbox.fleet.plan import plan as make_plan
 
 WIDTH = 160  # where nobody looks at a terminal
 RATE = 12  # punches a second
+TERMINALS = 15  # that punch
+BYSTANDERS = 2000 - TERMINALS
 PEOPLE = 300
 PUNCHES_A_DAY = 20  # of one person
 LASTS = (5.0, 15.0)  # seconds of a fault
@@ -34,7 +37,7 @@ LOOK_SECONDS = 2.0
 LAG_SECONDS = 15.0
 # Only these are ended; the others live on, so that what they hold can be seen to grow or not.
 MORTAL = ("push-2", "stream-2", "sink-2")
-LASTING = ("push-1", "stream-1", "sink-1")
+LASTING = ("push-1", "stream-1", "sink-1", "directory", "pull", "completeness")
 MEGABYTE = 1_000_000
 
 
@@ -50,8 +53,8 @@ def main() -> int:
     console.print(f"{arguments.minutes:g} minutes, seed {arguments.seed}.")
     directory = Path(tempfile.mkdtemp(prefix="punchstream-soak-"))
     (directory / "brokers").mkdir()
-    with Network() as network, cluster(directory / "brokers", network) as kafka:
-        good = _Soak(arguments.seed, arguments.minutes * 60, directory, kafka, network, console).run()
+    with Network() as network, cluster(directory / "brokers", network) as kafka, Bystanders(BYSTANDERS) as others:
+        good = _Soak(arguments.seed, arguments.minutes * 60, directory, kafka, network, others, console).run()
     if good:
         shutil.rmtree(directory)
     else:
@@ -63,7 +66,14 @@ class _Soak:
     """One soak."""
 
     def __init__(
-        self, seed: int, seconds: float, directory: Path, kafka: Cluster, network: Network, console: Console
+        self,
+        seed: int,
+        seconds: float,
+        directory: Path,
+        kafka: Cluster,
+        network: Network,
+        bystanders: Bystanders,
+        console: Console,
     ) -> None:
         self._random = random.Random(seed)
         self._seconds = seconds
@@ -72,10 +82,15 @@ class _Soak:
         self._console = console
         punches = round(RATE * seconds)
         shape = Shape(
-            terminals=15, people=PEOPLE, punches=punches, days=1 + punches // (PEOPLE * PUNCHES_A_DAY), repeats=0.15
+            terminals=TERMINALS,
+            people=PEOPLE,
+            punches=punches,
+            days=1 + punches // (PEOPLE * PUNCHES_A_DAY),
+            repeats=0.15,
         )
         self._plan = make_plan(seed, now(), shape)
-        self._pipeline = Pipeline(directory, kafka, network, self._plan, "soak")
+        self._bystanders = bystanders
+        self._pipeline = Pipeline(directory, kafka, network, self._plan, "soak", bystanders=bystanders)
         self._gauges = Gauges()
         self._looked = self._asked = 0.0
         self._struck: list[str] = []
@@ -86,6 +101,7 @@ class _Soak:
             pipeline.start({})
             load = Load(self._plan, pipeline.doors, self._seconds)
             load.start()
+            self._bystanders.live(pipeline.doors)
             self._gauges = Gauges()
             while load.running:
                 self._pass(self._random.uniform(*BETWEEN))

@@ -11,11 +11,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import yaml
 from aiokafka import ConsumerRecord
 
 from attendance.kafka.admin import create_topics
 from attendance.kafka.readers import snapshot
 from attendance.settings import ErpnextSettings, KafkaSettings
+from harness.bystanders import SHIFT, Bystanders
 from harness.cluster import Cluster, Victim
 from harness.network import Network
 from operations.site.setup import ensure_event_id_field
@@ -29,6 +31,11 @@ ERPNEXT_ZONE = "Asia/Riyadh"
 PARTITIONS = 4
 READY_SECONDS = 150
 RESTART_SECONDS = 1.0
+BESIDE = ("completeness", "pull")
+SHIFTS = (
+    {"name": "Day", "start_time": "08:00:00", "end_time": "17:00:00", "enable_auto_attendance": 1},
+    {"name": SHIFT, "start_time": "08:00:00", "end_time": "17:00:00", "enable_auto_attendance": 0},
+)
 STAGES = ("directory", "stream-1", "stream-2", "sink-1", "sink-2", "push-1", "push-2")
 
 # What a stage's log says once it takes part.
@@ -87,7 +94,14 @@ class Pipeline:
     """All processes of one cell, started on entry and killed on exit. Not safe for use by several threads at once."""
 
     def __init__(
-        self, directory: Path, cluster: Cluster, network: Network, plan: FleetPlan, prefix: str, withheld: int = 0
+        self,
+        directory: Path,
+        cluster: Cluster,
+        network: Network,
+        plan: FleetPlan,
+        prefix: str,
+        withheld: int = 0,
+        bystanders: Bystanders | None = None,
     ) -> None:
         """Nothing is started yet.
 
@@ -98,12 +112,15 @@ class Pipeline:
             plan: Whose devices and employees it serves.
             prefix: Of the topics.
             withheld: So many employees, as the prefix chooses, are not in ERPNext before `map_withheld`.
+            bystanders: Devices beside those of the plan. With them, pull and completeness run too.
         """
         self._directory = directory
         self._cluster = cluster
         self._network = network
         registry = directory / "devices.yaml"
-        registry.write_text(registry_yaml(plan))
+        fleet = registry_yaml(plan)
+        registry.write_text(fleet if bystanders is None else yaml.safe_dump(bystanders.fleet(yaml.safe_load(fleet))))
+        self._bystanders = bystanders
         self.stand_in = ErpnextStandIn(
             log_file=directory / "erpnext.log",
             journal=directory / "erpnext.journal",
@@ -138,6 +155,7 @@ class Pipeline:
             "SINK_BATCH": "20",
             "SINK_RETRY_MAX": "5s",
             "STREAM_BATCH": "50",
+            "COMPLETENESS_INTERVAL": "0.5s",
         }
         self.members: dict[str, Member] = {}
         self.doors: list[int] = []  # where terminals reach a push process
@@ -153,6 +171,8 @@ class Pipeline:
             self.stand_in.start()
             ensure_event_id_field(self.erpnext)
             self.stand_in.employees(self._known)
+            if self._bystanders is not None:
+                self.stand_in.shift_types(SHIFTS)
         except BaseException:
             self._end()
             raise
@@ -178,7 +198,7 @@ class Pipeline:
 
     def start(self, programs: Mapping[str, Sequence[str]]) -> None:
         """Start two of each stage, those that are named by a program of their own, and return when all take part."""
-        for name in STAGES:
+        for name in STAGES if self._bystanders is None else (*BESIDE, *STAGES):
             self.member(name).start(*programs.get(name, ()))
         self.until(self._all_take_part, READY_SECONDS)
 

@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import Fetcher as Real
+from aiokafka.consumer.group_coordinator import GroupCoordinator, NoGroupCoordinator
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import ConsumerStoppedError
 
 from attendance.kafka.consumer import TaskDied, WatchedConsumer
@@ -114,13 +118,17 @@ def test_one_that_never_started_can_be_stopped() -> None:
     asyncio.run(scene())
 
 
+def test_one_that_is_stopped_before_its_tasks_had_a_turn_cancels_nobody() -> None:
+    async def scene() -> None:
+        consumer = WatchedConsumer(bootstrap_servers="127.0.0.1:1")
+        consumer._coordinator = NoGroupCoordinator(consumer._client, consumer._subscription)
+        await consumer.stop()
+
+    asyncio.run(scene())
+
+
 def test_every_task_that_is_looked_at_is_there_in_the_real_client() -> None:
     async def scene() -> None:
-        from aiokafka.client import AIOKafkaClient
-        from aiokafka.consumer.fetcher import Fetcher as Real
-        from aiokafka.consumer.group_coordinator import GroupCoordinator
-        from aiokafka.consumer.subscription_state import SubscriptionState
-
         client, subscription = AIOKafkaClient(bootstrap_servers="127.0.0.1:1"), SubscriptionState()
         assert client._sync_task is None
         fetcher = Real(client, subscription)
