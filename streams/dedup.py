@@ -209,6 +209,11 @@ def between(kept: bytes, first: float, last: float) -> bytes:
     return kept[PUNCH_BYTES * _first_from(kept, first) : end]
 
 
+def is_later(entry: bytes, kept: bytes) -> bool:
+    """Whether a punch that is not superseded comes behind all that is in a packed list."""
+    return entry > kept[-PUNCH_BYTES:] and not entry[_CODE_AT] & _SUPERSEDED
+
+
 def union(kept: bytes, *others: bytes) -> bytes:
     """One packed list of all that is in several, whatever its age."""
     for other in others:
