@@ -20,6 +20,7 @@ from operations.dead_letters import dead_letter
 from operations.deleted_rows import SCHEMA as DELETED_ROWS
 from operations.in_erpnext import MISSING, ErpnextRows, Kind
 from operations.in_erpnext import SCHEMA as ROWS
+from operations.kept_punches import ids_kept_before
 from operations.log import Log, Skipped, decoded
 from operations.origin import copy_of, is_for_somebody_else, original_of, raw_copies, raw_place
 from operations.users import read_user_map
@@ -27,6 +28,7 @@ from operations.users import read_user_map
 _SCHEMA: Final = """
 create table raw (partition, offset, event_id, device_id, primary key (partition, offset)) without rowid;
 create table dropped (partition, offset, kept_event_id, primary key (partition, offset)) without rowid;
+create table kept_for_nothing (event_id primary key) without rowid;
 create table dead_record (partition, offset, primary key (partition, offset)) without rowid;
 create table dead (event_id primary key) without rowid;
 create table refused (partition, offset, what, primary key (partition, offset)) without rowid;
@@ -62,6 +64,16 @@ select raw.*, case
 from raw;
 """
 
+# A copy names the event that was kept. Where none of that id was kept, a punch was lost.
+_NOTHING_KEPT: Final = """
+select distinct d.kept_event_id from outcome o
+join dropped d on (d.partition, d.offset) = (o.partition, o.offset)
+where not exists (select 1 from delivered x where x.event_id = d.kept_event_id)
+  and not exists (select 1 from dead x where x.event_id = d.kept_event_id)
+  and not exists (select 1 from waiting x where x.event_id = d.kept_event_id)
+  and not exists (select 1 from checkin x where x.event_id = d.kept_event_id)
+"""
+
 
 class AuditTables:
     """What the topics hold, as far as the audit needs it. Memory is bounded: it is a temporary SQLite file."""
@@ -77,6 +89,7 @@ class AuditTables:
         self.skipped = Skipped()
         """Of every topic but the raw one, where also what cannot be read needs an outcome."""
         self._name_at_most = NAMED
+        self._first_raw: dict[int, int] = {}  # the first offset of each partition of the raw topic
 
     def __enter__(self) -> Self:
         return self
@@ -121,10 +134,23 @@ class AuditTables:
                 "delete from delivered where event_id not in (select event_id from checkin)"
                 " and event_id not in (select event_id from raw where event_id is not null)"
             )
+        await self._look_for_nothing_kept(log)
+
+    async def _look_for_nothing_kept(self, log: Log) -> None:
+        """Find what was dropped as the copy of an event of which nothing is there. Only if there is any, look further.
+
+        What was kept so long ago that no topic has it any more is on the changelog of the stream, for ever.
+        """
+        self._db.execute(f"insert into kept_for_nothing {_NOTHING_KEPT}")
+        if self._db.execute("select 1 from kept_for_nothing").fetchone():
+            async for batch in log.read("dedup_state"):
+                ids = ((id_,) for id_ in ids_kept_before(batch, self._first_raw))
+                self._many("delete from kept_for_nothing where event_id = ?", ids)
 
     def _raw(self, batch: Iterable[Record], device: str | None) -> None:
         rows: list[tuple[int, int, str | None, str]] = []
         for record in batch:
+            self._first_raw.setdefault(record.partition, record.offset)
             row: tuple[int, int, str | None, str]
             try:
                 event = RawEvent.decode(record.value)
@@ -205,14 +231,6 @@ class AuditTables:
             twice = "select distinct event_id from finding where kind = 'surplus'"
         counts = dict(self._db.execute("select what, count(*) from outcome group by what"))
         refused = dict(self._db.execute("select what, count(*) from refused group by what"))
-        # A copy names the event that was kept. Where none of that id was kept, a punch was lost.
-        nothing_kept = """
-            select distinct d.kept_event_id from outcome o
-            join dropped d on (d.partition, d.offset) = (o.partition, o.offset)
-            where not exists (select 1 from delivered x where x.event_id = d.kept_event_id)
-              and not exists (select 1 from dead x where x.event_id = d.kept_event_id)
-              and not exists (select 1 from waiting x where x.event_id = d.kept_event_id)
-              and not exists (select 1 from checkin x where x.event_id = d.kept_event_id)"""
         return Report(
             raw=sum(counts.values()),
             refused=sum(refused.values()),
@@ -225,7 +243,7 @@ class AuditTables:
                 " where what in ('undelivered', 'undecided')"
             ),
             delivered_twice=self._named(twice),
-            dropped_for_nothing=self._named(nothing_kept) if whole else [],
+            dropped_for_nothing=self._named("select event_id from kept_for_nothing") if whole else [],
             **(self._of_target() if self.rows.asked else {}),
             **counts,
         )

@@ -22,6 +22,9 @@ from attendance.records.user_map import Employee, UserMapping
 from attendance.topics import Name
 from operations.audit_report import NAMED, Report
 from operations.audit_tables import AuditTables
+from streams.dedup import Kept, Punch
+from streams.pipeline import user_key
+from streams.state import encode
 
 NOW = datetime(2026, 3, 2, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -215,6 +218,21 @@ def test_a_delivery_that_is_recorded_twice_is_one_delivery(topics: Topics) -> No
     topics.delivery(event)
 
     assert report(topics).balanced
+
+
+@pytest.mark.parametrize(("offset", "balances"), [(6, True), (7, False)])
+def test_what_was_kept_of_a_raw_record_that_is_gone_is_known_by_the_changelog(
+    topics: Topics, *, offset: int, balances: bool
+) -> None:
+    """One that is there needs an outcome of its own, whatever the changelog says."""
+    event, _ = Topics().punch()
+    record = topics.add("raw", event.key, event.encode(), offset=7)
+    topics.dropped(record, event, event.event_id)
+    assert event.event_time is not None
+    punch = Punch.of(event.event_time, event.event_type, offset)
+    topics.add("dedup_state", b"any", encode([Kept(user_key(event), punch.pack())]))
+
+    assert report(topics).balanced is balances
 
 
 def test_a_record_dropped_as_the_copy_of_nothing_is_named(topics: Topics) -> None:
