@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from attendance.errors import Reason
 from attendance.kafka.records import Record
 from attendance.records.dead_letter import is_dead_letter_replay
-from attendance.records.raw_event import REPLAY_OF, RawEvent, broker_time
+from attendance.records.raw_event import ARRIVED_AT, REPLAY_OF, RawEvent, broker_time
 from attendance.registry import Device
 from attendance.times import format_seconds, to_wall_clock, zone
 
@@ -15,6 +15,8 @@ from attendance.times import format_seconds, to_wall_clock, zone
 # `installed_on`.
 EARLIEST: Final = date(2016, 1, 1)
 _DAY: Final = timedelta(days=1)
+_OF_A_COPY: Final = (REPLAY_OF, ARRIVED_AT)
+"""The last header of a replay copy is one of these."""
 _LATEST_MS: Final = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp() * 1000)
 
 
@@ -48,7 +50,7 @@ def arrived_at(event: RawEvent, record: Record) -> datetime:
     if made is None or (
         made <= received_at
         and made.timestamp() * 1000 <= record.timestamp
-        and all(name != REPLAY_OF for name, _ in record.headers or ())
+        and not (record.headers and record.headers[-1][0] in _OF_A_COPY)
     ):
         return received_at  # the usual one, by whichever clock
     if is_dead_letter_replay(record.headers):

@@ -15,8 +15,9 @@ from pathlib import Path
 from rich.console import Console
 
 from attendance import logs
-from harness import report
-from harness.cells import Cell, Result, matrix, run
+from harness import clock_cells, report
+from harness.cells import Cell, Result, matrix
+from harness.cells import run as run_cell
 from harness.cluster import Cluster, cluster
 from harness.network import Network
 
@@ -34,7 +35,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="Put the table into docs/guarantees.md.")
     arguments = parser.parse_args()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-    cells = [cell for cell in matrix() if re.search(arguments.cells, cell.name)]
+    cells = [cell for cell in (*matrix(), *clock_cells.CELLS) if re.search(arguments.cells, cell.name)]
     if arguments.list:
         for cell in cells:
             console.print(cell.name)
@@ -64,6 +65,7 @@ def run_all(cells: Sequence[Cell], seed: int, directory: Path, console: Console)
     results: dict[Cell, Result] = {}
 
     def one(cell: Cell, kafka: Cluster, network: Network) -> Result:
+        run = clock_cells.run if cell in clock_cells.CELLS else run_cell
         return run(cell, seed, kafka, network, directory / re.sub(r"\W+", "-", cell.name))
 
     def note(result: Result) -> None:

@@ -289,7 +289,7 @@ def await_outcomes(pipeline: Pipeline, plan: FleetPlan, *tallies: Tally) -> tupl
         if len(rows) < wanted and not at_last:
             return False
         report = asyncio.run(audit(KafkaLog(pipeline.kafka, "audit"), erpnext=pipeline.erpnext))
-        raw_ids = set(_event_ids(pipeline.values("raw")))
+        raw_ids = set(event_ids(pipeline.values("raw")))
         found = problems(plan, together(tallies), report, raw_ids, rows, pipeline.withheld, ERPNEXT_ZONE)
         look = report, rows, found
         return not found
@@ -324,7 +324,8 @@ def only(plan: FleetPlan, outcome: Outcome) -> FleetPlan:
     return replace(plan, transmissions=transmissions)
 
 
-def _event_ids(values: list[bytes | None]) -> Iterator[str]:
+def event_ids(values: list[bytes | None]) -> Iterator[str]:
+    """The ids of the events in the raw topic's values."""
     for value in values:
         try:
             yield RawEvent.decode(value).event_id

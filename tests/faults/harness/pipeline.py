@@ -114,7 +114,7 @@ class Pipeline:
             withheld: So many employees, as the prefix chooses, are not in ERPNext before `map_withheld`.
             bystanders: Devices beside those of the plan. With them, pull and completeness run too.
         """
-        self._directory = directory
+        self.directory = directory
         self._cluster = cluster
         self._network = network
         registry = directory / "devices.yaml"
@@ -193,7 +193,7 @@ class Pipeline:
         ports = [free_port()] if name.startswith("push") else []
         env = self._env | ({"PUSH_PORT": str(ports[0])} if ports else {})
         self.doors += [self._network.forward(port) for port in ports]
-        self.members[name] = Member(name, self._directory / f"{name}.log", env, *ports)
+        self.members[name] = Member(name, self.directory / f"{name}.log", env, *ports)
         return self.members[name]
 
     def start(self, programs: Mapping[str, Sequence[str]]) -> None:
