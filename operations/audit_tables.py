@@ -134,13 +134,15 @@ class AuditTables:
                 "delete from delivered where event_id not in (select event_id from checkin)"
                 " and event_id not in (select event_id from raw where event_id is not null)"
             )
-        await self._look_for_nothing_kept(log)
+        await self._look_for_nothing_kept(log, since)
 
-    async def _look_for_nothing_kept(self, log: Log) -> None:
+    async def _look_for_nothing_kept(self, log: Log, since: datetime | None) -> None:
         """Find what was dropped as the copy of an event of which nothing is there. Only if there is any, look further.
 
         What was kept so long ago that no topic has it any more is on the changelog of the stream, for ever.
         """
+        if since is not None:
+            return
         self._db.execute(f"insert into kept_for_nothing {_NOTHING_KEPT}")
         if self._db.execute("select 1 from kept_for_nothing").fetchone():
             async for batch in log.read("dedup_state"):

@@ -5,11 +5,12 @@ file, so that it takes no more memory than a list does, however many years it ha
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from streams.dedup import Kept, between, is_later, union
-from streams.store import HistoryNeeded
+from streams.store import HistoryNeeded, StoreFailed
 
 SPAN_BITS: Final = 21
 """A row of the file has the punches of one device user from 2**21 seconds, 24 days: what one punch writes anew."""
@@ -20,6 +21,18 @@ _SCHEMA: Final = """
 pragma journal_mode = off; pragma synchronous = off; pragma cache_size = -8192;
 create table kept (key, span, list, primary key (key, span)) without rowid;
 """
+_NEAR: Final = "select list from kept where key = ? and span between ? and ? order by span"
+_ONE: Final = "select list from kept where key = ? and span = ?"
+_EVERYTHING: Final = "select list from kept where key = ? order by span"
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """A disk that is full says nothing about a record."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreFailed(f"the temporary file of the history: {error}") from error
 
 
 class History:
@@ -42,34 +55,37 @@ class History:
 
         Raises:
             HistoryNeeded: the changelog has to be read first.
+            StoreFailed: the file cannot be read or written.
         """
         self._catch_up()
         spans = (key, int(max(0, first)) >> SPAN_BITS, int(last) >> SPAN_BITS)
-        rows = self._db.execute("select list from kept where key = ? and span between ? and ? order by span", spans)
-        return between(b"".join(row[0] for row in rows), first, last)
+        return between(self._lists(_NEAR, spans), first, last)
 
     def everything(self, key: bytes) -> bytes:
         """All punches of a device user. Raises as `near` does."""
         self._catch_up()
-        rows = self._db.execute("select list from kept where key = ? order by span", (key,))
-        return b"".join(row[0] for row in rows)
+        return self._lists(_EVERYTHING, (key,))
 
     def add(self, punches: Iterable[Kept]) -> None:
-        """Take in punches of the changelog; more than once, and in any order."""
+        """Take in punches of the changelog; more than once, and in any order.
+
+        Raises:
+            StoreFailed: the file cannot be written.
+        """
         lists: dict[tuple[bytes, int], bytes] = {}
         for key, entry in punches:
             place = (key, int.from_bytes(entry[:4], "big") >> SPAN_BITS)
             kept = lists.get(place)
             if kept is None:
-                row = self._db.execute("select list from kept where key = ? and span = ?", place).fetchone()
-                kept = b"" if row is None else row[0]
+                kept = self._lists(_ONE, place)
             # Nearly always it comes last, as the changelog has punches in about the order of their times.
             lists[place] = kept + entry if is_later(entry, kept) else union(kept, entry)
-        self._db.execute("begin")
-        self._db.executemany(
-            "insert or replace into kept values (?, ?, ?)", ((*place, kept) for place, kept in lists.items())
-        )
-        self._db.execute("commit")
+        with _disk():
+            self._db.execute("begin")
+            self._db.executemany(
+                "insert or replace into kept values (?, ?, ?)", ((*place, kept) for place, kept in lists.items())
+            )
+            self._db.execute("commit")
 
     def note(self, punches: Iterable[Kept], offset: int) -> None:
         """This process has written punches to the changelog. They are taken in when somebody asks.
@@ -100,6 +116,10 @@ class History:
     def close(self) -> None:
         """Remove the file."""
         self._db.close()
+
+    def _lists(self, query: str, of: tuple[object, ...]) -> bytes:
+        with _disk():
+            return b"".join(row[0] for row in self._db.execute(query, of))
 
     def _catch_up(self) -> None:
         if not self.is_current:

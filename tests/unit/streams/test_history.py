@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from streams import history as module
 from streams.dedup import Kept, Punch, union, unpack
 from streams.history import History
-from streams.store import HistoryNeeded
+from streams.store import HistoryNeeded, StoreFailed
 
 KEY, OTHER = b'["D1","7"]', b'["D1","8"]'
 DAY = 86400
@@ -88,3 +88,12 @@ def test_it_does_not_remember_for_ever_what_nobody_asks_for(history: History, mo
     with pytest.raises(HistoryNeeded):
         history.everything(KEY)
     assert history.next_offset == 10
+
+
+def test_a_disk_that_fails_says_nothing_about_a_record() -> None:
+    history = History()
+    read(history, kept(T))
+    history.close()
+
+    with pytest.raises(StoreFailed):
+        history.near(KEY, T, T)
