@@ -19,6 +19,7 @@ _T = TypeVar("_T")
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 KAFKA_RETRY_SECONDS: Final = 1.0
+KAFKA_RETRY_LONGEST: Final = 8.0
 FIRST_BACKOFF_SECONDS: Final = 0.5
 SAY_AGAIN_SECONDS: Final = 60.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
@@ -185,8 +186,8 @@ class _Repeats:
 _repeats: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Repeats]] = WeakKeyDictionary()
 
 
-async def wait_for_kafka(error: Exception, **about: object) -> None:
-    """Pause before the next try, and log that Kafka does not answer: at once, and once a minute while that lasts.
+def say_waiting(error: Exception, **about: object) -> None:
+    """Log that Kafka does not answer: at once, and once a minute while that lasts.
 
     Args:
         error: What Kafka's client said. If it says something else than before, that is logged at once.
@@ -196,13 +197,40 @@ async def wait_for_kafka(error: Exception, **about: object) -> None:
     said = _repeats.setdefault(loop, {}).setdefault(repr(sorted(about.items())), _Repeats())
     if tries := said.are_due(str(error), loop.time()):
         log.warning("Waiting for Kafka.", error=str(error), tries=tries, **about)
+
+
+async def wait_for_kafka(error: Exception, **about: object) -> None:
+    """Say that Kafka does not answer, as `say_waiting` does, and pause before the next try, which costs Kafka little.
+
+    Args:
+        error: What Kafka's client said.
+        about: What the log line names beside it, such as `topic`.
+    """
+    say_waiting(error, **about)
     await asyncio.sleep(KAFKA_RETRY_SECONDS)
 
 
+def pause_for_kafka(failures: int) -> float:
+    """How long to wait before something is asked of Kafka again, in seconds.
+
+    Args:
+        failures: How often in a row it failed before.
+    """
+    return full_jitter(failures, KAFKA_RETRY_LONGEST, KAFKA_RETRY_SECONDS)
+
+
 async def until_available(work: Callable[[], Awaitable[_T]]) -> _T:
-    """Do what needs Kafka, as often as it takes until Kafka is there for all of it, and return what that gave."""
+    """Do what needs Kafka, as often as it takes until Kafka is there for all of it, and return what that gave.
+
+    Args:
+        work: May be done again. Records are sent by `send_until_acknowledged` instead, which does not send again what
+            Kafka has.
+    """
+    failures = 0
     while True:
         try:
             return await work()
         except KafkaUnavailable as error:
-            await wait_for_kafka(error)
+            say_waiting(error)
+            await asyncio.sleep(pause_for_kafka(failures))
+            failures += 1

@@ -10,7 +10,7 @@ import structlog
 from msgspec.structs import replace
 
 from attendance.errors import CannotBeKept, InvalidRecord, KafkaUnavailable, Overloaded
-from attendance.kafka.producer import Producer
+from attendance.kafka.producer import Producer, send_until_acknowledged
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
@@ -18,6 +18,7 @@ from attendance.records.device_status import DeviceStatus
 from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
 from attendance.records.unread import UnreadRequest
+from attendance.runtime import pause_for_kafka
 from attendance.topics import Topics
 from producers.pictures import cut, redact
 
@@ -78,24 +79,81 @@ class Publisher:
             KafkaUnavailable: each of them may be there or not. The same events may be published again.
             CannotBeKept: one is larger than Kafka takes; the others may be there or not.
         """
-        letters = [replace(letter, value=redact(letter.value or b"")) for letter in dead_letters]
+        records, dead_letters, others = self._to_records(events, dead_letters, others, unread)
+        if not records:
+            return
+        self._admit(records)
+        await self._send(records)
+        self._count(events, dead_letters, others, unread)
+
+    async def publish_until_acknowledged(
+        self,
+        events: Sequence[RawEvent],
+        dead_letters: Sequence[DeadLetter] = (),
+        others: Sequence[OtherEvent] = (),
+        unread: Sequence[UnreadRequest] = (),
+    ) -> None:
+        """Return when Kafka has acknowledged every one of them, however long. Only what is missing is sent again.
+
+        Args:
+            events: As in `publish`.
+            dead_letters: As in `publish`.
+            others: As in `publish`.
+            unread: As in `publish`.
+
+        Raises:
+            CannotBeKept: one is larger than Kafka takes; the others may be there or not.
+        """
+        records, dead_letters, others = self._to_records(events, dead_letters, others, unread)
+        failures = 0
+        while records:
+            try:
+                self._admit(records)
+                break
+            except Overloaded:
+                await asyncio.sleep(pause_for_kafka(failures))
+                failures += 1
+        try:
+            await send_until_acknowledged(self._producer, records, self._say_silent)
+        except InvalidRecord as error:
+            raise CannotBeKept(error.message) from error
+        self._say_answering()
+        self._count(events, dead_letters, others, unread)
+
+    def _to_records(
+        self,
+        events: Sequence[RawEvent],
+        dead_letters: Sequence[DeadLetter],
+        others: Sequence[OtherEvent],
+        unread: Sequence[UnreadRequest],
+    ) -> tuple[list[OutRecord], list[DeadLetter], list[OtherEvent]]:
+        """What is sent, without photographs and templates, and the letters and the others as they are in it."""
+        dead_letters = [replace(letter, value=redact(letter.value or b"")) for letter in dead_letters]
+        others = [replace(other, value=redact(other.value)) for other in others]
         raw, dead = self._topics["raw"], self._topics["dead_letters"]
         records = [OutRecord(raw, *event.record()) for event in events]
-        records += [letter.to_record(dead) for letter in letters]
-        records += [
-            replace(other, value=redact(other.value)).to_record(self._topics["other_events"]) for other in others
-        ]
+        records += [letter.to_record(dead) for letter in dead_letters]
+        records += [other.to_record(self._topics["other_events"]) for other in others]
         for each in unread:
             records += replace(each, body=cut(each.body, each.headers.get("content-type", "")).data).to_records(
                 self._topics["unread"]
             )
-        if not records:
-            return
+        return records, dead_letters, others
+
+    def _admit(self, records: Sequence[OutRecord]) -> None:
+        """Return where they may wait for Kafka too. Raises Overloaded."""
         size = sum(record.size for record in records)
         waiting = self._producer.in_flight_bytes
         if waiting and waiting + size > self._max_in_flight:
             raise Overloaded(f"{waiting} bytes wait for Kafka's acknowledgement")
-        await self._send(records)
+
+    def _count(
+        self,
+        events: Sequence[RawEvent],
+        dead_letters: Sequence[DeadLetter],
+        others: Sequence[OtherEvent],
+        unread: Sequence[UnreadRequest],
+    ) -> None:
         received: dict[tuple[str, str, str], int] = defaultdict(int)
         for event in events:
             received[event.site, event.source.adapter, event.source.transport] += 1
@@ -103,7 +161,7 @@ class Publisher:
             self._metrics.count(
                 "punchstream_events_received_total", count, site=site, adapter=adapter, transport=transport
             )
-        for letter in letters:
+        for letter in dead_letters:
             self._metrics.count("punchstream_dead_letters_total", stage=letter.stage, reason=letter.reason)
         for other in others:
             self._metrics.count("punchstream_other_events_total", adapter=other.adapter, kind=other.kind)
@@ -149,11 +207,17 @@ class Publisher:
         except InvalidRecord as error:
             raise CannotBeKept(error.message) from error
         except KafkaUnavailable as error:
-            # Once, not for each of the thousands of requests that an outage turns away.
-            if self._answering:
-                log.warning("Kafka does not acknowledge; nothing can be published.", error=str(error))
-            self._answering = False
+            self._say_silent(error)
             raise
+        self._say_answering()
+
+    def _say_silent(self, error: KafkaUnavailable) -> None:
+        # Once, not for each of the thousands of requests that an outage turns away.
+        if self._answering:
+            log.warning("Kafka does not acknowledge; nothing can be published.", error=str(error))
+        self._answering = False
+
+    def _say_answering(self) -> None:
         if not self._answering:
             log.info("Kafka acknowledges again.")
             self._answering = True

@@ -31,7 +31,7 @@ from typing import Final
 import structlog
 
 from attendance.errors import ConfigurationError, InvalidRecord, Reason
-from attendance.kafka.producer import Producer
+from attendance.kafka.producer import Producer, send_until_acknowledged
 from attendance.kafka.readers import read
 from attendance.kafka.records import OutRecord, Record
 from attendance.runtime import until_available
@@ -283,7 +283,7 @@ class DeduplicationState:
             return
         key = os.urandom(_RANDOM_BYTES)
         record = OutRecord(self._topic, key, encode(punches), partition=partition)
-        offsets = await until_available(lambda: self._producer.send(record))
+        offsets = await send_until_acknowledged(self._producer, [record])
         self._first.pop(partition, None)
         store = self._stores[partition]
         written = Checkpoint(offsets[self._topic, partition], key)

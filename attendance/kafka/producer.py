@@ -21,11 +21,16 @@ from aiokafka.structs import RecordMetadata
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
 from attendance.kafka.clients import connection_options, create_producer, unavailable
 from attendance.kafka.records import MAX_RECORD_BYTES, MAX_VALUE_BYTES, RECORD_OVERHEAD, OutRecord
+from attendance.kafka.sending import NotAcknowledged, Place, Sending
 from attendance.kafka.topic_facts import check_partitions
-from attendance.runtime import until_available
+from attendance.runtime import pause_for_kafka, say_waiting
 from attendance.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
+
+# So long, in seconds, what was sent is given to arrive before it is sent again.
+LONGEST_ON_ITS_WAY: Final = 300
+SAY_SECONDS: Final = 30
 
 _T = TypeVar("_T")
 
@@ -51,6 +56,9 @@ class Producer:
 
     It connects when it is first used, and is built anew after an error that an idempotent producer does not survive
     (aiokafka then fails every later send). Records that timed out may still arrive.
+
+    A topic that Kafka did not let it write to is tried first, and alone, the next time: whoever sends the same again
+    and again, as a terminal does, would fill the other topics with copies.
     """
 
     def __init__(
@@ -81,6 +89,7 @@ class Producer:
         self._producer: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
         self._sending: set[asyncio.Task[Any]] = set()
+        self._refused: set[str] = set()
         self._compares = compares
         self._looked_at: dict[str, int] = {}
         self.in_flight_bytes = 0
@@ -92,18 +101,21 @@ class Producer:
             The offset of the first of them in each topic and partition.
 
         Raises:
-            KafkaUnavailable: not within `KAFKA_REQUEST_TIMEOUT`; each record may be there or not.
+            NotAcknowledged: not within `KAFKA_REQUEST_TIMEOUT`, or not at all; each record that is missing may be there
+                or not.
+            KafkaUnavailable: likewise, before anything was sent.
             InvalidRecord: a record is larger than Kafka takes; the others may be there or not.
         """
         if not records:
             return {}
-        return await self._within(self._send(records), sum(record.size for record in records))
+        sending = Sending(records)
+        return await self._within(self._send(sending), sum(record.size for record in records), sending)
 
     async def append(self, record: OutRecord) -> Appended:
         """Return when one record is acknowledged, with what the broker says of it. Raises what `send` raises."""
         return await self._within(self._append(record), record.size)
 
-    async def _within(self, work: Coroutine[Any, Any, _T], size: int) -> _T:
+    async def _within(self, work: Coroutine[Any, Any, _T], size: int, sending: Sending | None = None) -> _T:
         """What the work returns, if that is within the time that a request may take."""
         loop = asyncio.get_running_loop()
         # Cancelling an idempotent send would tear its sequence; so a late one is left to finish by itself, and what is
@@ -125,48 +137,82 @@ class Producer:
         task.add_done_callback(finished)
         await over
         if not task.done():
-            raise KafkaUnavailable(f"no acknowledgement within {self._settings.request_timeout:g} s")
+            why = f"no acknowledgement within {self._settings.request_timeout:g} s"
+            if sending is None:
+                raise KafkaUnavailable(why)
+            raise NotAcknowledged(why, sending.missing(), sending.first(), task)
         if task.cancelled():
             # As an error: for a cancellation a caller takes it that nobody asked for, and ends in silence.
             raise KafkaUnavailable("the producer was stopped before an acknowledgement")
         return task.result()
 
-    async def _send(self, records: Sequence[OutRecord]) -> Mapping[tuple[str, int], int]:
-        topics = {record.topic for record in records}
+    async def _send(self, sending: Sending) -> Mapping[Place, int]:
+        topics = {record.topic for record in sending.records}
         producer = self._producer or await self._started(topics)
         if (name := _dead_task(producer)) is not None:
             log.critical("A task of Kafka's client has died.", client_id=self._client_id, task=name)
             await self._discard(producer, KafkaError(f"its {name} task has died"))
             producer = await self._started(topics)
+        refused = self._refused & topics
+        failures: list[Exception] = []
         try:
-            acknowledgements: list[asyncio.Future[RecordMetadata]] = []
-            for (topic, partition), members in (await self._by_partition(producer, records)).items():
-                if self._batches and len(members) >= BATCHED:
-                    acknowledgements += [
-                        await producer.send_batch(batch, topic, partition=partition)
-                        for batch in _batches(producer, members)
-                    ]
-                else:
-                    acknowledgements += [await _enqueue(producer, record, partition) for record in members]
-        except MessageSizeTooLargeError as error:
-            raise InvalidRecord(Reason.INVALID_EVENT, f"larger than {MAX_RECORD_BYTES} bytes") from error
+            sending.groups = await self._by_partition(producer, sending.records)
+            for turn in filter(None, (refused, topics - refused)):
+                failures += await self._send_to(turn, producer, sending)
+                if failures:
+                    break
         except KafkaError as error:
-            await self._discard(producer, error)
-            raise await unavailable(self._settings, error, operation="Write", topics=topics) from error
-        try:
-            return await _first_offsets(acknowledgements)
-        except MessageSizeTooLargeError as error:
-            await self._discard(producer, error)
-            if any(record.size > MAX_VALUE_BYTES for record in records):
-                raise InvalidRecord(Reason.INVALID_EVENT, f"larger than {MAX_RECORD_BYTES} bytes") from error
+            failures.append(error)
+        self._refused = self._refused - topics | {each.args[0] for each in failures if _is_refusal(each)}
+        if not failures:
+            return sending.first()
+        # A refusal leaves the producer as it was.
+        lasting = [each for each in failures if isinstance(each, KafkaError) and not _is_refusal(each)]
+        if lasting:
+            await self._discard(producer, lasting[0])
+        failure = failures[0]
+        if not isinstance(failure, KafkaError):
+            raise failure
+        if not isinstance(failure, MessageSizeTooLargeError):
+            why = str(await unavailable(self._settings, failure, operation="Write", topics=topics))
+        elif any(record.size > MAX_VALUE_BYTES for record in sending.records):
+            raise InvalidRecord(Reason.INVALID_EVENT, f"larger than {MAX_RECORD_BYTES} bytes") from failure
+        else:
             # No record is too large that the topic has to take: it is the topic that somebody has changed.
-            raise KafkaUnavailable(
+            why = (
                 f"{self._settings.bootstrap_servers}: a record is larger than max.message.bytes of "
                 f"{' or '.join(sorted(topics))} allows; `punchstream topics repair` mends it"
-            ) from error
+            )
+        raise NotAcknowledged(why, sending.missing(), sending.first()) from failure
+
+    async def _send_to(self, topics: Iterable[str], producer: AIOKafkaProducer, sending: Sending) -> list[Exception]:
+        """Send the records of some topics. Returns what failed, once it is known of each record.
+
+        Raises:
+            InvalidRecord: a record is larger than Kafka takes.
+        """
+        failures: list[Exception] = []
+        too_large: KafkaError | None = None
+        try:
+            for place, members in sending.groups.items():
+                topic, partition = place
+                if topic not in topics:
+                    continue
+                if self._batches and len(members) >= BATCHED:
+                    for batch, records in _batches(producer, members):
+                        acknowledgement = await producer.send_batch(batch, topic, partition=partition)
+                        sending.add(place, acknowledgement, records)
+                else:
+                    for record in members:
+                        sending.add(place, await _enqueue(producer, record, partition), 1)
+        except MessageSizeTooLargeError as error:
+            too_large = error
         except KafkaError as error:
-            await self._discard(producer, error)
-            raise await unavailable(self._settings, error, operation="Write", topics=topics) from error
+            failures.append(error)
+        failures += await sending.finish()
+        if too_large is not None:
+            raise InvalidRecord(Reason.INVALID_EVENT, f"larger than {MAX_RECORD_BYTES} bytes") from too_large
+        return failures
 
     async def _append(self, record: OutRecord) -> Appended:
         producer = self._producer or await self._started([record.topic])
@@ -255,28 +301,13 @@ def _dead_task(producer: AIOKafkaProducer) -> str | None:
     return next((name for name, task in tasks.items() if task is not None and task.done()), None)
 
 
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, TopicAuthorizationFailedError)
+
+
 def _set(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-async def _first_offsets(
-    acknowledgements: Iterable[Awaitable[RecordMetadata]],
-) -> dict[tuple[str, int], int]:
-    """The first offset in each topic and partition, once every one is in. Raises the first error, then too."""
-    first: dict[tuple[str, int], int] = {}
-    failure: Exception | None = None
-    # In turn, which costs half of what `gather` does; all of them, for none may stay unobserved.
-    for acknowledgement in acknowledgements:
-        try:
-            result = await acknowledgement
-        except Exception as error:  # noqa: BLE001 - raised below
-            failure = failure or error
-        else:
-            first.setdefault((result.topic, result.partition), result.offset)
-    if failure is not None:
-        raise failure
-    return first
 
 
 def _partition(record: OutRecord, partitions: int) -> int:
@@ -302,19 +333,20 @@ async def _enqueue(producer: AIOKafkaProducer, record: OutRecord, partition: int
     return acknowledgement
 
 
-def _batches(producer: AIOKafkaProducer, records: Iterable[OutRecord]) -> Iterator[BatchBuilder]:
-    """The records of one partition as batches, each as full as it may be."""
-    batch = producer.create_batch()
+def _batches(producer: AIOKafkaProducer, records: Iterable[OutRecord]) -> Iterator[tuple[BatchBuilder, int]]:
+    """The records of one partition as batches, each as full as it may be, with the number of its records."""
+    batch, count = producer.create_batch(), 0
     for record in records:
         if record.size > MAX_RECORD_BYTES - RECORD_OVERHEAD:
             raise MessageSizeTooLargeError
         content = {"timestamp": None, "key": record.key, "value": record.value, "headers": list(record.headers)}
         # The first record of a batch is taken whatever its size.
         if batch.append(**content) is None:
-            yield batch
-            batch = producer.create_batch()
+            yield batch, count
+            batch, count = producer.create_batch(), 0
             batch.append(**content)
-    yield batch
+        count += 1
+    yield batch, count
 
 
 async def _stop_quietly(producer: AIOKafkaProducer) -> None:
@@ -325,6 +357,55 @@ async def _stop_quietly(producer: AIOKafkaProducer) -> None:
         log.info("Kafka producer did not stop cleanly.", error=repr(error))
 
 
-async def send_until_acknowledged(producer: Producer, records: Sequence[OutRecord]) -> None:
-    """Send records, as often as it takes until Kafka has all of them."""
-    await until_available(lambda: producer.send(*records))
+async def send_until_acknowledged(
+    producer: Producer, records: Sequence[OutRecord], say: Callable[[KafkaUnavailable], object] = say_waiting
+) -> Mapping[Place, int]:
+    """Send records, as often as it takes until Kafka has all of them. What it acknowledged is not sent again.
+
+    Nor is what may still arrive: a producer that waits for a broker keeps what it was given, and after an outage of an
+    hour hundreds of copies would come.
+
+    Args:
+        producer: Sends them.
+        records: Those of one partition keep their order.
+        say: Told of each failure, before the pause.
+
+    Returns:
+        The offset of the first of them in each topic and partition.
+
+    Raises:
+        InvalidRecord: a record is larger than Kafka takes; the others may be there or not.
+    """
+    first: dict[Place, int] = {}
+    failures = 0
+    while True:
+        try:
+            return {**await _until_known(producer.send(*records), say), **first}
+        except NotAcknowledged as error:
+            first = {**error.first, **first}
+            failures = 0 if len(error.missing) < len(records) else failures
+            records = error.missing
+            say(error)
+        except KafkaUnavailable as error:
+            say(error)
+        await asyncio.sleep(pause_for_kafka(failures))
+        failures += 1
+
+
+async def _until_known(
+    sending: Awaitable[Mapping[Place, int]], say: Callable[[KafkaUnavailable], object]
+) -> Mapping[Place, int]:
+    """What a send gives or raises, once nothing of it is on its way any more."""
+    try:
+        return await sending
+    except NotAcknowledged as error:
+        if error.sending is None:
+            raise
+        for _ in range(LONGEST_ON_ITS_WAY // SAY_SECONDS):
+            say(error)
+            if (await asyncio.wait([error.sending], timeout=SAY_SECONDS))[0]:
+                if error.sending.cancelled():
+                    break
+                offsets: Mapping[Place, int] = error.sending.result()
+                return offsets
+        raise

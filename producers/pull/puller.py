@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final, Literal, NoReturn
 
@@ -21,7 +21,6 @@ from attendance.records.cursor import SavedCursor
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
-from attendance.records.unread import UnreadRequest
 from attendance.runtime import full_jitter
 from producers.devices.contract import DeviceReport, Fetch, Page, PullAdapter, Rejected
 from producers.intake import Place, log_rejected
@@ -236,18 +235,11 @@ class Puller:
         unread = [each for each in found.unread if each.unread_id in named]
         for start in range(0, max(len(events), len(letters), len(others), len(unread)), CHUNK):
             part = slice(start, start + CHUNK)
-            await self._send(events[part], letters[part], others[part], unread[part])
+            await self._context.publisher.publish_until_acknowledged(
+                events[part], letters[part], others[part], unread[part]
+            )
         self._recent.add(digests)
         log_rejected(self._device.device_id, letters)
-
-    async def _send(
-        self,
-        events: Sequence[RawEvent],
-        letters: Sequence[DeadLetter],
-        others: Sequence[OtherEvent],
-        unread: Sequence[UnreadRequest],
-    ) -> None:
-        await _until_acknowledged(lambda: self._context.publisher.publish(events, letters, others, unread))
 
     def _place_of(self, rejected: Rejected) -> Place:
         return Place(f"record {rejected.index} of a page", f"pull:{self._adapter.name}")

@@ -36,6 +36,8 @@ class MemoryBroker:
         self.is_away = False
         self.forbidden: set[str] = set()
         """Topics that nobody is authorized to read."""
+        self.refused: set[str] = set()
+        """Topics to which nobody has the right to write."""
         self.log: list[tuple[str, Any]] = []
         """What clients did, in order: ("commit", {partition: offset}), ("send", [values])."""
         self._failures: dict[tuple[str, str | None], deque[Exception]] = defaultdict(deque)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, ProducerClosed, TopicAuthorizationFailedError
 from aiokafka.structs import RecordMetadata
 
 from memory_broker.broker import MemoryBroker
@@ -146,6 +146,10 @@ class MemoryProducer:
     def _arrive(
         self, tp: TopicPartition, messages: list[Message], acknowledgement: asyncio.Future[RecordMetadata]
     ) -> None:
+        if tp.topic in self._broker.refused:
+            self._broker.log.append(("refused", tp.topic))
+            acknowledgement.set_exception(TopicAuthorizationFailedError(tp.topic))
+            return
         limit = self._broker.configs[tp.topic].get("max.message.bytes")
         if limit is not None and sum(message.size for message in messages) > int(limit):
             acknowledgement.set_exception(MessageSizeTooLargeError("larger than max.message.bytes"))

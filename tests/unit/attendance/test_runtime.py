@@ -175,7 +175,9 @@ def test_a_signal_tells_work_to_stop_and_lets_it_finish(number: signal.Signals) 
     assert done == ["what was in hand"]
 
 
-def test_work_that_needs_kafka_is_tried_until_it_succeeds_and_each_wait_is_logged(pauses: list[float]) -> None:
+def test_work_that_needs_kafka_is_tried_until_it_succeeds_and_each_wait_is_logged(
+    pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers: list[Exception | int] = [KafkaUnavailable("no broker"), KafkaUnavailable("no leader"), 7]
 
     async def work() -> int:
@@ -184,13 +186,14 @@ def test_work_that_needs_kafka_is_tried_until_it_succeeds_and_each_wait_is_logge
             raise answer
         return answer
 
+    monkeypatch.setattr(full_jitter, "__defaults__", (runtime.FIRST_BACKOFF_SECONDS, longest_of))
     with structlog.testing.capture_logs() as logged:
         assert asyncio.run(until_available(work)) == 7
     assert [(entry["event"], entry["error"]) for entry in logged] == [
         ("Waiting for Kafka.", "no broker"),
         ("Waiting for Kafka.", "no leader"),
     ]
-    assert pauses == [runtime.KAFKA_RETRY_SECONDS] * 2
+    assert pauses == [runtime.KAFKA_RETRY_SECONDS, 2 * runtime.KAFKA_RETRY_SECONDS]
 
 
 def test_an_error_that_waiting_does_not_mend_is_raised(pauses: list[float]) -> None:

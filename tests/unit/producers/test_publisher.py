@@ -16,7 +16,9 @@ from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent, Source
 from attendance.settings import KafkaSettings
+from memory_broker import install
 from producers.publisher import Publisher
+from virtual_time import run_in_virtual_time
 
 NOW = datetime(2026, 3, 2, 5, tzinfo=UTC)
 MAX_IN_FLIGHT = 10_000
@@ -132,6 +134,27 @@ def test_events_and_dead_letters_are_in_kafka_when_publish_returns(bench: Bench)
         ("t.raw.v1", b"D1", punch("2").encode()),
         ("t.dead-letters.v1", b"D1", b"poison"),
     ]
+
+
+def test_what_waits_for_a_topic_that_is_refused_adds_one_copy_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.refused.add(kafka.topics["dead_letters"])
+    metrics = Metrics()
+    publisher = Publisher(Producer(kafka, "test"), kafka.topics, metrics, MAX_IN_FLIGHT)
+
+    async def story() -> None:
+        publishing = asyncio.create_task(publisher.publish_until_acknowledged([punch()], [letter()]))
+        await asyncio.sleep(600)
+        assert not publishing.done()
+        assert len(broker.values(kafka.topics["raw"])) == 1
+        assert b"punchstream_events_received_total{" not in metrics.exposition()
+        broker.refused.clear()
+        await publishing
+        assert len(broker.values(kafka.topics["raw"])) == len(broker.values(kafka.topics["dead_letters"])) == 1
+        assert b"punchstream_events_received_total{" in metrics.exposition()
+        await publisher.stop()
+
+    run_in_virtual_time(story())
 
 
 def test_only_what_kafka_acknowledged_is_counted(bench: Bench) -> None:

@@ -51,7 +51,7 @@ class World:
         )
         self.read = 0
 
-    async def send(self, *records: OutRecord) -> None:
+    async def send(self, *records: OutRecord) -> dict[tuple[str, int], int]:
         for record in records:
             if record.topic == TOPICS["checkins"]:
                 self.checkins.append(record)
@@ -59,6 +59,7 @@ class World:
                     self.send_back()
             else:
                 self.unmapped.append(UnmappedRecord(record.key, record.value, record.partition or 0, headers=HEADERS))
+        return {}
 
     def send_back(
         self, employee: Employee = E1, event: RawEvent = PUNCH, reason: Reason = Reason.UNKNOWN_EMPLOYEE

@@ -82,7 +82,7 @@ class World:
     def look_up(self, device_id: str) -> None:
         self.looked_at.append(device_id)
 
-    async def send(self, *records: OutRecord) -> None:
+    async def send(self, *records: OutRecord) -> dict[tuple[str, int], int]:
         """The producer's part."""
         for record in records:
             if record.topic == TOPICS["checkins"]:
@@ -94,6 +94,7 @@ class World:
         self.sent.append(list(records))
         if self.meanwhile:
             self.meanwhile()
+        return {}
 
     def wait(self, *events: RawEvent, reason: Reason = Reason.UNMAPPED_USER, partition: int = 0) -> None:
         records = [Waiting(event, reason) for event in events]

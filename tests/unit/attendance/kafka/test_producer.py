@@ -6,18 +6,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import OutOfOrderSequenceNumber
+from aiokafka import TopicPartition
+from aiokafka.errors import NotEnoughReplicasError, OutOfOrderSequenceNumber
 from structlog.testing import capture_logs
 
 from attendance.errors import InvalidRecord, KafkaUnavailable
 from attendance.kafka.clients import create_producer
-from attendance.kafka.producer import BATCHED, Producer, send_until_acknowledged
+from attendance.kafka.producer import BATCHED, LONGEST_ON_ITS_WAY, Producer, send_until_acknowledged
 from attendance.kafka.records import MAX_RECORD_BYTES, OutRecord
+from attendance.runtime import KAFKA_RETRY_LONGEST
 from attendance.settings import KafkaSettings
 from memory_broker import install
+from memory_broker.producer import MemoryProducer
 from virtual_time import run_in_virtual_time
 
 TOPIC = "attendance.raw.v1"
+OTHER = "attendance.dead-letters.v1"
 
 
 def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -91,6 +95,88 @@ def test_records_are_sent_until_kafka_has_all_of_them(monkeypatch: pytest.Monkey
         broker.come_back()
         await sending
         assert broker.values(TOPIC) == [b"1", b"2"]
+        await producer.stop()
+
+    play(story)
+
+
+def test_what_kafka_has_is_not_sent_again_while_it_refuses_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.refused.add(OTHER)
+
+    async def story() -> None:
+        producer = Producer(kafka, "c")
+        records = [record(b"1"), OutRecord(OTHER, b"k", b"x", partition=0), record(b"2", 1)]
+        sending = asyncio.create_task(send_until_acknowledged(producer, records))
+        await asyncio.sleep(600)
+        assert not sending.done()
+        assert broker.values(TOPIC) == [b"1", b"2"]
+        assert 600 / KAFKA_RETRY_LONGEST < broker.log.count(("refused", OTHER)) < 300, "the pauses grow, up to a bound"
+        broker.refused.clear()
+        assert await sending == {(TOPIC, 0): 0, (OTHER, 0): 0, (TOPIC, 1): 0}
+        assert broker.values(TOPIC) == [b"1", b"2"]
+        assert broker.values(OTHER) == [b"x"]
+        await producer.stop()
+
+    play(story)
+
+
+def test_who_sends_the_same_again_adds_nothing_to_other_topics_while_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.refused.add(OTHER)
+
+    async def story() -> None:
+        producer = Producer(kafka, "c")
+        records = [record(b"1"), OutRecord(OTHER, b"k", b"x", partition=0)]
+        for _ in range(5):
+            with pytest.raises(KafkaUnavailable, match=r"Write on the topic attendance\.dead-letters\.v1"):
+                await producer.send(*records)
+        assert broker.values(TOPIC) == [b"1"]
+        assert await producer.send(record(b"2")), "what needs only the other topics goes on"
+        broker.refused.clear()
+        await producer.send(*records)
+        assert broker.values(TOPIC) == [b"1", b"2", b"1"]
+        assert broker.values(OTHER) == [b"x"]
+        await producer.stop()
+
+    play(story)
+
+
+def test_what_follows_a_record_that_failed_in_its_partition_follows_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    arrive = MemoryProducer._arrive
+
+    def refuse_the_first(self: Any, tp: TopicPartition, messages: Any, acknowledgement: asyncio.Future[Any]) -> None:
+        monkeypatch.setattr(MemoryProducer, "_arrive", arrive)
+        acknowledgement.set_exception(NotEnoughReplicasError())
+
+    monkeypatch.setattr(MemoryProducer, "_arrive", refuse_the_first)
+
+    async def story() -> None:
+        producer = Producer(kafka, "c")
+        await send_until_acknowledged(producer, [record(b"1"), record(b"2"), record(b"other", 1)])
+        assert broker.values(TOPIC) == [b"2", b"1", b"2", b"other"]
+        await producer.stop()
+
+    play(story)
+
+
+def test_what_may_still_arrive_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.hold_acknowledgements()
+    # Of an idempotent producer nothing expires.
+    monkeypatch.setattr("memory_broker.producer._expire", lambda _: None)
+
+    async def story() -> None:
+        producer = Producer(kafka, "c")
+        sending = asyncio.create_task(send_until_acknowledged(producer, [record(b"1")]))
+        await asyncio.sleep(LONGEST_ON_ITS_WAY - 1)
+        assert not sending.done()
+        broker.acknowledge()
+        assert await sending == {(TOPIC, 0): 0}
+        assert broker.values(TOPIC) == [b"1"]
         await producer.stop()
 
     play(story)
