@@ -7,6 +7,7 @@ import structlog
 
 from attendance.errors import ConfigurationError, KafkaUnavailable
 from attendance.guards import Cause
+from attendance.kafka.placement import misplaced
 from attendance.kafka.topic_facts import check_topics
 from attendance.settings import KafkaSettings
 from attendance.topic_findings import Finding
@@ -16,6 +17,9 @@ log = structlog.get_logger(__name__)
 
 START_SECONDS: Final = 10.0
 """For one look at the start. If Kafka does not answer, the guard looks later."""
+
+PLACES_SECONDS: Final = 60.0
+"""For a look at where the punches are."""
 
 MOST: Final = 3  # findings in one line
 
@@ -75,6 +79,10 @@ async def refuse_wrong_topics(stage: Stage, settings: KafkaSettings) -> None:
     try:
         async with asyncio.timeout(START_SECONDS):
             reason = await TopicsGuard(stage, settings).find_reason()
+        if reason is None and stage == "stream":
+            # Once: the number is read at the start.
+            async with asyncio.timeout(PLACES_SECONDS):
+                reason = await misplaced(settings, settings.client_id("stream-topics"))
     except (KafkaUnavailable, TimeoutError) as error:
         log.info("Topics are not compared yet; Kafka does not answer.", error=str(error))
         return

@@ -17,8 +17,10 @@ from attendance.topics import Name
 from operations.log import KafkaLog, Log
 from punchstream.output import safe
 
-SINCE: Final = "Only punches that arrived since then. A date such as `2026-01-01` is midnight UTC."
-UNTIL: Final = "Only punches that arrived before then. A date is midnight UTC."
+SINCE: Final = (
+    "Only punches that arrived since then, by the broker's clock. A date such as `2026-01-01` is midnight UTC."
+)
+UNTIL: Final = "Only punches that reached Kafka before then, by its clock. A date is midnight UTC."
 
 
 def instant(text: str | None, option: str = "--since") -> datetime | None:
