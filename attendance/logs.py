@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from collections import defaultdict, deque
 from math import inf
 from typing import Final, Literal
 
@@ -47,6 +48,31 @@ class QuietRepeats(logging.Filter):
         return True
 
 
+class QuietClosures(logging.Filter):
+    """Lets aiokafka say that a broker closed connections only where that does not end.
+
+    A broker closes one now and then: when it has been idle, or when `connections.max.reauth.ms` is over, since aiokafka
+    cannot log in again. The client connects anew, and says so if it cannot. One that closes each time is in trouble.
+    """
+
+    SECONDS: Final = 10.0
+    MANY: Final = 20
+    # The second is said beside a line that has the cause.
+    _CLOSED = re.compile(r"Connection at \S+ closed|^Unable to update metadata from")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=self.MANY))
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is logged."""
+        if not record.name.startswith("aiokafka") or not self._CLOSED.search(record.getMessage()):
+            return True
+        last = self._last[record.name, str(record.msg)]
+        last.append(record.created)
+        return len(last) == self.MANY and record.created - last[0] < self.SECONDS
+
+
 def configure(level: str = "INFO", style: Literal["json", "text"] = "json", **bound: str) -> None:
     """Send every log, the libraries' too, to standard error in one form. `bound` stands in each line."""
     shared: list[structlog.typing.Processor] = [
@@ -73,6 +99,7 @@ def configure(level: str = "INFO", style: Literal["json", "text"] = "json", **bo
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    handler.addFilter(QuietClosures())
     handler.addFilter(QuietRepeats("aiokafka"))
     # Both report every request or every fetch at INFO, which drowns what an operator looks for.
     for noisy in ("uvicorn.access", "httpx", "aiokafka", "kafka"):

@@ -27,7 +27,7 @@ import uvloop
 from faust.types import EventT, StreamT
 
 from attendance.guards import Guards
-from attendance.kafka.clients import METADATA_MAX_AGE_MS, connection_options, login
+from attendance.kafka.clients import METADATA_MAX_AGE_MS, connection_options
 from attendance.kafka.groups import follow_share
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow, until_there
@@ -84,7 +84,7 @@ def create_app(
     producer = Producer(kafka, kafka.client_id("stream"), batches=True)
     guards = guards or stage_guards("stream", kafka, metrics, producer)
     app = faust.App(**faust_settings(kafka, stream))
-    app.transport = Transport(app, login(kafka), on_fault, lambda: guards.standing)
+    app.transport = Transport(app, kafka, on_fault, lambda: guards.standing)
     raw = app.topic(kafka.topics["raw"], **_BYTES)
     users = UserMap()
     rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance, stream.clock_tolerance)

@@ -27,9 +27,10 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT
 from mode import Service
 
-from attendance.kafka.clients import FETCH_MAX_WAIT_MS
+from attendance.kafka.clients import FETCH_MAX_WAIT_MS, login, logs_in
 from attendance.kafka.consumer import check_tasks
-from attendance.kafka.credentials import Login, log_in_anew
+from attendance.kafka.credentials import log_in_anew
+from attendance.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +43,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:  # noqa: ANN401 - Faust's types are not ours
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
-        if transport.login is not None:
-            log_in_anew(consumer._client, transport.login)  # noqa: SLF001 - aiokafka makes it itself
+        if logs_in(transport.kafka):
+            log_in_anew(consumer._client, login(transport.kafka))  # noqa: SLF001 - aiokafka makes it itself
         return consumer
 
 
@@ -178,8 +179,8 @@ class Producer(driver.Producer):  # type: ignore[misc]
 
     def _new_producer(self, transactional_id: str | None = None) -> Any:  # noqa: ANN401 - Faust's types are not ours
         producer = super()._new_producer(transactional_id)
-        if self.transport.login is not None:
-            log_in_anew(producer.client, self.transport.login)
+        if logs_in(self.transport.kafka):
+            log_in_anew(producer.client, login(self.transport.kafka))
         return producer
 
 
@@ -190,17 +191,17 @@ class Transport(driver.Transport):  # type: ignore[misc]
     Producer = Producer
 
     def __init__(
-        self, app: AppT, login: Login | None, on_fault: Callable[[], None], stands: Callable[[], bool]
+        self, app: AppT, kafka: KafkaSettings, on_fault: Callable[[], None], stands: Callable[[], bool]
     ) -> None:
         """Make the transport of an application.
 
         Args:
             app: The application.
-            login: User and password, where there are any. They are read whenever a client connects.
+            kafka: How its clients log in.
             on_fault: Called when this process cannot be a member of its consumer group any more.
             stands: Whether the stream stands still on purpose. Then it fetches nothing, and yet stays a member.
         """
         super().__init__(app.conf.broker_consumer, app)
-        self.login = login
+        self.kafka = kafka
         self.on_fault = on_fault
         self.stands = stands

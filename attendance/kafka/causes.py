@@ -149,6 +149,9 @@ async def _try(settings: KafkaSettings, target: _Target) -> tuple[str | None, se
                 answer = await connection.send(MetadataRequest([]))
             finally:
                 connection.close()
+        if not answer.brokers and settings.sasl_mechanism == "OAUTHBEARER":
+            # It was told so in the login, where aiokafka does not look.
+            return f"{target.host}:{target.port}: the broker refuses the token of {_who(settings)}", set()
         return None, {(broker[1], broker[2]) for broker in answer.brokers}
     except (KafkaError, OSError, EOFError, ValueError) as error:
         sentence = await _sentence(settings, target, error)

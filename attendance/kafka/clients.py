@@ -26,14 +26,17 @@ FETCH_MAX_WAIT_MS: Final = 100
 
 
 def login(settings: KafkaSettings) -> Login | None:
-    """User and password, where the settings ask for a login with them.
+    """User and password, None with a mechanism that has tokens instead.
 
     Raises:
         ConfigurationError: one is missing, or its file cannot be read.
     """
-    if not settings.security_protocol.startswith("SASL") or settings.sasl_mechanism == "OAUTHBEARER":
-        return None
-    return Login(settings)
+    return None if settings.sasl_mechanism == "OAUTHBEARER" else Login(settings)
+
+
+def logs_in(settings: KafkaSettings) -> bool:
+    """Whether the brokers are logged in to (SASL)."""
+    return settings.security_protocol.startswith("SASL")
 
 
 def connection_options(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def connection_options(settings: KafkaSettings, client_id: str) -> dict[str, Any
         "ssl_context": ssl_context(settings),
         "request_timeout_ms": round(settings.request_timeout * 1000),
     }
-    if settings.security_protocol.startswith("SASL"):
+    if logs_in(settings):
         options["sasl_mechanism"] = settings.sasl_mechanism
         if (known := login(settings)) is not None:
             options |= {"sasl_plain_username": known.username, "sasl_plain_password": known.password}
@@ -109,8 +112,8 @@ def create_producer(settings: KafkaSettings, client_id: str) -> AIOKafkaProducer
         # holds one record.
         max_batch_size=131_072 if settings.enable_idempotence else 1,
     )
-    if (known := login(settings)) is not None:
-        log_in_anew(producer.client, known)
+    if logs_in(settings):
+        log_in_anew(producer.client, login(settings))
     return producer
 
 
@@ -133,14 +136,14 @@ def create_consumer(
         fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
         **options,
     )
-    if (known := login(settings)) is not None:
-        log_in_anew(consumer._client, known)  # noqa: SLF001 - aiokafka makes it itself
+    if logs_in(settings):
+        log_in_anew(consumer._client, login(settings))  # noqa: SLF001 - aiokafka makes it itself
     return consumer
 
 
 def create_admin(settings: KafkaSettings, client_id: str) -> AIOKafkaAdminClient:
     """A client that makes and describes topics and reads the offsets of groups, not started."""
     admin = AIOKafkaAdminClient(**connection_options(settings, client_id))
-    if (known := login(settings)) is not None:
-        log_in_anew(admin._client, known)  # noqa: SLF001 - aiokafka makes it itself
+    if logs_in(settings):
+        log_in_anew(admin._client, login(settings))  # noqa: SLF001 - aiokafka makes it itself
     return admin

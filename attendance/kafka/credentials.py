@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import structlog
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError
 from pydantic import SecretStr
 
 from attendance.errors import ConfigurationError
@@ -88,7 +89,16 @@ class Login:
         return self._password.current() or ""
 
 
-class _Client(AIOKafkaClient):  # type: ignore[misc]
+class _TokenClient(AIOKafkaClient):  # type: ignore[misc]
+    """aiokafka's client, which takes a broker that refuses its token for one that knows of no brokers."""
+
+    async def bootstrap(self) -> None:
+        await super().bootstrap()
+        if not self.cluster.brokers():
+            raise KafkaConnectionError("the broker refuses the token")
+
+
+class _LoginClient(AIOKafkaClient):  # type: ignore[misc]
     """aiokafka's client, which keeps user and password for life, and here asks for them whenever it connects."""
 
     login: Login
@@ -102,15 +112,18 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
         return self.login.password
 
 
-def log_in_anew(client: AIOKafkaClient, login: Login) -> None:
-    """Have a client read user and password whenever it connects.
+def log_in_anew(client: AIOKafkaClient, login: Login | None) -> None:
+    """Have a client of a SASL protocol read user and password whenever it connects, and notice a refused token.
 
     Args:
         client: Of a producer, a consumer or an administrator. aiokafka makes it itself, and leaves no other way in.
-        login: What to read.
+        login: What to read, None with tokens.
     """
-    client.__class__ = _Client
-    client.login = login
+    if login is None:
+        client.__class__ = _TokenClient
+    else:
+        client.__class__ = _LoginClient
+        client.login = login
 
 
 class RenewedContext(ssl.SSLContext):

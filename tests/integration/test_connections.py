@@ -31,7 +31,7 @@ def user(secured_kafka: SecuredKafka) -> KafkaSettings:
             )
         )
     )
-    return secured_kafka.user(USER, topic_prefix=PREFIX)
+    return secured_kafka.user(USER, topic_prefix=PREFIX, partitions=1)
 
 
 def with_certificate(broker: SecuredKafka, authority: Authority, **options: Any) -> dict[str, object]:
@@ -159,6 +159,39 @@ def test_a_rotated_password_is_used_by_clients_that_live_on(
             await producer.send(another)
         password.write_text("second")
         await send_until_acknowledged(producer, [another])
+        await producer.stop()
+
+    run(story())
+
+
+def test_a_renewed_certificate_is_used_by_clients_that_live_on(
+    secured_kafka: SecuredKafka, user: KafkaSettings, tmp_path: Path
+) -> None:
+    name, raw = f"{PREFIX}-renewed", user.topics["raw"]
+    secured_kafka.allow(name, [Right("topic", raw, "write")])
+    shown = secured_kafka.authority.issue(name)
+    kafka = KafkaSettings.load(
+        bootstrap_servers=secured_kafka.tls_servers,
+        security_protocol="SSL",
+        ssl_cafile=secured_kafka.authority.certificate,
+        ssl_certfile=shown.certificate,
+        ssl_keyfile=shown.key,
+        request_timeout=2.0,
+        topic_prefix=PREFIX,
+        partitions=1,
+        _env_file=None,
+    )
+
+    async def story() -> None:
+        producer = Producer(kafka, "test")
+        await producer.send(OutRecord(raw, b"k", b"1"))
+        # The files are the same; what is in them is not.
+        await asyncio.to_thread(secured_kafka.authority.issue, name, days=-1)
+        await drop_connections(producer)
+        with pytest.raises(KafkaUnavailable):
+            await producer.send(OutRecord(raw, b"k", b"2"))
+        await asyncio.to_thread(secured_kafka.authority.issue, name)
+        await send_until_acknowledged(producer, [OutRecord(raw, b"k", b"2")])
         await producer.stop()
 
     run(story())

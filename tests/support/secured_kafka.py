@@ -128,6 +128,8 @@ class SecuredKafka(Kafka):
             "listener.name.sasl.plain.sasl.jaas.config": f'{plain} user_{PLAIN_USER}="{PASSWORD}";',
             # Tokens are looked at for who they are from and until when, and not for who signed them.
             "listener.name.sasl.oauthbearer.sasl.jaas.config": (f'{bearer} unsecuredLoginStringClaim_sub="broker";'),
+            # Such a connection lives as long as its token, and no longer than this.
+            "listener.name.sasl.oauthbearer.connections.max.reauth.ms": "10000",
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "allow.everyone.if.no.acl.found": "false",
             # Of the plain listener, and of the controller's.

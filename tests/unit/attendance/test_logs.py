@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from attendance.logs import MASK, configure, mask_secrets
+from attendance.logs import MASK, QuietClosures, configure, mask_secrets
 
 
 @pytest.fixture(autouse=True)
@@ -142,3 +142,19 @@ def test_what_the_kafka_client_repeats_is_logged_once_in_ten_seconds(capsys: pyt
         "Ours",
         "Ours",
     ]
+
+
+def test_a_connection_that_a_broker_closed_is_no_alarm_unless_it_closes_each_time(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure()
+    fetcher, client = logging.getLogger("aiokafka.consumer.fetcher"), logging.getLogger("aiokafka")
+    fetcher.error("Failed fetch messages from %s: %s", 1, "KafkaConnectionError: Connection at kafka:9093 closed")
+    client.error("Unable to update metadata from %s", [1])
+    client.error("Unable connect to node with id %s: %s", 1, "[Errno 111] Connect call failed")
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == [
+        "Unable connect to node with id 1: [Errno 111] Connect call failed"
+    ]
+    for _ in range(QuietClosures.MANY):
+        fetcher.error("Failed fetch messages from %s: %s", 1, "KafkaConnectionError: Connection at kafka:9093 closed")
+    assert "Connection at kafka:9093 closed" in capsys.readouterr().err

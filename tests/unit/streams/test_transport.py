@@ -17,6 +17,7 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from attendance.kafka.clients import FETCH_MAX_WAIT_MS
 from attendance.kafka.consumer import TaskDied
+from attendance.settings import KafkaSettings
 from streams.app import HANDED_OVER
 from streams.transport import Consumer
 
@@ -79,7 +80,9 @@ def test_a_partition_that_is_behind_waits_for_no_long_fetch_of_the_others(monkey
         before: int = theirs._fetch_max_wait_ms
         consumer = consumer_on(Thread({}, {}))
         consumer.loop = consumer.beacon = None
-        ours = consumer._new_consumer_thread()._create_worker_consumer(SimpleNamespace(login=None))
+        ours = consumer._new_consumer_thread()._create_worker_consumer(
+            SimpleNamespace(kafka=KafkaSettings.load(_env_file=None))
+        )
         await ours.stop()
         return [before, ours._fetch_max_wait_ms]
 
