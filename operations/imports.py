@@ -9,12 +9,13 @@ from typing import Any, Final
 
 import structlog
 
-from attendance.errors import PunchstreamError, UnreadableFile
+from attendance.errors import PunchstreamError, StandingStill, UnreadableFile
+from attendance.kafka.clock_guard import ClockGuard
 from attendance.kafka.producer import Producer
 from attendance.metrics import Metrics
 from attendance.plausibility import TimeFault
 from attendance.registry import Registry
-from attendance.settings import KafkaSettings, PushSettings, StreamSettings
+from attendance.settings import ClockSettings, KafkaSettings, PushSettings, StreamSettings
 from producers.devices.contract import Reading
 from producers.directory.user_map import read_user_map
 from producers.files.folder import Folder
@@ -75,9 +76,10 @@ async def watch(directory: Path, device_id: str, registry: Registry, metrics: Me
     """
     find_device(registry, device_id)
     folder, fields = Folder(directory), PushSettings.load().payload_fields
-    publisher = _publisher(metrics)
+    publisher, clock = _publisher(metrics)
 
     async def import_one(path: Path) -> None:
+        await _check_clock(clock)
         registry.refresh()
         file = prepare(path, device_id, registry, fields, **given)
         tally = _new_tally()
@@ -90,10 +92,18 @@ async def watch(directory: Path, device_id: str, registry: Registry, metrics: Me
         await publisher.stop()
 
 
-def _publisher(metrics: Metrics) -> Publisher:
+def _publisher(metrics: Metrics) -> tuple[Publisher, ClockGuard]:
     kafka = KafkaSettings.load()
     producer = Producer(kafka, kafka.client_id("import"), batches=True)
-    return Publisher(producer, kafka.topics, metrics, PushSettings.load().max_in_flight)
+    publisher = Publisher(producer, kafka.topics, metrics, PushSettings.load().max_in_flight)
+    return publisher, ClockGuard(kafka, ClockSettings.load(), producer)
+
+
+async def _check_clock(clock: ClockGuard) -> None:
+    """Return where this machine's clock may say when the rows arrived. Raises StandingStill and KafkaUnavailable."""
+    reason = await clock.find_reason()
+    if reason is not None:
+        raise StandingStill(reason)
 
 
 def _new_tally() -> Tally:
@@ -126,10 +136,12 @@ async def take_in(files: Sequence[Import], progress: Callable[[Import, int], obj
     Raises:
         ConfigurationError: the options of the device's entry are wrong.
         KafkaUnavailable: Kafka does not acknowledge.
+        StandingStill: this machine's clock is wrong; nothing was imported.
     """
-    publisher = _publisher(Metrics())
+    publisher, clock = _publisher(Metrics())
     results = [Imported(file, _new_tally()) for file in files]
     try:
+        await _check_clock(clock)
         for each in results:
             progress(each.file, 0)
             with _noting(each):

@@ -146,7 +146,7 @@ async def _take_in(
         if taken.get(path) != before:
             await take_in(path)
     except RetriableError as error:
-        log.warning("Kafka does not acknowledge a file; trying again.", file=path.name, error=str(error))
+        log.warning("A file cannot be imported now; trying again.", file=path.name, error=str(error))
     except (UnreadableFile, ConfigurationError) as error:
         if folder.stamp(path) != before:
             log.warning("A file changed while it was read; reading it again.", file=path.name)

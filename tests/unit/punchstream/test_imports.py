@@ -1,5 +1,6 @@
 """`punchstream import`: what is shown of files before and after they are taken in."""
 
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 from importing import PUNCH, fleet_file, write
 from typer.testing import CliRunner
 
-from attendance.errors import ConfigurationError, KafkaUnavailable
+from attendance.errors import ConfigurationError, KafkaUnavailable, StandingStill
 from attendance.records.user_map import UserMapping
 from attendance.registry import Registry
 from attendance.times import now, to_wall_clock
 from attendance.user_map import UserMap
+from memory_broker import install
 from operations import imports as operation
 from producers.files.importer import prepare
 from punchstream.cli import app
@@ -142,3 +144,19 @@ def test_options_of_the_command_count_before_those_of_the_entry() -> None:
 def test_an_option_of_the_command_that_is_none_is_refused(option: str) -> None:
     with pytest.raises(ConfigurationError, match="--option"):
         imports._options([option])
+
+
+def test_a_machine_whose_clock_is_wrong_imports_nothing(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, kafka = install(monkeypatch)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
+    monkeypatch.setenv("KAFKA_PARTITIONS", "2")
+    prepared = [prepare(write(tmp_path / "a.dat", PUNCH), "USB-1", registry, ())]
+    broker.clock = lambda: time.time() + 3600
+    with pytest.raises(StandingStill, match="that of the broker is 1 h ahead"):
+        imports.run(prepared, dry_run=False, as_json=True)
+    assert broker.records(kafka.topics["raw"]) == []
+    broker.clock = time.time
+    assert imports.run(prepared, dry_run=False, as_json=True) == 0
+    assert len(broker.records(kafka.topics["raw"])) == 1
