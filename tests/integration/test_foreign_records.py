@@ -25,6 +25,7 @@ def kafka(kafka: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
     monkeypatch.setenv("KAFKA_ENABLE_IDEMPOTENCE", str(kafka.enable_idempotence))
     monkeypatch.setenv("KAFKA_TOPIC_PREFIX", kafka.topic_prefix)
+    monkeypatch.setenv("KAFKA_PARTITIONS", str(kafka.partitions))
     return kafka
 
 

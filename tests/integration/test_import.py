@@ -45,6 +45,7 @@ def test_a_file_is_in_kafka_when_the_command_ends_and_a_watched_folder_is_emptie
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "KAFKA_ENABLE_IDEMPOTENCE": str(kafka.enable_idempotence),
         "KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
+        "KAFKA_PARTITIONS": str(kafka.partitions),
         "PUNCHSTREAM_DEVICES": str(tmp_path / "devices.yaml"),
     }
     command = (sys.executable, "-m", "punchstream", "import", "--device", "USB-1")

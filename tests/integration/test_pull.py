@@ -58,6 +58,7 @@ class World:
         env = os.environ | {
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "KAFKA_TOPIC_PREFIX": self.kafka.topic_prefix,
+            "KAFKA_PARTITIONS": str(self.kafka.partitions),
             "KAFKA_SESSION_TIMEOUT": "6",
             "PUNCHSTREAM_DEVICES": str(self._registry),
             "REST_TOKEN": "right",

@@ -60,6 +60,7 @@ class Push:
             "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
             "KAFKA_ENABLE_IDEMPOTENCE": str(kafka.enable_idempotence),
             "KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
+            "KAFKA_PARTITIONS": str(kafka.partitions),
             "KAFKA_REQUEST_TIMEOUT": "3",
             "PUNCHSTREAM_DEVICES": str(self.registry),
             "PUSH_HOST": "127.0.0.1",
