@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import structlog
@@ -19,12 +20,14 @@ from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
 from attendance.records.unread import UnreadRequest
 from attendance.runtime import pause_for_kafka
-from attendance.topics import Topics
+from attendance.topics import Name, Topics
 from producers.pictures import cut, redact
 
 log = structlog.get_logger(__name__)
 
 PROBE_SECONDS: Final = 1.0
+NEEDED: Final[Sequence[Name]] = ("raw", "dead_letters", "device_status", "other_events", "unread", "terminals")
+"""The topics on which an answer to a terminal waits for an acknowledgement."""
 
 
 class Publisher:
@@ -36,6 +39,8 @@ class Publisher:
         metrics: Where everything that Kafka acknowledged is counted.
         max_in_flight: Bytes that may wait for Kafka's acknowledgement.
         clock: Seconds, from any beginning.
+        refused: Which of some topics Kafka does not let the producer write to, as `Producer.refused` finds out; None
+            where that is not asked.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Publisher:
         metrics: Metrics,
         max_in_flight: int,
         clock: Callable[[], float] = time.monotonic,
+        refused: Callable[[Sequence[str]], Awaitable[AbstractSet[str]]] | None = None,
     ) -> None:
         self._producer = producer
         self._topics = topics
@@ -52,6 +58,8 @@ class Publisher:
         metrics.watch("punchstream_in_flight_bytes", lambda: producer.in_flight_bytes)
         self._max_in_flight = max_in_flight
         self._clock = clock
+        self._ask_refused = refused
+        self._refused: AbstractSet[str] = frozenset()
         self._answering = True
         self._probing = asyncio.Lock()
         self._probed_at: float | None = None
@@ -180,22 +188,36 @@ class Publisher:
         await self._send(records)
 
     async def probe(self) -> None:
-        """Return when Kafka has just acknowledged a record. Asked more than once a second, repeat the last answer.
+        """Return when Kafka would acknowledge whatever may be published. Asked twice a second, repeat the last answer.
+
+        Kafka has just acknowledged a record of a topic that nobody reads, and lets us write to all others.
 
         Raises:
-            KafkaUnavailable: it did not.
+            KafkaUnavailable: it does not.
         """
         async with self._probing:
             if self._probed_at is None or self._clock() - self._probed_at >= PROBE_SECONDS:
-                record = OutRecord(self._topics["probe"], None, b"ready?")
                 try:
-                    await self._send([record])
+                    await self._probe()
                     self._probe_error = None
                 except KafkaUnavailable as error:
                     self._probe_error = str(error)
                 self._probed_at = self._clock()
             if self._probe_error is not None:
                 raise KafkaUnavailable(self._probe_error)
+
+    async def _probe(self) -> None:
+        needed, probe = {self._topics[name] for name in NEEDED}, self._topics["probe"]
+        refused: AbstractSet[str] = frozenset()
+        if self._ask_refused is not None:
+            refused = await self._ask_refused(sorted({*needed, probe}))
+            if refused != self._refused:
+                log.warning("The topics that may not be written to have changed.", topics=sorted(refused))
+            self._refused = refused
+        if missing := refused & needed:
+            raise KafkaUnavailable(f"not authorized: it needs Write on the topics {', '.join(sorted(missing))}")
+        if probe not in refused:
+            await self._send([OutRecord(probe, None, b"ready?")])
 
     async def stop(self) -> None:
         """Wait for what is in flight, at most `KAFKA_REQUEST_TIMEOUT`, and disconnect."""

@@ -11,11 +11,13 @@ import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     KafkaError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
     TopicAuthorizationFailedError,
 )
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import RecordMetadata
 
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
@@ -110,6 +112,26 @@ class Producer:
             return {}
         sending = Sending(records)
         return await self._within(self._send(sending), sum(record.size for record in records), sending)
+
+    async def refused(self, topics: Sequence[str]) -> set[str]:
+        """Those of some topics that Kafka does not let it write to. Adds no record to any.
+
+        A request that holds nothing is invalid, and whether the topic may be written to is looked at before that.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer.
+        """
+        producer = self._producer or await self._started(topics)
+        timeout = self._settings.request_timeout
+        request = ProduceRequest(None, -1, round(timeout * 1000), [(topic, [(0, b"")]) for topic in topics])
+        try:
+            async with asyncio.timeout(timeout):
+                response = await producer.client.send(producer.client.get_random_node(), request)
+        except (KafkaError, TimeoutError) as error:
+            failure = error if isinstance(error, KafkaError) else KafkaTimeoutError(f"no answer within {timeout:g} s")
+            raise await unavailable(self._settings, failure, operation="Write", topics=topics) from error
+        answers = [(topic, code) for topic, partitions in response.topics for _, code, *_ in partitions]
+        return {topic for topic, code in answers if code == TopicAuthorizationFailedError.errno}
 
     async def append(self, record: OutRecord) -> Appended:
         """Return when one record is acknowledged, with what the broker says of it. Raises what `send` raises."""

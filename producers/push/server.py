@@ -66,7 +66,14 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
         ConfigurationError: the address cannot be listened on.
     """
     producer = Producer(kafka, kafka.client_id("push"))
-    publisher = Publisher(producer, kafka.topics, metrics, push.max_in_flight)
+    publisher = Publisher(
+        producer,
+        kafka.topics,
+        metrics,
+        push.max_in_flight,
+        # The embedded broker has no authorizer, and does not expect a request that holds nothing.
+        refused=producer.refused if kafka.enable_idempotence else None,
+    )
     terminals = Terminals(kafka.topics["terminals"], producer.send)
     clocks = Clocks(metrics)
     statuses = Statuses(publisher, clocks, follows=True)

@@ -147,6 +147,11 @@ class Site:
             ).status_code
         return 0
 
+    def ready(self) -> int:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=10).status_code
+        return 0
+
     def until(self, condition: Callable[[], bool], stage: str) -> None:
         deadline = time.monotonic() + DEADLINE
         while not condition():
@@ -205,6 +210,24 @@ def test_stages_and_commands_work_with_the_rights_of_the_page(site: Site) -> Non
             await consumer.stop()
 
     assert run(read_as_a_team()) in site.values("raw")
+
+
+def test_push_is_ready_where_it_can_answer_every_post_and_only_there(site: Site) -> None:
+    run(create_topics(site.all))
+    push = site.start("push")
+    site.until(lambda: site.ready() == 200, "push")
+    user = push.sasl_username or ""
+    letters, probe = (Right("topic", site.all.topics[name], "write") for name in ("dead_letters", "probe"))
+    site.broker.forbid(user, letters)
+    site.until(lambda: site.ready() == 503, "push")
+    assert site.post("", 1) == 503, "it would be a dead letter"
+    site.broker.allow(user, [letters])
+    site.until(lambda: site.ready() == 200, "push")
+    assert site.post("", 1) == 200
+    site.broker.forbid(user, probe)
+    site.until(lambda: probe.name in site.log("push").read_text(), "push")
+    assert site.ready() == site.post("1", 1) == 200
+    assert site.values("raw")
 
 
 def test_a_right_to_write_that_is_taken_away_is_named_and_adds_no_copies_while_it_is_missing(site: Site) -> None:

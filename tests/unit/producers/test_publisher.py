@@ -1,6 +1,6 @@
 import asyncio
 import gc
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -16,8 +16,9 @@ from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent, Source
 from attendance.settings import KafkaSettings
+from attendance.topics import Topics
 from memory_broker import install
-from producers.publisher import Publisher
+from producers.publisher import PROBE_SECONDS, Publisher
 from virtual_time import run_in_virtual_time
 
 NOW = datetime(2026, 3, 2, 5, tzinfo=UTC)
@@ -282,6 +283,30 @@ def test_what_is_larger_than_the_limit_goes_when_nothing_else_waits(bench: Bench
 def test_a_probe_is_a_record_that_kafka_acknowledges_on_a_topic_of_its_own(bench: Bench) -> None:
     asyncio.run(bench.publisher.probe())
     assert [topic for topic, _, _ in bench.kafka.records] == ["t.probe.v1"]
+
+
+def test_a_probe_fails_where_a_post_would_and_not_where_only_the_probe_is_refused(bench: Bench) -> None:
+    refused: set[str] = set()
+
+    async def ask(topics: Sequence[str]) -> set[str]:
+        assert {"t.raw.v1", "t.dead-letters.v1", "t.terminals.v1", "t.probe.v1"} < set(topics)
+        return set(refused)
+
+    publisher = Publisher(bench.producer, Topics("t"), bench.metrics, MAX_IN_FLIGHT, lambda: bench.seconds, ask)
+
+    async def story() -> None:
+        await publisher.probe()
+        refused.add("t.dead-letters.v1")
+        bench.seconds += PROBE_SECONDS
+        with pytest.raises(KafkaUnavailable, match=r"needs Write on the topics t\.dead-letters\.v1$"):
+            await publisher.probe()
+        refused.clear()
+        refused.add("t.probe.v1")
+        bench.seconds += PROBE_SECONDS
+        await publisher.probe()
+        assert [topic for topic, _, _ in bench.kafka.records] == ["t.probe.v1"]
+
+    asyncio.run(story())
 
 
 def test_a_storm_of_probes_is_one_record_a_second(bench: Bench) -> None:
