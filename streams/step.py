@@ -51,6 +51,7 @@ class Step:
 
         Raises:
             StoreFailed: the state cannot be read or written.
+            CancelledError: also where a write was cancelled by nobody of ours.
         """
         decided = {partition: await self._decide(partition, records) for partition, records in chunks.items()}
         await send_until_acknowledged(
@@ -61,9 +62,13 @@ class Step:
                 for record, outcome in zip(chunks[partition], decisions.outcomes, strict=True)
             ],
         )
-        async with TaskGroup() as writes:
-            for partition, decisions in decided.items():
-                writes.create_task(self._state.add(partition, decisions.kept, decisions.lists))
+        async with TaskGroup() as group:
+            writes = [
+                group.create_task(self._state.add(partition, decisions.kept, decisions.lists))
+                for partition, decisions in decided.items()
+            ]
+        for write in writes:
+            write.result()  # a group takes one that was cancelled for one that is done
         count((outcome for decisions in decided.values() for outcome in decisions.outcomes), self._metrics)
 
     async def _decide(self, partition: int, records: Sequence[Record]) -> Decisions:

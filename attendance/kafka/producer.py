@@ -170,11 +170,7 @@ class Producer:
 
     async def _send(self, sending: Sending) -> Mapping[Place, int]:
         topics = {record.topic for record in sending.records}
-        producer = self._producer or await self._started(topics)
-        if (name := _dead_task(producer)) is not None:
-            log.critical("A task of Kafka's client has died.", client_id=self._client_id, task=name)
-            await self._discard(producer, KafkaError(f"its {name} task has died"))
-            producer = await self._started(topics)
+        producer = await self._alive(topics)
         refused = self._refused & topics
         failures: list[Exception] = []
         try:
@@ -237,7 +233,7 @@ class Producer:
         return failures
 
     async def _append(self, record: OutRecord) -> Appended:
-        producer = self._producer or await self._started([record.topic])
+        producer = await self._alive([record.topic])
         try:
             partition = _partition(record, await self._partitions(producer, record.topic))
             found = await (await _enqueue(producer, record, partition))
@@ -280,6 +276,14 @@ class Producer:
                 raise KafkaUnavailable(str(finding))
             self._looked_at[topic] = count
         return count
+
+    async def _alive(self, topics: Iterable[str]) -> AIOKafkaProducer:
+        producer = self._producer or await self._started(topics)
+        if (name := _dead_task(producer)) is None:
+            return producer
+        log.critical("A task of Kafka's client has died.", client_id=self._client_id, task=name)
+        await self._discard(producer, KafkaError(f"its {name} task has died"))
+        return await self._started(topics)
 
     async def _started(self, topics: Iterable[str]) -> AIOKafkaProducer:
         async with self._lock:

@@ -102,6 +102,19 @@ def test_outcomes_are_sent_before_the_state() -> None:
     assert [len(lists) for lists in state.lists.values()] == [1]
 
 
+def test_a_step_whose_state_was_not_written_because_a_library_cancelled_it_is_not_done() -> None:
+    class Cancelled(FakeState):
+        async def add(self, partition: int, punches: Sequence[Kept], lists: Mapping[bytes, bytes]) -> None:
+            if partition == 3:
+                raise asyncio.CancelledError
+            await super().add(partition, punches, lists)
+
+    producer = FakeProducer()
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(make(producer, Cancelled(producer))({2: [Record()], 3: [Record(partition=3)]}))
+
+
 def test_the_chunks_of_all_partitions_are_made_durable_together_and_written_apart() -> None:
     producer = FakeProducer()
     state = FakeState(producer)
