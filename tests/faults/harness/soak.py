@@ -17,7 +17,7 @@ from attendance.kafka.readers import snapshot
 from attendance.settings import KafkaSettings
 from harness.pipeline import Member
 from streams.dedup import unpack
-from streams.state import decode
+from streams.state import FLOOR_KEY, decode
 
 WARM_UP = 0.25  # the first part of the run, which is not looked at
 LEAST_LIFE = 0.5  # of the run; a process that was killed in between began anew
@@ -90,11 +90,12 @@ class Gauges:
                 continue  # it ended a moment ago
 
     def trends(self) -> list[Trend]:
-        """Of the processes that lived long enough after the warm-up."""
+        """Of the processes that lived long enough after their warm-up."""
         whole = time.monotonic() - self.began
         found = []
         for (name, _), samples in sorted(self.processes.items()):
-            warm = [each for each in samples if each.at >= WARM_UP * whole]
+            # A process that began later warms up later.
+            warm = [each for each in samples if each.at >= samples[0].at + WARM_UP * whole]
             if len(warm) > 2 and warm[-1].at - warm[0].at >= LEAST_LIFE * whole:
                 found.append(trend(name, warm))
         return found
@@ -128,5 +129,10 @@ def lag(kafka: KafkaSettings) -> int | None:
 def remembered(kafka: KafkaSettings) -> tuple[int, int]:
     """Punches that the stream remembers, as their log has them, and the bytes of the log: it may have some twice."""
     records = asyncio.run(snapshot(kafka, kafka.topics["dedup_state"], "soak"))
-    punches = {(kept.key, unpack(kept.entry)[0][:2]) for record in records for kept in decode(record.value)}
+    punches = {
+        (kept.key, unpack(kept.entry)[0][:2])
+        for record in records
+        for kept in decode(record.value)
+        if kept.key != FLOOR_KEY
+    }
     return len(punches), sum(len(record.value) for record in records)
