@@ -9,7 +9,17 @@ import psutil
 from harness.cluster import Victim
 from harness.network import Network
 
-Fault = Literal["SIGKILL", "SIGTERM", "SIGSTOP", "cut", "latency", "clock moved", "clock behind"]
+Fault = Literal[
+    "SIGKILL",
+    "SIGTERM",
+    "SIGSTOP",
+    "cut",
+    "latency",
+    "clock moved",
+    "clock behind",
+    "topic compacted",
+    "retention shortened",
+]
 FAULTS: tuple[Fault, ...] = ("SIGKILL", "SIGTERM", "SIGSTOP", "cut", "latency")
 
 LATENCY_SECONDS = 2.0
