@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,8 +24,12 @@ from attendance.kafka.records import OutRecord
 from attendance.records.user_map import Employee, UserMapping
 from attendance.registry import hash_token
 from attendance.settings import KafkaSettings
+from attendance.times import now
 from attendance.topics import Name
+from sandbox.erpnext.server import ErpnextStandIn
 from sandbox.ports import free_port
+from sandbox.terminals.base import Punch
+from sandbox.terminals.rest import NumberedRest
 
 DEADLINE = 60
 ABSENCE = 6  # seconds: that something does not come is seen only over a time
@@ -79,6 +84,7 @@ class Site:
         )
         self.rows = table()
         self.port = free_port()
+        self.more: dict[str, str] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
         (directory / "devices.yaml").write_text(json.dumps([DEVICE | {"mode": "push", "adapter": "json"}]))
 
@@ -100,6 +106,7 @@ class Site:
                 "SINK_TARGET": "jsonl",
                 "SINK_JSONL_PATH": str(self.directory / "checkins.jsonl"),
                 "KAFKA_REQUEST_TIMEOUT": "5",
+                **self.more,
             }
         )
 
@@ -210,6 +217,46 @@ def test_stages_and_commands_work_with_the_rights_of_the_page(site: Site) -> Non
             await consumer.stop()
 
     assert run(read_as_a_team()) in site.values("raw")
+
+
+def test_stages_that_ask_others_work_with_the_rights_of_the_page(site: Site, tmp_path: Path) -> None:
+    run(create_topics(site.all))
+    terminal = NumberedRest("S1", "UTC", "right")
+    terminal.memory.append(Punch("1", now().replace(tzinfo=None) - timedelta(hours=1), "IN"))
+    asked = {"device_id": "D1", "site": "s", "timezone": "UTC", "interval": 1, "credentials": {"token": "REST_TOKEN"}}
+    shifts = [{"shift_type": "Day", "sites": ["s"]}]
+    fleet = {"devices": [DEVICE, asked | terminal.registry_entry()], "shifts": shifts}
+    (tmp_path / "devices.yaml").write_text(json.dumps(fleet))
+
+    def play() -> None:
+        with ErpnextStandIn(log_file=tmp_path / "erpnext.log", time_zone="UTC") as erpnext:
+            erpnext.shift_types([{"name": "Day", "process_attendance_after": "2026-01-01"}])
+            erpnext.employees([{"name": "EMP-1", "attendance_device_id": "1", "default_shift": "Day"}])
+            site.more = {
+                "ERPNEXT_URL": erpnext.url,
+                "ERPNEXT_API_KEY": erpnext.api_key,
+                "ERPNEXT_API_SECRET": erpnext.api_secret,
+                "REST_TOKEN": "right",
+                "COMPLETENESS_INTERVAL": "0.5",
+            }
+            site.command(site.principal("an operator"), "erpnext", "zone", "--accept", "UTC")
+            # The last waits until the outcomes of stream and sink are there.
+            stages = ("pull", "directory", "stream", "sink", "completeness")
+            for stage in stages:
+                site.start(stage)
+            site.until(lambda: bool(site.values("cursors")) and len(site.values("raw")) == 1, "pull")
+            site.until(lambda: bool(site.values("user_map")), "directory")
+            # It has read the status topic, and what the groups of stream and sink have committed.
+            site.until(lambda: "Devices hold a shift back." in site.log("completeness").read_text(), "completeness")
+            site.until(lambda: bool(site.values("deliveries")), "sink")
+            for stage in stages:
+                assert "not authorized" not in site.log(stage).read_text()
+
+    async def beside_the_terminal() -> None:
+        async with terminal.serving():
+            await asyncio.to_thread(play)
+
+    asyncio.run(beside_the_terminal())
 
 
 def test_push_is_ready_where_it_can_answer_every_post_and_only_there(site: Site) -> None:
