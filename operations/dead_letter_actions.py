@@ -4,7 +4,7 @@ What is to be done is planned first, so that a dead letter that comes back meanw
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -303,10 +303,16 @@ async def discard(log: Log, ids: Sequence[LetterId], *, note: str, by: str) -> N
     Raises:
         KafkaUnavailable: Kafka does not answer; each may be recorded or not.
     """
+    await discard_each(log, dict.fromkeys(ids, note), by=by)
+
+
+async def discard_each(log: Log, notes: Mapping[LetterId, str], *, by: str) -> None:
+    """The same, with a note for each letter."""
+    ids = list(notes)
     async with log.sending() as send:
         for start in range(0, len(ids), AT_ONCE):
             part = ids[start : start + AT_ONCE]
-            await send(*(_record(log.topics, Action(id_, "discarded", now(), by, note=note)) for id_ in part))
+            await send(*(_record(log.topics, Action(id_, "discarded", now(), by, note=notes[id_])) for id_ in part))
 
 
 def _record(topics: Topics, action: Action) -> OutRecord:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Annotated, Final
 
 import typer
@@ -13,12 +13,16 @@ from rich.progress import Progress
 from attendance.errors import Reason
 from attendance.records.dead_letter_action import LetterId
 from attendance.records.unread import UnreadRequest
+from attendance.registry import Registry
+from attendance.settings import CommonSettings, ErpnextSettings, StreamSettings
+from attendance.site import site_of
 from attendance.times import format_milliseconds, format_seconds
 from attendance.topics import Topics
 from operations.dead_letter_actions import (
     REPLAYS_PER_SECOND,
     Plan,
     discard,
+    discard_each,
     make_plan,
     make_replay_plan,
     objection_to_discard,
@@ -256,7 +260,7 @@ def _shown(data: bytes | None) -> str:
 
 
 @app.command("replay")
-def replay_letters(
+def replay_letters(  # noqa: PLR0913 - as many as it has options
     ids: Ids = None,
     *,
     reason: OfReason = None,
@@ -268,6 +272,13 @@ def replay_letters(
     force: Annotated[
         bool, typer.Option("--force", help="Also what is parked and, by ID, what was replayed or discarded.")
     ] = False,
+    against_erpnext: Annotated[
+        bool,
+        typer.Option(
+            "--against-erpnext",
+            help="Of what is beyond the horizon, replay what ERPNext has nothing near of, and discard what it has.",
+        ),
+    ] = False,
 ) -> None:
     """Send records back to the topic that they came from, once their cause is repaired.
 
@@ -277,13 +288,16 @@ def replay_letters(
     log, fleet = kafka_log("dead-letters"), Fleet()
     _stop_at_unknown(log, device)
     plan = asyncio.run(make_replay_plan(log, wanted, fleet.read, force=force))
+    discards = _compare(log, plan) if against_erpnext else {}
     if dry_run:
         made = {} if plan.reading is None else plan.reading.words()
         for id_ in plan.ids:
             how = f"read again: {made[id_]}" if id_ in made else "replayed"
             where = ", from its raw record" if id_ in plan.begin_at_raw else ""
             typer.echo(f"{id_}: would be {how}{where}")
-        _finish(plan, f"{len(plan.ids)} would be replayed")
+        for id_, note in discards.items():
+            typer.echo(safe(f"{id_}: would be discarded: {note}"))
+        _finish(plan, f"{len(plan.ids)} would be replayed{_also(discards)}")
         return
     sent = 0
     with Progress(console=Console(stderr=True), transient=True, disable=len(plan.ids) < MANY) as progress:
@@ -304,7 +318,27 @@ def replay_letters(
             progress.stop()
             typer.echo(f"{sent} of {len(plan.ids)} replayed; one more may have been sent", err=True)
             raise
-    _finish(plan, f"{sent} replayed")
+    if discards:
+        asyncio.run(discard_each(log, discards, by=who()))
+    _finish(plan, f"{sent} replayed{_also(discards)}")
+
+
+def _also(discards: Mapping[LetterId, str]) -> str:
+    return f", {len(discards)} discarded" if discards else ""
+
+
+def _compare(log: Log, plan: Plan) -> Mapping[LetterId, str]:
+    """Take out of a plan what ERPNext decides. Returns what is to be discarded, with the notes."""
+    from attendance.erpnext import ErpnextClient
+    from operations.beyond_horizon import UndecidedPunches
+    from operations.site.zone import the_sites_zone
+
+    erpnext, window = ErpnextSettings.load(), StreamSettings.load().punch_window
+    undecided = UndecidedPunches(log, plan, Registry(CommonSettings.load().punchstream_devices).get)
+    asyncio.run(undecided.read())
+    with closing(ErpnextClient(erpnext)) as client:
+        undecided.compare(client, asyncio.run(the_sites_zone(log, client, site_of(erpnext.url))), window)
+    return undecided.discards
 
 
 @app.command("discard")

@@ -139,6 +139,10 @@ def _passes(row: Mapping[str, Any], field: str, operator: str, value: Any) -> bo
             return bool(row[field] == value)
         case "in":
             return row[field] in value
+        case ">=":
+            return bool(row[field] >= value)
+        case "<=":
+            return bool(row[field] <= value)
         case "is":
             return bool(row[field]) == (value == "set")
     raise AssertionError(operator)

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import orjson
 import pytest
+from checkin_site import CheckinSite
 from memory_log import MemoryLog
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from attendance.errors import KafkaUnavailable, Reason
+from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, Done, LetterId
+from attendance.records.raw_event import RawEvent, Source
 from attendance.records.unread import UnreadRequest
+from attendance.records.user_map import Employee, UserMapping
 from attendance.registry import hash_token
 from operations.dead_letters import Letter, describe
 from punchstream.commands.dead_letters import SHOWN_VALUE, _print_letter, app
@@ -231,3 +234,45 @@ def test_a_discard_needs_a_note_and_is_recorded(log: MemoryLog) -> None:
 def test_a_selection_that_is_empty_or_contradicts_itself_is_refused(log: MemoryLog, options: list[str]) -> None:
     assert run("replay", *options)[0] == 2
     assert log.sent == []
+
+
+def test_what_erpnext_has_of_what_is_beyond_the_horizon_is_discarded_and_the_rest_is_replayed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log, site = MemoryLog(), CheckinSite()
+    for entry in (Employee("E1", "Active"), UserMapping("*", "1", "E1", "csv")):
+        log.add("user_map", entry.key, entry.encode())
+    for day in (1, 2):
+        event = RawEvent("D1", "s", "1", "IN", AT.replace(day=day), None, "UTC", AT, Source("file", "csv"))
+        record = log.add("raw", event.key, event.encode())
+        content = DeadLetter.of(record, "stream", InvalidRecord(Reason.BEYOND_HORIZON, "nobody knows"), AT)
+        log.add("dead_letters", content.key, content.value, content.encode_headers())
+    site.store("CKIN-1", event.event_id, device_id="D1")
+
+    async def zone(*_: object) -> str:
+        return "UTC"
+
+    fleet = tmp_path / "devices.yaml"
+    fleet.write_text("- {device_id: D1, site: s, timezone: UTC, mode: file}\n")
+    for name, value in {"URL": "http://127.0.0.1:1", "API_KEY": "k", "API_SECRET": "s"}.items():
+        monkeypatch.setenv(f"ERPNEXT_{name}", value)
+    monkeypatch.setenv("PUNCHSTREAM_DEVICES", str(fleet))
+    monkeypatch.setattr("punchstream.commands.dead_letters.kafka_log", lambda _: log)
+    monkeypatch.setattr("attendance.erpnext.ErpnextClient", lambda _: site)
+    monkeypatch.setattr("operations.site.zone.the_sites_zone", zone)
+    command = ["replay", "--reason", "beyond_horizon", "--against-erpnext"]
+
+    rehearsed = CliRunner().invoke(app, [*command, "--dry-run"])
+    assert rehearsed.exit_code == 0, rehearsed.output
+    assert "0:1: would be discarded: ERPNext has this punch" in rehearsed.stdout
+    assert log.sent == []
+    result = CliRunner().invoke(app, command)
+
+    assert (result.exit_code, result.stdout) == (0, "1 replayed, 1 discarded, 0 refused\n")
+    raw, replayed, discarded = log.sent
+    assert (raw.topic, dict(raw.headers)["x-replay-reason"]) == (log.topics["raw"], b"beyond_horizon")
+    actions = [Action.decode(each.key, each.value) for each in (replayed, discarded)]
+    assert [(each.letter, each.action, each.note) for each in actions] == [
+        (LetterId(0, 0), "replayed", None),
+        (LetterId(0, 1), "discarded", "ERPNext has this punch"),
+    ]
