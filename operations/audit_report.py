@@ -3,6 +3,11 @@
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
+from msgspec import to_builtins
+
+from attendance.records.account import AcceptedLoss, Adoption
+from attendance.times import format_milliseconds
+from operations.audit_topics import TopicFault
 from operations.erpnext_repairs import Change
 from operations.in_erpnext import Finding
 from operations.log import Skipped
@@ -14,12 +19,19 @@ NAMED: Final = 20  # so many ids of each problem are listed
 class Report:
     """What the audit found, counted in raw records.
 
-    `raw` = `delivered` + `dropped` + `waiting` + `dead_lettered` + `undelivered` + `undecided`; the last two have no
-    outcome yet. The lists name the first few `event_id`s, or all, or `partition:offset` where a record has none.
+    `raw` = `delivered` + `dropped` + `waiting` + `dead_lettered` + `accounted_before` + `undelivered` + `undecided` +
+    `outcome_gone`. The last three have no outcome: that of `outcome_gone` may have been removed before an audit counted
+    it; that of `accounted_before` was removed after that. `older_undelivered` names check-ins without an outcome whose
+    raw record was removed. The lists name the first few `event_id`s, or all, or `partition:offset` where a record has
+    none.
     `sent_again` counts, by topic, the records that were to repair this; what became of them is not in this report.
     `skipped` are the records that nobody can read.
 
     `not_there` says what was asked about and is not there, so that nothing was looked at.
+
+    `faults` are what was removed and not accounted for, `configuration` what is set so that records are lost;
+    `accepted` and `adoptions` what people have accepted. `counted_from` has the partitions whose beginning was removed
+    after it was accounted for, and where they begin.
 
     `refused` counts dead letters of what never became a raw event. Of those, `read_again` were read again, so that what
     was understood of them is among the raw records, and `discarded` were set aside. `unread` names the others, with
@@ -37,11 +49,14 @@ class Report:
     dead_lettered: int = 0
     undelivered: int = 0
     undecided: int = 0
+    accounted_before: int = 0
+    outcome_gone: int = 0
     refused: int = 0
     read_again: int = 0
     discarded: int = 0
     unread: list[str] = field(default_factory=list)
     without_outcome: list[str] = field(default_factory=list)
+    older_undelivered: list[str] = field(default_factory=list)
     delivered_twice: list[str] = field(default_factory=list)
     dropped_for_nothing: list[str] = field(default_factory=list)
     missing_in_target: list[str] | None = None
@@ -57,14 +72,35 @@ class Report:
     changes: list[Change] | None = None
     skipped: Skipped = field(default_factory=Skipped)
     not_there: list[str] = field(default_factory=list)
+    faults: list[TopicFault] = field(default_factory=list)
+    configuration: list[str] = field(default_factory=list)
+    accepted: list[AcceptedLoss] = field(default_factory=list)
+    adoptions: list[Adoption] = field(default_factory=list)
+    counted_from: dict[str, int] = field(default_factory=dict)
 
     @property
     def balanced(self) -> bool:
         """Every raw record has its one outcome, and the target, where it was asked, holds what was delivered."""
-        of_topics = (self.without_outcome, self.delivered_twice, self.dropped_for_nothing)
+        lost = (self.not_there, self.faults, self.configuration)
+        of_topics = (self.without_outcome, self.older_undelivered, self.delivered_twice, self.dropped_for_nothing)
         of_target = (self.missing_in_target, self.surplus, self.of_nobody, self.different)
-        return not any((*of_topics, *of_target, self.not_there)) and self.times_compared is not False
+        return not any((*lost, *of_topics, *of_target)) and self.times_compared is not False
 
     def to_json(self) -> dict[str, object]:
         """The report for programs."""
-        return asdict(self) | {"skipped": self.skipped.counts, "balanced": self.balanced}
+        return asdict(self) | {
+            "skipped": self.skipped.counts,
+            "balanced": self.balanced,
+            "accepted": [json_value(each) for each in self.accepted],
+            "adoptions": [json_value(each) for each in self.adoptions],
+        }
+
+
+def json_value(record: AcceptedLoss | Adoption) -> dict[str, object]:
+    """A record for programs.
+
+    Args:
+        record: What somebody accepted.
+    """
+    value: dict[str, object] = to_builtins(record)
+    return value | {"at": format_milliseconds(record.at)}

@@ -4,9 +4,10 @@ Memory is bounded: it goes into a temporary SQLite file, and the questions are i
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from attendance.errors import InvalidRecord
 from attendance.kafka.records import Record
@@ -14,8 +15,12 @@ from attendance.records.checkin import Checkin
 from attendance.records.dead_letter_action import Action
 from attendance.records.outcomes import Delivery, Dropped, Waiting, waiting_event_id
 from attendance.records.raw_event import RawEvent
+from attendance.topics import Name
 from attendance.wire import Place
+from operations.audit_accounts import Accounts, Range
 from operations.audit_report import NAMED, Report
+from operations.audit_schema import FOR_EVER, NO_OUTCOME, NOTHING_KEPT, OLDER, OUTCOMES, SCHEMA, WITHOUT_HOLES
+from operations.audit_topics import TopicsLook
 from operations.dead_letters import dead_letter
 from operations.deleted_rows import SCHEMA as DELETED_ROWS
 from operations.in_erpnext import MISSING, ErpnextRows, Kind
@@ -25,55 +30,6 @@ from operations.log import Log, Skipped, decoded
 from operations.origin import copy_of, is_for_somebody_else, original_of, raw_copies, raw_place
 from operations.users import read_user_map
 
-_SCHEMA: Final = """
-create table raw (partition, offset, event_id, device_id, primary key (partition, offset)) without rowid;
-create table dropped (partition, offset, kept_event_id, primary key (partition, offset)) without rowid;
-create table kept_for_nothing (event_id primary key) without rowid;
-create table dead_record (partition, offset, primary key (partition, offset)) without rowid;
-create table dead (event_id primary key) without rowid;
-create table refused (partition, offset, what, primary key (partition, offset)) without rowid;
-create table waiting (look, key, event_id, primary key (look, key)) without rowid;
-create index waiting_events on waiting (event_id);
-create table checkin (event_id primary key) without rowid;
-create table delivered (event_id, document, employee, primary key (event_id, document)) without rowid;
-create table superseded (event_id, document, primary key (event_id, document)) without rowid;
-create table sent_again (event_id primary key) without rowid;
-create table copy (of_partition, of_offset, partition, offset, primary key (of_partition, of_offset, partition, offset))
-without rowid;
--- What a correction has left of the deliveries. It took over the document, or removed another one.
-create view standing as
-select * from delivered d where not exists (
-    select 1 from superseded s where s.event_id = d.event_id and (s.document = d.document or not exists (
-        select 1 from delivered x where (x.event_id, x.document) = (s.event_id, s.document)
-    ))
-);
-create view outcome as
-select raw.*, case
-    when exists (select 1 from dropped d where (d.partition, d.offset) = (raw.partition, raw.offset)) then 'dropped'
-    when exists (select 1 from delivered d where d.event_id = raw.event_id) then 'delivered'
-    when exists (select 1 from dead_record d where (d.partition, d.offset) = (raw.partition, raw.offset))
-      then 'dead_lettered'
-    when exists (select 1 from waiting w where w.event_id = raw.event_id) then 'waiting'
-    when exists (select 1 from dead d where d.event_id = raw.event_id) then 'dead_lettered'
-    when exists (select 1 from copy c join dropped d on (d.partition, d.offset) = (c.partition, c.offset)
-        where (c.of_partition, c.of_offset) = (raw.partition, raw.offset)) then 'dropped'
-    when exists (select 1 from copy c join dead_record d on (d.partition, d.offset) = (c.partition, c.offset)
-        where (c.of_partition, c.of_offset) = (raw.partition, raw.offset)) then 'dead_lettered'
-    when exists (select 1 from checkin c where c.event_id = raw.event_id) then 'undelivered'
-    else 'undecided' end as what
-from raw;
-"""
-
-# A copy names the event that was kept. Where none of that id was kept, a punch was lost.
-_NOTHING_KEPT: Final = """
-select distinct d.kept_event_id from outcome o
-join dropped d on (d.partition, d.offset) = (o.partition, o.offset)
-where not exists (select 1 from delivered x where x.event_id = d.kept_event_id)
-  and not exists (select 1 from dead x where x.event_id = d.kept_event_id)
-  and not exists (select 1 from waiting x where x.event_id = d.kept_event_id)
-  and not exists (select 1 from checkin x where x.event_id = d.kept_event_id)
-"""
-
 
 class AuditTables:
     """What the topics hold, as far as the audit needs it. Memory is bounded: it is a temporary SQLite file."""
@@ -82,7 +38,7 @@ class AuditTables:
         self._db = sqlite3.connect("")  # a file of SQLite's own, gone when it is closed
         # So nothing needs to survive a crash.
         self._db.executescript(
-            "pragma journal_mode = off; pragma synchronous = off;" + _SCHEMA + ";" + ROWS + DELETED_ROWS
+            "pragma journal_mode = off; pragma synchronous = off;" + SCHEMA + ";" + ROWS + DELETED_ROWS
         )
         self.rows = ErpnextRows(self._db)
         """What ERPNext holds."""
@@ -90,6 +46,8 @@ class AuditTables:
         """Of every topic but the raw one, where also what cannot be read needs an outcome."""
         self._name_at_most = NAMED
         self._first_raw: dict[int, int] = {}  # the first offset of each partition of the raw topic
+        self._look = TopicsLook()
+        self._places_now: Callable[[Place], Iterable[Place]] = Accounts().places_now
 
     def __enter__(self) -> Self:
         return self
@@ -97,43 +55,50 @@ class AuditTables:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    async def fill(self, log: Log, since: datetime | None, device: str | None) -> None:
+    async def fill(
+        self,
+        log: Log,
+        since: datetime | None,
+        device: str | None,
+        look: TopicsLook | None = None,
+        accounts: Accounts | None = None,
+    ) -> None:
         """Read the topics. Raw first: an outcome is younger than its event, so none is missed.
 
         Args:
             log: Where to read.
             since: Only records of that time on. What waits is read from the beginning.
             device: Only what a raw record or a check-in shows to be that device's; None for all.
+            look: What there was before anything was read; None where nobody looked.
+            accounts: What was accounted for before.
 
         Raises:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
         """
-        async for batch in log.read("raw", since=since):
+        self._look = look or TopicsLook()
+        self._places_now = (accounts or Accounts()).places_now
+        self._note_accounted()
+        async for batch in self._read(log, "raw", since):
             self._raw(batch, device)
-        async for batch in log.read("dropped", since=since):
-            dropped = decoded(batch, lambda record: Dropped.decode(record.value), self.skipped)
-            rows = ((each.partition, each.offset, each.kept_event_id) for _, each in dropped)
-            self._many("insert or ignore into dropped values (?, ?, ?)", rows)
+        async for batch in self._read(log, "dropped", since):
+            self._dropped(batch)
         # Compacted: a punch may wait since before `since`, and a later record of its key takes it off again.
         async for batch in log.read("unmapped"):
             self._waiting(batch, 1, self.skipped)
-        async for batch in log.read("checkins", since=since):
+        async for batch in self._read(log, "checkins", since):
             self._checkins(batch, device)
-        async for batch in log.read("dead_letters", since=since):
+        async for batch in self._read(log, "dead_letters", since):
             self._dead_letters(batch, log.topics["raw"], device)
         async for batch in log.read("dead_letter_actions"):
             self._actions(batch)
-        async for batch in log.read("deliveries", since=since):
+        async for batch in self._read(log, "deliveries", since):
             self._deliveries(batch)
         # Meanwhile the sink may have sent a check-in back. What waited at either time has its outcome.
         async for batch in log.read("unmapped"):
             self._waiting(batch, 2, Skipped())
+        await self._look.end(log, self._holes() if since is None else {})
         if device is not None:
-            # A delivery does not name its device.
-            self._db.execute(
-                "delete from delivered where event_id not in (select event_id from checkin)"
-                " and event_id not in (select event_id from raw where event_id is not null)"
-            )
+            self._forget_other_deliveries()
         await self._look_for_nothing_kept(log, since)
 
     async def _look_for_nothing_kept(self, log: Log, since: datetime | None) -> None:
@@ -143,33 +108,89 @@ class AuditTables:
         """
         if since is not None:
             return
-        self._db.execute(f"insert into kept_for_nothing {_NOTHING_KEPT}")
+        self._db.execute(f"insert into kept_for_nothing {NOTHING_KEPT}")
         if self._db.execute("select 1 from kept_for_nothing").fetchone():
             async for batch in log.read("dedup_state"):
                 ids = ((id_,) for id_ in ids_kept_before(batch, self._first_raw))
                 self._many("delete from kept_for_nothing where event_id = ?", ids)
 
+    def _forget_other_deliveries(self) -> None:
+        # A delivery does not name its device.
+        self._db.execute(
+            "delete from delivered where event_id not in (select event_id from checkin)"
+            " and event_id not in (select event_id from raw where event_id is not null)"
+        )
+
+    def _note_accounted(self) -> None:
+        for (name, partition), facts in self._look.partitions.items():
+            if facts.audit is not None and not facts.is_anew:
+                self._db.execute("insert into accounted values (?, ?, ?)", (name, partition, facts.audit.through))
+            if name == "checkins":
+                # The sink commits what has an outcome, and nothing behind what has none.
+                through = max(facts.committed or 0, facts.stage.through if facts.stage else 0)
+                self._db.execute("insert into delivered_by_sink values (?, ?)", (partition, through))
+
+    async def _read(self, log: Log, name: Name, since: datetime | None) -> AsyncGenerator[Sequence[Record], None]:
+        """Every record of a topic. Offsets at which none is are noted, and from when on outcomes are there."""
+        mine = {number: facts for (of, number), facts in self._look.partitions.items() if of == name}
+        at = {number: facts.first for number, facts in mine.items()}
+        began: dict[int, int] = {}
+        async with aclosing(log.read(name, since=since)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    expected = at.get(record.partition, record.offset)
+                    if record.offset > expected:
+                        self._many(
+                            "insert into hole values (?, ?, ?, ?)", [(name, record.partition, expected, record.offset)]
+                        )
+                    at[record.partition] = record.offset + 1
+                    began.setdefault(record.partition, record.timestamp)
+                yield batch
+        for number, facts in mine.items():
+            if at[number] < facts.end:
+                self._many("insert into hole values (?, ?, ?, ?)", [(name, number, at[number], facts.end)])
+            if name in OUTCOMES and facts.first and since is None:
+                # Where nothing is left, nobody knows until when there was something.
+                self._many("insert into gone values (?, ?)", [(name, began.get(number, FOR_EVER))])
+
+    def _holes(self) -> dict[tuple[Name, int], list[Range]]:
+        found: dict[tuple[Name, int], list[Range]] = {}
+        for name, partition, first, through in self._db.execute("select * from hole order by first"):
+            if name in WITHOUT_HOLES:
+                found.setdefault((name, partition), []).append((first, through))
+        return found
+
     def _raw(self, batch: Iterable[Record], device: str | None) -> None:
-        rows: list[tuple[int, int, str | None, str]] = []
+        rows: list[tuple[int, int, str | None, str, int]] = []
         for record in batch:
             self._first_raw.setdefault(record.partition, record.offset)
-            row: tuple[int, int, str | None, str]
+            row: tuple[int, int, str | None, str, int]
             try:
                 event = RawEvent.decode(record.value)
-                row = (record.partition, record.offset, event.event_id, event.device_id)
+                row = (record.partition, record.offset, event.event_id, event.device_id, record.timestamp)
             except InvalidRecord:  # it needs an outcome as any other
-                row = (record.partition, record.offset, None, (record.key or b"").decode(errors="replace"))
+                key = (record.key or b"").decode(errors="replace")
+                row = (record.partition, record.offset, None, key, record.timestamp)
             if device is None or row[3] == device:
                 rows.append(row)
                 self._note_copy(record, row[2])
-        self._many("insert into raw values (?, ?, ?, ?)", rows)
+        self._many("insert into raw values (?, ?, ?, ?, ?)", rows)
 
     def _note_copy(self, record: Record, event_id: str | None) -> None:
         original = original_of(record)
         if original is not None:
-            offsets = (*original, record.partition, record.offset)
-            self._db.execute("insert or ignore into copy values (?, ?, ?, ?)", offsets)
+            rows = ((*place, record.partition, record.offset) for place in self._places_now(original))
+            self._many("insert or ignore into copy values (?, ?, ?, ?)", rows)
             self._db.execute("insert or ignore into sent_again values (?)", (event_id,))
+
+    def _dropped(self, batch: Iterable[Record]) -> None:
+        dropped = decoded(batch, lambda record: Dropped.decode(record.value), self.skipped)
+        rows = (
+            (*place, each.event_id, each.kept_event_id)
+            for _, each in dropped
+            for place in self._places_now((each.partition, each.offset))
+        )
+        self._many("insert or ignore into dropped values (?, ?, ?, ?)", rows)
 
     def _waiting(self, batch: Iterable[Record], look: int, skipped: Skipped) -> None:
         # As the stream does: whatever comes under a key takes the place of what waited under it.
@@ -183,7 +204,8 @@ class AuditTables:
     def _checkins(self, batch: Iterable[Record], device: str | None) -> None:
         found = decoded(batch, _checkin, self.skipped)
         ours = [(record, checkin) for record, checkin in found if device in (None, checkin.device_id)]
-        self._many("insert or ignore into checkin values (?)", ((checkin.event_id,) for _, checkin in ours))
+        rows = ((checkin.event_id, record.partition, record.offset) for record, checkin in ours)
+        self._many("insert or ignore into checkin values (?, ?, ?)", rows)
         self.rows.add_versions(checkin for _, checkin in ours)
         again = ((checkin.event_id,) for record, checkin in ours if original_of(record))
         self._many("insert or ignore into sent_again values (?)", again)
@@ -199,8 +221,10 @@ class AuditTables:
     def _dead_letters(self, batch: Iterable[Record], raw_topic: str, device: str | None) -> None:
         for record, letter in decoded(batch, dead_letter, self.skipped):
             if letter.topic == raw_topic:
-                offsets = (letter.partition, letter.offset)
-                self._db.execute("insert or ignore into dead_record values (?, ?)", offsets)
+                if letter.partition is not None and letter.offset is not None:
+                    places = self._places_now((letter.partition, letter.offset))
+                    rows = ((*place, -1 if letter.timestamp is None else letter.timestamp) for place in places)
+                    self._many("insert or ignore into dead_record values (?, ?, ?)", rows)
             elif letter.event_id is not None:
                 self._db.execute("insert or ignore into dead values (?)", (letter.event_id,))
             elif letter.topic is None and device in (None, (letter.key or b"").decode(errors="replace")):
@@ -242,8 +266,9 @@ class AuditTables:
             skipped=self.skipped,
             without_outcome=self._named(
                 "select coalesce(event_id, partition || ':' || offset) from outcome"
-                " where what in ('undelivered', 'undecided')"
+                " where what in ('undelivered', 'undecided', 'outcome_gone')"
             ),
+            older_undelivered=self._named(OLDER) if whole else [],
             delivered_twice=self._named(twice),
             dropped_for_nothing=self._named("select event_id from kept_for_nothing") if whole else [],
             **(self._of_target() if self.rows.asked else {}),
@@ -265,6 +290,24 @@ class AuditTables:
     def _named(self, query: str) -> list[str]:
         return [row[0] for row in self._db.execute(f"{query} limit {self._name_at_most}")]
 
+    def done(self) -> dict[tuple[Name, int], tuple[int, int]]:
+        """By topic and partition up to where every record is accounted for, and where the partition ended."""
+        found: dict[tuple[Name, int], tuple[int, int]] = {}
+        lacking = {
+            "raw": "select min(offset) from outcome where what in ('undelivered', 'undecided', 'outcome_gone')"
+            " and partition = ?",
+            "checkins": f"select min(offset) from open_checkin where {NO_OUTCOME} and partition = ?",  # noqa: S608 - only our words
+        }
+        for (name, number), facts in self._look.partitions.items():
+            if facts.is_anew:
+                continue
+            stops = [first for first, _ in (*facts.lost_before, *facts.lost_inside)]
+            if name in lacking:
+                (first,) = self._db.execute(lacking[name], (number,)).fetchone()
+                stops += [] if first is None else [first]
+            found[name, number] = min([*stops, facts.end]), facts.end
+        return found
+
     async def repair(self, log: Log, since: datetime | None, *, including_deleted: bool = False) -> dict[str, int]:
         """Send again what has no outcome: raw records to the stream, check-ins to the sink. Both know what they have.
 
@@ -283,11 +326,15 @@ class AuditTables:
             KafkaUnavailable: Kafka does not answer; some may have been sent, and may be again.
         """
         self._db.executescript(
-            "create table lost_record as select partition, offset from outcome where what = 'undecided';"
+            "create table lost_record as select partition, offset from outcome"
+            " where what = 'undecided' or (what = 'outcome_gone' and event_id not in (select event_id from checkin));"
             "create index lost_records on lost_record (partition, offset);"
-            "create table lost_checkin as select event_id from outcome where what = 'undelivered';"
+            "create table lost_checkin as select event_id from outcome where what = 'undelivered'"
+            " or (what = 'outcome_gone' and event_id in (select event_id from checkin));"
             "create index lost_checkins on lost_checkin (event_id);"
         )
+        if since is None:
+            self._db.execute(f"insert into lost_checkin {OLDER}")
         if including_deleted or (self.rows.asked and self.rows.deletions_known):
             self._db.execute(f"insert into lost_checkin {MISSING}")
         if not including_deleted:

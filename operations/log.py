@@ -1,6 +1,16 @@
 """The log that operations read and write: what they need of it, and Kafka's topics as one."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +20,7 @@ from attendance.errors import InvalidRecord
 from attendance.kafka.records import Record
 from attendance.settings import KafkaSettings
 from attendance.topics import Name, Topics
+from attendance.wire import Place
 
 _T = TypeVar("_T")
 
@@ -36,6 +47,30 @@ class Log(Protocol):
 
         Raises:
             KafkaUnavailable: Kafka does not answer, or there is no such topic.
+        """
+
+    async def extents(self, topic: Name) -> Mapping[int, tuple[int, int]]:
+        """By partition the offset of the first record that is there, and the one that the next record will have.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer, or there is no such topic.
+        """
+
+    async def at(self, topic: Name, places: Collection[Place]) -> Mapping[Place, Record]:
+        """The records at these places; those that are not there are left out. Raises KafkaUnavailable."""
+
+    async def committed(self, topic: Name, stage: str) -> Mapping[int, int | None]:
+        """By partition the offset that the group of a stage has committed; None where it has none.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer, or there is no such topic.
+        """
+
+    async def configuration_faults(self) -> Sequence[str]:
+        """Where topics are configured so that records are lost or go wrong, each as a sentence with what mends it.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer.
         """
 
     def sending(self) -> AbstractAsyncContextManager[Send]:
@@ -71,6 +106,36 @@ class KafkaLog:
         from attendance.kafka.readers import read
 
         return read(self._settings, self.topics[topic], self._client_id, since, begin)
+
+    async def extents(self, topic: Name) -> Mapping[int, tuple[int, int]]:
+        """See `Log.extents`."""
+        from attendance.kafka.extents import extents
+
+        return await extents(self._settings, self.topics[topic], self._client_id)
+
+    async def at(self, topic: Name, places: Collection[Place]) -> Mapping[Place, Record]:
+        """See `Log.at`."""
+        from attendance.kafka.readers import PlaceReader
+
+        reader = PlaceReader(self._settings, self.topics[topic], self._client_id)
+        try:
+            return await reader(places)
+        finally:
+            await reader.close()
+
+    async def committed(self, topic: Name, stage: str) -> Mapping[int, int | None]:
+        """See `Log.committed`."""
+        from attendance.kafka.extents import committed
+
+        group = self._settings.group(stage)
+        return await committed(self._settings, self.topics[topic], group, self._client_id)
+
+    async def configuration_faults(self) -> Sequence[str]:
+        """See `Log.configuration_faults`."""
+        from attendance.kafka.topic_facts import check_topics
+        from attendance.topic_findings import refusals
+
+        return [str(each) for each in refusals(await check_topics(self._settings, client_id=self._client_id))]
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[Send]:
@@ -111,6 +176,22 @@ class DryRun:
     ) -> AsyncGenerator[Sequence[Record], None]:
         """See `Log.read`."""
         return self._log.read(topic, since=since, begin=begin)
+
+    async def extents(self, topic: Name) -> Mapping[int, tuple[int, int]]:
+        """See `Log.extents`."""
+        return await self._log.extents(topic)
+
+    async def at(self, topic: Name, places: Collection[Place]) -> Mapping[Place, Record]:
+        """See `Log.at`."""
+        return await self._log.at(topic, places)
+
+    async def committed(self, topic: Name, stage: str) -> Mapping[int, int | None]:
+        """See `Log.committed`."""
+        return await self._log.committed(topic, stage)
+
+    async def configuration_faults(self) -> Sequence[str]:
+        """See `Log.configuration_faults`."""
+        return await self._log.configuration_faults()
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[Send]:

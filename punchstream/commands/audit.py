@@ -9,6 +9,7 @@ from rich.console import Console
 
 from attendance.registry import Registry
 from attendance.settings import CommonSettings, ErpnextSettings
+from attendance.times import format_seconds
 from punchstream.commands import attendance_days
 from punchstream.commands import late as late_deliveries
 from punchstream.commands.arguments import SINCE, fleet_has, instant, kafka_log, stop_where_nothing_is
@@ -150,6 +151,32 @@ def _show_rows(report: "Report", console: Console) -> None:
         console.print("Times were not compared, because the time zone of ERPNext is in doubt.", style="red")
 
 
+def _show_topics(report: "Report", console: Console) -> None:
+    """Print what is gone from the topics, what people accepted of that, and from where on it counts."""
+    if report.counted_from:
+        begins = ", ".join(f"{each} from offset {first:,}" for each, first in report.counted_from.items())
+        console.print(f"What was before has been accounted for: {begins}")
+    for loss in report.accepted:
+        what = f"{loss.topic}:{loss.partition}, offsets {loss.first} to {loss.through - 1}"
+        if loss.anew:
+            what = f"{loss.topic}:{loss.partition}, made anew, from offset {loss.through} on"
+        when = format_seconds(loss.at)
+        text = f"Accepted loss of {counted(loss.records, 'record')}: {what}; {when} by {loss.by}: {loss.note}"
+        console.print(safe(text), markup=False)
+    for each in report.adoptions:
+        topics = ", ".join(sorted({moved.topic for moved in each.moved})) or "no topic"
+        text = f"Adopted at {format_seconds(each.at)} by {each.by}: {topics}: {each.note}"
+        console.print(safe(text), markup=False)
+    for fault in (*report.faults, *report.configuration):
+        console.print(safe(str(fault)), style="red", markup=False)
+    if report.outcome_gone:
+        console.print(
+            "Outcomes were removed before an audit counted them: `punchstream audit --repair` has those events decided "
+            "again, which changes nothing that is right.",
+            style="red",
+        )
+
+
 def show(report: "Report", console: Console, *, dry_run: bool = False) -> None:
     """Print a report for people.
 
@@ -167,9 +194,14 @@ def show(report: "Report", console: Console, *, dry_run: bool = False) -> None:
         f"{report.raw:,} raw = {report.delivered:,} delivered + {report.dropped:,} dropped"
         f" + {report.waiting:,} waiting + {report.dead_lettered:,} dead-lettered"
     )
-    if report.undelivered or report.undecided:
+    if report.accounted_before:
+        line += f" + {report.accounted_before:,} accounted for before (the outcomes are not kept any more)"
+    if report.undelivered or report.undecided or report.outcome_gone:
         line += f" + {report.undelivered:,} not delivered yet + {report.undecided:,} without any outcome"
+    if report.outcome_gone:
+        line += f" + {report.outcome_gone:,} whose outcome is gone or never was"
     console.print(line)
+    _show_topics(report, console)
     if report.refused:
         open_ = report.refused - report.read_again - report.discarded
         of_them = [
@@ -186,6 +218,7 @@ def show(report: "Report", console: Console, *, dry_run: bool = False) -> None:
         )
     problems = {
         "Without an outcome": report.without_outcome,
+        "Not delivered, and the raw record is gone": report.older_undelivered,
         "Delivered as two documents": report.delivered_twice,
         "Dropped although nothing was kept": report.dropped_for_nothing,
         "Delivered, but not in ERPNext": report.missing_in_target or [],

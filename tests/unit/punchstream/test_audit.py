@@ -9,6 +9,7 @@ from checkin_site import CheckinSite
 from memory_log import MemoryLog
 from typer.testing import CliRunner
 
+from attendance.records.account import AcceptedLoss
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Delivery
 from attendance.records.raw_event import RawEvent, Source
@@ -122,3 +123,24 @@ def test_while_the_zone_is_in_doubt_times_are_not_compared_and_nothing_balances(
     doubt = SiteZone(URL, "UTC", "in_doubt", AT, "sink", "UTC", why="a document was dated otherwise")
     log.add("site", doubt.key, doubt.encode())
     assert "Times were not compared" in run("--against-erpnext", status=1)
+
+
+@pytest.mark.usefixtures("punch")
+def test_what_is_gone_and_what_was_accepted_of_it_is_printed(log: MemoryLog) -> None:
+    for _ in range(2):
+        log.add("raw", b"D1", b"gone")
+    log.retain("raw", 2)
+    loss = AcceptedLoss("t.raw.v1", 0, 0, 1, 1, AT, "amina", "the disk died")
+    log.add("accounts", loss.key, loss.encode())
+    log.configuration = ["topic t.raw.v1: cleanup.policy is compact"]
+
+    printed = " ".join(run(status=1).split())
+
+    assert (
+        "Accepted loss of 1 record: t.raw.v1:0, offsets 0 to 0; 2026-03-02T05:00:00Z by amina: the disk died" in printed
+    )
+    assert "1 record of t.raw.v1:0 is gone, offsets 1 to 1" in printed
+    assert "topic t.raw.v1: cleanup.policy is compact" in printed
+    assert printed.endswith("NOT balanced.")
+    found = orjson.loads(run("--json", status=1))
+    assert [each["kind"] for each in found["faults"]] == ["removed"]
