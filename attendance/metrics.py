@@ -49,6 +49,7 @@ Name = Literal[
     "punchstream_pull_devices",
     "punchstream_pull_behind_timestamp_seconds",
     "punchstream_standing_still",
+    "punchstream_records_missing",
 ]
 
 
@@ -244,6 +245,12 @@ TABLE: Final[Mapping[Name, _Metric]] = {
         "1 while the stage stands still, and why: its `topics`, its `offsets` or its `clock`; the log says what to do.",
         ("cause",),
         stages=("push", "pull", "directory", "stream", "sink", "completeness"),
+    ),
+    "punchstream_records_missing": _Metric(
+        Gauge,
+        "Records that are gone from a partition before the stage had read them, as far as they are known of.",
+        ("topic", "partition"),
+        stages=("stream", "sink", "completeness"),
     ),
 }
 

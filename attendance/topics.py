@@ -220,10 +220,24 @@ USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
         ("raw", "dead_letters", "dead_letter_actions", "device_status", "other_events", "unread", "cursors", "probe")
     ),
     "directory": frozenset(("user_map", "site", "probe")),
-    "stream": frozenset(("raw", "user_map", "unmapped", "dedup_state", "checkins", "dropped", "dead_letters", "probe")),
-    "sink": frozenset(("raw", "user_map", "checkins", "site", "unmapped", "dead_letters", "deliveries", "probe")),
+    "stream": frozenset(
+        ("raw", "user_map", "unmapped", "dedup_state", "checkins", "dropped", "dead_letters", "accounts", "probe")
+    ),
+    "sink": frozenset(
+        ("raw", "user_map", "checkins", "site", "unmapped", "dead_letters", "deliveries", "accounts", "probe")
+    ),
     "completeness": frozenset(
-        ("raw", "checkins", "attendance_days", "attendance_progress", "device_status", "sequences", "site", "probe")
+        (
+            "raw",
+            "checkins",
+            "attendance_days",
+            "attendance_progress",
+            "device_status",
+            "sequences",
+            "site",
+            "accounts",
+            "probe",
+        )
     ),
 }
 """The topics that a stage reads or writes, and compares with what it needs."""

@@ -18,6 +18,7 @@ from punchstream.commands import (
     devices,
     erpnext,
     imports,
+    losses,
     replay,
     settings,
     stages,
@@ -44,6 +45,7 @@ for command in (together.demo, together.up, audit.audit, replay.replay, stages.p
 app.command("import", help=_help(imports.import_files))(imports.import_files)
 for command in (stages.directory, stages.stream, stages.sink, stages.completeness, settings.settings):
     app.command(help=_help(command))(command)
+topics.app.command("accept-loss", help=_help(losses.accept_loss))(losses.accept_loss)
 app.add_typer(topics.app, name="topics")
 app.add_typer(devices.app, name="devices")
 app.add_typer(users.app, name="users")

@@ -32,7 +32,6 @@ from attendance.kafka.groups import follow_share
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow, until_there
 from attendance.kafka.records import Record
-from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import run_until_signalled, was_cancelled
@@ -40,6 +39,7 @@ from attendance.settings import KafkaSettings, StreamSettings
 from attendance.user_map import UserMap
 from streams.open_store import store_opener
 from streams.pipeline import Pipeline, Rules
+from streams.progress import StreamProgress
 from streams.state import DeduplicationState
 from streams.step import Step
 from streams.transport import Transport
@@ -82,9 +82,10 @@ def create_app(
         ConfigurationError: a setting is wrong or missing, or what it asks for is not installed.
     """
     producer = Producer(kafka, kafka.client_id("stream"), batches=True)
-    guards = guards or stage_guards("stream", kafka, metrics, producer)
+    progress = StreamProgress(kafka, metrics, producer, guards)
+    guards = progress.guards
     app = faust.App(**faust_settings(kafka, stream))
-    app.transport = Transport(app, kafka, on_fault, lambda: guards.standing)
+    app.transport = Transport(app, kafka, on_fault, lambda: progress.guards.standing, progress)
     raw = app.topic(kafka.topics["raw"], **_BYTES)
     users = UserMap()
     rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance, stream.clock_tolerance)
@@ -113,7 +114,7 @@ def create_app(
                     await guards.until_clear()
                     generation = app.consumer_generation_id
                     if generation != restored:
-                        await state.catch_up(tp.partition for tp in app.consumer.assignment())
+                        await state.catch_up(await progress.until_changelog_is_whole(app))
                         restored = generation
                     # What was fetched before a rebalance is somebody else's, or is redelivered.
                     events = [event for event in arrived if event.message.generation_id == generation]
@@ -128,10 +129,7 @@ def create_app(
         finally:
             steps.cancel()
 
-    async def keep_guards() -> None:
-        await end_process_on_fault(guards.keep(), on_fault)
-
-    app.task(keep_guards)
+    keep_beside(app, progress, state, on_fault)
     app.timer(interval=1.0)(refresh_registry)
     app.on_before_shutdown.connect(disconnect)
     app.on_partitions_assigned.connect(buffer.on_partitions_assigned)
@@ -213,6 +211,31 @@ def follow_beside(
     return users_known
 
 
+def keep_beside(
+    app: faust.App, progress: StreamProgress, state: DeduplicationState, on_fault: Callable[[], None]
+) -> None:
+    """Ask the guards, and keep the accounts, beside the agent.
+
+    Args:
+        app: The application whose tasks these become.
+        progress: Has both.
+        state: What is accounted for of the changelog.
+        on_fault: Called when one of them ends.
+    """
+
+    async def keep_guards() -> None:
+        await end_process_on_fault(progress.guards.keep(), on_fault)
+
+    async def follow_accounts() -> None:
+        await end_process_on_fault(progress.follow(), on_fault)
+
+    async def account_for_changelog() -> None:
+        await end_process_on_fault(progress.account_for_changelog(state), on_fault)
+
+    for work in (keep_guards, follow_accounts, account_for_changelog):
+        app.task(work)
+
+
 async def end_process_on_fault(work: Awaitable[None], on_fault: Callable[[], None]) -> None:
     """Await work, and end the process if it raises, or ends although nobody asked it to.
 
@@ -265,7 +288,7 @@ def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, An
         "broker_request_timeout": max(kafka.session_timeout, 90.0),
         "broker_commit_interval": 1.0,
         "broker_max_poll_records": stream.stream_batch,
-        "consumer_auto_offset_reset": "earliest",
+        "consumer_auto_offset_reset": "none",
         "consumer_metadata_max_age_ms": METADATA_MAX_AGE_MS,
         "processing_guarantee": "at_least_once",
         "stream_wait_empty": True,

@@ -21,7 +21,7 @@ end, the store is rebuilt.
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from struct import Struct
@@ -100,10 +100,16 @@ class DeduplicationState:
         self._stores: dict[int, Store] = {}
         self._histories: dict[int, History] = {}
         self._first: dict[int, Kept] = {}  # what an empty changelog is to begin with
+        self._restored: frozenset[int] = frozenset()
 
     def __getitem__(self, partition: int) -> Known:
         """What is known of a partition that `catch_up` and `begin` were called with."""
         return KnownOfPartition(self._stores[partition], self._histories.get(partition))
+
+    @property
+    def partitions(self) -> Collection[int]:
+        """The partitions that are restored."""
+        return self._restored
 
     async def catch_up(self, partitions: Iterable[int]) -> None:
         """Restore these partitions from the changelog, and close all others. Waits for Kafka.
@@ -115,12 +121,14 @@ class DeduplicationState:
             StoreFailed: the disk is broken.
         """
         wanted = set(partitions)
+        self._restored = frozenset()
         self._close(self._stores.keys() - wanted)
         for partition in wanted - self._stores.keys():
             self._stores[partition] = await self._open_store(partition)
         for history in self._histories.values():
             history.read_on()
         count = await until_available(self._restore)
+        self._restored = frozenset(wanted)
         log.info("Deduplication state is up to date.", partitions=len(wanted), read=count)
 
     def close(self) -> None:

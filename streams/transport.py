@@ -19,22 +19,30 @@ And where the agent takes nothing in, nothing is fetched, and aiokafka leaves th
 long: a stream that stands still on purpose (`attendance.guards`) says that it lives.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT
 from mode import Service
 
+from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import FETCH_MAX_WAIT_MS, login, logs_in
 from attendance.kafka.consumer import check_tasks
 from attendance.kafka.credentials import log_in_anew
+from attendance.kafka.progress import WRITE_SECONDS, Placement
 from attendance.settings import KafkaSettings
+from streams.progress import StreamProgress
 
 log = structlog.get_logger(__name__)
 
 CHECK_SECONDS: Final = 1.0
+IDLE_SECONDS: Final = 0.2  # where no partition may be read
+LEAVE_SECONDS: Final = 5.0  # for the last account
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -139,8 +147,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
         """Seek each partition to its committed offset, those that have none to their beginning.
 
+        Nothing is read there before `_take_places` has found that this is right.
+
         Returns the committed offset of each partition, None where there is none.
         """
+        self.transport.placement.revoke()
         committed: Mapping[TP, int | None] = await super().seek_to_committed()
         never = [tp for tp, offset in committed.items() if not offset]
         if never:
@@ -150,14 +161,90 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
                 self._committed_offset.pop(tp, None)
         return committed
 
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """These partitions are not ours any more."""
+        self.transport.placement.revoke()
+        await super().on_partitions_revoked(revoked)
+
     async def _getmany(
         self,
         active_partitions: set[TP] | None,
         timeout: float,  # noqa: ASYNC109 - Faust's signature
     ) -> Mapping[TP, list[Any]]:
-        # A copy: the set may be emptied before the fetcher's thread looks at it.
-        fetched = await super()._getmany(active_partitions and set(active_partitions), timeout)
-        return {tp: [records] for tp, records in fetched.items() if records}
+        try:
+            await self._take_places()
+            # A copy: the set may be emptied before the fetcher's thread looks at it.
+            wanted = {tp for tp in active_partitions or () if tp.partition in self._placed}
+            fetched = await super()._getmany(wanted, timeout) if wanted else await self._nothing()
+        except (OffsetOutOfRangeError, NoOffsetForPartitionError):
+            self.transport.placement.look_soon()
+            fetched = await self._nothing()
+        # What came of a partition that has no place any more comes again.
+        return {tp: [records] for tp, records in fetched.items() if records and tp.partition in self._placed}
+
+    @property
+    def _placed(self) -> Collection[int]:
+        placement: Placement = self.transport.placement
+        return placement.placed
+
+    async def _nothing(self) -> Mapping[TP, list[Any]]:
+        await self.sleep(IDLE_SECONDS)
+        return {}
+
+    async def _take_places(self) -> None:
+        """Have each partition read from where it has to be, and from nowhere else."""
+        partitions = {tp.partition: tp for tp in self.assignment()}
+
+        async def committed(number: int) -> int | None:
+            return await self._committed(partitions[number])
+
+        async def next_offset(number: int) -> int:
+            return await self.position(partitions[number]) or 0
+
+        try:
+            places = await self.transport.placement.look(partitions, committed, next_offset)
+            for number, place in places.items():
+                tp = partitions[number]
+                await self.seek_wait({tp: place.offset})
+                if place.is_first and place.offset != (place.before or 0):
+                    # At once: nothing may ever come of a partition that lacks what was to come, and others wait for it.
+                    await self._thread.commit({tp: place.offset})
+                    self._committed_offset[tp] = place.offset
+        except IllegalStateError:
+            return  # not ours any more: a rebalance is under way
+        except KafkaUnavailable:
+            log.critical("The stream ends, because its topic was made anew under it.", exc_info=True)
+            self.transport.on_fault()
+        except KafkaError as error:
+            log.warning("Waiting for Kafka.", error=str(error))
+
+    async def _committed(self, tp: TP) -> int | None:
+        found: int | None = await self._thread.call_thread(self._thread._ensure_consumer().committed, tp)  # noqa: SLF001
+        return found
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _write_regularly(self) -> None:
+        while not self.should_stop:
+            await self.sleep(WRITE_SECONDS)
+            if not self.should_stop:  # else `on_stop` does it
+                await self._write_account()
+
+    async def _write_account(self) -> None:
+        try:
+            # What is committed has its outcomes in Kafka, and its kept punches in the changelog.
+            committed = {tp.partition: await self._committed(tp) for tp in self.assignment()}
+            placed = self._placed
+            await self.transport.progress.raw.write({each: at for each, at in committed.items() if each in placed})
+        except (IllegalStateError, KafkaError) as error:
+            log.warning("Could not write how far this stage has come; trying again.", error=str(error))
+
+    async def on_stop(self) -> None:
+        """Wait for what is under way, commit, and write the account."""
+        await super().on_stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await self._write_account()
+        await self.transport.progress.close()
 
     def _to_message(self, tp: TP, record: list[Any]) -> Any:  # noqa: ANN401 - Faust's types are not ours
         message = super()._to_message(tp, record[-1])
@@ -191,7 +278,12 @@ class Transport(driver.Transport):  # type: ignore[misc]
     Producer = Producer
 
     def __init__(
-        self, app: AppT, kafka: KafkaSettings, on_fault: Callable[[], None], stands: Callable[[], bool]
+        self,
+        app: AppT,
+        kafka: KafkaSettings,
+        on_fault: Callable[[], None],
+        stands: Callable[[], bool],
+        progress: StreamProgress,
     ) -> None:
         """Make the transport of an application.
 
@@ -200,8 +292,11 @@ class Transport(driver.Transport):  # type: ignore[misc]
             kafka: How its clients log in.
             on_fault: Called when this process cannot be a member of its consumer group any more.
             stands: Whether the stream stands still on purpose. Then it fetches nothing, and yet stays a member.
+            progress: Where the stream begins, and how far it has come. It is closed at the end.
         """
         super().__init__(app.conf.broker_consumer, app)
         self.kafka = kafka
         self.on_fault = on_fault
         self.stands = stands
+        self.progress = progress
+        self.placement = Placement(progress.raw)

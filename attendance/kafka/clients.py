@@ -1,7 +1,7 @@
 """Builds the aiokafka clients from settings."""
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -118,18 +118,24 @@ def create_producer(settings: KafkaSettings, client_id: str) -> AIOKafkaProducer
 
 
 def create_consumer(
-    settings: KafkaSettings, *topics: str, client_id: str, group: str | None = None, **options: Any
+    settings: KafkaSettings,
+    *topics: str,
+    client_id: str,
+    group: str | None = None,
+    reset: Literal["earliest", "none"] = "earliest",
+    **options: Any,
 ) -> WatchedConsumer:
-    """A consumer, not started, that begins at the earliest record and commits only when told to.
+    """A consumer, not started, that commits only when told to.
 
-    Without a group it is assigned every partition of its topics.
+    Without a group it is assigned every partition of its topics. Where it has no offset, or one that the partition does
+    not have, it begins at the earliest record, or (`none`) raises.
     """
     consumer = WatchedConsumer(
         *topics,
         **connection_options(settings, client_id),
         group_id=group,
         enable_auto_commit=False,
-        auto_offset_reset="earliest",
+        auto_offset_reset=reset,
         session_timeout_ms=round(settings.session_timeout * 1000),
         heartbeat_interval_ms=round(settings.heartbeat_interval * 1000),
         metadata_max_age_ms=METADATA_MAX_AGE_MS,

@@ -143,7 +143,8 @@ class GroupProgress:
     async def until_through(self, topic: str, group: str) -> None:
         """Return when a group has committed all that the topic holds at the time of the call.
 
-        For one caller at a time.
+        Where a group has committed an offset that a partition does not have, it stands still, and this waits. For one
+        caller at a time.
 
         Args:
             topic: Its full name.
@@ -153,19 +154,22 @@ class GroupProgress:
             KafkaUnavailable: Kafka does not answer, or there is no such topic.
         """
         try:
-            missing = await self._ends(topic)
-            while True:
+            consumer = await self._reading(topic)
+            admin = await self._connected()
+            partitions = assigned_partitions(consumer, topic)
+            first: Mapping[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+            missing = dict(await consumer.end_offsets(partitions))
+            while missing:
+                committed = await _committed(admin, group, list(missing))
+                # After those, for an end that was asked for before may have moved since.
+                ends: Mapping[TopicPartition, int] = await consumer.end_offsets(list(missing))
+                for tp, at in committed.items():
+                    # Where nothing is there may never have been anything to commit.
+                    if missing[tp] <= at <= ends[tp] if at is not None else missing[tp] <= first[tp]:
+                        del missing[tp]
                 if missing:
-                    committed = await (await self._connected()).list_consumer_group_offsets(
-                        group, partitions=list(missing)
-                    )
-                    missing = {
-                        tp: end for tp, end in missing.items() if tp not in committed or committed[tp].offset < end
-                    }
-                if not missing:
-                    return
-                log.debug("Waiting for a consumer group.", topic=topic, group=group, partitions=len(missing))
-                await asyncio.sleep(1)
+                    log.debug("Waiting for a consumer group.", topic=topic, group=group, partitions=len(missing))
+                    await asyncio.sleep(1)
         except KafkaError as error:
             await self.close()
             raise await unavailable(self._settings, error, operation="Read", topics=[topic]) from error
@@ -182,21 +186,43 @@ class GroupProgress:
         if admin is not None:
             await admin.close()
 
-    async def _ends(self, topic: str) -> dict[TopicPartition, int]:
-        """The end of each partition of the topic that holds anything."""
+    async def _reading(self, topic: str) -> WatchedConsumer:
+        """The consumer of a topic. It is asked for offsets only: what it fetched would stay in memory."""
         if topic not in self._consumers:
             self._consumers[topic] = create_consumer(self._settings, topic, client_id=self._client_id)
             await begin_reading(self._consumers[topic], topic)
         consumer = self._consumers[topic]
-        partitions = assigned_partitions(consumer, topic)
-        # It is asked for offsets only. What it fetched would stay in memory.
-        consumer.pause(*partitions)
-        # Where nothing is held there may never have been anything to commit.
-        first: Mapping[TopicPartition, int] = await consumer.beginning_offsets(partitions)
-        return {tp: end for tp, end in (await consumer.end_offsets(partitions)).items() if end > first[tp]}
+        consumer.pause(*assigned_partitions(consumer, topic))
+        return consumer
 
     async def _connected(self) -> AIOKafkaAdminClient:
         if self._admin is None:
             self._admin = create_admin(self._settings, self._client_id)
             await self._admin.start()
         return self._admin
+
+
+async def committed_offsets(settings: KafkaSettings, topic: str, group: str, client_id: str) -> dict[int, int | None]:
+    """What a consumer group has committed in each partition of a topic; None where it has nothing.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or there is no such topic.
+    """
+    consumer = create_consumer(settings, topic, client_id=client_id)
+    admin = create_admin(settings, client_id)
+    try:
+        partitions = await begin_reading(consumer, topic)
+        await admin.start()
+        return {tp.partition: at for tp, at in (await _committed(admin, group, partitions)).items()}
+    except KafkaError as error:
+        raise await unavailable(settings, error) from error
+    finally:
+        await consumer.stop()
+        await admin.close()
+
+
+async def _committed(
+    admin: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]
+) -> dict[TopicPartition, int | None]:
+    found = await admin.list_consumer_group_offsets(group, partitions=partitions) if partitions else {}
+    return {tp: found[tp].offset if tp in found and found[tp].offset >= 0 else None for tp in partitions}

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -208,6 +208,13 @@ class OnwardReader:
         return self._consumer
 
 
+class Extent(NamedTuple):
+    """What a partition has: the offset of its first record, and the one that the next record will have."""
+
+    first: int
+    end: int
+
+
 class PlaceReader:
     """Reads single records of a topic by where they are, with one consumer, which it makes when it is first asked."""
 
@@ -242,6 +249,34 @@ class PlaceReader:
                     await self.close()
                     await wait_for_cause(self._settings, error, topic=self._topic)
 
+    async def extents(self, partitions: Collection[int]) -> dict[int, Extent]:
+        """What these partitions have. While Kafka is away, or has no such partition, this waits.
+
+        Args:
+            partitions: Their numbers.
+        """
+        async with self._lock:
+            while True:
+                try:
+                    return await self._extents([TopicPartition(self._topic, number) for number in partitions])
+                except (KafkaError, KafkaUnavailable) as error:
+                    await self.close()
+                    await wait_for_cause(self._settings, error, topic=self._topic)
+
+    async def _extents(self, partitions: Collection[TopicPartition]) -> dict[int, Extent]:
+        consumer = await self._started()
+        if not consumer.assignment().issuperset(partitions):
+            raise KafkaUnavailable(f"topic {self._topic} has not all of these partitions yet")
+        first: Mapping[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+        end: Mapping[TopicPartition, int] = await consumer.end_offsets(partitions)
+        return {tp.partition: Extent(first[tp], end[tp]) for tp in partitions}
+
+    async def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            self._consumer = create_consumer(self._settings, self._topic, client_id=self._client_id)
+            self._consumer.pause(*await begin_reading(self._consumer, self._topic))
+        return self._consumer
+
     async def close(self) -> None:
         """Let go of the consumer."""
         consumer, self._consumer = self._consumer, None
@@ -249,10 +284,7 @@ class PlaceReader:
             await consumer.stop()
 
     async def _read(self, places: Collection[Place]) -> dict[Place, ConsumerRecord]:
-        if self._consumer is None:
-            self._consumer = create_consumer(self._settings, self._topic, client_id=self._client_id)
-            self._consumer.pause(*await begin_reading(self._consumer, self._topic))
-        consumer = self._consumer
+        consumer = await self._started()
         wanted: dict[TopicPartition, set[int]] = defaultdict(set)
         for partition, offset in places:
             wanted[TopicPartition(self._topic, partition)].add(offset)

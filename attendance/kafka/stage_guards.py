@@ -1,5 +1,7 @@
 """stage_guards: the one place that says which guards a stage has."""
 
+from collections.abc import Iterable
+
 from attendance.guards import Guard, Guards
 from attendance.kafka.clock_guard import ClockGuard
 from attendance.kafka.producer import Producer
@@ -16,6 +18,7 @@ def stage_guards(
     metrics: Metrics,
     producer: Producer,
     *other_clocks: ClockReader,
+    own: Iterable[Guard] = (),
 ) -> Guards:
     """The guards of a stage, nobody asked yet: `Guards.keep` has to run beside the stage's work.
 
@@ -25,6 +28,7 @@ def stage_guards(
         metrics: Show what stands.
         producer: The stage's own.
         other_clocks: Clocks that the stage can ask beside the broker's.
+        own: Guards of what the stage itself knows.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -32,5 +36,6 @@ def stage_guards(
     guards: list[Guard] = [
         TopicsGuard(stage, kafka),
         ClockGuard(kafka, ClockSettings.load(), producer, other_clocks),
+        *own,
     ]
     return Guards(metrics, guards)

@@ -21,10 +21,19 @@ from typing import Any, Final, NoReturn
 import structlog
 
 from attendance.erpnext import ErpnextClient
-from attendance.errors import AccessDenied, DocumentRejected, KafkaUnavailable, TargetUnavailable, ZoneInDoubt
+from attendance.errors import (
+    AccessDenied,
+    DocumentRejected,
+    KafkaUnavailable,
+    StandingStill,
+    TargetUnavailable,
+    ZoneInDoubt,
+)
 from attendance.guards import Guards
+from attendance.kafka.accounts import AccountsTopic
 from attendance.kafka.groups import GroupProgress
 from attendance.kafka.producer import Producer
+from attendance.kafka.progress import Progress
 from attendance.kafka.readers import follow
 from attendance.kafka.records import Record
 from attendance.kafka.site import SiteTopic
@@ -78,7 +87,9 @@ async def run(
     client, own_client = ErpnextClient(erpnext), ErpnextClient(erpnext)
     producer = Producer(kafka, kafka.client_id(STAGE))
     zones = SiteTopic(kafka, producer, kafka.client_id(f"{STAGE}-site"))
-    guards = stage_guards(STAGE, kafka, metrics, producer, erpnext_clock(erpnext))
+    accounts = AccountsTopic(kafka, producer, kafka.client_id(f"{STAGE}-accounts"))
+    progress = Progress(kafka, STAGE, kafka.topics["raw"], accounts, metrics)
+    guards = stage_guards(STAGE, kafka, metrics, producer, erpnext_clock(erpnext), own=[progress])
     attendance = DirectAttendance(kafka, AttendanceSite(own_client), producer, metrics, guards)
     completeness = Completeness(
         kafka,
@@ -90,10 +101,12 @@ async def run(
         attendance,
         lambda: zones.get(site_of(erpnext.url)),
     )
+    completeness.use_progress(progress)
     try:
         await run_until_stopped(
             stop,
             zones.follow(),
+            accounts.follow(),
             completeness.follow_statuses(),
             completeness.update_regularly(guards, zones.caught_up),
             attendance.run(kafka.client_id(STAGE), registry.direct_shifts),
@@ -147,6 +160,14 @@ class Completeness:
         self._caught_up = asyncio.Event()
         self._overdue: dict[str, tuple[str, ...]] = {}
 
+    def use_progress(self, progress: Progress) -> None:
+        """Advance no shift while raw records are gone that were not counted yet.
+
+        Args:
+            progress: Notices that.
+        """
+        self._sequences.use_progress(progress)
+
     async def follow_statuses(self) -> None:
         """Take in what devices say of themselves, for ever."""
         topic = self._kafka.topics["device_status"]
@@ -167,6 +188,9 @@ class Completeness:
                 await self.update()
             except KafkaUnavailable as error:
                 log.warning("Waiting for Kafka.", error=str(error))
+            except StandingStill:
+                await guards.ask()  # which logs why
+                continue
             except TargetUnavailable as error:
                 log.warning("Waiting for ERPNext.", error=str(error))
             except ZoneInDoubt as error:
@@ -184,6 +208,7 @@ class Completeness:
             AccessDenied: It denies that.
             ZoneInDoubt: In which zone it keeps its times is in doubt, or not proven yet.
             DocumentRejected: It rejects that.
+            StandingStill: Raw records that were not counted yet are gone.
         """
         await self._registry.refreshed()
         shifts = self._registry.shifts

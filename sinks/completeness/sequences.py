@@ -5,8 +5,9 @@ from contextlib import aclosing
 
 import structlog
 
-from attendance.errors import InvalidRecord
+from attendance.errors import InvalidRecord, StandingStill
 from attendance.kafka.producer import Producer
+from attendance.kafka.progress import Progress
 from attendance.kafka.readers import OnwardReader, snapshot
 from attendance.kafka.records import OutRecord, Record
 from attendance.records.raw_event import RawEvent, is_replay_copy
@@ -28,6 +29,7 @@ class SequenceReader:
             producer: Writes the counts.
             client_id: By what name Kafka knows the consumers.
         """
+        self._progress: Progress | None = None
         self._kafka = kafka
         self._producer = producer
         self._client_id = client_id
@@ -36,6 +38,15 @@ class SequenceReader:
         self._offsets: dict[int, int] = {}
         self._partition_of: dict[str, int] = {}
         self._restored = False
+
+    def use_progress(self, progress: Progress) -> None:
+        """Read nothing while the raw topic lacks records that were not read yet.
+
+        Args:
+            progress: Notices that. It is closed with this.
+        """
+        self._progress = progress
+        progress.look = self._look
 
     @property
     def devices(self) -> Collection[str]:
@@ -54,11 +65,15 @@ class SequenceReader:
 
         Raises:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
+            StandingStill: Records that were not read yet are gone.
         """
         if not self._restored:
             for record in await snapshot(self._kafka, self._kafka.topics["sequences"], self._client_id):
                 self._restore(record)
             self._restored = True
+        await self._look()
+        if self._progress is not None and self._progress.missing:
+            raise StandingStill(" ".join(map(str, self._progress.missing.values())))
         before = dict(self._offsets)
         async with aclosing(self._raw.read_on(before)) as batches:
             async for batch in batches:
@@ -70,10 +85,19 @@ class SequenceReader:
                         self._count(device_id, record)
         changed = [partition for partition, offset in self._offsets.items() if before.get(partition) != offset]
         await self._producer.send(*(self._to_record(partition, numbered) for partition in changed))
+        if self._progress is not None:
+            await self._progress.write(self._offsets)
+
+    async def _look(self) -> None:
+        """See where to read on. What was never read is read from the first record, whatever an account says."""
+        if self._progress is not None and self._offsets:
+            self._offsets |= await self._progress.begin(self._offsets)
 
     async def close(self) -> None:
-        """Let go of the consumer."""
+        """Let go of the consumers."""
         await self._raw.close()
+        if self._progress is not None:
+            await self._progress.close()
 
     def _count(self, device_id: str, record: Record) -> None:
         try:

@@ -46,6 +46,16 @@ class OffsetTracker:
             state.done.remove(first)
             state.next_offset = first + 1
 
+    def skip(self, partition: int, offset: int) -> None:
+        """There is nothing to do for any record of a partition before an offset but for those that were added.
+
+        Args:
+            partition: The partition.
+            offset: Beyond those that were added.
+        """
+        self.add(partition, offset - 1)
+        self.done(partition, offset - 1)
+
     def committable(self) -> dict[int, int]:
         """For each partition that got further since `committed`: the offset after its contiguous prefix."""
         return {

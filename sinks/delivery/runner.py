@@ -6,11 +6,19 @@ from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 
 from attendance.errors import InvalidRecord, KafkaUnavailable
+from attendance.kafka.accounts import AccountsTopic
 from attendance.kafka.clients import create_consumer, unavailable, wait_for_cause
 from attendance.kafka.producer import Producer, send_until_acknowledged
+from attendance.kafka.progress import WRITE_SECONDS, Placement, Progress
 from attendance.kafka.readers import PlaceReader, follow
 from attendance.kafka.records import OutRecord, Record
 from attendance.kafka.site import SiteTopic
@@ -104,7 +112,12 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         if self._has_zone is not None:
             self._has_zone.use_zones(self._site, self._report_zone)
         other_clocks = [target.read_clock] if isinstance(target, HasClock) else []
-        self._guards = stage_guards(STAGE, kafka, metrics, producer, *other_clocks)
+        self._accounts = AccountsTopic(kafka, producer, kafka.client_id(f"{STAGE}-accounts"))
+        self._progress = Progress(kafka, STAGE, self._topic, self._accounts, metrics)
+        self._guards = stage_guards(STAGE, kafka, metrics, producer, *other_clocks, own=[self._progress])
+        self._progress.on_change = self._guards.ask
+        self._placement = Placement(self._progress)
+        self._committed: dict[int, int | None] = {}
         self._deliverer = Deliverer(
             target,
             sink,
@@ -119,7 +132,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         """See `run`."""
         workers = [asyncio.create_task(self._work(stop)) for _ in range(self._deliverer.workers)]
         others = (self._follow_users(), self._consume(stop), self._commit_regularly(), self._watch_zone())
-        waits = (self._guards.keep(), _until(stop))
+        waits = (self._guards.keep(), self._accounts.follow(), self._write_regularly(), _until(stop))
         tasks = [*workers, *map(asyncio.create_task, (*others, *waits))]
         try:
             # None of them ends before the stop, unless it fails.
@@ -196,7 +209,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
     async def _join(self) -> AIOKafkaConsumer:
         while True:
             consumer = create_consumer(
-                self._kafka, client_id=self._kafka.client_id(STAGE), group=self._kafka.group(STAGE)
+                self._kafka, client_id=self._kafka.client_id(STAGE), group=self._kafka.group(STAGE), reset="none"
             )
             consumer.subscribe([self._topic], listener=self)
             self._consumer = consumer
@@ -213,6 +226,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
     async def _fetch(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
         warned = False
         while not stop.is_set():
+            await self._place(consumer)
             ready = self._directory_is_known()
             if not ready and self._users_caught_up.is_set() and not warned:
                 warned = True
@@ -220,17 +234,48 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             room = self._deliverer.room if ready and not self._guards.standing else 0
             # Paused, but still polled: a consumer that does not poll is removed from the group. A rebalance ends all
             # pauses, so they are made anew each time.
-            if room > 0:
-                consumer.resume(*consumer.paused())
-            else:
-                consumer.pause(*consumer.assignment())
-            batches = await consumer.getmany(
-                timeout_ms=round(1000 * (POLL_SECONDS if room > 0 else FULL_POLL_SECONDS)),
-                max_records=min(max(room, 1), MAX_POLL_RECORDS),
-            )
-            for records in batches.values():
-                for record in records:
+            read = self._placed if room > 0 else set()
+            consumer.pause(*(consumer.assignment() - read))
+            consumer.resume(*(consumer.paused() & read))
+            try:
+                batches = await consumer.getmany(
+                    timeout_ms=round(1000 * (POLL_SECONDS if room > 0 else FULL_POLL_SECONDS)),
+                    max_records=min(max(room, 1), MAX_POLL_RECORDS),
+                )
+            except (OffsetOutOfRangeError, NoOffsetForPartitionError):
+                self._placement.look_soon()
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            for tp, records in batches.items():
+                # What came of a partition before it has its place comes again.
+                for record in records if tp in self._placed else ():
                     self._add(record)
+
+    @property
+    def _placed(self) -> set[TopicPartition]:
+        return {TopicPartition(self._topic, number) for number in self._placement.placed}
+
+    async def _place(self, consumer: AIOKafkaConsumer) -> None:
+        """Have each partition read from where it has to be, and from nowhere else."""
+
+        async def committed(number: int) -> int | None:
+            found: int | None = await consumer.committed(TopicPartition(self._topic, number))
+            return found
+
+        async def next_offset(number: int) -> int:
+            found: int = await consumer.position(TopicPartition(self._topic, number))
+            return found
+
+        try:
+            places = await self._placement.look([tp.partition for tp in consumer.assignment()], committed, next_offset)
+        except IllegalStateError:  # not ours any more: a rebalance is under way
+            return
+        for number, place in places.items():
+            consumer.seek(TopicPartition(self._topic, number), place.offset)
+            if place.offset == (place.before or 0):
+                self._committed.setdefault(number, place.before)
+            else:
+                self._offsets.skip(number, place.offset)
 
     def _add(self, record: ConsumerRecord) -> None:
         self._offsets.add(record.partition, record.offset)
@@ -268,6 +313,12 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
                 log.warning("Could not commit offsets; trying again.", error=str(error))
             else:
                 self._offsets.committed(offsets)
+                self._committed |= offsets
+
+    async def _write_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_SECONDS)
+            await self._progress.write(self._committed)
 
     async def on_partitions_revoked(self, _revoked: Iterable[TopicPartition]) -> None:
         """Finish what is in flight, if it does not take long, and commit: the next owner then begins after it."""
@@ -279,15 +330,19 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             await _within(longest, self._commit())
         finally:
             self._offsets.clear()
+            self._placement.revoke()
+            self._committed.clear()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Delivery begins at the committed offsets."""
+        """Delivery begins where `_place` finds that it has to."""
         log.info("Partitions assigned.", topic=self._topic, partitions=sorted(each.partition for each in assigned))
 
     async def _leave(self) -> None:
         if self._consumer is not None:
             await _within(LEAVE_SECONDS, self._commit())
+            await _within(LEAVE_SECONDS, self._progress.write(self._committed))
             await _within(LEAVE_SECONDS, self._consumer.stop())
+        await _within(LEAVE_SECONDS, self._progress.close())
         await _within(LEAVE_SECONDS, self._read_raw.close())
 
 

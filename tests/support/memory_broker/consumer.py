@@ -8,7 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalOperation, IllegalStateError
+from aiokafka.errors import (
+    CommitFailedError,
+    ConsumerStoppedError,
+    IllegalOperation,
+    IllegalStateError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from aiokafka.structs import OffsetAndTimestamp
 from aiokafka.util import commit_structure_validate
 
@@ -36,7 +43,8 @@ class MemoryConsumer:
         **_: Any,
     ) -> None:
         assert not enable_auto_commit, "the product commits by itself"
-        assert auto_offset_reset == "earliest", "the product loses nothing that was there before it"
+        assert auto_offset_reset in ("earliest", "none"), "the product loses nothing that was there before it"
+        self._resets = auto_offset_reset == "earliest"
         self._broker = broker
         self._group = None if group_id is None else broker.groups[group_id]
         self._member = Member(client_id, session_timeout_ms / 1000, heartbeat_interval_ms / 1000)
@@ -145,6 +153,8 @@ class MemoryConsumer:
         position = self._positions[tp]
         if position is None:
             committed = None if self._group is None else self._group.offsets.get(tp)
+            if committed is None and not self._resets:
+                raise NoOffsetForPartitionError(tp)
             position = self._broker.partition(tp).start if committed is None else committed
             self._positions[tp] = position
         return position
@@ -267,7 +277,10 @@ class MemoryConsumer:
             log = self._broker.partition(tp)
             position = self._position(tp)
             if not log.start <= position <= log.end:
-                # Out of range: back to the earliest record.
+                if not self._resets:
+                    if found:
+                        break
+                    raise OffsetOutOfRangeError({tp: position})
                 position = self._positions[tp] = log.start
             taken = [record for record in log.records if record.offset >= position][:room]
             if taken:

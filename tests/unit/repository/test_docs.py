@@ -304,6 +304,8 @@ def test_the_access_rules_allow_a_stage_the_topics_that_its_code_names(stage: st
     named = {topics.TABLE[name].suffix for name in topics.TABLE if f'topics["{name}"]' in text}
     if "SiteTopic(" in text:
         named.add(topics.TABLE["site"].suffix)
+    if "AccountsTopic(" in text:
+        named.add(topics.TABLE["accounts"].suffix)
     if "stage_guards(" in text:
         named.add(topics.TABLE["probe"].suffix)  # the guard of the clock writes there
     assert named == access(stage)["read"] | access(stage)["written"]

@@ -111,7 +111,7 @@ class Stream:
         [agent] = self.app.agents.values()
         work = [asyncio.create_task(agent.fun(self.chunks))]
         # What `app.task` was given; the timer that looks at the fleet's file is the last, and sleeps in real time.
-        work += [asyncio.create_task(each()) for each in self.app._app_tasks[:2]]
+        work += [asyncio.create_task(each()) for each in self.app._app_tasks[:-1]]
         try:
             yield
         finally:

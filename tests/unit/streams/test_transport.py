@@ -48,6 +48,7 @@ def consumer_on(thread: Thread) -> Consumer:
     """A consumer as far as seeking goes; all of it needs an application, and that an event loop of its own."""
     consumer: Consumer = object.__new__(Consumer)
     consumer._thread = thread
+    consumer.transport = SimpleNamespace(placement=SimpleNamespace(revoke=lambda: None, placed={0, 1, 2}))
     consumer._read_offset = defaultdict(lambda: None)
     consumer._committed_offset = defaultdict(lambda: None)
     return consumer

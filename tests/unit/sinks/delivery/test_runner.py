@@ -16,7 +16,9 @@ from structlog.testing import capture_logs
 from attendance.errors import ConfigurationError, KafkaUnavailable, ZoneInDoubt
 from attendance.guards import ASK_SECONDS, Guards
 from attendance.kafka.clients import create_consumer
+from attendance.kafka.progress import CHECK_SECONDS, WRITE_SECONDS
 from attendance.metrics import Metrics
+from attendance.records.account import AcceptedLoss, Account, decode
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Delivery, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
@@ -103,7 +105,7 @@ class Scene:
         self.target = HoldingTarget()
         self.metrics = Metrics()
         self.settings: dict[str, Any] = {"concurrency": 4, "batch": 1}
-        monkeypatch.setattr(runner, "stage_guards", lambda *_: Guards(self.metrics))
+        monkeypatch.setattr(runner, "stage_guards", lambda *_, own=(): Guards(self.metrics, own))
 
     def know(self, employees: str = EMPLOYEES) -> None:
         for name in employees:
@@ -665,7 +667,7 @@ def test_while_a_guard_stands_nothing_is_delivered_and_the_sink_stays_in_its_gro
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guard, guards = standing(scene.metrics)
-    monkeypatch.setattr(runner, "stage_guards", lambda *_: guards)
+    monkeypatch.setattr(runner, "stage_guards", lambda *_, **__: guards)
     scene.put("A1")
 
     async def story() -> None:
@@ -687,5 +689,129 @@ def test_while_a_guard_stands_nothing_is_delivered_and_the_sink_stays_in_its_gro
             async with asyncio.timeout(TIMINGS.stop / 2):
                 await sink.task
         assert scene.committed == {0: 2}
+
+    play(story)
+
+
+def accounts(scene: Scene) -> dict[int, tuple[int, int]]:
+    """What the sink has accounted for, by partition."""
+    found = [decode(record.key, record.value) for record in scene.broker.records(scene.kafka.topics["accounts"])]
+    return {each.partition: (each.first, each.through) for each in found if isinstance(each, Account)}
+
+
+def accept(scene: Scene, first: int, through: int, *, anew: bool = False) -> None:
+    loss = AcceptedLoss(scene.topic, 0, first, through, 1, NOW, "fatima", "known", anew=anew)
+    scene.broker.put(scene.kafka.topics["accounts"], loss.encode(), loss.key)
+
+
+def test_the_sink_accounts_for_what_it_committed_each_minute_and_when_it_stops(scene: Scene) -> None:
+    scene.put("A1", "B2")
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(WRITE_SECONDS + 2)
+            assert accounts(scene) == {0: (0, 2)}
+            scene.put("C3")
+            await asyncio.sleep(3)
+            assert accounts(scene) == {0: (0, 2)}
+        assert accounts(scene) == {0: (0, 3)}
+
+    play(story)
+
+
+def test_a_sink_that_retention_has_passed_skips_nothing_until_the_loss_is_accepted(scene: Scene) -> None:
+    scene.put("A1", "B2", "C3", "D4")
+    scene.put("A5", partition=1)
+    scene.broker.groups[scene.group].offsets[TopicPartition(scene.topic, 0)] = 1
+    scene.broker.delete_before(scene.topic, 0, 3)
+
+    async def story() -> None:
+        async with scene.sink() as sink:
+            await asyncio.sleep(180)
+            assert not sink.task.done()
+            assert "D4" not in scene.target.stored
+            assert scene.committed == {0: 1}
+            assert scene.metrics.exposition().decode().count('standing_still{cause="offsets"} 1.0') == 1
+            accept(scene, 1, 3)
+            await asyncio.sleep(60)
+            assert set(scene.target.stored) == {"A5", "D4"}
+            assert scene.committed == {0: 4, 1: 1}
+
+    play(story)
+
+
+def test_a_sink_that_retention_passes_while_it_runs_delivers_what_it_has_and_skips_nothing(scene: Scene) -> None:
+    scene.settings["batch"] = 1
+    scene.put("A1")
+    scene.target.held = {"A1"}
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(3)
+            scene.put("B2", "C3")
+            scene.broker.delete_before(scene.topic, 0, 2)
+            await asyncio.sleep(120)
+            scene.target.release()
+            await asyncio.sleep(5)
+            assert (set(scene.target.stored), scene.committed) == ({"A1"}, {0: 1})
+            accept(scene, 1, 2)
+            await asyncio.sleep(60)
+            assert (set(scene.target.stored), scene.committed) == ({"A1", "C3"}, {0: 3})
+
+    play(story)
+
+
+def test_a_loss_at_the_end_of_a_partition_is_committed_so_that_nobody_waits_for_it(scene: Scene) -> None:
+    scene.put("A1", "B2")
+    scene.broker.groups[scene.group].offsets[TopicPartition(scene.topic, 0)] = 1
+    scene.broker.delete_before(scene.topic, 0, 2)
+    accept(scene, 1, 2)
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(5)
+            assert scene.committed == {0: 2}
+
+    play(story)
+
+
+@pytest.mark.parametrize("grown", [("C3",), ("C3", "D4", "A6", "B7")], ids=["shorter", "longer"])
+def test_a_topic_that_is_made_anew_under_a_sink_ends_it_and_the_next_waits(
+    scene: Scene, grown: tuple[str, ...]
+) -> None:
+    scene.put("A1", "B2")
+
+    async def story() -> None:
+        async with scene.sink() as sink:
+            await asyncio.sleep(WRITE_SECONDS + 2)
+            scene.broker.create_topic(scene.topic, 2)
+            del scene.broker.groups[scene.group].offsets[TopicPartition(scene.topic, 0)]
+            scene.put(*grown)
+            await asyncio.wait_for(asyncio.wait({sink.task}), CHECK_SECONDS + 5)
+            assert isinstance(sink.task.exception(), KafkaUnavailable)
+        async with scene.sink():
+            await asyncio.sleep(30)
+            assert not {"C3", "D4"} & set(scene.target.stored)
+            accept(scene, 2, 0, anew=True)
+            await asyncio.sleep(60)
+            assert set(scene.target.stored) == {"A1", "B2", *grown}
+        assert accounts(scene) == {0: (0, len(grown))}
+
+    play(story)
+
+
+def test_a_group_without_progress_goes_on_by_the_account(scene: Scene) -> None:
+    scene.put("A1", "B2")
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(5)
+        scene.broker.groups[scene.group].offsets.clear()
+        scene.put("C3")
+        scene.target.asked.clear()
+        async with scene.sink():
+            await asyncio.sleep(5)
+            assert scene.target.asked == ["C3"]
+            assert scene.committed == {0: 3}
 
     play(story)
