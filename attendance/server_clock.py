@@ -2,18 +2,11 @@
 
 import asyncio
 import socket
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
-from urllib.parse import urlsplit
-
-import requests
 
 from attendance.durations import format_seconds
-from attendance.settings import ErpnextSettings
-from attendance.times import now
 
 
 class Clock(NamedTuple):
@@ -98,36 +91,3 @@ async def is_here(host: str) -> bool:
             trial.bind(address)  # only one's own address can be
             return True
     return False
-
-
-def erpnext_clock(settings: ErpnextSettings) -> ClockReader:
-    """Reads ERPNext's clock, by the header `Date` of any answer.
-
-    Args:
-        settings: Where it is.
-    """
-
-    async def read() -> Clock | None:
-        if await is_here(urlsplit(settings.url).hostname or ""):
-            return None
-        return await asyncio.to_thread(_ask, settings)
-
-    return read
-
-
-def _ask(settings: ErpnextSettings) -> Clock | None:
-    began = time.monotonic()
-    try:
-        # Whatever it answers, and without credentials: only its clock is asked for.
-        answer = requests.head(
-            settings.url.rstrip("/") + "/api/method/ping",
-            timeout=settings.timeout,
-            verify=settings.verify_tls,
-            allow_redirects=False,
-        )
-        at, seconds = now(), time.monotonic() - began
-        ahead = (parsedate_to_datetime(answer.headers.get("Date", "")) - at).total_seconds()
-    except (requests.RequestException, ValueError, TypeError):  # a date without a zone is none
-        return None
-    # It leaves out the parts of a second, and was written some time between the question and its answer.
-    return Clock("that of ERPNext", ahead + 0.5 + seconds / 2, 0.5 + seconds / 2)

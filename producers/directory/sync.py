@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from attendance.erpnext import ErpnextClient
+from attendance.erpnext_clock import erpnext_clock
 from attendance.errors import AccessDenied, DocumentRejected, PunchstreamError, RetriableError
 from attendance.guards import Guards
 from attendance.kafka.producer import Producer
@@ -21,7 +22,6 @@ from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.records.site import SiteZone
 from attendance.runtime import full_jitter, run_until_stopped
-from attendance.server_clock import erpnext_clock
 from attendance.settings import DirectorySettings, ErpnextSettings, KafkaSettings
 from attendance.site import site_of
 from attendance.times import now, zone

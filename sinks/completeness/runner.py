@@ -21,6 +21,7 @@ from typing import Any, Final, NoReturn
 import structlog
 
 from attendance.erpnext import ErpnextClient
+from attendance.erpnext_clock import erpnext_clock
 from attendance.errors import (
     AccessDenied,
     DocumentRejected,
@@ -43,7 +44,6 @@ from attendance.records.device_status import read_status
 from attendance.records.site import SiteZone
 from attendance.registry import Registry
 from attendance.runtime import run_until_stopped
-from attendance.server_clock import erpnext_clock
 from attendance.settings import CompletenessSettings, ErpnextSettings, KafkaSettings
 from attendance.site import site_of, trusted_zone
 from attendance.times import now, to_wall_clock

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 import structlog
 
 from attendance.erpnext import CHECKIN, MAX_INSERT_MANY, Document, ErpnextClient
+from attendance.erpnext_clock import erpnext_clock
 from attendance.errors import (
     AccessDenied,
     DocumentRejected,
@@ -24,7 +25,7 @@ from attendance.errors import (
     TargetUnavailable,
 )
 from attendance.records.checkin import Checkin
-from attendance.server_clock import Clock, ClockReader, erpnext_clock
+from attendance.server_clock import Clock, ClockReader
 from attendance.settings import ErpnextSettings, SinkSettings
 from attendance.site import ZoneStore, site_of
 from attendance.times import now
