@@ -36,7 +36,7 @@ def test_a_user_may_do_what_it_has_the_right_to_and_nothing_else(secured_kafka: 
     run(create_topics(everything))
     raw = everything.topics["raw"]
     name = f"{prefix}-writer"
-    writer = secured_kafka.user(name, [Right("topic", raw, "write")], topic_prefix=prefix)
+    writer = secured_kafka.user(name, [Right("topic", raw, "write")], topic_prefix=prefix, partitions=1)
     send(writer, raw, b"1")
     with pytest.raises(KafkaUnavailable):
         read(writer, raw)
