@@ -28,6 +28,7 @@ class TopicFault:
     `kind` is `removed` (records before its beginning), `gone_inside` (records between others), `anew` (made anew, or
     cut short), `no_account` (a stage that has come further wrote none) or `no_progress` (Kafka has forgotten how far a
     stage has come). `first` and `through` are the offsets, the last one not counted in; `records` is how many that are.
+    `goes_on` is the offset from which on it counts once the loss is accepted.
     """
 
     topic: str
@@ -37,6 +38,7 @@ class TopicFault:
     through: int
     records: int
     why: str
+    goes_on: int = 0
 
     def __str__(self) -> str:
         return self.why
@@ -142,7 +144,8 @@ class PartitionFacts:
             + "What is gone is in a backup, or nowhere. "
             + self._command(self.first, "accepts that")
         )
-        return [TopicFault(self.topic, self.number, "anew", min(self.end, through), end, max(0, end - self.end), why)]
+        first, lost = min(self.end, through), max(0, end - self.end)
+        return [TopicFault(self.topic, self.number, "anew", first, end, lost, why, goes_on=self.first)]
 
     def _removed(self, lost: Range) -> TopicFault:
         first, through = lost
@@ -153,7 +156,7 @@ class PartitionFacts:
             f"{_records(count)} of {self} {_are(count)} gone, offsets {first} to {through - 1}: its beginning moved "
             f"past what was accounted for. {whose}{self._command(through, 'accepts that')}"
         )
-        return TopicFault(self.topic, self.number, "removed", first, through, count, why)
+        return TopicFault(self.topic, self.number, "removed", first, through, count, why, goes_on=through)
 
     def _gone_inside(self, lost: Range) -> TopicFault:
         first, through = lost
@@ -162,7 +165,7 @@ class PartitionFacts:
             f"{_records(count)} of {self} {_are(count)} gone from between others, offsets {first} to {through - 1}: "
             f"compaction, or somebody, removed them. {self._command(through, 'accepts that')}"
         )
-        return TopicFault(self.topic, self.number, "gone_inside", first, through, count, why)
+        return TopicFault(self.topic, self.number, "gone_inside", first, through, count, why, goes_on=through)
 
     def _of_the_stage(self, now: datetime) -> list[TopicFault]:
         if self.name not in STAGES:

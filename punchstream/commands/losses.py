@@ -11,24 +11,25 @@ from punchstream.commands.arguments import who
 
 def accept_loss(
     of: Annotated[str, typer.Argument(metavar="TOPIC:PARTITION", help="Such as `attendance.raw.v1:3`.")],
-    through: Annotated[int, typer.Option(min=0, help="The offset at which the stages go on.")],
+    through: Annotated[int, typer.Option(min=0, help="The offset at which stages and the audit go on.")],
     note: Annotated[str, typer.Option(help="Why that is right. It is recorded.")],
 ) -> None:
     """Have stages go on without records that are gone.
 
     A stage that lacks records stands still, and its log says which command has it go on. It does so within a minute,
-    without a restart. The loss is recorded, and every later audit shows it.
+    without a restart. Where only the audit lacks records, it says which command accepts that. The loss is recorded, and
+    every later audit shows it.
     """
     from operations.losses import accept_loss as record
 
-    loss = asyncio.run(record(KafkaSettings.load(), of, through, note, who()))
-    if loss.anew:
-        typer.echo(
-            f"{of}: made anew; stages begin at offset {loss.through}. Known to be lost: {loss.records:,} records."
-        )
-    else:
-        records = "record" if loss.records == 1 else "records"
-        typer.echo(
-            f"{of}: {loss.records:,} {records} lost, offsets {loss.first} to {loss.through - 1}; stages go on at "
-            f"{loss.through}."
-        )
+    for loss in asyncio.run(record(KafkaSettings.load(), of, through, note, who())):
+        if loss.anew:
+            typer.echo(
+                f"{of}: made anew; it counts from offset {loss.through} on. Known to be lost: {loss.records:,} records."
+            )
+        else:
+            records = "record" if loss.records == 1 else "records"
+            typer.echo(
+                f"{of}: {loss.records:,} {records} lost, offsets {loss.first} to {loss.through - 1}; stages and the "
+                f"audit go on at {loss.through}."
+            )

@@ -86,7 +86,7 @@ def test_a_stream_skips_nothing_that_is_gone_until_that_is_accepted(stream: Stre
     stream.start()
     stream.until(lambda: stream.says(f"30 records of {raw}:{partition} are gone that stream has not read") > 0)
     assert len(stream.checkins()) == 10
-    loss = asyncio.run(accept_loss(kafka, f"{raw}:{partition}", 40, "a test", "fatima"))
+    [loss] = asyncio.run(accept_loss(kafka, f"{raw}:{partition}", 40, "a test", "fatima"))
     assert (loss.first, loss.records) == (10, 30)
     stream.until(lambda: len(stream.checkins()) >= 20)
     assert {each.event_id for each in stream.checkins()[10:]} == {each.event_id for each in punches[40:50]}
