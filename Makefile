@@ -8,7 +8,7 @@ PAGES := commands metrics
 EXAMPLES := unit
 PARTS := stream push pull sink latency state profile
 .DEFAULT_GOAL := help
-.PHONY: help install demo unit floors servers test faults soak check docs format kafka bench performance lock clean
+.PHONY: help install demo unit floors contracts servers test faults soak check docs format kafka bench performance lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,8 +37,11 @@ unit: $(VENV)/dev  ## the unit tests in two processes, and the floors of their c
 floors: $(VENV)/dev  ## the floors of the coverage that `make unit` has found
 	$(BIN)/coverage json -q -o - | $(BIN)/python tests/coverage_floors.py
 
-servers: $(VENV)/dev  ## the tests that start servers; those on Apache Kafka need `make kafka` once
-	$(BIN)/pytest tests --ignore tests/unit
+contracts: $(VENV)/dev  ## the tests against ERPNext's recorded answers and both brokers, in two processes
+	$(BIN)/pytest tests/contract -q -n 2 --dist loadfile
+
+servers: $(VENV)/dev  ## the other tests that start servers; those on Apache Kafka need `make kafka` once
+	$(BIN)/pytest tests --ignore tests/unit --ignore tests/contract
 
 test:  ## every test, with more examples than `make unit`; those on Apache Kafka need `make kafka` once
 ifdef TEST
@@ -46,7 +49,7 @@ test: $(VENV)/dev
 	$(BIN)/pytest $(TEST)
 else
 test: EXAMPLES := shared
-test: unit servers
+test: unit contracts servers
 endif
 
 faults: $(VENV)/dev  ## the fault matrix on three brokers, about 20 minutes: SEED=7, CELLS='^sink', LIST=1, WRITE=1
