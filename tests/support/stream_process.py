@@ -71,6 +71,22 @@ sys.argv = ["punchstream", "stream"]
 main()
 """
 
+# Raises what no step survives when a record of the stream for a topic of the given suffix is larger than so many bytes.
+RAISER = """
+import sys
+from attendance.kafka.producer import Producer
+from punchstream.cli import main
+suffix, most = sys.argv[1], int(sys.argv[2])
+send = Producer.send
+async def send_or_raise(self, *records):
+    if any(record.topic.endswith(suffix) and len(record.value or b"") > most for record in records):
+        raise RuntimeError("a fault of the test's own")
+    return await send(self, *records)
+Producer.send = send_or_raise
+sys.argv = ["punchstream", "stream"]
+main()
+"""
+
 # Finds no coordinator for the stream's group, in a way that ends aiokafka's coordination for good.
 OUTCAST = """
 import sys
