@@ -8,7 +8,7 @@ PAGES := commands metrics
 EXAMPLES := unit
 PARTS := stream push pull sink latency state profile
 .DEFAULT_GOAL := help
-.PHONY: help install demo unit floors contracts servers test faults soak check docs format kafka bench performance lock clean
+.PHONY: help install demo unit floors contracts stages servers test faults soak check docs format kafka bench performance lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,8 +40,11 @@ floors: $(VENV)/dev  ## the floors of the coverage that `make unit` has found
 contracts: $(VENV)/dev  ## the tests against ERPNext's recorded answers and both brokers, in two processes
 	$(BIN)/pytest tests/contract -q -n 2 --dist loadfile
 
-servers: $(VENV)/dev  ## the other tests that start servers; those on Apache Kafka need `make kafka` once
-	$(BIN)/pytest tests --ignore tests/unit --ignore tests/contract
+stages: $(VENV)/dev  ## the stages on both brokers, in two processes; those on Apache Kafka need `make kafka` once
+	$(BIN)/pytest tests/integration -n 2 --dist loadfile
+
+servers: $(VENV)/dev  ## whole pipelines, faults among them; those on Apache Kafka need `make kafka` once
+	$(BIN)/pytest tests/faults tests/system
 
 test:  ## every test, with more examples than `make unit`; those on Apache Kafka need `make kafka` once
 ifdef TEST
@@ -49,7 +52,7 @@ test: $(VENV)/dev
 	$(BIN)/pytest $(TEST)
 else
 test: EXAMPLES := shared
-test: unit contracts servers
+test: unit contracts stages servers
 endif
 
 faults: $(VENV)/dev  ## the fault matrix on three brokers, about 20 minutes: SEED=7, CELLS='^sink', LIST=1, WRITE=1
