@@ -8,8 +8,9 @@ from typing import Final
 
 from msgspec import structs
 
+from attendance.accounts import fingerprint
 from attendance.kafka.records import OutRecord, Record
-from attendance.records.account import AcceptedLoss, Account, Adoption, Fingerprint, decode
+from attendance.records.account import AcceptedLoss, Account, Adoption, decode
 from attendance.topics import TABLE, Name
 from attendance.wire import Place
 from operations.log import Log, Skipped, decoded
@@ -165,7 +166,7 @@ async def write_accounts(
         for stage, until in stages.items():
             before = known.account(stage, topic, partition)
             record = records.get((name, (partition, until - 1)))
-            identity = None if record is None else Fingerprint.of(record)
+            identity = None if record is None else fingerprint(record)
             if identity is None and before is not None and before.through <= until:
                 identity = before.identity
             first = min(begins[name, partition] if before is None else before.first, until)

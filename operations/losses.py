@@ -88,7 +88,6 @@ def _partition(kafka: KafkaSettings, of: str) -> tuple[Name, int]:
 async def _missing(
     kafka: KafkaSettings, accounts: "AccountsTopic", stage: str, name: Name, number: int
 ) -> Missing | None:
-    from attendance.kafka.groups import committed_offsets
     from attendance.kafka.progress import Progress
     from attendance.kafka.readers import snapshot
 
@@ -99,7 +98,7 @@ async def _missing(
             (each.key, each.value) for each in await snapshot(kafka, kafka.topics["sequences"], client_id)
         )
     elif name != "dedup_state":
-        committed = await committed_offsets(kafka, topic, kafka.group(stage), client_id)
+        committed = await KafkaLog(kafka, CLIENT).committed(name, stage)
         if number not in committed:
             raise ConfigurationError(f"{topic} has no partition {number}")
     progress = Progress(kafka, stage, topic, accounts, Metrics())

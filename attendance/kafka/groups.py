@@ -202,25 +202,6 @@ class GroupProgress:
         return self._admin
 
 
-async def committed_offsets(settings: KafkaSettings, topic: str, group: str, client_id: str) -> dict[int, int | None]:
-    """What a consumer group has committed in each partition of a topic; None where it has nothing.
-
-    Raises:
-        KafkaUnavailable: Kafka does not answer, or there is no such topic.
-    """
-    consumer = create_consumer(settings, topic, client_id=client_id)
-    admin = create_admin(settings, client_id)
-    try:
-        partitions = await begin_reading(consumer, topic)
-        await admin.start()
-        return {tp.partition: at for tp, at in (await _committed(admin, group, partitions)).items()}
-    except KafkaError as error:
-        raise await unavailable(settings, error) from error
-    finally:
-        await consumer.stop()
-        await admin.close()
-
-
 async def _committed(
     admin: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]
 ) -> dict[TopicPartition, int | None]:

@@ -6,13 +6,11 @@ one partition: of two of its records, the later one was written knowing the othe
 """
 
 from collections.abc import Sequence
-from hashlib import sha256
-from typing import Annotated, ClassVar, Final, NamedTuple, Self
+from typing import Annotated, ClassVar, Final, NamedTuple
 
 from msgspec import Meta, Struct
 from msgspec.json import Decoder
 
-from attendance.kafka.records import Record
 from attendance.times import format_milliseconds
 from attendance.wire import KeyedRecord, Milliseconds, Offset, Partition, Text, decode_json, encode_json
 
@@ -53,17 +51,6 @@ class Fingerprint(NamedTuple):
     """As the record has it, in milliseconds since 1970."""
     digest: str
     """The first 128 bits of SHA-256 over the record's key and value, in hexadecimal."""
-
-    @classmethod
-    def of(cls, record: Record) -> Self:
-        """That of a record.
-
-        Args:
-            record: Any record of the partition.
-        """
-        key = record.key or b""
-        digest = sha256(len(key).to_bytes(4) + key + (record.value or b"")).hexdigest()
-        return cls(record.offset, record.timestamp, digest[:32])
 
 
 class Account(KeyedRecord, frozen=True):

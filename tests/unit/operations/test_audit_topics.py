@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_log import MemoryLog, StoredRecord
 
+from attendance.accounts import fingerprint
 from attendance.errors import InvalidRecord, Reason
-from attendance.records.account import AcceptedLoss, Account, Adoption, Fingerprint, Moved
+from attendance.records.account import AcceptedLoss, Account, Adoption, Moved
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import Delivery, Dropped, Waiting
@@ -55,7 +56,7 @@ class Pipeline(MemoryLog):
     def write_account(self, stage: str, topic: Name) -> None:
         through = self.position[stage]
         before = [each for each in self.records(topic) if each.offset < through]
-        identity = Fingerprint.of(before[-1]) if before else None
+        identity = fingerprint(before[-1]) if before else None
         end = asyncio.run(self.extents(topic))[0][1]
         account = Account(stage, self.topics[topic], 0, 0, through, NOW, identity, end)
         self.add("accounts", account.key, account.encode())
