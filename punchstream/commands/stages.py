@@ -41,7 +41,6 @@ def begin(name: str) -> tuple[CommonSettings, Metrics]:
     gc.freeze()
     common = CommonSettings.load()
     logs.configure(common.log_level, common.log_format, stage=name)
-    log.info("Starting.", version=version("punchstream"), tzdata=TZDATA)
     for wrong, meant in misspelt(Path(".env")).items():
         log.warning("A name looks like a setting and is none; its value is ignored.", setting=wrong, meant=meant)
     metrics = Metrics(name)
@@ -50,7 +49,10 @@ def begin(name: str) -> tuple[CommonSettings, Metrics]:
 
 
 def topics_checked(stage: Stage) -> KafkaSettings:
-    """How to reach Kafka, once the stage's topics are known to lose nothing, or Kafka does not answer yet.
+    """Logs the start of a stage whose settings are right, and looks at its topics.
+
+    Returns:
+        How to reach Kafka, once the topics are known to lose nothing, or Kafka does not answer yet.
 
     Raises:
         ConfigurationError: a setting or a topic is wrong; the message names it, and the command that mends it.
@@ -58,6 +60,7 @@ def topics_checked(stage: Stage) -> KafkaSettings:
     from attendance.kafka.topics_guard import refuse_wrong_topics
 
     kafka = KafkaSettings.load()
+    log.info("Starting.", version=version("punchstream"), tzdata=TZDATA)
     asyncio.run(refuse_wrong_topics(stage, kafka))
     return kafka
 
