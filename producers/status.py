@@ -12,6 +12,7 @@ from attendance.errors import KafkaUnavailable
 from attendance.kafka.records import Record
 from attendance.records.device_status import DeviceStatus, read_status
 from attendance.records.raw_event import RawEvent
+from attendance.times import now
 from producers.clocks import Clocks
 from producers.devices.common.clocks import ASSUMED_LAG
 from producers.devices.contract import DeviceReport
@@ -60,6 +61,7 @@ class Statuses:
         status = read_status(record)
         if status is None:
             return
+        status = _not_ahead(status, now())
         if self._clocks is not None:
             self._clocks.learn(status)
         device_id, known = status.device_id, self._known.get(status.device_id)
@@ -127,6 +129,16 @@ def _says_nothing_new(report: DeviceReport, known: DeviceStatus) -> bool:
     if report.device_time is not None or report.pending is not None or report.last_sequence is not None:
         return False
     return report.details.items() <= known.details.items()
+
+
+def _not_ahead(status: DeviceStatus, at: datetime) -> DeviceStatus:
+    """The status as if it was heard just now, where a server whose clock was ahead dated it: what follows is newer."""
+    measured_at = status.clock_measured_at
+    return replace(
+        status,
+        heard_at=min(status.heard_at, at),
+        clock_measured_at=None if measured_at is None else min(measured_at, at),
+    )
 
 
 def newest(events: Iterable[RawEvent], before: datetime | None) -> datetime | None:

@@ -24,6 +24,8 @@ from pushing import (
 )
 
 from attendance.errors import Reason
+from attendance.kafka.records import OutRecord
+from attendance.records.device_status import DeviceStatus
 from attendance.registry import hash_token
 from attendance.times import now
 from producers.devices.generic.json_v1 import JsonV1
@@ -319,6 +321,18 @@ def test_what_one_process_knows_of_a_clock_all_know(tmp_path: Path) -> None:
     # It is set, and says so to the other process.
     assert other.post(heartbeat(time=now().isoformat()), path="/v1/heartbeat")[0] == 200
     assert outcomes() == [None, None]
+
+
+def test_what_a_server_whose_clock_was_ahead_wrote_of_a_device_is_not_the_newest_for_a_day(bench: Bench) -> None:
+    tomorrow = now() + timedelta(days=1)
+    wrong = DeviceStatus("GATE-1", tomorrow, clock_skew=-86_400, clock_measured_at=tomorrow)
+    bench.statuses.apply(OutRecord(TOPICS["device_status"], wrong.key, wrong.encode()))  # type: ignore[arg-type]  # as above
+    bench.post(batch(PUNCH))
+    assert bench.kafka.events()[-1].clock_skew == -86_400
+    right = DeviceStatus("GATE-1", now(), clock_skew=0, clock_measured_at=now())
+    bench.statuses.apply(OutRecord(TOPICS["device_status"], right.key, right.encode()))  # type: ignore[arg-type]  # as above
+    bench.post(batch(PUNCH))
+    assert bench.kafka.events()[-1].clock_skew is None
 
 
 def test_nothing_is_taken_in_before_what_others_know_is_read(bench: Bench) -> None:
