@@ -1,7 +1,7 @@
 """Call: the requests that store the documents of one call of `deliver`, and what became of each document."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Final, TypeVar
 
@@ -176,9 +176,7 @@ class Call:
             # The wrong time was the right one of another punch, which has the event_id by now.
             old = None
         if old is None:
-            return (
-                Delivered(new["name"], "already_there") if new else Delivered(self._client.insert(document), "created")
-            )
+            return Delivered(new["name"], "already_there") if new else self._insert_or_find(document)
         if old is new and StoredPunch.of(old) == StoredPunch.of(document):
             return Delivered(old["name"], "already_there")
         if old["attendance"]:
@@ -197,6 +195,24 @@ class Call:
             return Delivered(old["name"], "replaced")
         self._client.delete(CHECKIN, old["name"])
         return Delivered(new["name"], "replaced")
+
+    def _insert_or_find(self, document: Document) -> Delivered:
+        """Store a document, unless another says the same: the punches of several terminals in one second share one."""
+        try:
+            return Delivered(self._client.insert(document), "created")
+        except DocumentRejected as error:
+            if error.kind in _LOOK_AGAIN:
+                for row in self._with_times([document]):
+                    if StoredPunch.of(row) == StoredPunch.of(document):
+                        return Delivered(row["name"], "already_there")
+            raise
+
+    def _with_times(self, documents: Collection[Document]) -> list[Document]:
+        """What ERPNext has of these employees at these times. The lists cross: `StoredPunch` picks."""
+        employees = sorted({document["employee"] for document in documents})
+        times = sorted({document["time"] for document in documents})
+        fields = ["name", "employee", "time", "log_type"]
+        return self._client.get_list(CHECKIN, fields, [("employee", "in", employees), ("time", "in", times)])
 
     def _add_created(self, indexes: Sequence[int], names: Sequence[str]) -> None:
         self._in_a_row = 0
@@ -242,14 +258,7 @@ class Call:
             )
             wanted = {index: document for index, document in wanted.items() if index not in self._results}
         if wanted:
-            # The two lists cross, so there may be more rows than asked for; `StoredPunch` picks.
-            employees = sorted({document["employee"] for document in wanted.values()})
-            times = sorted({document["time"] for document in wanted.values()})
-            rows = self._client.get_list(
-                CHECKIN,
-                ["name", "employee", "time", "log_type"],
-                [("employee", "in", employees), ("time", "in", times)],
-            )
+            rows = self._with_times(wanted.values())
             self._add_found({StoredPunch.of(row): row["name"] for row in rows}, wanted, StoredPunch.of)
 
     def _add_found(self, names: dict[_T, str], wanted: dict[int, Document], key: Callable[[Document], _T]) -> None:

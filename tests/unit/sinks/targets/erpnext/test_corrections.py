@@ -235,6 +235,14 @@ def test_where_another_punch_stands_already_the_old_document_stays() -> None:
     assert site.contents() == sorted([content(WRONG), content(other)])
 
 
+def test_a_correction_of_what_shared_a_document_shares_the_one_that_stands_where_it_would_be_put() -> None:
+    site = FakeSite()
+    deliver(site, replace(MOVED, event_id="c" * 32, device_id="D2", supersedes=None))
+
+    assert deliver(site, MOVED) == [Delivered("C1", "already_there")]
+    assert len(site.rows) == 1
+
+
 def test_without_the_field_it_is_refused_and_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     site = FakeSite()
     monkeypatch.setattr(site, "has_event_id_field", lambda: False)
