@@ -151,3 +151,13 @@ def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_events_are_kept_longer_than_duplicates_are_known() -> None:
     assert KafkaSettings.load().retention_days * 86_400 > StreamSettings.load().dedup_horizon
+
+
+@pytest.mark.parametrize("name", ["DEDUP_HORIZON", "KAFKA_RETENTION_DAYS"])
+def test_what_is_gone_before_the_stream_forgets_it_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEDUP_HORIZON", "30 days")
+    monkeypatch.setenv("KAFKA_RETENTION_DAYS", "30")
+    assert KafkaSettings.load().retention_days == 30
+    monkeypatch.setenv(name, {"DEDUP_HORIZON": "721 h", "KAFKA_RETENTION_DAYS": "29"}[name])
+    with pytest.raises(ConfigurationError, match=r"^KAFKA_RETENTION_DAYS: .* is shorter than DEDUP_HORIZON "):
+        KafkaSettings.load()

@@ -43,3 +43,34 @@ def test_a_missing_topic_is_shown_and_is_exit_status_1(broker: MemoryBroker) -> 
     CliRunner().invoke(app, ["topics", "create"])
     del broker.topics["attendance.raw.v1"]
     assert CliRunner().invoke(app, ["topics", "describe", "--json"]).exit_code == 1
+
+
+def test_what_a_repair_would_set_is_what_it_sets_and_what_it_leaves_is_exit_status_1(broker: MemoryBroker) -> None:
+    CliRunner().invoke(app, ["topics", "create"])
+    right = dict(broker.configs["attendance.raw.v1"])
+    broker.configs["attendance.raw.v1"] = right | {"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"}
+    repair = ["topics", "repair"]
+    planned = CliRunner().invoke(app, [*repair, "--dry-run"])
+    assert planned.exit_code == 0
+    assert planned.stdout.splitlines() == [
+        "attendance.raw.v1: cleanup.policy was compact, would be delete",
+        "attendance.raw.v1: message.timestamp.type was CreateTime, would be LogAppendTime",
+    ]
+    assert broker.configs["attendance.raw.v1"]["cleanup.policy"] == "compact"
+    done = CliRunner().invoke(app, repair)
+    assert done.stdout == planned.stdout.replace("would be", "is")
+    assert broker.configs["attendance.raw.v1"] == right
+    assert CliRunner().invoke(app, repair).stdout == "Every topic is what it has to be.\n"
+
+    del broker.topics["attendance.dropped.v1"]
+    left = CliRunner().invoke(app, repair)
+    assert (left.exit_code, left.stdout) == (1, "")
+    assert "attendance.dropped.v1" in left.stderr
+
+
+def test_what_a_repair_leaves_and_is_only_unwise_is_exit_status_0(broker: MemoryBroker) -> None:
+    CliRunner().invoke(app, ["topics", "create"])
+    broker.add_partitions("attendance.raw.v1", 13)
+    result = CliRunner().invoke(app, ["topics", "repair"])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith("warns: topic attendance.raw.v1: partitions")
