@@ -8,7 +8,7 @@ PAGES := commands metrics
 EXAMPLES := unit
 PARTS := stream push pull sink latency state profile
 .DEFAULT_GOAL := help
-.PHONY: help install demo unit floors contracts stages servers test faults soak check docs format kafka bench performance lock clean
+.PHONY: help install demo unit floors contracts stages servers test attack faults soak check docs format kafka bench performance lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,8 +43,8 @@ contracts: $(VENV)/dev  ## the tests against ERPNext's recorded answers and both
 stages: $(VENV)/dev  ## the stages on both brokers, in two processes; those on Apache Kafka need `make kafka` once
 	$(BIN)/pytest tests/integration -n 2 --dist loadfile
 
-servers: $(VENV)/dev  ## whole pipelines, faults among them; those on Apache Kafka need `make kafka` once
-	$(BIN)/pytest tests/faults tests/system
+servers: $(VENV)/dev  ## whole pipelines, faults and attacks among them; those on Apache Kafka need `make kafka` once
+	$(BIN)/pytest tests/faults tests/system tests/attack -m "not long"
 
 test:  ## every test, with more examples than `make unit`; those on Apache Kafka need `make kafka` once
 ifdef TEST
@@ -54,6 +54,9 @@ else
 test: EXAMPLES := shared
 test: unit contracts stages servers
 endif
+
+attack: $(VENV)/dev  ## every attack on the real process, and the fuzzers, for longer than `make test` has them
+	$(BIN)/pytest tests/attack
 
 faults: $(VENV)/dev  ## the fault matrix on three brokers, about 20 minutes: SEED=7, CELLS='^sink', LIST=1, WRITE=1
 	$(BIN)/python tests/faults/run_matrix.py $(if $(SEED),--seed $(SEED)) $(if $(CELLS),--cells '$(CELLS)') \

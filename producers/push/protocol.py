@@ -1,14 +1,14 @@
 """HTTP as uvicorn speaks it, where a head that cannot be read is seen, and none is read without end."""
 
 import asyncio
-import logging
 import re
 from http import HTTPStatus
 from typing import Any, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from producers.knocks import HEAD_TOO_LARGE, HEAD_TOO_SLOW
+from producers.knocks import BROKEN_HEAD, HEAD_TOO_LARGE, HEAD_TOO_SLOW
 from producers.push.knocking import Knocking
 from producers.push.senders import broken_head
 
@@ -19,9 +19,10 @@ HEAD_SECONDS: Final = 60.0
 """How long a head may take. A terminal that lost its power in the middle of one never closes its connection."""
 
 _LINE: Final = re.compile(rb"([A-Za-z]{1,16}) +([^\s?]*)")
-_REFUSAL: Final = "HTTP/1.1 %d %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-# What is wrong of it is a knock, logged once a minute. Whoever sends these could fill a log with them.
-_NOT_LOGGED: Final = ("Invalid HTTP request", "Unsupported upgrade request", "No supported WebSocket library")
+_REFUSAL: Final = "HTTP/1.1 %d %s\r\ncontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+_NO_HTTP: Final = "Invalid HTTP request received."
+_HTTP_2: Final = b"PRI * HTTP/2.0"
+_ONLY_HTTP_1: Final = "HTTP/2 without an upgrade, and this port speaks HTTP/1.1 only"
 
 
 class SeenHeads(HttpToolsProtocol):
@@ -35,6 +36,7 @@ class SeenHeads(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._broken = False
+        self._offers_upgrade = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -51,8 +53,9 @@ class SeenHeads(HttpToolsProtocol):
         """Take in what arrived."""
         if self._broken:
             return
+        self._unset_keepalive_if_required()
         self._data = data
-        super().data_received(data)
+        self._feed(data)
         if self._broken or not self._in_head:
             self._stop_waiting()
             return
@@ -70,11 +73,24 @@ class SeenHeads(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head is there."""
         self._in_head = False
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            # The parser would take the body for the other protocol. `_feed` gives it the head again without the offer.
+            self._offers_upgrade = True
+            return
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request is there."""
+        if not self._offers_upgrade:
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, after the answer to the request that it follows."""
         self._broken = True
+        if self._data.startswith(_HTTP_2):
+            self._note(BROKEN_HEAD, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, None, _ONLY_HTTP_1)
+            self._answer(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, _ONLY_HTTP_1)
+            return
         cause, sender, why = broken_head(self._data)
         before = self.cycle
         if before is not None and not before.more_body and not before.response_complete:
@@ -85,6 +101,29 @@ class SeenHeads(HttpToolsProtocol):
             return
         self._note(cause, 400, sender, why)
         super().send_400_response(msg)
+
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as behind:
+                if not self._offers_upgrade:
+                    self.send_400_response(_NO_HTTP)
+                    return
+                self._offers_upgrade = False
+                data = self._plain_head() + data[behind.args[0] :]
+                self.parser = _new_parser(self)
+            except httptools.HttpParserError:
+                self.send_400_response(_NO_HTTP)
+                return
+            else:
+                return
+
+    def _plain_head(self) -> bytes:
+        """The head that was just read, without the offer of another protocol."""
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     def _wait_for_head(self) -> None:
         if self._timer is None:
@@ -105,8 +144,11 @@ class SeenHeads(HttpToolsProtocol):
     def _refuse(self, cause: str, status: HTTPStatus, why: str) -> None:
         self._broken = True
         self._stop_waiting()
-        self._note(cause, int(status), None, why)
-        self.transport.write((_REFUSAL % (status, status.phrase)).encode())
+        self._note(cause, status, None, why)
+        self._answer(status, why)
+
+    def _answer(self, status: HTTPStatus, why: str) -> None:
+        self.transport.write((_REFUSAL % (status, status.phrase, len(why), why)).encode())
         self.transport.close()
 
     def _note(self, cause: str, status: int, sender: str | None, why: str) -> None:
@@ -124,8 +166,11 @@ class SeenHeads(HttpToolsProtocol):
         self.knocking.note(cause, scope, status, why=why, body=self._data, sender=known)
 
 
-def _is_logged(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(_NOT_LOGGED)
+def _new_parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
+    parser = httptools.HttpRequestParser(protocol)
+    # As uvicorn has it: what follows a request that closes is no fault of the request.
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
 
 
 def seen_heads(knocking: Knocking) -> type[SeenHeads]:
@@ -134,5 +179,4 @@ def seen_heads(knocking: Knocking) -> type[SeenHeads]:
     Args:
         knocking: Where the heads that cannot be read are noted.
     """
-    logging.getLogger("uvicorn.error").addFilter(_is_logged)
     return type("SeenHeads", (SeenHeads,), {"knocking": knocking})

@@ -89,7 +89,6 @@ def post(body: bytes, length: int | None = None) -> bytes:
         (b"GET /v1/events HTTP/1.1\r\nbad header\r\n\r\n", "broken_head", "json", "/v1/events"),
         (b"POST /v1/events HTTP/1.1\r\nContent-Length: many\r\n\r\n", "broken_head", "json", "/v1/events"),
         (b"CONNECT push:443 HTTP/1.1\r\n\r\n", "broken_head", "unknown", None),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "broken_head", "unknown", None),
     ],
 )
 def test_what_is_no_http_is_answered_400_and_kept(
@@ -103,6 +102,24 @@ def test_what_is_no_http_is_answered_400_and_kept(
     assert path in (kept.path, None)
     assert "secret-token" not in kept.path
     assert f'cause="{cause}",sender="{sender}"' in bench.get("/metrics").text
+
+
+def test_http_2_without_an_upgrade_is_refused_in_words(bench: Bench) -> None:
+    wire = exchange(bench, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert wire.written.startswith(b"HTTP/1.1 505 ")
+    assert b"speaks HTTP/1.1" in wire.written
+    assert [(each.cause, each.status) for each in knocks(bench)] == [("broken_head", 505)]
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket", "TLS/1.0, h2c", "anything"])
+@pytest.mark.parametrize("size", [1, 50, 10_000])
+def test_an_offered_upgrade_is_passed_over(bench: Bench, protocol: str, size: int) -> None:
+    offer = b"Host: push\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: " + protocol.encode()
+    request = post(batch(PUNCH)).replace(b"Host: push", offer)
+    wire = exchange(bench, *(request[index : index + size] for index in range(0, len(request), size)), request)
+    assert wire.written.count(b"HTTP/1.1 200 ") == 2
+    assert [event.device_user_id for event in bench.kafka.events()] == ["1042"] * 2
+    assert knocks(bench) == []
 
 
 def test_a_head_that_comes_in_pieces_is_a_head(bench: Bench) -> None:
