@@ -10,7 +10,8 @@ from typing import Final, Literal
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-MASK = "***"
+from attendance.shown import MASK, shown, shown_in_a_line, without_credentials
+
 _SECRET = re.compile(r"(token|secret|password|api_key|authorization|credential)", re.IGNORECASE)
 
 
@@ -25,6 +26,30 @@ def _masked(name: str, value: object) -> object:
     if isinstance(value, list | tuple):
         return [_masked(name, each) for each in value]
     return MASK if _SECRET.search(name) and value else value
+
+
+def mask_addresses(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Take what logs in out of the addresses in every text, at any depth."""
+    return {name: _without_credentials(value) for name, value in event.items()}
+
+
+def _without_credentials(value: object) -> object:
+    if isinstance(value, str):
+        return without_credentials(value)
+    if isinstance(value, dict):
+        return {_without_credentials(name): _without_credentials(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_without_credentials(each) for each in value]
+    # Numbers have no text of others; what else there is, errors and enumerations, is written by `str`.
+    return value if value is None or isinstance(value, bool | int | float | bytes) else without_credentials(str(value))
+
+
+def show_sentences(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Write the sentence in one line, and both it and a traceback as they may be shown: text is written as it is."""
+    safe = {"event": shown_in_a_line(str(event["event"]))}
+    if "exception" in event:
+        safe["exception"] = shown(str(event["exception"]))
+    return {**event, **safe}
 
 
 class QuietRepeats(logging.Filter):
@@ -83,17 +108,19 @@ def configure(level: str = "INFO", style: Literal["json", "text"] = "json", **bo
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         mask_secrets,
+        mask_addresses,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
+    rendering: list[structlog.typing.Processor] = (
+        [structlog.processors.JSONRenderer()]
         if style == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Values are quoted as Python quotes them, and so are what a terminal would obey in them.
+        else [show_sentences, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), repr_native_str=True)]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     root = logging.getLogger()

@@ -8,7 +8,6 @@ from inspect import cleandoc
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from attendance import logs
 from attendance.errors import PunchstreamError
@@ -26,6 +25,7 @@ from punchstream.commands import (
     topics,
     users,
 )
+from punchstream.output import say, terminal
 
 app = typer.Typer(
     name="punchstream",
@@ -58,13 +58,13 @@ def main() -> None:
     try:
         app()
     except PunchstreamError as error:
-        Console(stderr=True).print(f"punchstream: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        terminal(stderr=True, soft_wrap=True).print(f"punchstream: {error}", style="red")
         sys.exit(2)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
     if wanted:
-        typer.echo(f"punchstream {version('punchstream')}")
+        say(f"punchstream {version('punchstream')}")
         raise typer.Exit
 
 

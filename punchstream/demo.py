@@ -290,7 +290,7 @@ def _account(
     }
     problems += [f"{name}: {found}, expected {wanted}" for name, (found, wanted) in outcomes.items() if found < wanted]
     for problem in problems[:20]:
-        console.print(problem, style="red", markup=False)
+        console.print(problem, style="red")
     if report.balanced and not problems:
         console.print(
             f"The terminals sent {tally.acknowledged_events:,} events in {tally.transmissions:,} requests"

@@ -1,20 +1,50 @@
-"""What the commands print: a table for people, JSON for programs."""
+"""What the commands print: a table for people, JSON for programs. All that is printed goes through here."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import orjson
 import typer
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from attendance.shown import shown, shown_json
 from operations.log import Skipped
 
 LONGEST_WORD: Final = 20  # characters, as a time has; a longer word in a table may be broken
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Terminal(Console):
+    """A console that prints sentences as they may be shown. Nothing in them is taken for markup."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See `Console.render_str`."""
+        return super().render_str(shown(text), **options)
+
+
+def terminal(*, stderr: bool = False, soft_wrap: bool = False) -> Terminal:
+    """The console of this process.
+
+    Args:
+        stderr: Whether standard error is meant.
+        soft_wrap: Whether lines are left as long as they are.
+    """
+    return Terminal(stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a sentence or several lines, as long as they are.
+
+    Args:
+        text: What to say, with texts of others in it as they are.
+        err: Whether standard error is meant.
+    """
+    typer.echo(shown(text), err=err)
 
 
 def show(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
@@ -38,7 +68,7 @@ def print_rows(names: Sequence[str], rows: Iterable[Iterable[object]], *, whole:
         rows: As many cells as there are names; None is an empty one.
         whole: So many of the first columns are never broken, because people type them into the next command.
     """
-    texts = [["" if cell is None else safe(str(cell)) for cell in row] for row in rows]
+    texts = [["" if cell is None else shown(str(cell)) for cell in row] for row in rows]
     if not texts:
         return
     columns = ["\n".join(column) for column in zip(names, *texts, strict=True)]
@@ -47,7 +77,7 @@ def print_rows(names: Sequence[str], rows: Iterable[Iterable[object]], *, whole:
         wide if index < whole else min(max(map(cell_len, column.split())), LONGEST_WORD)
         for index, (column, wide) in enumerate(zip(columns, widest, strict=True))
     ]
-    room = Console().width - sum(widths) - 2 * (len(names) - 1)
+    room = terminal().width - sum(widths) - 2 * (len(names) - 1)
     if room < 0:
         _print_paragraphs(names, texts)
         return
@@ -78,7 +108,7 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, fact in facts:
-        table.add_row(safe(name), "" if fact is None else safe(str(fact)))
+        table.add_row(shown(name), "" if fact is None else shown(str(fact)))
     print_table(table)
 
 
@@ -88,12 +118,12 @@ def print_json(data: object) -> None:
         text = orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2).decode()
     except orjson.JSONEncodeError:  # it takes no integer of more than 64 bits, and a record may hold one
         text = json.dumps(data, default=str, indent=2, ensure_ascii=False)
-    typer.echo(text)
+    typer.echo(shown_json(text))
 
 
 def print_table(table: Table) -> None:
     """Print a table. Nothing in it is taken for markup: device users and file names may look like it."""
-    Console(markup=False, emoji=False, highlight=False).print(table)
+    terminal().print(table)
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
@@ -110,11 +140,4 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 def say_skipped(skipped: Skipped) -> None:
     """Say on standard error which records could not be read."""
     for line in skipped.lines():
-        typer.echo(safe(line), err=True)
-
-
-def safe(text: str) -> str:
-    """Text without what a terminal would obey: it comes from devices, and from whoever may post."""
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in text
-    )
+        say(line, err=True)

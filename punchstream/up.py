@@ -16,6 +16,7 @@ import yaml
 from rich.console import Console
 
 from attendance.kafka.admin import create_topics
+from attendance.private_files import write_private
 from attendance.registry import Registry, hash_token
 from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import format_seconds, now
@@ -63,7 +64,7 @@ def sigterm_interrupts() -> None:
 def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
     """Start everything, and tell the user what it is and how to use it."""
     common = CommonSettings.load()
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = dict(os.environ)
     token = None
     if not is_set("KAFKA_BOOTSTRAP_SERVERS"):
@@ -89,7 +90,7 @@ def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
     console.print(f"Running {', '.join(names)}; their logs are in {directory}/.")
     console.print(f"Punches: POST {stages.url}/v1/events")
     if token:
-        console.print(f"Try it:\n{example(stages.url, token)}", markup=False, soft_wrap=True)
+        console.print(f"Try it:\n{example(stages.url, token)}", soft_wrap=True)
     if added := {name: value for name, value in os.environ.items() if settings.get(name) != value}:
         stack.enter_context(environment_file(directory / "env", added))
         console.print("The other commands, in another terminal:", end=" ")
@@ -136,11 +137,10 @@ def environment_file(path: Path, settings: Mapping[str, str]) -> Iterator[None]:
     """A file for a shell's `.` that leads the other commands to what was started here, while the context lasts.
 
     Args:
-        path: Readable by its owner only.
+        path: Will be readable by its owner only.
         settings: Names and values.
     """
-    path.touch(mode=0o600)
-    path.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
+    write_private(path, "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from attendance.settings import CommonSettings, KafkaSettings
 from attendance.times import parse_utc
 from attendance.topics import Name
 from operations.log import KafkaLog, Log
-from punchstream.output import safe
+from punchstream.output import say
 
 SINCE: Final = (
     "Only punches that arrived since then, by the broker's clock. A date such as `2026-01-01` is midnight UTC."
@@ -58,7 +58,7 @@ def fleet_has() -> Callable[[str], bool]:
         try:
             return Registry(CommonSettings.load().punchstream_devices).get(device_id) is not None
         except ConfigurationError as error:
-            typer.echo(safe(str(error)), err=True)
+            say(str(error), err=True)
             return False
 
     return has
@@ -87,7 +87,7 @@ def stop_where_nothing_is(
 
     sentences = asyncio.run(Asked(since, until, devices, fleet_has()).not_there(log, topics))
     for sentence in sentences:
-        typer.echo(safe(sentence), err=True)
+        say(sentence, err=True)
     if sentences:
         raise typer.Exit(1)
 

@@ -7,12 +7,10 @@ from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import typer
-
 from attendance.registry import Registry, Shift
 from attendance.settings import CommonSettings, ErpnextSettings
 from operations.log import Log, Skipped
-from punchstream.output import counted, print_json, print_rows, say_skipped
+from punchstream.output import counted, print_json, print_rows, say, say_skipped
 
 if TYPE_CHECKING:
     from operations.attendance_days import ComparedDay
@@ -55,7 +53,7 @@ def run(log: Log, erpnext: ErpnextSettings | None, *, since: datetime | None, as
         )
         names = ("Employee", "Day", "Shift", "Outcome", "Reason", "Document", "Status", "Hours", "In ERPNext")
         print_rows(names, cells)
-        typer.echo(summary(days))
+        say(summary(days))
     return int(needs_a_look(days))
 
 
@@ -117,13 +115,13 @@ def show_summary(days: "Sequence[ComparedDay]") -> None:
 
     if not days:
         return
-    typer.echo(summary(days))
+    say(summary(days))
     named = [day for day in days if day.state in NEEDS_A_LOOK]
     for day in named[:NAMED]:
         record = day.record
-        typer.echo(f"Attendance {day.state}: {record.employee}, {record.attendance_date}, {record.shift_type}")
+        say(f"Attendance {day.state}: {record.employee}, {record.attendance_date}, {record.shift_type}")
     if len(named) > NAMED:
-        typer.echo("`punchstream audit --attendance --against-erpnext` lists all of them.")
+        say("`punchstream audit --attendance --against-erpnext` lists all of them.")
 
 
 def summary(days: "Sequence[ComparedDay]") -> str:

@@ -1,7 +1,6 @@
 """`punchstream audit`: every raw event and its outcome."""
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -13,7 +12,7 @@ from attendance.times import format_seconds
 from punchstream.commands import attendance_days
 from punchstream.commands import late as late_deliveries
 from punchstream.commands.arguments import SINCE, fleet_has, instant, kafka_log, stop_where_nothing_is
-from punchstream.output import AsJson, counted, print_rows, safe, say_skipped
+from punchstream.output import AsJson, counted, print_json, print_rows, say, say_skipped, terminal
 
 if TYPE_CHECKING:
     from operations.audit_report import Report
@@ -79,14 +78,14 @@ def audit(  # noqa: PLR0913 - the options of the command
     from operations.audit_report import NAMED
     from operations.erpnext_repairs import Repairs
 
-    def say(change: "Change") -> None:
+    def tell(change: "Change") -> None:
         """Print a change at once: what is done is done, also where the next one fails."""
         if not as_json:
             done = f"{change.done} (dry run)" if dry_run else change.done
-            typer.echo(safe(f"{change.document}: {done}: {change.why}"))
+            say(f"{change.document}: {done}: {change.why}")
 
     if correct_employees and not dry_run:
-        typer.echo("Waiting until the sink has committed the check-ins that are there.", err=True)
+        say("Waiting until the sink has committed the check-ins that are there.", err=True)
     fleet = Registry(CommonSettings.load().punchstream_devices).get if correct_employees else lambda _: None
     report = asyncio.run(
         account(
@@ -97,18 +96,18 @@ def audit(  # noqa: PLR0913 - the options of the command
             erpnext=erpnext_settings,
             repair=repair,
             including_deleted=including_deleted,
-            repairs=Repairs(remove_surplus, correct_employees, refetch_shift, dry_run, fleet, say),
+            repairs=Repairs(remove_surplus, correct_employees, refetch_shift, dry_run, fleet, tell),
             named=-1 if as_json else NAMED,
         )
     )
     days = attendance_days.in_the_audit(log, erpnext_settings, since=begin) if erpnext_settings else []
     if as_json:
         found = {"attendance_days": attendance_days.to_json(days)} if days else {}
-        typer.echo(json.dumps(report.to_json() | found, indent=2))
+        print_json(report.to_json() | found)
     else:
         if device is not None and not report.raw and not report.not_there:
-            typer.echo(safe(f"Nothing of {device} arrived{'' if since is None else f' since {since}'}."))
-        show(report, Console(highlight=False), dry_run=dry_run)
+            say(f"Nothing of {device} arrived{'' if since is None else f' since {since}'}.")
+        show(report, terminal(), dry_run=dry_run)
         attendance_days.show_summary(days)
     if not report.balanced or attendance_days.needs_a_look(days):
         raise typer.Exit(1)
@@ -162,13 +161,13 @@ def _show_topics(report: "Report", console: Console) -> None:
             what = f"{loss.topic}:{loss.partition}, made anew, from offset {loss.through} on"
         when = format_seconds(loss.at)
         text = f"Accepted loss of {counted(loss.records, 'record')}: {what}; {when} by {loss.by}: {loss.note}"
-        console.print(safe(text), markup=False)
+        console.print(text)
     for each in report.adoptions:
         topics = ", ".join(sorted({moved.topic for moved in each.moved})) or "no topic"
         text = f"Adopted at {format_seconds(each.at)} by {each.by}: {topics}: {each.note}"
-        console.print(safe(text), markup=False)
+        console.print(text)
     for fault in (*report.faults, *report.configuration):
-        console.print(safe(str(fault)), style="red", markup=False)
+        console.print(str(fault), style="red")
     if report.outcome_gone:
         console.print(
             "Outcomes were removed before an audit counted them: `punchstream audit --repair` has those events decided "
@@ -189,7 +188,7 @@ def show(report: "Report", console: Console, *, dry_run: bool = False) -> None:
 
     say_skipped(report.skipped)
     for sentence in report.not_there:
-        console.print(safe(sentence), style="red", markup=False)
+        console.print(sentence, style="red")
     line = (
         f"{report.raw:,} raw = {report.delivered:,} delivered + {report.dropped:,} dropped"
         f" + {report.waiting:,} waiting + {report.dead_lettered:,} dead-lettered"

@@ -7,7 +7,6 @@ from contextlib import aclosing, closing
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from attendance.errors import Reason
@@ -46,7 +45,7 @@ from operations.reading_again import Fleet
 from operations.unread import GONE, ReadingAgain, describe_request, find_request
 from producers.pictures import redact
 from punchstream.commands.arguments import kafka_log, stop_where_nothing_is, who
-from punchstream.output import AsJson, counted, print_facts, print_json, print_rows, safe, say_skipped
+from punchstream.output import AsJson, counted, print_facts, print_json, print_rows, say, say_skipped, terminal
 
 SHOWN_MESSAGE: Final = 200
 SHOWN_VALUE: Final = 4000  # characters
@@ -106,7 +105,7 @@ def list_letters(
     asyncio.run(gather())
     say_skipped(skipped)
     if fleet.problem is not None:
-        typer.echo(safe(f"What could be read again is not known: {fleet.problem}"), err=True)
+        say(f"What could be read again is not known: {fleet.problem}", err=True)
     else:
         _note_readable(reading.readable(), unsettled, rows)
     if as_json:
@@ -177,9 +176,9 @@ def _print_groups(groups: Iterable[Group]) -> None:
             )
         )
     print_rows(names, rows, whole=len(names) - 1)
-    typer.echo(f"{counted(total.total(), 'dead letter')}{': ' if total else ''}{_counts(total, ', ')}")
+    say(f"{counted(total.total(), 'dead letter')}{': ' if total else ''}{_counts(total, ', ')}")
     if readable is not None:
-        typer.echo(f"Today's adapters understand {readable} of what no adapter understood; `replay` reads it again.")
+        say(f"Today's adapters understand {readable} of what no adapter understood; `replay` reads it again.")
 
 
 def _counts(states: Counter[State], separator: str) -> str:
@@ -200,7 +199,7 @@ def show_letter(
         request = asyncio.run(find_request(log, letter.content.unread, skipped))
     say_skipped(skipped)
     if letter is None:
-        typer.echo(f"{id_}: no such dead letter", err=True)
+        say(f"{id_}: no such dead letter", err=True)
         raise typer.Exit(1)
     if as_json:
         print_json(describe(letter) | ({} if letter.content.unread is None else {"unread": describe_request(request)}))
@@ -294,13 +293,13 @@ def replay_letters(  # noqa: PLR0913 - as many as it has options
         for id_ in plan.ids:
             how = f"read again: {made[id_]}" if id_ in made else "replayed"
             where = ", from its raw record" if id_ in plan.begin_at_raw else ""
-            typer.echo(f"{id_}: would be {how}{where}")
+            say(f"{id_}: would be {how}{where}")
         for id_, note in discards.items():
-            typer.echo(safe(f"{id_}: would be discarded: {note}"))
+            say(f"{id_}: would be discarded: {note}")
         _finish(plan, f"{len(plan.ids)} would be replayed{_also(discards)}")
         return
     sent = 0
-    with Progress(console=Console(stderr=True), transient=True, disable=len(plan.ids) < MANY) as progress:
+    with Progress(console=terminal(stderr=True), transient=True, disable=len(plan.ids) < MANY) as progress:
         task = progress.add_task("Replaying", total=len(plan.ids))
 
         def report(id_: LetterId, problem: str | None) -> None:
@@ -316,7 +315,7 @@ def replay_letters(  # noqa: PLR0913 - as many as it has options
                 asyncio.run(replay(log, plan, per_second=rate, by=who(), report=report))
         except BaseException:
             progress.stop()
-            typer.echo(f"{sent} of {len(plan.ids)} replayed; one more may have been sent", err=True)
+            say(f"{sent} of {len(plan.ids)} replayed; one more may have been sent", err=True)
             raise
     if discards:
         asyncio.run(discard_each(log, discards, by=who()))
@@ -386,9 +385,9 @@ def _stop_at_unknown(log: Log, device: str | None) -> None:
 def _finish(plan: Plan, done: str) -> None:
     say_skipped(plan.skipped)
     for id_, problem in plan.refused.items():
-        typer.echo(safe(f"{id_}: {problem}"), err=True)
+        say(f"{id_}: {problem}", err=True)
     superseded = f", {plan.superseded} of them superseded" if plan.superseded else ""
-    typer.echo(f"{done}, {len(plan.refused)} refused{superseded}")
+    say(f"{done}, {len(plan.refused)} refused{superseded}")
     if plan.refused:
         raise typer.Exit(1)
 

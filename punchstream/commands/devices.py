@@ -20,7 +20,7 @@ from attendance.times import format_seconds
 from operations.log import Skipped
 from producers.knocks import NO_TERMINALS, SENDERS
 from punchstream.commands.arguments import kafka_log
-from punchstream.output import AsJson, print_json, print_rows, say_skipped, show
+from punchstream.output import AsJson, print_json, print_rows, say, say_skipped, show
 
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
 
@@ -68,8 +68,8 @@ def _row(device: Device, status: DeviceStatus | None) -> dict[str, Any]:
 def token() -> None:
     """Make a token for a device: the terminal gets the token, the fleet file its hash."""
     made = secrets.token_urlsafe(24)
-    typer.echo(f"token         {made}")
-    typer.echo(f"token_sha256  {hash_token(made)}")
+    say(f"token         {made}")
+    say(f"token_sha256  {hash_token(made)}")
 
 
 @app.command()
@@ -85,7 +85,7 @@ def probe(
         raise ConfigurationError(f"HOST: {host!r} is neither a name nor an IP address")
     found = asyncio.run(look(host))
     if not found and not as_json:
-        typer.echo(f"Nothing that is known answers at {host}.", err=True)
+        say(f"Nothing that is known answers at {host}.", err=True)
     else:
         show([asdict(finding) for finding in found], as_json=as_json)
     if not found:
@@ -122,7 +122,7 @@ def configure(
     names = [each.name for each in settings if each.differs]
     show([structs.asdict(each) for each in settings], as_json=False)
     if not names:
-        typer.echo("Nothing is to be written.", err=True)
+        say("Nothing is to be written.", err=True)
         return
     if not yes:
         typer.confirm(f"Write {', '.join(names)} to {device_id}?", abort=True, err=True)
@@ -149,7 +149,7 @@ def pending(*, as_json: AsJson = False) -> None:
         print_json([*map(_pending_row, terminals), *map(_knock_row, knocks)])
         return
     if not terminals:
-        typer.echo("No terminal waits.")
+        say("No terminal waits.")
     cells = (
         (
             each.serial,
@@ -176,7 +176,7 @@ def _show_knocks(knocks: Sequence[Knock]) -> None:
     terminals = [each for each in knocks if each.sender not in NO_TERMINALS]
     others = [each for each in knocks if each.sender in NO_TERMINALS]
     if knocks:
-        typer.echo("\nTurned away:")
+        say("\nTurned away:")
     cells = (
         (
             each.client,
@@ -198,7 +198,7 @@ def _show_knocks(knocks: Sequence[Knock]) -> None:
     )
     print_rows(names, cells)
     if len(others) > OTHERS_SHOWN:
-        typer.echo(f"And {len(others) - OTHERS_SHOWN:,} earlier ones, of no terminal, which --json shows.")
+        say(f"And {len(others) - OTHERS_SHOWN:,} earlier ones, of no terminal, which --json shows.")
 
 
 @app.command()
@@ -229,7 +229,7 @@ def approve(
         )
     )
     say_skipped(skipped)
-    typer.echo(f"{device_id} is let in; push takes it up within a second or so.")
+    say(f"{device_id} is let in; push takes it up within a second or so.")
 
 
 @app.command()
@@ -246,7 +246,7 @@ def backfill(
     device = _device(device_id)
     order = asyncio.run(order_backfill(kafka_log("devices"), device, since, until, skipped))
     say_skipped(skipped)
-    typer.echo(f"{order.command} waits for {device_id} (command {order.id}).")
+    say(f"{order.command} waits for {device_id} (command {order.id}).")
 
 
 @app.command()
@@ -269,13 +269,11 @@ def verify(
     say_skipped(skipped)
     if found.counted is None or found.punches is None:
         answer = "waits" if found.order.returned is None else f"returned {found.order.returned}, which is no count,"
-        typer.echo(f"{found.order.command} {answer} for {device_id} (command {found.order.id}).")
+        say(f"{found.order.command} {answer} for {device_id} (command {found.order.id}).")
         raise typer.Exit(1)
-    typer.echo(f"{device_id} has {found.counted} records of that time, and Kafka has {found.punches} punches.")
+    say(f"{device_id} has {found.counted} records of that time, and Kafka has {found.punches} punches.")
     if found.punches < found.counted:
-        typer.echo(
-            "Records of nobody, refusals and the same punch twice count as records too; devices backfill asks again."
-        )
+        say("Records of nobody, refusals and the same punch twice count as records too; devices backfill asks again.")
         raise typer.Exit(1)
 
 

@@ -11,7 +11,7 @@ from attendance.errors import KafkaUnavailable
 from attendance.settings import CommonSettings, ErpnextSettings
 from attendance.site import site_of
 from punchstream.commands.arguments import kafka_log, who
-from punchstream.output import AsJson, print_facts, print_json, print_rows
+from punchstream.output import AsJson, print_facts, print_json, print_rows, say
 
 if TYPE_CHECKING:
     from attendance.records.site import SiteZone
@@ -32,14 +32,12 @@ def setup() -> None:
 
     settings = ErpnextSettings.load()
     created = ensure_event_id_field(settings)
-    typer.echo(f"{CHECKIN}.{EVENT_ID_FIELD} {'was created' if created else 'was there already'}, and is unique.")
+    say(f"{CHECKIN}.{EVENT_ID_FIELD} {'was created' if created else 'was there already'}, and is unique.")
     state, why = ensure_day_field(settings)
     if state == "not made":
-        typer.echo(
-            f"Attendance.{MARKER} was not made, which only shifts with `attendance: direct` need: {why}", err=True
-        )
+        say(f"Attendance.{MARKER} was not made, which only shifts with `attendance: direct` need: {why}", err=True)
     else:
-        typer.echo(f"Attendance.{MARKER} {'was created' if state == 'created' else 'was there already'}.")
+        say(f"Attendance.{MARKER} {'was created' if state == 'created' else 'was there already'}.")
 
 
 @app.command()

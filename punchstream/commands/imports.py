@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 import yaml
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from attendance.errors import ConfigurationError
@@ -20,7 +19,7 @@ from attendance.settings import CommonSettings, PushSettings
 from attendance.times import format_seconds
 from producers.devices.contract import Rejected
 from punchstream.commands.stages import begin
-from punchstream.output import AsJson, counted, print_json, print_rows
+from punchstream.output import AsJson, counted, print_json, print_rows, say, terminal
 
 if TYPE_CHECKING:
     from operations.imports import Imported
@@ -119,7 +118,7 @@ def _take_in(files: Sequence["Import"]) -> Sequence["Imported"]:
     from operations import imports
 
     columns = (SpinnerColumn(), TextColumn("{task.description}: {task.fields[rows]:,} rows", markup=False))
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     with Progress(
         *columns, TimeElapsedColumn(), console=console, transient=True, disable=not sys.stderr.isatty()
     ) as progress:
@@ -139,7 +138,7 @@ def _show(imported: "Imported", *, dry_run: bool) -> None:
     tally = imported.tally
     if dry_run:
         for each in imported.readings:
-            typer.echo(_columns(each))
+            say(_columns(each))
         names = ("Line", "Device", "User", "Time", "UTC", "Direction", "Rejected")
         print_rows(names, (row.values() for row in _first(imported)))
     counts = {"rejected": tally.rejected, "that are no punches": tally.ignored} | {
@@ -147,13 +146,13 @@ def _show(imported: "Imported", *, dry_run: bool) -> None:
     }
     said = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
     rows, punches = counted(tally.rows, "row"), counted(tally.events, "punch", "punches")
-    typer.echo(f"{imported.file.path.name}: {rows}, {punches}{said}")
+    say(f"{imported.file.path.name}: {rows}, {punches}{said}")
     if dry_run:
-        typer.echo(_who_is_unknown(imported.unknown_users))
+        say(_who_is_unknown(imported.unknown_users))
     if tally.rejected and not dry_run:
-        typer.echo("`punchstream dead-letters list --stage import --each` has the rejected rows.", err=True)
+        say("`punchstream dead-letters list --stage import --each` has the rejected rows.", err=True)
     if imported.error is not None:
-        typer.echo(imported.error, err=True)
+        say(imported.error, err=True)
 
 
 def _who_is_unknown(users: Sequence[str] | None) -> str:

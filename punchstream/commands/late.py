@@ -7,14 +7,11 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import typer
-from rich.console import Console
-
 from attendance.settings import ErpnextSettings
 from attendance.site import site_of
 from attendance.times import format_seconds
 from operations.log import Log, Skipped
-from punchstream.output import counted, print_json, print_rows, say_skipped
+from punchstream.output import counted, print_json, print_rows, say, say_skipped, terminal
 
 if TYPE_CHECKING:
     from attendance.erpnext import ErpnextClient
@@ -88,7 +85,7 @@ def _show(deliveries: Sequence["LateDelivery"], *, as_json: bool) -> None:
 
 
 def _say_how_many(deliveries: Sequence["LateDelivery"]) -> None:
-    typer.echo(counted(len(deliveries), "late delivery", "late deliveries"))
+    say(counted(len(deliveries), "late delivery", "late deliveries"))
 
 
 def _repair_and_say(client: "ErpnextClient", deliveries: Sequence["LateDelivery"], *, as_json: bool) -> int:
@@ -99,7 +96,7 @@ def _repair_and_say(client: "ErpnextClient", deliveries: Sequence["LateDelivery"
         repairs.append(each)
         if not as_json:  # each at once: what is done is done, also where the next one fails
             day = each.day
-            Console(highlight=False, markup=False, soft_wrap=True).print(
+            terminal(soft_wrap=True).print(
                 f"{day.employee} {day.attendance_date} {day.shift_type}: {each.result}: {each.why}"
             )
     if as_json:

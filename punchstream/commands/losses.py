@@ -7,6 +7,7 @@ import typer
 
 from attendance.settings import KafkaSettings
 from punchstream.commands.arguments import who
+from punchstream.output import say
 
 
 def accept_loss(
@@ -24,12 +25,12 @@ def accept_loss(
 
     for loss in asyncio.run(record(KafkaSettings.load(), of, through, note, who())):
         if loss.anew:
-            typer.echo(
+            say(
                 f"{of}: made anew; it counts from offset {loss.through} on. Known to be lost: {loss.records:,} records."
             )
         else:
             records = "record" if loss.records == 1 else "records"
-            typer.echo(
+            say(
                 f"{of}: {loss.records:,} {records} lost, offsets {loss.first} to {loss.through - 1}; stages and the "
                 f"audit go on at {loss.through}."
             )

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from attendance.registry import Registry
@@ -15,7 +14,7 @@ from attendance.settings import CommonSettings, ErpnextSettings
 from attendance.site import site_of
 from operations.log import Log
 from punchstream.commands.arguments import SINCE, UNTIL, instant, kafka_log, stop_where_nothing_is
-from punchstream.output import AsJson, counted, print_json, print_rows, say_skipped
+from punchstream.output import AsJson, counted, print_json, print_rows, say, say_skipped, terminal
 
 if TYPE_CHECKING:
     from operations.corrections import Corrections
@@ -113,7 +112,7 @@ def run(
         if corrections is not None:
             _show(corrections)
         sent = counted(count, "correction") if correcting else counted(count, "copy", "copies")
-        typer.echo(f"{counted(tables.records, 'raw record')} in the range, {sent} sent")
+        say(f"{counted(tables.records, 'raw record')} in the range, {sent} sent")
 
 
 def _compare(log: Log, tables: "RangeTables", erpnext: ErpnextSettings, written_in: Sequence[str]) -> "Corrections":
@@ -144,7 +143,7 @@ def _send_all(
     from operations.replay import replay
 
     count = 0
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=terminal(stderr=True), transient=True) as progress:
         task = progress.add_task("Replaying" if corrections is None else "Correcting", total=total)
 
         def sent(records: int) -> None:
@@ -155,7 +154,7 @@ def _send_all(
         if corrections is None:
             asyncio.run(replay(log, wanted, tables, per_second, sent))
         else:
-            typer.echo("Waiting until the sink has committed the check-ins that are there.", err=True)
+            say("Waiting until the sink has committed the check-ins that are there.", err=True)
             asyncio.run(correct(log, corrections, per_second, sent))
     return count
 
@@ -186,13 +185,13 @@ def _show(corrections: "Corrections") -> None:
     print_rows(("Document", "Employee", "Time", "Log type", "Not replaced for"), cells)
     days = corrections.days()
     for employee, date in days[:NAMED]:
-        typer.echo(f"touches {employee} {date}")
+        say(f"touches {employee} {date}")
     different = corrections.different
     if max(different, len(days)) > NAMED:
         shown = f"{counted(different, 'check-in')}, {counted(len(days), 'attendance day')}"
-        typer.echo(f"… --json shows all of them: {shown}")
+        say(f"… --json shows all of them: {shown}")
     differ = counted(different, "check-in differs", "check-ins differ")
-    typer.echo(
+    say(
         f"{differ}; {different - corrections.correctable:,} of them cannot be replaced, because of an Attendance or an "
         f"edit in ERPNext. {counted(corrections.unassigned, 'punch has', 'punches have')} no employee now."
     )

@@ -12,13 +12,12 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
-from rich.console import Console
 
 from attendance.durations import with_unit
 from attendance.errors import ConfigurationError
-from attendance.logs import MASK
 from attendance.settings import GROUPS, SettingsGroup
-from punchstream.output import AsJson, show
+from attendance.shown import MASK
+from punchstream.output import AsJson, say, show, terminal
 from sinks.targets import target_settings
 
 HEADER: Final = """# Settings
@@ -45,15 +44,15 @@ def settings(
     Names that are no settings, but look like one, are named. The exit status is 1 if a value is wrong.
     """
     if style == "markdown":
-        typer.echo(markdown(every_group()), nl=False)
+        say(markdown(every_group()).removesuffix("\n"))
         return
     show(describe(every_group(), Path(".env"), with_units=not as_json), as_json=as_json)
-    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+    stderr = terminal(stderr=True, soft_wrap=True)
     for name, meant in misspelt(Path(".env")).items():
-        stderr.print(f"{name} is no setting{f'; {meant} is' if meant else ''}.", style="yellow", markup=False)
+        stderr.print(f"{name} is no setting{f'; {meant} is' if meant else ''}.", style="yellow")
     wrong = wrong_values(every_group(), Path(".env"))
     for problem in wrong:
-        stderr.print(problem, style="red", markup=False)
+        stderr.print(problem, style="red")
     if wrong:
         raise typer.Exit(1)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from attendance.errors import ConfigurationError
+from punchstream.output import terminal
 
 
 def demo(
@@ -28,9 +28,7 @@ def demo(
     with _needs_the_sandbox():
         from punchstream.demo import run
 
-    raise typer.Exit(
-        run(broker, seed=seed, seconds=seconds, vendors=vendors == "all", keep=keep, console=Console(highlight=False))
-    )
+    raise typer.Exit(run(broker, seed=seed, seconds=seconds, vendors=vendors == "all", keep=keep, console=terminal()))
 
 
 def up(
@@ -40,7 +38,7 @@ def up(
     with _needs_the_sandbox():
         from punchstream.up import run
 
-    run(directory, Console(highlight=False))
+    run(directory, terminal())
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import typer
 
 from attendance.durations import format_seconds
 from attendance.settings import KafkaSettings
-from punchstream.output import AsJson, print_json, print_rows
+from punchstream.output import AsJson, print_json, print_rows, say
 
 COLUMNS: Final = ("topic", "partitions", "replicas", "records", "cleanup", "kept", "largest", "times")
 
@@ -22,7 +22,7 @@ def create() -> None:
 
     created = asyncio.run(create_topics(KafkaSettings.load()))
     for name, is_new in created.items():
-        typer.echo(f"{name}: {'created' if is_new else 'was there'}")
+        say(f"{name}: {'created' if is_new else 'was there'}")
 
 
 @app.command("describe")
@@ -41,7 +41,7 @@ def describe(*, as_json: AsJson = False) -> None:
     wrong = [finding for row in rows for finding in row["findings"]]
     if not as_json:
         for finding in wrong:
-            typer.echo(f"{finding['severity']}: {finding['says']}", err=True)
+            say(f"{finding['severity']}: {finding['says']}", err=True)
     if any(finding["severity"] != "warns" for finding in wrong) or any(row["partitions"] == 0 for row in rows):
         raise typer.Exit(1)
 
@@ -60,11 +60,11 @@ def repair(
     result = asyncio.run(repair_topics(KafkaSettings.load(), dry_run=dry_run))
     for each in result.mended:
         verb = "would be" if dry_run else "is"
-        typer.echo(f"{each.topic}: {each.what} was {each.found}, {verb} {each.wanted}")
+        say(f"{each.topic}: {each.what} was {each.found}, {verb} {each.wanted}")
     for each in result.left:
-        typer.echo(f"{each.severity}: {each}", err=True)
+        say(f"{each.severity}: {each}", err=True)
     if not result.mended and not result.left:
-        typer.echo("Every topic is what it has to be.")
+        say("Every topic is what it has to be.")
     if any(each.severity != "warns" for each in result.left):
         raise typer.Exit(1)
 

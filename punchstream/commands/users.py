@@ -12,7 +12,7 @@ from attendance.times import format_seconds
 from operations.log import Skipped
 from operations.users import by_user, read_user_map, read_waiting, user_rows
 from punchstream.commands.arguments import kafka_log
-from punchstream.output import AsJson, counted, print_json, print_rows, say_skipped
+from punchstream.output import AsJson, counted, print_json, print_rows, say, say_skipped
 
 app = typer.Typer(help="The user map, and who is waiting for it.", no_args_is_help=True)
 
@@ -41,7 +41,7 @@ def list_users(*, as_json: AsJson = False) -> None:
         for row in rows
     )
     print_rows(("Device user", "Scope", "Employee", "Status", "Relieved", "Source"), cells)
-    typer.echo(counted(len(rows), "mapping"))
+    say(counted(len(rows), "mapping"))
 
 
 @app.command("import")
@@ -57,14 +57,14 @@ def import_users(
         result = asyncio.run(import_csv(KafkaSettings.load(), file, replace=replace))
     except InvalidUserMapFile as error:
         for problem in error.problems[:_SHOWN_PROBLEMS]:
-            typer.echo(f"{file}: {problem}", err=True)
+            say(f"{file}: {problem}", err=True)
         raise
-    typer.echo(f"{result.written} written, {result.unchanged} unchanged, {result.removed} removed")
+    say(f"{result.written} written, {result.unchanged} unchanged, {result.removed} removed")
     if result.unknown_employees:
         count = len(result.unknown_employees)
         names = ", ".join(result.unknown_employees[:_SHOWN_PROBLEMS]) + (", …" if count > _SHOWN_PROBLEMS else "")
         unknown = counted(count, "employee is", "employees are")
-        typer.echo(f"{unknown} not in the directory, their punches will wait: {names}", err=True)
+        say(f"{unknown} not in the directory, their punches will wait: {names}", err=True)
 
 
 @app.command()
@@ -91,4 +91,4 @@ def unmapped(*, as_json: AsJson = False) -> None:
     print_rows(("Site", "Device user", "Reason", "Employee", "Punches", "Since (UTC)", "Devices"), cells, whole=3)
     punches = sum(row.punches for row in rows)
     waiting = f"{counted(punches, 'punch', 'punches')} of {counted(len(rows), 'user')}"
-    typer.echo(f"{waiting} {'waits' if punches == 1 else 'wait'}")
+    say(f"{waiting} {'waits' if punches == 1 else 'wait'}")

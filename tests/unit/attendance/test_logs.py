@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import structlog
 
-from attendance.logs import MASK, QuietClosures, configure, mask_secrets
+from attendance.logs import QuietClosures, configure, mask_secrets
+from attendance.shown import MASK
 
 
 @pytest.fixture(autouse=True)
@@ -158,3 +159,27 @@ def test_a_connection_that_a_broker_closed_is_no_alarm_unless_it_closes_each_tim
     for _ in range(QuietClosures.MANY):
         fetcher.error("Failed fetch messages from %s: %s", 1, "KafkaConnectionError: Connection at kafka:9093 closed")
     assert "Connection at kafka:9093 closed" in capsys.readouterr().err
+
+
+def test_no_text_of_others_moves_the_terminal_or_writes_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(style="text")
+    text = "7\x1b[2J\u202e\n2026-01-01 [info] Balanced."
+    structlog.get_logger("test").warning("Unknown.", user=text, users={text: [text]}, error=ValueError(text))
+    logging.getLogger("some.library").warning("%s", text)
+    captured = capsys.readouterr().err
+    assert len(captured.splitlines()) == 2
+    assert not set("\x1b\u202e") & set(captured)
+    assert captured.count("7\\x1b[2J\\u202e\\n2026") == 5
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_no_address_shows_its_password(style: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    configure(style=style)
+    structlog.get_logger("test").warning("Cannot reach http://api:pa55@erp", error=OSError("http://api:pa55@erp"))
+    try:
+        raise RuntimeError("http://api:pa55@erp")
+    except RuntimeError:
+        structlog.get_logger("test").exception("It failed.", url="http://erp/x?token=pa55")
+    captured = capsys.readouterr().err
+    assert "pa55" not in captured
+    assert captured.count(MASK) == 5

@@ -49,6 +49,15 @@ def test_no_module_is_longer_than_a_reader_can_hold() -> None:
     assert not {name: lines for name, lines in lengths.items() if lines > LONGEST}
 
 
+def test_all_that_a_command_prints_goes_through_one_door() -> None:
+    # The one is the door, and the other writes pages of ours to files.
+    others = {"output.py", "reference.py"}
+    commands = [path for path in (ROOT / "punchstream").rglob("*.py") if path.name not in others]
+    assert len(commands) > 10
+    elsewhere = re.compile(r"\btyper\.s?echo\(|(?<![\w.])print\(|\bConsole\(|\bsys\.std(?:out|err)\.write")
+    assert not [str(path.relative_to(ROOT)) for path in commands if elsewhere.search(path.read_text())]
+
+
 def test_no_file_names_a_folder_of_the_machine_that_recorded_it() -> None:
     # This file has examples of them.
     others = [path for path in TRACKED if path != Path(__file__)]
