@@ -43,6 +43,7 @@ Name = Literal[
     "punchstream_unread_total",
     "punchstream_unread_shortened_total",
     "punchstream_unread_expires_timestamp_seconds",
+    "punchstream_dead_letters_expire_timestamp_seconds",
     "punchstream_clocks_off",
     "punchstream_pulls_total",
     "punchstream_pull_seconds",
@@ -207,6 +208,12 @@ TABLE: Final[Mapping[Name, _Metric]] = {
         Gauge,
         "When the first unread request will be deleted of those with which nobody has done anything, seconds since the"
         " epoch; 0 where that is more than 30 days ahead.",
+        stages=("push", "pull"),
+    ),
+    "punchstream_dead_letters_expire_timestamp_seconds": _Metric(
+        Gauge,
+        "When the first dead letter will be deleted of those with which nobody has dealt, seconds since the epoch; 0"
+        " where that is more than 30 days ahead.",
         stages=("push", "pull"),
     ),
     "punchstream_clocks_off": _Metric(

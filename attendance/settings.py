@@ -219,6 +219,19 @@ class UnreadSettings(SettingsGroup):
     )
 
 
+class DeadLetterSettings(SettingsGroup):
+    """Dead letters: what failed."""
+
+    model_config = SettingsConfigDict(env_prefix="DEAD_LETTER_")
+
+    days: Days | None = Field(
+        None,
+        ge=1,
+        description="How long dead letters are kept, and what was done about them. If unset, as long as "
+        "`KAFKA_RETENTION_DAYS`. The log of push and pull warns 30 days before one goes that nobody has dealt with.",
+    )
+
+
 class PushSettings(SettingsGroup):
     """Push: terminals that send over HTTP."""
 
@@ -388,6 +401,7 @@ GROUPS: tuple[type[SettingsGroup], ...] = (
     CommonSettings,
     ClockSettings,
     UnreadSettings,
+    DeadLetterSettings,
     PushSettings,
     PullSettings,
     StreamSettings,

@@ -14,6 +14,8 @@ REPAIR: Final = "punchstream topics repair"
 CREATE: Final = "punchstream topics create"
 UNCLEAN: Final = "unclean.leader.election.enable"
 BY_HAND: Final = "docs/topics.md"
+EXPIRES: Final[frozenset[Name]] = frozenset({"dead_letters", "dead_letter_actions"})
+"""Topics of which a setting says not only how long they are kept, but also when what they hold goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Wanted:
         unread_days: `UNREAD_DAYS`; None where it is not set.
         horizon: `DEDUP_HORIZON`, in seconds.
         replicas: Copies of each partition: the setting, or as many as the cluster allows up to three.
+        dead_letter_days: `DEAD_LETTER_DAYS`; None where it is not set.
     """
 
     partitions: int
@@ -33,6 +36,7 @@ class Wanted:
     unread_days: int | None
     horizon: float
     replicas: int
+    dead_letter_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +134,15 @@ def _partitions(name: Name, full_name: str, found: Found, wanted: Wanted) -> lis
 
 def _configs(name: Name, full_name: str, found: Mapping[str, str], replicas: int, wanted: Wanted) -> list[Finding]:
     topic = TABLE[name]
-    right = topic_configs(topic, wanted.retention_days, wanted.unread_days, replicas)
+    right = topic_configs(
+        topic, wanted.retention_days, wanted.unread_days, replicas, dead_letter_days=wanted.dead_letter_days
+    )
     deletes = topic.cleanup == "delete"
     differences: list[Finding] = []
 
-    def differs(what: str, severity: Severity, *, least: bool = False, words: bool = False) -> None:
+    def differs(what: str, severity: Severity, *, least: bool = False, most: bool = False, words: bool = False) -> None:
         has, want = found.get(what), right[what]
-        if has is None or has == want or (least and _at_least(has, want)):
+        if has is None or has == want or (least and _at_least(has, want)) or (most and _at_least(want, has)):
             return
         shown = (_duration(has), _duration(want)) if words else (has, want)
         differences.append(Finding(full_name, what, *shown, severity, REPAIR, want))
@@ -149,12 +155,15 @@ def _configs(name: Name, full_name: str, found: Mapping[str, str], replicas: int
         forever = right["retention.ms"] == str(FOREVER)
         horizon_ms = wanted.horizon * 1000 if forever else min(wanted.horizon * 1000, float(right["retention.ms"]))
         # What the changelog of the stream has lost is held for a person, and so harms nobody but them.
-        needed = topic.keeps_forever and name != "dedup_state"
-        short = needed or not _at_least(found.get("retention.ms", str(FOREVER)), str(int(horizon_ms)))
+        short = not _at_least(found.get("retention.ms", str(FOREVER)), str(int(horizon_ms)))
         differs("retention.ms", "refuses" if short else "warns", least=True, words=True)
+        if name in EXPIRES and _at_least(found.get("retention.ms", right["retention.ms"]), right["retention.ms"]):
+            # Kept for longer, it breaks no punch, but the promise when it goes.
+            differs("retention.ms", "warns", words=True)
         differs("retention.bytes", "refuses", least=True)
     else:
         differs("delete.retention.ms", "refuses", least=True, words=True)
+        differs("max.compaction.lag.ms", "warns", most=True, words=True)
     differs("max.message.bytes", "refuses", least=True)
     differs("message.timestamp.type", "refuses" if deletes and not topic.keeps_forever else "warns")
     if replicas >= WANTED_REPLICAS and int(found.get("min.insync.replicas", "1")) != int(right["min.insync.replicas"]):

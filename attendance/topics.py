@@ -40,6 +40,11 @@ REMOVALS_KEPT_MS: Final = DAY_MS
 EMBEDDED_CLUSTER: Final = "punchstream-embedded"
 """The cluster id of the embedded broker, which has no configuration to compare."""
 
+COMPACTED_AFTER_MS: Final = 7 * DAY_MS
+"""So long after a newer record of its key, or a removal, a compacted topic lets go of a value at the latest."""
+
+RetentionSetting = Literal["KAFKA_RETENTION_DAYS", "UNREAD_DAYS", "DEAD_LETTER_DAYS"]
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
@@ -57,7 +62,7 @@ class Topic:
     keeps_forever: bool = False
     partitions: int | None = None
     retention_ms: int | None = None
-    retention_setting: Literal["KAFKA_RETENTION_DAYS", "UNREAD_DAYS"] = "KAFKA_RETENTION_DAYS"
+    retention_setting: RetentionSetting = "KAFKA_RETENTION_DAYS"
     segment_bytes: int | None = None
 
 
@@ -79,14 +84,17 @@ TABLE: Final[Mapping[Name, Topic]] = {
         "punches that wait: for a mapping, or until the employee may check in",
         "compact",
     ),
-    "dead_letters": Topic("dead-letters.v1", "that of the record", "what failed, and why", keeps_forever=True),
+    # Not for ever, so that what they hold of a person has a day on which it goes.
+    "dead_letters": Topic(
+        "dead-letters.v1", "that of the record", "what failed, and why", retention_setting="DEAD_LETTER_DAYS"
+    ),
     # One partition keeps the actions in the order in which they were taken.
     "dead_letter_actions": Topic(
         "dead-letter-actions.v1",
         "partition:offset of the dead letter",
         "replays and discards of dead letters",
-        keeps_forever=True,
         partitions=1,
+        retention_setting="DEAD_LETTER_DAYS",
     ),
     "deliveries": Topic("deliveries.v1", "event_id", "what the target answered"),
     "attendance_days": Topic(
@@ -170,7 +178,12 @@ def _full_name(prefix: str, name: Name) -> str:
 
 
 def topic_configs(
-    topic: Topic, retention_days: int, unread_days: int | None = None, replicas: int | None = None
+    topic: Topic,
+    retention_days: int,
+    unread_days: int | None = None,
+    replicas: int | None = None,
+    *,
+    dead_letter_days: int | None = None,
 ) -> dict[str, str]:
     """The topic's configuration at the broker.
 
@@ -179,8 +192,10 @@ def topic_configs(
         retention_days: The setting `KAFKA_RETENTION_DAYS`.
         unread_days: The setting `UNREAD_DAYS`; None where it is not set.
         replicas: Copies of each partition; None where nobody knows.
+        dead_letter_days: The setting `DEAD_LETTER_DAYS`; None where it is not set.
     """
-    days = retention_days if topic.retention_setting == "KAFKA_RETENTION_DAYS" else unread_days or retention_days
+    own = {"UNREAD_DAYS": unread_days, "DEAD_LETTER_DAYS": dead_letter_days}
+    days = own.get(topic.retention_setting) or retention_days
     # A compacted topic keeps the newest value of each key for ever.
     forever = topic.keeps_forever or topic.cleanup == "compact"
     configs = {
@@ -193,6 +208,7 @@ def topic_configs(
     }
     if topic.cleanup == "compact":
         configs["delete.retention.ms"] = str(REMOVALS_KEPT_MS)
+        configs["max.compaction.lag.ms"] = str(COMPACTED_AFTER_MS)
     if topic.segment_bytes is not None:
         configs["segment.bytes"] = str(topic.segment_bytes)
     if replicas is not None and replicas >= WANTED_REPLICAS:

@@ -245,6 +245,23 @@ async def read_letters(
                 yield Letter(id_, content, tuple(history.get(id_, ())))
 
 
+async def count_open_before(log: Log, until: datetime) -> int:
+    """How many dead letters that nobody has dealt with are older than a time.
+
+    Args:
+        log: Where they stand.
+        until: The time.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or a topic is missing.
+    """
+    count = 0
+    async with aclosing(read_letters(log, Skipped())) as letters:
+        async for letter in letters:
+            count += letter.state not in SETTLED and letter.content.at < until
+    return count
+
+
 def dead_letter(record: Record) -> DeadLetter:
     """The dead letter that a record holds. Raises InvalidRecord."""
     return DeadLetter.decode(record.key, record.value, record.headers)

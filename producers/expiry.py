@@ -1,7 +1,7 @@
-"""Says in time that unread requests will be deleted with which nobody has done anything."""
+"""Says in time that unread requests and dead letters will be deleted with which nobody has done anything."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Final, NoReturn
 
@@ -30,6 +30,7 @@ class Expiry:
     Args:
         settings: How to reach Kafka.
         days: How long unread requests are kept.
+        letter_days: How long dead letters are kept.
         metrics: Where it is shown.
         client_id: As whom it reads.
         clock: The server's clock, UTC.
@@ -39,12 +40,14 @@ class Expiry:
         self,
         settings: KafkaSettings,
         days: int,
+        letter_days: int,
         metrics: Metrics,
         client_id: str,
         clock: Callable[[], datetime] = now,
     ) -> None:
         self._settings = settings
         self._kept = timedelta(days=days)
+        self._letters_kept = timedelta(days=letter_days)
         self._metrics = metrics
         self._client_id = client_id
         self._clock = clock
@@ -55,7 +58,7 @@ class Expiry:
             try:
                 await self.look()
             except KafkaUnavailable as error:
-                log.warning("Could not look for unread requests that expire.", error=str(error))
+                log.warning("Could not look for unread requests and dead letters that expire.", error=str(error))
                 await asyncio.sleep(_AGAIN)
             else:
                 await asyncio.sleep(EVERY)
@@ -66,8 +69,36 @@ class Expiry:
         Raises:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
         """
+        done = await self._done()
+        await self._look_for_letters(done)
+        await self._look_for_requests(done)
+
+    async def _look_for_letters(self, done: Collection[LetterId]) -> None:
+        until = self._until(self._letters_kept)
+        came: list[datetime] = []
+        async for batch in read(self._settings, self._settings.topics["dead_letters"], self._client_id, until=until):
+            for record in batch:
+                at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+                try:
+                    DeadLetter.decode(record.key, record.value, record.headers)
+                except InvalidRecord:
+                    continue
+                if at < until and LetterId(record.partition, record.offset) not in done:
+                    came.append(at)
+        first = min(came) + self._letters_kept if came else None
+        self._metrics.gauge(
+            "punchstream_dead_letters_expire_timestamp_seconds", 0 if first is None else first.timestamp()
+        )
+        if first is not None:
+            log.warning(
+                "Dead letters will be deleted, and nobody has dealt with them.",
+                first=format_seconds(first),
+                letters=len(came),
+            )
+
+    async def _look_for_requests(self, done: Collection[LetterId]) -> None:
         came = await self._expiring()
-        for id_ in came.keys() - (await self._open(came) if came else set()):
+        for id_ in came.keys() - (await self._open(came, done) if came else set()):
             del came[id_]
         if not came:
             self._metrics.gauge("punchstream_unread_expires_timestamp_seconds", 0)
@@ -80,9 +111,12 @@ class Expiry:
             requests=len(came),
         )
 
+    def _until(self, kept: timedelta) -> datetime:
+        return self._clock() - kept + min(AHEAD, kept / 2)
+
     async def _expiring(self) -> dict[str, datetime]:
         """When those came that will soon be deleted, by their ids; of what came several times, the first."""
-        until = self._clock() - self._kept + min(AHEAD, self._kept / 2)
+        until = self._until(self._kept)
         came: dict[str, datetime] = {}
         async for batch in read(self._settings, self._settings.topics["unread"], self._client_id, until=until):
             for record in batch:
@@ -95,16 +129,20 @@ class Expiry:
                     came[id_] = min(at, came.get(id_, at))
         return came
 
-    async def _open(self, came: dict[str, datetime]) -> set[str]:
-        """Those of them that a dead letter names with which nobody has done anything."""
-        topics = self._settings.topics
+    async def _done(self) -> set[LetterId]:
+        """The dead letters with which somebody has done something."""
         done: set[LetterId] = set()
-        async for batch in read(self._settings, topics["dead_letter_actions"], self._client_id):
+        async for batch in read(self._settings, self._settings.topics["dead_letter_actions"], self._client_id):
             for record in batch:
                 try:
                     done.add(Action.decode(record.key, record.value).letter)
                 except InvalidRecord:
                     continue
+        return done
+
+    async def _open(self, came: dict[str, datetime], done: Collection[LetterId]) -> set[str]:
+        """Those of them that a dead letter names with which nobody has done anything."""
+        topics = self._settings.topics
         found: set[str] = set()
         since = min(came.values()) - _AROUND
         async for batch in read(self._settings, topics["dead_letters"], self._client_id, since=since):

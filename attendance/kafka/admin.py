@@ -17,7 +17,7 @@ from aiokafka.errors import (
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_admin, create_consumer, unavailable
 from attendance.kafka.topic_facts import find, findings, wanted
-from attendance.settings import KafkaSettings, UnreadSettings
+from attendance.settings import DeadLetterSettings, KafkaSettings, UnreadSettings
 from attendance.topics import TABLE, WANTED_REPLICAS, topic_configs
 
 # A broker hears of new topics a moment after the controller made them.
@@ -28,13 +28,13 @@ LOOK_SECONDS: Final = 0.1
 async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
     """Create the topics that are missing. Returns each name and whether it was created now.
 
-    A topic that exists is left as it is; `describe_topics` shows where it differs. How long unread requests are kept is
-    read from the settings.
+    A topic that exists is left as it is; `describe_topics` shows where it differs. How long unread requests and dead
+    letters are kept is read from the settings.
 
     Raises:
         KafkaUnavailable: Kafka does not answer or refuses.
     """
-    unread_days = UnreadSettings.load().days
+    unread_days, dead_letter_days = UnreadSettings.load().days, DeadLetterSettings.load().days
     admin = create_admin(settings, "punchstream-admin")
     try:
         await admin.start()
@@ -42,7 +42,9 @@ async def create_topics(settings: KafkaSettings) -> dict[str, bool]:
         replicas = settings.replication_factor or min(WANTED_REPLICAS, brokers)
         all_topics = {}
         for name, topic in TABLE.items():
-            configs = topic_configs(topic, settings.retention_days, unread_days, replicas)
+            configs = topic_configs(
+                topic, settings.retention_days, unread_days, replicas, dead_letter_days=dead_letter_days
+            )
             full_name = settings.topics[name]
             all_topics[full_name] = NewTopic(
                 full_name, topic.partitions or settings.partitions, replicas, topic_configs=configs
@@ -96,7 +98,7 @@ async def describe_topics(settings: KafkaSettings) -> list[dict[str, Any]]:
         replicas = wanted(settings, facts.brokers).replicas
         wrong = findings(settings, facts)
         described = {entry["topic"]: entry["partitions"] for entry in await admin.describe_topics()}
-        unread_days = UnreadSettings.load().days
+        unread_days, dead_letter_days = UnreadSettings.load().days, DeadLetterSettings.load().days
         rows = []
         for name, topic in TABLE.items():
             full_name = settings.topics[name]
@@ -105,7 +107,9 @@ async def describe_topics(settings: KafkaSettings) -> list[dict[str, Any]]:
             first: Mapping[TopicPartition, int] = await consumer.beginning_offsets(partitions)
             last: Mapping[TopicPartition, int] = await consumer.end_offsets(partitions)
             found = facts.topics.get(name)
-            right = topic_configs(topic, settings.retention_days, unread_days, replicas)
+            right = topic_configs(
+                topic, settings.retention_days, unread_days, replicas, dead_letter_days=dead_letter_days
+            )
             rows.append(
                 {
                     "topic": full_name,

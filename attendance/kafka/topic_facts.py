@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTo
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_admin, create_consumer, unavailable
-from attendance.settings import KafkaSettings, StreamSettings, UnreadSettings
+from attendance.settings import DeadLetterSettings, KafkaSettings, StreamSettings, UnreadSettings
 from attendance.topic_findings import Finding, Found, Wanted, compare
 from attendance.topics import EMBEDDED_CLUSTER, TABLE, WANTED_REPLICAS, Name
 
@@ -52,6 +52,7 @@ def wanted(settings: KafkaSettings, brokers: int) -> Wanted:
         unread_days=UnreadSettings.load().days,
         horizon=StreamSettings.load().dedup_horizon,
         replicas=settings.replication_factor or min(WANTED_REPLICAS, brokers),
+        dead_letter_days=DeadLetterSettings.load().days,
     )
 
 

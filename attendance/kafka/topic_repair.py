@@ -39,7 +39,9 @@ class Repair:
     left: list[Finding] = field(default_factory=list)
 
 
-async def repair_topics(settings: KafkaSettings, *, dry_run: bool = False) -> Repair:
+async def repair_topics(
+    settings: KafkaSettings, *, dry_run: bool = False, spare: Collection[tuple[Name, str]] = ()
+) -> Repair:
     """Set every topic's configuration to what it has to be; move records out of partitions that nobody wants.
 
     What else is set for a topic stays. Nothing is done on the embedded broker.
@@ -47,6 +49,7 @@ async def repair_topics(settings: KafkaSettings, *, dry_run: bool = False) -> Re
     Args:
         settings: What topics have to be.
         dry_run: Whether to change nothing.
+        spare: Topics, and what of them is left as it is.
 
     Raises:
         KafkaUnavailable: Kafka does not answer, or refuses.
@@ -57,9 +60,10 @@ async def repair_topics(settings: KafkaSettings, *, dry_run: bool = False) -> Re
         await admin.start()
         facts = await find(admin, settings, tuple(TABLE), CLIENT_ID)
         wrong = findings(settings, facts)
+        spared = {(settings.topics[name], what) for name, what in spare}
         mending: dict[str, list[Finding]] = defaultdict(list)
         for each in wrong:
-            if each.mend == REPAIR:
+            if each.mend == REPAIR and (each.topic, each.what) not in spared:
                 mending[each.topic].append(each)
         if dry_run or not mending:
             done = [each for group in mending.values() for each in group]

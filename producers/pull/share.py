@@ -21,7 +21,7 @@ from attendance.metrics import Metrics
 from attendance.records.cursor import cursor_key
 from attendance.registry import REFRESH_SECONDS, Device, Registry
 from attendance.runtime import made_anew, run_until_stopped
-from attendance.settings import KafkaSettings, PullSettings, UnreadSettings
+from attendance.settings import DeadLetterSettings, KafkaSettings, PullSettings, UnreadSettings
 from attendance.times import now
 from producers.clocks import Clocks
 from producers.devices.common.http import create_client
@@ -210,7 +210,8 @@ async def run(
         )
         pull = Pull(registry, Adapters(Tools(http, secret, payload_fields)).of, context)
         days = UnreadSettings.load().days or kafka.retention_days
-        expiry = Expiry(kafka, days, metrics, kafka.client_id("pull-expiry"))
+        letter_days = DeadLetterSettings.load().days or kafka.retention_days
+        expiry = Expiry(kafka, days, letter_days, metrics, kafka.client_id("pull-expiry"))
         share = follow_share(
             kafka, cursors_topic, kafka.group(STAGE), pull, client_id=client_id, assigned=pull.assigned
         )

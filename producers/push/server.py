@@ -21,7 +21,7 @@ from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import STOP_SIGNALS
-from attendance.settings import KafkaSettings, PushSettings, UnreadSettings
+from attendance.settings import DeadLetterSettings, KafkaSettings, PushSettings, UnreadSettings
 from producers.clocks import Clocks
 from producers.expiry import Expiry
 from producers.publisher import Publisher
@@ -82,7 +82,14 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
         partial(follower, kafka.topics["terminals"], terminals.learn),
         partial(follower, kafka.topics["device_status"], statuses.apply, caught_up=statuses.caught_up),
     ]
-    expiry = Expiry(kafka, UnreadSettings.load().days or kafka.retention_days, metrics, kafka.client_id("push-expiry"))
+    days, letter_days = UnreadSettings.load().days, DeadLetterSettings.load().days
+    expiry = Expiry(
+        kafka,
+        days or kafka.retention_days,
+        letter_days or kafka.retention_days,
+        metrics,
+        kafka.client_id("push-expiry"),
+    )
     guards = stage_guards("push", kafka, metrics, producer, clocks.read)
     following.append(expiry.watch)
     app = create_app(push, registry, publisher, terminals, statuses, metrics, *following, guards=guards, clocks=clocks)

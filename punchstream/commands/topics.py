@@ -1,14 +1,21 @@
 """The `topics` commands: make the topics, and show them."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from attendance.durations import format_seconds
 from attendance.settings import KafkaSettings
-from punchstream.output import AsJson, print_json, print_rows, say
+from attendance.times import now
+from attendance.topics import Name
+from punchstream.commands.arguments import kafka_log
+from punchstream.output import AsJson, counted, print_json, print_rows, say
+
+if TYPE_CHECKING:
+    from attendance.topic_findings import Finding
 
 COLUMNS: Final = ("topic", "partitions", "replicas", "records", "cleanup", "kept", "largest", "times")
 
@@ -52,12 +59,15 @@ def repair(
 ) -> None:
     """Set what may be set on topics of a running system: retention, cleanup, message size, time stamps.
 
-    The number of partitions and replicas it leaves, and says what to do. Exit status 1 if what is left would lose
-    records.
+    The number of partitions and replicas it leaves, and says what to do. It does not shorten how long dead letters are
+    kept while there are some beyond that with which nobody has dealt. Exit status 1 if what is left would lose records.
     """
     from attendance.kafka.topic_repair import repair_topics
 
-    result = asyncio.run(repair_topics(KafkaSettings.load(), dry_run=dry_run))
+    settings = KafkaSettings.load()
+    planned = asyncio.run(repair_topics(settings, dry_run=True))
+    spare = _letters_to_spare(settings, planned.mended)
+    result = asyncio.run(repair_topics(settings, dry_run=dry_run, spare=spare))
     for each in result.mended:
         verb = "would be" if dry_run else "is"
         say(f"{each.topic}: {each.what} was {each.found}, {verb} {each.wanted}")
@@ -67,6 +77,26 @@ def repair(
         say("Every topic is what it has to be.")
     if any(each.severity != "warns" for each in result.left):
         raise typer.Exit(1)
+
+
+def _letters_to_spare(settings: KafkaSettings, planned: "Sequence[Finding]") -> list[tuple[Name, str]]:
+    """What is left as it is, because open dead letters would be deleted at once. Says so."""
+    topic = settings.topics["dead_letters"]
+    shorter = [each for each in planned if (each.topic, each.what) == (topic, "retention.ms") and each.set_to]
+    if not shorter:
+        return []
+    from operations.dead_letters import count_open_before
+
+    kept = timedelta(milliseconds=int(shorter[0].set_to or 0))
+    count = asyncio.run(count_open_before(kafka_log("topics"), now() - kept))
+    if not count:
+        return []
+    say(
+        f"{topic}: {counted(count, 'dead letter', 'dead letters')} with which nobody has dealt would be deleted at "
+        "once, so retention.ms stays as it is: see `punchstream dead-letters list`, or set DEAD_LETTER_DAYS.",
+        err=True,
+    )
+    return [("dead_letters", "retention.ms"), ("dead_letter_actions", "retention.ms")]
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from memory_broker.broker import MemoryBroker
 DEFAULTS = {
     "cleanup.policy": "delete",
     "delete.retention.ms": "86400000",
+    "max.compaction.lag.ms": "9223372036854775807",
     "max.message.bytes": "1048588",
     "message.timestamp.type": "CreateTime",
     "min.insync.replicas": "1",

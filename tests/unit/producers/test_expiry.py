@@ -43,16 +43,23 @@ class Scene:
         self.broker.put(self.kafka.topics["dead_letter_actions"], done.encode(), done.key)
 
     def look(self, at: datetime, days: int = DAYS) -> list[Any]:
-        expiry = Expiry(self.kafka, days, self.metrics, "test", lambda: at)
+        expiry = Expiry(self.kafka, days, 10 * DAYS, self.metrics, "test", lambda: at)
         with capture_logs() as logs:
             run_in_virtual_time(asyncio.wait_for(expiry.look(), 3600))
         return [(each["first"], each["requests"]) for each in logs]
 
-    def shown(self) -> float:
+    def letters(self, at: datetime) -> list[Any]:
+        """What is said of dead letters that are kept for 100 days."""
+        expiry = Expiry(self.kafka, 10 * DAYS, 100, self.metrics, "test", lambda: at)
+        with capture_logs() as logs:
+            run_in_virtual_time(asyncio.wait_for(expiry.look(), 3600))
+        return [(each["first"], each["letters"]) for each in logs]
+
+    def shown(self, of: str = "unread_expires") -> float:
         [line] = [
             each
             for each in self.metrics.exposition().decode().splitlines()
-            if each.startswith("punchstream_unread_expires_timestamp_seconds ")
+            if each.startswith(f"punchstream_{of}_timestamp_seconds ")
         ]
         return float(line.split()[1])
 
@@ -114,7 +121,7 @@ def test_of_a_short_time_the_second_half_is_warned_of(scene: Scene) -> None:
 
 def test_a_missing_topic_is_said_at_the_start(scene: Scene) -> None:
     del scene.broker.topics[scene.kafka.topics["unread"]]
-    expiry = Expiry(scene.kafka, DAYS, scene.metrics, "test")
+    expiry = Expiry(scene.kafka, DAYS, DAYS, scene.metrics, "test")
 
     async def story() -> None:
         with suppress(TimeoutError):
@@ -122,9 +129,21 @@ def test_a_missing_topic_is_said_at_the_start(scene: Scene) -> None:
 
     with capture_logs() as logs:
         run_in_virtual_time(story())
-    [said] = [each for each in logs if each["event"] == "Could not look for unread requests that expire."]
+    [said] = [
+        each for each in logs if each["event"] == "Could not look for unread requests and dead letters that expire."
+    ]
     assert said["log_level"] == "warning"
     assert "topics create" in said["error"]
+
+
+def test_dead_letters_that_nobody_has_dealt_with_are_named_before_they_go(scene: Scene) -> None:
+    first, _ = scene.keep(b"1"), scene.keep(b"2", days_after(1))
+    assert scene.letters(days_after(69)) == []
+    assert scene.shown("dead_letters_expire") == 0
+    assert scene.letters(days_after(72)) == [("2026-04-11T05:00:02Z", 2)]
+    assert scene.shown("dead_letters_expire") == pytest.approx(days_after(100).timestamp())
+    scene.do(first, "discarded")
+    assert scene.letters(days_after(72)) == [("2026-04-12T05:00:02Z", 1)]
 
 
 def test_foreign_records_are_passed_over(scene: Scene) -> None:

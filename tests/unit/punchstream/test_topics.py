@@ -1,9 +1,14 @@
 """`punchstream topics`: what is made, what is shown, and the exit status."""
 
+from datetime import UTC, datetime
+
 import orjson
 import pytest
 from typer.testing import CliRunner
 
+from attendance.errors import Reason
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.dead_letter_action import Action, LetterId
 from attendance.topics import TABLE
 from memory_broker import MemoryBroker, install
 from punchstream.cli import app
@@ -74,3 +79,20 @@ def test_what_a_repair_leaves_and_is_only_unwise_is_exit_status_0(broker: Memory
     result = CliRunner().invoke(app, ["topics", "repair"])
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("warns: topic attendance.raw.v1: partitions")
+
+
+def test_a_repair_does_not_delete_a_dead_letter_with_which_nobody_has_dealt(broker: MemoryBroker) -> None:
+    CliRunner().invoke(app, ["topics", "create"])
+    letters, retention = "attendance.dead-letters.v1", "retention.ms"
+    wanted = broker.configs[letters][retention]
+    broker.configs[letters][retention] = "-1"
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    letter = DeadLetter("stream", Reason.INVALID_EVENT, "", long_ago, b"d", b"v").to_record(letters)
+    broker.put(letters, letter.value, letter.key, headers=letter.headers)
+    spared = CliRunner().invoke(app, ["topics", "repair"])
+    assert "1 dead letter with which nobody has dealt would be deleted at once" in spared.stderr
+    assert broker.configs[letters][retention] == "-1"
+    done = Action(LetterId(0, 0), "discarded", long_ago, "fatima", note="old")
+    broker.put("attendance.dead-letter-actions.v1", done.encode(), done.key)
+    assert CliRunner().invoke(app, ["topics", "repair"]).exit_code == 0
+    assert broker.configs[letters][retention] == wanted

@@ -255,7 +255,7 @@ def test_every_file_that_the_architecture_names_exists() -> None:
 
 
 def test_the_architecture_has_every_topic_as_it_is_created() -> None:
-    days = {"KAFKA_RETENTION_DAYS": 400, "UNREAD_DAYS": 30}
+    days = {"KAFKA_RETENTION_DAYS": 400, "UNREAD_DAYS": 30, "DEAD_LETTER_DAYS": 500}
     kept = {topics.FOREVER: "for ever", topics.HOUR_MS: "1 hour"}
     kept |= {number * topics.DAY_MS: setting for setting, number in days.items()}
     assert [row[:5] for row in rows(section(ARCHITECTURE, "Topics"))] == [
@@ -264,7 +264,7 @@ def test_the_architecture_has_every_topic_as_it_is_created() -> None:
             topic.key,
             topic.holds,
             topic.cleanup,
-            kept[int(topics.topic_configs(topic, *days.values())["retention.ms"])],
+            kept[int(topics.topic_configs(topic, 400, 30, dead_letter_days=500)["retention.ms"])],
         ]
         for name, topic in topics.TABLE.items()
     ]
