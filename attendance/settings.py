@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from attendance.durations import Days, Seconds, WholeSeconds, format_seconds
 from attendance.errors import ConfigurationError
+from attendance.personal import is_never_kept
 from attendance.topics import TABLE, Name, Topics
 
 
@@ -27,6 +28,13 @@ def _names(value: object) -> object:
     if value.lstrip().startswith(("[", "{", '"')):
         return orjson.loads(value)
     return [name for each in value.split(",") if (name := each.strip())]
+
+
+def _may_be_kept(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if is_never_kept(name):
+            raise ValueError(f"{name} is never kept: no photograph, template, name or password is")
+    return names
 
 
 class SettingsGroup(BaseSettings):
@@ -232,6 +240,19 @@ class DeadLetterSettings(SettingsGroup):
     )
 
 
+class SealSettings(SettingsGroup):
+    """Seal: keys for what no adapter understood."""
+
+    model_config = SettingsConfigDict(env_prefix="SEAL_")
+
+    key: SecretStr | None = Field(
+        None,
+        description="Keys of 32 bytes in base64, separated by commas. The first seals what was not understood before "
+        "Kafka has it, and all of them open it. If unset, nothing is sealed.",
+    )
+    key_file: Path | None = Field(None, description="File with those keys instead, one a line.")
+
+
 class PushSettings(SettingsGroup):
     """Push: terminals that send over HTTP."""
 
@@ -251,10 +272,10 @@ class PushSettings(SettingsGroup):
     )
     retry_after: WholeSeconds = Field(5, ge=1, description="How long a 503 asks a terminal to wait (Retry-After).")
     # pydantic-settings would report broken JSON by an error of its own, before any validation.
-    payload_fields: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
+    payload_fields: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_may_be_kept)] = Field(
         ("type", "verify_mode", "work_code", "sequence", "log_id", "temperature", "mask"),
-        description="The vendor's own fields that are kept, separated by commas, or a JSON list. No photograph, no "
-        "template, no name.",
+        description="The vendor's own fields that are kept, separated by commas, or a JSON list. Photographs, "
+        "templates, names, passwords and identity cards are refused, however they are spelled.",
     )
 
 
@@ -402,6 +423,7 @@ GROUPS: tuple[type[SettingsGroup], ...] = (
     ClockSettings,
     UnreadSettings,
     DeadLetterSettings,
+    SealSettings,
     PushSettings,
     PullSettings,
     StreamSettings,

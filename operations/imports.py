@@ -15,6 +15,7 @@ from attendance.kafka.producer import Producer
 from attendance.metrics import Metrics
 from attendance.plausibility import TimeFault
 from attendance.registry import Registry
+from attendance.sealing import Seal
 from attendance.settings import ClockSettings, KafkaSettings, PushSettings, StreamSettings
 from producers.devices.contract import Reading
 from producers.directory.user_map import read_user_map
@@ -93,9 +94,9 @@ async def watch(directory: Path, device_id: str, registry: Registry, metrics: Me
 
 
 def _publisher(metrics: Metrics) -> tuple[Publisher, ClockGuard]:
-    kafka = KafkaSettings.load()
+    kafka, seal = KafkaSettings.load(), Seal.load()
     producer = Producer(kafka, kafka.client_id("import"), batches=True)
-    publisher = Publisher(producer, kafka.topics, metrics, PushSettings.load().max_in_flight)
+    publisher = Publisher(producer, kafka.topics, metrics, PushSettings.load().max_in_flight, seal=seal)
     return publisher, ClockGuard(kafka, ClockSettings.load(), producer)
 
 

@@ -103,8 +103,10 @@ class Reader:
             request: All of it.
 
         Raises:
-            NotUnderstood: nothing, or there is no such device or adapter any more.
+            NotUnderstood: nothing, it is still sealed, or there is no such device or adapter any more.
         """
+        if request.sealed:
+            raise NotUnderstood(request.message)
         devices = self._devices(request)
         try:
             if request.transport == "push":

@@ -20,6 +20,7 @@ from attendance.records.dead_letter import REPLAY_COUNT, DeadLetter
 from attendance.records.dead_letter_action import LetterId
 from attendance.records.raw_event import UNREAD_ID
 from attendance.records.unread import UnreadRequest, joined
+from attendance.sealing import Seal, StaysSealed
 from attendance.times import format_milliseconds
 from attendance.topics import Name, Topics
 from operations.dead_letters import Letter, begin_at, read_letters, readable
@@ -79,28 +80,40 @@ def still_rejected(reading: Reading) -> frozenset[str | None]:
 async def read_requests(log: Log, ids: Collection[str], skipped: Skipped) -> AsyncGenerator[UnreadRequest, None]:
     """The unread requests of these ids, each once and whole. Memory is bounded by the ids, and by what is in parts.
 
+    One that is sealed is opened, where `SEAL_KEY` has its key, and otherwise stays as it is.
+
     Args:
         log: Where they stand.
         ids: Which of them.
         skipped: Where the records are counted that are no unread requests.
 
     Raises:
+        ConfigurationError: `SEAL_KEY` holds no keys.
         KafkaUnavailable: Kafka does not answer, or the topic is missing.
     """
     wanted = set(ids)
     if not wanted:
         return
-    # By their number too: another release may cut the same bytes into more parts.
-    parts: dict[tuple[str, int], dict[int, UnreadRequest]] = defaultdict(dict)
+    seal = Seal.load()
+    # By their number too: another release may cut the same bytes into more parts. By their key: another may seal them.
+    parts: dict[tuple[str, int, str], dict[int, UnreadRequest]] = defaultdict(dict)
     async with aclosing(log.read("unread")) as batches:
         async for batch in batches:
             for _, part in decoded(batch, lambda record: UnreadRequest.decode(record.value), skipped):
                 if part.unread_id in wanted and part.part < part.parts:
-                    found = parts[part.unread_id, part.parts]
+                    copy = part.unread_id, part.parts, part.sealed
+                    found = parts[copy]
                     found[part.part] = part
                     if len(found) == part.parts:
                         wanted.discard(part.unread_id)
-                        yield joined(parts.pop((part.unread_id, part.parts)).values())
+                        yield _opened(joined(parts.pop(copy).values()), seal)
+
+
+def _opened(request: UnreadRequest, seal: Seal) -> UnreadRequest:
+    try:
+        return seal.open(request)
+    except StaysSealed as reason:
+        return replace(request, message=str(reason))
 
 
 async def find_request(log: Log, id_: str, skipped: Skipped) -> UnreadRequest | None:
@@ -129,7 +142,8 @@ def describe_request(request: UnreadRequest | None) -> dict[str, object] | None:
         "place": request.place,
         "options": dict(request.options),
         "removed": list(request.removed),
-        "body": readable(redact(request.body)),
+        "sealed": request.message if request.sealed else None,
+        "body": None if request.sealed else readable(redact(request.body)),
     }
 
 

@@ -20,6 +20,7 @@ from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
 from attendance.records.unread import UnreadRequest
 from attendance.runtime import pause_for_kafka
+from attendance.sealing import Seal
 from attendance.topics import Name, Topics
 from producers.pictures import cut, redact
 
@@ -41,6 +42,7 @@ class Publisher:
         clock: Seconds, from any beginning.
         refused: Which of some topics Kafka does not let the producer write to, as `Producer.refused` finds out; None
             where that is not asked.
+        seal: Seals what was not understood.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Publisher:
         max_in_flight: int,
         clock: Callable[[], float] = time.monotonic,
         refused: Callable[[Sequence[str]], Awaitable[AbstractSet[str]]] | None = None,
+        seal: Seal | None = None,
     ) -> None:
         self._producer = producer
         self._topics = topics
@@ -59,6 +62,7 @@ class Publisher:
         self._max_in_flight = max_in_flight
         self._clock = clock
         self._ask_refused = refused
+        self._seal = seal or Seal()
         self._refused: AbstractSet[str] = frozenset()
         self._answering = True
         self._probing = asyncio.Lock()
@@ -143,9 +147,8 @@ class Publisher:
         records += [letter.to_record(dead) for letter in dead_letters]
         records += [other.to_record(self._topics["other_events"]) for other in others]
         for each in unread:
-            records += replace(each, body=cut(each.body, each.headers.get("content-type", "")).data).to_records(
-                self._topics["unread"]
-            )
+            found = replace(each, body=cut(each.body, each.headers.get("content-type", "")).data)
+            records += self._seal.seal(found).to_records(self._topics["unread"])
         return records, dead_letters, others
 
     def _admit(self, records: Sequence[OutRecord]) -> None:

@@ -27,7 +27,8 @@ class UnreadRequest(JsonRecord, frozen=True):
     for; `device_id` is one of them. `route` and `params` are those of the adapter that was asked, `path` is what the
     sender wrote; in all of them, in `query` and in `body`, the device's id stands where the token was. `headers` have
     lower-case names. `removed` says what was cut out of the body. `place` is the line of a file or the record of a
-    page, and `options` are those by which it was read. `part` is counted from 0.
+    page, and `options` are those by which it was read. `part` is counted from 0. `sealed` names the key that seals what
+    its sender wrote, all of which then stands in `body` (`attendance.sealing`); empty where nothing is sealed.
     """
 
     what: ClassVar[str] = "an unread request"
@@ -54,6 +55,12 @@ class UnreadRequest(JsonRecord, frozen=True):
     options: Mapping[str, Any] = {}
     part: Annotated[int, Meta(ge=0, lt=MAX_PARTS)] = 0
     parts: Annotated[int, Meta(ge=1, le=MAX_PARTS)] = 1
+    sealed: str = ""
+
+    def encode(self) -> bytes:
+        """The record value: JSON in UTF-8. What is not sealed says nothing of that, as before there was a key."""
+        value = super().encode()
+        return value if self.sealed else value.removesuffix(b',"sealed":""}') + b"}"
 
     @property
     def key(self) -> bytes:

@@ -21,6 +21,7 @@ from attendance.metrics import Metrics
 from attendance.records.cursor import cursor_key
 from attendance.registry import REFRESH_SECONDS, Device, Registry
 from attendance.runtime import made_anew, run_until_stopped
+from attendance.sealing import Seal
 from attendance.settings import DeadLetterSettings, KafkaSettings, PullSettings, UnreadSettings
 from attendance.times import now
 from producers.clocks import Clocks
@@ -178,6 +179,7 @@ async def run(
     payload_fields: Collection[str],
     metrics: Metrics,
     stop: asyncio.Event,
+    seal: Seal | None = None,
 ) -> None:
     """Ask this process's share of the fleet until `stop` is set. While Kafka is away it waits.
 
@@ -188,6 +190,7 @@ async def run(
         payload_fields: The vendors' fields that are kept beside the adapters' own.
         metrics: Where everything is counted.
         stop: Set by whoever wants this to return.
+        seal: Seals what was not understood.
 
     Raises:
         ConfigurationError: a setting or an entry of the registry is wrong.
@@ -200,7 +203,7 @@ async def run(
     ) as http:
         context = PullContext(
             settings=settings,
-            publisher=Publisher(producer, kafka.topics, metrics, MAX_IN_FLIGHT),
+            publisher=Publisher(producer, kafka.topics, metrics, MAX_IN_FLIGHT, seal=seal),
             cursors=Cursors(producer, cursors_topic),
             intake=Intake(STAGE, Clocks(metrics)),
             metrics=metrics,

@@ -21,6 +21,7 @@ from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import STOP_SIGNALS
+from attendance.sealing import Seal
 from attendance.settings import DeadLetterSettings, KafkaSettings, PushSettings, UnreadSettings
 from producers.clocks import Clocks
 from producers.expiry import Expiry
@@ -53,7 +54,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(f"PUSH_HOST, PUSH_PORT: cannot listen on {host} port {port}: {error}") from error
 
 
-def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics: Metrics) -> None:
+def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics: Metrics, seal: Seal) -> None:
     """Serve until SIGTERM or SIGINT; then finish the requests at hand and return.
 
     Args:
@@ -61,6 +62,7 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
         push: Where to listen, and the limits of a request.
         registry: The fleet.
         metrics: What `/metrics` shows.
+        seal: Seals what was not understood.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -73,6 +75,7 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
         push.max_in_flight,
         # The embedded broker has no authorizer, and does not expect a request that holds nothing.
         refused=producer.refused if kafka.enable_idempotence else None,
+        seal=seal,
     )
     terminals = Terminals(kafka.topics["terminals"], producer.send)
     clocks = Clocks(metrics)

@@ -244,7 +244,8 @@ def _facts(request: UnreadRequest | None) -> Mapping[str, object]:
         **{f"request header {name}": text for name, text in request.headers.items()},
         **{f"option {name}": text for name, text in request.options.items()},
         "removed": ", ".join(request.removed),
-        "body": _shown(redact(request.body)),
+        "sealed": request.message if request.sealed else "",
+        "body": "" if request.sealed else _shown(redact(request.body)),
     }
     return {name: fact for name, fact in facts.items() if fact != ""}
 

@@ -13,6 +13,7 @@ from attendance import logs
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import run_with_stop
+from attendance.sealing import Seal
 from attendance.settings import (
     CommonSettings,
     CompletenessSettings,
@@ -70,8 +71,8 @@ def push() -> None:
     from producers.push.server import serve
 
     common, metrics = begin("push")
-    settings, registry = PushSettings.load(), Registry(common.punchstream_devices)
-    serve(topics_checked("push"), settings, registry, metrics)
+    settings, registry, seal = PushSettings.load(), Registry(common.punchstream_devices), Seal.load()
+    serve(topics_checked("push"), settings, registry, metrics, seal)
 
 
 def pull() -> None:
@@ -81,9 +82,9 @@ def pull() -> None:
     common, metrics = begin("pull")
     registry = Registry(common.punchstream_devices)
 
-    settings, payload_fields = PullSettings.load(), PushSettings.load().payload_fields
+    settings, payload_fields, seal = PullSettings.load(), PushSettings.load().payload_fields, Seal.load()
     kafka = topics_checked("pull")
-    run_with_stop(lambda stop: run(kafka, settings, registry, payload_fields, metrics, stop))
+    run_with_stop(lambda stop: run(kafka, settings, registry, payload_fields, metrics, stop, seal))
 
 
 def directory(

@@ -25,6 +25,7 @@ from attendance.records.site import SiteZone
 from attendance.records.terminals import Knock, Order, PendingDevice, Stamps
 from attendance.records.unread import UnreadRequest
 from attendance.records.user_map import Employee, UserMapping
+from attendance.sealing import Seal
 from attendance.topics import Name, Topics
 
 GOLDEN: Final = Path(__file__).parents[1] / "golden" / "records"
@@ -257,6 +258,7 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "terminal-knock": ("terminals", KNOCK),
     "terminal-marks": ("terminals", Stamps("riyadh-01", {"ATTLOGStamp": "1767243602"})),
     "unread": ("unread", UNREAD),
+    "unread-sealed": ("unread", Seal([b"k" * 32]).seal(UNREAD)),
     "unread-row": (
         "unread",
         replace(

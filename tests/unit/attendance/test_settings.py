@@ -114,6 +114,8 @@ def test_what_is_no_duration_stops_the_start_with_a_line_that_names_the_setting(
         (PushSettings, "PUSH_MAX_BODY", "1"),
         (PushSettings, "PUSH_PAYLOAD_FIELDS", '["type", "mask"'),
         (PushSettings, "PUSH_PAYLOAD_FIELDS", '{"type": 1}'),
+        (PushSettings, "PUSH_PAYLOAD_FIELDS", "type, Employee Name"),
+        (PushSettings, "PUSH_PAYLOAD_FIELDS", '["mask", "imgBase64"]'),
         (ErpnextSettings, "ERPNEXT_URL", "erp.example.com"),
     ],
 )

@@ -9,12 +9,15 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
 from aiokafka.structs import RecordMetadata
+from example_records import UNREAD
 
 from attendance.errors import KafkaUnavailable, Overloaded, Reason
 from attendance.kafka.producer import Producer
 from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent, Source
+from attendance.records.unread import UnreadRequest
+from attendance.sealing import Seal
 from attendance.settings import KafkaSettings
 from attendance.topics import Topics
 from memory_broker import install
@@ -135,6 +138,17 @@ def test_events_and_dead_letters_are_in_kafka_when_publish_returns(bench: Bench)
         ("t.raw.v1", b"D1", punch("2").encode()),
         ("t.dead-letters.v1", b"D1", b"poison"),
     ]
+
+
+def test_what_was_not_understood_is_sealed_before_kafka_has_it(bench: Bench) -> None:
+    key = Seal([b"k" * 32])
+    publisher = Publisher(bench.producer, Topics("t"), bench.metrics, MAX_IN_FLIGHT, seal=key)
+    asyncio.run(publisher.publish([], [], (), [UNREAD]))
+    [(topic, _, value)] = bench.kafka.records
+    sealed = UnreadRequest.decode(value)
+    assert topic == "t.unread.v1"
+    assert b"deviceKey" not in value + sealed.body
+    assert key.open(sealed) == UNREAD
 
 
 def test_what_waits_for_a_topic_that_is_refused_adds_one_copy_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """`punchstream dead-letters`: what it prints, and which selection it takes."""
 
+import base64
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.records.unread import UnreadRequest
 from attendance.records.user_map import Employee, UserMapping
 from attendance.registry import hash_token
+from attendance.sealing import Seal
 from operations.dead_letters import Letter, describe
 from punchstream.commands.dead_letters import SHOWN_VALUE, _print_letter, app
 
@@ -188,6 +190,24 @@ def test_an_unread_request_is_shown_with_its_letter_and_without_pictures(log: Me
     described = orjson.loads(run("show", "0:3", "--json")[1])["unread"]
     assert (described["id"], described["query"]) == (UNREAD.unread_id, "a=b")
     assert "Ab9/" not in described["body"]["text"]
+
+
+def test_what_is_sealed_is_shown_and_read_again_with_its_key_alone(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = Seal([b"k" * 32]).seal(UNREAD)
+    keep(log, sealed)
+    why = f"it is sealed with the key {sealed.sealed}, which SEAL_KEY does not have"
+    assert why in run("show", "0:3")[1]
+    described = orjson.loads(run("show", "0:3", "--json")[1])["unread"]
+    assert (described["sealed"], described["body"], described["query"]) == (why, None, "")
+    assert run("replay", "0:3") == (1, "0 replayed, 1 refused\n", f"0:3: {why}\n")
+    assert "understand 0 of what" in run("list")[1]
+
+    monkeypatch.setenv("SEAL_KEY", base64.b64encode(b"k" * 32).decode())
+    assert '"user_id"' in run("show", "0:3")[1]
+    assert run("replay", "0:3")[:2] == (0, "1 replayed, 0 refused\n")
+    assert [record.topic for record in log.sent] == [log.topics["raw"], log.topics["dead_letter_actions"]]
 
 
 def test_a_letter_whose_request_is_gone_says_so(log: MemoryLog) -> None:

@@ -149,3 +149,27 @@ def test_a_stage_whose_metrics_port_is_taken_says_so_in_one_line(
     assert ended.value.code == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"punchstream: METRICS_HOST, METRICS_PORT: cannot listen on 127.0.0.1 port {port}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [("PUSH_PAYLOAD_FIELDS", "type,name", "name is never kept"), ("SEAL_KEY", "short", "must hold keys")],
+)
+@pytest.mark.parametrize("stage", ["push", "pull"])
+def test_what_may_never_be_kept_and_what_is_no_key_end_a_start_with_one_line(
+    process: Process,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stage: str,
+    name: str,
+    value: str,
+    why: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["punchstream", stage])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"punchstream: {name}: ")
+    assert why in line
