@@ -14,6 +14,8 @@ from attendance.times import format_seconds, to_wall_clock, zone
 # Clocks that lost their battery come back in 1970, 2000, 2010 or 2015. This is the floor for a device without
 # `installed_on`.
 EARLIEST: Final = date(2016, 1, 1)
+_FIRST: Final = date(1970, 1, 3)
+"""The records have seconds since 1970, in every zone. No device is older, whatever `installed_on` says."""
 _DAY: Final = timedelta(days=1)
 _OF_A_COPY: Final = (REPLAY_OF, ARRIVED_AT)
 """The last header of a replay copy is one of these."""
@@ -90,7 +92,7 @@ def find_time_fault(
         message = f"{format_seconds(event_time)} is {ahead} ahead of its arrival"
         return ImplausibleTime(TimeFault.AHEAD, Reason.IMPLAUSIBLE_TIME, message)
     zone(event.device_timezone)  # to read the time by; one that is not known here is no zone
-    installed = device.installed_on if device and device.installed_on else EARLIEST
+    installed = max(device.installed_on, _FIRST) if device and device.installed_on else EARLIEST
     # No zone is a day from UTC, so only about the day itself the wall clock has to be asked. Long before, there may be
     # none: the year 1 in a zone west of Greenwich.
     day = event_time.date()

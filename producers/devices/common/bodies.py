@@ -28,6 +28,7 @@ _BYTE_ORDER_MARKS_AND_SPACES: Final = b" \t\r\n\0\xef\xbb\xbf\xff\xfe"
 _SMALLEST_INTEGER: Final = -(2**63)
 _LARGEST_INTEGER: Final = 2**64 - 1
 _LONGEST_INTEGER: Final = 20  # characters
+_DEEPEST: Final = 32  # a record is nested
 _PADDING: Final = "\0 \t\r\n\x1a\ufeff\ufffd"
 """What stands around a document without being part of it: bytes of nothing, and what closes a file of DOS."""
 
@@ -199,10 +200,29 @@ def _json_values(body: bytes, most: int = MAX_EVENTS) -> Sequence[object]:
 def write_record(record: object) -> bytes:
     """A record as `Rejected.raw` has it: JSON that `read_json` makes the same record of, ambiguous names included.
 
+    What is nested deeper than any punch is, and than JSON can be written, is null.
+
     Args:
         record: What a function of this module returned, a part of it, or the row of a database.
     """
-    return orjson.dumps(record, _in_json, orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(record, _in_json, orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        shallow = _shallow(record, _DEEPEST)
+        if shallow == record:
+            raise
+        return write_record(shallow)
+
+
+def _shallow(value: object, deepest: int) -> object:
+    if not isinstance(value, dict | list):
+        return value
+    if not deepest:
+        return None
+    if isinstance(value, list):
+        return [_shallow(each, deepest - 1) for each in value]
+    fields = {name: _shallow(each, deepest - 1) for name, each in value.items()}
+    return Ambiguous(fields, value.names) if isinstance(value, Ambiguous) else fields
 
 
 def _in_json(value: object) -> object:

@@ -115,7 +115,10 @@ def _device_time(value: object) -> str | None:
     elif isinstance(value, int) and not isinstance(value, bool):
         written = str(value)
     else:
-        written = orjson.dumps(value).decode()
+        try:
+            written = orjson.dumps(value).decode()
+        except orjson.JSONEncodeError as error:
+            raise invalid(f"time cannot be written: {error}") from error
     if len(written) > MAX_TEXT:
         raise invalid(f"time is longer than {MAX_TEXT} characters")
     return written

@@ -1,6 +1,5 @@
 """Tables of punches as Excel workbooks (.xlsx). Every sheet that is not empty must be one."""
 
-import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -27,6 +26,7 @@ from producers.devices.common.tables.options import TableOptions
 from producers.devices.common.tables.profiles import GRID
 from producers.devices.common.tables.table import Table, open_table, read_row
 from producers.devices.contract import Reading, Row
+from producers.devices.generic.xlsx_parts import TooLarge, has_formulas
 
 LARGEST: Final = 256 * 2**20  # bytes, of all parts unpacked
 _LARGEST_STRINGS: Final = 48 * 2**20  # bytes, of the one part that is held in memory
@@ -36,7 +36,6 @@ _OLD: Final = b"\xd0\xcf\x11\xe0"
 _MACROS: Final = ("vbaproject.bin", "xl/macrosheets/")
 _LINKS: Final = "xl/externallinks/"
 _MOST_ROWS: Final = 1_048_576  # of a sheet; one that names a row beyond has empty ones up to there
-_FORMULA: Final = re.compile(rb"<(?:\w+:)?f[\s/>]")
 
 
 class Xlsx:
@@ -195,21 +194,10 @@ def _check(path: Path) -> bool:
     # What the directory says is all that is ever unpacked of a part.
     if len(parts) > _MOST_PARTS or size > LARGEST or size > _RATIO * max(packed, 1) or strings > _LARGEST_STRINGS:
         raise UnreadableFile(f"{path.name}: {size:,} bytes when unpacked, from {packed:,}: too large for punches")
-    return _has_formulas(path)
-
-
-def _has_formulas(path: Path) -> bool:
     try:
         with ZipFile(path) as file:
-            for part in file.infolist():
-                if not part.filename.startswith("xl/worksheets/"):
-                    continue
-                with file.open(part) as sheet:
-                    end = b""
-                    while chunk := sheet.read(1 << 20):
-                        if _FORMULA.search(end + chunk):
-                            return True
-                        end = chunk[-64:]
+            return has_formulas(file)
+    except TooLarge as error:
+        raise UnreadableFile(f"{path.name}: {error}: too large for punches") from error
     except Exception as error:
         raise UnreadableFile(f"{path.name}: not a workbook that can be read: {error}") from error
-    return False

@@ -66,6 +66,12 @@ def test_a_device_of_which_nothing_is_known_was_not_there_before_2016() -> None:
     )
 
 
+def test_no_punch_is_older_than_the_seconds_of_its_record_whatever_the_fleet_file_says() -> None:
+    before, after = (replace(EVENT, event_time=datetime(*day, tzinfo=UTC)) for day in ((1969, 12, 31), (1970, 1, 5)))
+    assert fault(before, date(1900, 1, 1)) is TimeFault.BEFORE_INSTALLED
+    assert fault(after, date(1900, 1, 1)) is None
+
+
 def test_a_time_that_could_not_be_read_is_none() -> None:
     unreadable = find_time_fault(replace(EVENT, event_time=None, device_time="soon"), None, 300)
     assert unreadable is not None

@@ -40,6 +40,18 @@ def test_a_batch_is_answered_ok_and_kafka_has_its_events(bench: Bench) -> None:
     assert not bench.kafka.dead_letters()
 
 
+@pytest.mark.parametrize(
+    "nested", ['{"user_id": "7", "time": %s}', '{"user_id": %s, "time": "2026-03-02 08:00:00"}', "%s"]
+)
+@pytest.mark.parametrize("depth", [100, 300, 900])
+def test_an_event_that_is_nested_deeply_takes_no_other_with_it(depth: int, nested: str, bench: Bench) -> None:
+    deep = nested % ("[" * depth + "]" * depth)
+    body = f'{{"device_id": "GATE-1", "events": [{deep}, {{"user_id": "1042", "time": "2026-03-02 08:00:00"}}]}}'
+    status, answer = bench.post(body.encode())
+    assert (status, answer["inserted"] + len(answer["rejected"])) == (200, 2)
+    assert bench.kafka.events()[-1].device_user_id == "1042"
+
+
 def test_the_answer_to_a_terminal_waits_for_its_punches_and_for_nothing_else(bench: Bench) -> None:
     line = b"417\t2026-03-02 08:00:00\t0\t15\n"
 

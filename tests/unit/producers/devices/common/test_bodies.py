@@ -350,3 +350,12 @@ def test_a_query_fills_up_what_a_body_leaves_out_and_hides_no_second_value() -> 
     assert given_twice(filled({"name": "x"}, query), {"user", "door"}) == ["user"]
     assert given_twice(filled(read_json(b'{"user": 1, "user": 2}'), {}), {"user"}) == ["user"]  # type: ignore[arg-type]
     assert read_query("") == {}
+
+
+def test_what_is_nested_deeper_than_json_can_be_written_is_left_out_and_nothing_else() -> None:
+    deep = b"[" * 600 + b"]" * 600
+    record = read_json(b'{"user": "7", "deep": ' + deep + b', "user": "8"}')
+    kept = read_json(write_record(record))
+    assert isinstance(kept, dict)
+    assert (kept["user"], given_twice(kept, {"user"})) == ("8", ["user"])
+    assert write_record(kept).count(b"[") < 100
