@@ -80,6 +80,8 @@ class Finding:
 
     def __str__(self) -> str:
         """One line that names the topic, both values and what to do."""
+        if self.what == "topic" and self.severity == "unknown":
+            return f"topic {self.topic} does not exist, or may not be looked at: {self.mend}"
         if self.what == "topic":
             return f"topic {self.topic} does not exist; `{self.mend}` makes it"
         if self.severity == "unknown":
@@ -106,6 +108,16 @@ def compare(name: Name, full_name: str, found: Found | None, wanted: Wanted) -> 
         right = "this principal needs DescribeConfigs on it"
         return [*differences, Finding(full_name, "configuration", "not readable", "readable", "unknown", right)]
     return [*differences, *_configs(name, full_name, found.configs, found.replicas, wanted)]
+
+
+def hidden(full_name: str) -> Finding:
+    """That nobody can say whether a topic exists.
+
+    Args:
+        full_name: Its full name.
+    """
+    right = "this principal needs Describe and DescribeConfigs on it"
+    return Finding(full_name, "topic", "not visible", "there", "unknown", right)
 
 
 def refusals(findings: list[Finding]) -> list[Finding]:

@@ -16,7 +16,7 @@ from aiokafka.errors import (
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_admin, create_consumer, unavailable
-from attendance.kafka.topic_facts import find, findings, wanted
+from attendance.kafka.topic_facts import find, findings, refuse_if_blind, wanted
 from attendance.settings import DeadLetterSettings, KafkaSettings, UnreadSettings
 from attendance.topics import TABLE, WANTED_REPLICAS, topic_configs
 
@@ -81,11 +81,11 @@ async def _refused(settings: KafkaSettings, error: type[KafkaError], topic: str)
 async def describe_topics(settings: KafkaSettings) -> list[dict[str, Any]]:
     """Each topic as the broker has it: partitions, replicas, records and configuration, and where that is wrong.
 
-    `partitions` is 0 where a topic does not exist. `configs` is None where it may not be read, and on the embedded
-    broker, which has none.
+    `partitions` is 0 where a topic does not exist, or may not be looked at. `configs` is None where it may not be read,
+    and on the embedded broker, which has none.
 
     Raises:
-        KafkaUnavailable: Kafka does not answer.
+        KafkaUnavailable: Kafka does not answer, or lets this principal look at no topic.
         ConfigurationError: a setting is wrong.
     """
     client_id = "punchstream-admin"
@@ -95,6 +95,7 @@ async def describe_topics(settings: KafkaSettings) -> list[dict[str, Any]]:
         await admin.start()
         await consumer.start()
         facts = await find(admin, settings, tuple(TABLE), client_id)
+        refuse_if_blind(settings, facts)
         replicas = wanted(settings, facts.brokers).replicas
         wrong = findings(settings, facts)
         described = {entry["topic"]: entry["partitions"] for entry in await admin.describe_topics()}

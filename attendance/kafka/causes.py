@@ -33,6 +33,9 @@ from attendance.settings import KafkaSettings
 LONGEST: Final = 5.0  # seconds that one server is tried
 _RULES = 'see "Access rules in Kafka" in docs/installing.md'
 
+# How aiokafka's administrator says which group it was.
+_ADMINISTRATOR = "Unable to get coordinator id for "
+
 _OF_CONNECTIONS = (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError, TimeoutError)
 _OF_RIGHTS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
 
@@ -116,7 +119,10 @@ def what_is_not_allowed(
     who = _who(settings)
     names = sorted(_names(error.args)) or sorted(topics)
     if isinstance(error, GroupAuthorizationFailedError):
-        return f"{who} is not authorized: it needs Read on the group {', '.join(names) or 'of this stage'}; {_RULES}"
+        # An administrator asks for what a group has committed, which takes less than to be a member.
+        asks = any(name.startswith(_ADMINISTRATOR) for name in names)
+        group = ", ".join(name.removeprefix(_ADMINISTRATOR) for name in names) or "of this stage"
+        return f"{who} is not authorized: it needs {'Describe' if asks else 'Read'} on the group {group}; {_RULES}"
     topic = f"on the topic {', '.join(names)}" if names else "on a topic"
     right = f"{who} is not authorized: it needs {operation or 'a right'} {topic}"
     if isinstance(error, ClusterAuthorizationFailedError):

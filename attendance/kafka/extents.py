@@ -37,7 +37,7 @@ async def extents(settings: KafkaSettings, topic: str, client_id: str) -> dict[i
         end: Mapping[TopicPartition, int] = await consumer.end_offsets(partitions)
         return {tp.partition: (first[tp], end[tp]) for tp in partitions}
     except KafkaError as error:
-        raise await unavailable(settings, error) from error
+        raise await unavailable(settings, error, operation="Describe", topics=[topic]) from error
     finally:
         await consumer.stop()
 
@@ -63,7 +63,7 @@ async def committed(settings: KafkaSettings, topic: str, group: str, client_id: 
         at = {tp.partition: found[tp].offset if tp in found else -1 for tp in partitions}
         return {number: offset if offset >= 0 else None for number, offset in at.items()}
     except KafkaError as error:
-        raise await unavailable(settings, error) from error
+        raise await unavailable(settings, error, operation="Describe", topics=[topic]) from error
     finally:
         await consumer.stop()
         await admin.close()

@@ -10,9 +10,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
 
 from attendance.errors import KafkaUnavailable
+from attendance.kafka.causes import what_is_not_allowed
 from attendance.kafka.clients import create_admin, create_consumer, unavailable
 from attendance.settings import DeadLetterSettings, KafkaSettings, StreamSettings, UnreadSettings
-from attendance.topic_findings import Finding, Found, Wanted, compare
+from attendance.topic_findings import Finding, Found, Wanted, compare, hidden
 from attendance.topics import EMBEDDED_CLUSTER, TABLE, WANTED_REPLICAS, Name
 
 # How DescribeConfigs names where a value comes from: set for this topic, or anywhere else.
@@ -28,12 +29,14 @@ class Facts:
         brokers: How many there are.
         topics: Of each topic that exists.
         own: What is set for each topic itself, where that may be read.
+        hidden: Topics of which this principal may not know whether they exist.
     """
 
     is_embedded: bool
     brokers: int
     topics: Mapping[Name, Found]
     own: Mapping[Name, Mapping[str, str]]
+    hidden: frozenset[Name] = frozenset()
 
 
 def wanted(settings: KafkaSettings, brokers: int) -> Wanted:
@@ -114,7 +117,31 @@ def findings(settings: KafkaSettings, facts: Facts, names: Collection[Name] = tu
     if facts.is_embedded:
         return []
     want = wanted(settings, facts.brokers)
-    return [finding for name in names for finding in compare(name, settings.topics[name], facts.topics.get(name), want)]
+    return [
+        finding
+        for name in names
+        for finding in (
+            [hidden(settings.topics[name])]
+            if name in facts.hidden
+            else compare(name, settings.topics[name], facts.topics.get(name), want)
+        )
+    ]
+
+
+def refuse_if_blind(settings: KafkaSettings, facts: Facts) -> None:
+    """Return where this principal may look at one topic at least, or none exists.
+
+    Args:
+        settings: The prefix of the topics.
+        facts: What the broker says of all topics.
+
+    Raises:
+        KafkaUnavailable: it may look at none; the message says which right it needs.
+    """
+    if len(facts.hidden) == len(TABLE):
+        refusal = TopicAuthorizationFailedError(f"{settings.topic_prefix}.*")
+        why = what_is_not_allowed(settings, refusal, "Describe and DescribeConfigs", ())
+        raise KafkaUnavailable(f"{settings.bootstrap_servers}: {why}")
 
 
 async def find(admin: AIOKafkaAdminClient, settings: KafkaSettings, names: Collection[Name], client_id: str) -> Facts:
@@ -136,7 +163,7 @@ async def find(admin: AIOKafkaAdminClient, settings: KafkaSettings, names: Colle
     # All of them: asking by name has a careless broker make the topic.
     described = {entry["topic"]: entry["partitions"] for entry in await admin.describe_topics()}
     existing = [name for name in names if settings.topics[name] in described]
-    configs = await _configs(admin, {settings.topics[name]: name for name in existing})
+    configs, unknown = await _configs(admin, {settings.topics[name]: name for name in names})
     counts = {name: len(described[settings.topics[name]]) for name in existing}
     beyond = await _beyond(settings, counts, client_id)
     topics = {
@@ -149,20 +176,32 @@ async def find(admin: AIOKafkaAdminClient, settings: KafkaSettings, names: Colle
         for name in existing
     }
     own = {
-        name: {key: value for key, (value, is_own) in entries.items() if is_own} for name, entries in configs.items()
+        name: {key: value for key, (value, is_own) in configs[name].items() if is_own}
+        for name in existing
+        if name in configs
     }
-    return Facts(is_embedded=False, brokers=len(cluster["brokers"]), topics=topics, own=own)
+    # A broker leaves what may not be looked at out of the list, as it does what does not exist.
+    concealed = frozenset(names) - frozenset(existing) - unknown
+    return Facts(is_embedded=False, brokers=len(cluster["brokers"]), topics=topics, own=own, hidden=concealed)
 
 
-async def _configs(admin: AIOKafkaAdminClient, names: Mapping[str, Name]) -> dict[Name, dict[str, tuple[str, bool]]]:
-    """Each value, and whether it is set for the topic itself. Topics that may not be looked at are left out."""
+async def _configs(
+    admin: AIOKafkaAdminClient, names: Mapping[str, Name]
+) -> tuple[dict[Name, dict[str, tuple[str, bool]]], set[Name]]:
+    """Each value, and whether it is set for the topic itself; and the topics that do not exist.
+
+    Topics that may not be looked at are in neither.
+    """
     found: dict[Name, dict[str, tuple[str, bool]]] = {}
+    unknown: set[Name] = set()
     if not names:
-        return found
+        return found, unknown
     responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
     for response in responses:
         for code, message, _, full_name, entries in response.resources:
             error = for_code(code)
+            if error is UnknownTopicOrPartitionError:
+                unknown.add(names[full_name])
             if error in (TopicAuthorizationFailedError, UnknownTopicOrPartitionError):
                 continue
             if code:
@@ -170,7 +209,7 @@ async def _configs(admin: AIOKafkaAdminClient, names: Mapping[str, Name]) -> dic
             found[names[full_name]] = {
                 entry[0]: (entry[1], _is_own(entry, response.API_VERSION)) for entry in entries if entry[1] is not None
             }
-    return found
+    return found, unknown
 
 
 def _is_own(entry: Sequence[object], version: int) -> bool:

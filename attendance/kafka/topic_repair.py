@@ -9,14 +9,14 @@ from typing import Final
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, PolicyViolationError, for_code
+from aiokafka.errors import KafkaError, PolicyViolationError, TopicAuthorizationFailedError, for_code
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_admin, unavailable
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import snapshot
 from attendance.kafka.records import OutRecord
-from attendance.kafka.topic_facts import check_topics, find, findings
+from attendance.kafka.topic_facts import check_topics, find, findings, refuse_if_blind
 from attendance.settings import KafkaSettings
 from attendance.topic_findings import REPAIR, Finding
 from attendance.topics import TABLE, Name
@@ -59,6 +59,7 @@ async def repair_topics(
     try:
         await admin.start()
         facts = await find(admin, settings, tuple(TABLE), CLIENT_ID)
+        refuse_if_blind(settings, facts)
         wrong = findings(settings, facts)
         spared = {(settings.topics[name], what) for name, what in spare}
         mending: dict[str, list[Finding]] = defaultdict(list)
@@ -72,7 +73,7 @@ async def repair_topics(
             differences = mending.get(settings.topics[name], [])
             configs = {each.what: each.set_to for each in differences if each.set_to is not None}
             if configs:
-                await _set(admin, settings.topics[name], {**own, **configs})
+                await _set(admin, settings, name, {**own, **configs})
             if any(each.what == "partitions" for each in differences):
                 await _move_home(admin, settings, name, {**own, **configs})
         left = await check_topics(settings, tuple(TABLE), CLIENT_ID)
@@ -84,12 +85,16 @@ async def repair_topics(
     return Repair([each for group in mending.values() for each in group if (each.topic, each.what) not in still], left)
 
 
-async def _set(admin: AIOKafkaAdminClient, topic: str, configs: Mapping[str, str]) -> None:
+async def _set(admin: AIOKafkaAdminClient, settings: KafkaSettings, name: Name, configs: Mapping[str, str]) -> None:
     """Replace all that is set for a topic."""
+    topic = settings.topics[name]
     for response in await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, dict(configs))]):
         for code, message, *_ in response.resources:
+            error = for_code(code)
+            if error is TopicAuthorizationFailedError:
+                raise await unavailable(settings, error(topic), operation="AlterConfigs")
             if code:
-                raise KafkaUnavailable(f"topic {topic}: {for_code(code).__name__} {message or ''}".rstrip())
+                raise KafkaUnavailable(f"topic {topic}: {error.__name__} {message or ''}".rstrip())
 
 
 async def _move_home(
@@ -114,12 +119,14 @@ async def _move_home(
     ends = {TopicPartition(topic, each.partition): RecordsToDelete(each.offset + 1) for each in _last(beyond)}
     if TABLE[name].cleanup == "compact":
         # No record of a topic that is compacted only can be deleted.
-        await _set(admin, topic, {**configs, "cleanup.policy": "compact,delete"})
+        await _set(admin, settings, name, {**configs, "cleanup.policy": "compact,delete"})
     try:
         await _delete(admin, ends)
+    except TopicAuthorizationFailedError as error:
+        raise await unavailable(settings, error, operation="Delete", topics=[topic]) from error
     finally:
         if TABLE[name].cleanup == "compact":
-            await _set(admin, topic, configs)
+            await _set(admin, settings, name, configs)
 
 
 def _age(record: ConsumerRecord) -> tuple[int, int, int]:

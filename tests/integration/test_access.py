@@ -2,168 +2,32 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
 
-import httpx
 import pytest
-from secured_kafka import Operation, Right, SecuredKafka, environment, run
+from aiokafka import TopicPartition
+from aiokafka.admin import NewPartitions, RecordsToDelete
+from secured_kafka import Right, SecuredKafka, run
+from secured_site import DEADLINE, DEVICE, Site, know_employee
 
 from attendance.kafka.admin import create_topics
-from attendance.kafka.clients import create_consumer
-from attendance.kafka.producer import Producer
-from attendance.kafka.readers import snapshot
+from attendance.kafka.clients import create_admin, create_consumer
+from attendance.kafka.extents import extents
+from attendance.kafka.producer import Producer, send_until_acknowledged
 from attendance.kafka.records import OutRecord
-from attendance.records.user_map import Employee, UserMapping
-from attendance.registry import hash_token
+from attendance.records.user_map import UserMapping
 from attendance.settings import KafkaSettings
 from attendance.times import now
-from attendance.topics import Name
 from sandbox.erpnext.server import ErpnextStandIn
-from sandbox.ports import free_port
 from sandbox.terminals.base import Punch
 from sandbox.terminals.rest import NumberedRest
 
-DEADLINE = 60
+pytestmark = pytest.mark.timeout(600)  # many processes, on a machine that may do other things
+
 ABSENCE = 6  # seconds: that something does not come is seen only over a time
-TOKEN = "gate-token-7f3a"
-DEVICE = {"device_id": "GATE-1", "site": "s", "timezone": "UTC", "token_sha256": hash_token(TOKEN)}
-PAGE = Path(__file__).parents[2] / "docs" / "installing.md"
-CONFIGS_OF_ITS_ROW = "Each stage also needs DescribeConfigs on the topics of its row"
-CONFIGS_OF_ALL = "`punchstream audit` and the `topics` commands need it on all."
-
-
-def table() -> dict[str, list[str]]:
-    """The page's cells by who: topics to read, topics to write, groups."""
-    text = PAGE.read_text().partition("\n## Access rules in Kafka\n")[2].partition("\n## ")[0]
-    assert CONFIGS_OF_ITS_ROW in text
-    assert CONFIGS_OF_ALL in text
-    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
-    cells = [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines]
-    return {row[0]: row[1:] for row in cells}
-
-
-def rights(row: list[str], prefix: str, own_group: str = "") -> Iterator[Right]:
-    """What a row of the table allows, for topics and groups under a prefix."""
-    for cell, operation in zip(row[:2], ("read", "write"), strict=True):
-        if cell.startswith("all, by the prefix attendance."):
-            yield Right("topic", f"{prefix}.", operation, prefixed=True)
-            yield Right("topic", f"{prefix}.", "describe_configs", prefixed=True)
-        elif cell != "none":
-            for suffix in cell.split(", "):
-                yield Right("topic", f"{prefix}.{suffix}", operation)
-                yield Right("topic", f"{prefix}.{suffix}", "describe_configs")
-    groups, _, creates = row[2].partition("; ")
-    if creates:
-        assert creates == "Create and Describe on all topics, by the prefix attendance."
-        yield Right("topic", f"{prefix}.", "create", prefixed=True)
-        yield Right("topic", f"{prefix}.", "describe", prefixed=True)
-    if groups != "none":
-        operation_of, _, names = groups.partition(": ")
-        of_groups: Operation = "read" if operation_of == "Read" else "describe"
-        for name in names.split(", "):
-            full = own_group if name == "their own" else f"{prefix}.{name.removeprefix('attendance.')}"
-            yield Right("group", full, of_groups)
-
-
-class Site:
-    """A cluster with a principal for each row of the table, and the processes of the stages."""
-
-    def __init__(self, broker: SecuredKafka, directory: Path) -> None:
-        self.broker, self.directory = broker, directory
-        self.prefix = f"test-{uuid4().hex[:8]}"
-        self.all = KafkaSettings.load(
-            bootstrap_servers=broker.bootstrap_servers, topic_prefix=self.prefix, partitions=2, session_timeout=6.0
-        )
-        self.rows = table()
-        self.port = free_port()
-        self.more: dict[str, str] = {}
-        self._processes: list[subprocess.Popen[bytes]] = []
-        (directory / "devices.yaml").write_text(json.dumps([DEVICE | {"mode": "push", "adapter": "json"}]))
-
-    def principal(self, who: str) -> KafkaSettings:
-        """The user of a row, with its rights and no other."""
-        (row,) = (row for name, row in self.rows.items() if name.startswith(who))
-        name = f"{self.prefix}-{who.removeprefix('punchstream ').replace(' ', '-')}"
-        found = dict.fromkeys(rights(row, self.prefix, own_group=f"{self.prefix}-own"))
-        return self.broker.user(name, found, topic_prefix=self.prefix, partitions=2)
-
-    def environment(self, kafka: KafkaSettings) -> dict[str, str]:
-        own = {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_")}
-        return (
-            own
-            | environment(kafka)
-            | {
-                "PUNCHSTREAM_DEVICES": str(self.directory / "devices.yaml"),
-                "PUSH_PORT": str(self.port),
-                "SINK_TARGET": "jsonl",
-                "SINK_JSONL_PATH": str(self.directory / "checkins.jsonl"),
-                "KAFKA_REQUEST_TIMEOUT": "5",
-                **self.more,
-            }
-        )
-
-    def log(self, stage: str) -> Path:
-        return self.directory / f"{stage}.log"
-
-    def start(self, stage: str) -> KafkaSettings:
-        kafka = self.principal(f"punchstream {stage}")
-        with self.log(stage).open("ab") as log:
-            command = [sys.executable, "-m", "punchstream", stage]
-            self._processes.append(
-                subprocess.Popen(command, env=self.environment(kafka), cwd=self.directory, stdout=log, stderr=log)
-            )
-        return kafka
-
-    def stop(self) -> None:
-        for process in self._processes:
-            process.kill()
-            process.wait()
-
-    def command(self, kafka: KafkaSettings, *argv: str, status: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "punchstream", *argv],
-            env=self.environment(kafka),
-            cwd=self.directory,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            check=False,
-        )
-        assert done.returncode == status, (argv, done.stdout, done.stderr)
-        return done.stdout
-
-    def values(self, topic: Name) -> list[bytes]:
-        return [record.value for record in run(snapshot(self.all, self.all.topics[topic], "test"))]
-
-    def post(self, user: str, minute: int) -> int:
-        event = {"user_id": user, "time": f"2026-03-02T05:{minute:02}:00Z", "type": "IN"}
-        with suppress(httpx.TransportError):
-            return httpx.post(
-                f"http://127.0.0.1:{self.port}/v1/events",
-                json={"device_id": "GATE-1", "events": [event]},
-                headers={"X-Device-Token": TOKEN},
-                timeout=10,
-            ).status_code
-        return 0
-
-    def ready(self) -> int:
-        with suppress(httpx.TransportError):
-            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=10).status_code
-        return 0
-
-    def until(self, condition: Callable[[], bool], stage: str) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while not condition():
-            assert time.monotonic() < deadline, self.log(stage).read_text()[-6000:]
-            time.sleep(0.3)
 
 
 @pytest.fixture
@@ -173,22 +37,32 @@ def site(secured_kafka: SecuredKafka, tmp_path: Path) -> Iterator[Site]:
     site.stop()
 
 
-def know_employee(kafka: KafkaSettings) -> None:
-    entries: list[Employee | UserMapping] = [
-        Employee("EMP-1", "Active"),
-        UserMapping("*", "1", "EMP-1", "csv"),
-    ]
-
-    async def send() -> None:
-        producer = Producer(kafka, "test")
-        await producer.send(*(OutRecord(kafka.topics["user_map"], each.key, each.encode()) for each in entries))
-        await producer.stop()
-
-    run(send())
+async def delete_records(kafka: KafkaSettings, topic: str, number: int) -> None:
+    """What is in a partition, and not what comes."""
+    _, end = (await extents(kafka, topic, "test"))[number]
+    admin = create_admin(kafka, "test")
+    await admin.start()
+    await admin.delete_records({TopicPartition(topic, number): RecordsToDelete(end)})
+    await admin.close()
 
 
-def test_stages_and_commands_work_with_the_rights_of_the_page(site: Site) -> None:
-    creator = site.principal("whoever runs")
+async def add_a_partition(kafka: KafkaSettings) -> None:
+    """One that nobody wants, with a mapping in it."""
+    topic = kafka.topics["user_map"]
+    admin = create_admin(kafka, "test")
+    await admin.start()
+    await admin.create_partitions({topic: NewPartitions(2)})
+    await admin.close()
+    mapping = UserMapping("*", "3", "EMP-1", "csv")
+    await send_until_acknowledged(
+        producer := Producer(kafka, "test", compares=False),
+        [OutRecord(topic, mapping.key, mapping.encode(), partition=1)],
+    )
+    await producer.stop()
+
+
+def test_stages_and_commands_work_with_the_rights_of_the_page(site: Site, tmp_path: Path) -> None:
+    creator = site.principal("whoever runs topics create")
     site.command(creator, "topics", "create")
     know_employee(site.all)
     site.start("push")
@@ -199,10 +73,35 @@ def test_stages_and_commands_work_with_the_rights_of_the_page(site: Site) -> Non
     site.until(lambda: len(site.values("deliveries")) == 1, "sink")
 
     operator = site.principal("an operator")
-    site.command(operator, "topics", "describe")
-    for argv in ("audit", "users list", "users unmapped", "devices list", "devices pending", "dead-letters list"):
+    (tmp_path / "users.csv").write_text("device_user_id,employee\n2,EMP-1\n")
+    (tmp_path / "day.dat").write_text("2\t2026-03-02 05:30:00\t1\t0\t1\t0\n")
+    site.command(operator, "users", "import", "users.csv")
+    site.command(operator, "import", "day.dat", "--device", "USB-1")
+    site.until(lambda: len(site.values("checkins")) == 2, "stream")
+    assert site.post("", 1) == site.post("1", 2, day="2099-03-02") == 200
+    site.until(lambda: len(site.values("dead_letters")) == 2, "stream")
+    letters = json.loads(site.command(operator, "dead-letters", "list", "--each", "--json"))
+    ids = {letter["stage"]: letter["id"] for letter in letters}
+    site.command(operator, "dead-letters", "replay", ids["stream"])
+    site.command(operator, "dead-letters", "discard", ids["push"], "--note", "nobody's")
+    for argv in ("topics describe", "users list", "users unmapped", "devices list", "devices pending"):
         site.command(operator, *argv.split())
     site.command(operator, "replay", "--since", "2026-01-01")
+    site.command(operator, "audit")
+    assert site.post("", 3) == 200, "a letter that no audit has seen"
+    topic, _, number = f"{site.all.topics['dead_letters']}:{ids['push']}".rpartition(":")[0].rpartition(":")
+    run(delete_records(site.all, topic, int(number)))
+    assert f"{topic}:{number}" in site.command(operator, "audit", status=1)
+    through = str(run(extents(site.all, topic, "test"))[int(number)][0])
+    site.command(operator, "topics", "accept-loss", f"{topic}:{number}", "--through", through, "--note", "a test")
+    site.command(operator, "audit")
+
+    run(add_a_partition(site.all))
+    assert f"needs AlterConfigs on the topic {site.all.topics['user_map']}" in site.command(
+        operator, "topics", "repair", status=2
+    )
+    site.command(site.principal("whoever runs topics repair"), "topics", "repair")
+    assert len(site.values("user_map")) == 4, "the mapping is in the one partition now, and nowhere else"
 
     team = site.principal("a data team")
 

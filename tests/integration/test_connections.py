@@ -12,6 +12,7 @@ from secured_kafka import PLAIN_USER, Right, SecuredKafka, run
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.admin import create_topics, describe_topics
+from attendance.kafka.extents import committed, extents
 from attendance.kafka.producer import Producer, send_until_acknowledged
 from attendance.kafka.readers import snapshot
 from attendance.kafka.records import OutRecord
@@ -122,6 +123,8 @@ def test_a_right_that_is_missing_is_named_with_its_topic(secured_kafka: SecuredK
         (lambda: snapshot(user, raw, "test"), f"{refused} Read on the topic {raw}"),
         # A producer that may write nowhere is refused before it has named a topic.
         (lambda: send(user, raw), f"{refused} Write on the topic {raw}, and IdempotentWrite on the cluster if"),
+        (lambda: describe_topics(user), rf"{refused} Describe and DescribeConfigs on the topic {PREFIX}\.\*"),
+        (lambda: extents(user, raw, "test"), f"{refused} Describe on the topic {raw};"),
         (create, rf"{refused} Create on the topic {PREFIX}-other\."),
     ):
         with pytest.raises(KafkaUnavailable, match=said):
@@ -129,6 +132,8 @@ def test_a_right_that_is_missing_is_named_with_its_topic(secured_kafka: SecuredK
     secured_kafka.allow(USER, [Right("topic", raw, "describe"), Right("topic", user.topics["checkins"], "write")])
     with pytest.raises(KafkaUnavailable, match=f"{refused} Write on the topic {raw};"):
         run(send(user, raw))
+    with pytest.raises(KafkaUnavailable, match=f"{refused} Describe on the group {PREFIX}.stream;"):
+        run(committed(user, raw, f"{PREFIX}.stream", "test"))
 
 
 async def drop_connections(producer: Producer) -> None:

@@ -170,6 +170,22 @@ class SecuredKafka(Kafka):
         self.allow(name, rights)
         return self._settings(name, **settings)
 
+    def certified(self, name: str, rights: Iterable[Right] = (), **settings: Any) -> KafkaSettings:
+        """Settings of one who shows a certificate of this name, with these rights."""
+        shown = self.certificate(name)
+        self.allow(name, rights)
+        return KafkaSettings.load(
+            **{
+                "bootstrap_servers": self.tls_servers,
+                "security_protocol": "SSL",
+                "ssl_cafile": self.authority.certificate,
+                "ssl_certfile": shown.certificate,
+                "ssl_keyfile": shown.key,
+                "session_timeout": self.session_timeout,
+                **settings,
+            }
+        )
+
     def _rules(self, user: str) -> set[tuple[Any, ...]]:
         """All that a user is allowed, as it was asked for."""
         response = self._ask(DescribeAclsRequest(_ANY, None, _ANY, f"User:{user}", None, _ANY, _ALLOW))
@@ -215,6 +231,9 @@ class SecuredKafka(Kafka):
         return run(ask())
 
 
+_run = asyncio.run  # a test may have commands run their work by `run`
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """What `asyncio.run` does, and wait for the end of connections over TLS that the other side refused.
 
@@ -231,7 +250,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             while len(loop._selector.get_map()) > 1 and loop.time() < deadline:  # noqa: ASYNC110 - there is no event
                 await asyncio.sleep(0.01)
 
-    return asyncio.run(until_closed())
+    return _run(until_closed())
 
 
 def environment(settings: KafkaSettings) -> dict[str, str]:

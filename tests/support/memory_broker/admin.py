@@ -70,7 +70,7 @@ class MemoryAdmin:
 
     async def list_topics(self) -> list[str]:
         await self._answer()
-        return list(self._broker.topics)
+        return [name for name in self._broker.topics if name not in self._broker.secret_topics]
 
     async def create_topics(self, new_topics: list[NewTopic]) -> Created:
         await self._answer()
@@ -90,9 +90,10 @@ class MemoryAdmin:
         await self._answer()
         resources = []
         for asked in config_resources:
-            own = self._broker.configs.get(asked.name)
-            if own is None or asked.name in self._broker.secret_configs:
-                code = UnknownTopicOrPartitionError.errno if own is None else TopicAuthorizationFailedError.errno
+            own = self._broker.configs.get(asked.name) if asked.name in self._broker.topics else None
+            is_secret = asked.name in self._broker.secret_configs | self._broker.secret_topics
+            if own is None or is_secret:
+                code = TopicAuthorizationFailedError.errno if is_secret else UnknownTopicOrPartitionError.errno
                 resources.append((code, None, 2, asked.name, []))
                 continue
             entries = [
@@ -120,7 +121,7 @@ class MemoryAdmin:
 
     async def describe_topics(self, topics: list[str] | None = None) -> list[dict[str, Any]]:
         await self._answer()
-        topics = list(self._broker.topics) if topics is None else topics
+        topics = await self.list_topics() if topics is None else topics
         return [
             {
                 "topic": name,

@@ -29,6 +29,7 @@ class MemoryBroker:
         self.topics: dict[str, list[Partition]] = {}
         self.configs: dict[str, dict[str, str]] = {}
         self.secret_configs: set[str] = set()
+        self.secret_topics: set[str] = set()
         """Topics whose configuration nobody may read."""
         self.cluster_id = "memory"
         self.groups: dict[str, Group] = defaultdict(Group)

@@ -1,12 +1,17 @@
 """What the broker is asked, and what is made of it."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from attendance.errors import KafkaUnavailable
+from attendance.kafka.admin import describe_topics
 from attendance.kafka.topic_facts import check_topics
+from attendance.kafka.topic_repair import repair_topics
+from attendance.settings import KafkaSettings
 from attendance.topics import EMBEDDED_CLUSTER, TABLE
 from memory_broker import install
 
@@ -45,6 +50,27 @@ def test_a_topic_that_is_missing_and_one_that_may_not_be_read_are_told_apart(mon
     broker.secret_configs.add(dropped)
     found = {each.topic: each.severity for each in asyncio.run(check_topics(kafka))}
     assert found == {raw: "refuses", dropped: "unknown"}
+
+
+def test_a_topic_that_may_not_be_looked_at_is_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    raw = kafka.topics["raw"]
+    broker.secret_topics.add(raw)
+    [finding] = asyncio.run(check_topics(kafka))
+    assert (finding.topic, finding.severity) == (raw, "unknown")
+    assert str(finding) == (
+        f"topic {raw} does not exist, or may not be looked at: this principal needs Describe and DescribeConfigs on it"
+    )
+
+
+@pytest.mark.parametrize("work", [describe_topics, repair_topics])
+def test_who_may_look_at_no_topic_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, work: Callable[[KafkaSettings], Coroutine[Any, Any, object]]
+) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.secret_topics |= set(broker.topics)
+    with pytest.raises(KafkaUnavailable, match=r"needs Describe and DescribeConfigs on the topic attendance\.\*"):
+        asyncio.run(work(kafka))
 
 
 def test_the_embedded_broker_is_exempt_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
