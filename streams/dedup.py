@@ -11,12 +11,17 @@ same time and offset, with a code that no punch has. It wins over the punch that
 that a changelog of both can be read in any order. A genuine punch may stand where a superseded one stood, so what is
 near one is neither new nor a repeat by its time alone.
 
+Whoever knows a serial number may send a punch that is dated ahead of its arrival, and so have it stand before the
+genuine one comes. An entry therefore says by how much its punch was ahead (`lead_of`), and drops no repeat that was
+less ahead than it, give or take how unevenly a terminal sends. What is not ahead is dropped by nothing that is.
+
 A list says itself how far it reaches: what is further back than the horizon before its newest entry may have been left
 out. Nothing is decided by a list that does not reach as far as the punch (`reaches`).
 """
 
 import math
 from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import Enum, auto
 from struct import Struct
@@ -30,30 +35,39 @@ _TYPES: Final[tuple[EventType, ...]] = ("UNKNOWN", "IN", "OUT")
 _CODES: Final = {event_type: code for code, event_type in enumerate(_TYPES)}
 _UNKNOWN: Final = _CODES["UNKNOWN"]
 _SUPERSEDED: Final = 0x80  # added to the code of a punch that is superseded
+_TYPE: Final = 0x03  # the bits of the code that are the type; those between are the lead
+_LEAD_AT: Final = 2
+_LEAD_SECONDS: Final = 10
+_MOST_LEAD: Final = 31
 
 PUNCH_BYTES: Final = _ENTRY.size
 MAX_KEY_BYTES: Final = 2**16 - 1
 """The longest key of a device user that a record of the changelog has room for."""
 _CODE_AT: Final = 4
+_OFFSET_AT: Final = 5
 
 
 class Punch(NamedTuple):
-    """An entry of a packed list: seconds since the epoch, type code, and the offset of its record."""
+    """An entry of a packed list: seconds since the epoch, code, and the offset of its record.
+
+    The code is the type, by how much the punch was ahead of its arrival, and whether it is superseded.
+    """
 
     seconds: int
     code: int
     offset: int
 
     @classmethod
-    def of(cls, time: datetime, event_type: EventType, offset: int) -> "Punch":
+    def of(cls, time: datetime, event_type: EventType, offset: int, ahead: float = 0) -> "Punch":
         """The punch of a raw record.
 
         Args:
             time: The event time, UTC.
             event_type: What the device said.
             offset: Of the record in its partition.
+            ahead: Seconds by which the time is ahead of the arrival; not above 0 where it is not.
         """
-        return cls(int(time.timestamp()), _CODES[event_type], offset)
+        return cls(int(time.timestamp()), _CODES[event_type] | lead_of(ahead) << _LEAD_AT, offset)
 
     @classmethod
     def unpack(cls, entry: bytes) -> "Punch":
@@ -68,7 +82,7 @@ class Punch(NamedTuple):
     @property
     def event_type(self) -> EventType:
         """The event type."""
-        return _TYPES[self.code]
+        return _TYPES[self.code & _TYPE]
 
     @property
     def is_superseded(self) -> bool:
@@ -85,7 +99,18 @@ class Punch(NamedTuple):
 
     def is_like(self, other: "Punch") -> bool:
         """Whether two punches of one window are repeats: of the same type, or with one of the two unknown."""
-        return self.code == other.code or _UNKNOWN in (self.code, other.code)
+        one, another = self.code & _TYPE, other.code & _TYPE
+        return one == another or _UNKNOWN in (one, another)
+
+    def is_same(self, other: "Punch") -> bool:
+        """Whether two punches have one id: the same time and type."""
+        return self.seconds == other.seconds and self.code & _TYPE == other.code & _TYPE
+
+    def may_drop(self, other: "Punch") -> bool:
+        """Whether another punch may be a repeat of this one, by how much each was ahead of its arrival."""
+        lead, others = (each.code >> _LEAD_AT & _MOST_LEAD for each in (self, other))
+        # The next one of the same clock may have been on its way for a little longer.
+        return lead == 0 or (others > 0 and lead <= others + 1)
 
     def pack(self) -> bytes:
         """The punch in `PUNCH_BYTES` bytes, which sort as punches do."""
@@ -115,13 +140,27 @@ class Verdict(Enum):
 
 
 class Classification(NamedTuple):
-    """A verdict. `kept` is the kept punch of a redelivery, duplicate or repeat; else the superseded one, if any is."""
+    """A verdict. `kept` is the kept punch of a redelivery, duplicate or repeat; else the superseded one, if any is.
+
+    `confirmed` is the entry that replaces that of a kept punch once the same came again and was less ahead. It then
+    drops what it would have dropped had it come only then. None where nothing changes.
+    """
 
     verdict: Verdict
     kept: Punch | None = None
+    confirmed: Punch | None = None
 
 
 _NEW: Final = Classification(Verdict.NEW)
+
+
+def lead_of(ahead: float) -> int:
+    """What an entry has of how much its punch was ahead of its arrival: tens of seconds, rounded up, at most 31.
+
+    Args:
+        ahead: Seconds; not above 0 where it was not ahead.
+    """
+    return min(math.ceil(ahead / _LEAD_SECONDS), _MOST_LEAD) if ahead > 0 else 0
 
 
 def unpack(kept: bytes) -> list[Punch]:
@@ -145,7 +184,8 @@ def classify(kept: bytes, punch: Punch, window: float) -> Classification:
     """Compare a punch with those of a packed list, which reaches as far as the punch.
 
     The same time and type is the same punch: a redelivery if the record is the same too, else a duplicate. Within
-    `window` seconds of a kept punch of the same type, or with one of the two unknown, it is a repeat of the nearest.
+    `window` seconds of a kept punch of the same type, or with one of the two unknown, it is a repeat of the nearest of
+    those that may drop it.
 
     Args:
         kept: The packed list of the device user; empty if nothing is known.
@@ -154,48 +194,73 @@ def classify(kept: bytes, punch: Punch, window: float) -> Classification:
     """
     if not kept or punch.seconds - window > _seconds(kept, -PUNCH_BYTES):
         return _NEW  # the usual one: later than all that is known
-    nearest: Punch | None = None
-    superseded: Punch | None = None
-    count = len(kept) // PUNCH_BYTES
-    for index in range(_first_from(kept, punch.seconds - window), count):
-        other = Punch(*_ENTRY.unpack_from(kept, index * PUNCH_BYTES))
-        if other.seconds > punch.seconds + window:
-            break
-        if other.is_superseded:
-            if other == punch.as_superseded():
-                return Classification(Verdict.SUPERSEDED, punch)
-            was = other.as_it_was()
-            if was.is_like(punch) and (superseded is None or _distance(was, punch) < _distance(superseded, punch)):
-                superseded = was
-            continue
-        if (other.seconds, other.code) == (punch.seconds, punch.code):
-            return Classification(Verdict.REDELIVERY if other.offset == punch.offset else Verdict.DUPLICATE, other)
-        if other.is_like(punch) and (nearest is None or _distance(other, punch) < _distance(nearest, punch)):
-            nearest = other
+    near = _near(kept, punch.seconds - window, punch.seconds + window)
+    for other in near:
+        if other.is_same(punch) and (other.offset == punch.offset or not other.is_superseded):
+            return _classify_same(near, punch, other)
+    nearest = _nearest(punch, near)
     if nearest is not None:
         return Classification(Verdict.REPEAT, nearest)
-    return _NEW if superseded is None else Classification(Verdict.NEAR_SUPERSEDED, superseded)
+    wrong = _nearest(punch, near, superseded=True)
+    return _NEW if wrong is None else Classification(Verdict.NEAR_SUPERSEDED, wrong.as_it_was())
+
+
+def _classify_same(near: Sequence[Punch], punch: Punch, known: Punch) -> Classification:
+    if known.is_superseded:
+        return Classification(Verdict.SUPERSEDED, known.as_it_was())
+    if known.offset == punch.offset:
+        return Classification(Verdict.REDELIVERY, known)
+    confirmed = None
+    if known.code > punch.code:
+        others = [each for each in near if not each.is_same(punch)]
+        # As a repeat of another it would not have been kept.
+        confirmed = None if _nearest(punch, others) else known._replace(code=punch.code)
+    return Classification(Verdict.DUPLICATE, known, confirmed)
+
+
+def _near(kept: bytes, first: float, last: float) -> list[Punch]:
+    near = []
+    for index in range(_first_from(kept, first), len(kept) // PUNCH_BYTES):
+        punch = Punch(*_ENTRY.unpack_from(kept, index * PUNCH_BYTES))
+        if punch.seconds > last:
+            break
+        near.append(punch)
+    return near
+
+
+def _nearest(punch: Punch, near: Iterable[Punch], *, superseded: bool = False) -> Punch | None:
+    """The nearest of the punches of its window that a punch repeats, if there is one; or of the superseded ones."""
+    nearest, least = None, math.inf
+    for each in near:
+        distance = abs(each.seconds - punch.seconds)
+        if distance >= least or each.is_superseded is not superseded:
+            continue
+        if each.is_same(punch) or (each.is_like(punch) and each.may_drop(punch)):
+            nearest, least = each, distance
+    return nearest
 
 
 def insert(kept: bytes, entry: bytes, horizon: float) -> bytes:
-    """The packed list with one more entry, which is not added twice.
+    """The packed list with one more entry. Of one record it has one: a superseded one, or the least ahead.
 
     Args:
         kept: The packed list of the device user.
         entry: A packed punch, superseded or not.
         horizon: Seconds. What lies further back before the newest entry is left out.
     """
-    if entry[_CODE_AT] & _SUPERSEDED:
-        punch = _with_code(entry, entry[_CODE_AT] ^ _SUPERSEDED)
-        at = _place(kept, punch)
-        if kept.startswith(punch, at):
-            kept = kept[:at] + kept[at + PUNCH_BYTES :]
-    if entry > kept[-PUNCH_BYTES:]:
+    if is_later(entry, kept):
         kept += entry
     else:
-        at, superseded = _place(kept, entry), _with_code(entry, entry[_CODE_AT] | _SUPERSEDED)
-        if kept.startswith(entry, at) or kept.startswith(superseded, _place(kept, superseded)):
-            return kept
+        at = PUNCH_BYTES * _first_from(kept, _seconds(entry, 0))
+        while kept.startswith(entry[:_CODE_AT], at):
+            other = kept[at : at + PUNCH_BYTES]
+            if (other[_CODE_AT] ^ entry[_CODE_AT]) & _TYPE == 0 and other[_OFFSET_AT:] == entry[_OFFSET_AT:]:
+                if _weight(other) >= _weight(entry):
+                    return kept
+                kept = kept[:at] + kept[at + PUNCH_BYTES :]
+                break
+            at += PUNCH_BYTES
+        at = _place(kept, entry)
         kept = kept[:at] + entry + kept[at:]
     oldest, gone = _seconds(kept, -PUNCH_BYTES) - horizon, 0
     while _seconds(kept, gone) < oldest:  # of a list that is as long as the horizon, each punch drives out one
@@ -210,8 +275,8 @@ def between(kept: bytes, first: float, last: float) -> bytes:
 
 
 def is_later(entry: bytes, kept: bytes) -> bool:
-    """Whether a punch that is not superseded comes behind all that is in a packed list."""
-    return entry > kept[-PUNCH_BYTES:] and not entry[_CODE_AT] & _SUPERSEDED
+    """Whether a punch is of a later second than all that is in a packed list."""
+    return entry[:_CODE_AT] > kept[-PUNCH_BYTES:][:_CODE_AT]
 
 
 def union(kept: bytes, *others: bytes) -> bytes:
@@ -231,8 +296,10 @@ def _place(kept: bytes, entry: bytes) -> int:
     )
 
 
-def _with_code(entry: bytes, code: int) -> bytes:
-    return entry[:_CODE_AT] + bytes((code,)) + entry[_CODE_AT + 1 :]
+def _weight(entry: bytes) -> tuple[bool, int]:
+    """Of two entries of one record, the one with the greater counts."""
+    code = entry[_CODE_AT]
+    return code >= _SUPERSEDED, -(code & ~_SUPERSEDED)
 
 
 def _first_from(kept: bytes, seconds: float) -> int:
@@ -244,7 +311,3 @@ def _first_from(kept: bytes, seconds: float) -> int:
 def _seconds(kept: bytes, at: int) -> int:
     seconds: int = _ENTRY.unpack_from(kept, at)[0]
     return seconds
-
-
-def _distance(one: Punch, other: Punch) -> int:
-    return abs(one.seconds - other.seconds)

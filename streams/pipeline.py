@@ -51,6 +51,12 @@ class Decisions:
     _by_user: dict[bytes, bytes] = field(default_factory=dict)
     _counted: list[int] = field(default_factory=lambda: [0])
 
+    def keep(self, key: bytes, entry: bytes, known: bytes, horizon: float) -> bytes:
+        """Keep a packed punch of a device user, beside what is known of them. Returns the list that contains it."""
+        self.kept.append(Kept(key, entry))
+        self.lists[key] = dedup.insert(known, entry, horizon)
+        return self.lists[key]
+
     def kept_of(self, key: bytes) -> bytes:
         """The packed list of all that is kept now of a device user, whatever its age."""
         for user, entry in self.kept[self._counted[0] :]:
@@ -113,12 +119,15 @@ class Pipeline:
         if len(key) > dedup.MAX_KEY_BYTES:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"a device and user of {len(key)} bytes")
         known = decisions.lists.get(key) or state.get(key, b"")
-        punch = Punch.of(event_time, event.event_type, record.offset)
+        ahead = (event_time - arrived).total_seconds()
+        punch = Punch.of(event_time, event.event_type, record.offset, ahead)
         rules = self.rules
         if dedup.reaches(known, punch.seconds - rules.window, state.floor, rules.horizon):
             found = dedup.classify(known, punch, rules.window)
         else:
             found = self._classify_by_history(key, known, punch, state, decisions)
+        if found.confirmed is not None:
+            known = decisions.keep(key, found.confirmed.pack(), known, rules.horizon)
         if found.verdict is not Verdict.NEW and found.verdict is not Verdict.REDELIVERY:
             dropped = self._dropped(event, record, found, device)
             if dropped is not None:
@@ -134,8 +143,7 @@ class Pipeline:
             # Only the first time: later another punch may be where the wrong one was.
             entries += _superseded_entries(event, key, known, state, decisions)
         for entry in entries:
-            decisions.kept.append(Kept(key, entry))
-            known = decisions.lists[key] = dedup.insert(known, entry, rules.horizon)
+            known = decisions.keep(key, entry, known, rules.horizon)
         return outcome
 
     def _classify_by_history(

@@ -45,6 +45,8 @@ def feed(
         found.append(classify(kept, punch, window))
         if found[-1].verdict is Verdict.NEW:
             kept = insert(kept, punch.pack(), horizon)
+        if found[-1].confirmed is not None:
+            kept = insert(kept, found[-1].confirmed.pack(), horizon)
     return unpack(kept), found
 
 
@@ -175,6 +177,84 @@ def test_the_size_of_a_list_is_bounded_by_window_and_horizon(arrivals: list[Punc
 
     # Of one kind at most one punch in each stretch of a window; two kinds, IN and OUT, may stand side by side.
     assert len(kept) <= 2 * (horizon // WINDOW + 1)
+
+
+leads = st.one_of(st.just(0.0), st.floats(0.001, 400))
+dated = st.builds(
+    lambda seconds, kind, ahead, offset: Punch.of(datetime.fromtimestamp(seconds, UTC), kind, offset, ahead),
+    st.integers(T, T + 300),
+    st.sampled_from(["UNKNOWN", "IN", "OUT"]),
+    leads,
+    st.integers(0, 10_000),
+)
+arriving = st.lists(dated, max_size=25, unique_by=lambda punch: punch.offset)
+
+
+def lead(punch: Punch) -> int:
+    return punch.as_it_was().code >> 2
+
+
+def ids(kept: list[Punch]) -> set[tuple[int, str]]:
+    return {(punch.seconds, punch.event_type) for punch in kept}
+
+
+@given(arriving, st.integers(0, 600))
+def test_whatever_is_dated_ahead_of_its_arrival_what_is_not_is_kept_as_if_nothing_of_that_had_come(
+    arrivals: list[Punch], window: int
+) -> None:
+    genuine = [punch for punch in arrivals if lead(punch) == 0]
+
+    kept, found = feed(arrivals, window)
+    alone, expected = feed(genuine, window)
+
+    assert ids([punch for punch in kept if lead(punch) == 0]) == ids(alone)
+    told = {punch.offset: each for punch, each in zip(arrivals, found, strict=True)}
+    for punch, each in zip(genuine, expected, strict=True):
+        if each.verdict is Verdict.NEW:
+            # Kept, or the very punch that is: of the same time, person and direction.
+            verdict, same, _ = told[punch.offset]
+            assert verdict is Verdict.NEW or (verdict is Verdict.DUPLICATE and same is not None and same.is_same(punch))
+
+
+@given(arriving, st.integers(0, 600))
+def test_no_punch_drops_one_that_was_less_ahead_than_a_clock_is_uneven(arrivals: list[Punch], window: int) -> None:
+    kept, found = feed(arrivals, window)
+
+    assert len(ids(kept)) == len(kept)
+    for punch, (verdict, by, _) in zip(arrivals, found, strict=True):
+        if verdict is Verdict.REPEAT:
+            assert by is not None
+            assert lead(by) == 0 or 0 < lead(by) <= lead(punch) + 1 > 1
+
+
+def test_second_taps_on_a_clock_that_is_ahead_stay_repeats_also_when_its_whole_memory_comes_again() -> None:
+    taps = [Punch.of(datetime.fromtimestamp(T + n, UTC), "IN", n, 17.0 + n) for n in (0, 4, 9)]
+    again = [Punch.of(datetime.fromtimestamp(T + n, UTC), "IN", 100 + n) for n in (0, 4, 9)]
+
+    kept, found = feed(taps + again)
+
+    assert ids(kept) == {(T, "IN")}
+    assert [each.verdict for each in found[1:]] == [
+        Verdict.REPEAT, Verdict.REPEAT, Verdict.DUPLICATE, Verdict.REPEAT, Verdict.REPEAT
+    ]  # fmt: skip
+
+
+@given(st.lists(dated, max_size=8), st.randoms())
+def test_of_one_record_the_entry_that_is_least_ahead_stays_in_whichever_order_the_changelog_is_read(
+    entries: list[Punch], random: Random
+) -> None:
+    confirmed = [punch._replace(code=punch.code & 3) for punch in entries[::2]]
+    changelog = entries + confirmed
+    random.shuffle(changelog)
+
+    kept = union(b"", *(punch.pack() for punch in changelog))
+
+    least: dict[tuple[int, int, int], int] = {}
+    for punch in changelog:
+        record = punch.seconds, punch.code & 3, punch.offset
+        least[record] = min(least.get(record, 99), lead(punch))
+    assert {(p.seconds, p.code & 3, p.offset): lead(p) for p in unpack(kept)} == least
+    assert unpack(kept) == sorted(unpack(kept))
 
 
 corrected = st.lists(st.tuples(punches, st.booleans()), max_size=12)

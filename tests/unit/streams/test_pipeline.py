@@ -438,6 +438,31 @@ def test_a_replayed_punch_gets_its_outcome_again_and_a_replayed_copy_of_another_
     assert (tap_again.reason, tap_again.offset) == (Reason.REPEAT, 3)
 
 
+def test_a_punch_that_is_dated_ahead_takes_neither_its_time_nor_its_direction_from_the_genuine_one() -> None:
+    genuine = replace(EVENT, received_at=TIME + timedelta(seconds=1))
+    ahead = TIME + timedelta(seconds=40)
+    forged = replace(EVENT, event_type="UNKNOWN", event_time=ahead, received_at=TIME - timedelta(seconds=19))
+    tap = replace(genuine, event_time=TIME + timedelta(seconds=9), received_at=TIME + timedelta(seconds=10))
+    later = replace(forged, event_time=ahead + timedelta(seconds=1))
+
+    _, kept, second, dropped = in_turn((forged, 0, []), (genuine, 1, []), (tap, 2, []), (later, 3, []))
+
+    assert isinstance(kept, Checkin)
+    assert (kept.event_time, kept.log_type) == (TIME, "IN")
+    assert [type(second), type(dropped)] == [Dropped, Dropped]
+    assert second.kept_event_id == genuine.event_id  # type: ignore[union-attr]
+
+
+def test_what_a_clock_that_is_ahead_sent_drops_its_second_taps_when_all_of_it_comes_again() -> None:
+    first = replace(EVENT, received_at=TIME - timedelta(seconds=20))
+    tap = replace(first, event_time=TIME + timedelta(seconds=5), received_at=TIME - timedelta(seconds=14))
+    again = [replace(each, received_at=NOW) for each in (first, tap)]
+
+    outcomes = in_turn((first, 0, []), (tap, 1, []), (again[0], 2, []), (again[1], 3, []))
+
+    assert [type(each) for each in outcomes] == [Checkin, Dropped, Dropped, Dropped]
+
+
 def test_a_correction_passes_where_its_predecessor_did_and_says_what_it_supersedes() -> None:
     corrected = replace(EVENT, event_time=TIME - timedelta(seconds=30), supersedes=EVENT.event_id)
     reassigned = replace(EVENT, supersedes=EVENT.event_id)
