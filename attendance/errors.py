@@ -37,6 +37,7 @@ class Reason(StrEnum):
 
     # The request (push)
     UNKNOWN_DEVICE = "unknown_device"
+    WRONG_ADDRESS = "wrong_address"
     BODY_TOO_LARGE = "body_too_large"
     BODY_TOO_SLOW = "body_too_slow"
     UNREADABLE_BODY = "unreadable_body"

@@ -2,10 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -17,11 +20,13 @@ from yaml.constructor import ConstructorError
 from attendance.durations import Seconds
 from attendance.errors import ConfigurationError
 from attendance.records.checkin import CheckinTime
+from attendance.settling import Settling, wait_for
 from attendance.times import zone
 
 log = structlog.get_logger(__name__)
 
 REFRESH_SECONDS: Final = 1.0  # between two looks for a changed file
+EXAMPLES: Final = 5  # devices that a log line names
 
 Direction = Literal["from_device", "in", "out", "none"]
 
@@ -43,6 +48,17 @@ def _known_host(text: str) -> str:
     return text
 
 
+def _known_network(text: object) -> str:
+    try:
+        return str(ip_network(str(text), strict=False))
+    except ValueError:
+        raise ValueError("an address such as 10.0.0.7, or a network such as 10.2.0.0/16") from None
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 def no_flag(message: str) -> BeforeValidator:
     """Validates a number, which pydantic would otherwise make of true and false.
 
@@ -60,6 +76,7 @@ def no_flag(message: str) -> BeforeValidator:
 
 _NO_FLAG: Final = no_flag("true and false are no number")
 _HOST: Final = re.compile(r"\w(?:[\w.-]{0,250}\w)?\.?")
+Network = Annotated[str, BeforeValidator(_known_network)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
 # Strict: YAML has words for true and false that look like a compass direction, such as `n`.
@@ -75,7 +92,8 @@ class Device(BaseModel):
     say where it hangs; some sites of ERPNext take no check-in without them. `numbered` says that its `sequence` counts
     its punches without a gap. `credentials` names environment variables, never their values.
 
-    `serial` is the vendor's own serial number, by which a device is known where its protocol has no token. `via` names
+    `serial` is the vendor's own serial number, by which a device is known where its protocol has no token. `addresses`
+    are the addresses and networks from which it may push; from anywhere where there are none. `via` names
     the entry of a server that holds this device's records. `interval` is the time between two pulls, in seconds or with
     a unit (`5 min`); a device that pushes and has one is asked as well, for what its pushes lost. `options` are the
     adapter's own.
@@ -93,6 +111,7 @@ class Device(BaseModel):
     via: Identifier | None = None
     host: Annotated[str, AfterValidator(_known_host)] | None = None
     port: Annotated[int | None, _NO_FLAG] = Field(None, ge=1, le=65535)
+    addresses: Annotated[tuple[Network, ...], BeforeValidator(_as_list)] = ()
     token_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     credentials: dict[str, str] = Field(default_factory=dict)
     interval: Annotated[Seconds | None, _NO_FLAG] = Field(None, ge=1, le=86400)
@@ -148,41 +167,69 @@ def hash_token(token: str) -> str:
     return sha256(token.encode()).hexdigest()
 
 
+def network_of(address: str) -> str | None:
+    """An address as the fleet file has it; None where it is none. An IPv4 one may be written as IPv6."""
+    with suppress(ValueError):
+        given = ip_address(address)
+        return str(ip_network(getattr(given, "ipv4_mapped", None) or given))
+    return None
+
+
+def is_among(address: str | None, networks: Iterable[Network]) -> bool:
+    """Whether an address is in one of these networks.
+
+    Args:
+        address: The address; None where none is known.
+        networks: As the fleet file has them.
+    """
+    known = network_of(address or "")
+    if known is None:
+        return False
+    given = ip_network(known)
+    return any(given.version == each.version and given.subnet_of(each) for each in map(ip_network, networks))  # type: ignore[arg-type]
+
+
 class Registry:
     """The fleet as the file has it.
 
-    A change of the file is taken up by `refresh`; while the file is wrong or gone, the last good fleet stays.
+    A change of the file is taken up by `refresh` once it is whole: it was the same at two looks, and for longer where
+    devices are missing in it (`attendance.settling`). While the file is wrong or gone, the last good fleet stays.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Read the file.
+
+        Args:
+            path: The file.
+            clock: Seconds, from any beginning.
 
         Raises:
             ConfigurationError: it cannot be read or an entry is wrong; the message names the file and the entry.
         """
         self._path = path
-        self._stamp = _stamp(path)
-        self._devices, self._shifts, self._direct = _read(path)
+        self._settling = Settling(path, clock)
+        self._read = self._found = _read(path)
+        self._waits = False
 
     def __iter__(self) -> Iterator[Device]:
-        return iter(self._devices.values())
+        return iter(self._read.devices.values())
 
     def __len__(self) -> int:
-        return len(self._devices)
+        return len(self._read.devices)
 
     def get(self, device_id: str) -> Device | None:
         """The device of that id, disabled or not."""
-        return self._devices.get(device_id)
+        return self._read.devices.get(device_id)
 
     @property
     def shifts(self) -> Mapping[str, Sequence[Device]]:
         """The devices of each Shift Type that the file lists, at least one, without the disabled ones."""
-        return self._shifts
+        return self._read.shifts
 
     @property
     def direct_shifts(self) -> Mapping[str, Shift]:
         """Those of the shifts whose days Punchstream turns into Attendance, by Shift Type."""
-        return self._direct
+        return self._read.direct
 
     async def refreshed(self) -> bool:
         """Take up a changed file, in a thread: thousands of entries take seconds to read. True when the fleet changed.
@@ -195,19 +242,52 @@ class Registry:
             log.exception("The fleet file cannot be read; the last good fleet stays.")
             return False
 
+    async def caught_up(self) -> None:
+        """Take up a file that has just been changed, for whoever does not look every second."""
+        await self.refreshed()
+        if self._settling.is_new:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await self.refreshed()
+
     def refresh(self) -> bool:
         """Take up a changed file. True when the fleet changed; a bad file is logged and changes nothing."""
-        stamp = _stamp(self._path)
-        if stamp == self._stamp:
+        if not self._settling.look():
             return False
-        self._stamp = stamp
-        try:
-            self._devices, self._shifts, self._direct = _read(self._path)
-        except ConfigurationError as error:
-            log.error("The fleet file is wrong; the last good fleet stays.", error=str(error))
+        if self._settling.is_first_whole_look:
+            self._waits = False
+            try:
+                self._found = _read(self._path)
+            except ConfigurationError as error:
+                self._settling.take()
+                log.error("The fleet file is wrong; the last good fleet stays.", error=str(error))
+                return False
+        before, found = self._read, self._found
+        lost = before.devices.keys() - found.devices.keys()
+        if not self._settling.has_lasted(wait_for(len(before.devices), len(lost), before.content, found.content)):
+            if not self._waits:
+                log.warning(
+                    "The fleet file may be half-written: devices or its end are missing. It is taken up once it has"
+                    " stayed as it is for a while.",
+                    devices=len(found.devices),
+                    missing=len(lost),
+                    examples=sorted(lost)[:EXAMPLES],
+                )
+            self._waits = True
             return False
-        log.info("The fleet file was read again.", devices=len(self._devices))
+        self._settling.take()
+        self._read, self._waits = found, False
+        log.info("The fleet file was read again.", devices=len(found.devices))
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a fleet file has: its bytes, the devices by id, those of each shift, and the shifts that are `direct`."""
+
+    content: bytes
+    devices: Mapping[str, Device]
+    shifts: Mapping[str, tuple[Device, ...]]
+    direct: Mapping[str, Shift]
 
 
 class _Loader(yaml.SafeLoader):
@@ -226,18 +306,23 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def load(path: Path) -> dict[str, Device]:
+def load(path: Path, content: bytes | None = None) -> dict[str, Device]:
     """The devices of a fleet file, by id.
+
+    Args:
+        path: The file.
+        content: What it is to hold; None for what it does.
 
     Raises:
         ConfigurationError: see `Registry`.
     """
-    return _read(path)[0]
+    return dict(_read(path, content).devices)
 
 
-def _read(path: Path) -> tuple[dict[str, Device], dict[str, tuple[Device, ...]], dict[str, Shift]]:
+def _read(path: Path, content: bytes | None = None) -> _Read:
     try:
-        entries = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 - it is a safe loader
+        content = path.read_bytes() if content is None else content
+        entries = yaml.load(content, _Loader)  # noqa: S506 - it is a safe loader
     except OSError as error:
         raise ConfigurationError(f"PUNCHSTREAM_DEVICES: {path}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError) as error:  # a date such as 2026-02-30 is a plain ValueError
@@ -248,7 +333,7 @@ def _read(path: Path) -> tuple[dict[str, Device], dict[str, tuple[Device, ...]],
     if not isinstance(entries, list) or not isinstance(shifts, list):
         raise ConfigurationError(f"{path}: must be a list of devices, or hold the lists devices and shifts")
     devices = _read_devices(path, entries)
-    return devices, *_read_shifts(path, shifts, devices)
+    return _Read(content, devices, *_read_shifts(path, shifts, devices))
 
 
 def _read_devices(path: Path, entries: Sequence[object]) -> dict[str, Device]:
@@ -319,11 +404,3 @@ def _wrong_entry(path: Path, entry: str, error: ValidationError) -> Configuratio
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])  # none where fields do not go together
     return ConfigurationError(": ".join(filter(None, (str(path), entry, field, first["msg"]))))
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,24 +1,24 @@
 """Devices: what they last said of themselves, whether they answer, who wants to join them, and their commands."""
 
 import asyncio
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import yaml
 from msgspec import structs
 
 from attendance.errors import ConfigurationError, InvalidRecord, PunchstreamError
 from attendance.kafka.records import OutRecord
 from attendance.records.device_status import DeviceStatus
 from attendance.records.terminals import Knock, Order, PendingDevice
-from attendance.registry import Device, load
+from attendance.registry import Device, Registry, is_among, network_of
 from attendance.settings import PullSettings
 from attendance.times import format_seconds, now, to_wall_clock
 from operations.device_settings import adapter_of
+from operations.fleet_file import add_entry, set_addresses
 from operations.log import Log, Skipped, decoded
 from producers.devices import PUSH_ADAPTERS, check_entry
 from producers.devices.common.serials import is_serial_of_entry
@@ -30,6 +30,8 @@ from producers.pull.sources import sources
 from producers.terminals import Terminals, approved_record, new_order, order_record
 
 WRONG_CLOCK: Final = 60  # seconds
+HEARD: Final = "heard"
+"""Stands for the address from which a terminal was heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,20 @@ class DeviceCheck:
     check: str
     ok: bool
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What is approved of a terminal: the device_id that it gets, where it stands, and the IANA zone of its clock.
+
+    These are None where it has an entry. `addresses` are from where it may push: addresses, networks, or `heard` for
+    where it was heard from; from anywhere where there are none.
+    """
+
+    device_id: str | None = None
+    site: str | None = None
+    timezone: str | None = None
+    addresses: Sequence[str] = ()
 
 
 async def newest_statuses(log: Log, skipped: Skipped) -> dict[str, DeviceStatus]:
@@ -95,7 +111,10 @@ def _check_entry(device: Device) -> DeviceCheck:
             check_entry(device.mode, device)
     except ConfigurationError as error:
         return DeviceCheck("entry", False, str(error))
-    return DeviceCheck("entry", not device.disabled, f"{device.mode}, adapter {device.adapter}")
+    unbound = device.mode == "push" and device.serial and not device.token_sha256 and not device.addresses
+    open_to = "; whoever knows its serial number can push in its name: it has no addresses and no token"
+    detail = f"{device.mode}, adapter {device.adapter}{open_to if unbound else ''}"
+    return DeviceCheck("entry", not device.disabled, detail)
 
 
 async def _ask(device: Device) -> list[DeviceCheck]:
@@ -126,7 +145,9 @@ async def _ask(device: Device) -> list[DeviceCheck]:
 async def pending_devices(
     log: Log, fleet: Iterable[Device], skipped: Skipped
 ) -> tuple[list[PendingDevice], list[Knock]]:
-    """The terminals that ask to be let in and that no entry has, the latest last; and what push turned away else.
+    """The terminals that ask to be let in, the likeliest first; and what push turned away else.
+
+    No entry has their serial number, or one has it and not the address from which they came: those stand first.
 
     Args:
         log: The topics.
@@ -139,9 +160,17 @@ async def pending_devices(
     Raises:
         KafkaUnavailable: Kafka does not answer, or the topic is missing.
     """
-    known = {(device.adapter, device.serial) for device in fleet}
+    known = {(device.adapter, device.serial): device for device in fleet}
     found = await terminals(log, skipped)
-    return [each for each in found.pending() if (each.adapter, each.serial) not in known], found.knocks.all()
+    waiting = [each for each in found.pending() if _waits(each, known.get((each.adapter, each.serial)))]
+    return waiting, found.knocks.all()
+
+
+def _waits(pending: PendingDevice, device: Device | None) -> bool:
+    if device is None:
+        return True
+    # Its entry may have got the address since.
+    return pending.device_id is not None and bool(device.addresses) and not is_among(pending.client, device.addresses)
 
 
 async def approve(
@@ -150,22 +179,21 @@ async def approve(
     skipped: Skipped,
     *,
     serial: str,
-    device_id: str,
-    site: str,
-    timezone: str,
     adapter: str | None,
-) -> None:
-    """Let a terminal in: add its entry to the fleet file, which push takes up by itself.
+    approval: Approval,
+) -> str:
+    """Let a terminal in: add its entry to the fleet file, which push takes up by itself, or change its addresses.
 
     Args:
         log: The topics.
         registry_file: What the entry is added to.
         skipped: As in `pending_devices`.
         serial: The serial number with which it asks.
-        device_id: The one that it gets.
-        site: Where it stands.
-        timezone: IANA zone of its clock.
         adapter: Its adapter; None for that with which it asks.
+        approval: What is approved.
+
+    Returns:
+        The device_id.
 
     Raises:
         ConfigurationError: it is not plain which terminal is meant, or the file would be wrong.
@@ -179,50 +207,59 @@ async def approve(
         raise ConfigurationError(
             f"SERIAL: {len(found) or 'no'} terminals with {serial} ask to be let in; --adapter says which it is"
         )
-    entry = {
-        "device_id": device_id,
-        "site": site,
-        "timezone": timezone,
-        "mode": "push",
-        "adapter": adapter or found[0].adapter,
-        "serial": serial,
-    }
-    add_entry(registry_file, entry)
+    networks = _networks(approval.addresses, found, serial)
+    known = next((each for each in _fleet(registry_file) if found and _is_of(found[0], each)), None)
+    if known is not None:
+        if not networks:
+            raise ConfigurationError(f"SERIAL: {known.device_id} has {serial}; --address says from where it may push")
+        set_addresses(registry_file, known, networks)
+        device_id: str | None = known.device_id
+    elif None in (device_id := approval.device_id, approval.site, approval.timezone):
+        raise ConfigurationError("--device-id, --site and --timezone are needed for a terminal that no entry has")
+    else:
+        entry: dict[str, object] = {
+            "device_id": device_id,
+            "site": approval.site,
+            "timezone": approval.timezone,
+            "mode": "push",
+            "adapter": adapter or found[0].adapter,
+            "serial": serial,
+        }
+        add_entry(registry_file, entry | ({"addresses": networks} if networks else {}))
     async with log.sending() as send:
         await send(*(approved_record(log.topics["terminals"], each) for each in found))
+    assert device_id is not None
+    return device_id
 
 
-def add_entry(path: Path, entry: dict[str, Any]) -> None:
-    """Add a device to a fleet file, which keeps its comments. It is the old or the new file at any moment.
+def _fleet(registry_file: Path) -> Iterable[Device]:
+    return Registry(registry_file) if registry_file.exists() else ()
 
-    Args:
-        path: The fleet file; it is made where there is none.
-        entry: The device, in the order in which its fields are to stand there.
+
+def _is_of(pending: PendingDevice, device: Device) -> bool:
+    return (pending.adapter, pending.serial) == (device.adapter, device.serial)
+
+
+def _networks(addresses: Sequence[str], found: Sequence[PendingDevice], serial: str) -> list[str]:
+    """The addresses of an approval. Where others may have used the serial number, nobody knows which is the terminal's.
 
     Raises:
-        ConfigurationError: the file would be wrong, or its list of devices is not its last part; it is unchanged.
+        ConfigurationError: it was not heard, or from several addresses.
     """
-    path = path.resolve()  # a link stays one
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    block = yaml.safe_dump([entry], sort_keys=False)
-    ends_in_devices = re.search(r"(?m)^(devices|shifts):", before)
-    if ends_in_devices:
-        last = re.findall(r"(?m)^(devices|shifts):", before)[-1]
-        if last != "devices":
-            raise ConfigurationError(f"{path}: put `devices` behind `shifts`, or add the entry by hand:\n{block}")
-        indent = re.search(r"(?m)^devices:\s*\n(?:\s*#.*\n)*( *)- ", before)
-        block = "".join(f"{indent[1] if indent else '  '}{line}\n" for line in block.splitlines())
-    new = path.with_name(f".{path.name}.new")
-    try:
-        new.write_text(before + ("" if not before or before.endswith("\n") else "\n") + block, encoding="utf-8")
-        load(new)
-        if path.exists():
-            new.chmod(path.stat().st_mode)
-        new.replace(path)
-    except ConfigurationError as error:
-        raise ConfigurationError(str(error).replace(str(new), str(path))) from error
-    finally:
-        new.unlink(missing_ok=True)
+    networks: list[str] = []
+    for address in addresses:
+        if address != HEARD:
+            try:
+                networks.append(str(ip_network(address, strict=False)))
+            except ValueError:
+                raise ConfigurationError(f"--address: {address!r} is no address and no network") from None
+            continue
+        heard = {client for each in found for client in (each.clients or {each.client or "": 1}) if network_of(client)}
+        if len(heard) != 1:
+            said = ", ".join(sorted(heard)) or "nowhere"
+            raise ConfigurationError(f"--address: {serial} was heard from {said}; say which one is the terminal's")
+        networks += filter(None, map(network_of, heard))
+    return networks
 
 
 async def order_backfill(log: Log, device: Device, since: datetime, until: datetime | None, skipped: Skipped) -> Order:

@@ -81,7 +81,7 @@ async def watch(directory: Path, device_id: str, registry: Registry, metrics: Me
 
     async def import_one(path: Path) -> None:
         await _check_clock(clock)
-        registry.refresh()
+        await registry.caught_up()
         file = prepare(path, device_id, registry, fields, **given)
         tally = _new_tally()
         await store(file, publisher, tally)

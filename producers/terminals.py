@@ -29,19 +29,16 @@ from attendance.records.terminals import (
     decode_stamps,
 )
 from attendance.times import format_seconds, now
-from attendance.wire import encode_json
 from producers.devices.contract import Command, Result
 from producers.knocks import Knocks
+from producers.strangers import Strangers
 
 log = structlog.get_logger(__name__)
 
 Send = Callable[..., Awaitable[object]]
 
 AGAIN: Final = 600.0  # seconds, until a command that was fetched and not answered is handed out again
-WRITE_AGAIN: Final = 60.0  # seconds between two records of the same serial number
-MOST_PENDING: Final = 1000  # serial numbers that are remembered; whoever makes them up fills nothing
-SILENT: Final = 600.0  # seconds after which a serial number makes room: a terminal connects every half minute
-WRITE_SECONDS: Final = 1.0  # between two writes of the stamps that are new
+WRITE_SECONDS: Final = 1.0  # between two writes of what is new
 MAX_FACT: Final = 64  # characters
 KNOCKS_AT_ONCE: Final = 100  # records that are written together
 
@@ -56,10 +53,12 @@ class Terminals:
 
     Attributes:
         knocks: The requests that were turned away.
+        strangers: The serial numbers that wait for approval.
     """
 
     def __init__(self, topic: str, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
         self.knocks = Knocks()
+        self.strangers = Strangers(clock)
         self._topic = topic
         self._send = send
         self._clock = clock
@@ -67,9 +66,7 @@ class Terminals:
         self._unwritten: dict[str, Mapping[str, str]] = {}
         self._orders: dict[str, dict[str, Order]] = defaultdict(dict)
         self._handed_out: dict[tuple[str, str], float] = {}
-        self._pending: dict[tuple[str, str], PendingDevice] = {}
-        self._connected_at: dict[tuple[str, str], float] = {}  # the longest silent first
-        self._written_at: dict[tuple[str, str], float] = {}
+        self._written_at = -WRITE_SECONDS
 
     def apply(self, record: KeyValue) -> None:
         """Take in one record of the topic.
@@ -84,11 +81,8 @@ class Terminals:
                 self._orders[device_id].pop(id_, None)
             case OrderKey(device_id, id_):
                 self._orders[device_id][id_] = Order.decode(record.value)
-            case PendingKey(adapter, serial) if record.value is None:
-                self._forget((adapter, serial))
-            case PendingKey(adapter, serial):
-                self._pending[adapter, serial] = PendingDevice.decode(record.value)
-                self._has_connected((adapter, serial))
+            case PendingKey() as about:
+                self.strangers.apply(about, record.value)
             case KnockKey() as about:
                 self.knocks.apply(about, record.value)
 
@@ -136,12 +130,13 @@ class Terminals:
             raise
 
     async def keep(self) -> NoReturn:
-        """Write the stamps and the knocks that are new, and log the knocks, now and then, for ever."""
+        """Write what is new of stamps, serial numbers and knocks, and log the knocks, now and then, for ever."""
         while True:
             await asyncio.sleep(WRITE_SECONDS)
             self.knocks.say()
             with suppress(KafkaUnavailable):
                 await self.write()
+                await self.write_strangers()
                 await self.write_knocks()
 
     def waiting(self, device_id: str) -> list[Command]:
@@ -187,63 +182,43 @@ class Terminals:
             self._orders[device_id][result.id] = order
             log.info("A device answered a command.", device_id=device_id, command=order.command, result=order.returned)
 
-    async def note_unknown(self, adapter: str, serial: str, client: str | None, facts: Mapping[str, str]) -> None:
-        """Remember a terminal whose serial number no entry has. Where Kafka is away, its next request does so again.
+    async def note_unknown(
+        self, adapter: str, serial: str, client: str | None, facts: Mapping[str, str], device_id: str | None = None
+    ) -> None:
+        """Remember a terminal that is not let in. It is written within a second or so, or once Kafka is back.
 
         Args:
             adapter: The adapter whose protocol it speaks.
             serial: Its serial number.
             client: The address that it connected from.
             facts: What it said of itself, to show to whoever has to approve it.
+            device_id: The device whose entry has this serial number and not this address; None where none has it.
         """
-        key = adapter, serial
-        known = self._pending.get(key)
-        displaced = None
-        if known is None and len(self._pending) >= MOST_PENDING:
-            displaced, connected_at = next(iter(self._connected_at.items()))
-            if self._clock() - connected_at < SILENT:
-                return
-            self._forget(displaced)
-        moment = format_seconds(now())
-        short = {name: value[:MAX_FACT] for name, value in facts.items()}
-        device = PendingDevice(
-            adapter,
-            serial,
-            known.first_seen if known else moment,
-            moment,
-            known.requests + 1 if known else 1,
-            client,
-            short or (known.facts if known else {}),
-        )
-        self._pending[key] = device
-        self._has_connected(key)
-        if self._clock() - self._written_at.get(key, -WRITE_AGAIN) < WRITE_AGAIN:
+        self.strangers.note(adapter, serial, client, facts, device_id)
+        if self._clock() - self._written_at >= WRITE_SECONDS:
+            with suppress(KafkaUnavailable):
+                await self.write_strangers()
+
+    async def write_strangers(self) -> None:
+        """Return when Kafka has the serial numbers that are due. Raises KafkaUnavailable; then they are due again."""
+        self._written_at = self._clock()
+        records = self.strangers.due(self._topic)
+        if not records:
             return
-        self._written_at[key] = self._clock()
-        log.warning(
-            "An unknown terminal connected; it waits for approval.", adapter=adapter, serial=serial, client=client
-        )
-        removed = [] if displaced is None else [OutRecord(self._topic, encode_json(PendingKey(*displaced)), None)]
         try:
-            await self._send(*removed, OutRecord(self._topic, device.key, device.encode()))
+            await self._send(*records)
         except KafkaUnavailable:
-            self._written_at.pop(key, None)
+            keys = (decode_key(each.key) for each in records)
+            self.strangers.lost([key for key in keys if isinstance(key, PendingKey)])
+            raise
 
     def pending(self) -> list[PendingDevice]:
-        """The devices that wait for approval, the one that connected last at the end."""
-        return sorted(self._pending.values(), key=lambda device: device.last_seen)
+        """The devices that wait for approval: those of entries first, then by how likely each is a terminal."""
+        return self.strangers.all()
 
     def orders(self) -> list[Order]:
         """Every command, oldest first."""
         return sorted((order for orders in self._orders.values() for order in orders.values()), key=_age)
-
-    def _has_connected(self, key: tuple[str, str]) -> None:
-        self._connected_at.pop(key, None)
-        self._connected_at[key] = self._clock()
-
-    def _forget(self, key: tuple[str, str]) -> None:
-        for each in (self._pending, self._connected_at, self._written_at):
-            each.pop(key, None)
 
 
 def _age(order: Order) -> tuple[str, str]:

@@ -43,8 +43,13 @@ class KnockKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True,
     sender: str
 
 
-class PendingDevice(JsonRecord, frozen=True):
-    """A serial number that no entry has. Times are UTC, `YYYY-MM-DDTHH:MM:SSZ`; `facts` are what it said of itself."""
+class PendingDevice(JsonRecord, frozen=True, omit_defaults=True):
+    """A serial number that no entry has. Times are UTC, `YYYY-MM-DDTHH:MM:SSZ`; `facts` are what it said of itself.
+
+    With a `device_id`, the entry of that device has it, and not the address that it came from. `client` is the last
+    address, `clients` how many requests came from each of the first ones, `visits` in how many stretches of half a
+    minute it came.
+    """
 
     what: ClassVar[str] = "a pending device"
 
@@ -55,6 +60,9 @@ class PendingDevice(JsonRecord, frozen=True):
     requests: int
     client: str | None
     facts: Mapping[str, str]
+    device_id: str | None = None
+    clients: Mapping[str, int] = {}
+    visits: int = 1
 
     @property
     def key(self) -> bytes:

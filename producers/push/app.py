@@ -55,11 +55,13 @@ class PushApp(FastAPI):
 
     Attributes:
         knocking: Where what is turned away is noted.
+        fleet: Which devices may push.
     """
 
-    def __init__(self, endpoints: Iterable[Endpoint], knocking: Knocking, **options: Any) -> None:
+    def __init__(self, endpoints: Iterable[Endpoint], knocking: Knocking, fleet: Fleet, **options: Any) -> None:
         super().__init__(redirect_slashes=False, exception_handlers={HTTPException: self._no_such_route}, **options)
         self.knocking = knocking
+        self.fleet = fleet
         self._straight: dict[tuple[str, str], Endpoint] = {}
         # By the method and the first segment of the path.
         self._patterns: dict[tuple[str, str], list[tuple[re.Pattern[str], Endpoint]]] = defaultdict(list)
@@ -178,6 +180,7 @@ def create_app(
     app = PushApp(
         [Endpoint(services, adapter, route) for adapter in adapters for route in adapter.routes],
         knocking,
+        fleet,
         title="Punchstream push",
         openapi_url=None,
         lifespan=lifespan,

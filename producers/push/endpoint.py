@@ -115,12 +115,14 @@ class Endpoint:
     def _refused(self, error: _Refusal, head: Head, scope: Scope) -> Answer:
         reason = _reason(error)
         self.services.metrics.count("punchstream_requests_refused_total", reason=reason)
-        answer = self.adapter.refuse(head, reason, self.services.settings.retry_after)
+        # A protocol has one word for both.
+        said = Reason.UNKNOWN_DEVICE if reason is Reason.WRONG_ADDRESS else reason
+        answer = self.adapter.refuse(head, said, self.services.settings.retry_after)
         if answer.status < HTTPStatus.BAD_REQUEST:
             # It is a dead letter by then, and the terminal goes on.
             log.info("Could not read a request.", reason=reason, why=str(error), client=client_of(scope))
         elif STATUS[reason] is not HTTPStatus.SERVICE_UNAVAILABLE:
-            device_id, waits = self._known(head)
+            device_id, waits = self._known(head, reason)
             # A serial number that waits for approval is shown as such, and logged.
             self.services.knocking.note(
                 reason, scope, int(answer.status), why=str(error), device_id=device_id, keep=not waits
@@ -130,7 +132,7 @@ class Endpoint:
             return replace(answer, headers={**answer.headers, "Connection": "close"})
         return answer
 
-    def _known(self, head: Head) -> tuple[str | None, bool]:
+    def _known(self, head: Head, reason: Reason) -> tuple[str | None, bool]:
         """The one device that a head is from; and whether its serial number waits for approval."""
         try:
             sender = self.adapter.sender(head)
@@ -139,7 +141,7 @@ class Endpoint:
         devices = self.services.fleet.of(self.adapter.name, sender)
         return (
             next(iter(devices)) if len(devices) == 1 else None,
-            not devices and bool(sender.serial and not sender.token),
+            (not devices or reason is Reason.WRONG_ADDRESS) and bool(sender.serial and not sender.token),
         )
 
     async def _take_in(self, head: Head, receive: Receive, scope: Scope) -> Answer:
@@ -158,6 +160,7 @@ class Endpoint:
             if sender.serial and not sender.token:
                 await terminals.note_unknown(adapter.name, sender.serial, client_of(scope), sender.facts)
             raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"no enabled device of {adapter.name} has this token or serial")
+        devices = await self._at_its_address(sender, devices, client_of(scope))
         came = self._coming(head, scope, sender, devices)
         length = head.headers.get("content-length", "")
         large = int(length) > SMALL if length.isdecimal() else "transfer-encoding" in head.headers
@@ -171,6 +174,25 @@ class Endpoint:
             # A call of a known device that its protocol does not have.
             self.services.knocking.note(status.name.lower(), scope, int(status), device_id=parsed.device_id)
         return parsed.answer
+
+    async def _at_its_address(
+        self, sender: Sender, devices: Mapping[str, Device], client: str | None
+    ) -> Mapping[str, Device]:
+        """Those of a sender's devices that may push from where it is.
+
+        Raises:
+            InvalidRecord: there is none. If it is known by its serial number alone, it waits for approval anew.
+        """
+        there = self.services.fleet.at(client, devices)
+        if there:
+            return there
+        device = next(iter(devices.values()))
+        if sender.serial and not sender.token:
+            await self.services.terminals.note_unknown(
+                self.adapter.name, sender.serial, client, sender.facts, device.device_id
+            )
+        approved = ", ".join(device.addresses)
+        raise InvalidRecord(Reason.WRONG_ADDRESS, f"{device.device_id} may push from {approved}, and not from {client}")
 
     async def _check(self, head: Head, receive: Receive, scope: Scope) -> None:
         """Return where this process may take a request in.
@@ -194,7 +216,7 @@ class Endpoint:
         settings, length = self.services.settings, head.headers.get("content-length", "")
         with suppress(InvalidRecord):
             sender = self.adapter.sender(head)
-            devices = self.services.fleet.of(self.adapter.name, sender)
+            devices = self.services.fleet.at(client_of(scope), self.services.fleet.of(self.adapter.name, sender))
             if devices:
                 body = await read_body(receive, length, settings.max_body, settings.body_timeout)
                 request = self._coming(head, scope, sender, devices)(body)

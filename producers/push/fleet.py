@@ -8,7 +8,7 @@ from typing import NoReturn
 import structlog
 
 from attendance.errors import ConfigurationError
-from attendance.registry import REFRESH_SECONDS, Device, Registry, hash_token
+from attendance.registry import EXAMPLES, REFRESH_SECONDS, Device, Registry, hash_token, is_among
 from producers.devices import PUSH_ADAPTERS, check_entry
 from producers.devices.contract import Sender
 
@@ -28,6 +28,7 @@ class Fleet:
         self._by_token: dict[tuple[str, str], dict[str, Device]] = {}
         self._by_serial: dict[tuple[str, str], dict[str, Device]] = {}
         self._tokens: frozenset[str] = frozenset()
+        self._unbound: set[str] = set()
         self._index()
 
     def of(self, adapter: str, sender: Sender) -> Mapping[str, Device]:
@@ -42,8 +43,27 @@ class Fleet:
         """
         if sender.token:
             # How long it takes to find a hash, or none, tells nothing of the token.
-            return self._by_token.get((adapter, hash_token(sender.token)), {})
+            found = self._by_token.get((adapter, hash_token(sender.token)), {})
+            if sender.serial is None:
+                return found
+            return {device_id: device for device_id, device in found.items() if device.serial == sender.serial}
         return self._by_serial.get((adapter, sender.serial), {}) if sender.serial else {}
+
+    @staticmethod
+    def at(client: str | None, devices: Mapping[str, Device]) -> Mapping[str, Device]:
+        """Those of the devices that may push from an address.
+
+        Args:
+            client: The address; None where it is not known.
+            devices: As `of` returned them.
+        """
+        if not any(device.addresses for device in devices.values()):
+            return devices
+        return {
+            device_id: device
+            for device_id, device in devices.items()
+            if not device.addresses or is_among(client, device.addresses)
+        }
 
     def is_token(self, word: str) -> bool:
         """Whether a word is the token of an entry, one that may not push included."""
@@ -83,4 +103,18 @@ class Fleet:
                 # One with a token is not open to whoever knows its serial number.
                 by_serial[device.adapter, device.serial][device.device_id] = device
         self._by_token, self._by_serial = dict(by_token), dict(by_serial)
+        self._say_unbound()
         self._tokens = frozenset(device.token_sha256 for device in self._registry if device.token_sha256)
+
+    def _say_unbound(self) -> None:
+        """Log the devices for which whoever knows their serial number may speak, once each."""
+        devices = (device for found in self._by_serial.values() for device in found.values())
+        unbound = {device.device_id for device in devices if not device.addresses}
+        if new := unbound - self._unbound:
+            log.warning(
+                "Devices are known by their serial number alone: whoever knows it can send punches in their name. Give"
+                " their entries addresses, or a token for the path.",
+                devices=len(unbound),
+                examples=sorted(new)[:EXAMPLES],
+            )
+        self._unbound |= unbound

@@ -1,11 +1,14 @@
 """The `devices` commands: the fleet as it is understood, what it says of itself, and who wants to join it."""
 
 import asyncio
+import csv
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from enum import StrEnum
+from io import StringIO
 from typing import Annotated, Any, Final
 
 import typer
@@ -25,6 +28,16 @@ from punchstream.output import AsJson, print_json, print_rows, say, say_skipped,
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
 
 DeviceId = Annotated[str, typer.Argument(metavar="DEVICE", help="The device_id in the fleet file.")]
+PENDING_SHOWN: Final = 50
+
+
+class PendingFormat(StrEnum):
+    """How a listing is printed for other programs."""
+
+    CSV = "csv"
+    JSON = "json"
+
+
 OTHERS_SHOWN: Final = 20  # of what is most likely no terminal: whatever scans a network is soon all over the screen
 SHOWN: Final = ("device_id", "name", "site", "timezone", "mode", "adapter", "direction", "checkin_time", "disabled")
 
@@ -133,11 +146,20 @@ def configure(
 
 
 @app.command()
-def pending(*, as_json: AsJson = False) -> None:
+def pending(
+    *,
+    search: Annotated[
+        str | None, typer.Option(help="Only those with this in their serial number, an address, a fact or a path.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many of each kind.")] = None,
+    as_json: AsJson = False,
+    format_: Annotated[PendingFormat | None, typer.Option("--format", help="Print all of them as csv or json.")] = None,
+) -> None:
     """Show the terminals that ask to be let in, and whatever else push turned away in the last seven days.
 
-    The serial number of the former is in no entry, and they keep their punches. The latter came to a path that is not
-    served, were refused, or spoke no HTTP.
+    The serial number of the former is in no entry, or came from another address than its entry has; they keep their
+    punches. The likeliest terminal stands first: one that comes again and again, from an address of its own. The latter
+    came to a path that is not served, were refused, or spoke no HTTP.
     """
     from operations.devices import pending_devices
 
@@ -145,27 +167,59 @@ def pending(*, as_json: AsJson = False) -> None:
     fleet = Registry(CommonSettings.load().punchstream_devices)
     terminals, knocks = asyncio.run(pending_devices(kafka_log("devices"), fleet, skipped))
     say_skipped(skipped)
-    if as_json:
-        print_json([*map(_pending_row, terminals), *map(_knock_row, knocks)])
+    waiting = [each for each in map(_pending_row, terminals) if _has(each, search)]
+    turned_away = [each for each in knocks if _has(_knock_row(each), search)]
+    if as_json or format_ is not None:
+        rows = [*waiting[:limit], *map(_knock_row, turned_away[:limit])]
+        _print_csv(rows) if format_ is PendingFormat.CSV else print_json(rows)
         return
-    if not terminals:
+    shown = waiting[: limit or PENDING_SHOWN]
+    if not shown:
         say("No terminal waits.")
     cells = (
         (
-            each.serial,
-            f"{each.adapter}\n{each.client or ''}",
-            f"{each.first_seen}\n{each.last_seen}",
-            each.requests,
-            "\n".join(f"{name}: {fact}" for name, fact in each.facts.items()),
+            each["serial"],
+            "\n".join([each["adapter"], *(each["clients"] or [each["client"] or ""])]),
+            f"{each['first_seen']}\n{each['last_seen']}",
+            f"{each['requests']}\n{each['visits']}",
+            "\n".join([*_moved(each), *(f"{name}: {fact}" for name, fact in each["facts"].items())]),
         )
-        for each in terminals
+        for each in shown
     )
-    print_rows(("Serial", "Adapter, address", "First, last seen (UTC)", "Requests", "Facts"), cells, whole=3)
-    _show_knocks(knocks)
+    print_rows(("Serial", "Adapter, address", "First, last seen (UTC)", "Requests, visits", "Facts"), cells, whole=3)
+    if len(waiting) > len(shown):
+        say(f"And {len(waiting) - len(shown):,} less likely ones, which --limit, --search and --format show.")
+    _show_knocks(turned_away[:limit])
+
+
+def _moved(row: Mapping[str, Any]) -> list[str]:
+    return [f"{row['device_id']} may not push from there"] if row["device_id"] else []
+
+
+def _has(row: Mapping[str, Any], text: str | None) -> bool:
+    return text is None or text.casefold() in " ".join(map(str, row.values())).casefold()
+
+
+def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow(_cell(row.get(name)) for name in names)
+    say(text.getvalue().rstrip("\n"))
+
+
+def _cell(value: object) -> object:
+    """What a table program shows as it is: a text that begins as a formula does would be one."""
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{name}: {each}" for name, each in value.items())
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _pending_row(device: PendingDevice) -> dict[str, Any]:
-    return {**structs.asdict(device), "cause": "unknown_serial"}
+    cause = "unknown_serial" if device.device_id is None else "wrong_address"
+    return {**structs.asdict(device), "cause": cause}
 
 
 def _knock_row(knock: Knock) -> dict[str, Any]:
@@ -205,31 +259,39 @@ def _show_knocks(knocks: Sequence[Knock]) -> None:
 def approve(
     serial: Annotated[str, typer.Argument(help="As `punchstream devices pending` shows it.")],
     *,
-    device_id: Annotated[str, typer.Option(help="The device_id that it gets.")],
-    site: Annotated[str, typer.Option(help="Where it stands.")],
-    timezone: Annotated[str, typer.Option(help="IANA zone of its clock, such as Asia/Riyadh.")],
+    device_id: Annotated[str | None, typer.Option(help="The device_id that it gets.")] = None,
+    site: Annotated[str | None, typer.Option(help="Where it stands.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="IANA zone of its clock, such as Asia/Riyadh.")] = None,
     adapter: Annotated[
         str | None, typer.Option(help="Its adapter, where several ask with this serial number or none has asked yet.")
     ] = None,
+    address: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="From where it may push: an address, a network such as 10.2.0.0/16, or `heard` for where it was heard"
+            " from. May be given more than once. From anywhere where it is left out."
+        ),
+    ] = None,
 ) -> None:
-    """Let a terminal in: add its entry to the fleet file, which push takes up by itself."""
+    """Let a terminal in: add its entry to the fleet file, which push takes up by itself.
+
+    If an entry has its serial number, and it pushes from another address now, `--address` approves that.
+    """
     from operations import devices
 
     skipped = Skipped()
-    asyncio.run(
+    approved = asyncio.run(
         devices.approve(
             kafka_log("devices"),
             CommonSettings.load().punchstream_devices,
             skipped,
             serial=serial,
-            device_id=device_id,
-            site=site,
-            timezone=timezone,
             adapter=adapter,
+            approval=devices.Approval(device_id, site, timezone, address or ()),
         )
     )
     say_skipped(skipped)
-    say(f"{device_id} is let in; push takes it up within a second or so.")
+    say(f"{approved} is let in; push takes it up within two seconds or so.")
 
 
 @app.command()

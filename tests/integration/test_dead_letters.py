@@ -152,6 +152,9 @@ class Stream:
             self._process.kill()
             self._process.wait()
 
+    def has_read_the_registry_again(self) -> bool:
+        return "The fleet file was read again." in self._log.read_text()
+
     def until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + DEADLINE
         while not condition():
@@ -212,7 +215,7 @@ def test_a_punch_that_is_replayed_after_its_cause_is_repaired_is_no_duplicate_of
     stream.until(lambda: len(operator.letters("--reason", "implausible_time")) == 1 and len(operator.checkins()) == 1)
 
     stream.installed_on("2026-01-01")
-    time.sleep(2)  # the stream looks at the registry once a second
+    stream.until(stream.has_read_the_registry_again)
     assert operator("replay", "--all").exit_code == 0
 
     stream.until(lambda: len(operator.checkins()) == 2)

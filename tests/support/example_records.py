@@ -255,6 +255,10 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "terminal-command": ("terminals", ORDER),
     "terminal-command-answered": ("terminals", replace(ORDER, returned="0", answered_at="2026-01-01T05:01:00Z")),
     "terminal-pending": ("terminals", PENDING),
+    "terminal-pending-moved": (
+        "terminals",
+        replace(PENDING, device_id="riyadh-01", clients={"10.0.0.9": 6, "10.0.0.8": 1}, visits=3),
+    ),
     "terminal-knock": ("terminals", KNOCK),
     "terminal-marks": ("terminals", Stamps("riyadh-01", {"ATTLOGStamp": "1767243602"})),
     "unread": ("unread", UNREAD),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ class Bench:
         self.write(devices)
         self.kafka = FakeProducer()
         self.metrics = Metrics()
-        self.registry = Registry(self.file)
+        self.registry = Registry(self.file, count(0, 100).__next__)  # minutes pass between two looks
         self.settings = PushSettings.load(**settings)
         publisher = Publisher(self.kafka, TOPICS, self.metrics, self.settings.max_in_flight)  # type: ignore[arg-type]
         self.terminals = Terminals(TOPICS["terminals"], self.kafka.send)

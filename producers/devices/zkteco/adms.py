@@ -115,17 +115,23 @@ class ZktecoAdms:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """Both protocols have the same prefix. The last two are for `.aspx`, and for calls that are not known."""
+        """Both protocols have the same prefix. `{call}` is for `.aspx`, and for calls that are not known.
+
+        What the protocol lacks, a path may have: a token, which the terminal or a proxy in front of push puts there.
+        """
         said = [Route(method, f"/iclock/{call}") for call in self._answers for method in ("GET", "POST")]
-        return [*said, Route("GET", "/iclock/{call}"), Route("POST", "/iclock/{call}")]
+        others = [
+            Route(method, f"{before}/iclock/{{call}}") for before in ("", "/adms/{token}") for method in ("GET", "POST")
+        ]
+        return [*said, *others]
 
     def sender(self, head: Head) -> Sender:
-        """The serial number in `SN`."""
+        """The serial number in `SN`, and the token of the path."""
         query = _query(head)
         serial = query.get("sn", "")
         if not _SERIAL.fullmatch(serial):
             raise InvalidRecord(Reason.UNKNOWN_DEVICE, "no serial number")
-        return Sender(serial=serial, facts=_facts(query))
+        return Sender(head.params.get("token"), serial, facts=_facts(query))
 
     def reads_lines(self, head: Head) -> bool:
         """A table of records is lines; a photograph is none. See `LineAdapter.reads_lines`."""

@@ -1,6 +1,9 @@
 """The fleet file: the fleet as every stage reads it."""
 
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -155,11 +158,21 @@ def test_a_file_that_is_missing_is_refused_by_the_name_of_the_setting(path: Path
         Registry(path)
 
 
+def minutes() -> Callable[[], float]:
+    """A clock that is minutes further each time it is looked at."""
+    return count(0, 100).__next__
+
+
+def take_up(registry: Registry) -> bool:
+    """Look twice."""
+    return registry.refresh() or registry.refresh()
+
+
 def test_a_changed_file_is_taken_up(path: Path) -> None:
-    registry = Registry(write(path, ENTRY))
+    registry = Registry(write(path, ENTRY), minutes())
     assert not registry.refresh()
     write(path, ENTRY, ENTRY | {"device_id": "riyadh-02"})
-    assert registry.refresh()
+    assert take_up(registry)
     assert [device.device_id for device in registry] == ["riyadh-01", "riyadh-02"]
     assert len(registry) == 2
     assert registry.get("riyadh-02") is not None
@@ -168,22 +181,22 @@ def test_a_changed_file_is_taken_up(path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["- [", "- {}", "", "- installed_on: 2026-02-30"])
 def test_while_the_file_is_wrong_the_last_good_fleet_stays(path: Path, content: str) -> None:
-    registry = Registry(write(path, ENTRY))
+    registry = Registry(write(path, ENTRY), minutes())
     path.write_text(content)
-    assert not registry.refresh()
+    assert not take_up(registry)
     assert registry.get("riyadh-01") is not None
     write(path, ENTRY | {"device_id": "riyadh-02"})
-    assert registry.refresh()
+    assert take_up(registry)
     assert [device.device_id for device in registry] == ["riyadh-02"]
 
 
 def test_while_the_file_is_gone_the_last_good_fleet_stays(path: Path) -> None:
-    registry = Registry(write(path, ENTRY))
+    registry = Registry(write(path, ENTRY), minutes())
     path.unlink()
-    assert not registry.refresh()
+    assert not take_up(registry)
     assert len(registry) == 1
     write(path, ENTRY)
-    assert registry.refresh()
+    assert take_up(registry)
 
 
 def with_shifts(path: Path, *shifts: object) -> Path:
@@ -253,9 +266,103 @@ def test_a_wrong_shift_is_named_by_file_number_and_cause(path: Path, shift: obje
 
 
 def test_shifts_are_taken_up_with_a_changed_file_and_stay_while_it_is_wrong(path: Path) -> None:
-    registry = Registry(write(path, ENTRY))
+    registry = Registry(write(path, ENTRY), minutes())
     with_shifts(path, {"shift_type": "Day", "sites": ["jeddah"]})
-    assert registry.refresh()
+    assert take_up(registry)
     with_shifts(path, {"shift_type": "Day", "sites": []})
-    assert not registry.refresh()
+    assert not take_up(registry)
     assert list(registry.shifts) == ["Day"]
+
+
+class Clock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def fleet_of(number: int) -> list[dict[str, object]]:
+    return [ENTRY | {"device_id": f"gate-{each:02}", "direction": "in"} for each in range(number)]
+
+
+def writers(path: Path, content: bytes) -> Iterator[bytes]:
+    """What a file has at each look while it is written in three parts, or over a link that stops at each."""
+    for part in (len(content) // 3, 2 * len(content) // 3, len(content)):
+        with path.open("wb") as file:
+            file.write(content[:part])
+        yield content[:part]
+
+
+def test_a_file_that_is_written_in_parts_is_taken_up_when_all_of_it_is_there(path: Path) -> None:
+    registry = Registry(write(path, *fleet_of(6)), Clock())
+    content = yaml.safe_dump(fleet_of(9)).encode()
+
+    seen = []
+    for _ in writers(path, content):
+        registry.refresh()
+        seen.append(len(registry))
+    registry.refresh()
+
+    assert (seen, len(registry)) == ([6, 6, 6], 9)
+
+
+@pytest.mark.parametrize("size", range(1, 40))
+def test_whatever_part_of_a_file_is_there_for_some_seconds_no_device_and_no_word_of_an_entry_is_lost(
+    path: Path, size: int
+) -> None:
+    clock = Clock()
+    registry = Registry(write(path, *fleet_of(9)), clock)
+    before, content = list(registry), path.read_bytes()
+
+    path.write_bytes(content[: size * len(content) // 40])
+    for clock.seconds in range(9):
+        registry.refresh()
+
+    assert list(registry) == before
+    path.write_bytes(content)
+    assert take_up(registry)
+    assert list(registry) == before
+
+
+def test_devices_that_are_missing_for_long_are_gone_the_sooner_the_fewer_they_are(path: Path) -> None:
+    clock = Clock()
+    registry = Registry(write(path, *fleet_of(9)), clock)
+
+    found = []
+    for left in (8, 1):
+        write(path, *fleet_of(9)[-left:])
+        for _ in range(120):
+            clock.seconds += 1
+            if registry.refresh():
+                break
+        found.append((clock.seconds, len(registry)))
+
+    assert found == [(11, 8), (72, 1)]
+
+
+def test_a_device_that_is_disabled_or_changed_is_so_at_the_second_look(path: Path) -> None:
+    registry = Registry(write(path, *fleet_of(9)), Clock())
+    entries = fleet_of(9)
+    entries[3] |= {"disabled": True}
+
+    write(path, *entries)
+
+    assert [registry.refresh(), registry.refresh()] == [False, True]
+    assert [each.device_id for each in registry if each.disabled] == ["gate-03"]
+
+
+def test_a_file_that_was_put_there_by_rename_or_by_a_link_is_taken_up(path: Path, tmp_path: Path) -> None:
+    registry = Registry(write(path, ENTRY), Clock())
+
+    beside = write(tmp_path / "new.yaml", ENTRY, ENTRY | {"device_id": "b"})
+    beside.replace(path)
+    assert take_up(registry)
+    write(tmp_path / "third.yaml", ENTRY, ENTRY | {"device_id": "b"}, ENTRY | {"device_id": "c"})
+    with suppress(FileNotFoundError):
+        path.unlink()
+    path.symlink_to(tmp_path / "third.yaml")
+    assert take_up(registry)
+    assert len(registry) == 3

@@ -1,7 +1,9 @@
 """`punchstream devices`: what it prints, and what it writes."""
 
+import csv
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -16,7 +18,7 @@ from attendance.records.terminals import Order, PendingDevice, Stamps
 from attendance.registry import Registry
 from attendance.times import format_seconds, now
 from producers.devices.zkteco.adms_handshake import ACCESS, KIND
-from punchstream.commands.devices import OTHERS_SHOWN, app
+from punchstream.commands.devices import OTHERS_SHOWN, PENDING_SHOWN, app
 
 FLEET = """
 - {device_id: GATE-1, site: hq, timezone: UTC, mode: push, adapter: zkteco_adms, serial: S1}
@@ -151,6 +153,64 @@ def test_a_terminal_is_let_in_by_its_adapter_where_several_ask_with_its_number(
     assert device is not None
     assert (device.adapter, device.serial) == ("zkteco_adms", "S9")
     assert [(record.key, record.value) for record in log.sent] == [(b'["stranger","zkteco_adms","S9"]', None)]
+
+
+def stranger(log: MemoryLog, serial: str, **fields: Any) -> None:
+    pending = PendingDevice("zkteco_adms", serial, "2026-01-01T05:00:00Z", "2026-01-01T05:01:00Z", 7, "10.2.0.9", {})
+    log.add("terminals", pending.key, replace(pending, **fields).encode())
+
+
+def test_an_approval_may_record_from_where_it_was_heard_or_may_push(log: MemoryLog, fleet_file: Path) -> None:
+    stranger(log, "S10", clients={"10.2.0.9": 7})
+    stranger(log, "S11", clients={"10.2.0.9": 7, "10.6.6.6": 1})
+    entry = ("--site", "hq", "--timezone", "UTC", "--adapter", "zkteco_adms")
+
+    run("approve", "S10", "--device-id", "A", *entry, "--address", "heard", "--address", "2001:db8::/64")
+    run("approve", "S9", "--device-id", "C", *entry, "--address", "10.2.0.7/16")
+    with pytest.raises(ConfigurationError, match=r"heard from 10\.2\.0\.9, 10\.6\.6\.6; say which"):
+        run("approve", "S11", "--device-id", "B", *entry, "--address", "heard")
+    with pytest.raises(ConfigurationError, match="'nowhere' is no address"):
+        run("approve", "S11", "--device-id", "B", *entry, "--address", "nowhere")
+
+    fleet = {device.device_id: device.addresses for device in Registry(fleet_file)}
+    assert fleet == {"GATE-1": (), "OFFICE": (), "A": ("10.2.0.9/32", "2001:db8::/64"), "C": ("10.2.0.0/16",)}
+
+
+def test_a_terminal_that_moved_is_shown_first_and_let_in_from_its_new_address(
+    log: MemoryLog, fleet_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = "- device_id: GATE-1\n  site: hq  # the gate\n  timezone: UTC\n  adapter: zkteco_adms\n  serial: S1\n"
+    fleet_file.write_text(f"{gate}  addresses: [10.1.0.0/16]\n")
+    stranger(log, "S1", device_id="GATE-1", clients={"10.2.0.9": 7}, client="10.2.0.9")
+
+    first, *_ = rows("pending")
+    assert (first["serial"], first["cause"], first["device_id"]) == ("S1", "wrong_address", "GATE-1")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "GATE-1 may not push from there" in run("pending")[1]
+    with pytest.raises(ConfigurationError, match="--address says from where"):
+        run("approve", "S1")
+    assert run("approve", "S1", "--address", "heard")[1].startswith("GATE-1 is let in")
+
+    assert fleet_file.read_text() == f"{gate}  addresses: ['10.2.0.9/32']\n"
+    assert [device.addresses for device in Registry(fleet_file)] == [("10.2.0.9/32",)]
+    assert "S1" not in [row["serial"] for row in rows("pending")]
+
+
+def test_what_waits_is_searched_cut_off_and_exported(log: MemoryLog) -> None:
+    for number in range(PENDING_SHOWN + 10):
+        stranger(log, f"MADE-UP-{number}")
+    stranger(log, "REAL-1", visits=9, client="10.2.0.77", facts={"model": "=SpeedFace"})
+
+    table = run("pending")[1]
+    assert table.index("REAL-1") < table.index("MADE-UP-")
+    assert "And 13 less likely ones" in table
+    assert [row["serial"] for row in rows("pending", "--search", "real-")] == ["REAL-1"]
+    assert [row["serial"] for row in rows("pending", "--limit", "1")] == ["REAL-1"]
+    assert len(rows("pending")) == PENDING_SHOWN + 10 + 1 + 2
+    assert orjson.loads(run("pending", "--format", "json", "--search", "10.2.0.77")[1])[0]["serial"] == "REAL-1"
+    exported = list(csv.DictReader(run("pending", "--format", "csv")[1].splitlines()))
+    assert len(exported) == PENDING_SHOWN + 10 + 1 + 2
+    assert (exported[0]["serial"], exported[0]["facts"]) == ("REAL-1", "model: =SpeedFace")
 
 
 def test_a_backfill_waits_as_a_command_for_a_terminal_that_takes_one(log: MemoryLog) -> None:

@@ -208,11 +208,11 @@ def test_whatever_is_dated_ahead_of_its_arrival_what_is_not_is_kept_as_if_nothin
     alone, expected = feed(genuine, window)
 
     assert ids([punch for punch in kept if lead(punch) == 0]) == ids(alone)
-    told = {punch.offset: each for punch, each in zip(arrivals, found, strict=True)}
+    decided = {punch.offset: each for punch, each in zip(arrivals, found, strict=True)}
     for punch, each in zip(genuine, expected, strict=True):
         if each.verdict is Verdict.NEW:
             # Kept, or the very punch that is: of the same time, person and direction.
-            verdict, same, _ = told[punch.offset]
+            verdict, same, _ = decided[punch.offset]
             assert verdict is Verdict.NEW or (verdict is Verdict.DUPLICATE and same is not None and same.is_same(punch))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -55,7 +56,8 @@ class Process:
 
     def __init__(self, fleet: Fleet, stage: Scene) -> None:
         self.stage = stage
-        self.pull = Pull(Registry(fleet.path), self._adapter_of, stage.context)
+        # Minutes pass between two looks at the file.
+        self.pull = Pull(Registry(fleet.path, count(0, 100).__next__), self._adapter_of, stage.context)
 
     def _adapter_of(self, asked: Device) -> PullAdapter:
         if asked.options.get("wrong"):
@@ -189,7 +191,7 @@ def test_the_registry_file_is_taken_up_while_it_runs(fleet: Fleet) -> None:
             fleet.write("goes", gone=True)
             fleet.write("off", disabled=True)
             fleet.write("comes")
-            await asyncio.sleep(2)
+            await asyncio.sleep(3)
             process.stage.adapter.asked.clear()
             await asyncio.sleep(100)
             assert process.asked() == {"stays", "comes"}
@@ -215,7 +217,7 @@ def test_a_device_that_refused_is_asked_when_its_entry_changes(fleet: Fleet) -> 
                 await asyncio.sleep(600)
             assert len(process.stage.adapter.asked["D1"]) == 1
             fleet.write("D1", host="10.0.0.1")
-            await asyncio.sleep(62)
+            await asyncio.sleep(63)
             assert process.stage.wire.cursors()[-1].cursor == {"id": 1}
 
     test()
@@ -234,7 +236,7 @@ def test_a_wrong_entry_stops_the_start_and_later_only_its_device(fleet: Fleet) -
             with capture_logs() as logs:
                 fleet.write("D1", options={"wrong": True})
                 fleet.write("D2")
-                await asyncio.sleep(2)
+                await asyncio.sleep(3)
                 process.stage.adapter.asked.clear()
                 await asyncio.sleep(100)
             assert process.asked() == {"D2"}

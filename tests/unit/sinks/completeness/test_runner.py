@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,7 +122,7 @@ class Bench:
 
     def new_process(self) -> Completeness:
         settings = CompletenessSettings(_env_file=None)
-        registry = Registry(self.path)
+        registry = Registry(self.path, count(0, 100).__next__)  # minutes pass between two looks
         return Completeness(
             *(KAFKA, settings, registry, self.site, self.log, self.metrics),  # type: ignore[arg-type]
             recorded_zone=lambda: self.zones.get("erpnext"),
@@ -266,6 +267,8 @@ def test_without_shifts_nothing_is_waited_for(bench: Bench) -> None:
     bench.update()
     bench.log.waited.clear()
     bench.path.write_text("[]")
+    bench.update()
+    bench.log.waited.clear()
     assert not bench.update()
     assert not bench.log.waited
     assert not bench.shown("Night"), "and what was known of them is not shown any longer"
