@@ -13,7 +13,7 @@ from msgspec import structs
 from attendance.errors import ConfigurationError, InvalidRecord, PunchstreamError
 from attendance.kafka.records import OutRecord
 from attendance.records.device_status import DeviceStatus
-from attendance.records.terminals import Knock, Order, PendingDevice
+from attendance.records.terminals import RESET, Knock, Order, PendingDevice, Stamps
 from attendance.registry import Device, Registry, is_among, network_of
 from attendance.settings import PullSettings
 from attendance.times import format_seconds, now, to_wall_clock
@@ -25,7 +25,7 @@ from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.common.settings import DIFFERS, Configurable, Setting, summary
 from producers.devices.zkteco import adms as zkteco_adms
 from producers.devices.zkteco import adms_commands
-from producers.devices.zkteco.adms_handshake import is_access
+from producers.devices.zkteco.adms_handshake import STAMP, is_access, reset_to
 from producers.pull.sources import sources
 from producers.terminals import Terminals, approved_record, new_order, order_record
 
@@ -288,6 +288,43 @@ async def order_backfill(log: Log, device: Device, since: datetime, until: datet
     order = new_order(device.device_id, adms_commands.backfill(since, end, access=access))
     async with log.sending() as send:
         await send(order_record(log.topics["terminals"], order))
+    return order
+
+
+async def reset_stamps(log: Log, device: Device, since: datetime | None, skipped: Skipped) -> Order:
+    """Have a ZKTeco terminal that pushes go on from an earlier stamp than it is known to have reached.
+
+    No upload moves the stamp until the terminal has connected and heard it. A command has it connect.
+
+    Args:
+        log: The topics.
+        device: Which terminal.
+        since: From when it is to send again, by its own clock; None for all it has.
+        skipped: As in `pending_devices`.
+
+    Returns:
+        The command.
+
+    Raises:
+        ConfigurationError: its adapter knows no stamps, or the terminal does not, or the time is in the future.
+        KafkaUnavailable: Kafka does not answer; the stamp may be reset or not.
+    """
+    if device.adapter != zkteco_adms.NAME:
+        raise ConfigurationError(
+            f"DEVICE: {device.device_id} has adapter {device.adapter}, and only {zkteco_adms.NAME} has stamps"
+        )
+    clock = to_wall_clock(now(), device.timezone)
+    if since is not None and since > clock:
+        raise ConfigurationError(f"--since: {since} is in the future where the device is, where it is {clock:%F %T}")
+    stamps = (await terminals(log, skipped)).stamps(device.device_id)
+    if is_access({}, stamps):
+        raise ConfigurationError(
+            f"DEVICE: {device.device_id} is an access terminal, which has no stamp; devices backfill asks it"
+        )
+    anew = Stamps(device.device_id, {**stamps, STAMP: reset_to(since), RESET: format_seconds(now())})
+    order, topic = new_order(device.device_id, adms_commands.CONNECT), log.topics["terminals"]
+    async with log.sending() as send:
+        await send(OutRecord(topic, anew.key, anew.encode()), order_record(topic, order))
     return order
 
 

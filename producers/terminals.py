@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from attendance.errors import InvalidRecord, KafkaUnavailable
 from attendance.kafka.records import KeyValue, OutRecord
 from attendance.records.terminals import (
+    RESET,
     KnockKey,
     Order,
     OrderKey,
@@ -76,7 +77,11 @@ class Terminals:
         """
         match decode_key(record.key):
             case StampsKey(device_id) as key:
-                self._stamps[device_id] = decode_stamps(key, record.value).stamps
+                stamps = decode_stamps(key, record.value).stamps
+                if stamps.get(RESET) and stamps[RESET] != self.stamps(device_id).get(RESET):
+                    # What an upload has just moved would undo it.
+                    self._unwritten.pop(device_id, None)
+                self._stamps[device_id] = stamps
             case OrderKey(device_id, id_) if record.value is None:
                 self._orders[device_id].pop(id_, None)
             case OrderKey(device_id, id_):
@@ -116,7 +121,7 @@ class Terminals:
         await self._send(*(OutRecord(self._topic, each.key, each.encode()) for each in new))
         self._stamps.update(written)
         for device_id, stamps in written.items():
-            if self._unwritten[device_id] is stamps:
+            if self._unwritten.get(device_id) is stamps:
                 del self._unwritten[device_id]
 
     async def write_knocks(self) -> None:

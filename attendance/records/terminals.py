@@ -14,6 +14,9 @@ from msgspec.json import Decoder
 
 from attendance.wire import JsonRecord, decode_json, encode_json
 
+RESET: Final = "Reset"
+"""Among the stamps of a device: when a person had them reset. Until it has connected, no upload moves them."""
+
 
 class StampsKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="marks"):
     """The key of a device's stamps: `["marks", device_id]`."""

@@ -27,7 +27,6 @@ STATUS: Final[Mapping[Reason, HTTPStatus]] = {
     # Whoever sends it again fails on the same fault of ours; its bytes are kept, so it need not be sent again.
     Reason.INTERNAL_ERROR: HTTPStatus.BAD_REQUEST,
     Reason.UNKNOWN_DEVICE: HTTPStatus.UNAUTHORIZED,
-    Reason.WRONG_ADDRESS: HTTPStatus.UNAUTHORIZED,
     Reason.BODY_TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
     Reason.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Reason.CANNOT_BE_KEPT: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -121,7 +121,7 @@ class Endpoint:
         if answer.status < HTTPStatus.BAD_REQUEST:
             # It is a dead letter by then, and the terminal goes on.
             log.info("Could not read a request.", reason=reason, why=str(error), client=client_of(scope))
-        elif STATUS[reason] is not HTTPStatus.SERVICE_UNAVAILABLE:
+        elif STATUS[said] is not HTTPStatus.SERVICE_UNAVAILABLE:
             device_id, waits = self._known(head, reason)
             # A serial number that waits for approval is shown as such, and logged.
             self.services.knocking.note(

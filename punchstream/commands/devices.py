@@ -311,6 +311,28 @@ def backfill(
     say(f"{order.command} waits for {device_id} (command {order.id}).")
 
 
+@app.command("reset-stamps")
+def reset_stamps(
+    device_id: DeviceId,
+    *,
+    since: Annotated[
+        datetime | None,
+        typer.Option(help="From when, by the terminal's own clock; all that it has where it is left out."),
+    ] = None,
+) -> None:
+    """Have a ZKTeco terminal that pushes forget how far it is, and send what it has again when it next connects.
+
+    For a terminal in whose name somebody else has sent. What Kafka has counts once.
+    """
+    from operations.devices import reset_stamps as reset
+
+    skipped = Skipped()
+    device = _device(device_id)
+    order = asyncio.run(reset(kafka_log("devices"), device, since, skipped))
+    say_skipped(skipped)
+    say(f"The stamp of {device_id} is reset, and {order.command} waits for it (command {order.id}).")
+
+
 @app.command()
 def verify(
     device_id: DeviceId,

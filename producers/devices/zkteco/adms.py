@@ -8,7 +8,6 @@ import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from secrets import token_hex
 from typing import Final
 
@@ -16,6 +15,7 @@ from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.records.raw_event import RawEvent, Source
+from attendance.records.terminals import RESET
 from attendance.registry import Device
 from producers.devices.common.punch import MAX_TEXT, invalid
 from producers.devices.contract import (
@@ -193,6 +193,8 @@ class ZktecoAdms:
             return Parsed(device.device_id, answer, report=report, stamps={KIND: ACCESS})
         kind = query.get("devicetype") or request.stamps.get(KIND, "")
         stamps = {ZONE: zone_option(device, request.received_at), KIND: kind[:MAX_TEXT]}
+        if request.stamps.get(RESET):
+            stamps[RESET] = ""
         answer = _text(attendance_options(device, request.stamps, request.received_at))
         return Parsed(device.device_id, answer, report=report, stamps=stamps)
 
@@ -230,7 +232,7 @@ class ZktecoAdms:
                 return self._untitled(request, device, query, lines)
             case "attendance":
                 found = self._read(lines, device, request, lambda _: attendance)
-                return _parsed(device, answer, found, _stamps(query, found.events, device, request.received_at))
+                return _parsed(device, answer, found, _stamps(query, found.events, device, request))
             case "access":
                 found = self._read(lines, device, request, lambda _: access)
                 return _parsed(device, answer if "tablename" in query else "OK", found, {KIND: ACCESS})
@@ -252,7 +254,7 @@ class ZktecoAdms:
             found = self._read(lines, device, request, reader_of)
             # Those of an access terminal have a number, and no stamp counts for them.
             log = [event for event in found.events if event.sequence is None]
-            return _parsed(device, f"OK: {len(lines)}", found, _stamps(query, log, device, request.received_at))
+            return _parsed(device, f"OK: {len(lines)}", found, _stamps(query, log, device, request))
         if len(lines) == 1 and "\t" not in lines[0] and _are_facts(request.body):
             return _reported(request.body, device, {})
         raise InvalidRecord(Reason.UNREADABLE_BODY, "it names no table, and its lines are of none")
@@ -361,9 +363,10 @@ def _facts(query: Mapping[str, str]) -> dict[str, str]:
 
 
 def _stamps(
-    query: Mapping[str, str], events: Sequence[RawEvent], device: Device, received_at: datetime
+    query: Mapping[str, str], events: Sequence[RawEvent], device: Device, request: PushRequest
 ) -> Mapping[str, str]:
-    stamp = stamp_of(query.get("stamp") or query.get("attlogstamp", ""), events, device, received_at)
+    posted = query.get("stamp") or query.get("attlogstamp", "")
+    stamp = stamp_of(posted, events, device, request.received_at, request.stamps)
     return {} if stamp is None else {STAMP: stamp}
 
 

@@ -10,6 +10,8 @@ from typing import Final
 
 from producers.devices.contract import Result
 
+CONNECT: Final = "CHECK"
+"""The command that has a terminal connect anew."""
 COUNTED: Final = r"0, ([0-9]{1,9}) records"
 
 _RECORDS: Final = "DATA QUERY tablename=transaction,fielddesc=*,filter="

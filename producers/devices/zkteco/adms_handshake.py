@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Final
 
 from attendance.records.raw_event import RawEvent
+from attendance.records.terminals import RESET
 from attendance.registry import Device
 from attendance.times import format_seconds, read_device_time, to_wall_clock, zone
 
@@ -154,40 +155,68 @@ def new_zone(device: Device, stamps: Mapping[str, str], at: datetime) -> tuple[s
     return f"C:zone{int(at.timestamp())}:CHECK\n", {_ASKED: f"{wanted} {format_seconds(at)}"}
 
 
-def stamp_of(posted: str, events: Sequence[RawEvent], device: Device, at: datetime) -> str | None:
+def stamp_of(
+    posted: str, events: Sequence[RawEvent], device: Device, at: datetime, stamps: Mapping[str, str]
+) -> str | None:
     """Where a terminal is to go on after what it has just sent: no further than what came with the stamp.
 
     A stamp that is a time counts as far as the newest punch that came with it. Where the terminal posts none, or one
     that stands for none, it is a week before that: whatever it is not 0, it does not send its whole memory again, and a
-    week is what it may have had left to send.
+    week is what it may have had left to send. A number that is no time counts as far as punches came with it since the
+    number before.
 
     Args:
         posted: The stamp of the request; empty where it has none.
         events: The punches that came with it.
         device: Whose they are.
-        at: When they came. What is dated later does not count: the terminal would send nothing until then.
+        at: When they came. No stamp is later: the terminal would send nothing until then.
+        stamps: What is remembered of it. One that a person had reset is not moved until the terminal has connected.
 
     Returns:
         The stamp; None where nothing came that says how far the terminal is.
     """
     latest = at + _AHEAD
     times = [time for event in events if (time := event.event_time) is not None and _EARLIEST <= time <= latest]
-    if not times:
+    if not times or stamps.get(RESET):
         return None
-    newest = max(times)
+    newest = min(max(times), at)
     wall_clock = to_wall_clock(newest, device.timezone)
-    if _PLACEHOLDER.fullmatch(posted) or not _STAMP.fullmatch(posted):
+    is_written = len(posted) == _WRITTEN_LENGTH and posted.isdecimal()
+    if (
+        _PLACEHOLDER.fullmatch(posted)
+        or not _STAMP.fullmatch(posted)
+        or (_number(posted) >= _TIMES.stop and not is_written)
+    ):
         # In the protocol's own count, as it is below any other: one that takes it for another time sends more.
         return str(max(_counted(wall_clock - _OVERLAP), _FIRST))
-    if len(posted) == _WRITTEN_LENGTH and posted.isdecimal():
+    if is_written:
         # A date and a time of day, run together.
         return min(posted, f"{wall_clock:%Y%m%d%H%M%S}")
-    if not posted.isdecimal() or int(posted) not in _TIMES:
+    if not posted.isdecimal():
         return posted
+    if int(posted) not in _TIMES:
+        before = stamps.get(STAMP, "")
+        is_number = before.isdecimal() and 0 < int(before) < _TIMES.start
+        return str(min(int(posted), int(before) + len(events))) if is_number else posted
     counted = max(_counted(wall_clock), _FIRST)
     # Some count the seconds of their own wall clock.
     epoch = min(int(newest.timestamp()), int(wall_clock.replace(tzinfo=UTC).timestamp()))
     return str(min(int(posted), counted if int(posted) < _FIRST_EPOCH else epoch))
+
+
+def reset_to(since: datetime | None) -> str:
+    """The stamp that has a terminal send again what it has; in the protocol's own count, as it is below any other.
+
+    Args:
+        since: From when, by its own wall clock; None for all of it.
+    """
+    return "0" if since is None else str(max(_counted(since), _FIRST))
+
+
+def _number(stamp: str) -> int:
+    """What firmware makes of a stamp that it takes for a number."""
+    digits = re.match(r"[0-9]*", stamp)
+    return int(digits[0]) if digits and digits[0] else 0
 
 
 def _offset(device: Device, moment: datetime) -> timedelta:

@@ -8,6 +8,7 @@ import pytest
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.records import OutRecord
+from attendance.records.terminals import RESET, Stamps
 from producers.devices.contract import Command, Result
 from producers.strangers import AT_ONCE, WRITE_AGAIN
 from producers.terminals import (
@@ -75,6 +76,17 @@ def test_an_older_stamp_that_comes_back_from_the_topic_does_not_replace_a_newer_
     processes.one.apply(processes.records[0])
     asyncio.run(processes.one.write())
     assert processes.other.stamps("GATE") == processes.one.stamps("GATE") == {"ATTLOGStamp": "8"}
+
+
+def test_stamps_that_a_person_had_reset_are_not_undone_by_what_is_not_written_yet() -> None:
+    processes = Processes()
+    processes.one.set_stamps("GATE", {"ATTLOGStamp": "7", "Kind": "att"})
+    asyncio.run(processes.one.write())
+    processes.one.set_stamps("GATE", {"ATTLOGStamp": "8"})
+    anew = Stamps("GATE", {"ATTLOGStamp": "0", "Kind": "att", RESET: "2026-01-01T05:00:00Z"})
+    asyncio.run(processes.send(OutRecord(TOPIC, anew.key, anew.encode())))
+    asyncio.run(processes.one.write())
+    assert processes.one.stamps("GATE") == processes.other.stamps("GATE") == anew.stamps
 
 
 def test_a_command_waits_until_it_is_answered_and_is_given_again_after_a_while() -> None:

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from attendance.errors import ConfigurationError
 from attendance.records.device_status import DeviceStatus
-from attendance.records.terminals import Order, PendingDevice, Stamps
+from attendance.records.terminals import RESET, Order, PendingDevice, Stamps
 from attendance.registry import Registry
 from attendance.times import format_seconds, now
-from producers.devices.zkteco.adms_handshake import ACCESS, KIND
+from producers.devices.zkteco.adms_handshake import ACCESS, KIND, STAMP
 from punchstream.commands.devices import OTHERS_SHOWN, PENDING_SHOWN, app
 
 FLEET = """
@@ -223,6 +223,27 @@ def test_a_backfill_waits_as_a_command_for_a_terminal_that_takes_one(log: Memory
         run("backfill", "OFFICE", "--since", "2026-01-01")
     with pytest.raises(ConfigurationError, match="before --until"):
         run("backfill", "GATE-1", "--since", "2026-01-02", "--until", "2026-01-01")
+
+
+def test_stamps_are_reset_beside_a_command_that_has_the_terminal_connect(log: MemoryLog) -> None:
+    stamps = Stamps("GATE-1", {STAMP: "812", KIND: "att"})
+    log.add("terminals", stamps.key, stamps.encode())
+
+    said = run("reset-stamps", "GATE-1")[1]
+
+    anew, order = log.sent
+    assert "CHECK waits for it" in said
+    reset = orjson.loads(anew.value or b"")
+    assert (reset[STAMP], reset[KIND], bool(reset[RESET])) == ("0", "att", True)
+    assert Order.decode(order.value).command == "CHECK"
+    with pytest.raises(ConfigurationError, match="has adapter csv"):
+        run("reset-stamps", "OFFICE")
+    with pytest.raises(ConfigurationError, match="in the future"):
+        run("reset-stamps", "GATE-1", "--since", "2999-01-01")
+    access = Stamps("GATE-1", {KIND: ACCESS})
+    log.add("terminals", access.key, access.encode())
+    with pytest.raises(ConfigurationError, match="an access terminal, which has no stamp"):
+        run("reset-stamps", "GATE-1")
 
 
 def test_an_access_terminal_is_asked_in_its_own_words_and_does_not_count(log: MemoryLog) -> None:

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attendance.records.terminals import RESET
 from attendance.registry import Device
 from producers.devices.contract import Head, Parsed, PushRequest
 from producers.devices.zkteco.adms import ZktecoAdms
-from producers.devices.zkteco.adms_handshake import STAMP
+from producers.devices.zkteco.adms_handshake import STAMP, reset_to
 
 AT = datetime(2026, 11, 29, 12, tzinfo=UTC)
 NEWEST = datetime(2026, 11, 28, 5, 0, 2, tzinfo=UTC)  # 08:00:02 at the terminal
@@ -75,6 +76,47 @@ def test_a_stamp_counts_as_far_as_what_came_with_it(posted: object, given_back: 
     terminal = Terminal()
     terminal.posts(None if posted is None else str(posted), table=table)
     assert terminal.hears()[STAMP] == terminal.hears()["Stamp"] == str(given_back)
+
+
+@pytest.mark.parametrize("stamp", ["4000000000", "4999999999", "123456789012", "9999999999z", "8" * 32])
+def test_what_is_beyond_any_time_is_not_given_back(stamp: str) -> None:
+    terminal = Terminal()
+    terminal.posts(stamp)
+    assert terminal.hears()[STAMP] == str(WEEK_BEFORE)
+
+
+@pytest.mark.parametrize(
+    "posted", ["2114380800", str(COUNTED + 5 * 86400), "20371128080002", str(int(AT.timestamp()) + 600)]
+)
+def test_no_stamp_is_later_than_its_arrival_though_a_punch_that_came_with_it_is(posted: str) -> None:
+    def counted(moment: datetime) -> int:
+        days = (moment.year - 2000) * 372 + (moment.month - 1) * 31 + moment.day - 1
+        return days * 86400 + moment.hour * 3600 + moment.minute * 60 + moment.second
+
+    terminal, local = Terminal(), AT + timedelta(hours=3)
+    line = f"417\t{AT + timedelta(hours=3, minutes=9):%Y-%m-%d %H:%M:%S}\t255\n"
+    terminal.posts(posted, line.encode())
+    given_back = terminal.hears()[STAMP]
+    assert given_back in (str(counted(local)), str(int(AT.timestamp())), f"{local:%Y%m%d%H%M%S}")
+
+
+def test_a_number_counts_as_far_as_punches_came_since_the_number_before() -> None:
+    terminal = Terminal()
+    for posted, given_back in (("812", "812"), ("814", "814"), ("300000", "816"), ("817", "817"), ("40", "40")):
+        terminal.posts(posted)
+        assert terminal.hears()[STAMP] == given_back
+
+
+def test_a_stamp_that_was_reset_is_moved_by_no_upload_until_the_terminal_has_heard_it() -> None:
+    terminal = Terminal()
+    terminal.posts(str(COUNTED))
+    terminal.stamps |= {STAMP: reset_to(datetime(2026, 11, 1, 8, tzinfo=UTC)), RESET: "2026-11-28T06:00:00Z"}
+
+    terminal.posts(str(COUNTED))
+    assert terminal.hears()[STAMP] == str((26 * 372 + 10 * 31) * 86400 + 8 * 3600)
+    terminal.posts(str(COUNTED))
+    assert terminal.hears()[STAMP] == str(COUNTED)
+    assert reset_to(None) == "0"
 
 
 def test_a_stamp_is_taken_under_the_name_of_either_firmware() -> None:
