@@ -1,8 +1,8 @@
 """When a file that people and programs change while it is read is whole.
 
 An editor may write it in place, in several parts. A copy over a slow network stops for a while in the middle. Either
-may be valid at any moment. Whoever writes beside it and renames is waited for as well: nothing tells a file that was
-renamed from one that was made anew.
+may be valid at any moment. A file that was put there by rename has to stay as it is as well: nothing tells it from one
+that was made anew.
 """
 
 from collections.abc import Callable

@@ -254,11 +254,13 @@ def _networks(addresses: Sequence[str], found: Sequence[PendingDevice], serial: 
             except ValueError:
                 raise ConfigurationError(f"--address: {address!r} is no address and no network") from None
             continue
-        heard = {client for each in found for client in (each.clients or {each.client or "": 1}) if network_of(client)}
-        if len(heard) != 1:
-            said = ", ".join(sorted(heard)) or "nowhere"
+        clients = {
+            client for each in found for client in (each.clients or {each.client or "": 1}) if network_of(client)
+        }
+        if len(clients) != 1:
+            said = ", ".join(sorted(clients)) or "nowhere"
             raise ConfigurationError(f"--address: {serial} was heard from {said}; say which one is the terminal's")
-        networks += filter(None, map(network_of, heard))
+        networks += filter(None, map(network_of, clients))
     return networks
 
 

@@ -32,7 +32,7 @@ from attendance.records.terminals import (
 from attendance.times import format_seconds, now
 from producers.devices.contract import Command, Result
 from producers.knocks import Knocks
-from producers.strangers import Strangers
+from producers.pending import PendingDevices
 
 log = structlog.get_logger(__name__)
 
@@ -54,12 +54,12 @@ class Terminals:
 
     Attributes:
         knocks: The requests that were turned away.
-        strangers: The serial numbers that wait for approval.
+        pending_devices: The serial numbers that wait for approval.
     """
 
     def __init__(self, topic: str, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
         self.knocks = Knocks()
-        self.strangers = Strangers(clock)
+        self.pending_devices = PendingDevices(clock)
         self._topic = topic
         self._send = send
         self._clock = clock
@@ -87,7 +87,7 @@ class Terminals:
             case OrderKey(device_id, id_):
                 self._orders[device_id][id_] = Order.decode(record.value)
             case PendingKey() as about:
-                self.strangers.apply(about, record.value)
+                self.pending_devices.apply(about, record.value)
             case KnockKey() as about:
                 self.knocks.apply(about, record.value)
 
@@ -141,7 +141,7 @@ class Terminals:
             self.knocks.say()
             with suppress(KafkaUnavailable):
                 await self.write()
-                await self.write_strangers()
+                await self.write_pending()
                 await self.write_knocks()
 
     def waiting(self, device_id: str) -> list[Command]:
@@ -199,27 +199,27 @@ class Terminals:
             facts: What it said of itself, to show to whoever has to approve it.
             device_id: The device whose entry has this serial number and not this address; None where none has it.
         """
-        self.strangers.note(adapter, serial, client, facts, device_id)
+        self.pending_devices.note(adapter, serial, client, facts, device_id)
         if self._clock() - self._written_at >= WRITE_SECONDS:
             with suppress(KafkaUnavailable):
-                await self.write_strangers()
+                await self.write_pending()
 
-    async def write_strangers(self) -> None:
+    async def write_pending(self) -> None:
         """Return when Kafka has the serial numbers that are due. Raises KafkaUnavailable; then they are due again."""
         self._written_at = self._clock()
-        records = self.strangers.due(self._topic)
+        records = self.pending_devices.due(self._topic)
         if not records:
             return
         try:
             await self._send(*records)
         except KafkaUnavailable:
             keys = (decode_key(each.key) for each in records)
-            self.strangers.lost([key for key in keys if isinstance(key, PendingKey)])
+            self.pending_devices.lost([key for key in keys if isinstance(key, PendingKey)])
             raise
 
     def pending(self) -> list[PendingDevice]:
         """The devices that wait for approval: those of entries first, then by how likely each is a terminal."""
-        return self.strangers.all()
+        return self.pending_devices.all()
 
     def orders(self) -> list[Order]:
         """Every command, oldest first."""

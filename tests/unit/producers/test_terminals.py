@@ -10,7 +10,7 @@ from attendance.errors import KafkaUnavailable
 from attendance.kafka.records import OutRecord
 from attendance.records.terminals import RESET, Stamps
 from producers.devices.contract import Command, Result
-from producers.strangers import AT_ONCE, WRITE_AGAIN
+from producers.pending import AT_ONCE, WRITE_AGAIN
 from producers.terminals import (
     AGAIN,
     WRITE_SECONDS,

@@ -155,14 +155,14 @@ def test_a_terminal_is_let_in_by_its_adapter_where_several_ask_with_its_number(
     assert [(record.key, record.value) for record in log.sent] == [(b'["stranger","zkteco_adms","S9"]', None)]
 
 
-def stranger(log: MemoryLog, serial: str, **fields: Any) -> None:
+def asks(log: MemoryLog, serial: str, **fields: Any) -> None:
     pending = PendingDevice("zkteco_adms", serial, "2026-01-01T05:00:00Z", "2026-01-01T05:01:00Z", 7, "10.2.0.9", {})
     log.add("terminals", pending.key, replace(pending, **fields).encode())
 
 
 def test_an_approval_may_record_from_where_it_was_heard_or_may_push(log: MemoryLog, fleet_file: Path) -> None:
-    stranger(log, "S10", clients={"10.2.0.9": 7})
-    stranger(log, "S11", clients={"10.2.0.9": 7, "10.6.6.6": 1})
+    asks(log, "S10", clients={"10.2.0.9": 7})
+    asks(log, "S11", clients={"10.2.0.9": 7, "10.6.6.6": 1})
     entry = ("--site", "hq", "--timezone", "UTC", "--adapter", "zkteco_adms")
 
     run("approve", "S10", "--device-id", "A", *entry, "--address", "heard", "--address", "2001:db8::/64")
@@ -181,7 +181,7 @@ def test_a_terminal_that_moved_is_shown_first_and_let_in_from_its_new_address(
 ) -> None:
     gate = "- device_id: GATE-1\n  site: hq  # the gate\n  timezone: UTC\n  adapter: zkteco_adms\n  serial: S1\n"
     fleet_file.write_text(f"{gate}  addresses: [10.1.0.0/16]\n")
-    stranger(log, "S1", device_id="GATE-1", clients={"10.2.0.9": 7}, client="10.2.0.9")
+    asks(log, "S1", device_id="GATE-1", clients={"10.2.0.9": 7}, client="10.2.0.9")
 
     first, *_ = rows("pending")
     assert (first["serial"], first["cause"], first["device_id"]) == ("S1", "wrong_address", "GATE-1")
@@ -198,8 +198,8 @@ def test_a_terminal_that_moved_is_shown_first_and_let_in_from_its_new_address(
 
 def test_what_waits_is_searched_cut_off_and_exported(log: MemoryLog) -> None:
     for number in range(PENDING_SHOWN + 10):
-        stranger(log, f"MADE-UP-{number}")
-    stranger(log, "REAL-1", visits=9, client="10.2.0.77", facts={"model": "=SpeedFace"})
+        asks(log, f"MADE-UP-{number}")
+    asks(log, "REAL-1", visits=9, client="10.2.0.77", facts={"model": "=SpeedFace"})
 
     table = run("pending")[1]
     assert table.index("REAL-1") < table.index("MADE-UP-")

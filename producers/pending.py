@@ -61,7 +61,7 @@ class _Kept:
     written_at: float | None = None
 
 
-class Strangers:
+class PendingDevices:
     """The serial numbers in memory: those that came to this process, and what the topic has of others.
 
     Args:

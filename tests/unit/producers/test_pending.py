@@ -7,7 +7,7 @@ import pytest
 
 from attendance.kafka.records import OutRecord
 from attendance.records.terminals import PendingDevice, PendingKey, decode_key
-from producers.strangers import AT_ONCE, MOST, MOST_CLIENTS, VISIT, Strangers
+from producers.pending import AT_ONCE, MOST, MOST_CLIENTS, VISIT, PendingDevices
 
 TOPIC = "t.terminals.v1"
 AGAIN = 30.0
@@ -21,20 +21,20 @@ class Net:
     records: list[OutRecord] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.strangers = Strangers(lambda: self.time)
+        self.pending_devices = PendingDevices(lambda: self.time)
 
     def connects(self, serial: str, client: str | None = "10.0.0.9", device_id: str | None = None) -> None:
-        self.strangers.note("zkteco_adms", serial, client, {}, device_id)
+        self.pending_devices.note("zkteco_adms", serial, client, {}, device_id)
 
     def pass_seconds(self, seconds: int) -> None:
         for _ in range(seconds):
             self.time += 1
-            self.records += self.strangers.due(TOPIC)
+            self.records += self.pending_devices.due(TOPIC)
 
     def shown(self) -> list[PendingDevice]:
         """What a command has read from the topic."""
         self.pass_seconds(60)
-        view = Strangers(lambda: self.time)
+        view = PendingDevices(lambda: self.time)
         for record in self.records:
             about = decode_key(record.key)
             assert isinstance(about, PendingKey)
@@ -148,7 +148,7 @@ def test_what_makes_room_leaves_the_topic_too_and_neither_grows() -> None:
 
     kept: dict[bytes | None, bytes | None] = {record.key: record.value for record in net.records}
     assert sum(value is not None for value in kept.values()) <= MOST
-    assert len(net.strangers.all()) == MOST
+    assert len(net.pending_devices.all()) == MOST
     assert len(net.records) <= 2 * AT_ONCE * 91
 
 
@@ -158,4 +158,4 @@ def test_half_a_minute_counts_as_one_visit() -> None:
         net.time = VISIT * 10 + seconds
         net.connects("REAL")
 
-    assert [(each.visits, each.requests) for each in net.strangers.all()] == [(3, 6)]
+    assert [(each.visits, each.requests) for each in net.pending_devices.all()] == [(3, 6)]
