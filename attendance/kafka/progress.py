@@ -63,6 +63,7 @@ class Progress:
         self._metrics = metrics
         self._places = PlaceReader(kafka, topic, kafka.client_id(f"{stage}-progress"))
         self._missing: dict[int, Missing] = {}
+        self._is_told = True
         self._first: dict[int, int] = {}
         self.on_change: Callable[[], Awaitable[None]] = _tell_nobody
         """Awaited when other records are missing than before."""
@@ -146,6 +147,7 @@ class Progress:
             kept: Those that are.
         """
         for number in self._missing.keys() - set(kept):
+            self._is_told = False
             del self._missing[number]
             self._metrics.forget("punchstream_records_missing", topic=self._topic, partition=str(number))
 
@@ -156,7 +158,8 @@ class Progress:
             self._metrics.gauge(
                 "punchstream_records_missing", missing.records, topic=self._topic, partition=str(number)
             )
-        if before != self._missing:
+        if before != self._missing or not self._is_told:
+            self._is_told = True
             await self.on_change()
 
     async def write(self, committed: Mapping[int, int | None]) -> None:
@@ -282,6 +285,8 @@ class Placement:
         at = {number: await (next_offset if number in self._at else committed)(number) for number in wanted}
         found = await self._progress.begin(at)
         if revoked != self._revoked:
+            # Nobody here would look again at what was just found missing in partitions that are another's now.
+            self._progress.lost()
             return {}
         for number, missing in self._progress.missing.items():
             if number in self._at and missing.anew:

@@ -10,7 +10,7 @@ import pytest
 
 from attendance.kafka.accounts import AccountsTopic
 from attendance.kafka.producer import Producer
-from attendance.kafka.progress import Progress
+from attendance.kafka.progress import Placement, Progress
 from attendance.metrics import Metrics
 from attendance.records.account import AcceptedLoss, Account, decode
 from attendance.settings import KafkaSettings
@@ -192,6 +192,29 @@ def test_partitions_that_are_somebody_elses_now_are_missed_no_longer(monkeypatch
     async def story(stage: Stage) -> None:
         assert await stage.progress.begin({0: 4}) == {}
         stage.progress.lost()
+        assert (await stage.progress.find_reason(), stage.missing()) == (None, None)
+        await stage.progress.begin({1: None})
+        assert stage.changes == 2, "who stood still for it is told"
+
+    play(kafka, story)
+
+
+def test_a_partition_that_is_revoked_while_it_is_looked_at_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    put(broker, 10)
+    broker.delete_before(RAW, 0, 8)
+
+    async def story(stage: Stage) -> None:
+        placement = Placement(stage.progress)
+
+        async def committed(_number: int) -> int:
+            placement.revoke()
+            return 4
+
+        async def next_offset(_number: int) -> int:
+            raise NotImplementedError
+
+        assert await placement.look([0], committed, next_offset) == {}
         assert (await stage.progress.find_reason(), stage.missing()) == (None, None)
 
     play(kafka, story)
