@@ -17,10 +17,14 @@ _TEMPLATES: Final = re.compile(
     r"|^faces?$|face(?:data|v\d+|tmp\w*|feature|vector|embedding|id|url|path|pic|info)$|feature|minutiae|embedding|eigen"
     r"|^iris|biodata|biometricdata|biometrictemplate|^vector$|descriptor|^vein"
 )
+# Where a device knows nobody otherwise, such a number is the user.
 _CARDS: Final = re.compile(
-    r"^idcard(?:num|no|number|info)?$|^identitycard|^citizenid|^nationalid|^idnum$|^snnum$|^dnnum$|passport|^iqama"
-    r"|^certificate(?:number|no|num)$|^ssn$|^birth|^dob$|^gender$|^sex$|^nation(?:ality)?$|^address$|^homeaddress$|^issuer$"
-    r"|^validinfo$|^additionalinfo$|^mobile|mobile$|^phone|phone$|^email|email$"
+    r"^idcard(?:num|no|number|info)?$|^identitycard|^citizenid|^nationalid|passport|^iqama|^certificate(?:number|no|num)$"
+    r"|^ssn$|^mobile|mobile$|^phone|phone$|^email|email$"
+)
+_ON_CARDS: Final = re.compile(
+    r"^idnum$|^snnum$|^dnnum$|^birth|^dob$|^gender$|^sex$|^nation(?:ality)?$|^address$|^homeaddress$|^issuer$"
+    r"|^validinfo$|^additionalinfo$"
 )
 # What is called something is a person, unless it says what else it is.
 _NAMES: Final = re.compile(
@@ -29,7 +33,8 @@ _NAMES: Final = re.compile(
     r".*names?$|^name|^alias$|nick|^nombre|apellido|^prenom$|^vorname$|nachname$|^nome$|cognome|sobrenome|^naam$"
     r"|姓名|名字|^名前$|氏名|이름|الاسم|اسم|^имя|фамилия|नाम"
 )
-_NEVER: Final = (_PASSWORDS, _PICTURES, _TEMPLATES, _CARDS, _NAMES)
+_CUT_OUT: Final = (_PASSWORDS, _PICTURES, _TEMPLATES, _ON_CARDS, _NAMES)
+_NEVER: Final = (*_CUT_OUT, _CARDS)
 
 
 def plain(name: str) -> str:
@@ -46,3 +51,14 @@ def is_never_kept(name: str) -> bool:
     """
     spelled = plain(name)
     return any(kind.search(spelled) for kind in _NEVER)
+
+
+@lru_cache(maxsize=4096)
+def is_cut_out(name: str) -> bool:
+    """Whether a field of this name is emptied in what nobody understood: it is never kept, and is nobody's number.
+
+    Args:
+        name: As a device or a file spells it.
+    """
+    spelled = plain(name)
+    return any(kind.search(spelled) for kind in _CUT_OUT)

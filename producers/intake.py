@@ -157,7 +157,7 @@ class Intake:
             options=dict(device.options) if transport == "file" else {},
         )
         # Whoever handed it over cannot be made to keep it: what is no text of it is never kept.
-        return ready(request, in_part=True)
+        return ready(request, in_part=True, options=device.options)
 
 
 def _other_events(others: Sequence[Other], device: Device, adapter: str, at: datetime) -> list[OtherEvent]:

@@ -7,36 +7,20 @@ text for a picture, and says what it could not tell.
 import json
 import re
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Final, NamedTuple
 
 from python_multipart.multipart import parse_options_header
 
+from producers.encodings import cut_encoded
+from producers.images import BEGINNING, images
+from producers.runs import ENCODED_BEGINNING, cut_runs
+
 # Base64, base64url and hex, also broken into lines or escaped for JSON or a form. The look-behind keeps the search
 # linear: a run that is too short is looked at once and not again from each of its characters.
 _ENCODED: Final = re.compile(rb"(?<![A-Za-z0-9+/=_\\%\r\n-])[A-Za-z0-9+/=_\\%\r\n-]{128,}")
-# How a JPEG and a PNG begin in base64 and in hex: a body that was cut off may hold a little of one.
-_BEGINNING: Final = re.compile(rb"(?:/9j/|iVBORw0KGg|[fF]{2}[dD]8[fF]{2}|89504[eE]47)[A-Za-z0-9+/=_\\%\r\n-]{16,}")
-# A JPEG holds others within it, so the end marker is no end. A part of a multipart body ends with the next boundary.
-_IMAGE: Final = re.compile(rb"(?:\xff\xd8\xff|\x89PNG\r\n).*?(?=\r\n--|\Z)", re.DOTALL)
 
-# The same as `_ENCODED` letter by letter: of escapes only those of letters that base64 has, so that a form whose value
-# is JSON is no picture; of lines only long ones, so that a list of numbers is none.
-_LETTER: Final = rb"(?:[A-Za-z0-9+/=_-]|%(?:25){0,3}+(?:2[BbFf]|3[Dd])|\\{1,4}+(?:/|u00(?:2[bBfF]|3[dD])))"
-_BREAK: Final = rb"(?:\r?\n[ \t]*+|(?:\\{1,4}+r)?\\{1,4}+n|(?:%(?:25){0,3}+0[Dd])?%(?:25){0,3}+0[Aa])"
-# The last line may be short, if it is one to its end: what stands before a tab may be the next record.
-_LAST: Final = _LETTER + rb"{1,15}+(?=[\"'<&%\\]|\r?\n|\Z)" + _BREAK + rb"?"
-_RUN: Final = re.compile(rb"(?<![A-Za-z0-9+/=_-])(?:" + _LETTER + rb"{16,}+" + _BREAK + rb"?)++(?:" + _LAST + rb")?")
-_SHORTEST_RUN: Final = 128
-# Whatever can stand in a run is one letter, and all else another.
-_LETTERS: Final = bytes(
-    ord("a") if chr(each).isascii() and (chr(each).isalnum() or chr(each) in "+/=_-%\\\r\n \t") else ord(" ")
-    for each in range(256)
-)
-_LONG: Final = re.compile(rb"(?<!a)a{%d,}" % _SHORTEST_RUN)
-_BEGINNING_IN_LOWER: Final = re.compile(rb"/9j/|ivborw0kgg|ffd8ff|89504e47")
-_MAGIC: Final = re.compile(rb"\xff\xd8\xff|\x89PNG\r?\n|GIF8[79]a|RIFF.{4}WEBP|BM.{4}\0\0\0\0|.{4}ftyp", re.DOTALL)
 _CONTROL: Final = bytes(each for each in range(32) if each not in b"\t\n\v\f\r\x1b") + b"\x7f"
 _BINARY: Final = 0.02
 """The part of control characters from which bytes are no text. Compressed data has a tenth, a text has none."""
@@ -46,6 +30,10 @@ _FEW: Final = 16
 _SPAN: Final = re.compile(
     rb"[\x80-\xff]{0,64}+[%b](?:[^%b]{0,64}+[%b])*+[\x80-\xff]{0,64}+" % ((re.escape(_CONTROL),) * 3), re.DOTALL
 )
+# All that adapters keep of a record is short, and of a dead letter there may be thousands at once.
+_WORTH_A_LOOK: Final = re.compile(rb"[^ -~]|[^\"]{32}")
+_SHORTEST_OF_ALL: Final = 64
+"""Bytes that a picture or template has at least, in any form."""
 LARGEST_UNPACKED: Final = 16 << 20
 """Bytes of a compressed body that is unpacked to be looked into."""
 
@@ -59,13 +47,31 @@ class Cut(NamedTuple):
 
 
 def redact(data: bytes) -> bytes:
-    """The bytes without what can be a photograph or a template: long encoded runs, and JPEG and PNG images.
+    """The bytes without what can be a photograph or a template, in any form, and without what is no text.
 
     Each is replaced by its length. The result is never longer.
     """
-    for pattern in (_IMAGE, _ENCODED, _BEGINNING):
-        data = pattern.sub(_redacted, data)
-    return data
+    if _WORTH_A_LOOK.search(data) or data.count(b'"') >= _SHORTEST_OF_ALL:
+        found = cut(data)
+        data = found.data if found.is_text else without_binary(found).data
+        data = _ENCODED.sub(_redacted, without_images(data, []))
+    return ENCODED_BEGINNING.sub(_redacted, data)
+
+
+def without_images(data: bytes, removed: list[str]) -> bytes:
+    """The bytes without the images in them, each of which is replaced by its length.
+
+    Args:
+        data: Anything.
+        removed: Takes a line for each.
+    """
+    if BEGINNING.search(data) is None:
+        return data
+    pieces, end = [], 0
+    for start, after in images(data):
+        pieces += [data[end:start], _removed(data[start:after], "a picture", removed)]
+        end = after
+    return b"".join([*pieces, data[end:]])
 
 
 def cut(data: bytes, content_type: str = "") -> Cut:
@@ -86,18 +92,10 @@ def cut(data: bytes, content_type: str = "") -> Cut:
     boundary = _boundary(data, content_type)
     if boundary is not None:
         data = _without_parts(data, boundary, removed)
-
-    def replaced(match: re.Match[bytes]) -> bytes:
-        if match.re is _RUN and len(match[0]) < _SHORTEST_RUN:
-            return match[0]
-        return _removed(match[0], "a picture" if match.re is _IMAGE else "encoded data", removed)
-
-    if any(magic in data for magic in (b"\xff\xd8\xff", b"\x89PNG")):
-        data = _IMAGE.sub(replaced, data)
-    data = b"".join(_RUN.sub(replaced, piece) if is_long else piece for piece, is_long in _pieces(data))
-    if _BEGINNING_IN_LOWER.search(data.lower()):
-        data = _BEGINNING.sub(replaced, data)
-    return Cut(data, tuple(removed), not _is_binary(data))
+    data = without_images(data, removed)
+    if _is_binary(data):
+        return Cut(cut_runs(data, partial(_removed, removed=removed)), tuple(removed), is_text=False)
+    return Cut(cut_encoded(data, partial(_removed, removed=removed)), tuple(removed))
 
 
 def without_binary(found: Cut) -> Cut:
@@ -107,7 +105,8 @@ def without_binary(found: Cut) -> Cut:
         found: What `cut` could not tell.
     """
     removed = list(found.removed)
-    return Cut(_SPAN.sub(lambda match: _removed(match[0], "what is no text", removed), found.data), tuple(removed))
+    data = _SPAN.sub(lambda match: _removed(match[0], "what is no text", removed), found.data)
+    return Cut(cut_encoded(data, partial(_removed, removed=removed)), tuple(removed))
 
 
 def unpacked(data: bytes, content_encoding: str) -> bytes | None:
@@ -117,7 +116,8 @@ def unpacked(data: bytes, content_encoding: str) -> bytes | None:
         data: The body.
         content_encoding: The header, empty where there is none.
     """
-    packed = data.startswith(b"\x1f\x8b") or content_encoding.strip().lower() in ("gzip", "x-gzip", "deflate")
+    packed = data.startswith((b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"))
+    packed = packed or content_encoding.strip().lower() in ("gzip", "x-gzip", "deflate")
     # 32 more bits of the window: either of the two heads; a negative one: none, as some send it.
     for window in (32 + zlib.MAX_WBITS, -zlib.MAX_WBITS) if packed else ():
         unpacker = zlib.decompressobj(window)
@@ -143,7 +143,7 @@ def _without_parts(data: bytes, boundary: bytes, removed: list[str]) -> bytes:
     for place in range(0, len(pieces), 2):
         head = re.match(rb"\r?\n(?:[^\r\n]+\r?\n)*\r?\n", pieces[place])
         content = pieces[place][head.end() :] if head else pieces[place]
-        if content and (_MAGIC.match(content) or _is_binary(content)):
+        if content and (BEGINNING.match(content) or _is_binary(content)):
             start = pieces[place][: head.end()] if head else b""
             pieces[place] = start + _removed(content, "a picture", removed)
     return b"".join(pieces)
@@ -152,21 +152,6 @@ def _without_parts(data: bytes, boundary: bytes, removed: list[str]) -> bytes:
 def _is_binary(data: bytes) -> bool:
     controls = len(data) - len(data.translate(None, _CONTROL))
     return controls > _FEW and controls > _BINARY * len(data)
-
-
-def _pieces(data: bytes) -> Iterator[tuple[bytes, bool]]:
-    """The data in pieces, and whether each is long enough to hold an encoded picture.
-
-    To look at each letter of all that comes takes a second for some megabytes.
-    """
-    end = 0
-    letters = data.translate(_LETTERS)
-    for found in _LONG.finditer(letters) if b"a" * _SHORTEST_RUN in letters else ():
-        yield data[end : found.start()], False
-        # With the letter behind it, which tells whether its last line is one to its end.
-        end = found.end() + 1
-        yield data[found.start() : end], True
-    yield data[end:], False
 
 
 def _removed(data: bytes, what: str, removed: list[str]) -> bytes:

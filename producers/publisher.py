@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -17,12 +17,13 @@ from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.device_status import DeviceStatus
 from attendance.records.other_event import OtherEvent
-from attendance.records.raw_event import RawEvent
+from attendance.records.raw_event import RawEvent, Scalar
 from attendance.records.unread import UnreadRequest
 from attendance.runtime import pause_for_kafka
 from attendance.sealing import Seal
 from attendance.topics import Name, Topics
-from producers.pictures import cut, redact
+from producers.pictures import redact
+from producers.shapes import SHORTEST
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,7 @@ class Publisher:
             events: Punches. Those of one device keep their order.
             dead_letters: What never became a punch; published without photographs and templates.
             others: What was never meant as a punch; likewise.
-            unread: What was not understood; likewise.
+            unread: What was not understood, as `producers.unread.ready` made it.
 
         Raises:
             Overloaded: with these, more bytes would wait for Kafka than may; nothing was sent. Bytes of earlier calls
@@ -140,15 +141,17 @@ class Publisher:
         unread: Sequence[UnreadRequest],
     ) -> tuple[list[OutRecord], list[DeadLetter], list[OtherEvent]]:
         """What is sent, without photographs and templates, and the letters and the others as they are in it."""
-        dead_letters = [replace(letter, value=redact(letter.value or b"")) for letter in dead_letters]
+        events = [event if _is_short(event) else _redacted(event) for event in events]
+        dead_letters = [
+            replace(letter, value=redact(letter.value or b""), message=_text(letter.message)) for letter in dead_letters
+        ]
         others = [replace(other, value=redact(other.value)) for other in others]
         raw, dead = self._topics["raw"], self._topics["dead_letters"]
         records = [OutRecord(raw, *event.record()) for event in events]
         records += [letter.to_record(dead) for letter in dead_letters]
         records += [other.to_record(self._topics["other_events"]) for other in others]
         for each in unread:
-            found = replace(each, body=cut(each.body, each.headers.get("content-type", "")).data)
-            records += self._seal.seal(found).to_records(self._topics["unread"])
+            records += self._seal.seal(each).to_records(self._topics["unread"])
         return records, dead_letters, others
 
     def _admit(self, records: Sequence[OutRecord]) -> None:
@@ -187,6 +190,7 @@ class Publisher:
         Raises:
             KafkaUnavailable: it may be there or not.
         """
+        statuses = tuple(replace(status, details=_details(status.details)) for status in statuses)
         records = [OutRecord(self._topics["device_status"], status.key, status.encode()) for status in statuses]
         await self._send(records)
 
@@ -246,3 +250,23 @@ class Publisher:
         if not self._answering:
             log.info("Kafka acknowledges again.")
             self._answering = True
+
+
+def _is_short(event: RawEvent) -> bool:
+    """Whether no text of an event is long enough for a picture. The user's id is one whatever it is."""
+    if event.device_time is not None and len(event.device_time) >= SHORTEST:
+        return False
+    return not any(isinstance(value, str) and len(value) >= SHORTEST for value in event.payload.values())
+
+
+def _redacted(event: RawEvent) -> RawEvent:
+    time = None if event.device_time is None else _text(event.device_time)
+    return replace(event, device_time=time, payload=_details(event.payload))
+
+
+def _details(details: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    return {name: _text(value) if isinstance(value, str) else value for name, value in details.items()}
+
+
+def _text(text: str) -> str:
+    return text if len(text) < SHORTEST else redact(text.encode(errors="surrogatepass")).decode(errors="replace")

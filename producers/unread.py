@@ -1,27 +1,35 @@
-"""What was not understood, made ready to be kept: without photographs and templates, and all else as it came."""
+"""What was not understood, made ready to be kept: without pictures, templates and names, and all else as it came."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+from urllib.parse import quote_plus, unquote_plus
 
 from msgspec.structs import replace
 
 from attendance.errors import CannotBeKept
+from attendance.personal import is_cut_out, plain
 from attendance.records.unread import UnreadRequest
 from producers.devices.common.bodies import read_query
 from producers.devices.contract import Head, PushRequest
-from producers.pictures import cut, unpacked, without_binary
+from producers.named_fields import without_personal
+from producers.pictures import cut, redact, unpacked, without_binary
 
 _SECRET: Final = ("auth", "cookie", "token", "secret", "key", "pass", "session", "sign", "forwarded", "real-ip")
 _KEPT: Final = frozenset({"date", "user-agent"})
 _KEPT_PREFIXES: Final = ("content-", "x-")
+_MOST_REMOVED: Final = 20
+"""Things of which it is said that they were cut out; there may be any number."""
+_SHORT: Final = 64  # characters, in which no picture is
+_DEEPEST: Final = 4  # times that a body may be compressed
 
 
-def ready(request: UnreadRequest, *, in_part: bool = False) -> UnreadRequest:
+def ready(request: UnreadRequest, *, in_part: bool = False, options: Mapping[str, Any] | None = None) -> UnreadRequest:
     """The request as it may be published, with its id.
 
     Args:
         request: As it came.
         in_part: Whether what is no text may be left out, where it cannot be told what it is.
+        options: Those of the device's entry: a field that they name is one of the user or the time, and stays.
 
     Raises:
         CannotBeKept: it cannot be told, and nothing may be left out.
@@ -33,7 +41,50 @@ def ready(request: UnreadRequest, *, in_part: bool = False) -> UnreadRequest:
             raise CannotBeKept(f"{request.device_id}: {len(body)} bytes hold what is neither text nor a known picture")
         found = without_binary(found)
     removed = (*request.removed, *found.removed)
-    return replace(request, headers=headers, body=found.data, removed=removed).with_id()
+    if len(removed) > _MOST_REMOVED:
+        removed = (*removed[:_MOST_REMOVED], f"{len(removed) - _MOST_REMOVED} more")
+    return replace(
+        request,
+        headers=headers,
+        body=without_personal(found.data, _names(options or request.options)),
+        message=_short(request.message),
+        path="/".join(map(_short, request.path.split("/"))),
+        params={name: _short(value) for name, value in request.params.items()},
+        query=_kept_query(request.query),
+        removed=removed,
+    ).with_id()
+
+
+def _names(options: object) -> Collection[str]:
+    """The names in the options of an entry, as they are compared."""
+    match options:
+        case str():
+            return {plain(each) for each in options.split(".")}
+        case Mapping():
+            return {name for each in options.values() for name in _names(each)}
+        case list() | tuple():
+            return {name for each in options for name in _names(each)}
+    return frozenset()
+
+
+def _short(text: str) -> str:
+    """A text without pictures."""
+    return text if len(text) < _SHORT else redact(text.encode(errors="surrogatepass")).decode(errors="replace")
+
+
+def _kept_query(query: str) -> str:
+    """A query without what is never kept, by its names and by what its values are."""
+    pairs = []
+    for pair in query.split("&"):
+        name, equals, value = pair.partition("=")
+        if value and is_cut_out(unquote_plus(name)):
+            value = ""
+        elif len(value) >= _SHORT:
+            meant = unquote_plus(value, "latin-1").encode("latin-1")
+            kept = without_personal(redact(meant))
+            value = value if kept == meant else quote_plus(kept)
+        pairs.append(f"{name}{equals}{value}")
+    return "&".join(pairs)
 
 
 def unpacked_body(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
@@ -43,22 +94,31 @@ def unpacked_body(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, Mappi
         body: The body.
         headers: Their names in lower case.
     """
-    content = unpacked(body, headers.get("content-encoding", ""))
-    if content is None:
+    encodings = [each.strip() for each in headers.get("content-encoding", "").lower().split(",") if each.strip()]
+    content = body
+    for _ in range(_DEEPEST):
+        found = unpacked(content, encodings[-1] if encodings else "")
+        if found is None:
+            break
+        content, encodings = found, encodings[:-1]
+    if content is body:
         return body, headers
-    return content, {name: value for name, value in headers.items() if name != "content-encoding"}
+    kept = {name: value for name, value in headers.items() if name != "content-encoding"}
+    return content, {**kept, "content-encoding": ", ".join(encodings)} if encodings else kept
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Those headers that say how a body is to be read, and the vendor's own; none that opens anything.
+    """Those headers that say how a body is to be read, and the vendor's own; none that opens anything or names anybody.
 
     Args:
         headers: Their names in lower case.
     """
     return {
-        name: value
+        name: _short(value)
         for name, value in headers.items()
-        if (name in _KEPT or name.startswith(_KEPT_PREFIXES)) and not any(word in name for word in _SECRET)
+        if (name in _KEPT or name.startswith(_KEPT_PREFIXES))
+        and not any(word in name for word in _SECRET)
+        and not is_cut_out(name.removeprefix("x-"))
     }
 
 

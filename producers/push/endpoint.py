@@ -378,7 +378,7 @@ def _parse(adapter: PushAdapter, came: Came) -> Parsed:
         raise
     except Exception as error:
         log.exception("An adapter failed to read a request.", adapter=adapter.name, devices=list(came.devices))
-        raise InvalidRecord(Reason.INTERNAL_ERROR, repr(error)) from error
+        raise InvalidRecord(Reason.INTERNAL_ERROR, f"it failed with {type(error).__name__}") from error
 
 
 def _head(scope: Scope, route: Route) -> Head:

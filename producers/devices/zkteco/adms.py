@@ -52,6 +52,8 @@ from producers.devices.zkteco.adms_records import (
     attendance,
     counted,
     is_photograph,
+    is_record,
+    kept_of,
     operation,
     options_of,
     reader_of,
@@ -212,6 +214,9 @@ class ZktecoAdms:
             table = query.get("tablename", "")
             # A count that is not theirs has the terminal send it for ever.
             answer = f"{table}={query.get('count') or len(lines)}"
+            of_persons = lines and table_of(table, lines) == "biometric" and not any(map(is_record, lines))
+            if name.casefold() == "count" and of_persons:
+                return _parsed(device, answer, _Found(others=[counted("biometric", table, lines)]))
             if name.casefold() == "count":
                 return self._with_records(_parsed(device, answer, _Found()), request, device)
             return self._table(request, device, query, table, answer, lines)
@@ -227,7 +232,7 @@ class ZktecoAdms:
         lines: Sequence[str],
     ) -> Parsed:
         """What is in the lines of a table of that name."""
-        match table_of(name):
+        match table_of(name, lines):
             case None if not name:
                 return self._untitled(request, device, query, lines)
             case "attendance":
@@ -241,7 +246,7 @@ class ZktecoAdms:
                 return self._with_records(parsed, request, device)
             case None if "tablename" not in query:
                 raise InvalidRecord(Reason.UNREADABLE_BODY, f"table {name[:MAX_TEXT]!r} is none of the protocol's")
-            case "operation" if any(reader_of(line) in (attendance, access) for line in lines):
+            case "operation" if any(map(is_record, lines)):
                 return _parsed(device, answer, self._read(lines, device, request, _operation_or_record))
             case kind:
                 return _parsed(device, answer, _of_table(kind, name, lines) if lines else _Found())
@@ -291,7 +296,7 @@ class ZktecoAdms:
                     case other:
                         found.others.append(other)
             except InvalidRecord as error:
-                found.rejected.append(Rejected(number, error.reason, error.message, line[:MAX_TEXT].encode()))
+                found.rejected.append(Rejected(number, error.reason, error.message, kept_of(line)))
         return found
 
     def _request(self, request: PushRequest, device: Device) -> Parsed:

@@ -59,6 +59,12 @@ _TABLES: Final[Mapping[str, Table]] = {
     # What an access terminal is set to: who may enter where, and when. There is no punch in them.
     **dict.fromkeys(("timezone", "holiday", "firstcard", "multimcard", "inoutfun", "userauthorize"), "table"),
 }
+# What other firmware calls a table of these, such as USERINFO2 or facetmpv10.
+_OF_PERSONS: Final = re.compile(
+    r"(?:(?:ext|extend|mulcard)?user(?:info|pic|photo|face|fp|finger|card)?|template|facetmp|face|fvein|fp|finger(?:tmp|print|vein)?"
+    r"|palm(?:vein|tmp)?|bio(?:data|photo|template|key)?|att(?:photo|pic)|photo|pic|picture|idcard|identitycard"
+    r"|card(?:user|info)?|person(?:nel)?|employee)(?:info|data|v?\d+)*"
+)
 # The word that a line of theirs begins with, where it is no punch.
 _OPERATIONS: Final = frozenset({"OPLOG", "ERRORLOG", "WORKCODE", "SMS", "USER_SMS", "ENROLL_USER", "ENROLL_FP"})
 _PERSONAL: Final = frozenset(
@@ -96,6 +102,11 @@ _ACCESS_PAYLOAD: Final = (
     *("event", "eventaddr", "inoutstatus", "verifytype"),
     *("eventtype", "inoutstate", "verified", "time_second"),
 )
+
+_KEPT_NAMES: Final = frozenset({"pin", "index", *_LOG[1:5], *_LOG_NAMES, *_DOOR, *_ACCESS_PAYLOAD})
+_MOST_CELLS: Final = 32
+# A number, a time, or one word with a digit in it, as user ids are.
+_NO_NAME: Final = re.compile(r"[\d\s:./,+-]*|(?=[^\d]*\d)[\w-]{1,64}")
 
 # Of "Security PUSH", appendix on real-time events. Up to 19 and from 200 to 253 it is normal, up to 99 refused, then an
 # alarm. Normal is not yet somebody who was let in: of those that follow, none is.
@@ -137,13 +148,38 @@ def options_of(device: Device) -> AdmsOptions:
     return read_options(device, AdmsOptions)
 
 
-def table_of(name: str) -> Table | None:
+def table_of(name: str, lines: Sequence[str] = ()) -> Table | None:
     """What the table of that name holds, however it is spelled; None for a name that the protocol does not have.
+
+    A name that is only like those of persons and templates is one of them if none of its lines is a punch.
 
     Args:
         name: As the query has it, not empty.
+        lines: What stands in it.
     """
-    return _TABLES.get(re.sub(r"[\s_-]", "", name).casefold())
+    plain = re.sub(r"[\s_-]", "", name).casefold()
+    known = _TABLES.get(plain)
+    if known is None and _OF_PERSONS.fullmatch(plain) and not any(map(is_record, lines)):
+        return "biometric"
+    return known
+
+
+def is_record(line: str) -> bool:
+    """Whether a line is read as one of a log of attendance or access."""
+    return reader_of(line) in (attendance, access)
+
+
+def kept_of(line: str) -> bytes:
+    """What a dead letter keeps of a line: the fields that are known, or the cells that can be no name.
+
+    Args:
+        line: As the terminal wrote it.
+    """
+    if "=" in line:
+        found = ((_field(name[:MAX_TEXT]), value) for name, _, value in (part.partition("=") for part in _parts(line)))
+        return encode_json({name: value[:MAX_TEXT] for name, value in found if name in _KEPT_NAMES})
+    cells = [cell.strip() for cell in line.split("\t")]
+    return encode_json([cell[:MAX_TEXT] if _NO_NAME.fullmatch(cell) else None for cell in cells[:_MOST_CELLS]])
 
 
 def is_photograph(body: bytes) -> bool:
@@ -356,6 +392,11 @@ def _field(name: str) -> str:
     return name.strip().casefold().rpartition(" ")[2]
 
 
+def _parts(line: str) -> Sequence[str]:
+    """The pairs of a line."""
+    return line.split("\t") if "\t" in line else _SEPARATED.split(line)
+
+
 def _pairs(line: str) -> dict[str, str]:
     """The fields of a line by their names in lower case, without the name of the table in front.
 
@@ -363,7 +404,7 @@ def _pairs(line: str) -> dict[str, str]:
         InvalidRecord: it has one twice with two values, of which nobody knows which counts.
     """
     pairs: dict[str, str] = {}
-    for part in line.split("\t") if "\t" in line else _SEPARATED.split(line):
+    for part in _parts(line):
         name, equals, value = part.partition("=")
         if not equals:
             continue
