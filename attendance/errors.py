@@ -55,6 +55,7 @@ class Reason(StrEnum):
     IMPLAUSIBLE_TIME = "implausible_time"
     CLOCK_SKEW = "clock_skew"
     BEYOND_HORIZON = "beyond_horizon"
+    ERASED = "erased"
     DUPLICATE = "duplicate"
     REPEAT = "repeat"
     UNMAPPED_USER = "unmapped_user"

@@ -70,8 +70,8 @@ TABLE: Final[Mapping[Name, Topic]] = {
     "raw": Topic("raw.v1", "device_id", "every punch as it arrived; the audit trail"),
     "user_map": Topic(
         "user-map.v1",
-        "kind, scope, user, source; or kind, employee",
-        "device users and employees",
+        "kind, scope, user, source; kind, employee; or kind, digest",
+        "device users and employees, and that somebody was erased",
         "compact",
         partitions=1,
     ),

@@ -12,6 +12,8 @@ from attendance.records.user_map import (
     SOURCES,
     Employee,
     EmployeeKey,
+    ErasedEmployee,
+    ErasedKey,
     UserKey,
     UserMapping,
     decode,
@@ -19,6 +21,7 @@ from attendance.records.user_map import (
     device_scope,
     site_scope,
 )
+from attendance.wire import encode_json
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +34,7 @@ class UserMap:
     def __init__(self) -> None:
         self._mappings: dict[UserKey, UserMapping] = {}
         self._employees: dict[str, Employee] = {}
+        self._erased: dict[bytes, ErasedEmployee] = {}
         # What was asked before, until a mapping changes: one question instead of six for each punch.
         self._answers: dict[tuple[str, str, str], UserMapping | None] = {}
 
@@ -49,12 +53,16 @@ class UserMap:
         """
         known: UserMapping | Employee | None
         whose = decode_key(key)
+        if isinstance(whose, ErasedKey):
+            self._learn_erased(whose, value)
+            return None
         if value is None:
             if isinstance(whose, EmployeeKey):
                 return self._employees.pop(whose.name, None)
             self._answers.clear()
             return self._mappings.pop(whose, None)
         entry = decode(whose, value)
+        assert not isinstance(entry, ErasedEmployee)
         if isinstance(entry, Employee):
             known, self._employees[entry.name] = self._employees.get(entry.name), entry
         else:
@@ -62,6 +70,15 @@ class UserMap:
             known, self._mappings[whose] = self._mappings.get(whose), entry
             self._answers.clear()
         return None if entry == known else entry
+
+    def _learn_erased(self, whose: ErasedKey, value: bytes | None) -> None:
+        key = encode_json(whose)
+        if value is None:
+            self._erased.pop(key, None)
+            return
+        entry = decode(whose, value)
+        assert isinstance(entry, ErasedEmployee)
+        self._erased[key] = entry
 
     def learn(self, record: KeyValue) -> UserMapping | Employee | None:
         """Take in one record, as `apply` does; one that is neither kind is logged and ignored."""
@@ -93,6 +110,15 @@ class UserMap:
     def employee(self, name: str) -> Employee | None:
         """What is known of that employee; None where the directory does not know it."""
         return self._employees.get(name)
+
+    def erased(self, name: str) -> ErasedEmployee | None:
+        """That an employee of that name was erased; None where nobody was."""
+        return self._erased.get(ErasedEmployee.key_of(name))
+
+    def has_erased(self, employee: Employee) -> bool:
+        """Whether this very employee was erased."""
+        erased = self.erased(employee.name)
+        return erased is not None and erased.is_of(employee)
 
     def mappings(self) -> Iterator[UserMapping]:
         """Every mapping, in no order."""

@@ -9,6 +9,7 @@ create table raw (partition, offset, event_id, device_id, at, primary key (parti
 create index raw_events on raw (event_id);
 create table dropped (partition, offset, event_id, kept_event_id, primary key (partition, offset, event_id))
 without rowid;
+create table erased (event_id primary key) without rowid;
 create table kept_for_nothing (event_id primary key) without rowid;
 create table dead_record (partition, offset, at, primary key (partition, offset, at)) without rowid;
 create table dead (event_id primary key) without rowid;
@@ -76,13 +77,14 @@ where not exists (select 1 from delivered x where x.event_id = d.kept_event_id)
   and not exists (select 1 from dead x where x.event_id = d.kept_event_id)
   and not exists (select 1 from waiting x where x.event_id = d.kept_event_id)
   and not exists (select 1 from checkin x where x.event_id = d.kept_event_id)
+  and not exists (select 1 from erased x where x.event_id = d.kept_event_id)
   and (not exists (select 1 from gone) or (
     exists (select 1 from raw k where k.event_id = d.kept_event_id) and not exists (
       select 1 from raw k join accounted a on (a.topic, a.partition) = ('raw', k.partition)
       where k.event_id = d.kept_event_id and k.offset < a.through)))
 """
 NO_OUTCOME: Final = """event_id not in (select event_id from delivered) and event_id not in (select event_id from dead)
-and event_id not in (select event_id from waiting)"""
+and event_id not in (select event_id from waiting) and event_id not in (select event_id from erased)"""
 OLDER: Final = f"""select distinct event_id from open_checkin c where {NO_OUTCOME}
 and event_id not in (select event_id from raw where event_id is not null)
 and not exists (select 1 from delivered_by_sink s where s.partition = c.partition and c.offset < s.through)"""  # noqa: S608 - only what is written here

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Self
 
-from attendance.errors import InvalidRecord
+from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import Record
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter_action import Action
@@ -184,10 +184,12 @@ class AuditTables:
             self._db.execute("insert or ignore into sent_again values (?)", (event_id,))
 
     def _dropped(self, batch: Iterable[Record]) -> None:
-        dropped = decoded(batch, lambda record: Dropped.decode(record.value), self.skipped)
+        dropped = [each for _, each in decoded(batch, lambda record: Dropped.decode(record.value), self.skipped)]
+        erased = ((each.event_id,) for each in dropped if each.reason is Reason.ERASED)
+        self._many("insert or ignore into erased values (?)", erased)
         rows = (
             (*place, each.event_id, each.kept_event_id)
-            for _, each in dropped
+            for each in dropped
             for place in self._places_now((each.partition, each.offset))
         )
         self._many("insert or ignore into dropped values (?, ?, ?, ?)", rows)

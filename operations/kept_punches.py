@@ -8,6 +8,7 @@ from attendance.kafka.records import Record
 from attendance.records.raw_event import event_id
 from attendance.times import format_seconds
 from streams.dedup import Punch
+from streams.erased import is_erasure
 from streams.state import FLOOR_KEY, decode
 
 
@@ -26,6 +27,6 @@ def ids_kept_before(batch: Iterable[Record], first: Mapping[int, int]) -> Iterat
         end = first.get(record.partition)
         for key, entry in punches:
             punch = Punch.unpack(entry).as_it_was()
-            if key != FLOOR_KEY and (end is None or punch.offset < end):
+            if key != FLOOR_KEY and not is_erasure(key) and (end is None or punch.offset < end):
                 device_id, user = json.loads(key)
                 yield event_id(device_id, user, format_seconds(punch.time), punch.event_type)

@@ -18,6 +18,7 @@ from punchstream.commands import (
     erpnext,
     imports,
     losses,
+    privacy,
     replay,
     settings,
     stages,
@@ -51,6 +52,7 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(users.app, name="users")
 app.add_typer(erpnext.app, name="erpnext")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(privacy.app, name="privacy")
 
 
 def main() -> None:

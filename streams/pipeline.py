@@ -18,7 +18,7 @@ from attendance.registry import Device
 from attendance.times import format_seconds, read_device_time
 from attendance.user_map import UserMap
 from attendance.wire import encode_json
-from streams import dedup, mapping
+from streams import dedup, erased, mapping
 from streams.dedup import Kept, Punch, Verdict
 from streams.store import HistoryNeeded, Known, StoreFailed
 
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 STAGE: Final = "stream"
 
+_NOT_KNOWN: Final = (Verdict.NEW, Verdict.NEAR_SUPERSEDED, Verdict.BEYOND_HORIZON)
 _SAME: Final = (Verdict.DUPLICATE, Verdict.SUPERSEDED)  # as the kept punch: the id is the same too
 
 Outcome = Checkin | Dropped | Waiting | DeadLetter
@@ -88,9 +89,10 @@ class Pipeline:
             StoreFailed: the state cannot be read.
         """
         decisions = Decisions()
+        anybody_erased = bool(state.get(erased.ANYBODY, b""))
         for record in records:
             try:
-                outcome = self._decide_one(record, state, decisions)
+                outcome = self._decide_one(record, state, decisions, anybody_erased=anybody_erased)
             except (StoreFailed, HistoryNeeded):
                 raise
             except InvalidRecord as error:
@@ -102,7 +104,7 @@ class Pipeline:
             decisions.outcomes.append(outcome)
         return decisions
 
-    def _decide_one(self, record: Record, state: Known, decisions: Decisions) -> Outcome:
+    def _decide_one(self, record: Record, state: Known, decisions: Decisions, *, anybody_erased: bool) -> Outcome:
         if len(record.value or b"") > MAX_VALUE_BYTES:
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"larger than {MAX_VALUE_BYTES} bytes")
         event = RawEvent.decode(record.value)
@@ -122,10 +124,7 @@ class Pipeline:
         ahead = (event_time - arrived).total_seconds()
         punch = Punch.of(event_time, event.event_type, record.offset, ahead)
         rules = self.rules
-        if dedup.reaches(known, punch.seconds - rules.window, state.floor, rules.horizon):
-            found = dedup.classify(known, punch, rules.window)
-        else:
-            found = self._classify_by_history(key, known, punch, state, decisions)
+        found = self._classify(record, key, known, punch, state, decisions, anybody_erased=anybody_erased)
         if found.confirmed is not None:
             known = decisions.keep(key, found.confirmed.pack(), known, rules.horizon)
         if found.verdict is not Verdict.NEW and found.verdict is not Verdict.REDELIVERY:
@@ -145,6 +144,33 @@ class Pipeline:
         for entry in entries:
             known = decisions.keep(key, entry, known, rules.horizon)
         return outcome
+
+    def _classify(
+        self,
+        record: Record,
+        key: bytes,
+        known: bytes,
+        punch: Punch,
+        state: Known,
+        decisions: Decisions,
+        *,
+        anybody_erased: bool,
+    ) -> dedup.Classification:
+        """Compare a punch with those that were kept of its device user.
+
+        Raises:
+            InvalidRecord: it is from before its device user was erased, and nobody knows whether it is new.
+        """
+        rules = self.rules
+        if dedup.reaches(known, punch.seconds - rules.window, state.floor, rules.horizon):
+            found = dedup.classify(known, punch, rules.window)
+            erasure = state.get(erased.erased_key(key), b"") if anybody_erased else b""
+        else:
+            found = self._classify_by_history(key, known, punch, state, decisions)
+            erasure = state.everything(erased.erased_key(key))
+        if erasure and found.verdict in _NOT_KNOWN and erased.holds(erasure, punch.seconds):
+            _check_erased(record)
+        return found
 
     def _classify_by_history(
         self, key: bytes, known: bytes, punch: Punch, state: Known, decisions: Decisions
@@ -193,6 +219,19 @@ class Pipeline:
             return
         if not is_dead_letter_replay(record.headers):
             raise InvalidRecord(Reason.CLOCK_SKEW, f"the device's clock was {timedelta(seconds=skew)} ahead")
+
+
+def _check_erased(record: Record) -> None:
+    """Hold back a punch from before its person was erased, unless a person sent it again.
+
+    What was kept of them is not known any more: stored once more, it would be a second row, or one of whoever has the
+    number now.
+
+    Raises:
+        InvalidRecord: it is held.
+    """
+    if not was_dead_letter_of(record.headers, Reason.ERASED):
+        raise InvalidRecord(Reason.ERASED, "of a device user who was erased: it may be there already")
 
 
 def user_key(event: RawEvent) -> bytes:

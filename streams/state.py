@@ -48,6 +48,8 @@ LATER_FORMATS: Final = tuple(bytes([number]) for number in range(2, 16))
 """What a record of a later version may begin with. JSON and text begin with none of them."""
 FLOOR_KEY: Final = b""
 """The key under which the changelog has a floor, as the time of a punch. Older versions take it for a device user's."""
+_WHOLE: Final = 1
+"""The code of a floor that also says: what the changelog had before this record is in this one and those after it."""
 _KEY_LENGTH: Final = Struct(">H")
 _RANDOM_BYTES: Final = 8
 
@@ -217,11 +219,11 @@ class DeduplicationState:
 
     def _floor_before(self, record: Record) -> int:
         """Up to which time punches may be that the changelog had before its first record that is read."""
-        return self._floor_at(record.timestamp / 1000) if record.offset else 0
+        return floor_before(record, _punches(record), self._ahead)
 
     def _floor_in(self, punches: Iterable[Kept]) -> int:
         """The floor that a record has; 0 if it has none."""
-        return max((Punch.unpack(entry).seconds for key, entry in punches if key == FLOOR_KEY), default=0)
+        return floor_in(punches)
 
     async def _restore(self) -> int:
         """Bring every store up to date. Returns how many records of the changelog that took."""
@@ -313,6 +315,35 @@ class DeduplicationState:
 def _floor(seconds: int, offset: int) -> Kept:
     """What the changelog has of a floor."""
     return Kept(FLOOR_KEY, Punch(seconds, 0, offset).pack())
+
+
+def whole_from_here(seconds: int, offset: int) -> Kept:
+    """What the first record has of a changelog that was written anew: nothing from before it is missing.
+
+    Args:
+        seconds: The floor that the changelog had before.
+        offset: That of the next record of the changelog.
+    """
+    return Kept(FLOOR_KEY, Punch(seconds, _WHOLE, offset).pack())
+
+
+def floor_before(record: Record, punches: Iterable[Kept], ahead: float) -> int:
+    """Up to which time punches may be that the changelog had before a record that is read first.
+
+    Args:
+        record: The record.
+        punches: What is in it.
+        ahead: Seconds by which the time of a punch may be ahead of its arrival.
+    """
+    for key, entry in punches:
+        if key == FLOOR_KEY and Punch.unpack(entry).code == _WHOLE:
+            return Punch.unpack(entry).seconds
+    return math.ceil(record.timestamp / 1000 + ahead) if record.offset else 0
+
+
+def floor_in(punches: Iterable[Kept]) -> int:
+    """The floor that a record of the changelog has; 0 if it has none."""
+    return max((Punch.unpack(entry).seconds for key, entry in punches if key == FLOOR_KEY), default=0)
 
 
 def _punches(record: Record) -> list[Kept]:

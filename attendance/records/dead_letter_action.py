@@ -1,6 +1,7 @@
 """What was done about a dead letter: the wire format of the dead-letter-actions topic.
 
-A dead letter is never changed or removed. What it is now (open, replayed, discarded) follows from these records.
+A dead letter is never changed, and goes with its retention. What it is now (open, replayed, discarded) follows from
+these records.
 """
 
 import re

@@ -1,22 +1,23 @@
 """Who a device's user is and what is known of that employee: the wire format of the user-map topic.
 
-The topic is compacted and holds two kinds of records. A *user* record says which employee a device user is, within a
-scope: one device, one site, or everywhere. An *employee* record says what ERPNext knows of an employee. A record
-without a value removes.
+The topic is compacted and holds three kinds of records. A *user* record says which employee a device user is, within a
+scope: one device, one site, or everywhere. An *employee* record says what ERPNext knows of an employee. An *erased*
+record says, without naming them, that an employee was erased. A record without a value removes.
 
 The source is part of a user record's key: each source writes keys of its own, so neither can overwrite the other, and
 what a CSV file said is removed without a trace. Readers prefer the CSV file's word within one scope.
 """
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
+from hashlib import sha256
 from typing import ClassVar, Final, Literal, get_args
 
 from msgspec import Struct
 from msgspec.json import Decoder
 
 from attendance.errors import Reason
-from attendance.wire import KeyedRecord, Text, decode_json, encode_json
+from attendance.wire import KeyedRecord, Milliseconds, Text, decode_json, encode_json
 
 EVERYWHERE: Final = "*"
 MapSource = Literal["csv", "erpnext"]
@@ -45,6 +46,12 @@ class EmployeeKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     """The key of an employee record: `["employee", name]`."""
 
     name: str
+
+
+class ErasedKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="erased"):
+    """The key of an employee who was erased: `["erased", digest]`, the digest being that of the name."""
+
+    digest: str
 
 
 class UserMapping(KeyedRecord, frozen=True):
@@ -131,17 +138,64 @@ class Employee(KeyedRecord, frozen=True):
         return Reason.EMPLOYEE_INACTIVE
 
 
-def decode_key(key: bytes | None) -> UserKey | EmployeeKey:
+class ErasedEmployee(KeyedRecord, frozen=True):
+    """An employee who was erased, and whom the directory leaves out, though ERPNext has them.
+
+    `digest` is that of the name, `created` that of ERPNext's `creation`, by which somebody else of the same name is
+    told from them; None where it was not known. `by` is the operating system's user.
+    """
+
+    what: ClassVar[str] = "a user map entry"
+    in_key: ClassVar[Sequence[str]] = ("digest",)
+
+    digest: str
+    at: Milliseconds
+    by: Text
+    created: str | None = None
+
+    @classmethod
+    def of(cls, employee: Employee, at: datetime, by: str) -> "ErasedEmployee":
+        """That an employee was erased.
+
+        Args:
+            employee: As the user map had them.
+            at: When.
+            by: Who did so.
+        """
+        created = None if employee.created is None else _digest(employee.created)
+        return cls(_digest(employee.name), at, by, created)
+
+    def is_of(self, employee: Employee) -> bool:
+        """Whether an employee is the one who was erased."""
+        known = None if employee.created is None else _digest(employee.created)
+        return self.digest == _digest(employee.name) and (None in (self.created, known) or self.created == known)
+
+    @property
+    def key(self) -> bytes:
+        """The record key."""
+        return encode_json(ErasedKey(self.digest))
+
+    @staticmethod
+    def key_of(name: str) -> bytes:
+        """The record key of an employee of that name."""
+        return encode_json(ErasedKey(_digest(name)))
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:32]
+
+
+def decode_key(key: bytes | None) -> UserKey | EmployeeKey | ErasedKey:
     """Whose entry a record of the topic is.
 
     Raises:
-        InvalidRecord: neither kind's (`undecodable_record`).
+        InvalidRecord: no kind's (`undecodable_record`).
     """
-    whose: UserKey | EmployeeKey = decode_json(_KEY, key, "a user map key")
+    whose: UserKey | EmployeeKey | ErasedKey = decode_json(_KEY, key, "a user map key")
     return whose
 
 
-def decode(key: UserKey | EmployeeKey, value: bytes | None) -> UserMapping | Employee:
+def decode(key: UserKey | EmployeeKey | ErasedKey, value: bytes | None) -> UserMapping | Employee | ErasedEmployee:
     """The entry that a record of the topic holds.
 
     Args:
@@ -156,6 +210,8 @@ def decode(key: UserKey | EmployeeKey, value: bytes | None) -> UserMapping | Emp
             return UserMapping.decode_value(value, scope=scope, device_user_id=user, source=source)
         case EmployeeKey(name):
             return Employee.decode_value(value, name=name)
+        case ErasedKey(digest):
+            return ErasedEmployee.decode_value(value, digest=digest)
 
 
-_KEY: Final = Decoder(UserKey | EmployeeKey)
+_KEY: Final = Decoder(UserKey | EmployeeKey | ErasedKey)

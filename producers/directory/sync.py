@@ -194,7 +194,8 @@ class Directory:
         self._warned_of_summary = summary is None
 
     async def _write(self, people: People) -> None:
-        target = wanted(people.values())
+        # Who was erased here stays out, though ERPNext has them.
+        target = wanted(person for person in people.values() if not self._map.has_erased(person.employee))
         part = part_removed(self._map, target)
         if part > self._settings.max_removed and not self._force:
             raise RemovalRefused(round(part * 100))

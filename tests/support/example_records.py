@@ -24,7 +24,7 @@ from attendance.records.sequences import Counted, Run, Sequences
 from attendance.records.site import SiteZone
 from attendance.records.terminals import Knock, Order, PendingDevice, Stamps
 from attendance.records.unread import UnreadRequest
-from attendance.records.user_map import Employee, UserMapping
+from attendance.records.user_map import Employee, ErasedEmployee, UserMapping
 from attendance.sealing import Seal
 from attendance.topics import Name, Topics
 
@@ -216,6 +216,10 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "cursor-first": ("cursors", SavedCursor("riyadh-01", "sql", "2", None, {}, ARRIVED)),
     "user-mapping": ("user_map", UserMapping("site:riyadh", "007", "HR-EMP-00042", "csv")),
     "employee": ("user_map", Employee("HR-EMP-00042", "Left", date(2026, 1, 31), "Acme", None)),
+    "employee-erased": (
+        "user_map",
+        ErasedEmployee.of(Employee("HR-EMP-00042", "Left", created="2025-10-28 09:12:44.101523"), ARRIVED, "fatima"),
+    ),
     "employee-joined": (
         "user_map",
         Employee(

@@ -40,6 +40,10 @@ class Described(NamedTuple):
     resources: list[tuple[int, str | None, int, str, list[tuple[str, str, bool, int, bool, list[Any]]]]]
 
 
+class DescribedGroups(NamedTuple):
+    groups: list[tuple[int, str, str, str, str, list[str]]]
+
+
 class Altered(NamedTuple):
     resources: list[tuple[int, str | None, int, str]]
 
@@ -129,6 +133,12 @@ class MemoryAdmin:
             }
             for name in topics
         ]
+
+    async def describe_consumer_groups(self, group_ids: list[str]) -> list[DescribedGroups]:
+        await self._answer()
+        groups = [(each, self._broker.groups[each].members) for each in group_ids]
+        states = [(0, name, "Stable" if members else "Empty", "consumer", "", members) for name, members in groups]
+        return [DescribedGroups(states)]
 
     async def list_consumer_group_offsets(
         self, group_id: str, partitions: list[TopicPartition]

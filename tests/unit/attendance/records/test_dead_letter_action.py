@@ -62,7 +62,11 @@ def test_a_record_that_is_no_action_is_refused(key: bytes | None, value: bytes |
     assert caught.value.reason is Reason.UNDECODABLE_RECORD
 
 
-def test_actions_are_kept_for_ever_all_of_them_and_in_order() -> None:
+@pytest.mark.parametrize("days", [None, 30, 900])
+def test_actions_are_kept_as_long_as_their_letters_all_of_them_and_in_order(days: int | None) -> None:
     topic = TABLE["dead_letter_actions"]
-    configs = topic_configs(topic, retention_days=400)
-    assert (configs["cleanup.policy"], configs["retention.ms"], topic.partitions) == ("delete", "-1", 1)
+    configs, of_letters = (
+        topic_configs(TABLE[name], 400, dead_letter_days=days) for name in ("dead_letter_actions", "dead_letters")
+    )
+    assert (configs["cleanup.policy"], configs["retention.ms"]) == ("delete", of_letters["retention.ms"])
+    assert topic.partitions == 1

@@ -11,7 +11,7 @@ from attendance.records.sequences import Sequences
 from attendance.records.site import SiteZone
 from attendance.records.terminals import Stamps, StampsKey, decode_stamps
 from attendance.records.terminals import decode_key as decode_terminal_key
-from attendance.records.user_map import Employee, UserMapping, decode, decode_key
+from attendance.records.user_map import Employee, ErasedEmployee, UserMapping, decode, decode_key
 from attendance.topics import TABLE
 
 
@@ -27,7 +27,7 @@ def test_a_golden_file_is_read_as_the_record_that_it_was(name: str) -> None:
     _, record = EXAMPLES[name]
     written = golden(name)
     match record:
-        case UserMapping() | Employee():
+        case UserMapping() | Employee() | ErasedEmployee():
             read = decode(decode_key(written.key), written.value)
         case Account() | AcceptedLoss() | Adoption():
             read = decode_account(written.key, written.value)
@@ -65,4 +65,5 @@ def test_no_golden_file_is_left_out_but_the_deduplication_state() -> None:
     assert {path.stem for path in GOLDEN.iterdir()} == EXAMPLES.keys() | ENVELOPES.keys() | {
         "dedup-state",
         "dedup-state-floor",
+        "dedup-state-erased",
     }

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from attendance.errors import AccessDenied, DocumentRejected, KafkaUnavailable, PermissionDenied, TargetUnavailable
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
-from attendance.records.user_map import EVERYWHERE, Employee, UserMapping
+from attendance.records.user_map import EVERYWHERE, Employee, ErasedEmployee, UserMapping
 from attendance.settings import DirectorySettings, ErpnextSettings
 from attendance.user_map import UserMap
 from memory_broker import install
@@ -205,6 +205,24 @@ def test_every_employee_is_written_whatever_the_status(bench: Bench) -> None:
     )
     assert bench.employee("E2") == Employee("E2", "Left", date(2026, 1, 31), created="2026-03-01 08:00:02")
     assert bench.employee("E3") == Employee("E3", "Suspended", created="2026-03-01 08:00:03")
+
+
+def test_who_was_erased_stays_out_until_readmitted_and_somebody_else_of_the_name_comes_in(bench: Bench) -> None:
+    bench.site.save("E1", "1")
+    bench.site.save("E2", "2")
+    bench.step()
+    known = bench.employee("E1")
+    assert known is not None
+    erased = ErasedEmployee.of(known, datetime.now(UTC), "fatima")
+    gone = [OutRecord(TOPIC, key, None) for key in (known.key, UserMapping(EVERYWHERE, "1", "E1", "erpnext").key)]
+    bench.topic.records += [OutRecord(TOPIC, erased.key, erased.encode()), *gone]
+    bench.restart()
+    bench.step()
+    assert (bench.users(), bench.employee("E1")) == ({"2": "E2"}, None)
+    bench.site.rows["E1"]["creation"] = "2026-03-02 08:00:00"
+    bench.site.save("E1", "1")
+    bench.step()
+    assert bench.users() == {"1": "E1", "2": "E2"}
 
 
 def test_a_look_that_finds_nothing_new_writes_nothing(bench: Bench) -> None:

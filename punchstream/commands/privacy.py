@@ -1,0 +1,188 @@
+"""The `privacy` commands: what is kept of a person, and erasing it."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from attendance.errors import ConfigurationError
+from attendance.records.user_map import EVERYWHERE, device_scope, site_scope
+from attendance.registry import Registry
+from attendance.settings import CommonSettings, KafkaSettings, StreamSettings
+from attendance.times import now
+from punchstream.commands.arguments import kafka_log, who
+from punchstream.output import AsJson, counted, print_json, say
+
+if TYPE_CHECKING:
+    from operations.erasing import Erasure
+    from operations.persons import Asked
+
+CLIENT = "privacy"
+
+app = typer.Typer(help="What is kept of a person: export it, erase it.", no_args_is_help=True)
+
+Employee = Annotated[str | None, typer.Option("--employee", help="The employee, as ERPNext names them.")]
+User = Annotated[str | None, typer.Option("--user", help="The device user, where there is no employee.")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="Only that device's user.")]
+SiteOption = Annotated[str | None, typer.Option("--site", help="Only that site's user.")]
+
+
+@app.command("export")
+def export_person(
+    to: Annotated[Path, typer.Option("--to", help="A new file, which only its owner may read; `-` is the output.")],
+    *,
+    employee: Employee = None,
+    user: User = None,
+    device: DeviceOption = None,
+    site: SiteOption = None,
+) -> None:
+    """Write everything that is kept of a person, as JSON, with where it is and until when.
+
+    What ERPNext has is not part of it.
+    """
+    from attendance.kafka.removal import KafkaCluster
+    from operations.person_export import export
+    from operations.persons import find_person
+
+    asked, settings = _asked(employee, user, device, site), KafkaSettings.load()
+    log, cluster = kafka_log(CLIENT), KafkaCluster(settings, settings.client_id(CLIENT))
+
+    async def write(file: BinaryIO) -> None:
+        retention = await cluster.retention()
+        person = await find_person(log, asked, _site_of())
+        async for piece in export(log, retention, person, now()):
+            file.write(piece)
+
+    if str(to) == "-":
+        asyncio.run(write(sys.stdout.buffer))
+        return
+    with _new_file(to) as file:
+        asyncio.run(write(file))
+    say(f"{to}: written")
+
+
+@app.command("erase")
+def erase_person(
+    *,
+    employee: Employee = None,
+    user: User = None,
+    device: DeviceOption = None,
+    site: SiteOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would go, and until when the rest stays.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a person: from the user map, from what waits, and from the stream's changelog.
+
+    Their open dead letters are discarded. What a topic keeps for a time stays until then: the last day is named. The
+    stream has to be stopped meanwhile; terminals are answered. Exit status 1 if nothing is there of the person, or they
+    cannot be erased now.
+    """
+    from attendance.kafka.removal import KafkaCluster
+    from operations.erasing import erase, plan_erasure
+    from operations.persons import find_person
+
+    asked, settings = _asked(employee, user, device, site), KafkaSettings.load()
+    log, cluster = kafka_log(CLIENT), KafkaCluster(settings, settings.client_id(CLIENT))
+    groups = {"stream": settings.group("stream")}
+
+    async def plan() -> "Erasure":
+        return await plan_erasure(log, cluster, groups, await find_person(log, asked, _site_of()))
+
+    erasure = asyncio.run(plan())
+    if as_json:
+        print_json(erasure.to_json() | {"dry_run": dry_run})
+    else:
+        for line in erasure.lines(dry_run=dry_run):
+            say(line)
+    if not erasure.is_found:
+        say("Nothing is kept of this person.", err=True)
+        raise typer.Exit(1)
+    if erasure.objections:
+        for each in erasure.objections:
+            say(f"Not erased: {each}.", err=True)
+        raise typer.Exit(1)
+    if dry_run:
+        return
+    stream = StreamSettings.load()
+    asyncio.run(erase(log, cluster, groups, erasure, ahead=stream.future_tolerance, by=who()))
+    removed = _remove_stores(stream.dedup_directory / settings.topics["dedup_state"])
+    if not as_json:
+        say("Erased. Start the stream again.")
+        if removed:
+            say(f"{stream.dedup_directory}: {counted(removed, 'store')} of the stream removed; it makes them anew.")
+
+
+@app.command("readmit")
+def readmit_employee(
+    employee: Annotated[str, typer.Option("--employee", help="The employee, as ERPNext names them.")],
+) -> None:
+    """Let the directory have an employee again who was erased, such as one who comes back."""
+    from operations.erasing import readmit
+
+    if not asyncio.run(readmit(kafka_log(CLIENT), employee)):
+        say("No employee of that name was erased.", err=True)
+        raise typer.Exit(1)
+    say("The directory has them again after its next full comparison.")
+
+
+def _asked(employee: str | None, user: str | None, device: str | None, site: str | None) -> "Asked":
+    """Who is meant.
+
+    Raises:
+        ConfigurationError: nobody, or two.
+    """
+    from operations.persons import Asked
+
+    if (employee is None) == (user is None):
+        raise ConfigurationError("name the person by --employee, or by --user")
+    if device is not None and site is not None:
+        raise ConfigurationError("--device and --site: one of them says where the user is this person")
+    if employee is not None:
+        if device is not None or site is not None:
+            raise ConfigurationError("--device and --site are for --user")
+        return Asked(employee)
+    scope = device_scope(device) if device is not None else EVERYWHERE if site is None else site_scope(site)
+    return Asked(None, user, scope)
+
+
+def _site_of() -> Callable[[str], str | None]:
+    """The site of a device by the fleet file; a file that is not there, or is wrong, says nothing."""
+    try:
+        fleet = Registry(CommonSettings.load().punchstream_devices)
+    except ConfigurationError as error:
+        say(str(error), err=True)
+        return lambda _: None
+
+    def site_of(device_id: str) -> str | None:
+        entry = fleet.get(device_id)
+        return None if entry is None else entry.site
+
+    return site_of
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """A new file that only its owner may read. A link is not followed.
+
+    Raises:
+        ConfigurationError: there is something already, or it cannot be made.
+    """
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
+    except OSError as error:
+        raise ConfigurationError(f"--to: {path}: {error.strerror}") from error
+
+
+def _remove_stores(directory: Path) -> int:
+    """Remove the stores that a stream of this machine has on disk: they are those of the changelog as it was."""
+    import shutil
+
+    stores = [each for each in directory.glob("*") if each.name.isdigit() and (each / "CURRENT").exists()]
+    for each in stores:
+        shutil.rmtree(each)
+    return len(stores)

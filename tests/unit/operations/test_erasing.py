@@ -1,0 +1,362 @@
+"""A person is erased: what is left of them has a day on which it goes, and never becomes a second row."""
+
+import base64
+import re
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from example_records import UNREAD
+from msgspec.structs import replace
+
+from attendance.errors import InvalidRecord, Reason
+from attendance.kafka.producer import Producer
+from attendance.kafka.removal import KafkaCluster
+from attendance.personal_data import HOLDINGS
+from attendance.records.attendance_day import AttendanceDay
+from attendance.records.checkin import Checkin
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.outcomes import Delivery, Dropped, Waiting
+from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
+from attendance.records.unread import UnreadRequest
+from attendance.records.user_map import Employee, UserMapping
+from attendance.sealing import Seal
+from attendance.times import now
+from attendance.topics import EMBEDDED_CLUSTER, Name
+from memory_broker import MemoryBroker, install
+from operations.audit import audit
+from operations.changelog import ChangelogRewriting
+from operations.erasing import Erasure, NotErased, erase, plan_erasure, readmit
+from operations.log import KafkaLog
+from operations.persons import Asked, find_person
+from streams.dedup import Kept, Punch
+from streams.open_store import open_dict_store
+from streams.pipeline import Outcome, Pipeline, Rules, user_key
+from streams.state import FLOOR_KEY, DeduplicationState, encode
+from streams.store import HistoryNeeded
+from virtual_time import run_in_virtual_time
+
+EMPLOYEE, OTHER = "HR-EMP-00001", "HR-EMP-000011"
+NUMBER, OTHERS = "17", "170"
+HORIZON, AHEAD = 90 * 86_400, 300
+SECONDS = int(now().timestamp()) // 86_400 * 86_400
+
+
+def event(user: str = NUMBER, days: float = 1, device: str = "D1") -> RawEvent:
+    time = datetime.fromtimestamp(round(SECONDS - days * 86_400), UTC)
+    wall_clock = time.strftime("%Y-%m-%d %H:%M:%S")
+    return RawEvent(device, "riyadh", user, "IN", time, wall_clock, "UTC", time, Source("push", "json_v1"))
+
+
+class Scene:
+    """A pipeline that has run, of two people whose names and numbers begin alike, and of a third."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.broker: MemoryBroker
+        self.broker, self.kafka = install(monkeypatch, partitions=1)
+        self.log = KafkaLog(self.kafka, "test")
+        self.cluster = KafkaCluster(self.kafka, "test")
+        for number, employee in ((NUMBER, EMPLOYEE), (OTHERS, OTHER)):
+            self.put("user_map", Employee(employee, "Active", created=f"2020-01-01 {employee}"))
+            self.put("user_map", UserMapping("*", number, employee, "erpnext"))
+        self.changelog(Kept(FLOOR_KEY, Punch(0, 0, 0).pack()))
+
+    def put(self, name: Name, record: Any, headers: Iterable[tuple[str, bytes]] = (), key: bytes | None = None) -> int:
+        return self.broker.put(self.kafka.topics[name], record.encode(), key or record.key, headers=tuple(headers))
+
+    def changelog(self, *kept: Kept) -> None:
+        self.broker.put(self.kafka.topics["dedup_state"], encode(kept), b"random")
+
+    def arrive(self, raw: RawEvent) -> int:
+        offset = self.put("raw", raw)
+        self.kept(raw, offset)
+        return offset
+
+    def kept(self, raw: RawEvent, offset: int) -> None:
+        assert raw.event_time is not None
+        self.changelog(Kept(user_key(raw), Punch.of(raw.event_time, raw.event_type, offset).pack()))
+
+    def deliver(self, raw: RawEvent, employee: str) -> None:
+        offset = self.arrive(raw)
+        assert raw.event_time is not None
+        checkin = Checkin(
+            raw.event_id, employee, raw.event_time, "IN", raw.device_id, raw.device_user_id, raw.site, "UTC"
+        )
+        self.put("checkins", checkin, [(RAW_RECORD, b"0:%d" % offset)])
+        self.put("deliveries", Delivery(raw.event_id, employee, f"CHK-{offset}", "created", "erpnext", now()))
+        copy = self.put("raw", raw)
+        self.put(
+            "dropped",
+            Dropped(
+                raw.event_id, raw.event_id, Reason.DUPLICATE, raw.device_id, raw.device_user_id, raw.event_time, 0, copy
+            ),
+        )
+
+    def wait(self, raw: RawEvent, employee: str | None = None) -> None:
+        offset = self.arrive(raw)
+        self.put("unmapped", Waiting(raw, Reason.EMPLOYEE_INACTIVE, employee), [(RAW_RECORD, b"0:%d" % offset)])
+
+    def fail(self, raw: RawEvent) -> None:
+        topic = self.kafka.topics["raw"]
+        offset = self.put("raw", raw)
+        record = self.broker.records(topic)[offset]
+
+        letter = DeadLetter.of(record, "stream", InvalidRecord(Reason.IMPLAUSIBLE_TIME, "no"), now(), event_id="e")
+        out = letter.to_record(self.kafka.topics["dead_letters"])
+        self.broker.put(out.topic, out.value, out.key, headers=tuple(out.headers))
+
+    def finish(self) -> None:
+        """The stream and the sink have come to the end."""
+        for stage, name in (("stream", "raw"), ("sink", "checkins")):
+            tp = TopicPartition(self.kafka.topics[name], 0)  # type: ignore[index]
+            self.broker.groups[self.kafka.group(stage)].offsets[tp] = self.broker.partition(tp).end
+
+    def run(self) -> None:
+        """What a person leaves on every topic, and two others."""
+        for user, employee in ((NUMBER, EMPLOYEE), (OTHERS, OTHER)):
+            self.deliver(event(user, 2), employee)
+            self.deliver(event(user, 200), employee)
+            self.wait(event(user, 1), employee)
+            self.fail(event(user, 3))
+            self.put("attendance_days", AttendanceDay(employee, "Day", date(2026, 1, 1), "written", now()))
+            body = f"ATTLOG {user} and no more".encode()
+            request = UnreadRequest("u", "D1", "riyadh", "adms", "1", "push", now(), Reason.UNREADABLE_BODY, "no", body)
+            self.put("unread", request.with_id())
+        self.wait(event("99"))
+        self.finish()
+
+    def plan(self, asked: Asked | None = None) -> Erasure:
+        async def plan() -> Erasure:
+            person = await find_person(self.log, asked or Asked(EMPLOYEE))
+            return await plan_erasure(self.log, self.cluster, {"stream": self.kafka.group("stream")}, person)
+
+        return run_in_virtual_time(plan())
+
+    def erase(self, erasure: Erasure) -> int:
+        groups = {"stream": self.kafka.group("stream")}
+        return run_in_virtual_time(erase(self.log, self.cluster, groups, erasure, ahead=AHEAD, by="fatima"))
+
+    def balanced(self) -> bool:
+        return run_in_virtual_time(audit(self.log)).balanced
+
+    def values(self, name: Name) -> list[bytes]:
+        return [
+            b"|".join((each.key or b"", each.value or b"", *(data for _, data in each.headers)))
+            for each in self.broker.records(self.kafka.topics[name])
+        ]
+
+    def decide(self, *events: RawEvent, headers: Iterable[tuple[str, bytes]] = ()) -> list[Outcome]:
+        """What a stream that starts now makes of raw records."""
+
+        async def decide() -> list[Outcome]:
+            producer = Producer(self.kafka, "test")
+            state = DeduplicationState(self.kafka, producer, HORIZON, AHEAD, open_dict_store)
+            users = (await find_person(self.log, Asked(EMPLOYEE))).users
+            pipeline = Pipeline(Rules(60, HORIZON, AHEAD, 600), users, lambda _: None)
+            topic = self.kafka.topics["raw"]
+            ends = [self.put("raw", each, headers) for each in events]
+            records = [each for each in self.broker.records(topic) if each.offset in ends]
+            try:
+                await state.catch_up([0])
+                await state.begin(0, records[0])
+                while True:
+                    try:
+                        return pipeline.decide(records, state[0], now()).outcomes
+                    except HistoryNeeded:
+                        await state.recall(0)
+            finally:
+                state.close()
+                await producer.stop()
+
+        return run_in_virtual_time(decide())
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return Scene(monkeypatch)
+
+
+THEIRS = re.compile(rb"HR-EMP-00001(?!\d)|(?<![\w-])17(?![\w-])")
+
+
+def test_what_is_left_of_an_erased_person_has_a_day_on_which_it_goes(scene: Scene) -> None:
+    scene.run()
+    others = {name: [each for each in scene.values(name) if not THEIRS.search(each)] for name in HOLDINGS}
+    erasure = scene.plan()
+    assert erasure.objections == []
+    assert scene.erase(erasure) == 3
+    for name in ("user_map", "unmapped"):
+        scene.broker.compact(scene.kafka.topics[name])
+    for name, holding in HOLDINGS.items():
+        left = [each for each in scene.values(name) if THEIRS.search(each)]
+        if name in ("user_map", "unmapped"):
+            left = [each for each in left if each.strip(b"|") and b"{" in each]  # a tombstone goes a day later
+        if left:
+            assert holding.goes == "expires", name
+            assert erasure.until[name] > now(), name
+        if holding.goes == "expires" or name == "unmapped":
+            kept = scene.values(name)
+            assert [each for each in kept if each in others[name]] == others[name], name
+    assert erasure.last_day == max(erasure.until.values())
+    assert {"raw", "checkins", "dropped", "deliveries", "dead_letters", "attendance_days"} <= erasure.until.keys()
+    assert erasure.mentions == {"unread": 1}
+
+
+def test_the_audit_balances_before_and_after(scene: Scene) -> None:
+    scene.run()
+    assert scene.balanced()
+    scene.erase(scene.plan())
+    assert scene.balanced()
+    assert scene.plan().waiting == {}
+    assert scene.plan().open_letters == []
+
+
+def test_what_comes_again_of_an_erased_person_is_held_for_a_person(scene: Scene) -> None:
+    scene.run()
+    scene.erase(scene.plan())
+    copies = scene.decide(event(days=2), event(days=200), event(days=400))
+    assert [each.reason for each in copies if isinstance(each, DeadLetter)] == [Reason.ERASED] * 3
+    [sent] = scene.decide(event(days=2), headers=[("x-replay-count", b"1"), ("x-replay-reason", b"erased")])
+    assert isinstance(sent, Waiting)
+
+
+def test_everybody_else_is_decided_as_if_nobody_had_been_erased(scene: Scene) -> None:
+    scene.run()
+    scene.erase(scene.plan())
+    near, far, old, waits = scene.decide(event(OTHERS, 2), event(OTHERS, 200), event(OTHERS, 300), event("99"))
+    assert [type(each) for each in (near, far, old, waits)] == [Dropped, Dropped, Checkin, Dropped]
+
+
+def test_whoever_gets_the_number_later_has_their_punches(scene: Scene) -> None:
+    scene.run()
+    scene.erase(scene.plan())
+    scene.put("user_map", UserMapping("*", NUMBER, OTHER, "csv"))
+    in_a_minute = now().timestamp() + 60
+    [punch] = scene.decide(event(days=(SECONDS - in_a_minute) / 86_400))
+    assert isinstance(punch, Checkin)
+    assert punch.employee == OTHER
+
+
+def test_of_a_number_that_two_had_only_the_punches_of_one_go(scene: Scene) -> None:
+    scene.deliver(event(days=9), EMPLOYEE)
+    scene.deliver(event(days=2), OTHER)
+    scene.finish()
+    erasure = scene.plan()
+    assert erasure.records["checkins"] == 1
+    assert scene.erase(erasure) == 1
+    first, second, late = scene.decide(event(days=9), event(days=2), event(days=5))
+    assert isinstance(first, DeadLetter)
+    assert isinstance(second, Dropped)
+    assert isinstance(late, Waiting)
+
+
+def test_a_device_user_is_erased_only_within_the_scope_that_was_named(scene: Scene) -> None:
+    scene.put("user_map", UserMapping("device:D2", NUMBER, OTHER, "csv"))
+    scene.wait(event("55", device="D1"))
+    scene.wait(event("55", device="D2"))
+    scene.finish()
+    erasure = scene.plan(Asked(None, "55", "device:D1"))
+    assert erasure.person.device_users == [("D1", "55")]
+    scene.erase(erasure)
+    waiting = [each for each in scene.values("unmapped") if b"{" in each]
+    assert scene.plan(Asked(None, "55")).person.device_users == [("D1", "55"), ("D2", "55")]
+    assert len(waiting) == 2  # of which the first has its tombstone
+    everywhere = scene.plan(Asked(None, NUMBER))
+    assert not any(device == "D2" for device, _ in everywhere.person.device_users)
+
+
+def test_a_stream_that_runs_or_lags_and_a_sink_that_lags_are_named_and_nothing_is_done(scene: Scene) -> None:
+    scene.run()
+    scene.arrive(event(days=0.5))
+    scene.put("checkins", Checkin("e", EMPLOYEE, now().replace(microsecond=0), "IN", "D1", NUMBER, "riyadh", "UTC"))
+    before = {name: scene.values(name) for name in HOLDINGS}
+    said = " ".join(scene.plan().objections)
+    assert "the stream has not decided 1 of their punches" in said
+    assert "the sink has not delivered 1 of their check-ins" in said
+    with pytest.raises(NotErased):
+        scene.erase(scene.plan())
+    assert {name: scene.values(name) for name in HOLDINGS} == before
+
+
+def test_a_running_stream_is_named(scene: Scene) -> None:
+    scene.run()
+    scene.broker.groups[scene.kafka.group("stream")]._members.append(_Member())  # type: ignore[arg-type]
+    assert "`punchstream stream` runs" in " ".join(scene.plan().objections)
+
+
+class _Member:
+    client_id = "stream"
+
+
+def test_what_is_sealed_is_opened_with_its_key_and_without_it_may_mention_whoever_uses_the_device(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.run()
+    key = b"k" * 32
+    for number in (NUMBER, OTHERS):
+        request = replace(UNREAD, body=f"PIN={number}".encode(), device_id="D1").with_id()
+        scene.put("unread", Seal([key]).seal(request))
+    assert scene.plan().mentions == {"unread": 3}
+    monkeypatch.setenv("SEAL_KEY", base64.b64encode(key).decode())
+    assert scene.plan().mentions == {"unread": 2}
+
+
+def test_the_embedded_broker_is_refused(scene: Scene) -> None:
+    scene.run()
+    scene.broker.cluster_id = EMBEDDED_CLUSTER
+    assert "embedded" in " ".join(scene.plan().objections)
+
+
+@pytest.mark.parametrize("writes", range(1, 4))
+def test_wherever_the_rewriting_is_cut_off_nothing_of_others_is_lost(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    scene.run()
+    erasure = scene.plan()
+    real, count = ChangelogRewriting._send, 0
+
+    async def cut_off(self: ChangelogRewriting, *args: Any) -> int:
+        nonlocal count
+        count += 1
+        if count == writes:
+            raise ConnectionError
+        return await real(self, *args)
+
+    monkeypatch.setattr(ChangelogRewriting, "_send", cut_off)
+    if writes < 3:
+        with pytest.raises(ConnectionError):
+            scene.erase(erasure)
+        near, far = scene.decide(event(OTHERS, 2), event(OTHERS, 200))
+        assert (type(near), type(far)) == (Dropped, Dropped)
+    monkeypatch.setattr(ChangelogRewriting, "_send", real)
+    scene.finish()
+    scene.erase(scene.plan())
+    assert scene.plan().records["dedup_state"] == 0
+    near, old = scene.decide(event(OTHERS, 200), event(OTHERS, 300))
+    assert (type(near), type(old)) == (Dropped, Checkin)
+
+
+def test_a_floor_that_the_changelog_had_is_still_there(scene: Scene) -> None:
+    floor = SECONDS - 100 * 86_400
+    scene.changelog(Kept(FLOOR_KEY, Punch(floor, 0, 0).pack()))
+    scene.run()
+    scene.erase(scene.plan())
+    before, after = scene.decide(event(OTHERS, 150), event(OTHERS, 95))
+    assert isinstance(before, DeadLetter)
+    assert before.reason is Reason.BEYOND_HORIZON
+    assert isinstance(after, Checkin)
+
+
+def test_an_erased_employee_stays_out_of_the_map_until_readmitted(scene: Scene) -> None:
+
+    scene.run()
+    scene.erase(scene.plan())
+    users = run_in_virtual_time(find_person(scene.log, Asked(EMPLOYEE))).users
+    employee = Employee(EMPLOYEE, "Active", created=f"2020-01-01 {EMPLOYEE}")
+    assert users.has_erased(employee)
+    assert not users.has_erased(replace(employee, created="2026-01-01 somebody else"))
+    assert not users.has_erased(Employee(OTHER, "Active", created=employee.created))
+    assert run_in_virtual_time(readmit(scene.log, EMPLOYEE))
+    assert not run_in_virtual_time(readmit(scene.log, EMPLOYEE))
