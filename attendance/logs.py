@@ -1,11 +1,14 @@
 """Structured logs, with secrets masked. Log sentences are sentences; what varies is a key beside them."""
 
+import asyncio
 import logging
 import re
 import sys
+import time
 from collections import defaultdict, deque
+from collections.abc import Callable, Hashable
 from math import inf
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -96,6 +99,63 @@ class QuietClosures(logging.Filter):
         last = self._last[record.name, str(record.msg)]
         last.append(record.created)
         return len(last) == self.MANY and record.created - last[0] < self.SECONDS
+
+
+class Seldom:
+    """Logs a sentence once a minute for each cause, with how often it was left out: whoever sends cannot fill the log.
+
+    Args:
+        seconds: How long a cause is silent after it was logged.
+        most: Causes that are told apart. What is beyond them shares one.
+        clock: Seconds, from any beginning.
+    """
+
+    def __init__(self, seconds: float = 60.0, most: int = 1000, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._most = most
+        self._clock = clock
+        # The one that was said longest ago is first.
+        self._said: dict[Hashable, float] = {}
+        self._left_out: dict[Hashable, tuple[int, Callable[[int], object]]] = {}
+
+    def say(self, cause: Hashable, write: Callable[..., object], sentence: str, /, **keys: object) -> None:
+        """Log a sentence, or count it for the next time.
+
+        Args:
+            cause: What it is limited by.
+            write: How, such as `log.warning`.
+            sentence: What to log.
+            keys: What varies. A line of what was left out has the last of them, and in `left_out` how many they are.
+        """
+        if self._said:
+            self.flush()
+        if cause not in self._said and len(self._said) >= self._most:
+            cause = Seldom
+        if cause in self._said:
+            count = self._left_out[cause][0] if cause in self._left_out else 0
+            self._left_out[cause] = (count + 1, lambda left_out: write(sentence, **keys, left_out=left_out))
+            return
+        self._said[cause] = self._clock()
+        write(sentence, **keys)
+
+    def flush(self) -> None:
+        """Log what was left out of each cause that was silent for long enough."""
+        moment = self._clock()
+        while self._said:
+            cause, said_at = next(iter(self._said.items()))
+            if moment - said_at < self._seconds:
+                return
+            del self._said[cause]
+            if cause in self._left_out:
+                count, write = self._left_out.pop(cause)
+                self._said[cause] = moment
+                write(count)
+
+    async def keep(self) -> NoReturn:
+        """Log what was left out as soon as it may be."""
+        while True:
+            await asyncio.sleep(self._seconds / 10)
+            self.flush()
 
 
 def configure(level: str = "INFO", style: Literal["json", "text"] = "json", **bound: str) -> None:

@@ -19,6 +19,9 @@ Name = Literal[
     "punchstream_knocks_total",
     "punchstream_request_seconds",
     "punchstream_in_flight_bytes",
+    "punchstream_receiving_bytes",
+    "punchstream_connections",
+    "punchstream_connections_closed_total",
     "punchstream_outcomes_total",
     "punchstream_waiting",
     "punchstream_dead_letters_total",
@@ -84,6 +87,17 @@ TABLE: Final[Mapping[Name, _Metric]] = {
     ),
     "punchstream_request_seconds": _Metric(Histogram, "From a request's first byte to its answer.", stages=("push",)),
     "punchstream_in_flight_bytes": _Metric(Gauge, "Bytes that wait for Kafka's acknowledgement.", stages=("push",)),
+    "punchstream_receiving_bytes": _Metric(
+        Gauge, "Bytes of requests that are being received or wait for their answer.", stages=("push",)
+    ),
+    "punchstream_connections": _Metric(Gauge, "Connections that are open.", stages=("push",)),
+    "punchstream_connections_closed_total": _Metric(
+        Counter,
+        "Connections that were closed to make room for others: `idle` ones, those with half a `head` or half a `body`,"
+        " and `refused` ones, for which none of the others could be closed.",
+        ("cause",),
+        stages=("push",),
+    ),
     "punchstream_outcomes_total": _Metric(
         Counter,
         "Decisions of the stream: `checkin`, `duplicate`, `repeat`, `unmapped_user`, `employee_inactive`,"

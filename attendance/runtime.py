@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import resource
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from math import inf
@@ -24,6 +26,16 @@ FIRST_BACKOFF_SECONDS: Final = 0.5
 SAY_AGAIN_SECONDS: Final = 60.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
 """Before work that died is begun anew."""
+
+
+def raise_file_limit() -> int:
+    """Let this process open as many files and connections as it may, and return how many those are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def on_stop_signal(act: Callable[[], object]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from attendance.durations import Days, Seconds, WholeSeconds, format_seconds
@@ -191,7 +191,7 @@ class CommonSettings(SettingsGroup):
     punchstream_devices: Path = Field(Path("devices.yaml"), description="The fleet file: all devices.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged.")
     log_format: Literal["json", "text"] = Field("json", description="`json`: one object a line. `text`: for people.")
-    metrics_host: str = Field("127.0.0.1", description="Address on which a stage other than push serves its metrics.")
+    metrics_host: str = Field("127.0.0.1", description="Address on which a stage serves its metrics.")
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of `/metrics`; 0 serves none.")
 
 
@@ -265,6 +265,21 @@ class PushSettings(SettingsGroup):
         1_048_576, ge=1024, le=2_000_000, description="Largest request body in bytes, counted as it arrives."
     )
     body_timeout: Seconds = Field(30, gt=0, description="How long a request's body may take to arrive.")
+    max_head: int = Field(
+        65_536, ge=1024, le=1_048_576, description="Largest request line with headers in bytes, about."
+    )
+    head_timeout: Seconds = Field(60, gt=0, description="How long a request's head may take, or the silence before it.")
+    max_connections: int = Field(10_000, ge=16, description="Connections at a time, if so many files may be open.")
+    max_connections_per_address: int = Field(
+        2_000, ge=4, description="The same from one address, such as that of a NAT."
+    )
+    max_receiving: int = Field(
+        67_108_864, ge=65_536, description="Bytes of requests that arrive, or wait for an answer."
+    )
+    max_receiving_per_address: int = Field(33_554_432, ge=65_536, description="The same from one address.")
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_names)] = Field(
+        (), description="Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` is believed."
+    )
     max_in_flight: int = Field(
         33_554_432,
         ge=1024,

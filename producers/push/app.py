@@ -1,4 +1,4 @@
-"""The HTTP application: the adapters' routes, and beside them health and metrics."""
+"""The HTTP application: the adapters' routes, and beside them health."""
 
 import asyncio
 import re
@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import orjson
 from fastapi import FastAPI, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.routing import Route as StarletteRoute
 from starlette.types import Receive, Scope, Send
@@ -28,6 +27,7 @@ from producers.publisher import Publisher
 from producers.push.endpoint import STAGE, Endpoint, Services, failure
 from producers.push.fleet import Fleet
 from producers.push.knocking import Knocking, peek
+from producers.push.receiving import Receiving
 from producers.push.unread import Refusals
 from producers.status import Statuses
 from producers.terminals import Terminals
@@ -56,12 +56,16 @@ class PushApp(FastAPI):
     Attributes:
         knocking: Where what is turned away is noted.
         fleet: Which devices may push.
+        receiving: The room for what is being received.
     """
 
-    def __init__(self, endpoints: Iterable[Endpoint], knocking: Knocking, fleet: Fleet, **options: Any) -> None:
+    def __init__(
+        self, endpoints: Iterable[Endpoint], knocking: Knocking, fleet: Fleet, receiving: Receiving, **options: Any
+    ) -> None:
         super().__init__(redirect_slashes=False, exception_handlers={HTTPException: self._no_such_route}, **options)
         self.knocking = knocking
         self.fleet = fleet
+        self.receiving = receiving
         self._straight: dict[tuple[str, str], Endpoint] = {}
         # By the method and the first segment of the path.
         self._patterns: dict[tuple[str, str], list[tuple[re.Pattern[str], Endpoint]]] = defaultdict(list)
@@ -128,7 +132,7 @@ def create_app(
         publisher: Stopped at the end.
         terminals: What has to be known of terminals beside the fleet file.
         statuses: What devices say of themselves.
-        metrics: What `/metrics` shows.
+        metrics: Where requests are counted.
         beside: Coroutine functions that run beside the application, for ever.
         guards: What may keep it from taking anything in. They are asked beside the application; None is none.
         clocks: What is known of the devices' clocks; None is nothing yet.
@@ -137,10 +141,13 @@ def create_app(
     adapters = [create_push_adapter(name, settings.payload_fields) for name in PUSH_ADAPTERS]
     routes = [route for adapter in adapters for route in adapter.routes]
     knocking = Knocking(terminals.knocks, metrics, routes, fleet.is_token)
+    receiving = Receiving(settings.max_receiving, settings.max_receiving_per_address)
+    metrics.watch("punchstream_receiving_bytes", lambda: receiving.bytes)
     clocks = clocks or Clocks(metrics)
     intake = Intake(STAGE, clocks)
     services = Services(
-        settings, fleet, clocks, intake, publisher, statuses, terminals, metrics, knocking, Refusals(), guards
+        *(settings, fleet, clocks, intake, publisher, statuses, terminals, metrics, knocking, receiving),
+        *(Refusals(), guards),
     )
 
     @asynccontextmanager
@@ -174,13 +181,11 @@ def create_app(
             return _json(failure(Reason.KAFKA_UNAVAILABLE), HTTPStatus.SERVICE_UNAVAILABLE, retry)
         return _json({"ok": True})
 
-    async def exposition(_request: Request) -> Response:
-        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
-
     app = PushApp(
         [Endpoint(services, adapter, route) for adapter in adapters for route in adapter.routes],
         knocking,
         fleet,
+        receiving,
         title="Punchstream push",
         openapi_url=None,
         lifespan=lifespan,
@@ -188,7 +193,6 @@ def create_app(
     app.add_exception_handler(Exception, _failed)
     app.add_route("/healthz", alive, ["GET"])
     app.add_route("/readyz", ready, ["GET"])
-    app.add_route("/metrics", exposition, ["GET"])
     return app
 
 

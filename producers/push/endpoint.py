@@ -42,6 +42,7 @@ from producers.publisher import Publisher
 from producers.push.body import read_beginning, read_body, read_lines
 from producers.push.fleet import Fleet
 from producers.push.knocking import Knocking, client_of
+from producers.push.receiving import Receiving, Share
 from producers.push.unread import MOST_REFUSALS, REFUSALS, Came, Refusals, unread_request
 from producers.status import Statuses
 from producers.terminals import Terminals
@@ -57,6 +58,7 @@ LINES: Final = 64
 SMALL: Final = 2 * MAX_EVENTS
 """Bytes of a body that cannot hold too many lines."""
 _NOT_UNDERSTOOD: Final = frozenset({Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR})
+_TOO_SLOW: Final = Reason.BODY_TOO_SLOW
 _Refusal = InvalidRecord | KafkaUnavailable | Overloaded | CannotBeKept | StandingStill
 
 
@@ -80,6 +82,7 @@ class Services:
     terminals: Terminals
     metrics: Metrics
     knocking: Knocking
+    receiving: Receiving
     refusals: Refusals
     guards: Guards
 
@@ -96,19 +99,25 @@ class Endpoint:
         """Answer one request."""
         started = time.perf_counter()
         head = _head(scope, self.route)
+        share = self.services.receiving.begin(scope["client"][0] if scope.get("client") else "")
         try:
-            answer = await self._take_in(head, receive, scope)
+            answer = await self._take_in(head, receive, scope, share)
         except ClientDisconnect:
             # There is nobody to answer, and nothing was stored: the terminal sends the whole body again.
             log.debug("A client disconnected in the middle of a body.", client=client_of(scope))
             answer = Answer(status=HTTPStatus.BAD_REQUEST)
         except (InvalidRecord, KafkaUnavailable, Overloaded, CannotBeKept, StandingStill) as error:
             answer = self._refused(error, head, scope)
+            if not share.is_whole and (share.lost or isinstance(error, Overloaded) or _reason(error) is _TOO_SLOW):
+                # What is still to come of the body would be taken for another request.
+                answer = replace(answer, headers={**answer.headers, "Connection": "close"})
         except Exception:
             # No refusal of the adapter's: some of them have the terminal forget what it sent.
             log.exception("A request failed.", adapter=self.adapter.name, route=self.route.path)
             body = orjson.dumps(failure(Reason.INTERNAL_ERROR))
             answer = Answer(body, HTTPStatus.INTERNAL_SERVER_ERROR, "application/json")
+        finally:
+            share.release()
         self.services.metrics.observe("punchstream_request_seconds", time.perf_counter() - started)
         await _send(send, answer)
 
@@ -127,9 +136,6 @@ class Endpoint:
             self.services.knocking.note(
                 reason, scope, int(answer.status), why=str(error), device_id=device_id, keep=not waits
             )
-        if reason is Reason.BODY_TOO_SLOW:
-            # What is still to come of the body would be taken for another request.
-            return replace(answer, headers={**answer.headers, "Connection": "close"})
         return answer
 
     def _known(self, head: Head, reason: Reason) -> tuple[str | None, bool]:
@@ -144,14 +150,14 @@ class Endpoint:
             (not devices or reason is Reason.WRONG_ADDRESS) and bool(sender.serial and not sender.token),
         )
 
-    async def _take_in(self, head: Head, receive: Receive, scope: Scope) -> Answer:
+    async def _take_in(self, head: Head, receive: Receive, scope: Scope, share: Share) -> Answer:
         """The answer, once Kafka has all that the request holds.
 
         Raises:
             InvalidRecord: it is refused; where its sender is known and its body was read, Kafka has all of it.
             KafkaUnavailable, Overloaded, CannotBeKept, StandingStill, ClientDisconnect: it has to be sent again.
         """
-        await self._check(head, receive, scope)
+        await self._check(head, receive, scope, share)
         adapter, terminals = self.adapter, self.services.terminals
         # The body of an unknown sender is not even read.
         sender = adapter.sender(head)
@@ -165,8 +171,8 @@ class Endpoint:
         length = head.headers.get("content-length", "")
         large = int(length) > SMALL if length.isdecimal() else "transfer-encoding" in head.headers
         if large and isinstance(adapter, LineAdapter) and adapter.reads_lines(head):
-            return await self._take_in_lines(adapter, came, receive, length)
-        request = came(*await self._read(head, receive, devices))
+            return await self._take_in_lines(adapter, came, receive, length, share)
+        request = came(*await self._read(head, receive, devices, share))
         parsed = await self._parsed(request)
         await self._store(parsed, devices[parsed.device_id], request)
         status = HTTPStatus(parsed.answer.status)
@@ -194,7 +200,7 @@ class Endpoint:
         approved = ", ".join(device.addresses)
         raise InvalidRecord(Reason.WRONG_ADDRESS, f"{device.device_id} may push from {approved}, and not from {client}")
 
-    async def _check(self, head: Head, receive: Receive, scope: Scope) -> None:
+    async def _check(self, head: Head, receive: Receive, scope: Scope, share: Share) -> None:
         """Return where this process may take a request in.
 
         Raises:
@@ -208,17 +214,17 @@ class Endpoint:
             # Not even a handshake is answered: some terminals set their clock by it. Yet what they say of the time may
             # be what this process stands still for.
             if "clock" in services.guards.reasons:
-                await self._hear_the_time(head, receive, scope)
+                await self._hear_the_time(head, receive, scope, share)
             raise
 
-    async def _hear_the_time(self, head: Head, receive: Receive, scope: Scope) -> None:
+    async def _hear_the_time(self, head: Head, receive: Receive, scope: Scope, share: Share) -> None:
         """Take in what a terminal says of the time, and nothing else."""
         settings, length = self.services.settings, head.headers.get("content-length", "")
         with suppress(InvalidRecord):
             sender = self.adapter.sender(head)
             devices = self.services.fleet.at(client_of(scope), self.services.fleet.of(self.adapter.name, sender))
             if devices:
-                body = await read_body(receive, length, settings.max_body, settings.body_timeout)
+                body = await read_body(receive, length, settings.max_body, settings.body_timeout, share)
                 request = self._coming(head, scope, sender, devices)(body)
                 parsed = _parse(self.adapter, request)
                 if parsed.report is not None and parsed.report.device_time is not None:
@@ -243,14 +249,14 @@ class Endpoint:
         return came
 
     async def _take_in_lines(
-        self, adapter: LineAdapter, came: Callable[[bytes], Came], receive: Receive, length: str
+        self, adapter: LineAdapter, came: Callable[[bytes], Came], receive: Receive, length: str, share: Share
     ) -> Answer:
         """The answer to a body of lines, which goes to Kafka as it arrives. Raises as above, however much is there."""
         settings = self.services.settings
         answers: list[Answer] = []
         stamps: dict[str, dict[str, str]] = defaultdict(dict)
         limits = LINES * settings.max_body, LARGER * settings.body_timeout
-        async with aclosing(read_lines(receive, length, *limits)) as parts:
+        async with aclosing(read_lines(receive, length, *limits, share)) as parts:
             async for part in parts:
                 request = came(part)
                 try:
@@ -289,15 +295,17 @@ class Endpoint:
                     raise InvalidRecord(Reason.UNREADABLE_BODY, error.message) from error
             raise
 
-    async def _read(self, head: Head, receive: Receive, devices: Mapping[str, Device]) -> tuple[bytes, int]:
+    async def _read(
+        self, head: Head, receive: Receive, devices: Mapping[str, Device], share: Share
+    ) -> tuple[bytes, int]:
         """The body, and how many bytes at its end are missing: none unless it was refused often enough for its size."""
         settings, refusals = self.services.settings, self.services.refusals
         length = head.headers.get("content-length", "")
         what = (next(iter(devices)), len(devices), self.route.path, length)
         if refusals.are_enough(*what):
-            return await read_beginning(receive, LARGER * settings.max_body, LARGER * settings.body_timeout)
+            return await read_beginning(receive, LARGER * settings.max_body, LARGER * settings.body_timeout, share)
         try:
-            return await read_body(receive, length, settings.max_body, settings.body_timeout), 0
+            return await read_body(receive, length, settings.max_body, settings.body_timeout, share), 0
         except InvalidRecord as error:
             if error.reason is Reason.BODY_TOO_LARGE:
                 refusals.add(*what)

@@ -18,21 +18,27 @@ from attendance.errors import ConfigurationError
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow
 from attendance.kafka.stage_guards import stage_guards
+from attendance.logs import Seldom
 from attendance.metrics import Metrics
 from attendance.registry import Registry
-from attendance.runtime import STOP_SIGNALS
+from attendance.runtime import STOP_SIGNALS, raise_file_limit
 from attendance.sealing import Seal
 from attendance.settings import DeadLetterSettings, KafkaSettings, PushSettings, UnreadSettings
 from producers.clocks import Clocks
 from producers.expiry import Expiry
 from producers.publisher import Publisher
 from producers.push.app import create_app
-from producers.push.protocol import seen_heads
+from producers.push.connections import Connections
+from producers.push.protocol import Shared, seen_heads
+from producers.push.proxies import Proxies
 from producers.status import Statuses
 from producers.terminals import Terminals
 
 log = structlog.get_logger(__name__)
 
+RESERVED_FILES: Final = 128
+"""Beside the connections of terminals: those to Kafka, the fleet file, and what the interpreter has open."""
+FEWEST: Final = 16
 BACKLOG: Final = 2048  # terminals that connect at the same moment, as after a power cut
 
 
@@ -61,8 +67,8 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
         kafka: Where the punches go.
         push: Where to listen, and the limits of a request.
         registry: The fleet.
-        metrics: What `/metrics` shows.
         seal: Seals what was not understood.
+        metrics: Where requests are counted.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -95,11 +101,22 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
     )
     guards = stage_guards("push", kafka, metrics, producer, clocks.read)
     following.append(expiry.watch)
+    files = raise_file_limit()
+    most = min(push.max_connections, max(files - RESERVED_FILES, FEWEST))
+    if most < push.max_connections:
+        log.warning("There is room for fewer connections than PUSH_MAX_CONNECTIONS.", connections=most, files=files)
+    connections = Connections(most, push.max_connections_per_address)
+    metrics.watch("punchstream_connections", lambda: len(connections))
+    seldom = Seldom()
+    following.append(seldom.keep)
     app = create_app(push, registry, publisher, terminals, statuses, metrics, *following, guards=guards, clocks=clocks)
+    proxies = Proxies(push.trusted_proxies)
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=seen_heads(app.knocking),
+        http=seen_heads(Shared(push, app.knocking, connections, app.receiving, proxies, metrics, seldom)),
+        # It would believe any header of a proxy on this machine.
+        proxy_headers=False,
         ws="none",
         lifespan="on",
         log_config=None,

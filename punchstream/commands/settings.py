@@ -163,7 +163,7 @@ def _default(field: FieldInfo) -> str:
     default = field.get_default()
     if default is PydanticUndefined:
         return "required"
-    return "" if default is None else f"`{_shown(default, field)}`"
+    return "" if default is None or default == () else f"`{_shown(default, field)}`"
 
 
 def _shown(value: object, field: FieldInfo | None) -> str:

@@ -1,7 +1,7 @@
 """A client that offers another protocol is served as if it had not: what it sends is a punch all the same."""
 
 import pytest
-from attacked import Answers, Attack, batch, post
+from attacked import Answers, Attacked, batch, post
 
 JAVA = (
     "Connection: Upgrade, HTTP2-Settings",
@@ -11,8 +11,7 @@ JAVA = (
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_an_offered_upgrade_costs_no_punch(attacked: Attack, *, chunked: bool) -> None:
-    push = attacked()
+def test_an_offered_upgrade_costs_no_punch(push: Attacked, *, chunked: bool) -> None:
     plain = post(batch("1003"))
     offers = [
         post(batch("1001"), *JAVA, chunked=chunked),
@@ -34,12 +33,11 @@ def test_an_offered_upgrade_costs_no_punch(attacked: Attack, *, chunked: bool) -
         assert answers.next().status == 100
         connection.sendall(batch("1006"))
         assert answers.next().status == 200
-    assert push.users() == ["1001", "1002", "1003", "1004", "1005", "1006"]
+    assert push.users()[-6:] == ["1001", "1002", "1003", "1004", "1005", "1006"]
     assert push.records("dead_letters") == []
 
 
-def test_http_2_is_refused_in_words_that_its_sender_can_read(attacked: Attack) -> None:
-    push = attacked()
+def test_http_2_is_refused_in_words_that_its_sender_can_read(push: Attacked) -> None:
     answer = push.ask(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9))
     assert answer.status == 505
     assert b"HTTP/1.1" in answer.body

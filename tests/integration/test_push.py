@@ -30,6 +30,7 @@ from attendance.registry import hash_token
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
 from sandbox.broker import Broker
+from sandbox.ports import free_port
 from sandbox.terminals.base import HttpRequest, Punch
 from sandbox.terminals.zkteco_adms import AttendanceTerminal
 
@@ -65,9 +66,11 @@ class Push:
             "PUNCHSTREAM_DEVICES": str(self.registry),
             "PUSH_HOST": "127.0.0.1",
             "PUSH_PORT": "0",
+            "METRICS_PORT": str(metrics_port := free_port()),
             "PUSH_MAX_BODY": "100000",
             "PUSH_BODY_TIMEOUT": "1",
         }
+        self.metrics_port = metrics_port
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "punchstream", "push"], env=self.env, cwd=directory, stdout=log, stderr=log
@@ -101,6 +104,9 @@ class Push:
 
     def users(self) -> list[str]:
         return [event.device_user_id for event in self.events()]
+
+    def metrics(self) -> str:
+        return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=DEADLINE).text
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
@@ -192,7 +198,7 @@ def test_sigterm_finishes_the_request_at_hand_and_takes_no_other(push: Push, bro
     with ThreadPoolExecutor() as threads:
         with paused(broker):
             posting = threads.submit(push.post, "1")
-            until(lambda: b"punchstream_in_flight_bytes 0.0" not in push.client.get("/metrics").content, push.log)
+            until(lambda: "punchstream_in_flight_bytes 0.0" not in push.metrics(), push.log)
             push.process.send_signal(signal.SIGTERM)
             until(lambda: refuses(push.port), push.log)
             assert push.process.poll() is None
@@ -325,7 +331,7 @@ def test_a_terminal_at_a_wrong_door_is_shown_beside_those_that_wait(push: Push) 
     refused = [entry for entry in push.logged() if entry["event"] == "Refused a request."]
     assert sorted(entry["cause"] for entry in refused) == ["broken_head", "not_found", "tls"]
     assert "SN-1" not in push.log.read_text()
-    assert 'punchstream_knocks_total{cause="not_found",sender="zkteco"} 3.0' in push.client.get("/metrics").text
+    assert 'punchstream_knocks_total{cause="not_found",sender="zkteco"} 3.0' in push.metrics()
 
 
 def test_a_terminal_is_let_in_and_after_a_restart_goes_on_from_its_stamp(kafka: KafkaSettings, tmp_path: Path) -> None:

@@ -152,8 +152,11 @@ class Bench:
     def get(self, path: str) -> httpx.Response:
         return asyncio.run(self.request("GET", path))
 
+    def exposition(self) -> str:
+        return self.metrics.exposition().decode()
+
     def refused(self, reason: str) -> bool:
-        return f'punchstream_requests_refused_total{{reason="{reason}"}} 1.0' in self.get("/metrics").text
+        return f'punchstream_requests_refused_total{{reason="{reason}"}} 1.0' in self.exposition()
 
 
 def batch(*events: object, device_id: object = "GATE-1") -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from attendance.logs import QuietClosures, configure, mask_secrets
+from attendance.logs import QuietClosures, Seldom, configure, mask_secrets
 from attendance.shown import MASK
 
 
@@ -183,3 +183,36 @@ def test_no_address_shows_its_password(style: Any, capsys: pytest.CaptureFixture
     captured = capsys.readouterr().err
     assert "pa55" not in captured
     assert captured.count(MASK) == 5
+
+
+def test_a_cause_is_logged_once_a_minute_with_what_was_left_out() -> None:
+    moment, lines = [0.0], list[dict[str, Any]]()
+    seldom = Seldom(seconds=60, most=2, clock=lambda: moment[0])
+
+    def write(sentence: str, **keys: Any) -> None:
+        lines.append({"event": sentence, **keys})
+
+    for number in range(1000):
+        seldom.say("full", write, "Closed.", client=number)
+    seldom.say("slow", write, "Late.")
+    assert lines == [{"event": "Closed.", "client": 0}, {"event": "Late."}]
+    moment[0] = 59.0
+    seldom.flush()
+    assert len(lines) == 2
+    moment[0] = 60.0
+    seldom.flush()
+    assert lines[2:] == [{"event": "Closed.", "client": 999, "left_out": 999}]
+    moment[0] = 119.0
+    seldom.say("full", write, "Closed.", client=1000)
+    assert len(lines) == 3
+    moment[0] = 200.0
+    seldom.say("other", write, "Else.")
+    assert lines[3:] == [{"event": "Closed.", "client": 1000, "left_out": 1}, {"event": "Else."}]
+
+
+def test_causes_that_somebody_makes_up_are_one() -> None:
+    lines = list[str]()
+    seldom = Seldom(most=10, clock=lambda: 0.0)
+    for number in range(1000):
+        seldom.say(number, lambda sentence, **_: lines.append(sentence), f"Line {number}.")
+    assert len(lines) == 11

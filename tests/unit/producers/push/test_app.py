@@ -30,6 +30,7 @@ from producers.push.app import PushApp, plain_path
 from producers.push.endpoint import Endpoint
 from producers.push.fleet import Fleet
 from producers.push.knocking import Knocking
+from producers.push.receiving import Receiving
 from producers.status import WRITE_SECONDS
 from virtual_time import run_in_virtual_time
 
@@ -64,11 +65,13 @@ def test_without_kafka_it_is_alive_but_not_ready(bench: Bench) -> None:
     assert "Retry-After" in response.headers
 
 
+def test_the_port_of_the_terminals_shows_no_metrics(bench: Bench) -> None:
+    assert bench.get("/metrics").status_code == 404
+
+
 def test_the_metrics_count_what_was_taken_in(bench: Bench) -> None:
     bench.post(batch(PUNCH, PUNCH, None))
-    response = bench.get("/metrics")
-    assert response.headers["content-type"].startswith("text/plain")
-    lines = response.text.splitlines()
+    lines = bench.exposition().splitlines()
     assert 'punchstream_events_received_total{adapter="json",site="riyadh",transport="push"} 2.0' in lines
     assert 'punchstream_dead_letters_total{reason="invalid_event",stage="push"} 1.0' in lines
     assert "punchstream_request_seconds_count 1.0" in lines
@@ -119,7 +122,7 @@ def test_a_path_in_any_spelling_goes_where_the_list_of_routes_sends_it(spelling:
     calls: list[tuple[Route, dict[str, str]]] = []
     routes = [route for name in PUSH_ADAPTERS for route in create_push_adapter(name, ()).routes]
     endpoints = [cast("Endpoint", Called(route, calls)) for route in routes]
-    app = PushApp(endpoints, cast("Knocking", None))
+    app = PushApp(endpoints, cast("Knocking", None), cast("Fleet", None), Receiving(1, 1))
 
     async def call(served: ASGIApp, scope: dict[str, object]) -> list[tuple[Route, dict[str, str]]]:
         calls.clear()

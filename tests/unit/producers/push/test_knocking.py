@@ -26,7 +26,7 @@ def knocks(bench: Bench) -> list[Knock]:
 
 
 def counted(bench: Bench, cause: str, sender: str) -> bool:
-    return f'punchstream_knocks_total{{cause="{cause}",sender="{sender}"}} 1.0' in bench.get("/metrics").text
+    return f'punchstream_knocks_total{{cause="{cause}",sender="{sender}"}} 1.0' in bench.exposition()
 
 
 def knock(bench: Bench, method: str, path: str, **options: Any) -> int:

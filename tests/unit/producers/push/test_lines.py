@@ -14,9 +14,14 @@ from starlette.requests import ClientDisconnect
 
 from attendance.errors import InvalidRecord, Reason
 from producers.push.body import PART, read_lines
+from producers.push.receiving import Receiving, Share
 from virtual_time import run_in_virtual_time
 
 LOG = "/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=812"
+
+
+def room() -> Share:
+    return Receiving(10**9, 10**9).begin("192.0.2.7")
 
 
 @pytest.fixture
@@ -124,7 +129,7 @@ def parts_of(chunks: list[bytes], **limits: Any) -> list[bytes]:
         async def receive() -> dict[str, Any]:
             return next(received)
 
-        return [part async for part in read_lines(receive, "", limits.get("limit", 10**8), 30)]
+        return [part async for part in read_lines(receive, "", limits.get("limit", 10**8), 30, room())]
 
     return asyncio.run(read())
 
@@ -147,7 +152,7 @@ def test_a_client_that_goes_away_or_does_not_go_on_is_given_up() -> None:
         return {}
 
     async def read(receive: Any) -> None:
-        async for _ in read_lines(receive, "", 1024, 30):
+        async for _ in read_lines(receive, "", 1024, 30, room()):
             pass
 
     with pytest.raises(ClientDisconnect):

@@ -11,17 +11,23 @@ from pushing import PUNCH, TOKEN, Bench, batch
 from uvicorn.server import ServerState
 
 from attendance.records.terminals import Knock
-from producers.push.protocol import HEAD_SECONDS, MAX_HEAD, SeenHeads, seen_heads
+from producers.push.connections import Connections
+from producers.push.protocol import SeenHeads, Shared, seen_heads
+from producers.push.proxies import Proxies
 from virtual_time import run_in_virtual_time
+
+HEAD_SECONDS = 60
+MAX_HEAD = 65_536
 
 
 class Wire(asyncio.Transport):
     """What the server wrote to a terminal, and whether it has closed the connection."""
 
-    def __init__(self) -> None:
-        super().__init__({"peername": ("192.0.2.7", 4370), "sockname": ("192.0.2.1", 80)})
+    def __init__(self, client: str = "192.0.2.7") -> None:
+        super().__init__({"peername": (client, 4370), "sockname": ("192.0.2.1", 80)})
         self.written = b""
         self.closed = False
+        self.aborted = False
 
     def write(self, data: Any) -> None:
         self.written += data
@@ -32,6 +38,9 @@ class Wire(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed
 
+    def abort(self) -> None:
+        self.closed = self.aborted = True
+
     def pause_reading(self) -> None:
         pass
 
@@ -39,8 +48,14 @@ class Wire(asyncio.Transport):
         pass
 
 
-def connect(bench: Bench) -> tuple[SeenHeads, Wire]:
-    protocol, wire = seen_heads(bench.app.knocking), Wire()
+def shared(bench: Bench, most: int = 100, most_of_one: int = 100) -> Shared:
+    room = Connections(most, most_of_one)
+    proxies = Proxies(bench.settings.trusted_proxies)
+    return Shared(bench.settings, bench.app.knocking, room, bench.app.receiving, proxies, bench.metrics)
+
+
+def connect(bench: Bench, its: Shared | None = None, client: str = "192.0.2.7") -> tuple[SeenHeads, Wire]:
+    protocol, wire = seen_heads(its or shared(bench)), Wire(client)
     config = uvicorn.Config(bench.app, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False)
     connection = protocol(config, ServerState(), {})
     connection.connection_made(wire)
@@ -101,7 +116,7 @@ def test_what_is_no_http_is_answered_400_and_kept(
     assert (kept.cause, kept.sender, kept.client, kept.status) == (cause, sender, "192.0.2.7", 400)
     assert path in (kept.path, None)
     assert "secret-token" not in kept.path
-    assert f'cause="{cause}",sender="{sender}"' in bench.get("/metrics").text
+    assert f'cause="{cause}",sender="{sender}"' in bench.exposition()
 
 
 def test_http_2_without_an_upgrade_is_refused_in_words(bench: Bench) -> None:
@@ -204,3 +219,107 @@ def test_nobody_fills_the_log_with_what_is_no_http(bench: Bench, caplog: pytest.
             exchange(bench, b"\x00")
             exchange(bench, b"GET /healthz HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
     assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
+
+
+HALF = b"POST /v1/events HTTP/1.1\r\nHost: pu"
+
+
+def test_where_there_is_no_room_the_oldest_silent_connection_is_closed(bench: Bench) -> None:
+    async def story() -> tuple[Wire, Wire, Wire, Wire]:
+        its = shared(bench, most=3)
+        idle = connect(bench, its)[1]
+        half, half_wire = connect(bench, its)
+        half.data_received(HALF)
+        body, body_wire = connect(bench, its)
+        body.data_received(post(batch(PUNCH))[:-1])
+        await asyncio.sleep(0)
+        for _ in range(3):
+            last, last_wire = connect(bench, its, "192.0.2.8")
+            last.data_received(post(batch(PUNCH)))
+        await asyncio.gather(*last.tasks, *body.tasks)
+        return idle, half_wire, body_wire, last_wire
+
+    idle, half, body, served = asyncio.run(story())
+    assert (idle.closed, idle.written) == (True, b"")
+    assert half.closed
+    assert half.written.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 5\r\n" in half.written
+    assert body.closed
+    assert body.written.count(b"HTTP/1.1 503 ") == body.written.count(b"HTTP/1.1 ") == 1
+    assert served.written.startswith(b"HTTP/1.1 200 ")
+    for cause in ("idle", "head", "body"):
+        assert f'punchstream_connections_closed_total{{cause="{cause}"}} 1.0' in bench.exposition()
+
+
+def test_where_everybody_is_being_answered_one_more_is_asked_to_come_again(bench: Bench) -> None:
+    async def story() -> tuple[Wire, Wire]:
+        its = shared(bench, most=1)
+        bench.kafka.release = asyncio.Event()
+        first, first_wire = connect(bench, its)
+        first.data_received(post(batch(PUNCH)))
+        refused = connect(bench, its)[1]
+        bench.kafka.release.set()
+        await asyncio.gather(*first.tasks)
+        return first_wire, refused
+
+    first, refused = asyncio.run(story())
+    assert first.written.startswith(b"HTTP/1.1 200 ")
+    assert refused.written.startswith(b"HTTP/1.1 503 ")
+    assert refused.closed
+
+
+@pytest.mark.parametrize(("proxies", "client"), [((), "192.0.2.7"), (("192.0.2.0/24",), "203.0.113.9")])
+def test_only_a_proxy_that_is_named_says_whom_a_request_is_from(
+    tmp_path: Path, proxies: tuple[str, ...], client: str
+) -> None:
+    bench = Bench(tmp_path, trusted_proxies=proxies)
+    exchange(bench, b"GET /nothing HTTP/1.1\r\nX-Forwarded-For: 198.51.100.1, 203.0.113.9\r\n\r\n")
+    assert [each.client for each in knocks(bench)] == [client]
+
+
+def test_whoever_reads_no_answers_is_given_up(bench: Bench) -> None:
+    async def story() -> list[bool]:
+        connection, wire = connect(bench)
+        connection.pause_writing()
+        connection.resume_writing()
+        await asyncio.sleep(100)
+        reads = wire.aborted
+        connection.pause_writing()
+        await asyncio.sleep(31)
+        return [reads, wire.aborted]
+
+    assert run_in_virtual_time(story()) == [False, True]
+
+
+def test_the_body_of_an_answered_request_is_passed_over_for_a_while(bench: Bench) -> None:
+    async def story() -> tuple[Wire, bool]:
+        connection, wire = connect(bench)
+        request = post(batch(PUNCH), length=10_000).replace(TOKEN.encode(), b"nobody")
+        connection.data_received(request)
+        await asyncio.sleep(1)
+        closed = wire.closed
+        for _ in range(60):
+            connection.data_received(b" ")
+            await asyncio.sleep(1)
+        return wire, closed
+
+    wire, closed = run_in_virtual_time(story())
+    assert wire.written.startswith(b"HTTP/1.1 401 ")
+    assert (closed, wire.closed) == (False, True)
+
+
+@pytest.mark.parametrize("begins", ["", "0\r\n", "1"])
+def test_what_stands_around_a_body_is_bounded(bench: Bench, begins: str) -> None:
+    head = f"POST /v1/events HTTP/1.1\r\nX-Device-Token: {TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n{begins}"
+    more = {"": b"1;%b\r\nx\r\n" % (b"y" * 4000), "0\r\n": b"a: %b\r\n" % (b"y" * 4000), "1": b";" + b"y" * 4000}
+    wire = exchange(bench, head.encode(), *[more[begins]] * 20)
+    assert wire.written.startswith(b"HTTP/1.1 431 ")
+    assert wire.closed
+    wire = exchange(bench, *post(batch(*[PUNCH] * 50)).partition(b"\r\n\r\n"))
+    assert wire.written.startswith(b"HTTP/1.1 200 ")
+
+
+def test_more_requests_than_belong_there_get_the_answers_that_they_were_promised(bench: Bench) -> None:
+    wire = exchange(bench, b"GET /healthz HTTP/1.1\r\n\r\n" * 5000)
+    assert 1 < wire.written.count(b"HTTP/1.1 200 ") <= 17
+    assert wire.closed
