@@ -117,6 +117,8 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         self._guards = stage_guards(STAGE, kafka, metrics, producer, *other_clocks, own=[self._progress])
         self._progress.on_change = self._guards.ask
         self._placement = Placement(self._progress)
+        # Not what the consumer says: until a rebalance has ended, it still names the partitions that were revoked.
+        self._assigned: list[int] = []
         self._committed: dict[int, int | None] = {}
         self._deliverer = Deliverer(
             target,
@@ -267,7 +269,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             return found
 
         try:
-            places = await self._placement.look([tp.partition for tp in consumer.assignment()], committed, next_offset)
+            places = await self._placement.look(self._assigned, committed, next_offset)
         except IllegalStateError:  # not ours any more: a rebalance is under way
             return
         for number, place in places.items():
@@ -324,6 +326,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         """Finish what is in flight, if it does not take long, and commit: the next owner then begins after it."""
         # aiokafka revokes all partitions and then assigns anew. The group waits for us no longer than a session.
         longest = min(LEAVE_SECONDS, self._kafka.session_timeout / 3)
+        self._assigned = []
         self._deliverer.revoke()
         try:
             await _within(longest, self._deliverer.wait_until_idle())
@@ -335,7 +338,8 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Delivery begins where `_place` finds that it has to."""
-        log.info("Partitions assigned.", topic=self._topic, partitions=sorted(each.partition for each in assigned))
+        self._assigned = sorted(each.partition for each in assigned)
+        log.info("Partitions assigned.", topic=self._topic, partitions=self._assigned)
 
     async def _leave(self) -> None:
         if self._consumer is not None:

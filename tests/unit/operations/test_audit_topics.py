@@ -268,6 +268,15 @@ def test_a_topic_that_was_made_anew_is_no_balance_until_that_is_accepted(
     assert [each.note for each in accepted.accepted] == ["the disk died"]
 
 
+def test_a_topic_that_was_deleted_with_the_progress_in_it_is_said_to_be_anew_and_nothing_else(log: Pipeline) -> None:
+    log.punch("checkin")
+    log.drain()
+    log.cut("raw", 0)
+    log.punch("dropped")
+    log.groups["stream", "raw"] = {0: None}
+    assert [each.kind for each in log.audit().faults if log_name(each.topic) == "raw"] == ["anew"]
+
+
 def log_name(topic: str) -> str:
     return topic.removeprefix("t.").removesuffix(".v1").replace("-", "_")
 

@@ -205,6 +205,29 @@ def test_a_fetcher_that_faust_stopped_or_has_not_begun_again_ends_nothing(monkey
 
 
 @pytest.mark.parametrize("stands", [True, False])
+def test_a_stream_that_stands_still_looks_for_its_places_and_fetches_nothing_that_would_block_the_look(
+    *, stands: bool
+) -> None:
+    done: list[str] = []
+
+    async def take_places() -> None:
+        done.append("look")
+
+    async def getmany(wanted: set[TP], _timeout: float) -> dict[TP, list[int]]:
+        done.append("fetch")
+        return {tp: [1] for tp in wanted}
+
+    async def sleep(_seconds: float) -> None: ...
+
+    consumer = consumer_on(Thread({}, {}))
+    consumer._thread.getmany = getmany
+    consumer._take_places, consumer.sleep = take_places, sleep
+    consumer.transport.stands = lambda: stands
+    fetched = asyncio.run(consumer._getmany({BEGUN}, 1.0))
+    assert (done, fetched) == ((["look"], {}) if stands else (["look", "fetch"], {BEGUN: [[1]]}))
+
+
+@pytest.mark.parametrize("stands", [True, False])
 def test_only_a_stream_that_stands_still_on_purpose_counts_as_one_that_fetches(*, stands: bool) -> None:
     async def story() -> float:
         subscription = SubscriptionState()

@@ -740,6 +740,39 @@ def test_a_sink_that_retention_has_passed_skips_nothing_until_the_loss_is_accept
     play(story)
 
 
+def test_a_partition_that_is_lost_in_a_rebalance_is_not_looked_at_while_the_client_still_names_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.put("A1", "B2", "C3")
+    scene.broker.groups[scene.group].offsets[TopicPartition(scene.topic, 0)] = 1
+    scene.broker.delete_before(scene.topic, 0, 3)
+    sinks: list[runner._Runner] = []
+
+    class Seen(runner._Runner):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            sinks.append(self)
+
+    monkeypatch.setattr(runner, "_Runner", Seen)
+
+    def stands() -> bool:
+        return 'standing_still{cause="offsets"} 1.0' in scene.metrics.exposition().decode()
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(5)
+            assert stands()
+            # A rebalance has begun, and others take their time.
+            await sinks[0].on_partitions_revoked([])
+            await asyncio.sleep(ASK_SECONDS + 1)
+            assert not stands()
+            await sinks[0].on_partitions_assigned([TopicPartition(scene.topic, 1)])
+            await asyncio.sleep(ASK_SECONDS + 1)
+            assert not stands()
+
+    play(story)
+
+
 def test_a_sink_that_retention_passes_while_it_runs_delivers_what_it_has_and_skips_nothing(scene: Scene) -> None:
     scene.settings["batch"] = 1
     scene.put("A1")
