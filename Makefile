@@ -59,7 +59,7 @@ attack: $(VENV)/dev  ## every attack on the real process, and the fuzzers, for l
 	$(BIN)/pytest tests/attack
 
 faults: $(VENV)/dev  ## the fault matrix on three brokers, about 20 minutes: SEED=7, CELLS='^sink', LIST=1, WRITE=1
-	$(BIN)/python tests/faults/run_matrix.py $(if $(SEED),--seed $(SEED)) $(if $(CELLS),--cells '$(CELLS)') \
+	PYTHONPATH=tests/support$(if $(PYTHONPATH),:$(PYTHONPATH)) $(BIN)/python tests/faults/run_matrix.py $(if $(SEED),--seed $(SEED)) $(if $(CELLS),--cells '$(CELLS)') \
 	  $(if $(LIST),--list) $(if $(WRITE),--write)
 
 soak: $(VENV)/dev  ## steady load with random faults, 20 minutes: MINUTES=5, SEED=7

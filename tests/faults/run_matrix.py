@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from attendance import logs
-from harness import clock_cells, report, topics_cells
+from harness import certificate_cells, clock_cells, progress_cells, report, topics_cells
 from harness.cells import Cell, Result, matrix
 from harness.cells import run as run_cell
 from harness.cluster import Cluster, cluster
@@ -23,6 +23,11 @@ from harness.network import Network
 
 PAGE = Path(__file__).parents[2] / "docs" / "guarantees.md"
 WIDTH = 160  # where nobody looks at a terminal
+BESIDE = {
+    cell: module.run
+    for module in (clock_cells, topics_cells, progress_cells, certificate_cells)
+    for cell in module.CELLS
+}
 ABREAST = 3  # cells that strike only their own processes; most of a cell is waiting
 
 
@@ -35,9 +40,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="Put the table into docs/guarantees.md.")
     arguments = parser.parse_args()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-    cells = [
-        cell for cell in (*matrix(), *clock_cells.CELLS, *topics_cells.CELLS) if re.search(arguments.cells, cell.name)
-    ]
+    cells = [cell for cell in (*matrix(), *BESIDE) if re.search(arguments.cells, cell.name)]
     if arguments.list:
         for cell in cells:
             console.print(cell.name)
@@ -67,8 +70,7 @@ def run_all(cells: Sequence[Cell], seed: int, directory: Path, console: Console)
     results: dict[Cell, Result] = {}
 
     def one(cell: Cell, kafka: Cluster, network: Network) -> Result:
-        run = clock_cells.run if cell in clock_cells.CELLS else run_cell
-        run = topics_cells.run if cell in topics_cells.CELLS else run
+        run = BESIDE.get(cell, run_cell)
         return run(cell, seed, kafka, network, directory / re.sub(r"\W+", "-", cell.name))
 
     def note(result: Result) -> None:

@@ -9,6 +9,7 @@ import pytest
 from attendance.times import to_wall_clock
 from harness.cells import only
 from harness.oracle import problems
+from harness.progress_cells import halves
 from harness.soak import Sample, trend
 from operations.audit_report import Report
 from sandbox.fleet.model import Expected, FleetPlan
@@ -118,6 +119,14 @@ def test_second_taps_can_be_sent_alone(sent: FleetPlan) -> None:
     taps = only(sent, "repeat")
     ids = {id_ for each in taps.transmissions.values() for one in each for id_ in one.accepted}
     assert ids == {each.event_id for each in sent.expectation.of("repeat")}
+
+
+def test_the_halves_of_a_plan_are_all_that_each_terminal_sends_in_its_order(sent: FleetPlan) -> None:
+    first, then = halves(sent)
+    for device_id, transmissions in sent.transmissions.items():
+        both = first.transmissions[device_id] + then.transmissions[device_id]
+        assert [each.body for each in both] == [each.body for each in transmissions]
+        assert all(0 <= each.at < 1 for each in both)
 
 
 def test_a_process_that_grows_is_told_from_one_that_only_varies() -> None:

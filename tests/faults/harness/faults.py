@@ -19,6 +19,10 @@ Fault = Literal[
     "clock behind",
     "topic compacted",
     "retention shortened",
+    "offsets out of range",
+    "group without progress",
+    "topic made anew",
+    "certificate renewed",
 ]
 FAULTS: tuple[Fault, ...] = ("SIGKILL", "SIGTERM", "SIGSTOP", "cut", "latency")
 

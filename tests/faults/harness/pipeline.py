@@ -52,6 +52,8 @@ class Member(Victim):
         self._env = env
         self._process: ChildProcess | None = None
         self._ended = 0.0
+        self.rests = False
+        """Whether it stays down where it ends, until it is started."""
 
     @property
     def process(self) -> ChildProcess:
@@ -64,10 +66,11 @@ class Member(Victim):
         self._process = ChildProcess(command, log_file=self.log_file, env=self._env)
         self._process.start()
         self._ended = 0.0
+        self.rests = False
 
     def supervise(self) -> None:
         """Start it again if it ended a second ago."""
-        if self.process.running:
+        if self.rests or self.process.running:
             return
         self._ended = self._ended or time.monotonic()
         if time.monotonic() - self._ended >= RESTART_SECONDS:
@@ -102,6 +105,7 @@ class Pipeline:
         prefix: str,
         withheld: int = 0,
         bystanders: Bystanders | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         """Nothing is started yet.
 
@@ -113,6 +117,7 @@ class Pipeline:
             prefix: Of the topics.
             withheld: So many employees, as the prefix chooses, are not in ERPNext before `map_withheld`.
             bystanders: Devices beside those of the plan. With them, pull and completeness run too.
+            settings: What the processes have beside, or instead of, their settings here.
         """
         self.directory = directory
         self._cluster = cluster
@@ -156,6 +161,7 @@ class Pipeline:
             "SINK_RETRY_MAX": "5s",
             "STREAM_BATCH": "50",
             "COMPLETENESS_INTERVAL": "0.5s",
+            **(settings or {}),
         }
         self.members: dict[str, Member] = {}
         self.doors: list[int] = []  # where terminals reach a push process

@@ -1,0 +1,82 @@
+"""The cell in which the certificates of the stages run out and are renewed, beside the matrix. No process is restarted.
+
+It has a broker of its own, which lets nobody in without a certificate.
+"""
+
+import random
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from certificates import Authority
+from secured_kafka import SecuredKafka
+
+from attendance.times import now
+from harness.cells import SHAPE, WITHHELD, Cell, Result, await_outcomes
+from harness.cluster import Cluster, Node
+from harness.faults import Fault
+from harness.load import Load
+from harness.network import Network
+from harness.pipeline import Pipeline
+from sandbox.fleet.plan import plan as make_plan
+
+RENEWED: Final[Fault] = "certificate renewed"
+CELLS = (Cell("every stage", RENEWED),)
+LOAD_SECONDS = 30.0
+COMES_BACK_SECONDS = 300.0
+"""For the broker to end and to start, and for every process to have been refused since."""
+PRINCIPAL = "punchstream"
+REFUSED = "the broker refuses the client certificate"
+
+
+def run(cell: Cell, seed: int, _cluster: Cluster, network: Network, directory: Path) -> Result:
+    """Run one cell; as `harness.cells.run`, whose brokers ask for no certificate."""
+    started = time.monotonic()
+    directory.mkdir(parents=True)
+    random_ = random.Random(f"{seed} {cell.name}")
+    plan = make_plan(random_.getrandbits(32), now(), SHAPE)
+    result = Result(cell, cell.target)
+    trusted = directory / "trusted.pem"
+    properties = {"super.users": f"User:ANONYMOUS;User:{PRINCIPAL}", "ssl.truststore.location": str(trusted)}
+    try:
+        kafka = SecuredKafka(directory, properties)
+        first, second = kafka.authority, Authority(directory, "next-authority")
+        trusted.write_text(first.certificate.read_text() + second.certificate.read_text())
+        shown = first.issue(PRINCIPAL)
+        settings = {
+            "KAFKA_BOOTSTRAP_SERVERS": kafka.tls_servers,
+            "KAFKA_SECURITY_PROTOCOL": "SSL",
+            "KAFKA_SSL_CAFILE": str(first.certificate),
+            "KAFKA_SSL_CERTFILE": str(shown.certificate),
+            "KAFKA_SSL_KEYFILE": str(shown.key),
+        }
+        node = Node(1, kafka.nodes[0])
+        brokers = Cluster(kafka, [node])
+        with kafka, Pipeline(directory, brokers, network, plan, "renewed", WITHHELD, settings=settings) as pipeline:
+            pipeline.start({})
+            processes = {name: member.pid() for name, member in pipeline.members.items()}
+            load = Load(plan, pipeline.doors, LOAD_SECONDS)
+            load.start()
+            _pass(pipeline, random_.uniform(3, 6))
+            # They run out: the broker lets nobody in any more who shows one of these, and nobody stays connected.
+            trusted.write_text(second.certificate.read_text())
+            node.process.terminate()
+            pipeline.until(lambda: all(each.said(REFUSED) for each in pipeline.members.values()), COMES_BACK_SECONDS)
+            second.issue(PRINCIPAL)
+            pipeline.map_withheld()
+            pipeline.until(lambda: not load.running, COMES_BACK_SECONDS)
+            report, _, found = await_outcomes(pipeline, plan, load.tally)
+            ended = [name for name, member in pipeline.members.items() if member.pid() != processes[name]]
+            if ended:
+                found = [*found, f"was started again: {', '.join(ended)}"]
+            resent = report.raw - plan.expectation.totals().raw
+            result = replace(result, raw=report.raw, resent=resent, problems=tuple(found))
+    except Exception as error:  # noqa: BLE001 - the other cells go on
+        result = replace(result, problems=(*result.problems, repr(error)))
+    return replace(result, seconds=time.monotonic() - started)
+
+
+def _pass(pipeline: Pipeline, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    pipeline.until(lambda: time.monotonic() >= deadline, seconds + 30)
