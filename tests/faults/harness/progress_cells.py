@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
+from attendance.errors import ConfigurationError
 from attendance.kafka.admin import create_topics
 from attendance.kafka.clients import create_admin
 from attendance.kafka.producer import Producer
@@ -196,13 +198,21 @@ class _Scene:
         found = self._look(kind)
         if not found:
             self._problems.append(f"the audit says of nothing that it is {kind}")
+        for fault in found:
+            self._accept_one(fault)
         # What a stage had in hand it may have done since: then the next audit says what this one could not see.
-        while found:
-            self._faults += found
-            for fault in found:
-                self._accept_one(fault)
-            found = [fault for fault in self._audit().faults if fault.kind == kind and fault not in self._faults]
+        self._until(lambda: self._is_accepted(kind))
         self._until(lambda: self._said(GOES_ON))
+
+    def _is_accepted(self, kind: str) -> bool:
+        """Whether the audit says nothing more of the kind. What it says anew is accepted too."""
+        found = [fault for fault in self._audit().faults if fault.kind == kind]
+        for fault in found:
+            if fault not in self._faults:
+                # The stage may have gone on meanwhile, and then nothing is missing any more.
+                with suppress(ConfigurationError):
+                    self._accept_one(fault)
+        return not found
 
     def _accept_one(self, fault: TopicFault) -> None:
         of, is_anew = f"{fault.topic}:{fault.partition}", fault.kind == "anew"
@@ -213,6 +223,7 @@ class _Scene:
         # One that slept has done some of it without having committed that.
         if self._cell.point == DOWN and not self._said(numbers):
             self._problems.append(f"no log says so: {numbers}")
+        self._faults.append(fault)
 
     # What is known
 
