@@ -173,8 +173,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     ) -> Mapping[TP, list[Any]]:
         try:
             await self._take_places()
-            # While the stream stands still, nobody makes room for what is handed over, and the fetcher would wait for it:
-            # only here is found that nothing is missing any more.
+            # While the stream stands still, nobody makes room for what is handed over, and the fetcher would wait for
+            # that: but only here is found that nothing is missing any more.
             placed = () if self.transport.stands() else self._placed
             # A copy: the set may be emptied before the fetcher's thread looks at it.
             wanted = {tp for tp in active_partitions or () if tp.partition in placed}

@@ -18,7 +18,7 @@ from harness.cluster import Cluster, Node
 from harness.faults import Fault
 from harness.load import Load
 from harness.network import Network
-from harness.pipeline import Pipeline
+from harness.pipeline import Pipeline, is_ready
 from sandbox.fleet.plan import plan as make_plan
 
 RENEWED: Final[Fault] = "certificate renewed"
@@ -62,7 +62,7 @@ def run(cell: Cell, seed: int, _cluster: Cluster, network: Network, directory: P
             # They run out: the broker lets nobody in any more who shows one of these, and nobody stays connected.
             trusted.write_text(second.certificate.read_text())
             node.process.terminate()
-            pipeline.until(lambda: all(each.said(REFUSED) for each in pipeline.members.values()), COMES_BACK_SECONDS)
+            pipeline.until(lambda: _nobody_gets_in(pipeline), COMES_BACK_SECONDS)
             second.issue(PRINCIPAL)
             pipeline.map_withheld()
             pipeline.until(lambda: not load.running, COMES_BACK_SECONDS)
@@ -75,6 +75,12 @@ def run(cell: Cell, seed: int, _cluster: Cluster, network: Network, directory: P
     except Exception as error:  # noqa: BLE001 - the other cells go on
         result = replace(result, problems=(*result.problems, repr(error)))
     return replace(result, seconds=time.monotonic() - started)
+
+
+def _nobody_gets_in(pipeline: Pipeline) -> bool:
+    """Whether every reader was refused, and push knows that it cannot take anything in."""
+    readers = [member for member in pipeline.members.values() if member.stage in ("stream", "sink")]
+    return all(member.said(REFUSED) for member in readers) and not any(is_ready(door) for door in pipeline.doors)
 
 
 def _pass(pipeline: Pipeline, seconds: float) -> None:

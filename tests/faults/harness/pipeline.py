@@ -247,12 +247,13 @@ class Pipeline:
     def _all_take_part(self) -> bool:
         return (
             all(each.said(_READY.get(each.stage, "")) for each in self.members.values())
-            and all(_is_ready(door) for door in self.doors)
+            and all(is_ready(door) for door in self.doors)
             and len(self.values("user_map")) >= len(self._known)
         )
 
 
-def _is_ready(port: int) -> bool:
+def is_ready(port: int) -> bool:
+    """Whether the push process that is reached by this port says that it can take punches in."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2, trust_env=False).is_success
     except httpx.TransportError:
