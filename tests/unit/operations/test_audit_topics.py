@@ -338,11 +338,15 @@ def test_after_an_adoption_outcomes_are_found_by_where_their_records_are_now(log
     assert [each.note for each in found.adoptions] == ["restored"]
 
 
-def test_dead_letters_are_kept_for_ever_so_none_may_go(log: Pipeline) -> None:
+def test_dead_letters_may_go_once_an_audit_has_counted_them(log: Pipeline) -> None:
     log.punch("dead")
     log.drain()
     assert log.audit().balanced
     log.retain("dead_letters", 1)
+    assert log.audit().faults == []
+    log.punch("dead")
+    log.drain()
+    log.retain("dead_letters", 2)
     assert [(each.topic, each.records) for each in log.audit().faults] == [("t.dead-letters.v1", 1)]
 
 
