@@ -138,11 +138,11 @@ def test_outcomes_that_were_removed_before_an_audit_counted_them_are_accepted(
     compacted: tuple[MemoryBroker, KafkaSettings],
 ) -> None:
     broker, kafka = compacted
-    letters = kafka.topics["dead_letters"]
+    waiting = kafka.topics["unmapped"]
     for _ in range(5):
-        broker.put(letters, b"letter", b"riyadh-01")
-    broker.delete_before(letters, 0, 3)
-    loss = accept(kafka, f"{letters}:0", 3)
+        broker.put(waiting, b"a punch", b"riyadh-01")
+    broker.delete_before(waiting, 0, 3)
+    loss = accept(kafka, f"{waiting}:0", 3)
     assert (loss.first, loss.through, loss.records) == (0, 3, 3)
     with pytest.raises(ConfigurationError, match="no record is missing there"):
-        accept(kafka, f"{letters}:0", 3)
+        accept(kafka, f"{waiting}:0", 3)
