@@ -1,4 +1,4 @@
-"""The cell in which the certificates of the stages run out and are renewed, beside the matrix. No process is restarted.
+"""The cell in which the certificates of all stages run out and are renewed, beside the matrix. No hand restarts one.
 
 It has a broker of its own, which lets nobody in without a certificate.
 """
@@ -27,6 +27,7 @@ LOAD_SECONDS = 30.0
 COMES_BACK_SECONDS = 300.0
 """For the broker to end and to start, and for every process to have been refused since."""
 PRINCIPAL = "punchstream"
+ENDED = "punchstream: KAFKA_SSL"
 REFUSED = "the broker refuses the client certificate"
 
 
@@ -63,13 +64,16 @@ def run(cell: Cell, seed: int, _cluster: Cluster, network: Network, directory: P
             trusted.write_text(second.certificate.read_text())
             node.process.terminate()
             pipeline.until(lambda: _nobody_gets_in(pipeline), COMES_BACK_SECONDS)
-            second.issue(PRINCIPAL)
+            renewed = second.issue(PRINCIPAL, file="renewed")
+            renewed.key.replace(shown.key)
+            renewed.certificate.replace(shown.certificate)
             pipeline.map_withheld()
             pipeline.until(lambda: not load.running, COMES_BACK_SECONDS)
             report, _, found = await_outcomes(pipeline, plan, load.tally)
-            ended = [name for name, member in pipeline.members.items() if member.pid() != processes[name]]
-            if ended:
-                found = [*found, f"was started again: {', '.join(ended)}"]
+            refused = [name for name, member in pipeline.members.items() if member.said(ENDED)]
+            living = [name for name, member in pipeline.members.items() if member.pid() == processes[name]]
+            if refused or not living:
+                found = [*found, f"ended because of its certificate: {refused}; lived on: {living}"]
             resent = report.raw - plan.expectation.totals().raw
             result = replace(result, raw=report.raw, resent=resent, problems=tuple(found))
     except Exception as error:  # noqa: BLE001 - the other cells go on
