@@ -4,7 +4,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import structlog
 from aiokafka.client import AIOKafkaClient
@@ -174,6 +174,10 @@ class RenewedContext(ssl.SSLContext):
         return [_stamp(file) for file in self._files]
 
 
+_CONTEXTS: Final[dict[tuple[Path | str | None, ...], RenewedContext]] = {}
+"""One for all clients of a process: a client that is made in the middle of a renewal has the former pair too."""
+
+
 def _stamp(file: Path) -> tuple[int, int, int] | None:
     try:
         status = file.stat()
@@ -192,7 +196,13 @@ def ssl_context(settings: KafkaSettings) -> ssl.SSLContext | None:
         return None
     password = Secret("KAFKA_SSL_KEY_PASSWORD", settings.ssl_key_password, settings.ssl_key_password_file)
     files = (settings.ssl_cafile, settings.ssl_certfile, settings.ssl_keyfile, settings.ssl_key_password_file)
-    return RenewedContext(lambda: _context(settings, password), [file for file in files if file is not None])
+    given = settings.ssl_key_password
+    of = (*files, None if given is None else given.get_secret_value())
+    if of not in _CONTEXTS:
+        _CONTEXTS[of] = RenewedContext(
+            lambda: _context(settings, password), [file for file in files if file is not None]
+        )
+    return _CONTEXTS[of]
 
 
 def _context(settings: KafkaSettings, password: Secret) -> ssl.SSLContext:

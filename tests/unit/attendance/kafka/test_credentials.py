@@ -88,6 +88,20 @@ def test_a_renewed_pair_is_shown_from_the_next_connection_on_and_half_of_one_is_
     assert shown() == "new"
 
 
+def test_a_client_that_is_made_in_the_middle_of_a_renewal_has_the_former_pair_too(
+    tmp_path: Path, authority: Authority, server_certificate: Certificate, run: Callable[[Awaitable[Any]], Any]
+) -> None:
+    old, certificate, key = authority.issue("old"), tmp_path / "client.pem", tmp_path / "client.key"
+    put(old.certificate, certificate)
+    put(old.key, key)
+    given = {"ssl_cafile": authority.certificate, "ssl_certfile": certificate, "ssl_keyfile": key}
+    assert ssl_context(settings(**given)) is not None
+    key.write_text("half of a key")
+    context = ssl_context(settings(**given))
+    assert context is not None
+    assert run(name_shown(context, server_certificate, authority.certificate)) == "old"
+
+
 def test_a_certificate_that_is_not_trusted_any_more_is_refused_by_the_next_connection(
     tmp_path: Path, authority: Authority, server_certificate: Certificate, run: Callable[[Awaitable[Any]], Any]
 ) -> None:
