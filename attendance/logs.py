@@ -133,6 +133,8 @@ class Seldom:
             cause = Seldom
         if cause in self._said:
             count = self._left_out[cause][0] if cause in self._left_out else 0
+            # An error has all that was at hand where it was raised, and none of that is kept for a minute.
+            keys.pop("exc_info", None)
             self._left_out[cause] = (count + 1, lambda left_out: write(sentence, **keys, left_out=left_out))
             return
         self._said[cause] = self._clock()

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, KafkaUnavailable
 from attendance.kafka.records import KeyValue, OutRecord
+from attendance.logs import Seldom
 from attendance.records.terminals import (
     RESET,
     KnockKey,
@@ -59,6 +60,7 @@ class Terminals:
 
     def __init__(self, topic: str, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
         self.knocks = Knocks()
+        self.seldom = Seldom()
         self.pending_devices = PendingDevices(clock)
         self._topic = topic
         self._send = send
@@ -139,6 +141,7 @@ class Terminals:
         while True:
             await asyncio.sleep(WRITE_SECONDS)
             self.knocks.say()
+            self.seldom.flush()
             with suppress(KafkaUnavailable):
                 await self.write()
                 await self.write_pending()
@@ -178,8 +181,12 @@ class Terminals:
         for result in results:
             order = self._orders.get(device_id, {}).get(result.id)
             if order is None:
-                log.warning(
-                    "A device answered a command that it was not given.", device_id=device_id, command=result.id
+                self.seldom.say(
+                    ("not given", device_id),
+                    log.warning,
+                    "A device answered a command that it was not given.",
+                    device_id=device_id,
+                    command=result.id,
                 )
                 continue
             order = replace(order, returned=result.returned[:MAX_FACT], answered_at=format_seconds(now()))

@@ -111,15 +111,22 @@ class Endpoint:
             if not share.is_whole and (share.lost or isinstance(error, Overloaded) or _reason(error) is _TOO_SLOW):
                 # What is still to come of the body would be taken for another request.
                 answer = replace(answer, headers={**answer.headers, "Connection": "close"})
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged by `_say`, which limits it
             # No refusal of the adapter's: some of them have the terminal forget what it sent.
-            log.exception("A request failed.", adapter=self.adapter.name, route=self.route.path)
+            self._say(log.error, "A request failed.", exc_info=True)
             body = orjson.dumps(failure(Reason.INTERNAL_ERROR))
             answer = Answer(body, HTTPStatus.INTERNAL_SERVER_ERROR, "application/json")
         finally:
             share.release()
         self.services.metrics.observe("punchstream_request_seconds", time.perf_counter() - started)
         await _send(send, answer)
+
+    def _say(self, write: Callable[..., object], sentence: str, **keys: object) -> None:
+        """Log what may come with every request: once a minute for each route."""
+        what = (sentence, self.adapter.name, self.route.path)
+        self.services.terminals.seldom.say(
+            what, write, sentence, adapter=self.adapter.name, route=self.route.path, **keys
+        )
 
     def _refused(self, error: _Refusal, head: Head, scope: Scope) -> Answer:
         reason = _reason(error)
@@ -129,7 +136,7 @@ class Endpoint:
         answer = self.adapter.refuse(head, said, self.services.settings.retry_after)
         if answer.status < HTTPStatus.BAD_REQUEST:
             # It is a dead letter by then, and the terminal goes on.
-            log.info("Could not read a request.", reason=reason, why=str(error), client=client_of(scope))
+            self._say(log.info, "Could not read a request.", reason=reason, why=str(error), client=client_of(scope))
         elif STATUS[said] is not HTTPStatus.SERVICE_UNAVAILABLE:
             device_id, waits = self._known(head, reason)
             # A serial number that waits for approval is shown as such, and logged.
@@ -264,7 +271,7 @@ class Endpoint:
                 except InvalidRecord as error:
                     if error.reason not in _NOT_UNDERSTOOD:
                         raise
-                    log.info("Could not read a part of a request.", reason=error.reason, why=str(error))
+                    self._say(log.info, "Could not read a part of a request.", reason=error.reason, why=str(error))
                     answers.append(self.adapter.refuse(request.request.head, error.reason, settings.retry_after))
                     continue
                 # Until Kafka has all of it, none of its stamps may let the terminal go on.
@@ -333,7 +340,9 @@ class Endpoint:
             # Some spell the same otherwise at each attempt, such as with a boundary made up anew.
             in_all = self.services.refusals.add(device.device_id, self.route.path)
             if refusals == 1:
-                log.warning("A request can neither be understood nor kept whole; refusing it.", why=str(reason))
+                self._say(
+                    log.warning, "A request can neither be understood nor kept whole; refusing it.", why=str(reason)
+                )
             if refusals <= REFUSALS and in_all <= MOST_REFUSALS:
                 raise
             part, whole = "no_text", ready(request, in_part=True)

@@ -18,7 +18,6 @@ from attendance.errors import ConfigurationError
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow
 from attendance.kafka.stage_guards import stage_guards
-from attendance.logs import Seldom
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import STOP_SIGNALS, raise_file_limit
@@ -107,14 +106,12 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
         log.warning("There is room for fewer connections than PUSH_MAX_CONNECTIONS.", connections=most, files=files)
     connections = Connections(most, push.max_connections_per_address)
     metrics.watch("punchstream_connections", lambda: len(connections))
-    seldom = Seldom()
-    following.append(seldom.keep)
     app = create_app(push, registry, publisher, terminals, statuses, metrics, *following, guards=guards, clocks=clocks)
     proxies = Proxies(push.trusted_proxies)
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=seen_heads(Shared(push, app.knocking, connections, app.receiving, proxies, metrics, seldom)),
+        http=seen_heads(Shared(push, app.knocking, connections, app.receiving, proxies, metrics, terminals.seldom)),
         # It would believe any header of a proxy on this machine.
         proxy_headers=False,
         ws="none",

@@ -210,6 +210,16 @@ def test_a_cause_is_logged_once_a_minute_with_what_was_left_out() -> None:
     assert lines[3:] == [{"event": "Closed.", "client": 1000, "left_out": 1}, {"event": "Else."}]
 
 
+def test_what_is_left_out_keeps_nothing_of_an_error() -> None:
+    moment, lines = [0.0], list[dict[str, Any]]()
+    seldom = Seldom(clock=lambda: moment[0])
+    for _ in range(2):
+        seldom.say("failed", lambda _, **keys: lines.append(keys), "It failed.", exc_info=ValueError())
+    moment[0] = 60.0
+    seldom.flush()
+    assert [sorted(each) for each in lines] == [["exc_info"], ["left_out"]]
+
+
 def test_causes_that_somebody_makes_up_are_one() -> None:
     lines = list[str]()
     seldom = Seldom(most=10, clock=lambda: 0.0)

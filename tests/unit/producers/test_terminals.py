@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.records import OutRecord
@@ -149,3 +150,11 @@ def test_a_record_that_cannot_be_read_is_left_out() -> None:
         processes.one.learn(OutRecord(TOPIC, key, value))
     assert processes.one.orders() == []
     assert processes.one.stamps("D") == {}
+
+
+def test_answers_to_commands_that_were_not_given_do_not_fill_the_log() -> None:
+    processes = Processes()
+    with capture_logs() as lines:
+        asyncio.run(processes.one.answered("GATE", [Result(str(number), "0") for number in range(70_000)]))
+        asyncio.run(processes.one.answered("DOOR", [Result("1", "0")]))
+    assert [line["device_id"] for line in lines] == ["GATE", "DOOR"]
