@@ -8,7 +8,7 @@ PAGES := commands metrics
 EXAMPLES := unit
 PARTS := stream push pull sink latency state profile
 .DEFAULT_GOAL := help
-.PHONY: help install demo unit floors contracts stages servers test attack faults soak check docs format kafka bench performance lock clean
+.PHONY: help install kerberos demo unit floors contracts stages servers test attack faults soak check docs format kafka bench performance lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,12 @@ $(VENV)/dev: $(VENV)/runtime requirements/dev.txt
 	@touch $@
 
 install: $(VENV)/dev  ## everything a developer needs, in .venv
+
+$(VENV)/kerberos: $(VENV)/dev requirements/kerberos.txt
+	$(BIN)/pip install --quiet --require-hashes --no-build-isolation -r requirements/kerberos.txt
+	@touch $@
+
+kerberos: $(VENV)/kerberos  ## what GSSAPI needs, for its tests; needs a C compiler, libkrb5-dev, krb5-kdc, krb5-admin-server
 
 demo: $(VENV)/runtime  ## a simulated fleet through the whole pipeline, ending with the audit
 	$(BIN)/punchstream demo $(DEMO)
@@ -114,6 +120,8 @@ performance: $(VENV)/dev bench/.venvs/plots/done  ## docs/performance.md and its
 lock:  ## requirements/*.txt and those of the benchmarks anew
 	$(LOCK) --extra embedded --extra build -o requirements/runtime.txt
 	$(LOCK) --extra embedded --extra build --extra rocksdb --extra sql --extra zk-tcp --extra dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(LOCK) --extra kerberos -c requirements/dev.txt -o requirements/kerberos.txt
+	$(LOCK_OF) requirements/kerberos-build.in -o requirements/kerberos-build.txt
 	set -e; for in in bench/peers/*/requirements.in bench/plots/requirements.in bench/profiler/requirements.in; do $(LOCK_OF) $$in -o $${in%in}txt; done
 
 clean:  ## what was installed and built

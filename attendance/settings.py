@@ -68,7 +68,7 @@ class KafkaSettings(SettingsGroup):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the brokers."
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"] = Field(
         "SCRAM-SHA-512", description="SASL mechanism, with a SASL protocol."
     )
     sasl_username: str | None = Field(None, description="SASL user.")
@@ -92,6 +92,12 @@ class KafkaSettings(SettingsGroup):
         None,
         pattern=r"^[A-Za-z]+=[^,=]+(,[A-Za-z]+=[^,=]+)*$",
         description="SASL extensions beside the token, such as `logicalCluster=lkc-1,identityPoolId=pool-1`.",
+    )
+    sasl_kerberos_service_name: str = Field(
+        "kafka", min_length=1, description="First part of the brokers' Kerberos principals, with GSSAPI."
+    )
+    sasl_kerberos_domain_name: str | None = Field(
+        None, description="Second part of these principals. If unset, each broker's host name as the cluster names it."
     )
     ssl_cafile: Path | None = Field(None, description="CA certificates. If unset, the system's own.")
     ssl_certfile: Path | None = Field(None, description="Client certificate, for mutual TLS.")

@@ -314,6 +314,12 @@ def faust_settings(kafka: KafkaSettings, stream: StreamSettings) -> dict[str, An
             mechanism=options["sasl_mechanism"],
             ssl_context=context,
         )
+    elif "sasl_kerberos_service_name" in options:
+        settings["broker_credentials"] = faust.GSSAPICredentials(
+            kerberos_service_name=options["sasl_kerberos_service_name"],
+            kerberos_domain_name=options["sasl_kerberos_domain_name"],
+            ssl_context=context,
+        )
     elif context is not None:
         settings["broker_credentials"] = faust.SSLCredentials(context)
     return settings

@@ -3,11 +3,14 @@
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import cast
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+from key_distribution import KeyDistribution
+from key_distribution import unavailable_reason as no_kerberos
 from secured_kafka import SecuredKafka
 
 from sandbox.broker import Broker, BrokerKind, create_broker, unavailable_reason
@@ -59,9 +62,26 @@ def kafka_broker(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def secured_kafka(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
-    """Apache Kafka that refuses what no rule allows, shared by all tests: each has its own topics, groups and users."""
-    with SecuredKafka(tmp_path_factory.mktemp("secured-kafka")) as broker:
-        yield broker
+    """Apache Kafka that refuses what no rule allows, shared by all tests: each has its own topics, groups and users.
+
+    It speaks GSSAPI where a Kerberos realm can be made.
+    """
+    with ExitStack() as stack:
+        kerberos = None
+        if no_kerberos() is None:
+            kerberos = stack.enter_context(KeyDistribution(tmp_path_factory.mktemp("kerberos")))
+        yield stack.enter_context(SecuredKafka(tmp_path_factory.mktemp("secured-kafka"), kerberos=kerberos))
+
+
+@pytest.fixture
+def kerberos(secured_kafka: SecuredKafka) -> KeyDistribution:
+    """The realm. Where it has to be (PUNCHSTREAM_REQUIRE_KERBEROS=1) its absence is a failure."""
+    if secured_kafka.kerberos is None:
+        reason = f"not run: {no_kerberos()}"
+        if os.environ.get("PUNCHSTREAM_REQUIRE_KERBEROS") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return secured_kafka.kerberos
 
 
 @pytest.fixture(scope="session")

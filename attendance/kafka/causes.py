@@ -27,6 +27,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.admin import SaslHandShakeRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
+from attendance.kafka.kerberos import TicketUnavailable, principal
 from attendance.kafka.tokens import TokenUnavailable
 from attendance.settings import KafkaSettings
 
@@ -143,6 +144,8 @@ def _who(settings: KafkaSettings) -> str:
         return "the client certificate" if settings.ssl_certfile else "a client without a login"
     if settings.sasl_mechanism == "OAUTHBEARER":
         return f"the OAuth client {settings.sasl_oauthbearer_client_id!r}"
+    if settings.sasl_mechanism == "GSSAPI":
+        return f"the Kerberos principal {principal() or 'of this process'}"
     return f"the user {settings.sasl_username!r}" if settings.sasl_username else "the user in KAFKA_SASL_USERNAME_FILE"
 
 
@@ -167,7 +170,7 @@ async def _try(settings: KafkaSettings, target: _Target) -> tuple[str | None, se
 async def _sentence(settings: KafkaSettings, target: _Target, error: BaseException) -> str:
     chain = list(_chain(error))
     for each in chain:
-        known = _of_login(settings, each) or _of_certificates(settings, each) or _of_the_network(target, each)
+        known = _of_login(settings, target, each) or _of_certificates(settings, each) or _of_the_network(target, each)
         if known is not None:
             return known
         if isinstance(each, UnsupportedSaslMechanismError):
@@ -183,15 +186,19 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _of_login(settings: KafkaSettings, error: BaseException) -> str | None:
+def _of_login(settings: KafkaSettings, target: _Target, error: BaseException) -> str | None:
     if isinstance(error, TokenUnavailable):
         return str(error.args[0])
+    if isinstance(error, TicketUnavailable):
+        service = f"{settings.sasl_kerberos_service_name}/{settings.sasl_kerberos_domain_name or target.host}"
+        return f"there is no Kerberos ticket for {service}: {error.args[0]}"
     if isinstance(error, IllegalSaslStateError):
         return "this port takes no login: KAFKA_SECURITY_PROTOCOL must be one without SASL"
     if isinstance(error, SaslAuthenticationFailed):
         said = f" (the broker says: {error.args[0]})" if error.args and error.args[0] else ""
-        if settings.sasl_mechanism == "OAUTHBEARER":
-            return f"the broker refuses the token of {_who(settings)}{said}"
+        shown = {"OAUTHBEARER": "token", "GSSAPI": "ticket"}.get(settings.sasl_mechanism)
+        if shown is not None:
+            return f"the broker refuses the {shown} of {_who(settings)}{said}"
         return f"{_who(settings)} is unknown, or the password is wrong{said}"
     return None
 

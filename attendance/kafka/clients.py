@@ -11,6 +11,7 @@ from attendance.errors import KafkaUnavailable
 from attendance.kafka.causes import may_be_the_connection, what_is_not_allowed, why_unreachable
 from attendance.kafka.consumer import WatchedConsumer
 from attendance.kafka.credentials import Login, log_in_anew, ssl_context
+from attendance.kafka.kerberos import speak_gssapi
 from attendance.kafka.records import MAX_RECORD_BYTES
 from attendance.kafka.tokens import token_provider
 from attendance.runtime import wait_for_kafka
@@ -26,12 +27,12 @@ FETCH_MAX_WAIT_MS: Final = 100
 
 
 def login(settings: KafkaSettings) -> Login | None:
-    """User and password, None with a mechanism that has tokens instead.
+    """User and password, None with a mechanism that has tokens or tickets instead.
 
     Raises:
         ConfigurationError: one is missing, or its file cannot be read.
     """
-    return None if settings.sasl_mechanism == "OAUTHBEARER" else Login(settings)
+    return None if settings.sasl_mechanism in ("OAUTHBEARER", "GSSAPI") else Login(settings)
 
 
 def logs_in(settings: KafkaSettings) -> bool:
@@ -43,7 +44,7 @@ def connection_options(settings: KafkaSettings, client_id: str) -> dict[str, Any
     """What every client is built with: where Kafka is, and how it is logged in to.
 
     Raises:
-        ConfigurationError: a setting is missing or a certificate cannot be read.
+        ConfigurationError: a setting is missing, a certificate cannot be read, or a library is not installed.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
@@ -56,6 +57,12 @@ def connection_options(settings: KafkaSettings, client_id: str) -> dict[str, Any
         options["sasl_mechanism"] = settings.sasl_mechanism
         if (known := login(settings)) is not None:
             options |= {"sasl_plain_username": known.username, "sasl_plain_password": known.password}
+        elif settings.sasl_mechanism == "GSSAPI":
+            speak_gssapi()
+            options |= {
+                "sasl_kerberos_service_name": settings.sasl_kerberos_service_name,
+                "sasl_kerberos_domain_name": settings.sasl_kerberos_domain_name,
+            }
         else:
             options["sasl_oauth_token_provider"] = token_provider(settings)
     return options

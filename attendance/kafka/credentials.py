@@ -117,13 +117,13 @@ def log_in_anew(client: AIOKafkaClient, login: Login | None) -> None:
 
     Args:
         client: Of a producer, a consumer or an administrator. aiokafka makes it itself, and leaves no other way in.
-        login: What to read, None with tokens.
+        login: What to read, None with tokens and tickets.
     """
-    if login is None:
-        client.__class__ = _TokenClient
-    else:
+    if login is not None:
         client.__class__ = _LoginClient
         client.login = login
+    elif client._sasl_mechanism == "OAUTHBEARER":  # noqa: SLF001 - nothing else says so
+        client.__class__ = _TokenClient
 
 
 class RenewedContext(ssl.SSLContext):

@@ -83,13 +83,21 @@ class Kafka(Broker):
     supports_idempotence: ClassVar[bool] = True
     start_seconds: ClassVar[float] = 60.0
 
-    def __init__(self, directory: Path, *, nodes: int = 1, advertise: Callable[[int], int] = lambda port: port) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        nodes: int = 1,
+        advertise: Callable[[int], int] = lambda port: port,
+        java_options: Sequence[str] = (),
+    ) -> None:
         """Nothing is started yet.
 
         Args:
             directory: An existing directory, for the data, the configuration and the logs of all nodes.
             nodes: The size of the cluster. Topics have up to three replicas by default.
             advertise: The port at which a node that listens on the given port is reached by all others: a proxy's.
+            java_options: Further ones of each node's JVM.
 
         Raises:
             BrokerFailed: `unavailable_reason` has one.
@@ -115,7 +123,7 @@ class Kafka(Broker):
             [
                 BrokerNode(
                     ChildProcess(
-                        [*_java(), "kafka.Kafka", node.config],
+                        [*_java(), *java_options, "kafka.Kafka", node.config],
                         log_file=node.directory / "kafka.log",
                         stop_seconds=30.0,
                     ),

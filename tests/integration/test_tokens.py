@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from secured_kafka import Right, SecuredKafka, run
+from signed_tokens import Signer
 from token_endpoint import SECRET, TokenEndpoint
 
 from attendance.errors import KafkaUnavailable
@@ -37,14 +38,23 @@ def bearer(broker: SecuredKafka, endpoint: TokenEndpoint, **settings: object) ->
     )
 
 
-def test_a_token_that_cannot_be_had_or_is_not_taken_says_why(secured_kafka: SecuredKafka) -> None:
-    with TokenEndpoint(TOKEN_SECONDS) as endpoint, TokenEndpoint(-3600) as expired:
+def test_a_token_that_cannot_be_had_or_is_not_taken_says_why(secured_kafka: SecuredKafka, tmp_path: Path) -> None:
+    signer, another = secured_kafka.signer, Signer(tmp_path)
+    with (
+        TokenEndpoint(signer, TOKEN_SECONDS) as endpoint,
+        TokenEndpoint(signer, -3600) as expired,
+        TokenEndpoint(another, TOKEN_SECONDS) as forging,
+        TokenEndpoint(signer, TOKEN_SECONDS, aud="another") as of_others,
+    ):
+        refused = f"the broker refuses the token of the OAuth client '{CLIENT}'"
         for kafka, said in (
             (
                 bearer(secured_kafka, endpoint, sasl_oauthbearer_client_secret="wrong"),
                 f"{endpoint.url} gives the client '{CLIENT}' no token: HTTP 401, invalid_client: wrong secret",
             ),
-            (bearer(secured_kafka, expired), f"the broker refuses the token of the OAuth client '{CLIENT}'"),
+            (bearer(secured_kafka, expired), refused),
+            (bearer(secured_kafka, forging), refused),
+            (bearer(secured_kafka, of_others), refused),
         ):
             with pytest.raises(KafkaUnavailable) as refusal:
                 run(describe_topics(kafka))
@@ -69,7 +79,7 @@ def test_the_stream_lives_on_over_the_end_of_its_tokens_and_connections_without_
         Right("group", PREFIX, "read", prefixed=True),
     ]
     secured_kafka.allow(CLIENT, rights)
-    with TokenEndpoint(TOKEN_SECONDS) as endpoint:
+    with TokenEndpoint(secured_kafka.signer, TOKEN_SECONDS) as endpoint:
         kafka = bearer(secured_kafka, endpoint)
         stream = Stream(
             everything,

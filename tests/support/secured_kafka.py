@@ -1,11 +1,12 @@
 """Apache Kafka as an enterprise has it: nobody may do anything who was not given the right to.
 
-It is one node with three listeners: one for SCRAM, PLAIN and OAUTHBEARER over TLS, one for mutual TLS, and a plain one
-for the test itself, whose client may do everything.
+It is one node with three listeners: one for SCRAM, PLAIN, OAUTHBEARER and GSSAPI over TLS, one for mutual TLS, and a
+plain one for the test itself, whose client may do everything.
 """
 
 import asyncio
 import hashlib
+import json
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -34,6 +35,8 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 from certificates import Authority, Certificate
+from key_distribution import REALM, KeyDistribution
+from signed_tokens import AUDIENCE, ISSUER, Signer
 
 from attendance.kafka.clients import connection_options
 from attendance.settings import KafkaSettings
@@ -79,14 +82,28 @@ class SecuredKafka(Kafka):
 
     name: ClassVar[str] = "secured kafka"
 
-    def __init__(self, directory: Path, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        properties: Mapping[str, str] | None = None,
+        kerberos: KeyDistribution | None = None,
+    ) -> None:
         """Nothing is started yet.
 
         Args:
             directory: An existing directory, for the broker and the certificates.
             properties: What its configuration has beside, or instead of, that of this class.
+            kerberos: Gives tickets for GSSAPI, which is not spoken without it.
         """
-        super().__init__(directory)
+        jwks = directory / "jwks.json"
+        options = [f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks.as_uri()}"]
+        if kerberos is not None:
+            options.append(f"-Djava.security.krb5.conf={kerberos.config}")
+        super().__init__(directory, java_options=options)
+        self.kerberos = kerberos
+        self.signer = Signer(directory)
+        self._jwks = jwks
+        jwks.write_text(json.dumps(self.signer.key_set()))
         self.authority = Authority(directory)
         self._certificate = self.authority.issue("broker", "DNS:localhost", "IP:127.0.0.1")
         self._sasl_port, self._tls_port = free_ports(2)
@@ -94,7 +111,7 @@ class SecuredKafka(Kafka):
 
     @property
     def sasl_servers(self) -> str:
-        """Where SCRAM, PLAIN and OAUTHBEARER are spoken over TLS."""
+        """Where SCRAM, PLAIN, OAUTHBEARER and, with a realm, GSSAPI are spoken over TLS."""
         return f"127.0.0.1:{self._sasl_port}"
 
     @property
@@ -124,10 +141,17 @@ class SecuredKafka(Kafka):
             "listener.name.tls.ssl.client.auth": "required",
             "listener.name.tls.ssl.principal.mapping.rules": "RULE:^CN=([^,]+).*$/$1/",
             "listener.name.sasl.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN,OAUTHBEARER",
+            **({} if self.kerberos is None else _by_kerberos(self.kerberos)),
             "listener.name.sasl.scram-sha-512.sasl.jaas.config": f"{scram};",
             "listener.name.sasl.plain.sasl.jaas.config": f'{plain} user_{PLAIN_USER}="{PASSWORD}";',
-            # Tokens are looked at for who they are from and until when, and not for who signed them.
-            "listener.name.sasl.oauthbearer.sasl.jaas.config": (f'{bearer} unsecuredLoginStringClaim_sub="broker";'),
+            # Tokens are looked at for who they are from and for, until when, and who signed them.
+            "listener.name.sasl.oauthbearer.sasl.jaas.config": f"{bearer};",
+            "listener.name.sasl.oauthbearer.sasl.server.callback.handler.class": (
+                "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler"
+            ),
+            "listener.name.sasl.oauthbearer.sasl.oauthbearer.jwks.endpoint.url": self._jwks.as_uri(),
+            "listener.name.sasl.oauthbearer.sasl.oauthbearer.expected.audience": AUDIENCE,
+            "listener.name.sasl.oauthbearer.sasl.oauthbearer.expected.issuer": ISSUER,
             # Such a connection lives as long as its token, and no longer than this.
             "listener.name.sasl.oauthbearer.connections.max.reauth.ms": "10000",
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -181,6 +205,20 @@ class SecuredKafka(Kafka):
                 "ssl_cafile": self.authority.certificate,
                 "ssl_certfile": shown.certificate,
                 "ssl_keyfile": shown.key,
+                "session_timeout": self.session_timeout,
+                **settings,
+            }
+        )
+
+    def ticketed(self, name: str, rights: Iterable[Right] = (), **settings: Any) -> KafkaSettings:
+        """Settings of a principal of the realm, with these rights. Its keytab is for the process to know."""
+        self.allow(name, rights)
+        return KafkaSettings.load(
+            **{
+                "bootstrap_servers": self.sasl_servers,
+                "security_protocol": "SASL_SSL",
+                "ssl_cafile": self.authority.certificate,
+                "sasl_mechanism": "GSSAPI",
                 "session_timeout": self.session_timeout,
                 **settings,
             }
@@ -267,6 +305,21 @@ def _until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def _by_kerberos(kerberos: KeyDistribution) -> dict[str, str]:
+    """What a broker speaks GSSAPI with. Clients are known by the first part of their principals."""
+    module = "com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true isInitiator=false"
+    name = "kafka/127.0.0.1"
+    return {
+        "listener.name.sasl.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN,OAUTHBEARER,GSSAPI",
+        "listener.name.sasl.sasl.kerberos.service.name": "kafka",
+        # Such a connection lives no longer than this.
+        "listener.name.sasl.gssapi.connections.max.reauth.ms": "8000",
+        "listener.name.sasl.gssapi.sasl.jaas.config": (
+            f'{module} keyTab="{kerberos.keytab(name)}" principal="{name}@{REALM}";'
+        ),
+    }
 
 
 def _place(right: Right) -> tuple[int, str, int]:

@@ -91,17 +91,22 @@ class Site:
         self.rows = table()
         self.port = free_port()
         self.more: dict[str, str] = {}
-        self.login: Literal["password", "certificate"] = "password"
+        self.login: Literal["password", "certificate", "ticket"] = "password"
         self._processes: list[subprocess.Popen[bytes]] = []
         (directory / "devices.yaml").write_text(json.dumps([DEVICE | {"mode": "push", "adapter": "json"}, FILES]))
 
     def principal(self, who: str) -> KafkaSettings:
-        """The user of a row, with its rights and no other, who shows a certificate or knows a password."""
+        """The user of a row, with its rights and no other, who logs in as the site says."""
         (row,) = (row for name, row in self.rows.items() if name.replace("punchstream ", "").startswith(who))
         name = f"{self.prefix}-{who.replace(' ', '-')}"
         found = dict.fromkeys(rights(row, self.prefix, own_group=f"{self.prefix}-own"))
+        of_topics = {"topic_prefix": self.prefix, "partitions": 2}
+        if self.login == "ticket":
+            assert self.broker.kerberos is not None
+            self.more |= self.broker.kerberos.variables(self.broker.kerberos.keytab(name))
+            return self.broker.ticketed(name, found, **of_topics)
         known = self.broker.user if self.login == "password" else self.broker.certified
-        return known(name, found, topic_prefix=self.prefix, partitions=2)
+        return known(name, found, **of_topics)
 
     def environment(self, kafka: KafkaSettings) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_")}

@@ -1,4 +1,4 @@
-"""An OAuth token endpoint of a test's own. Its tokens are signed by nobody, as the broker under test takes them."""
+"""An OAuth token endpoint of a test's own, whose tokens are signed."""
 
 import base64
 import json
@@ -8,17 +8,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs
 
+from signed_tokens import Signer
+
 SECRET = "right"
 
 
 class TokenEndpoint:
     """Gives a token to each client that knows the secret; the client's id is the name of the principal."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, signer: Signer, seconds: float, **claims: object) -> None:
         """Begins to answer in a `with`.
 
         Args:
+            signer: Has the key of the tokens.
             seconds: How long a token is valid.
+            claims: What its tokens say beside, or instead of, what is right.
         """
         self.given = 0
         endpoint = self
@@ -33,8 +37,8 @@ class TokenEndpoint:
                     return
                 endpoint.given += 1
                 now = time.time()
-                token = _encoded({"alg": "none"}), _encoded({"sub": client, "iat": now, "exp": now + seconds}), ""
-                self._answer(200, {"access_token": ".".join(token), "token_type": "Bearer", "expires_in": seconds})
+                token = signer.token(client, now, now + seconds, **claims)
+                self._answer(200, {"access_token": token, "token_type": "Bearer", "expires_in": seconds})
 
             def _answer(self, status: int, content: dict[str, Any]) -> None:
                 body = json.dumps(content).encode()
@@ -57,7 +61,3 @@ class TokenEndpoint:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-def _encoded(content: dict[str, Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
