@@ -27,8 +27,10 @@ $(VENV)/dev: $(VENV)/runtime requirements/dev.txt
 
 install: $(VENV)/dev  ## everything a developer needs, in .venv
 
-$(VENV)/kerberos: $(VENV)/dev requirements/kerberos.txt
-	$(BIN)/pip install --quiet --require-hashes --no-build-isolation -r requirements/kerberos.txt
+$(VENV)/kerberos: $(VENV)/dev requirements/kerberos.txt requirements/kerberos-build.txt
+	$(BIN)/pip install --quiet --require-hashes -r requirements/kerberos-build.txt
+	@# It is compiled for tests only, where the compiler takes longer than what it saves.
+	CFLAGS=-O0 $(BIN)/pip install --quiet --require-hashes --no-build-isolation -r requirements/kerberos.txt
 	@touch $@
 
 kerberos: $(VENV)/kerberos  ## what GSSAPI needs, for its tests; needs a C compiler, libkrb5-dev, krb5-kdc, krb5-admin-server

@@ -58,7 +58,7 @@ REFUSALS: dict[str, tuple[Change, str]] = {
     ),
     "another mechanism": (
         lambda *_: {"sasl_mechanism": "SCRAM-SHA-256"},
-        "the broker does not offer KAFKA_SASL_MECHANISM=SCRAM-SHA-256; it offers OAUTHBEARER, PLAIN, SCRAM-SHA-512",
+        "the broker does not offer KAFKA_SASL_MECHANISM=SCRAM-SHA-256; it offers {offered}",
     ),
     "no login": (
         lambda *_: {"security_protocol": "SSL"},
@@ -101,7 +101,7 @@ def test_a_refused_connection_says_its_cause(
     change, said = REFUSALS[name]
     with pytest.raises(KafkaUnavailable) as refusal:
         run(describe_topics(user.model_copy(update=change(secured_kafka, tmp_path))))
-    assert said in str(refusal.value)
+    assert said.format(offered=", ".join(secured_kafka.mechanisms)) in str(refusal.value)
 
 
 async def send(kafka: KafkaSettings, topic: str) -> None:

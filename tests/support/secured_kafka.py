@@ -81,6 +81,7 @@ class SecuredKafka(Kafka):
     """One node with an authorizer that refuses what no rule allows."""
 
     name: ClassVar[str] = "secured kafka"
+    start_seconds: ClassVar[float] = 180.0
 
     def __init__(
         self,
@@ -115,6 +116,11 @@ class SecuredKafka(Kafka):
         return f"127.0.0.1:{self._sasl_port}"
 
     @property
+    def mechanisms(self) -> list[str]:
+        """By which one may log in there."""
+        return [*(["GSSAPI"] if self.kerberos else []), "OAUTHBEARER", "PLAIN", "SCRAM-SHA-512"]
+
+    @property
     def tls_servers(self) -> str:
         """Where a client shows a certificate; its common name is the name of the principal."""
         return f"127.0.0.1:{self._tls_port}"
@@ -140,7 +146,7 @@ class SecuredKafka(Kafka):
             "ssl.truststore.location": str(self.authority.certificate),
             "listener.name.tls.ssl.client.auth": "required",
             "listener.name.tls.ssl.principal.mapping.rules": "RULE:^CN=([^,]+).*$/$1/",
-            "listener.name.sasl.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN,OAUTHBEARER",
+            "listener.name.sasl.sasl.enabled.mechanisms": ",".join(self.mechanisms),
             **({} if self.kerberos is None else _by_kerberos(self.kerberos)),
             "listener.name.sasl.scram-sha-512.sasl.jaas.config": f"{scram};",
             "listener.name.sasl.plain.sasl.jaas.config": f'{plain} user_{PLAIN_USER}="{PASSWORD}";',
@@ -312,7 +318,6 @@ def _by_kerberos(kerberos: KeyDistribution) -> dict[str, str]:
     module = "com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true isInitiator=false"
     name = "kafka/127.0.0.1"
     return {
-        "listener.name.sasl.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN,OAUTHBEARER,GSSAPI",
         "listener.name.sasl.sasl.kerberos.service.name": "kafka",
         # Such a connection lives no longer than this.
         "listener.name.sasl.gssapi.connections.max.reauth.ms": "8000",

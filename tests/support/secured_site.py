@@ -30,7 +30,7 @@ from attendance.topics import Name
 from punchstream.cli import app
 from sandbox.ports import free_port
 
-DEADLINE = 60
+DEADLINE = 120
 TOKEN = "gate-token-7f3a"
 DEVICE = {"device_id": "GATE-1", "site": "s", "timezone": "UTC", "token_sha256": hash_token(TOKEN)}
 FILES = {"device_id": "USB-1", "site": "s", "timezone": "UTC", "mode": "file", "adapter": "attlog"}
@@ -126,14 +126,18 @@ class Site:
     def log(self, stage: str) -> Path:
         return self.directory / f"{stage}.log"
 
-    def start(self, stage: str) -> KafkaSettings:
-        kafka = self.principal(stage)
+    def start(self, stage: str, kafka: KafkaSettings | None = None) -> KafkaSettings:
+        kafka = kafka or self.principal(stage)
         with self.log(stage).open("ab") as log:
             command = [sys.executable, "-m", "punchstream", stage]
             self._processes.append(
                 subprocess.Popen(command, env=self.environment(kafka), cwd=self.directory, stdout=log, stderr=log)
             )
         return kafka
+
+    def running(self) -> int:
+        """How many of the processes have not ended."""
+        return sum(process.poll() is None for process in self._processes)
 
     def stop(self) -> None:
         for process in self._processes:
