@@ -17,11 +17,11 @@ class TicketUnavailable(KafkaError):  # type: ignore[misc]
 class _Authenticator(aiokafka.conn.SaslGSSAPIAuthenticator):  # type: ignore[misc]
     """aiokafka's, which lets errors of the Kerberos library end the client that it works for."""
 
-    async def step(self, payload: bytes | None) -> Any:  # noqa: ANN401 - what aiokafka's own returns
+    def authenticator_gssapi(self) -> Any:  # noqa: ANN401 - a generator of aiokafka's own
         from gssapi.exceptions import GSSError
 
         try:
-            return await super().step(payload)
+            return (yield from super().authenticator_gssapi())
         except GSSError as error:
             raise TicketUnavailable(_said(error)) from error
 
