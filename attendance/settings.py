@@ -93,17 +93,11 @@ class KafkaSettings(SettingsGroup):
         pattern=r"^[A-Za-z]+=[^,=]+(,[A-Za-z]+=[^,=]+)*$",
         description="SASL extensions beside the token, such as `logicalCluster=lkc-1,identityPoolId=pool-1`.",
     )
-    sasl_kerberos_service_name: str = Field(
-        "kafka", min_length=1, description="First part of the brokers' Kerberos principals, with GSSAPI."
-    )
-    sasl_kerberos_domain_name: str | None = Field(
-        None, description="Second part of these principals. If unset, each broker's host name as the cluster names it."
-    )
+    sasl_kerberos_service_name: str = Field("kafka", description="First part of the brokers' Kerberos principals.")
+    sasl_kerberos_domain_name: str | None = Field(None, description="Second part, if it is not the broker's host name.")
     ssl_cafile: Path | None = Field(None, description="CA certificates. If unset, the system's own.")
     ssl_certfile: Path | None = Field(None, description="Client certificate, for mutual TLS.")
-    ssl_keyfile: Path | None = Field(
-        None, description="Key of the client certificate. If unset, it is in the certificate's file."
-    )
+    ssl_keyfile: Path | None = Field(None, description="Key of that certificate. If unset, it is in the same file.")
     ssl_key_password: SecretStr | None = Field(None, description="Password of that key, if it is encrypted.")
     ssl_key_password_file: Path | None = Field(None, description="File with the password of that key instead.")
     topic_prefix: str = Field(
