@@ -24,6 +24,8 @@ Name = Literal[
     "punchstream_connections_closed_total",
     "punchstream_outcomes_total",
     "punchstream_waiting",
+    "punchstream_waiting_users",
+    "punchstream_waiting_punches",
     "punchstream_dead_letters_total",
     "punchstream_user_map_entries",
     "punchstream_directory_syncs_total",
@@ -110,6 +112,15 @@ TABLE: Final[Mapping[Name, _Metric]] = {
         "Punches that wait for a mapping or until their employee may check in, in this process's share.",
         ("reason",),
         stages=("stream",),
+    ),
+    "punchstream_waiting_users": _Metric(
+        Gauge,
+        "Device users whose punches wait, in this process's share; the hundred devices that have most of them.",
+        ("device_id",),
+        stages=("stream",),
+    ),
+    "punchstream_waiting_punches": _Metric(
+        Gauge, "Punches that wait, of the same devices, in this process's share.", ("device_id",), stages=("stream",)
     ),
     "punchstream_dead_letters_total": _Metric(
         Counter,

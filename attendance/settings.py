@@ -359,6 +359,7 @@ class StreamSettings(SettingsGroup):
         Path(".punchstream/dedup-state"),
         description="Directory of `rocksdb`. You may delete it while no stream runs: Kafka has the same state.",
     )
+    waiting_users_warn: int = Field(1000, ge=1, description="If more users of one device wait, the log says so.")
     stream_batch: int = Field(2000, ge=1, description="Most records of one fetch. A step decides up to twice as many.")
 
 

@@ -80,8 +80,8 @@ TABLE: Final[Mapping[Name, Topic]] = {
     # Partitioned by device user, so that one stream worker holds all that waits for the same mapping.
     "unmapped": Topic(
         "unmapped.v1",
-        "event_id; or event_id:partition:offset of a check-in that was sent back",
-        "punches that wait: for a mapping, or until the employee may check in",
+        "event_id; or event_id:partition:offset of a check-in that was sent back; or discard, random",
+        "punches that wait: for a mapping, or until the employee may check in; and which were discarded",
         "compact",
     ),
     # Not for ever, so that what they hold of a person has a day on which it goes.

@@ -1,7 +1,7 @@
 """The user map in memory: mappings and employees joined, so that a change of status reaches every mapping of theirs."""
 
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -25,6 +25,9 @@ from attendance.wire import encode_json
 
 log = structlog.get_logger(__name__)
 
+ANSWERS: Final = 100_000
+"""That are remembered at most: a device may send the punches of everybody who is in the map."""
+
 _Record = TypeVar("_Record", bound=KeyValue)
 
 
@@ -35,8 +38,9 @@ class UserMap:
         self._mappings: dict[UserKey, UserMapping] = {}
         self._employees: dict[str, Employee] = {}
         self._erased: dict[bytes, ErasedEmployee] = {}
-        # What was asked before, until a mapping changes: one question instead of six for each punch.
-        self._answers: dict[tuple[str, str, str], UserMapping | None] = {}
+        # Who was asked for before, until a mapping changes: one question instead of six for each punch. Whoever is not
+        # in the map is not remembered: a sender makes up as many as it likes.
+        self._answers: dict[tuple[str, str, str], UserMapping] = {}
 
     def apply(self, key: bytes | None, value: bytes | None) -> UserMapping | Employee | None:
         """Take in one record of the topic; a record without a value removes its key.
@@ -91,13 +95,18 @@ class UserMap:
     def mapping(self, site: str, device_id: str, device_user_id: str) -> UserMapping | None:
         """Who this user of this device is: the device's own mapping before the site's before the general one."""
         asked = (site, device_id, device_user_id)
-        if asked not in self._answers:
-            self._answers[asked] = (
+        answer = self._answers.get(asked)
+        if answer is None:
+            answer = (
                 self.in_scope(device_scope(device_id), device_user_id)
                 or self.in_scope(site_scope(site), device_user_id)
                 or self.in_scope(EVERYWHERE, device_user_id)
             )
-        return self._answers[asked]
+            if answer is not None:
+                if len(self._answers) >= ANSWERS:
+                    self._answers.clear()
+                self._answers[asked] = answer
+        return answer
 
     def in_scope(self, scope: str, device_user_id: str) -> UserMapping | None:
         """Who this user is by the mappings of that very scope: the CSV file's before ERPNext's."""

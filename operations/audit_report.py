@@ -19,11 +19,11 @@ NAMED: Final = 20  # so many ids of each problem are listed
 class Report:
     """What the audit found, counted in raw records.
 
-    `raw` = `delivered` + `dropped` + `waiting` + `dead_lettered` + `accounted_before` + `undelivered` + `undecided` +
-    `outcome_gone`. The last three have no outcome: that of `outcome_gone` may have been removed before an audit counted
-    it; that of `accounted_before` was removed after that. `older_undelivered` names check-ins without an outcome whose
-    raw record was removed. The lists name the first few `event_id`s, or all, or `partition:offset` where a record has
-    none.
+    `raw` = `delivered` + `dropped` + `waiting` + `dead_lettered` + `discarded_waiting` + `accounted_before` +
+    `undelivered` + `undecided` + `outcome_gone`. `discarded_waiting` were discarded while they waited. The last three
+    have no outcome: that of `outcome_gone` may have been removed before an audit counted it; that of `accounted_before`
+    was removed after that. `older_undelivered` names check-ins without an outcome whose raw record was removed. The
+    lists name the first few `event_id`s, or all, or `partition:offset` where a record has none.
     `sent_again` counts, by topic, the records that were to repair this; what became of them is not in this report.
     `skipped` are the records that nobody can read.
 
@@ -47,6 +47,7 @@ class Report:
     dropped: int = 0
     waiting: int = 0
     dead_lettered: int = 0
+    discarded_waiting: int = 0
     undelivered: int = 0
     undecided: int = 0
     accounted_before: int = 0

@@ -16,7 +16,9 @@ create table dead (event_id primary key) without rowid;
 create table refused (partition, offset, what, primary key (partition, offset)) without rowid;
 create table waiting (look, key, event_id, primary key (look, key)) without rowid;
 create index waiting_events on waiting (event_id);
-create table checkin (event_id, partition, offset, primary key (event_id, partition, offset)) without rowid;
+-- What a person discarded while it waited; what arrived later is not meant.
+create table discarded (event_id primary key, at) without rowid;
+create table checkin (event_id, partition, offset, at, primary key (event_id, partition, offset)) without rowid;
 -- Up to where an earlier audit found every record accounted for. What was so may have lost its outcome to retention.
 create table accounted (topic, partition, through, primary key (topic, partition)) without rowid;
 create table delivered_by_sink (partition primary key, through) without rowid;
@@ -57,6 +59,8 @@ select raw.*, case
         where (c.of_partition, c.of_offset) = (raw.partition, raw.offset)) then 'dropped'
     when exists (select 1 from copy c join dead_raw d on (d.partition, d.offset) = (c.partition, c.offset)
         where (c.of_partition, c.of_offset) = (raw.partition, raw.offset)) then 'dead_lettered'
+    when exists (select 1 from discarded d where d.event_id = raw.event_id and d.at >= raw.at and not exists (
+        select 1 from open_checkin c where c.event_id = raw.event_id and c.at > d.at)) then 'discarded_waiting'
     when exists (select 1 from open_checkin c where c.event_id = raw.event_id) then case
         when raw.at < (select max(at) from gone) then 'outcome_gone' else 'undelivered' end
     when exists (select 1 from accounted a where (a.topic, a.partition) = ('raw', raw.partition)
@@ -78,13 +82,16 @@ where not exists (select 1 from delivered x where x.event_id = d.kept_event_id)
   and not exists (select 1 from waiting x where x.event_id = d.kept_event_id)
   and not exists (select 1 from checkin x where x.event_id = d.kept_event_id)
   and not exists (select 1 from erased x where x.event_id = d.kept_event_id)
+  and not exists (select 1 from discarded x where x.event_id = d.kept_event_id)
   and (not exists (select 1 from gone) or (
     exists (select 1 from raw k where k.event_id = d.kept_event_id) and not exists (
       select 1 from raw k join accounted a on (a.topic, a.partition) = ('raw', k.partition)
       where k.event_id = d.kept_event_id and k.offset < a.through)))
 """
 NO_OUTCOME: Final = """event_id not in (select event_id from delivered) and event_id not in (select event_id from dead)
-and event_id not in (select event_id from waiting) and event_id not in (select event_id from erased)"""
+and event_id not in (select event_id from waiting) and event_id not in (select event_id from erased)
+and not exists (select 1 from discarded d where d.event_id = c.event_id and d.at >= c.at)"""
+"""Of a check-in `c`."""
 OLDER: Final = f"""select distinct event_id from open_checkin c where {NO_OUTCOME}
 and event_id not in (select event_id from raw where event_id is not null)
 and not exists (select 1 from delivered_by_sink s where s.partition = c.partition and c.offset < s.through)"""  # noqa: S608 - only what is written here

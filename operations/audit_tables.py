@@ -13,6 +13,7 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import Record
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter_action import Action
+from attendance.records.discard import DiscardedWaiting, is_discard_key
 from attendance.records.outcomes import Delivery, Dropped, Waiting, waiting_event_id
 from attendance.records.raw_event import RawEvent
 from attendance.topics import Name
@@ -198,16 +199,26 @@ class AuditTables:
         # As the stream does: whatever comes under a key takes the place of what waited under it.
         for record in batch:
             key = record.key or b""
+            if is_discard_key(key):
+                self._discarded(record, skipped)
+                continue
             self._db.execute("delete from waiting where (look, key) = (?, ?)", (look, key))
             if record.value is not None:
                 for _ in decoded([record], lambda record: Waiting.decode(record.value), skipped):
                     self._db.execute("insert into waiting values (?, ?, ?)", (look, key, waiting_event_id(key)))
 
+    def _discarded(self, record: Record, skipped: Skipped) -> None:
+        for _, discard in decoded([record], lambda record: DiscardedWaiting.decode(record.value), skipped):
+            self._many(
+                "insert into discarded values (?, ?) on conflict (event_id) do update set at = max(at, excluded.at)",
+                ((id_, record.timestamp) for id_ in discard.events),
+            )
+
     def _checkins(self, batch: Iterable[Record], device: str | None) -> None:
         found = decoded(batch, _checkin, self.skipped)
         ours = [(record, checkin) for record, checkin in found if device in (None, checkin.device_id)]
-        rows = ((checkin.event_id, record.partition, record.offset) for record, checkin in ours)
-        self._many("insert or ignore into checkin values (?, ?, ?)", rows)
+        rows = ((checkin.event_id, record.partition, record.offset, record.timestamp) for record, checkin in ours)
+        self._many("insert or ignore into checkin values (?, ?, ?, ?)", rows)
         self.rows.add_versions(checkin for _, checkin in ours)
         again = ((checkin.event_id,) for record, checkin in ours if original_of(record))
         self._many("insert or ignore into sent_again values (?)", again)
@@ -298,7 +309,7 @@ class AuditTables:
         lacking = {
             "raw": "select min(offset) from outcome where what in ('undelivered', 'undecided', 'outcome_gone')"
             " and partition = ?",
-            "checkins": f"select min(offset) from open_checkin where {NO_OUTCOME} and partition = ?",  # noqa: S608 - only our words
+            "checkins": f"select min(offset) from open_checkin c where {NO_OUTCOME} and partition = ?",  # noqa: S608 - only our words
         }
         for (name, number), facts in self._look.partitions.items():
             if facts.is_anew:

@@ -17,6 +17,7 @@ from attendance.kafka.records import Record
 from attendance.records.attendance_day import AttendanceDay
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter_action import Action, LetterId
+from attendance.records.discard import is_discard_key
 from attendance.records.outcomes import Delivery, Dropped, Waiting, waiting_event_id
 from attendance.records.raw_event import RawEvent, event_id
 from attendance.records.unread import UnreadRequest
@@ -334,6 +335,8 @@ def _checkins(person: Person, record: Record, _: Log) -> bool:
 def _unmapped(person: Person, record: Record, _: Log) -> bool:
     if record.value is None:
         return waiting_event_id(record.key) in person.events
+    if is_discard_key(record.key):  # it has digests, and those of others too
+        return False
     waiting = Waiting.decode(record.value)
     return _has_event(person, waiting.event) or person.is_named(waiting.employee)
 

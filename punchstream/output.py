@@ -112,13 +112,26 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     print_table(table)
 
 
+def print_json_list(rows: Iterable[object]) -> None:
+    """Print a list, an object at a time, for lists that are too long to be in memory at once."""
+    before = "[\n"
+    for row in rows:
+        typer.echo(before + _json(row), nl=False)
+        before = ",\n"
+    typer.echo("\n]" if before[0] == "," else "[]")
+
+
 def print_json(data: object) -> None:
     """Print an object, or a list of them."""
+    typer.echo(_json(data))
+
+
+def _json(data: object) -> str:
     try:
         text = orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2).decode()
     except orjson.JSONEncodeError:  # it takes no integer of more than 64 bits, and a record may hold one
         text = json.dumps(data, default=str, indent=2, ensure_ascii=False)
-    typer.echo(shown_json(text))
+    return shown_json(text)
 
 
 def print_table(table: Table) -> None:

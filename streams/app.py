@@ -92,7 +92,15 @@ def create_app(
     open_store = store_opener(stream, kafka.topics["dedup_state"])
     state = DeduplicationState(kafka, producer, stream.dedup_horizon, stream.future_tolerance, open_store)
     step = Step(Pipeline(rules, users, registry.get), state, producer, kafka.topics, metrics)
-    release = Release(users, registry.get, producer, kafka.topics, metrics, guards=guards)
+    release = Release(
+        users,
+        registry.get,
+        producer,
+        kafka.topics,
+        metrics,
+        guards=guards,
+        warn_users=stream.waiting_users_warn,
+    )
     users_known = follow_beside(app, kafka, release, on_fault)
     buffer = BatchBuffer(stream.stream_batch)
 

@@ -3,8 +3,20 @@
 The changelog in Kafka is the truth. A store only saves reading again what it contains already.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple, Protocol
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from typing import Final, NamedTuple, Protocol
+
+MOST_LISTS: Final = 200_000
+"""Of one partition in memory. A fleet whose partitions have more device users is better off with a store on disk."""
+MOVED_AT_ONCE: Final = 2000
+
+_SCHEMA: Final = """
+pragma journal_mode = off; pragma synchronous = off; pragma cache_size = -8192;
+create table other (key primary key, list) without rowid;
+"""
 
 
 class StoreFailed(Exception):
@@ -99,26 +111,76 @@ class Store(Lists, Protocol):
 OpenStore = Callable[[int], Awaitable[Store]]
 
 
-class DictStore(dict[bytes, bytes]):
-    """A store in the memory of this process."""
+class DictStore:
+    """A store in the memory of this process. Beyond so many lists, others are in a temporary SQLite file.
 
-    def __init__(self) -> None:
-        super().__init__()
+    Whoever sends decides how many device users there are, so memory must not grow with them.
+    """
+
+    def __init__(self, most: int = MOST_LISTS) -> None:
+        """Nothing is in it.
+
+        Args:
+            most: At most so many lists are in memory.
+        """
         self.checkpoint: Checkpoint | None = None
         self.floor: int | None = None
+        self._most = most
+        self._lists: dict[bytes, bytes] = {}
+        self._others: sqlite3.Connection | None = None
+
+    def get(self, key: bytes, default: bytes, /) -> bytes:
+        """See `Store`."""
+        found = self._lists.get(key)
+        if found is not None:
+            return found
+        if self._others is None:
+            return default
+        with _disk():
+            row = self._others.execute("select list from other where key = ?", (key,)).fetchone()
+        return default if row is None else bytes(row[0])
 
     def write(self, lists: Mapping[bytes, bytes], checkpoint: Checkpoint | None) -> None:
         """See `Store`."""
-        self.update(lists)
+        self._lists.update(lists)
         self.checkpoint = checkpoint
+        while len(self._lists) > self._most:
+            self._move()
+
+    def _move(self) -> None:
+        """Move some lists to the file: those that came to memory first. What is written to anew comes back."""
+        keys = list(islice(self._lists, min(MOVED_AT_ONCE, len(self._lists) - self._most // 2)))
+        with _disk():
+            if self._others is None:
+                # One task at a time uses it, in whichever thread its loop runs.
+                self._others = sqlite3.connect("", check_same_thread=False)  # a file of SQLite's own
+                self._others.executescript(_SCHEMA)
+            self._others.executemany(
+                "insert or replace into other values (?, ?)", ((key, self._lists[key]) for key in keys)
+            )
+        for key in keys:
+            del self._lists[key]
 
     def clear(self) -> None:
         """See `Store`."""
-        super().clear()
+        self.close()
+        self._lists.clear()
         self.checkpoint = self.floor = None
 
     def close(self) -> None:
         """See `Store`."""
+        if self._others is not None:
+            self._others.close()
+            self._others = None
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """A disk that is full says nothing about a record."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreFailed(f"the temporary file of the deduplication state: {error}") from error
 
 
 async def open_dict_store(_partition: int) -> Store:

@@ -9,11 +9,8 @@ otherwise at growing intervals (ADR 0030).
 """
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime
-from heapq import heappop, heappush
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import structlog
@@ -24,6 +21,7 @@ from attendance.kafka.producer import Producer, send_until_acknowledged
 from attendance.kafka.records import KeyValue, OutRecord, Record
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
+from attendance.records.discard import is_discard_key
 from attendance.records.outcomes import Waiting, is_of_older_checkin, waiting_event_id
 from attendance.records.raw_event import RAW_RECORD
 from attendance.records.user_map import Employee, UserMapping
@@ -34,10 +32,13 @@ from attendance.user_map import UserMap
 from streams.mapping import assign
 from streams.step import checkin_record
 from streams.trials import Cause, Trials, pause
+from streams.waiting_by_device import WARN_USERS, WaitingByDevice
+from streams.waiting_table import WaitingPunch, WaitingTable
 
 log = structlog.get_logger(__name__)
 
 BATCH: Final = 500
+BATCHES: Final = 10  # that are released before what arrived meanwhile is taken in
 NAMED: Final = 5  # so many employees of a batch are logged
 REASONS: Final = (
     Reason.UNMAPPED_USER,
@@ -49,40 +50,6 @@ REASONS: Final = (
 
 # The agent runs in the same event loop. So many punches are assigned before it gets a turn.
 TURN: Final = 100
-
-
-class SentBack(NamedTuple):
-    """What a waiting record says of the check-in that the sink sent back."""
-
-    employee: str | None
-    employee_created: str | None
-    reason: Reason
-    times: int
-    due: datetime
-    """From when on the same is tried again."""
-    cause: Cause
-    """What it has in common with others that were sent back."""
-
-    def was_for(self, checkin: Checkin) -> bool:
-        """Whether a check-in is for the same person."""
-        return (checkin.employee, checkin.employee_created) == (self.employee, self.employee_created)
-
-
-@dataclass(slots=True)
-class WaitingPunch:
-    """A waiting punch in memory: encoded, because that is smaller. `reason` is what it waits for by the map now.
-
-    `raw_record` says where its raw record is, `partition:offset`; None if an older version wrote it. `has_news` means
-    that the user map said something new of its user or employee since it was read.
-    """
-
-    value: bytes
-    raw_record: bytes | None
-    partition: int
-    device_user_id: str
-    reason: Reason
-    sent_back: SentBack | None = None
-    has_news: bool = False
 
 
 class Ready(NamedTuple):
@@ -98,8 +65,8 @@ class Ready(NamedTuple):
 class Release:
     """Keeps what waits in this process's share of the unmapped topic, and releases what need not wait any more.
 
-    What waits bounds the memory. A punch is assigned when it is read, and again when the user map says something new of
-    its device user or of an employee that this user is mapped to.
+    A punch is assigned when it is read, and again when the user map says something new of its device user or of an
+    employee that this user is mapped to. What waits is in a `WaitingTable`, so that it does not bound the memory.
     """
 
     def __init__(
@@ -111,6 +78,7 @@ class Release:
         metrics: Metrics,
         clock: Callable[[], datetime] = now,
         guards: Guards | None = None,
+        warn_users: int = WARN_USERS,
     ) -> None:
         """Wire a release. It has no partition yet.
 
@@ -122,6 +90,7 @@ class Release:
             metrics: Counts what waits and what was released.
             clock: The server's clock, UTC.
             guards: What may keep it from releasing anything; None is nothing.
+            warn_users: If more device users of one device wait, the log names the device.
         """
         self._users = users
         self._device = device
@@ -130,42 +99,38 @@ class Release:
         self._metrics = metrics
         self._clock = clock
         self._guards = guards or Guards(metrics)
-        self._waiting: dict[bytes, WaitingPunch] = {}
-        self._by_event: dict[str, bytes] = {}
-        self._replaced: dict[bytes, int] = {}  # older records of events that have a newer one, with their partitions
-        self._due: list[tuple[datetime, bytes]] = []  # a heap
+        self._waiting = WaitingTable()
+        self._by_device = WaitingByDevice(metrics, self._waiting, warn_users)
         self._trials = Trials()
-        self._by_user: dict[str, set[bytes]] = defaultdict(set)
-        self._counts: Counter[Reason] = Counter()
-        self._unassigned: set[bytes] = set()
         self._changed_employees: set[str] = set()
+        self._served = ""  # the employee who had their turn last
 
     def learn(self, record: KeyValue) -> None:
         """Take one record into the user map, and have the punches that it may concern assigned again."""
         match self._users.learn(record):
-            case UserMapping(device_user_id=user):
-                self._add_news(self._by_user.get(user, set()))
+            case UserMapping(device_user_id=user) if self._waiting:
+                self._waiting.add_news(user)
             case Employee(name=name) if self._waiting:
                 self._changed_employees.add(name)
 
     def lost(self) -> None:
         """Forget everything: whoever has the partitions next reads them from the beginning."""
         self._waiting.clear()
-        self._by_user.clear()
-        self._by_event.clear()
-        self._replaced.clear()
-        self._due.clear()
         self._trials.clear()
-        self._counts.clear()
-        self._unassigned.clear()
         self._changed_employees.clear()
         self._show()
 
     def take(self, record: Record) -> None:
         """Take in a record of the unmapped topic. One that cannot be read is logged and left where it is."""
         key = record.key or b""
-        self._forget(key)
-        self._replaced.pop(key, None)
+        if is_discard_key(key):
+            return
+        event_id = waiting_event_id(key)
+        other = self._waiting.of_event(event_id)
+        if other is not None and other[0] == key:
+            self._waiting.forget(key)
+            other = None
+        self._waiting.not_replaced(key)
         if record.value is None:
             return
         try:
@@ -173,128 +138,144 @@ class Release:
         except InvalidRecord as error:
             log.error("A waiting punch cannot be read.", key=key, error=error.message)
             return
-        event_id = waiting_event_id(key)
-        other = self._by_event.get(event_id)
-        if other is not None and is_of_older_checkin(key, other):
-            self._replaced[key] = record.partition
+        if other is not None and is_of_older_checkin(key, other[0]):
+            self._waiting.replace(key, record.partition)
             return
         if other is not None:
-            self._replaced[other] = self._waiting[other].partition
-            self._forget(other)
-        sent_back = self._sent_back(waiting)
-        if sent_back is not None:
-            self._trials.came_back(sent_back.cause, event_id, self._clock())
-        user = waiting.event.device_user_id
-        self._waiting[key] = WaitingPunch(
+            self._waiting.replace(*other)
+        due = self._due(waiting)
+        if due is not None:
+            self._trials.came_back(self._cause(waiting), event_id, self._clock())
+        # Most of what waits for an unknown user is done with here: of that, nothing is looked at again.
+        outcome = self._assign(key, waiting)
+        self._waiting.add(
+            key,
+            record.partition,
             record.value,
             dict(record.headers).get(RAW_RECORD),
-            record.partition,
-            user,
-            waiting.reason,
-            sent_back,
+            event=waiting.event,
+            reason=outcome.reason if isinstance(outcome, Waiting) else waiting.reason,
+            due=due,
+            undecided=isinstance(outcome, Checkin),
         )
-        self._by_event[event_id] = key
-        self._by_user[user].add(key)
-        self._counts[waiting.reason] += 1
-        self._unassigned.add(key)
 
-    def _sent_back(self, waiting: Waiting) -> SentBack | None:
+    def _due(self, waiting: Waiting) -> datetime | None:
+        """From when on the same may be tried again; None where nothing was sent back."""
         if waiting.sent_back_at is None:
             return None
         # The clock of the sink may be ahead of ours.
-        due = min(waiting.sent_back_at, self._clock()) + pause(waiting.sent_back)
+        return min(waiting.sent_back_at, self._clock()) + pause(waiting.sent_back)
+
+    def _cause(self, waiting: Waiting) -> Cause:
+        """What a punch has in common with others that were sent back."""
         whom: Cause = (waiting.employee, waiting.employee_created)
-        cause: Cause = (waiting.reason, *whom, None)
-        if waiting.reason is Reason.COORDINATES_REFUSED:
-            device = self._device(waiting.event.device_id)
-            # A device that has some is too far from where these employees have to be, and not from where others have.
-            far = device is not None and device.latitude is not None
-            cause = (waiting.reason, *(whom if far else (None, None)), waiting.event.device_id)
-        return SentBack(waiting.employee, waiting.employee_created, waiting.reason, waiting.sent_back, due, cause)
+        if waiting.reason is not Reason.COORDINATES_REFUSED:
+            return (waiting.reason, *whom, None)
+        device = self._device(waiting.event.device_id)
+        # A device that has some is too far from where these employees have to be, and not from where others have.
+        far = device is not None and device.latitude is not None
+        return (waiting.reason, *(whom if far else (None, None)), waiting.event.device_id)
 
     async def caught_up(self) -> None:
-        """Release every punch that need not wait any more: an employee's in the order of their event times."""
+        """Release what need not wait any more: an employee's in the order of their event times.
+
+        At most so much that what arrives meanwhile does not wait for long; the next call goes on.
+        """
         if self._guards.standing:
             return
-        if self._replaced:
-            await self._remove(list(self._replaced.items()))
-            self._replaced.clear()
-        ready = sorted(await self._ready(), key=lambda each: (each.checkin.employee, each.checkin.event_time))
-        for start in range(0, len(ready), BATCH):
-            await self._release(ready[start : start + BATCH])
+        while replaced := self._waiting.replaced(BATCH):
+            await self._remove(replaced)
+            for key, _ in replaced:
+                self._waiting.not_replaced(key)
+        # Once: what the user map says meanwhile may make an older punch of the same employee ready.
+        await self._decide()
+        for _ in range(BATCHES):
+            ready = self._ready()
+            if not ready:
+                break
+            await self._release(ready)
         self._show()
 
-    async def _ready(self) -> list[Ready]:
-        ready = []
-        for number, key in enumerate(self._to_reassign(), 1):
-            punch = self._waiting.get(key)
-            outcome = punch and self._assign(key, punch)
-            match outcome:
-                case Checkin():
-                    assert punch is not None
-                    again = self._again(punch, outcome)
-                    due = again and self._due_at(again, outcome.event_id)
-                    if again is not None and due is not None:
-                        heappush(self._due, (due, key))
-                        self._waits_for(punch, again.reason)
-                    else:
-                        times = 0 if again is None else again.times
-                        ready.append(Ready(key, punch.partition, outcome, punch.raw_record, times))
-                case Waiting():
-                    assert punch is not None
-                    self._waits_for(punch, outcome.reason)
-            if number % TURN == 0:
-                await asyncio.sleep(0)
-        return ready
-
-    def _again(self, punch: WaitingPunch, checkin: Checkin) -> SentBack | None:
-        """What was sent back, if this check-in would be the same once more; None where something is new."""
-        again = punch.sent_back
-        return None if again is None or punch.has_news or not again.was_for(checkin) else again
-
-    def _due_at(self, again: SentBack, event_id: str) -> datetime | None:
-        """When the same may be tried once more; None for now."""
-        now = self._clock()
-        return again.due if again.due > now else self._trials.wait_until(again.cause, event_id, now)
-
-    def _waits_for(self, punch: WaitingPunch, reason: Reason) -> None:
-        self._counts[punch.reason] -= 1
-        self._counts[reason] += 1
-        punch.reason = reason
-
-    def _to_reassign(self) -> set[bytes]:
+    async def _decide(self) -> None:
+        """Assign again what the user map or the clock has something new for."""
         employees, self._changed_employees = self._changed_employees, set()
         if employees and self._waiting:
-            users = {entry.device_user_id for entry in self._users.mappings() if entry.employee in employees}
-            for user in users & self._by_user.keys():
-                self._add_news(self._by_user[user])
-        while self._due and self._due[0][0] <= self._clock():
-            self._unassigned.add(heappop(self._due)[1])
-        keys, self._unassigned = self._unassigned, set()
-        return keys
+            for user in {entry.device_user_id for entry in self._users.mappings() if entry.employee in employees}:
+                self._waiting.add_news(user)
+        self._waiting.wake(self._clock())
+        while punches := self._waiting.undecided(TURN):
+            for punch in punches:
+                self._decide_one(punch)
+            if len(punches) == TURN:
+                await asyncio.sleep(0)
 
-    def _add_news(self, keys: set[bytes]) -> None:
-        self._unassigned |= keys
-        for key in keys:
-            self._waiting[key].has_news = True
+    def _decide_one(self, punch: WaitingPunch) -> None:
+        waiting = Waiting.decode(punch.value)
+        outcome = self._assign(punch.key, waiting)
+        match outcome:
+            case Checkin():
+                later = self._tried_again_at(punch, waiting, outcome)
+                if later is None:
+                    self._waiting.decide(punch, employee=outcome.employee)
+                else:
+                    self._waiting.decide(punch, reason=waiting.reason, later=later)
+            case Waiting():
+                self._waiting.decide(punch, reason=outcome.reason)
+            case None:
+                self._waiting.decide(punch)
 
-    def _assign(self, key: bytes, punch: WaitingPunch) -> Checkin | Waiting | None:
+    def _tried_again_at(self, punch: WaitingPunch, waiting: Waiting, checkin: Checkin) -> datetime | None:
+        """When a check-in that was sent back may be tried once more; None for now, and where something is new."""
+        if punch.due is None or not _is_the_same_again(punch, waiting, checkin):
+            return None
+        now = self._clock()
+        if punch.due > now.timestamp():
+            return datetime.fromtimestamp(punch.due, UTC)
+        return self._trials.wait_until(self._cause(waiting), checkin.event_id, now)
+
+    def _ready(self) -> list[Ready]:
+        """The next batch. Employees have their turns, so that nobody's many punches hold up those of others."""
+        ready: list[Ready] = []
+        first = self._served
+        is_second_round = False
+        while len(ready) < BATCH:
+            employee = self._waiting.next_employee(self._served)
+            if employee is None and not is_second_round:
+                is_second_round, self._served = True, ""
+                continue
+            if employee is None or (is_second_round and employee > first):
+                break
+            for punch in self._waiting.ready(employee, BATCH - len(ready)):
+                ready += self._checkin(punch, employee)
+            self._served = employee
+        return ready
+
+    def _checkin(self, punch: WaitingPunch, employee: str) -> list[Ready]:
+        waiting = Waiting.decode(punch.value)
+        checkin = self._assign(punch.key, waiting)
+        if not isinstance(checkin, Checkin) or checkin.employee != employee:
+            # The user map was changed since that was decided.
+            self._waiting.decide(punch, again=True)
+            return []
+        sent_back = waiting.sent_back if punch.due is not None and _is_the_same_again(punch, waiting, checkin) else 0
+        return [Ready(punch.key, punch.partition, checkin, punch.raw_record, sent_back)]
+
+    def _assign(self, key: bytes, waiting: Waiting) -> Checkin | Waiting | None:
         """What the user map says now; None after a fault of our own, which leaves the punch waiting."""
         try:
-            event = Waiting.decode(punch.value).event
-            return assign(event, self._users, self._device(event.device_id))
+            return assign(waiting.event, self._users, self._device(waiting.event.device_id))
         except Exception:
             log.exception("A waiting punch could not be assigned.", key=key)
             return None
 
-    async def _release(self, ready: list[Ready]) -> None:
+    async def _release(self, ready: Sequence[Ready]) -> None:
         await send_until_acknowledged(
             self._producer,
             [checkin_record(each.checkin, self._topics, each.raw_record, each.sent_back) for each in ready],
         )
         await self._remove([(each.key, each.partition) for each in ready])
         for each in ready:
-            self._forget(each.key)
+            self._waiting.forget(each.key)
         self._metrics.count("punchstream_outcomes_total", len(ready), outcome="released")
         employees = list(dict.fromkeys(each.checkin.employee for each in ready))
         named = ", ".join(employees[:NAMED]) + (", …" if len(employees) > NAMED else "")
@@ -306,17 +287,13 @@ class Release:
             self._producer, [OutRecord(unmapped, key, None, partition=partition) for key, partition in records]
         )
 
-    def _forget(self, key: bytes) -> None:
-        punch = self._waiting.pop(key, None)
-        if punch is None:
-            return
-        self._by_event.pop(waiting_event_id(key), None)
-        self._counts[punch.reason] -= 1
-        keys = self._by_user[punch.device_user_id]
-        keys.discard(key)
-        if not keys:
-            del self._by_user[punch.device_user_id]
-
     def _show(self) -> None:
         for reason in REASONS:
-            self._metrics.gauge("punchstream_waiting", self._counts[reason], reason=reason)
+            self._metrics.gauge("punchstream_waiting", self._waiting.reasons[reason], reason=reason)
+        self._by_device.show()
+
+
+def _is_the_same_again(punch: WaitingPunch, waiting: Waiting, checkin: Checkin) -> bool:
+    """Whether a check-in is the one that was sent back, and nothing is new."""
+    who = (waiting.employee, waiting.employee_created)
+    return not punch.news and (checkin.employee, checkin.employee_created) == who

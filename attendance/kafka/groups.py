@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -22,6 +22,8 @@ from attendance.kafka.readers import assigned_partitions, begin_reading
 from attendance.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
+
+TURN: Final = 500  # records that are taken in before others of the event loop have their turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ async def follow_share(
             await consumer.start()
             consumer.subscribe([topic], listener=rebalance)
             while True:
-                for records in (await consumer.getmany(timeout_ms=500)).values():
+                for records in (await consumer.getmany(timeout_ms=500, max_records=TURN)).values():
                     for record in records:
                         share.take(record)
                 try:

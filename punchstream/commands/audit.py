@@ -193,6 +193,8 @@ def show(report: "Report", console: Console, *, dry_run: bool = False) -> None:
         f"{report.raw:,} raw = {report.delivered:,} delivered + {report.dropped:,} dropped"
         f" + {report.waiting:,} waiting + {report.dead_lettered:,} dead-lettered"
     )
+    if report.discarded_waiting:
+        line += f" + {report.discarded_waiting:,} discarded while they waited"
     if report.accounted_before:
         line += f" + {report.accounted_before:,} accounted for before (the outcomes are not kept any more)"
     if report.undelivered or report.undecided or report.outcome_gone:

@@ -17,6 +17,7 @@ from attendance.records.cursor import SavedCursor
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, LetterId
 from attendance.records.device_status import DeviceStatus
+from attendance.records.discard import DiscardedWaiting
 from attendance.records.other_event import OtherEvent
 from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
@@ -166,6 +167,10 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
             "ERPNext has no employee HR-EMP-00042",
             "5:1207",
         ),
+    ),
+    "waiting-discard": (
+        "unmapped",
+        DiscardedWaiting("5e" * 16, ("0f" * 16, "1f" * 16), "riyadh-01", ARRIVED, "fatima", "made-up users"),
     ),
     "delivery": ("deliveries", DELIVERY),
     "delivery-late": (

@@ -26,8 +26,6 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
-from operations.log import Skipped
-from operations.users import waiting_now
 
 START = datetime(2026, 3, 2, 5, tzinfo=UTC)
 DEADLINE = 60
@@ -218,4 +216,7 @@ class Stream:
             time.sleep(0.3)
 
     def waiting(self) -> list[Waiting]:
-        return waiting_now(asyncio.run(snapshot(self.kafka, self.kafka.topics["unmapped"], "test")), Skipped())
+        newest = {
+            record.key: record for record in asyncio.run(snapshot(self.kafka, self.kafka.topics["unmapped"], "test"))
+        }
+        return [Waiting.decode(record.value) for record in newest.values() if record.value is not None]

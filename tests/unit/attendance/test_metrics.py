@@ -12,6 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from attendance.errors import ConfigurationError
 from attendance.metrics import TABLE, Metrics, Name
 from sandbox.ports import free_port
+from streams.waiting_by_device import SERIES
 
 
 @pytest.fixture
@@ -38,8 +39,11 @@ def test_names_follow_the_conventions_of_prometheus() -> None:
 
 
 def test_nothing_is_labelled_with_what_grows_with_the_fleet() -> None:
-    bounded = "punchstream_pull_behind_timestamp_seconds"  # by `producers.pull.share.NAMED`
-    labels = {label for name, metric in TABLE.items() for label in metric.labels if name != bounded}
+    bounded = {
+        "punchstream_pull_behind_timestamp_seconds",  # by `producers.pull.share.NAMED`
+        *SERIES,  # by `streams.waiting_by_device.SHOWN`
+    }
+    labels = {label for name, metric in TABLE.items() for label in metric.labels if name not in bounded}
     assert not labels & {"device_id", "device", "employee", "user", "device_user_id", "event_id"}
 
 

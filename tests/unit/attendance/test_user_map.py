@@ -1,11 +1,14 @@
 """The user map in memory."""
 
+import tracemalloc
 from dataclasses import dataclass
 from datetime import date
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attendance import user_map as user_map_module
 from attendance.records.user_map import (
     EVERYWHERE,
     Employee,
@@ -104,3 +107,28 @@ def test_a_record_that_says_something_new_is_told_from_one_that_does_not() -> No
     assert users.apply(other.key, None) == other
     assert users.apply(other.key, None) is None
     assert users.learn(Record(b"x", b"{}")) is None
+
+
+def test_however_many_unknown_users_are_asked_for_the_map_remembers_none() -> None:
+    known = user_map(UserMapping(EVERYWHERE, "1", "E1", "csv"))
+    known.mapping("s", "D1", "first")
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(3000):
+            assert known.mapping("s", "D1", f"made-up-{number}") is None
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 30_000
+
+
+def test_however_many_devices_ask_for_a_known_user_the_answer_is_right_and_few_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(user_map_module, "ANSWERS", 3)
+    known = user_map(UserMapping(EVERYWHERE, "1", "E1", "csv"), UserMapping(device_scope("D7"), "1", "E7", "csv"))
+    for _ in range(2):
+        answers = [known.mapping("s", f"D{number}", "1") for number in range(10)]
+        assert [each.employee for each in answers if each] == ["E1"] * 7 + ["E7"] + ["E1"] * 2
+    assert len(known._answers) <= 3

@@ -16,12 +16,14 @@ from attendance.kafka.records import Headers
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, Done, LetterId
+from attendance.records.discard import DiscardedWaiting
 from attendance.records.outcomes import Delivery, Dropped, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
 from attendance.topics import Name
 from operations.audit_report import NAMED, Report
 from operations.audit_tables import AuditTables
+from operations.origin import copy_of
 from streams.dedup import Kept, Punch
 from streams.pipeline import user_key
 from streams.state import encode
@@ -183,6 +185,51 @@ def test_a_dead_letter_that_was_replayed_and_waits_now_counts_as_waiting(topics:
     topics.waiting(event)
 
     assert report(topics) == Report(raw=1, waiting=1)
+
+
+def discard(topics: Topics, event: RawEvent, waited: bytes, at: int = 0) -> None:
+    said = DiscardedWaiting(f"d{at}", (event.event_id,), "D1", NOW, "fatima", "made up")
+    topics.add("unmapped", said.key, said.encode(), timestamp=at)
+    topics.add("unmapped", waited, None)
+
+
+def test_what_was_discarded_while_it_waited_is_counted_as_that_and_so_is_what_its_copies_name(topics: Topics) -> None:
+    event, _ = topics.punch()
+    discard(topics, event, topics.waiting(event))
+    copy, record = topics.punch()
+    topics.dropped(record, copy, event.event_id)
+
+    assert report(topics) == Report(raw=2, discarded_waiting=1, dropped=1)
+    assert report(topics).balanced
+
+
+def test_what_the_sink_sent_back_and_somebody_discarded_then_is_not_undelivered(topics: Topics) -> None:
+    event, _ = topics.punch()
+    discard(topics, event, sent_back(topics, event, topics.checkin(event)))
+
+    assert report(topics) == Report(raw=1, discarded_waiting=1)
+
+
+def test_a_discard_that_was_cut_off_before_the_removal_has_the_punch_wait(topics: Topics) -> None:
+    event, _ = topics.punch()
+    discard(topics, event, topics.waiting(event))
+    topics.waiting(event)
+
+    assert report(topics) == Report(raw=1, waiting=1)
+
+
+def test_what_was_discarded_and_replayed_has_the_outcome_of_the_replay(topics: Topics) -> None:
+    event, record = topics.punch()
+    discard(topics, event, topics.waiting(event), at=5)
+    copy = copy_of(record)
+    topics.add("raw", copy.key, copy.value, copy.headers, timestamp=9)
+    assert report(topics) == Report(raw=2, discarded_waiting=1, undecided=1, without_outcome=[event.event_id])
+
+    checkin = topics.checkin(event)
+    checkin.timestamp = 9
+    assert report(topics) == Report(raw=2, undelivered=2, without_outcome=[event.event_id] * 2)
+    topics.delivery(event)
+    assert report(topics) == Report(raw=2, delivered=2)
 
 
 def test_what_is_sent_back_while_the_audit_reads_has_its_outcome(topics: Topics) -> None:

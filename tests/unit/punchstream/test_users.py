@@ -6,9 +6,11 @@ from pathlib import Path
 import orjson
 import pytest
 from memory_log import MemoryLog
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from attendance.errors import Reason
+from attendance.records.discard import DiscardedWaiting
 from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import EVERYWHERE, Employee, UserMapping, site_scope
@@ -76,3 +78,41 @@ def test_every_wrong_row_of_a_file_is_shown(tmp_path: Path) -> None:
     result = CliRunner().invoke(users.app, ["import", str(file)])
     assert isinstance(result.exception, InvalidUserMapFile)
     assert result.stderr.splitlines() == [f"{file}: line 2: no employee", f"{file}: line 3: no device_user_id"]
+
+
+def test_the_waiting_are_shown_by_page_and_by_device(log: MemoryLog) -> None:
+    for user in range(5):
+        waiting = Waiting(replace(PUNCH, device_user_id=str(user)), Reason.UNMAPPED_USER)
+        log.add("unmapped", waiting.key, waiting.encode())
+    wait(log)
+
+    def shown(*options: str) -> str:
+        return CliRunner().invoke(users.app, ["unmapped", *options]).stdout
+
+    page = shown("--limit", "2", "--page", "3")
+    assert [line.split()[-1] for line in page.splitlines() if line.startswith("Device user")] == ["3", "4"]
+    assert page.splitlines()[-1] == "6 punches of 6 users wait; page 3 of 3, --page shows others"
+    assert shown("--user", "007").splitlines()[-1] == "1 punch of 1 user waits"
+    assert [row["device_user_id"] for row in orjson.loads(shown("--json"))] == ["0", "007", "1", "2", "3", "4"]
+    assert (orjson.loads(shown("--json", "--site", "x")), shown("--site", "x")) == ([], "0 punches of 0 users wait\n")
+    assert orjson.loads(shown("--by-device", "--json")) == [
+        {"device_id": "gate-1", "users": 6, "punches": 6, "since": "2026-03-02T05:00:00Z"}
+    ]
+
+
+def test_what_waits_is_discarded_with_a_note_and_not_without(log: MemoryLog) -> None:
+    wait(log)
+
+    def run(*options: str) -> tuple[int, str]:
+        result = CliRunner().invoke(users.app, ["discard", *options])
+        return result.exit_code, result.output
+
+    assert run("--device", "gate-1", "--note", " ")[0] == 2
+    assert run("--device", "gate-2", "--note", "x") == (1, "Nothing of gate-2 waits that is meant.\n")
+    assert run("--device", "gate-1", "--user", "7", "--note", "x")[0] == 1
+    assert run("--device", "gate-1", "--reason", "employee_inactive", "--note", "x")[0] == 1
+    assert run("--device", "gate-1", "--note", "x", "--dry-run") == (0, "1 punch of 1 user would be discarded\n")
+    assert log.sent == []
+    assert run("--device", "gate-1", "--user", "007", "--note", "x") == (0, "1 punch of 1 user discarded\n")
+    said, removal = log.sent
+    assert (DiscardedWaiting.decode(said.value).note, removal.key) == ("x", PUNCH.event_id.encode())

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,11 +28,15 @@ def in_memory(_: Path) -> Store:
     return DictStore()
 
 
+def in_memory_in_part(_: Path) -> Store:
+    return DictStore(most=2)
+
+
 def on_disk(path: Path) -> Store:
     return RocksStore(path, options())
 
 
-each_store = pytest.mark.parametrize("open_store", [in_memory, on_disk])
+each_store = pytest.mark.parametrize("open_store", [in_memory, in_memory_in_part, on_disk])
 
 
 def content(store: Store) -> dict[bytes, bytes]:
@@ -71,6 +76,24 @@ def test_a_store_holds_what_was_written(
             assert (content(store), store.checkpoint) == (lists, checkpoint)
         assert store.get(b"nobody", b"default") == b"default"
         store.close()
+
+
+def test_however_many_device_users_there_are_a_store_in_memory_has_some_of_them_there() -> None:
+    store = DictStore(most=5000)
+    store.write({b"first": b"1"}, None)
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            store.write({b"%d:%d" % (number, user): b"%d" % number for user in range(1000)}, None)
+        now, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert now < 5000 * 300
+    assert store.get(b"first", b"") == b"1"
+    assert {store.get(b"%d:%d" % (number, 7), b"") for number in range(20)} == {b"%d" % number for number in range(20)}
+    store.write({b"first": b"2"}, None)
+    assert store.get(b"first", b"") == b"2"
 
 
 # Writes lists of every user in turn, each batch with the next checkpoint, until it is killed.

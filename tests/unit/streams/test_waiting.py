@@ -20,6 +20,7 @@ from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
+from attendance.records.discard import DiscardedWaiting
 from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
@@ -189,7 +190,67 @@ def test_many_flow_in_batches_and_an_employees_stay_in_order(world: World, monke
     for employee, user in (("E1", "1"), ("E2", "2")):
         own = [checkin.event_id for checkin in world.checkins if checkin.employee == employee]
         assert own == ids(*(punch(n, user=user) for n in range(5)))
-    assert [(line["punches"], line["employees"]) for line in logs][:2] == [(3, "E1"), (3, "E1, E2")]
+    assert [(line["punches"], line["employees"]) for line in logs][:3] == [
+        (3, "E1"),
+        (3, "E2"),
+        (3, "E1, E2"),
+    ]
+
+
+def test_the_many_punches_of_one_employee_do_not_hold_up_those_of_another(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_module, "BATCH", 3)
+    world.know(ACTIVE, MAPPED, Employee("E2", "Active"), UserMapping("*", "2", "E2", "csv"))
+    world.wait(*(punch(n, user="1") for n in range(30)), punch(59, user="2"))
+    world.poll()
+
+    assert [checkin.employee for checkin in world.checkins].index("E2") == 3
+
+
+def test_one_call_releases_a_bounded_number_and_the_next_one_goes_on_in_order(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_module, "BATCH", 3)
+    monkeypatch.setattr(waiting_module, "BATCHES", 2)
+    world.know(ACTIVE, MAPPED)
+    world.wait(*(punch(n) for n in reversed(range(1, 10))))
+    world.poll()
+    assert len(world.checkins) == 6
+    world.wait(punch(0))
+    world.poll()
+
+    assert world.released() == ids(*(punch(n) for n in (1, 2, 3, 4, 5, 6, 0, 7, 8, 9)))
+    assert world.waiting() == {}
+
+
+def test_what_the_map_says_during_a_release_is_for_the_next_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting_module, "BATCH", 1)
+    second = replace(MAPPED, device_user_id="2")
+    world.know(ACTIVE, MAPPED)
+    world.wait(punch(5), punch(6), punch(1, user="2"))
+    news = [UserMapping("*", "1", "E1", "csv"), second]
+
+    def say_something_new() -> None:
+        if news:
+            world.know(news.pop())
+
+    world.meanwhile = say_something_new
+    world.poll()
+    assert world.released() == ids(punch(5))
+    world.poll()
+    assert world.released() == ids(punch(5), punch(1, user="2"), punch(6))
+
+
+def test_of_an_unknown_user_nothing_is_looked_at_again(world: World) -> None:
+    world.wait(*(punch(user=f"made-up-{n}", device="flooded") for n in range(50)))
+    world.poll()
+    world.looked_at.clear()
+    world.wait(punch(user="1", device="other"))
+    world.know(ACTIVE, MAPPED)
+    world.poll()
+
+    assert (world.released(), set(world.looked_at)) == (ids(punch(user="1", device="other")), {"other"})
 
 
 def test_two_users_of_one_employee_are_released_in_one_order(world: World) -> None:
@@ -368,7 +429,7 @@ def test_only_the_punches_that_a_change_may_concern_are_looked_at(world: World) 
         world.looked_at.clear()
         world.know(*entries)
         world.poll()
-        return sorted(world.looked_at)
+        return sorted(set(world.looked_at))
 
     assert looked_at_after() == []
     assert looked_at_after(Employee("E1", "Suspended")) == []
@@ -389,6 +450,23 @@ def test_a_waiting_record_that_cannot_be_read_is_left_and_holds_up_nothing(world
 
     assert world.released() == ids(punch())
     assert [entry["key"] for entry in logs if entry["log_level"] == "error"] == [b"x"]
+
+
+def test_what_was_discarded_does_not_flow_until_it_waits_anew(world: World) -> None:
+    world.wait(punch(1), punch(2))
+    world.poll()
+    said = DiscardedWaiting("d", tuple(ids(punch(1))), "D1", TIME, "fatima", "made up")
+    world.unmapped += [UnmappedRecord(said.key, said.encode()), UnmappedRecord(punch(1).event_id.encode(), None)]
+    with structlog.testing.capture_logs() as logs:
+        world.poll()
+    assert (logs, world.gauge(Reason.UNMAPPED_USER)) == ([], 1)
+    world.know(ACTIVE, MAPPED)
+    world.poll()
+    assert world.released() == ids(punch(2))
+
+    world.wait(punch(1))
+    world.poll()
+    assert world.released() == ids(punch(2), punch(1))
 
 
 def test_a_fault_of_our_own_in_one_punch_leaves_it_waiting_and_holds_up_nothing(world: World) -> None:

@@ -1,0 +1,209 @@
+"""What waits: counted by device user and by device, and discarded with a note.
+
+Memory is bounded, however many punches wait: they go into a temporary SQLite file.
+"""
+
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Self
+
+import orjson
+
+from attendance.errors import InvalidRecord, Reason
+from attendance.kafka.records import OutRecord, Record
+from attendance.records.discard import MOST_EVENTS, DiscardedWaiting, is_discard_key
+from attendance.records.outcomes import Waiting, waiting_event_id
+from attendance.times import now
+from operations.log import Log, Skipped
+
+# Of several records of one punch the newest counts: the sink gives what it sends back a key of its own.
+_FIND_OLDER: Final = """
+insert into older select key from (
+    select key, row_number() over (partition by event order by partition desc, offset desc) as place
+    from record where reason is not null
+) where place > 1
+"""
+_SCHEMA: Final = """
+pragma journal_mode = off; pragma synchronous = off;
+-- No reason: the record cannot be read.
+create table record (key blob primary key, event, partition, offset, site, device, user, reason, employee, time);
+create table older (key blob primary key) without rowid;
+create view waiting as select * from record where reason is not null and key not in (select key from older);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingUser:
+    """The punches of one device user at one site that wait for one reason. `since` is the oldest punch, UTC."""
+
+    site: str
+    device_user_id: str
+    reason: Reason
+    employee: str | None
+    punches: int
+    since: datetime
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingOfDevice:
+    """What waits of one device. `since` is the oldest punch, UTC."""
+
+    device_id: str
+    users: int
+    punches: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which waiting punches: those of a device, of a site, of a device user, for a reason; None is any."""
+
+    device: str | None = None
+    site: str | None = None
+    user: str | None = None
+    reason: Reason | None = None
+
+    def sql(self) -> tuple[str, list[str]]:
+        """A condition on `waiting`, and its parameters."""
+        asked = {"device": self.device, "site": self.site, "user": self.user, "reason": self.reason}
+        given = {name: str(value) for name, value in asked.items() if value is not None}
+        return " and ".join(["1", *(f"{name} = ?" for name in given)]), list(given.values())
+
+
+class WaitingPunches:
+    """Every punch that waits."""
+
+    def __init__(self) -> None:
+        """Nothing is read yet."""
+        self._db = sqlite3.connect("")  # a file of SQLite's own, gone when it is closed
+        self._db.executescript(_SCHEMA)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    async def fill(self, log: Log, skipped: Skipped) -> Self:
+        """Read what waits.
+
+        Args:
+            log: The topics.
+            skipped: Where the records are counted that are no waiting punch.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer, or the topic is missing.
+        """
+        async for batch in log.read("unmapped"):
+            for record in batch:
+                self._take(record, skipped)
+        self._db.execute(_FIND_OLDER)
+        return self
+
+    def _take(self, record: Record, skipped: Skipped) -> None:
+        key = record.key or b""
+        if record.value is None:
+            self._db.execute("delete from record where key = ?", (key,))
+            return
+        if is_discard_key(key):
+            return
+        where = (key, waiting_event_id(key).encode(), record.partition, record.offset)
+        row: tuple[object, ...] = (None,) * 6
+        try:
+            waiting = Waiting.decode(record.value)
+        except InvalidRecord as error:
+            skipped.add(record, error)
+        else:
+            event = waiting.event
+            time = int((event.event_time or event.received_at).timestamp())
+            row = (event.site, event.device_id, event.device_user_id, waiting.reason, waiting.employee, time)
+        self._db.execute("insert or replace into record values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*where, *row))
+
+    def count(self, which: Which) -> tuple[int, int]:
+        """How many punches wait, and how many lines `users` has of them."""
+        where, given = which.sql()
+        groups = f"select count(*) as punches from waiting where {where} group by site, user, reason"  # noqa: S608 - only our words
+        rows = self._db.execute(f"select coalesce(sum(punches), 0), count(*) from ({groups})", given)  # noqa: S608 - only our words
+        punches, lines = rows.fetchone()
+        return punches, lines
+
+    def users(self, which: Which, *, most: int = -1, after: int = 0) -> Iterator[WaitingUser]:
+        """The waiting punches counted, by site, user and reason, in that order.
+
+        Args:
+            which: Of which punches.
+            most: At most so many lines; -1 for all.
+            after: So many lines are left out before them.
+        """
+        where, given = which.sql()
+        # The employee is that of the newest record that names one.
+        query = f"""select site, user, reason, substr(max(printf('%020d', offset) || employee), 21), count(*),
+            min(time), json_group_array(distinct device) from waiting where {where}
+            group by site, user, reason order by site, user, reason limit ? offset ?"""  # noqa: S608 - only our words
+        for site, user, reason, employee, punches, since, devices in self._db.execute(query, (*given, most, after)):
+            names = tuple(sorted(orjson.loads(devices)))
+            yield WaitingUser(site, user, Reason(reason), employee, punches, _utc(since), names)
+
+    def devices(self, which: Which) -> list[WaitingOfDevice]:
+        """The waiting punches counted by device, the one with the most users first."""
+        where, given = which.sql()
+        query = f"""select device, count(distinct site || char(10) || user) as users, count(*), min(time)
+            from waiting where {where} group by device order by users desc, device"""  # noqa: S608 - only our words
+        rows = self._db.execute(query, given)
+        return [WaitingOfDevice(device, users, punches, _utc(since)) for device, users, punches, since in rows]
+
+    def events(self, which: Which) -> Iterator[list[tuple[str, list[tuple[bytes, int]]]]]:
+        """Ids of waiting punches, each with keys and partitions of all its records, some at a time."""
+        where, given = which.sql()
+        rows = self._db.execute(f"select event from waiting where {where}", given)  # noqa: S608 - only our words
+        while found := rows.fetchmany(MOST_EVENTS):
+            yield [(event.decode(), self._records_of(event)) for (event,) in found]
+
+    def _records_of(self, event: bytes) -> list[tuple[bytes, int]]:
+        # All keys of an event begin with its id; `;` is the next character after `:`.
+        return self._db.execute(
+            "select key, partition from record where key >= ? and key < ? and event = ?", (event, event + b";", event)
+        ).fetchall()
+
+
+async def discard(log: Log, waiting: WaitingPunches, which: Which, *, note: str, by: str) -> int:
+    """Discard punches that wait. The record that says so comes first, and then what waited is removed.
+
+    Whoever is interrupted between the two has discarded nothing yet, and does it again.
+
+    Args:
+        log: Where they wait.
+        waiting: What waits there.
+        which: Those to discard, of one device at least.
+        note: Why.
+        by: Who says so.
+
+    Returns:
+        How many punches.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer; some may be discarded.
+    """
+    assert which.device is not None
+    topic = log.topics["unmapped"]
+    count = 0
+    async with log.sending() as send:
+        for events in waiting.events(which):
+            ids = tuple(id_ for id_, _ in events)
+            record = DiscardedWaiting(secrets.token_hex(16), ids, which.device, now(), by, note)
+            await send(OutRecord(topic, record.key, record.encode()))
+            await send(*_removals(topic, events))
+            count += len(events)
+    return count
+
+
+def _removals(topic: str, events: Iterable[tuple[str, Iterable[tuple[bytes, int]]]]) -> list[OutRecord]:
+    return [OutRecord(topic, key, None, partition=partition) for _, records in events for key, partition in records]
+
+
+def _utc(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
