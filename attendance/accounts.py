@@ -4,13 +4,14 @@ A stage that would begin anywhere else than where it ended has lost records, or 
 is certain that it skips none, or where a person said so (`punchstream topics accept-loss`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 
 import structlog
 
+from attendance.adoptions import Moves, account_now
 from attendance.errors import InvalidRecord
 from attendance.kafka.records import KeyValue
 from attendance.records.account import (
@@ -53,9 +54,24 @@ def fingerprint(record: Identified) -> Fingerprint:
     Args:
         record: One of its records.
     """
-    key = record.key or b""
-    digest = sha256(len(key).to_bytes(4) + key + (record.value or b"")).hexdigest()
-    return Fingerprint(record.offset, record.timestamp, digest[:32])
+    return Fingerprint(record.offset, record.timestamp, digest(record.key, record.value))
+
+
+def is_fingerprint_of(identity: Fingerprint, record: Identified) -> bool:
+    """Whether a partition is known again by a record.
+
+    Args:
+        identity: What an account has.
+        record: What is at that offset now.
+    """
+    found = fingerprint(record)
+    return found == identity or (identity.timestamp == -1 and found._replace(timestamp=-1) == identity)
+
+
+def digest(key: bytes | None, value: bytes | None) -> str:
+    """That of a `Fingerprint`."""
+    key = key or b""
+    return sha256(len(key).to_bytes(4) + key + (value or b"")).hexdigest()[:32]
 
 
 class Accounts:
@@ -64,7 +80,8 @@ class Accounts:
     def __init__(self) -> None:
         self._accounts: dict[AccountKey, tuple[int, Account]] = {}
         self._losses: dict[tuple[str, int], tuple[int, AcceptedLoss]] = {}
-        self._adoptions: dict[bytes, Adoption] = {}
+        self._adoptions: dict[bytes, tuple[int, Adoption]] = {}
+        self._moves = Moves()
 
     def learn(self, record: AccountRecord) -> None:
         """Take in one record; one that cannot be read is logged and ignored."""
@@ -93,12 +110,16 @@ class Accounts:
             case AcceptedLoss():
                 self._losses[found.topic, found.partition] = (offset, found)
             case Adoption():
-                self._adoptions[found.key] = found
+                self._adoptions[found.key] = (offset, found)
+                self._moves = Moves(self.adoptions)
 
     def account(self, stage: str, topic: str, partition: int) -> Account | None:
-        """What a stage has accounted for of a partition; None where it never wrote that."""
+        """What a stage has accounted for of a partition, by the offsets of today; None where that is not known."""
         found = self._accounts.get(AccountKey(stage, topic, partition))
-        return None if found is None else found[1]
+        if found is None:
+            return None
+        written, account = found
+        return account_now(account, (adoption for at, adoption in self._adoptions.values() if at > written))
 
     def accepted(self, stage: str, topic: str, partition: int) -> AcceptedLoss | None:
         """The newest loss in a partition that was accepted since a stage wrote its account; None where there is none.
@@ -107,7 +128,8 @@ class Accounts:
         """
         written, _ = self._accounts.get(AccountKey(stage, topic, partition), (-1, None))
         accepted, loss = self._losses.get((topic, partition), (-1, None))
-        return loss if accepted > written else None
+        adopted = max((at for at, _ in self._adoptions.values()), default=-1)
+        return loss if accepted > max(written, adopted) else None
 
     @property
     def all(self) -> Iterable[Account]:
@@ -115,9 +137,14 @@ class Accounts:
         return (account for _, account in self._accounts.values())
 
     @property
-    def adoptions(self) -> Iterable[Adoption]:
+    def adoptions(self) -> Sequence[Adoption]:
         """Every adoption, in the order of the topic."""
-        return tuple(self._adoptions.values())
+        return tuple(adoption for _, adoption in self._adoptions.values())
+
+    @property
+    def moves(self) -> Moves:
+        """Where records are now, by the adoptions."""
+        return self._moves
 
 
 class Partition(NamedTuple):

@@ -229,11 +229,22 @@ USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
             "other_events",
             "unread",
             "terminals",
+            "accounts",
             "probe",
         )
     ),
     "pull": frozenset(
-        ("raw", "dead_letters", "dead_letter_actions", "device_status", "other_events", "unread", "cursors", "probe")
+        (
+            "raw",
+            "dead_letters",
+            "dead_letter_actions",
+            "device_status",
+            "other_events",
+            "unread",
+            "cursors",
+            "accounts",
+            "probe",
+        )
     ),
     "directory": frozenset(("user_map", "site", "probe")),
     "stream": frozenset(

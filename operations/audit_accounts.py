@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from msgspec import structs
-
 from attendance.accounts import fingerprint
+from attendance.adoptions import Moves, account_now
 from attendance.kafka.records import OutRecord, Record
 from attendance.records.account import AcceptedLoss, Account, Adoption, decode
-from attendance.topics import TABLE, Name
+from attendance.topics import TABLE, Name, Topics
 from attendance.wire import Place
 from operations.log import Log, Skipped, decoded
 
@@ -69,13 +68,23 @@ class Accounts:
         written, account = found
         if any(at > written and loss.anew for at, loss in self._of(topic, partition)):
             return None
-        for at, adoption in self.adoptions:
-            if at > written:
-                moved = _moved(account, adoption)
-                if moved is None:
-                    return None
-                account = moved
-        return account
+        return account_now(account, (adoption for at, adoption in self.adoptions if at > written))
+
+    def has_any(self, topics: Topics) -> bool:
+        """Whether there is any account of a topic of this prefix."""
+        names = {topics[name] for name in TABLE}
+        return any(topic in names for _, topic, _ in self._accounts)
+
+    def began(self, topic: str, partition: int) -> int:
+        """From which offset on a partition has had records since the last adoption; 0 without one."""
+        moved = self.adoptions[-1][1].moved if self.adoptions else ()
+        return min((each.now for each in moved if (each.topic, each.partition) == (topic, partition)), default=0)
+
+    def all_of(self, topic: str) -> list[Account]:
+        """Every account of a topic, by the offsets of today."""
+        keys = [key for key in self._accounts if key[1] == topic]
+        found = (self.account(*key) for key in keys)
+        return [each for each in found if each is not None]
 
     def accepted(self, topic: str, partition: int) -> list[Range]:
         """The offsets of which a person has accepted that they are lost, by the offsets of today."""
@@ -88,31 +97,24 @@ class Accounts:
                 ranges.append((loss.first, loss.through))
         return ranges
 
-    def places_now(self, place: Place) -> list[Place]:
-        """Where a raw record may be that an outcome names: there, and where adoptions say that it went."""
-        places = [place]
-        for _, adoption in self.adoptions:
-            partition, offset = places[-1]
-            for each in adoption.moved:
-                is_raw = each.topic.endswith(f".{TABLE['raw'].suffix}")
-                if is_raw and each.partition == partition and each.first <= offset < each.through:
-                    places.append((partition, each.now + offset - each.first))
-                    break
-        return places
+    @property
+    def moves(self) -> Moves:
+        """Where records are now that records of before an adoption name."""
+        return Moves(adoption for _, adoption in self.adoptions)
 
     def _of(self, topic: str, partition: int) -> Iterator[tuple[int, AcceptedLoss]]:
         return ((at, loss) for at, loss in self.losses if (loss.topic, loss.partition) == (topic, partition))
 
 
-def _moved(account: Account, adoption: Adoption) -> Account | None:
-    for each in adoption.moved:
-        is_there = (each.topic, each.partition) == (account.topic, account.partition)
-        if is_there and each.first <= account.through <= each.through:
-            by = each.now - each.first
-            end = None if account.end is None else min(account.end, each.through) + by
-            first, through = max(account.first, each.first) + by, account.through + by
-            return structs.replace(account, first=first, through=through, end=end, identity=None)
-    return None
+async def read_moves(log: Log) -> Moves:
+    """Where records are now that records of before an adoption name.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or the topic is missing.
+    """
+    accounts = Accounts()
+    await accounts.read(log)
+    return accounts.moves
 
 
 def without(ranges: Iterable[Range], covers: Sequence[Range]) -> list[Range]:

@@ -4,11 +4,12 @@ Memory is bounded: it goes into a temporary SQLite file, and the questions are i
 """
 
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Self
 
+from attendance.adoptions import NOTHING_MOVED
 from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import Record
 from attendance.records.checkin import Checkin
@@ -48,7 +49,8 @@ class AuditTables:
         self._name_at_most = NAMED
         self._first_raw: dict[int, int] = {}  # the first offset of each partition of the raw topic
         self._look = TopicsLook()
-        self._places_now: Callable[[Place], Iterable[Place]] = Accounts().places_now
+        self._moves = NOTHING_MOVED
+        self._adopted_at = 0
 
     def __enter__(self) -> Self:
         return self
@@ -77,12 +79,14 @@ class AuditTables:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
         """
         self._look = look or TopicsLook()
-        self._places_now = (accounts or Accounts()).places_now
+        accounts = accounts or Accounts()
+        self._moves = accounts.moves
+        self._adopted_at = max((round(each.at.timestamp() * 1000) for _, each in accounts.adoptions), default=0)
         self._note_accounted()
         async for batch in self._read(log, "raw", since):
             self._raw(batch, device)
         async for batch in self._read(log, "dropped", since):
-            self._dropped(batch)
+            self._dropped(batch, log.topics["raw"])
         # Compacted: a punch may wait since before `since`, and a later record of its key takes it off again.
         async for batch in log.read("unmapped"):
             self._waiting(batch, 1, self.skipped)
@@ -91,7 +95,7 @@ class AuditTables:
         async for batch in self._read(log, "dead_letters", since):
             self._dead_letters(batch, log.topics["raw"], device)
         async for batch in log.read("dead_letter_actions"):
-            self._actions(batch)
+            self._actions(batch, log.topics["dead_letters"])
         async for batch in self._read(log, "deliveries", since):
             self._deliveries(batch)
         # Meanwhile the sink may have sent a check-in back. What waited at either time has its outcome.
@@ -112,7 +116,7 @@ class AuditTables:
         self._db.execute(f"insert into kept_for_nothing {NOTHING_KEPT}")
         if self._db.execute("select 1 from kept_for_nothing").fetchone():
             async for batch in log.read("dedup_state"):
-                ids = ((id_,) for id_ in ids_kept_before(batch, self._first_raw))
+                ids = ((id_,) for id_ in ids_kept_before(batch, self._first_raw, log.topics["raw"], self._moves))
                 self._many("delete from kept_for_nothing where event_id = ?", ids)
 
     def _forget_other_deliveries(self) -> None:
@@ -180,18 +184,20 @@ class AuditTables:
     def _note_copy(self, record: Record, event_id: str | None) -> None:
         original = original_of(record)
         if original is not None:
-            rows = ((*place, record.partition, record.offset) for place in self._places_now(original))
-            self._many("insert or ignore into copy values (?, ?, ?, ?)", rows)
+            now = self._moves.now(record.topic, original, record)
+            if now is not None:
+                row = (*now, record.partition, record.offset)
+                self._db.execute("insert or ignore into copy values (?, ?, ?, ?)", row)
             self._db.execute("insert or ignore into sent_again values (?)", (event_id,))
 
-    def _dropped(self, batch: Iterable[Record]) -> None:
-        dropped = [each for _, each in decoded(batch, lambda record: Dropped.decode(record.value), self.skipped)]
-        erased = ((each.event_id,) for each in dropped if each.reason is Reason.ERASED)
+    def _dropped(self, batch: Iterable[Record], raw_topic: str) -> None:
+        dropped = [*decoded(batch, lambda record: Dropped.decode(record.value), self.skipped)]
+        erased = ((each.event_id,) for _, each in dropped if each.reason is Reason.ERASED)
         self._many("insert or ignore into erased values (?)", erased)
         rows = (
             (*place, each.event_id, each.kept_event_id)
-            for each in dropped
-            for place in self._places_now((each.partition, each.offset))
+            for record, each in dropped
+            if (place := self._moves.now(raw_topic, (each.partition, each.offset), record)) is not None
         )
         self._many("insert or ignore into dropped values (?, ?, ?, ?)", rows)
 
@@ -208,10 +214,12 @@ class AuditTables:
                     self._db.execute("insert into waiting values (?, ?, ?)", (look, key, waiting_event_id(key)))
 
     def _discarded(self, record: Record, skipped: Skipped) -> None:
+        # A copy may have given what was discarded a later time than the discard.
+        at = self._adopted_at if self._moves.is_before(record) else record.timestamp
         for _, discard in decoded([record], lambda record: DiscardedWaiting.decode(record.value), skipped):
             self._many(
                 "insert into discarded values (?, ?) on conflict (event_id) do update set at = max(at, excluded.at)",
-                ((id_, record.timestamp) for id_ in discard.events),
+                ((id_, at) for id_ in discard.events),
             )
 
     def _checkins(self, batch: Iterable[Record], device: str | None) -> None:
@@ -235,19 +243,25 @@ class AuditTables:
         for record, letter in decoded(batch, dead_letter, self.skipped):
             if letter.topic == raw_topic:
                 if letter.partition is not None and letter.offset is not None:
-                    places = self._places_now((letter.partition, letter.offset))
-                    rows = ((*place, -1 if letter.timestamp is None else letter.timestamp) for place in places)
-                    self._many("insert or ignore into dead_record values (?, ?, ?)", rows)
+                    place = self._moves.now(raw_topic, (letter.partition, letter.offset), record)
+                    # A restored record may have another time than the one that failed.
+                    is_same_time = letter.timestamp is not None and not self._moves.is_before(record)
+                    if place is not None:
+                        row = (*place, letter.timestamp if is_same_time else -1)
+                        self._db.execute("insert or ignore into dead_record values (?, ?, ?)", row)
             elif letter.event_id is not None:
                 self._db.execute("insert or ignore into dead values (?)", (letter.event_id,))
             elif letter.topic is None and device in (None, (letter.key or b"").decode(errors="replace")):
-                row = (record.partition, record.offset, "unread")
-                self._db.execute("insert or ignore into refused values (?, ?, ?)", row)
+                refused = (record.partition, record.offset, "unread")
+                self._db.execute("insert or ignore into refused values (?, ?, ?)", refused)
 
-    def _actions(self, batch: Iterable[Record]) -> None:
+    def _actions(self, batch: Iterable[Record], letters: str) -> None:
         # In the order in which they were taken: the last one says what the letter is.
-        for _, action in decoded(batch, lambda record: Action.decode(record.key, record.value), self.skipped):
-            row = (action.action, action.letter.partition, action.letter.offset)
+        for record, action in decoded(batch, lambda record: Action.decode(record.key, record.value), self.skipped):
+            now = self._moves.now(letters, (action.letter.partition, action.letter.offset), record)
+            if now is None:
+                continue
+            row = (action.action, *now)
             self._db.execute("update refused set what = ? where (partition, offset) = (?, ?)", row)
 
     def report(self, *, whole: bool = True, named: int = NAMED) -> Report:
@@ -368,20 +382,20 @@ class AuditTables:
         begin_at_raw: set[Place] = set()
         async with log.sending() as send:
             async for batch in log.read("raw", since=since):
-                copies = [copy_of(record) for record in batch if lost_record(record)]
+                copies = [copy_of(record, self._moves) for record in batch if lost_record(record)]
                 await send(*copies)
                 sent[raw] += len(copies)
             async for batch in log.read("checkins", since=since):
                 copies = []
                 for record in filter(lost_checkin, batch):
-                    place = raw_place(record.headers)
+                    place = raw_place(self._moves.headers(record.headers, checkins, raw, record))
                     if place is not None and is_for_somebody_else(_checkin(record), users):
                         begin_at_raw.add(place)
                     else:
-                        copies.append(copy_of(record))
+                        copies.append(copy_of(record, self._moves, raw))
                 await send(*copies)
                 sent[checkins] += len(copies)
-            anew = await raw_copies(log, begin_at_raw)
+            anew = await raw_copies(log, begin_at_raw, self._moves)
             await send(*anew.values())
             sent[raw] += len(anew)
         return sent

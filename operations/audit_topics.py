@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from attendance.accounts import fingerprint
+from attendance.accounts import is_fingerprint_of
 from attendance.kafka.records import Record
 from attendance.records.account import Account
 from attendance.topics import TABLE, Name
@@ -291,4 +291,4 @@ def _is_another(account: Account, records: Mapping[Place, Record]) -> bool:
     if account.identity is None:
         return False
     record = records.get((account.partition, account.identity.offset))
-    return record is not None and fingerprint(record) != account.identity
+    return record is not None and not is_fingerprint_of(account.identity, record)

@@ -18,12 +18,12 @@ from attendance.kafka.records import OutRecord, Record
 from attendance.records.account import Account
 from attendance.removal import Cluster
 from attendance.times import now
-from operations.audit_accounts import Accounts
+from operations.audit_accounts import Accounts, read_moves
 from operations.log import Log, Send
 from operations.persons import Pair, Person
 from streams.dedup import Kept, Punch
 from streams.erased import erasure
-from streams.state import FLOOR_KEY, decode, encode, floor_before, floor_in, whole_from_here
+from streams.state import FLOOR_KEY, as_of_now, decode, encode, floor_before, floor_in, whole_from_here
 
 REWRITE_WHILE_STOPPED: Final = (
     "What it has on disk of the person it makes anew when it starts; terminals are answered meanwhile"
@@ -113,12 +113,13 @@ class ChangelogRewriting:
         """What the changelog has before an offset of everybody else, in parts, and how many of the person's went."""
         part: list[Kept] = []
         went = 0
+        moves = await read_moves(self._log)
         async with aclosing(self._log.read("dedup_state", begin={number: None})) as batches:
             async for batch in batches:
                 for record in batch:
                     if record.offset >= before:
                         continue
-                    for kept in _punches(record):
+                    for kept in as_of_now(_punches(record), record, moves, self._log.topics["raw"]):
                         if kept.key == FLOOR_KEY:
                             continue
                         if self._person.has_kept(kept):

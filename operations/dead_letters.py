@@ -12,6 +12,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from msgspec.structs import replace
+
+from attendance.adoptions import Moves
 from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import Record
 from attendance.records.checkin import Checkin
@@ -19,6 +22,7 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, LetterId
 from attendance.times import format_milliseconds, format_seconds
 from attendance.topics import Topics
+from operations.audit_accounts import read_moves
 from operations.log import Log, Skipped, decoded
 
 MAX_REPLAYS: Final = 3
@@ -234,15 +238,32 @@ async def read_letters(
     Raises:
         KafkaUnavailable: Kafka does not answer, or a topic is missing.
     """
+    moves = await read_moves(log)
+    letters = log.topics["dead_letters"]
     history: dict[LetterId, list[Action]] = defaultdict(list)
     async for batch in log.read("dead_letter_actions"):
-        for _, action in decoded(batch, lambda record: Action.decode(record.key, record.value), skipped):
-            history[action.letter].append(action)
+        for record, action in decoded(batch, lambda record: Action.decode(record.key, record.value), skipped):
+            of = moves.now(letters, (action.letter.partition, action.letter.offset), record)
+            if of is not None:
+                history[LetterId(*of)].append(action)
     async with aclosing(log.read("dead_letters", begin=begin)) as batches:
         async for batch in batches:
             for record, content in decoded(batch, dead_letter, skipped):
                 id_ = LetterId(record.partition, record.offset)
-                yield Letter(id_, content, tuple(history.get(id_, ())))
+                as_of_now = _as_of_now(content, record, moves, log.topics["raw"])
+                yield Letter(id_, as_of_now, tuple(history.get(id_, ())))
+
+
+def _as_of_now(content: DeadLetter, record: Record, moves: Moves, raw: str) -> DeadLetter:
+    """A letter with the places that it names as they are now."""
+    if not moves.is_before(record):
+        return content
+    if content.topic is None or content.partition is None or content.offset is None:
+        return content
+    place = moves.now(content.topic, (content.partition, content.offset), record)
+    partition, offset = place or (None, None)
+    headers = moves.headers(content.headers, content.topic, raw, record)
+    return replace(content, partition=partition, offset=offset, headers=headers)
 
 
 async def count_open_before(log: Log, until: datetime) -> int:

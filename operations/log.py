@@ -66,6 +66,21 @@ class Log(Protocol):
             KafkaUnavailable: Kafka does not answer, or there is no such topic.
         """
 
+    async def members(self, stage: str) -> Sequence[str]:
+        """The client ids of those who are in the group of a stage. Raises KafkaUnavailable."""
+
+    async def commit(self, topic: Name, stage: str, offsets: Mapping[int, int]) -> None:
+        """Commit offsets for the group of a stage, which has no members.
+
+        Args:
+            topic: Of which topic.
+            stage: Whose group.
+            offsets: By partition.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer, or does not take them.
+        """
+
     async def configuration_faults(self) -> Sequence[str]:
         """Where topics are configured so that records are lost or go wrong, each as a sentence with what mends it.
 
@@ -130,6 +145,18 @@ class KafkaLog:
         group = self._settings.group(stage)
         return await committed(self._settings, self.topics[topic], group, self._client_id)
 
+    async def members(self, stage: str) -> Sequence[str]:
+        """See `Log.members`."""
+        from attendance.kafka.group_offsets import members
+
+        return await members(self._settings, self._settings.group(stage), self._client_id)
+
+    async def commit(self, topic: Name, stage: str, offsets: Mapping[int, int]) -> None:
+        """See `Log.commit`."""
+        from attendance.kafka.group_offsets import commit
+
+        await commit(self._settings, self.topics[topic], self._settings.group(stage), offsets, self._client_id)
+
     async def configuration_faults(self) -> Sequence[str]:
         """See `Log.configuration_faults`."""
         from attendance.kafka.topic_facts import check_topics
@@ -188,6 +215,13 @@ class DryRun:
     async def committed(self, topic: Name, stage: str) -> Mapping[int, int | None]:
         """See `Log.committed`."""
         return await self._log.committed(topic, stage)
+
+    async def members(self, stage: str) -> Sequence[str]:
+        """See `Log.members`."""
+        return await self._log.members(stage)
+
+    async def commit(self, topic: Name, stage: str, offsets: Mapping[int, int]) -> None:
+        """Nothing is committed."""
 
     async def configuration_faults(self) -> Sequence[str]:
         """See `Log.configuration_faults`."""

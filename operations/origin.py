@@ -4,6 +4,7 @@ from collections.abc import Collection
 from contextlib import aclosing
 from typing import Final
 
+from attendance.adoptions import NOTHING_MOVED, Moves
 from attendance.errors import Reason
 from attendance.kafka.records import Headers, OutRecord, Record
 from attendance.records.checkin import Checkin
@@ -18,10 +19,17 @@ DECIDED_BY_THE_STREAM: Final = frozenset(
 """Reasons for which a check-in fails by what the stream gave it: whom it is for, and where its device hangs."""
 
 
-def copy_of(record: Record) -> OutRecord:
-    """A record for the topic that it stands on, which names the one that it is a copy of."""
-    partition, offset = original_of(record) or (record.partition, record.offset)
-    headers = [(name, data) for name, data in record.headers if name not in (REPLAY_OF, ARRIVED_AT)]
+def copy_of(record: Record, moves: Moves = NOTHING_MOVED, raw: str = "") -> OutRecord:
+    """A record for the topic that it stands on, which names the one that it is a copy of.
+
+    Args:
+        record: Of the raw topic, or a check-in.
+        moves: The adoptions.
+        raw: The full name of the raw topic, which a check-in names records of.
+    """
+    partition, offset = original_of(record, moves) or (record.partition, record.offset)
+    named = moves.headers(record.headers, record.topic, raw, record)
+    headers = [(name, data) for name, data in named if name not in (REPLAY_OF, ARRIVED_AT)]
     headers.append((REPLAY_OF, f"{partition}:{offset}".encode()))
     arrived = broker_time(record)
     if arrived is not None:
@@ -30,9 +38,10 @@ def copy_of(record: Record) -> OutRecord:
     return OutRecord(record.topic, record.key, record.value, headers)
 
 
-def original_of(record: Record) -> Place | None:
-    """Partition and offset of the record that this one is a copy of, if it is one."""
-    return position(record.headers, REPLAY_OF)
+def original_of(record: Record, moves: Moves = NOTHING_MOVED) -> Place | None:
+    """Partition and offset of the record that this one is a copy of, if it is one; None also where that is gone."""
+    place = position(record.headers, REPLAY_OF)
+    return None if place is None else moves.now(record.topic, place, record)
 
 
 def raw_place(headers: Headers) -> Place | None:
@@ -59,12 +68,13 @@ def is_for_somebody_else(checkin: Checkin, users: UserMap) -> bool:
     return employee.created is not None and checkin.employee_created not in (None, employee.created)
 
 
-async def raw_copies(log: Log, places: Collection[Place]) -> dict[Place, OutRecord]:
+async def raw_copies(log: Log, places: Collection[Place], moves: Moves = NOTHING_MOVED) -> dict[Place, OutRecord]:
     """Copies of raw records, ready to be sent. Memory is bounded by the places.
 
     Args:
         log: The topics.
-        places: Which records.
+        places: Which records, by where they are now.
+        moves: The adoptions.
 
     Returns:
         The copies by the places of the originals. One that the topic does not have any more is left out.
@@ -82,7 +92,7 @@ async def raw_copies(log: Log, places: Collection[Place]) -> dict[Place, OutReco
             for record in batch:
                 place = (record.partition, record.offset)
                 if place in wanted:
-                    found[place] = copy_of(record)
+                    found[place] = copy_of(record, moves)
             if len(found) == len(wanted):
                 break
     return found

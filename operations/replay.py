@@ -17,6 +17,7 @@ from attendance.kafka.records import OutRecord, Record
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Dropped
 from attendance.records.raw_event import RawEvent, is_replay_copy
+from operations.audit_accounts import read_moves
 from operations.log import Log, Skipped, decoded
 from operations.origin import copy_of
 from operations.pace import Pace
@@ -74,10 +75,13 @@ class RangeTables:
         Raises:
             KafkaUnavailable: Kafka does not answer, or a topic is missing.
         """
+        moves, raw = await read_moves(log), log.topics["raw"]
         async with aclosing(log.read("dropped", since=wanted.since)) as batches:
             async for batch in batches:
                 dropped = decoded(batch, lambda record: Dropped.decode(record.value), self.skipped)
-                rows = ((each.partition, each.offset) for _, each in dropped if each.reason is Reason.REPEAT)
+                repeats = ((record, each) for record, each in dropped if each.reason is Reason.REPEAT)
+                places = (moves.now(raw, (each.partition, each.offset), record) for record, each in repeats)
+                rows = (place for place in places if place is not None)
                 self.db.executemany("insert or ignore into repeat values (?, ?)", rows)
         async with aclosing(log.read("checkins", since=wanted.since)) as batches:
             async for batch in batches:

@@ -7,6 +7,7 @@ from typing import Final, NoReturn
 
 import structlog
 
+from attendance.accounts import Accounts
 from attendance.errors import InvalidRecord, KafkaUnavailable
 from attendance.kafka.readers import read
 from attendance.metrics import Metrics
@@ -131,13 +132,21 @@ class Expiry:
 
     async def _done(self) -> set[LetterId]:
         """The dead letters with which somebody has done something."""
+        topics, accounts = self._settings.topics, Accounts()
+        async for batch in read(self._settings, topics["accounts"], self._client_id):
+            for record in batch:
+                accounts.learn(record)
         done: set[LetterId] = set()
-        async for batch in read(self._settings, self._settings.topics["dead_letter_actions"], self._client_id):
+        async for batch in read(self._settings, topics["dead_letter_actions"], self._client_id):
             for record in batch:
                 try:
-                    done.add(Action.decode(record.key, record.value).letter)
+                    letter_id = Action.decode(record.key, record.value).letter
                 except InvalidRecord:
                     continue
+                at = (letter_id.partition, letter_id.offset)
+                now_at = accounts.moves.now(topics["dead_letters"], at, record)
+                if now_at is not None:
+                    done.add(LetterId(*now_at))
         return done
 
     async def _open(self, came: dict[str, datetime], done: Collection[LetterId]) -> set[str]:

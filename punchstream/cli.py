@@ -12,6 +12,7 @@ import typer
 from attendance import logs
 from attendance.errors import PunchstreamError
 from punchstream.commands import (
+    adoption,
     audit,
     dead_letters,
     devices,
@@ -47,6 +48,7 @@ app.command("import", help=_help(imports.import_files))(imports.import_files)
 for command in (stages.directory, stages.stream, stages.sink, stages.completeness, settings.settings):
     app.command(help=_help(command))(command)
 topics.app.command("accept-loss", help=_help(losses.accept_loss))(losses.accept_loss)
+topics.app.command("adopt", help=_help(adoption.adopt))(adoption.adopt)
 app.add_typer(topics.app, name="topics")
 app.add_typer(devices.app, name="devices")
 app.add_typer(users.app, name="users")

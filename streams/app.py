@@ -91,6 +91,7 @@ def create_app(
     rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance, stream.clock_tolerance)
     open_store = store_opener(stream, kafka.topics["dedup_state"])
     state = DeduplicationState(kafka, producer, stream.dedup_horizon, stream.future_tolerance, open_store)
+    state.moves = lambda: progress.moves
     step = Step(Pipeline(rules, users, registry.get), state, producer, kafka.topics, metrics)
     release = Release(
         users,
@@ -101,7 +102,8 @@ def create_app(
         guards=guards,
         warn_users=stream.waiting_users_warn,
     )
-    users_known = follow_beside(app, kafka, release, on_fault)
+    release.moves = lambda: progress.moves
+    users_known = follow_beside(app, kafka, release, progress, on_fault)
     buffer = BatchBuffer(stream.stream_batch)
 
     async def refresh_registry() -> None:
@@ -178,7 +180,7 @@ class BatchBuffer:
 
 
 def follow_beside(
-    app: faust.App, kafka: KafkaSettings, release: Release, on_fault: Callable[[], None]
+    app: faust.App, kafka: KafkaSettings, release: Release, progress: StreamProgress, on_fault: Callable[[], None]
 ) -> asyncio.Event:
     """Follow the user map and release what waits, beside the agent.
 
@@ -186,6 +188,7 @@ def follow_beside(
         app: The application whose tasks these become.
         kafka: How to reach Kafka.
         release: Takes in the user map and the waiting punches.
+        progress: Knows of adoptions.
         on_fault: Called when the release cannot go on.
 
     Returns:
@@ -205,6 +208,7 @@ def follow_beside(
 
     async def release_waiting() -> None:
         await users_known.wait()
+        await progress.until_known()
         share = follow_share(
             kafka,
             kafka.topics["unmapped"],

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Any, Final, NoReturn, Protocol
 
+from attendance.adoptions import Moves
 from attendance.guards import Guards
 from attendance.kafka.accounts import AccountsTopic
 from attendance.kafka.producer import Producer
@@ -50,6 +51,15 @@ class StreamProgress:
     async def follow(self) -> None:
         """Take in every account and accepted loss, for ever."""
         await self._accounts.follow()
+
+    async def until_known(self) -> None:
+        """Return once every account and adoption is known that was there at the start."""
+        await self._accounts.caught_up.wait()
+
+    @property
+    def moves(self) -> Moves:
+        """Where records are now, by the adoptions."""
+        return self._accounts.moves
 
     async def until_changelog_is_whole(self, app: HasConsumer) -> Collection[int]:
         """Wait while a partition of the changelog lacks what the stream had written there.

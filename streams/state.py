@@ -21,7 +21,7 @@ end, the store is rebuilt.
 
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from struct import Struct
@@ -30,6 +30,7 @@ from typing import Final
 
 import structlog
 
+from attendance.adoptions import NOTHING_MOVED, Moves
 from attendance.errors import ConfigurationError, InvalidRecord, Reason
 from attendance.kafka.producer import Producer, send_until_acknowledged
 from attendance.kafka.readers import read
@@ -38,6 +39,7 @@ from attendance.runtime import until_available
 from attendance.settings import KafkaSettings
 from attendance.times import now
 from streams.dedup import PUNCH_BYTES, Kept, Punch, insert
+from streams.erased import is_erasure
 from streams.history import History
 from streams.store import Checkpoint, HistoryNeeded, Known, OpenStore, Store
 
@@ -50,6 +52,8 @@ FLOOR_KEY: Final = b""
 """The key under which the changelog has a floor, as the time of a punch. Older versions take it for a device user's."""
 _WHOLE: Final = 1
 """The code of a floor that also says: what the changelog had before this record is in this one and those after it."""
+NO_OFFSET: Final = (1 << 64) - 1
+"""The offset, in memory, of a punch whose raw record an adoption has left behind."""
 _KEY_LENGTH: Final = Struct(">H")
 _RANDOM_BYTES: Final = 8
 
@@ -99,6 +103,8 @@ class DeduplicationState:
         self._horizon = horizon
         self._ahead = ahead
         self._open_store = open_store
+        self.moves: Callable[[], Moves] = lambda: NOTHING_MOVED
+        """The adoptions, to be asked for whenever the changelog is read."""
         self._stores: dict[int, Store] = {}
         self._histories: dict[int, History] = {}
         self._first: dict[int, Kept] = {}  # what an empty changelog is to begin with
@@ -161,7 +167,9 @@ class DeduplicationState:
         if await until_available(lambda: self._has_records(partition)):
             store.floor = self._floor_at(now().timestamp() - self._horizon)
             return
-        floor = 0 if first.offset == 0 else self._floor_at(first.timestamp / 1000)
+        place = (partition, first.offset)
+        is_begin = self.moves().first_was(self._kafka.topics["raw"], place) == 0
+        floor = 0 if is_begin else self._floor_at(first.timestamp / 1000)
         if floor:
             log.warning(
                 "The changelog is empty, and the raw topic is not at its begin: what is older than this record may have"
@@ -210,7 +218,7 @@ class DeduplicationState:
                 if history.next_offset is None:
                     history.unknown_until = self._floor_before(batch[0])
                 for record in batch:
-                    punches = _punches(record)
+                    punches = self._punches(record)
                     history.unknown_until = max(history.unknown_until, self._floor_in(punches))
                     history.add(each for each in punches if each.key != FLOOR_KEY)
                 history.next_offset = batch[-1].offset + 1
@@ -219,7 +227,12 @@ class DeduplicationState:
 
     def _floor_before(self, record: Record) -> int:
         """Up to which time punches may be that the changelog had before its first record that is read."""
-        return floor_before(record, _punches(record), self._ahead)
+        was = self.moves().first_was(self._topic, (record.partition, record.offset))
+        return floor_before(record, _punches(record), self._ahead) if was else 0
+
+    def _punches(self, record: Record) -> list[Kept]:
+        """What a record of the changelog has, each with the offset that its raw record has now."""
+        return as_of_now(_punches(record), record, self.moves(), self._kafka.topics["raw"])
 
     def _floor_in(self, punches: Iterable[Kept]) -> int:
         """The floor that a record has; 0 if it has none."""
@@ -255,7 +268,8 @@ class DeduplicationState:
                 store = stores[partition]
                 records = batch
                 if unverified.pop(partition, None) is not None:
-                    if not _verify(batch[0], store.checkpoint):
+                    # A store of before an adoption has offsets of then.
+                    if self.moves().is_before(batch[0]) or not _verify(batch[0], store.checkpoint):
                         mismatched[partition] = store
                     records = batch[1:]
                 if records and partition not in mismatched:
@@ -268,7 +282,7 @@ class DeduplicationState:
         if store.floor is None:
             store.floor = self._floor_before(records[0])
         for record in records:
-            for key, entry in _punches(record):
+            for key, entry in self._punches(record):
                 if key == FLOOR_KEY:
                     store.floor = max(store.floor, Punch.unpack(entry).seconds)
                 else:
@@ -325,6 +339,35 @@ def whole_from_here(seconds: int, offset: int) -> Kept:
         offset: That of the next record of the changelog.
     """
     return Kept(FLOOR_KEY, Punch(seconds, _WHOLE, offset).pack())
+
+
+def as_of_now(punches: list[Kept], record: Record, moves: Moves, raw: str) -> list[Kept]:
+    """What a record of the changelog has, each punch with the offset that its raw record has now.
+
+    Args:
+        punches: What is in it.
+        record: The record.
+        moves: The adoptions.
+        raw: The full name of the raw topic.
+    """
+    if not moves.is_before(record):
+        return punches
+
+    def one(kept: Kept) -> Kept:
+        if kept.key == FLOOR_KEY or is_erasure(kept.key):
+            return kept
+        punch = Punch.unpack(kept.entry)
+        now = moves.now(raw, (record.partition, punch.offset), record)
+        # A record that is gone is not delivered again: no other one may pass for it.
+        return Kept(kept.key, punch._replace(offset=NO_OFFSET if now is None else now[1]).pack())
+
+    return [one(kept) for kept in punches]
+
+
+def is_whole(punches: Iterable[Kept]) -> int | None:
+    """Where a record of the changelog was written that has, with those after it, all that came before; None if none."""
+    whole = (Punch.unpack(entry) for key, entry in punches if key == FLOOR_KEY)
+    return next((punch.offset for punch in whole if punch.code == _WHOLE), None)
 
 
 def floor_before(record: Record, punches: Iterable[Kept], ahead: float) -> int:

@@ -6,7 +6,8 @@ from typing import Final, Literal, NamedTuple
 
 import structlog
 
-from attendance.accounts import Found, Missing, Partition, begin, fingerprint
+from attendance.accounts import Found, Missing, Partition, begin, fingerprint, is_fingerprint_of
+from attendance.adoptions import Moves
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.accounts import AccountsTopic
 from attendance.kafka.readers import Extent, PlaceReader
@@ -75,6 +76,15 @@ class Progress:
         """The partitions in which records are missing."""
         return self._missing
 
+    async def until_known(self) -> None:
+        """Return once every account and adoption is known that was there at the start."""
+        await self._accounts.caught_up.wait()
+
+    @property
+    def moves(self) -> Moves:
+        """Where records are now, by the adoptions."""
+        return self._accounts.moves
+
     async def find_reason(self) -> str | None:
         """Why the stage may not go on: what is missing, and what to do. None where nothing is."""
         await self.look()
@@ -138,7 +148,7 @@ class Progress:
             return None
         place = (account.partition, account.identity.offset)
         record = (await self._places([place])).get(place)
-        return record is not None and fingerprint(record) == account.identity
+        return record is not None and is_fingerprint_of(account.identity, record)
 
     def lost(self, kept: Collection[int] = ()) -> None:
         """Partitions are not ours any more.

@@ -48,7 +48,7 @@ class Fingerprint(NamedTuple):
 
     offset: Offset
     timestamp: int
-    """As the record has it, in milliseconds since 1970."""
+    """As the record has it, in milliseconds since 1970; -1 where that is not known, as after an adoption."""
     digest: str
     """The first 128 bits of SHA-256 over the record's key and value, in hexadecimal."""
 
@@ -116,11 +116,25 @@ class Moved(NamedTuple):
     now: Offset
 
 
+class Ended(NamedTuple):
+    """A partition ended at `offset` when it was adopted: what is written before that names places as they were.
+
+    `last` is the digest of its last record, as in a `Fingerprint`, by which a later adoption finds that place again.
+    """
+
+    topic: Text
+    partition: Partition
+    offset: Offset
+    last: str | None = None
+
+
 class Adoption(KeyedRecord, frozen=True):
     """A person has had Punchstream go on with topics whose records have other offsets now, as after a restore.
 
     What was before and is in none of `moved` is not there any more. `by` is the operating system's user, `note` what
-    they say of it.
+    they say of it. `ended` has the partitions of the topics that name places, `missing` is how many records of those
+    that were known of are not there. `earlier` has for each adoption before this one, in order, where its `ended` are
+    by the offsets of this one.
     """
 
     what: ClassVar[str] = "an adoption"
@@ -130,11 +144,20 @@ class Adoption(KeyedRecord, frozen=True):
     by: Text
     note: Text
     moved: tuple[Moved, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    missing: Annotated[int, Meta(ge=0)] = 0
+    earlier: tuple[tuple[Ended, ...], ...] = ()
 
     @property
     def key(self) -> bytes:
         """The record key."""
         return encode_json(AdoptionKey(format_milliseconds(self.at)))
+
+    def encode(self) -> bytes:
+        """The record value: JSON in UTF-8. The fields that came later are left out where they say nothing."""
+        value = super().encode()
+        has_more = self.ended or self.missing or self.earlier
+        return value if has_more else value.removesuffix(b',"ended":[],"missing":0,"earlier":[]}') + b"}"
 
 
 def decode(key: bytes | None, value: bytes | None) -> Account | AcceptedLoss | Adoption:

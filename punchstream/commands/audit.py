@@ -164,7 +164,8 @@ def _show_topics(report: "Report", console: Console) -> None:
         console.print(text)
     for each in report.adoptions:
         topics = ", ".join(sorted({moved.topic for moved in each.moved})) or "no topic"
-        text = f"Adopted at {format_seconds(each.at)} by {each.by}: {topics}: {each.note}"
+        without = f", without {counted(each.missing, 'record')}" if each.missing else ""
+        text = f"Adopted at {format_seconds(each.at)} by {each.by}{without}: {topics}: {each.note}"
         console.print(text)
     for fault in (*report.faults, *report.configuration):
         console.print(str(fault), style="red")

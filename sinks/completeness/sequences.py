@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 import structlog
 
+from attendance.adoptions import NOTHING_MOVED
 from attendance.errors import InvalidRecord, StandingStill
 from attendance.kafka.producer import Producer
 from attendance.kafka.progress import Progress
@@ -68,6 +69,8 @@ class SequenceReader:
             StandingStill: Records that were not read yet are gone.
         """
         if not self._restored:
+            if self._progress is not None:
+                await self._progress.until_known()
             for record in await snapshot(self._kafka, self._kafka.topics["sequences"], self._client_id):
                 self._restore(record)
             self._restored = True
@@ -120,7 +123,9 @@ class SequenceReader:
             # If it was one of ours, its partition of the raw topic is read from the beginning, which counts the same.
             log.error("Ignoring a record of sequences that cannot be read.", key=record.key, error=error.message)
             return
-        self._offsets[sequences.partition] = sequences.offset
+        at = (sequences.partition, sequences.offset)
+        moves = NOTHING_MOVED if self._progress is None else self._progress.moves
+        self._offsets[sequences.partition] = moves.next_now(self._kafka.topics["raw"], at, record)
         for device_id, counted in sequences.devices.items():
             self._partition_of[device_id] = sequences.partition
             self._numbers[device_id] = SequenceNumbers(counted)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -281,12 +282,21 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
 
     def _add(self, record: ConsumerRecord) -> None:
         self._offsets.add(record.partition, record.offset)
+        record = self._as_of_now(record)
         try:
             checkin = Checkin.decode(record.value)
         except InvalidRecord as problem:
             self._deliverer.add_undecodable(record, problem)
         else:
             self._deliverer.add(QueuedCheckin(record, checkin))
+
+    def _as_of_now(self, record: ConsumerRecord) -> ConsumerRecord:
+        """A check-in of before an adoption, with the places that it names as they are now."""
+        moves = self._accounts.moves
+        if not moves.is_before(record):
+            return record
+        headers = moves.headers(record.headers, record.topic, self._kafka.topics["raw"], record)
+        return replace(record, headers=tuple(headers))
 
     async def _publish_outcomes(self, outcomes: Sequence[tuple[Record, OutRecord]]) -> None:
         """Return when Kafka has the outcomes; only then may their records be committed."""

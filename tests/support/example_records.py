@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import OutRecord
-from attendance.records.account import AcceptedLoss, Account, Adoption, Fingerprint, Moved
+from attendance.records.account import AcceptedLoss, Account, Adoption, Ended, Fingerprint, Moved
 from attendance.records.attendance_day import AttendanceDay, AttendanceProgress
 from attendance.records.checkin import Checkin
 from attendance.records.cursor import SavedCursor
@@ -260,6 +260,17 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "adoption": (
         "accounts",
         Adoption(ARRIVED, "fatima", "restored from Tuesday's copy", (Moved("attendance.raw.v1", 3, 10, 80, 0),)),
+    ),
+    "adoption-with-less": (
+        "accounts",
+        Adoption(
+            ARRIVED,
+            "fatima",
+            "restored from Tuesday's copy",
+            (Moved("attendance.raw.v1", 3, 10, 80, 0), Moved("attendance.raw.v1", 3, 82, 90, 70)),
+            (Ended("attendance.raw.v1", 3, 78), Ended("attendance.dropped.v1", 3, 12)),
+            2,
+        ),
     ),
     "terminal-command": ("terminals", ORDER),
     "terminal-command-answered": ("terminals", replace(ORDER, returned="0", answered_at="2026-01-01T05:01:00Z")),

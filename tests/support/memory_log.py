@@ -44,6 +44,8 @@ class MemoryLog:
         """How many a topic has, where some are empty."""
         self.groups: dict[tuple[str, Name], dict[int, int | None]] = {}
         """What the group of a stage has committed in a topic."""
+        self.in_groups: dict[str, list[str]] = {}
+        """Who is in the group of a stage."""
         self.configuration: list[str] = []
         """What is wrong with the configuration of topics."""
         self._records: dict[Name, list[StoredRecord]] = defaultdict(list)
@@ -106,6 +108,12 @@ class MemoryLog:
 
     async def configuration_faults(self) -> list[str]:
         return self.configuration
+
+    async def members(self, stage: str) -> list[str]:
+        return self.in_groups.get(stage, [])
+
+    async def commit(self, topic: Name, stage: str, offsets: Mapping[int, int]) -> None:
+        self.groups[stage, topic] = {**self.groups.get((stage, topic), {}), **offsets}
 
     async def read(
         self, topic: Name, *, since: datetime | None = None, begin: Begin | None = None

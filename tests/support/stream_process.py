@@ -133,7 +133,7 @@ class Stream:
         self._fleet_file = directory / "devices.yaml"
         self.fleet()
         self.log = directory / "stream.log"
-        self._env = os.environ | {
+        self.env = os.environ | {
             "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
             "KAFKA_ENABLE_IDEMPOTENCE": str(kafka.enable_idempotence),
             "KAFKA_SESSION_TIMEOUT": str(kafka.session_timeout),
@@ -153,7 +153,7 @@ class Stream:
     def start(self, *argv: str, **settings: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             command = [sys.executable, *(argv or ("-m", "punchstream", "stream"))]
-            process = subprocess.Popen(command, env=self._env | settings, stdout=log, stderr=log)
+            process = subprocess.Popen(command, env=self.env | settings, stdout=log, stderr=log)
         self._processes.append(process)
         return process
 

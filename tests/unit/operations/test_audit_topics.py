@@ -11,7 +11,7 @@ from memory_log import MemoryLog, StoredRecord
 
 from attendance.accounts import fingerprint
 from attendance.errors import InvalidRecord, Reason
-from attendance.records.account import AcceptedLoss, Account, Adoption, Moved
+from attendance.records.account import AcceptedLoss, Account, Adoption, Ended, Moved
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import Delivery, Dropped, Waiting
@@ -327,7 +327,8 @@ def test_after_an_adoption_outcomes_are_found_by_where_their_records_are_now(log
         log.add("raw", each.key, each.value, each.headers, timestamp=each.timestamp)
     assert not log.audit().balanced
     same = (Moved(log.topics[name], 0, 0, 9, 0) for name in ("checkins", "dropped", "deliveries", "dead_letters"))
-    adoption = Adoption(NOW, "amina", "restored", (Moved("t.raw.v1", 0, 0, 3, 1), *same))
+    ended = tuple(Ended(log.topics[name], 0, 9) for name in ("raw", "checkins", "dropped", "dead_letters"))
+    adoption = Adoption(NOW, "amina", "restored", (Moved("t.raw.v1", 0, 0, 3, 1), *same), ended)
     log.add("accounts", adoption.key, adoption.encode())
     log.check_in(other)
     log.sink()
