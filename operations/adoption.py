@@ -41,7 +41,7 @@ class Plan:
         is_elsewhere: Whether any record is not as an account has it.
         decided_again: The partitions of the changelog that lack their end, so that the stream goes back.
         open_again: The partitions of dead letters of which none is known again.
-        cut: Accounts up to where the stream goes back to.
+        cut: Accounts up to where the stream goes back to, and of what is empty.
     """
 
     moved: list[Moved] = field(default_factory=list)
@@ -185,6 +185,14 @@ async def make_plan(log: Log) -> Plan:
             for number, (first, _) in sorted(extents[name].items()):
                 _plan_partition(plan, log, records, accounts, name, number, first)
         _go_back_for_changelog(plan, log, records)
+    for name, stage in STAGES.items():
+        known = {each.partition for each in accounts.all_of(log.topics[name]) if each.stage == stage}
+        # A stage commits where such a partition begins, a minute before it accounts for that.
+        plan.cut += (
+            Account(stage, log.topics[name], number, first, first, now())
+            for number, (first, end) in extents[name].items()
+            if 0 < first == end and number not in known
+        )
     plan.is_elsewhere = plan.is_elsewhere or await _is_elsewhere(log, accounts)
     named = {log.topics["raw"], log.topics["checkins"]}
     if not any(each.topic in named and each.first < each.through for each in plan.moved):
