@@ -21,6 +21,8 @@ SHORTEST: Final = 64
 """Characters that a picture or template has at least, however dense its encoding."""
 _FEWEST: Final = 32
 """Numbers that a picture or template has at least."""
+_FEWEST_PRECISE: Final = 8
+"""Numbers of four or more decimals that the beginning of a template has at least. Two are a place on a map."""
 
 # What stands between the numbers of a list, also where that stands escaped in another document, or one element each.
 _BETWEEN: Final = (
@@ -31,6 +33,7 @@ _NUMBER: Final = rb"-?+(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?+\d++)?+[fFdDLl]?+
 _NUMBERS: Final = re.compile(rb"(?<![\w.+-])" + _NUMBER + rb"(?:" + _BETWEEN + rb"{1,64}+" + _NUMBER + rb")*+")
 _EACH_NUMBER: Final = re.compile(_NUMBER)
 _FRACTION: Final = re.compile(rb"\d[.eE]")
+_PRECISE: Final = re.compile(rb"\.\d{4}")
 _ONE_BYTE: Final = rb"[0-9a-fA-F]{2}"
 _SPACED_HEX: Final = re.compile(
     rb"(?<![0-9A-Za-z])"
@@ -188,15 +191,16 @@ def _vector(found: bytes) -> tuple[int, int] | None:
     if len(found) < SHORTEST:
         return None
     places = [match.span() for match in _EACH_NUMBER.finditer(found)]
-    if len(places) < _FEWEST:
+    few = _FEWEST_PRECISE if len(_PRECISE.findall(found)) >= _FEWEST_PRECISE else _FEWEST
+    if len(places) < few:
         return None
     between = [found[end:start].strip() or b" " for (_, end), (start, _) in pairwise(places)]
     usual = Counter(between).most_common(1)[0][0]
     first = 0
-    while first < 2 and len(between) - first > _FEWEST and between[first] != usual:
+    while first < 2 and len(between) - first > few and between[first] != usual:
         first += 1
     last = len(between)
-    while len(between) - last < 2 and last - first > _FEWEST and between[last - 1] != usual:
+    while len(between) - last < 2 and last - first > few and between[last - 1] != usual:
         last -= 1
     start, end = places[first][0], places[last][1]
     if usual == b":" and not _FRACTION.search(found) and all(int(found[a:b][:20]) < 60 for a, b in places):

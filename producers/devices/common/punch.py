@@ -12,6 +12,7 @@ from attendance.registry import Device
 from attendance.times import read_device_time
 
 MAX_TEXT: Final = 256  # characters; no user id or time is longer, and a photograph is
+_BEGINNING: Final = 32  # characters
 
 
 def punch(  # noqa: PLR0913 - the fields of a punch
@@ -62,7 +63,7 @@ def punch(  # noqa: PLR0913 - the fields of a punch
 
 
 def scalars(record: Mapping[str, object], names: Collection[str]) -> dict[str, Scalar]:
-    """The record's fields of these names, strings cut to `MAX_TEXT`; objects and lists are left out.
+    """The record's fields of these names, as `cut` has them; objects and lists are left out.
 
     Args:
         record: As the device wrote it.
@@ -72,9 +73,12 @@ def scalars(record: Mapping[str, object], names: Collection[str]) -> dict[str, S
 
 
 def cut(value: object) -> Scalar:
-    """A scalar as it is, long strings shortened; None for anything else, which could hold what may not be kept."""
+    """A scalar as it is, long strings shortened; None for anything else, which could hold what may not be kept.
+
+    Of a string that is longer than `MAX_TEXT` a few characters tell what it is, and more may be part of a template.
+    """
     if isinstance(value, str):
-        return value[:MAX_TEXT]
+        return value if len(value) <= MAX_TEXT else value[:_BEGINNING]
     if isinstance(value, int) and not _fits(value):
         return str(value)[:MAX_TEXT]
     return value if isinstance(value, int | float) else None

@@ -184,15 +184,15 @@ def test_of_the_vendors_fields_only_the_allowed_ones_are_kept() -> None:
     assert b"Sara" not in event.encode()
 
 
-def test_an_allowed_field_holds_a_scalar_of_at_most_256_characters() -> None:
+def test_of_a_text_of_more_than_256_characters_only_the_beginning_is_kept() -> None:
     event = read(work_code=PHOTO, log_id={"photo": PHOTO}, mask=[PHOTO])
-    assert event.payload == {"type": "IN", "work_code": PHOTO[:256]}
+    assert event.payload == {"type": "IN", "work_code": PHOTO[:32]}
 
 
 def test_a_rejected_event_is_kept_without_what_may_not_be_kept() -> None:
     event = {"user_id": "", "time": "t", "verify_mode": "FACE", "photo": PHOTO, "name": "Sara", "mask": {"x": PHOTO}}
     assert rejection(event)[2] == {"user_id": "", "time": "t", "verify_mode": "FACE"}
-    assert rejection("line " + PHOTO)[2] == ("line " + PHOTO)[:256]
+    assert rejection("line " + PHOTO)[2] == ("line " + PHOTO)[:32]
     assert rejection([PHOTO])[2] is None
 
 

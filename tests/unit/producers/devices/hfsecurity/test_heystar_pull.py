@@ -133,8 +133,8 @@ def test_a_punch_that_has_its_direction_by_push_alone_is_one_punch_whichever_com
     assert pulled.event_time is not None
     for first, second in ((pulled, pushed), (pushed, pulled)):
         kept = dedup.Punch.of(pulled.event_time, first.event_type, 0).pack()
-        verdict, _ = dedup.classify(kept, dedup.Punch.of(pulled.event_time, second.event_type, 1), window=0)
-        assert verdict is dedup.Verdict.REPEAT
+        classification = dedup.classify(kept, dedup.Punch.of(pulled.event_time, second.event_type, 1), window=0)
+        assert classification.verdict is dedup.Verdict.REPEAT
     assert str(details(found)["direction"]).startswith(DIFFERS)
 
 
