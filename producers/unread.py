@@ -21,6 +21,8 @@ _MOST_REMOVED: Final = 20
 """Things of which it is said that they were cut out; there may be any number."""
 _SHORT: Final = 64  # characters, in which no picture is
 _DEEPEST: Final = 4  # times that a body may be compressed
+_OF_ROWS: Final = {"file": ("names",)}
+"""What the body of a row is written with by us, beside its cells: the names of its columns."""
 
 
 def ready(request: UnreadRequest, *, in_part: bool = False, options: Mapping[str, Any] | None = None) -> UnreadRequest:
@@ -46,7 +48,7 @@ def ready(request: UnreadRequest, *, in_part: bool = False, options: Mapping[str
     return replace(
         request,
         headers=headers,
-        body=without_personal(found.data, _names(options or request.options)),
+        body=without_personal(found.data, {*_names(options or request.options), *_OF_ROWS.get(request.transport, ())}),
         message=_short(request.message),
         path="/".join(map(_short, request.path.split("/"))),
         params={name: _short(value) for name, value in request.params.items()},
