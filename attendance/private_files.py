@@ -6,6 +6,18 @@ from contextlib import suppress
 from pathlib import Path
 
 
+def open_new(path: Path) -> int:
+    """A descriptor to write a new file that only its owner may read. A link is not followed.
+
+    Args:
+        path: Nothing is there yet, and its folder exists.
+
+    Raises:
+        OSError: there is something already, or it cannot be made.
+    """
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner may read, in one step. What was there is replaced, and no link is followed.
 
@@ -18,7 +30,7 @@ def write_private(path: Path, text: str) -> None:
     """
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     # Nobody can have put a file or a link there: its name was not known, and then this fails.
-    file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    file = open_new(new)
     try:
         with os.fdopen(file, "w", encoding="utf-8") as stream:
             stream.write(text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from attendance.errors import ConfigurationError
+from attendance.private_files import open_new
 from attendance.records.user_map import EVERYWHERE, device_scope, site_scope
 from attendance.registry import Registry
 from attendance.settings import CommonSettings, KafkaSettings, StreamSettings
@@ -173,7 +174,7 @@ def _new_file(path: Path) -> BinaryIO:
         ConfigurationError: there is something already, or it cannot be made.
     """
     try:
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
+        return os.fdopen(open_new(path), "wb")
     except OSError as error:
         raise ConfigurationError(f"--to: {path}: {error.strerror}") from error
 
