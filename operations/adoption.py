@@ -188,11 +188,10 @@ async def make_plan(log: Log) -> Plan:
     for name, stage in STAGES.items():
         known = {each.partition for each in accounts.all_of(log.topics[name]) if each.stage == stage}
         # A stage commits where such a partition begins, a minute before it accounts for that.
-        plan.cut += (
-            Account(stage, log.topics[name], number, first, first, now())
-            for number, (first, end) in extents[name].items()
-            if 0 < first == end and number not in known
-        )
+        empty = {number: at for number, (at, end) in extents[name].items() if 0 < at == end and number not in known}
+        for number, at in empty.items():
+            plan.cut.append(Account(stage, log.topics[name], number, at, at, now()))
+            plan.commits.setdefault(name, {}).setdefault(number, at)
     plan.is_elsewhere = plan.is_elsewhere or await _is_elsewhere(log, accounts)
     named = {log.topics["raw"], log.topics["checkins"]}
     if not any(each.topic in named and each.first < each.through for each in plan.moved):

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 Traits = frozenset[bytes]
 """By what a record is known again; two records may share one."""
 SURE: Final = b"d"
-"""What a trait begins with that hardly any two records share."""
+"""What a trait begins with that hardly any two records share, and that a record has one of."""
 
 
 class Restored(NamedTuple):
@@ -91,19 +91,13 @@ def _runs(
     runs: list[Run] = []
     at, end = 0, 0
     while at < len(restored):
-        fits = {each: _fit(known, restored, at, each) for each in _begins(places, restored, at, end)}
+        fits = {each: _fit(known, restored, at, each) for each in _begins(places, known, restored, at, end)}
+        if whole is not None and not runs:
+            # Records may be alike. What explains them without a loss goes before what has more in common.
+            fits = _complete(places, known, restored, whole, fits) or fits
         if not fits:
             raise NotKnownAgainError(restored[at].offset)
         now = restored[at].offset
-        length = restored[-1].offset + 1 - now
-        if whole is not None and not runs:
-            # Records may be alike. What explains them without a loss goes before what has more in common.
-            complete = {
-                each: fit
-                for each, fit in fits.items()
-                if each <= whole[0] and each + length >= whole[1] and fit.until == len(restored)
-            }
-            fits = complete or fits
         most = max(fit.traits for fit in fits.values())
         best = [each for each, fit in fits.items() if fit.traits == most]
         if len(best) > 1:
@@ -121,10 +115,44 @@ class _Fit(NamedTuple):
     until: int
 
 
-def _begins(places: Mapping[bytes, Sequence[int]], restored: Sequence[Restored], at: int, end: int) -> Iterator[int]:
+def _complete(
+    places: Mapping[bytes, Sequence[int]],
+    known: Mapping[int, Traits],
+    restored: Sequence[Restored],
+    whole: tuple[int, int],
+    fits: Mapping[int, _Fit],
+) -> dict[int, _Fit]:
+    """The places in which all records are one run that lacks none of what has to be there."""
+    length = restored[-1].offset + 1 - restored[0].offset
+    last = whole[1] - length
+    found = dict(fits)
+    # The last ones may be like others that have an outcome, while of themselves nothing is known.
+    if last >= 0 and last not in fits and not _is_elsewhere(places, restored, last - restored[0].offset):
+        found[last] = _fit(known, restored, 0, last)
+    return {
+        each: fit
+        for each, fit in found.items()
+        if each <= whole[0] and each + length >= whole[1] and fit.until == len(restored)
+    }
+
+
+def _is_elsewhere(places: Mapping[bytes, Sequence[int]], restored: Sequence[Restored], by: int) -> bool:
+    """Whether a record surely was at another place than that."""
+    return any(
+        trait in places and offset + by not in places[trait]
+        for offset, traits in restored
+        for trait in traits
+        if trait.startswith(SURE)
+    )
+
+
+def _begins(
+    places: Mapping[bytes, Sequence[int]], known: Mapping[int, Traits], restored: Sequence[Restored], at: int, end: int
+) -> Iterator[int]:
     """Where a run may begin that begins with a record: by the first from there on of which anything is known."""
     for each in restored[at:]:
-        found = {offset for trait in each.traits for offset in places.get(trait, ()) if offset >= end}
+        named = {offset for trait in each.traits for offset in places.get(trait, ()) if offset >= end}
+        found = {offset for offset in named if not _are_others(known[offset], each.traits)}
         if found:
             before = each.offset - restored[at].offset
             yield from (offset - before for offset in sorted(found) if offset - before >= end)
@@ -137,8 +165,14 @@ def _fit(known: Mapping[int, Traits], restored: Sequence[Restored], at: int, beg
         offset, mine = restored[index]
         theirs = known.get(offset + by)
         if theirs is not None:
-            shared = len(theirs & mine)
-            if not shared:
+            shared = theirs & mine
+            if not shared or _are_others(theirs, mine):
                 return _Fit(traits, index)
-            traits += shared
+            traits += len(shared)
     return _Fit(traits, len(restored))
+
+
+def _are_others(theirs: Traits, mine: Traits) -> bool:
+    """Whether two records are not the same one, whatever else they have in common."""
+    sure = [{trait for trait in traits if trait.startswith(SURE)} for traits in (theirs, mine)]
+    return all(sure) and sure[0].isdisjoint(sure[1])

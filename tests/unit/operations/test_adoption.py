@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from installation import Cluster, Installation, punch
 from memory_log import StoredRecord
@@ -281,6 +281,8 @@ acts = st.one_of(
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(acts, max_size=25))
+@example([("arrive", [(0, "9")]), ("stream", 1), ("account", None), ("restore", {"checkins": 1})])
+@example([("arrive", [(0, "1"), (0, "1")]), ("stream", 1), ("account", None), ("retain", None), ("restore", {})])
 def test_whatever_happened_before_nothing_is_lost_or_double(history: list[tuple[str, Any]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         site = Installation(patch)

@@ -62,3 +62,28 @@ def test_whatever_is_missing_each_record_has_its_own_offset(count: int, front: i
         for number in range(run.through - run.first)
     }
     assert found == {number: first + at for at, number in enumerate(left)}
+
+
+@pytest.mark.parametrize(
+    ("now", "runs"),
+    [
+        pytest.param([b"digest of 0"], [Run(0, 1, 7)], id="the one that is known"),
+        pytest.param([b"digest of 2"], [Run(2, 3, 7)], id="the end, of which nothing is known"),
+    ],
+)
+def test_a_record_is_not_taken_for_another_one_of_the_same_event(now: list[bytes], runs: list[Run]) -> None:
+    known = {0: frozenset({b"event", b"digest of 0"}), 1: frozenset({b"other", b"digest of 1"})}
+    restored = [Restored(7, frozenset({b"event", *now}))]
+    assert align(known, restored, 2, (2, 3)) == runs
+
+
+def test_what_may_be_the_end_is_it_before_a_loss_is() -> None:
+    known = {0: frozenset({b"event"}), 1: frozenset({b"other", b"digest of 1"})}
+    restored = [Restored(7, frozenset({b"event", b"digest of 2"}))]
+    assert align(known, restored, 2, (2, 3)) == [Run(2, 3, 7)]
+
+
+def test_what_surely_was_elsewhere_is_not_the_end() -> None:
+    known = {9: frozenset({b"event", b"digest of 9"})}
+    restored = [Restored(0, frozenset({b"event", b"digest of 9"}))]
+    assert align(known, restored, 10, (10, 11)) == [Run(9, 10, 0)]
