@@ -36,14 +36,17 @@ class Rest:
         reader = RecordReader(options, wanted, self._tools.payload_fields)
         progress: Progress = ByTime(wanted, options) if options.cursor.by == "time" else ByNumber(wanted, options)
         place: Place | None = Place(progress.start, options.paging.first)
+        pages = 0
         while place is not None:
+            pages += 1
             part = interface.read(await interface.ask(place), place)
             page, numbers = reader.read(part.records)
             fault = part.fault or progress.take(page.events, numbers)
             following = progress.following(place) if options.paging.by == "none" else part.following
-            if following is None and fault is None and (start := progress.next_start()) is not None:
-                following = Place(start, options.paging.first)
-            whole = following is None and fault is None
+            ends = following is None and fault is None and part.dead_end is None
+            if ends and (start := progress.next_start()) is not None:
+                following, pages = Place(start, options.paging.first), 0
+            whole = ends and following is None
             claims = whole and options.complete and wanted.since is None
             yield structs.replace(
                 page,
@@ -52,6 +55,13 @@ class Rest:
             )
             if fault is not None:
                 raise UnreadableAnswer(f"{wanted.source.device_id}: {fault}")
+            if part.dead_end is not None:
+                raise part.dead_end
+            if following is not None and pages >= options.paging.most:
+                raise UnreadableAnswer(
+                    f"{wanted.source.device_id}: there are more than {pages} pages, which are kept;"
+                    " options.paging.most allows more"
+                )
             place = following
 
     def read_again(self, raw: bytes, wanted: Fetch) -> Page:
@@ -64,5 +74,7 @@ class Rest:
         """Whether it answers as its entry says. It tells no serial number. See `PullAdapter.probe`."""
         interface = Interface(self._tools, source)
         place = Place(Start(now(), now() + AHEAD), interface.options.paging.first)
-        interface.read(await interface.ask(place), place)
+        part = interface.read(await interface.ask(place), place)
+        if part.dead_end is not None:
+            raise part.dead_end
         return Probed(None, DeviceReport())

@@ -1,8 +1,9 @@
 """One interface: what is asked, and what its answer says of where to go on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import blake2b
 
 import httpx
 
@@ -31,6 +32,7 @@ class Place:
     """Which part of a reading is asked for.
 
     `seen` is how many records came before, `previous` the last of their pages, `total` how many there must be in all.
+    `asked` are the addresses that were asked in this reading, shortened, as an address may be of any length.
     """
 
     start: Start
@@ -39,15 +41,21 @@ class Place:
     previous: Sequence[object] = ()
     total: int = 0
     link: httpx.URL | None = None
+    asked: set[bytes] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One answer. `following` is None after the last; `fault` says what cannot be right."""
+    """One answer.
+
+    `following` is None after the last; `fault` says what cannot be right. `dead_end` is why nobody can go on from here
+    though there is more: the records are as good as any.
+    """
 
     records: Sequence[object]
     following: Place | None
     fault: str | None = None
+    dead_end: DeviceRefused | UnreadableAnswer | None = None
 
 
 class Interface:
@@ -62,8 +70,7 @@ class Interface:
 
     async def ask(self, place: Place) -> HttpAnswer:
         """The answer for a place."""
-        options, values = self.options, self._values(place)
-        query = {name: str(filled(text, values)) for name, text in options.query.items()}
+        options = self.options
         headers, auth = self._credentials()
         return await ask(
             self._tools.http,
@@ -72,8 +79,8 @@ class Interface:
             place.link or self._base,
             headers=headers,
             # A link has its query already.
-            params=None if place.link else query,
-            json=None if options.body is None else filled(options.body, values),
+            params=None if place.link else self._query(place),
+            json=None if options.body is None else filled(options.body, self._values(place)),
             auth=auth,
         )
 
@@ -86,7 +93,6 @@ class Interface:
 
         Raises:
             UnreadableAnswer: it has no list of records where the entry says.
-            DeviceRefused: its link leads elsewhere.
         """
         options = self.options
         content = answer.json()
@@ -102,31 +108,48 @@ class Interface:
             raise UnreadableAnswer(f"{answer.asked}: no number at {options.total}")
         assert total is None or isinstance(total, int)
         seen = place.seen + len(records)
-        link = self._link(onward, place, answer)
+        link, dead_end = None, None
+        try:
+            link = self._link(onward, place, answer)
+        except (DeviceRefused, UnreadableAnswer) as error:
+            dead_end = error
         match options.paging.by:
             case "none":
                 last = True
             case "next":
-                last = link is None
+                last = link is None and dead_end is None
             case _:
                 # Not at a page that is not full: the other side may allow fewer than were asked for.
                 last = not records or (total is not None and seen >= total)
-        here = Place(place.start, place.page + 1, seen, records, total or 0, link)
-        return Part(records, None if last else here, _fault(place, here, last=last))
+        here = Place(place.start, place.page + 1, seen, records, total or 0, link, place.asked)
+        following = None if last or dead_end is not None else here
+        return Part(records, following, _fault(place, here, last=last), dead_end)
 
     def _link(self, link_text: object, place: Place, answer: HttpAnswer) -> httpx.URL | None:
         if link_text is None or link_text == "":
             return None
         try:
             link = (place.link or self._base).join(str(link_text))
-        except httpx.InvalidURL as error:
+            there = (link.scheme, link.host, _port(link))
+        except (httpx.InvalidURL, UnicodeError) as error:
             raise UnreadableAnswer(f"{answer.asked}: no link at {self.options.paging.next}") from error
-        if (link.scheme, link.host, _port(link)) != (self._base.scheme, self._base.host, _port(self._base)):
+        if there != (self._base.scheme, self._base.host, _port(self._base)):
             # Whoever could write that link would be sent our credentials.
             raise DeviceRefused(f"{answer.asked}: its next link leads to another host")
         if link == place.link:
             raise UnreadableAnswer(f"{answer.asked}: its next link leads to itself")
+        place.asked.add(_digest(place.link or self._first(place)))
+        if _digest(link) in place.asked:
+            raise UnreadableAnswer(f"{answer.asked}: its next link leads back to a page that was read before")
         return link
+
+    def _first(self, place: Place) -> httpx.URL:
+        """Where a reading begins."""
+        return self._base.copy_merge_params(self._query(place))
+
+    def _query(self, place: Place) -> dict[str, str]:
+        values = self._values(place)
+        return {name: str(filled(text, values)) for name, text in self.options.query.items()}
 
     def _values(self, place: Place) -> dict[str, str | int]:
         return {
@@ -175,6 +198,11 @@ def _fault(before: Place, after: Place, *, last: bool) -> str | None:
     if after.previous and after.previous == before.previous:
         return "the same page again where the next one must be"
     return None
+
+
+def _digest(url: httpx.URL) -> bytes:
+    """An address without its fragment, which is not asked for."""
+    return blake2b(str(url).partition("#")[0].encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 def _port(url: httpx.URL) -> int:

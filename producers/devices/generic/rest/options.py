@@ -52,12 +52,17 @@ class CursorBy(_Model):
 
 
 class Paging(_Model):
-    """How an answer goes on: not at all, by page, by offset, or where the answer's own link leads."""
+    """How an answer goes on: not at all, by page, by offset, or where the answer's own link leads.
+
+    `most` is how many answers are read one after the other, so that an interface that always has more is not read for
+    ever.
+    """
 
     by: Literal["none", "page", "offset", "next"] = "none"
     first: int = Field(1, ge=0)
     size: int = Field(500, ge=1, le=10_000)
     next: Path | None = None
+    most: int = Field(10_000, ge=1, le=1_000_000)
 
 
 def _strptime(text: str) -> str:

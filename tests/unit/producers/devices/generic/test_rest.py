@@ -345,6 +345,72 @@ def test_a_link_that_leads_to_itself_ends() -> None:
         server.fetch()
 
 
+@pytest.mark.parametrize("back", ["/log?p=2", "?p=2#again", "{first}"])
+def test_links_that_lead_in_a_circle_end_and_what_was_read_is_kept(back: str) -> None:
+    def respond(request: httpx.Request) -> Any:
+        page = int(request.url.params.get("p", 1))
+        first = str(server.asked[0].url)
+        return {
+            "rows": [record(str(page))],
+            "links": {"next": f"?p={page + 1}" if page < 3 else back.format(first=first)},
+        }
+
+    server = Server(respond, NEXT)
+    seen: list[Page] = []
+    with pytest.raises(UnreadableAnswer, match="leads back to a page that was read before"):
+        server.fetch_into(seen, {"through": "2026-11-19T08:00:00Z"})
+    assert (users(seen), len(server.asked)) == (["1", "2", "3"], 3)
+    # By time, what was not read may be older than what was.
+    assert seen[-1].cursor == {"through": "2026-11-19T08:00:00Z"}
+
+
+def test_a_link_that_cannot_be_followed_costs_no_record_of_its_page() -> None:
+    for link in ("http://elsewhere/log", "http://xn--/log", "http://[", "http://10.0.0.9:99999/log"):
+        seen: list[Page] = []
+        with pytest.raises((DeviceRefused, UnreadableAnswer)):
+            Server(lambda _, link=link: {"rows": [record("1")], "links": {"next": link}}, NEXT).fetch_into(seen)
+        assert (users(seen), seen[-1].complete_until) == (["1"], None)
+
+
+def test_each_reading_may_follow_the_links_of_the_one_before() -> None:
+    def respond(request: httpx.Request) -> Any:
+        return {"rows": [], "links": {"next": None if "p" in request.url.params else "?p=2"}}
+
+    server = Server(respond, NEXT)
+    server.fetch({"through": "2026-11-20T08:00:00Z"})
+    assert [request.url.params.get("p") for request in server.asked] == [None, "2"] * 2
+
+
+@pytest.mark.parametrize("by", ["next", "page", "none"])
+def test_pages_without_end_are_read_up_to_a_bound_and_by_number_the_next_look_goes_on(by: str) -> None:
+    def respond(request: httpx.Request) -> Any:
+        after = int(request.url.params.get("after", 0))
+        number = after + int(request.url.params.get("page", 1))
+        rows = [record(str(number), id=number)]
+        return {"rows": rows, "next": f"/log?after={number}"} if by == "next" else rows
+
+    options: dict[str, Any] = BY_NUMBER | {
+        "paging": {"by": by, "most": 5} | ({"next": "next"} if by == "next" else {}),
+        "records": "rows" if by == "next" else "",
+        "query": {"after": "{cursor}"} | ({"page": "{page}"} if by == "page" else {}),
+    }
+    seen: list[Page] = []
+    with pytest.raises(UnreadableAnswer, match=r"more than 5 pages.*paging\.most"):
+        Server(respond, options).fetch_into(seen)
+    assert (users(seen), seen[-1].cursor) == (["1", "2", "3", "4", "5"], {"number": 5})
+    with pytest.raises(UnreadableAnswer, match="more than 5 pages"):
+        Server(respond, options).fetch_into(seen, seen[-1].cursor)
+    assert (users(seen)[5:], seen[-1].cursor) == (["4", "5", "6", "7", "8"], {"number": 8})
+
+
+def test_by_time_the_cursor_stays_where_pages_do_not_end() -> None:
+    options = BY_TIME | {"query": {**BY_TIME["query"], "page": "{page}"}, "paging": {"by": "page", "most": 5}}
+    seen: list[Page] = []
+    with pytest.raises(UnreadableAnswer, match="more than 5 pages"):
+        Server(lambda request: [record(request.url.params["page"])], options).fetch_into(seen)
+    assert (users(seen), {str(page.cursor) for page in seen}) == (["1", "2", "3", "4", "5"], {"{}"})
+
+
 @pytest.mark.parametrize(
     ("auth", "header", "value"),
     [
