@@ -1,8 +1,11 @@
 """A watched folder: what is put there is imported, and then moved to `done/` or `failed/`."""
 
 import asyncio
+import errno
+import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import Final
@@ -39,7 +42,7 @@ class Folder:
         """Make `done/` and `failed/`.
 
         Raises:
-            ConfigurationError: the directory is none, or cannot be written to.
+            ConfigurationError: the directory is none, or cannot be written to; or `done/` or `failed/` is a link.
         """
         self._directory = directory
         self._clock = clock
@@ -47,6 +50,7 @@ class Folder:
         try:
             for name in ("done", "failed"):
                 (directory / name).mkdir(exist_ok=True)
+                _check_no_link(directory / name)
         except OSError as error:
             raise ConfigurationError(f"--watch: {directory}: {error.strerror}") from error
 
@@ -89,28 +93,39 @@ class Folder:
         Returns:
             Where it is now.
         """
-        moved = self._move(path, "failed")
-        _error_text(moved).write_text(f"{error}\n", encoding="utf-8")
-        return moved
+        return self._move(path, "failed", f"{error}\n")
 
-    def _move(self, path: Path, name: str) -> Path:
+    def _move(self, path: Path, name: str, text: str | None = None) -> Path:
+        """Move a file, with a text beside it if there is one. Whoever puts files here may put links anywhere."""
+        _check_no_link(self._directory / name)
         is_marked = _marker(path).exists()
         for suffix in chain([""], (f"-{number}" for number in count(1))):
             place = self._directory / name / f"{path.stem}{suffix}{path.suffix}"
-            if _error_text(place).exists():
+            if os.path.lexists(_error_text(place)):
                 continue
             try:
                 place.touch(exist_ok=False)  # taken, so that what replaces it overwrites nothing else
             except FileExistsError:
                 continue
             try:
+                is_written = text is not None and _write_new(_error_text(place), text)
+            except FileExistsError:
+                place.unlink()
+                continue
+            except OSError:
+                place.unlink()
+                raise
+            try:
                 # Before the file: one that is left behind would call the next file of that name complete.
                 _marker(path).unlink(missing_ok=True)
                 path.replace(place)
             except OSError:
                 place.unlink()
+                if is_written:
+                    _error_text(place).unlink()
                 if is_marked:
-                    _marker(path).touch()
+                    with suppress(FileExistsError):
+                        _marker(path).touch(exist_ok=False)
                 raise
             return place
         raise AssertionError("there are more names than files")
@@ -171,3 +186,32 @@ def _marker(path: Path) -> Path:
 
 def _error_text(path: Path) -> Path:
     return path.with_name(f"{path.name}.error.txt")
+
+
+def _write_new(path: Path, text: str) -> bool:
+    """Write a new file that whoever may use the folder reads: never into what is there, nor through a link.
+
+    Args:
+        path: Where.
+        text: What to write.
+
+    Returns:
+        True.
+
+    Raises:
+        FileExistsError: something is there, which is left as it was.
+        OSError: it cannot be written; then nothing is there.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    try:
+        with os.fdopen(file, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(text)
+    except OSError:
+        path.unlink()
+        raise
+    return True
+
+
+def _check_no_link(directory: Path) -> None:
+    if directory.is_symlink():
+        raise OSError(errno.ELOOP, f"{directory.name} is a link, and no link is followed")

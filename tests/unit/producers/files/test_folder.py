@@ -104,6 +104,67 @@ def test_an_error_text_that_was_left_behind_is_not_overwritten(watched: Folder, 
     assert left.read_text() == "before"
 
 
+def test_an_error_text_is_written_through_no_link(watched: Folder, tmp_path: Path) -> None:
+    theirs = write(tmp_path / ".theirs", "before")
+    (tmp_path / "failed" / "a.csv.error.txt").symlink_to(theirs)
+    (tmp_path / "failed" / "a-1.csv.error.txt").symlink_to(tmp_path / ".nothing")
+    moved = watched.failed(write(tmp_path / "a.csv", "row"), "now")
+    assert (moved.name, moved.read_text()) == ("a-2.csv", "row")
+    assert (tmp_path / "failed" / "a-2.csv.error.txt").read_text() == "now\n"
+    assert theirs.read_text() == "before"
+    assert not (tmp_path / ".nothing").exists()
+
+
+def test_an_error_text_that_somebody_puts_there_in_the_meantime_is_left(
+    watched: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = write(tmp_path / ".theirs", "before")
+    touch = Path.touch
+
+    def touch_and_link(path: Path, *, exist_ok: bool = True) -> None:
+        touch(path, exist_ok=exist_ok)
+        if path.name == "a.csv":
+            (tmp_path / "failed" / "a.csv.error.txt").symlink_to(theirs)
+
+    monkeypatch.setattr(Path, "touch", touch_and_link)
+    assert watched.failed(write(tmp_path / "a.csv"), "now").name == "a-1.csv"
+    assert theirs.read_text() == "before"
+    assert not (tmp_path / "failed" / "a.csv").exists()
+
+
+def test_a_file_that_cannot_be_moved_leaves_no_error_text(
+    watched: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.csv")
+
+    def refuse(_path: Path, _target: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(PermissionError):
+        watched.failed(path, "now")
+    assert list((tmp_path / "failed").iterdir()) == []
+
+
+def test_an_error_in_any_characters_is_written(watched: Folder, tmp_path: Path) -> None:
+    moved = watched.failed(write(tmp_path / "a.csv"), "b\udcff.csv: broken")
+    assert moved.with_name("a.csv.error.txt").read_text() == "b\\udcff.csv: broken\n"
+
+
+@pytest.mark.parametrize("name", ["done", "failed"])
+def test_nothing_is_moved_through_a_link(name: str, watched: Folder, tmp_path: Path) -> None:
+    elsewhere = tmp_path / ".elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / name).rmdir()
+    (tmp_path / name).symlink_to(elsewhere)
+    path = write(tmp_path / "a.csv")
+    with pytest.raises(OSError, match="is a link"):
+        watched.done(path) if name == "done" else watched.failed(path, "now")
+    with pytest.raises(ConfigurationError, match=f"{name} is a link"):
+        Folder(tmp_path)
+    assert (path.exists(), list(elsewhere.iterdir())) == (True, [])
+
+
 def test_a_directory_that_is_none_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
         Folder(tmp_path / "missing")
