@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import structlog
 from msgspec.structs import replace
 
+from attendance.logs import Seldom
 from attendance.metrics import Metrics
 from attendance.records.device_status import DeviceStatus
 from attendance.records.raw_event import RawEvent
@@ -24,6 +25,7 @@ FRESH_SECONDS: Final = 3600.0
 """For how long what a terminal said of the time counts for that."""
 LAG_SECONDS: Final = 5.0
 """How long a terminal's word of the time may have taken to come here."""
+_MOST_DEVICES: Final = 100_000
 
 
 class _Reported(NamedTuple):
@@ -47,9 +49,12 @@ class Clocks:
         self._off: dict[str, int] = {}
         self._measured_at: dict[str, datetime] = {}
         self._reported: dict[str, _Reported] = {}
+        self._seldom = Seldom(most=_MOST_DEVICES, clock=monotonic)
 
     def measured(self, device_id: str, device_time: datetime, received_at: datetime) -> None:
         """Take in what a device says the time is. A clock that goes off, or right again, is logged.
+
+        Once a minute for each device: it may change with every request.
 
         Args:
             device_id: Whose clock it is.
@@ -69,14 +74,19 @@ class Clocks:
 
     def _take_in(self, device_id: str, skew: int, at: datetime) -> None:
         self._measured_at[device_id] = at
+        self._seldom.flush()
         was_off = self._off.pop(device_id, None) is not None
         if abs(skew) > WARN_SECONDS:
             self._off[device_id] = skew
             if not was_off:
-                log.warning("A device's clock is off.", device_id=device_id, seconds_ahead=skew)
+                self._say(log.warning, "A device's clock is off.", device_id, skew)
         elif was_off:
-            log.info("A device's clock is right again.", device_id=device_id, seconds_ahead=skew)
+            self._say(log.info, "A device's clock is right again.", device_id, skew)
         self._metrics.gauge("punchstream_clocks_off", len(self._off))
+
+    def _say(self, write: Callable[..., object], sentence: str, device_id: str, skew: int) -> None:
+        # One cause for both sentences, so that the last of them is how it is.
+        self._seldom.say(device_id, write, sentence, device_id=device_id, seconds_ahead=skew)
 
     def with_skew(self, events: Sequence[RawEvent]) -> Sequence[RawEvent]:
         """The events, those of devices whose clock is off with its skew."""

@@ -12,6 +12,7 @@ import structlog
 
 from attendance.errors import Reason
 from attendance.kafka.records import MAX_VALUE_BYTES
+from attendance.logs import Seldom
 from attendance.records.dead_letter import MAX_MESSAGE, DeadLetter
 from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
@@ -167,15 +168,18 @@ def _other_events(others: Sequence[Other], device: Device, adapter: str, at: dat
     ]
 
 
-def log_rejected(device_id: str, dead_letters: Sequence[DeadLetter]) -> None:
-    """Say that records of a device were rejected, if some were.
+def log_rejected(device_id: str, dead_letters: Sequence[DeadLetter], seldom: Seldom) -> None:
+    """Say that records of a device were rejected, if some were: once a minute for each device and reason.
 
     Args:
         device_id: Whose records they were.
         dead_letters: What became of them.
+        seldom: Limits it.
     """
     if dead_letters:
-        log.warning(
+        seldom.say(
+            ("rejected", device_id, dead_letters[0].reason),
+            log.warning,
             "A device sent records that cannot be punches.",
             device_id=device_id,
             rejected=len(dead_letters),

@@ -192,7 +192,14 @@ class Terminals:
             order = replace(order, returned=result.returned[:MAX_FACT], answered_at=format_seconds(now()))
             await self._send(order_record(self._topic, order))
             self._orders[device_id][result.id] = order
-            log.info("A device answered a command.", device_id=device_id, command=order.command, result=order.returned)
+            self.seldom.say(
+                ("answered", device_id, result.id),
+                log.info,
+                "A device answered a command.",
+                device_id=device_id,
+                command=order.command,
+                result=order.returned,
+            )
 
     async def note_unknown(
         self, adapter: str, serial: str, client: str | None, facts: Mapping[str, str], device_id: str | None = None

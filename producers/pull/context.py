@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from attendance.guards import Guards
+from attendance.logs import Seldom
 from attendance.metrics import Metrics
 from attendance.settings import PullSettings
 from producers.intake import Intake
@@ -36,7 +37,10 @@ class ConcurrencyLimit:
 
 @dataclass(frozen=True, slots=True)
 class PullContext:
-    """What all pullers of a process share. `now` is the server's clock, UTC."""
+    """What all pullers of a process share.
+
+    `now` is the server's clock, UTC; `seldom` limits what each page may have logged.
+    """
 
     settings: PullSettings
     intake: Intake
@@ -46,3 +50,4 @@ class PullContext:
     concurrency: ConcurrencyLimit
     now: Callable[[], datetime]
     guards: Guards
+    seldom: Seldom = field(default_factory=Seldom)

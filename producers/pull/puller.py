@@ -239,7 +239,7 @@ class Puller:
                 events[part], letters[part], others[part], unread[part]
             )
         self._recent.add(digests)
-        log_rejected(self._device.device_id, letters)
+        log_rejected(self._device.device_id, letters, self._context.seldom)
 
     def _place_of(self, rejected: Rejected) -> Place:
         return Place(f"record {rejected.index} of a page", f"pull:{self._adapter.name}")

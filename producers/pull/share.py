@@ -219,7 +219,9 @@ async def run(
             kafka, cursors_topic, kafka.group(STAGE), pull, client_id=client_id, assigned=pull.assigned
         )
         try:
-            await run_until_stopped(stop, share, pull.watch(), expiry.watch(), context.guards.keep())
+            await run_until_stopped(
+                stop, share, pull.watch(), expiry.watch(), context.guards.keep(), context.seldom.keep()
+            )
         finally:
             await pull.stop()
             await context.publisher.stop()

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -121,9 +121,9 @@ class Endpoint:
         self.services.metrics.observe("punchstream_request_seconds", time.perf_counter() - started)
         await _send(send, answer)
 
-    def _say(self, write: Callable[..., object], sentence: str, **keys: object) -> None:
-        """Log what may come with every request: once a minute for each route."""
-        what = (sentence, self.adapter.name, self.route.path)
+    def _say(self, write: Callable[..., object], sentence: str, cause: Hashable = None, /, **keys: object) -> None:
+        """Log what may come with every request: once a minute for each route and cause."""
+        what = (sentence, self.adapter.name, self.route.path, cause)
         self.services.terminals.seldom.say(
             what, write, sentence, adapter=self.adapter.name, route=self.route.path, **keys
         )
@@ -233,7 +233,7 @@ class Endpoint:
             if devices:
                 body = await read_body(receive, length, settings.max_body, settings.body_timeout, share)
                 request = self._coming(head, scope, sender, devices)(body)
-                parsed = _parse(self.adapter, request)
+                parsed = self._parse(request)
                 if parsed.report is not None and parsed.report.device_time is not None:
                     at = request.request.received_at
                     self.services.clocks.measured(parsed.device_id, parsed.report.device_time, at)
@@ -289,7 +289,7 @@ class Endpoint:
             InvalidRecord, KafkaUnavailable, Overloaded, CannotBeKept: as above.
         """
         try:
-            return _parse(self.adapter, came)
+            return self._parse(came)
         except InvalidRecord as error:
             if error.reason in _NOT_UNDERSTOOD or self._was_refused_enough(error, came):
                 only = next(iter(came.devices)) if len(came.devices) == 1 else None
@@ -301,6 +301,18 @@ class Endpoint:
                 if error.reason not in _NOT_UNDERSTOOD:
                     raise InvalidRecord(Reason.UNREADABLE_BODY, error.message) from error
             raise
+
+    def _parse(self, came: Came) -> Parsed:
+        if came.missing:
+            raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{came.missing} bytes at its end were not read")
+        try:
+            return self.adapter.parse(came.request, came.devices)
+        except InvalidRecord:
+            raise
+        except Exception as error:
+            fault, devices = type(error).__name__, list(came.devices)
+            self._say(log.error, "An adapter failed to read a request.", fault, exc_info=True, devices=devices)
+            raise InvalidRecord(Reason.INTERNAL_ERROR, f"it failed with {fault}") from error
 
     async def _read(
         self, head: Head, receive: Receive, devices: Mapping[str, Device], share: Share
@@ -348,8 +360,10 @@ class Endpoint:
             part, whole = "no_text", ready(request, in_part=True)
         if part is not None:
             self.services.metrics.count("punchstream_unread_shortened_total", adapter=self.adapter.name, part=part)
-            log.error(
+            self._say(
+                log.error,
                 "A request came again and again and cannot be kept whole; the rest of it is kept.",
+                device.device_id,
                 device_id=device.device_id,
                 unread=whole.unread_id,
                 removed=whole.removed,
@@ -376,7 +390,7 @@ class Endpoint:
         if parsed.report is not None:
             # Only now: it may claim that all before it has been published.
             await statuses.report(device.device_id, received_at, parsed.report)
-        log_rejected(device.device_id, records.dead_letters)
+        log_rejected(device.device_id, records.dead_letters, terminals.seldom)
 
     def _place_of(self, rejected: Rejected) -> Place:
         return Place(f"events[{rejected.index}]", self._where)
@@ -384,18 +398,6 @@ class Endpoint:
     @property
     def _where(self) -> str:
         return f"http:{self.route.path}"
-
-
-def _parse(adapter: PushAdapter, came: Came) -> Parsed:
-    if came.missing:
-        raise InvalidRecord(Reason.BODY_TOO_LARGE, f"{came.missing} bytes at its end were not read")
-    try:
-        return adapter.parse(came.request, came.devices)
-    except InvalidRecord:
-        raise
-    except Exception as error:
-        log.exception("An adapter failed to read a request.", adapter=adapter.name, devices=list(came.devices))
-        raise InvalidRecord(Reason.INTERNAL_ERROR, f"it failed with {type(error).__name__}") from error
 
 
 def _head(scope: Scope, route: Route) -> Head:

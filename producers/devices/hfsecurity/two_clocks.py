@@ -4,12 +4,13 @@ The instant is what counts. Where the wall clock is not what the entry's zone ma
 entry's is wrong, and every local day and shift with it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
+from attendance.logs import Seldom
 from attendance.registry import Device
 from attendance.times import read_device_time, to_wall_clock
 from producers.devices.common.bodies import given_twice
@@ -54,10 +55,11 @@ def zone_of(record: object, device: Device) -> str | None:
 
 
 class Zones:
-    """What was last found of each terminal's zone, so that it is logged when it changes."""
+    """What was last found of each terminal's zone, so that it is logged when it changes, and once a minute."""
 
     def __init__(self) -> None:
         self._found: dict[str, str] = {}
+        self._seldom = Seldom()
 
     def detail(self, records: Sequence[object], device: Device) -> Mapping[str, str]:
         """What records say of their terminal's zone, as a detail of its status; empty where they do not say.
@@ -66,6 +68,7 @@ class Zones:
             records: As the terminal wrote them, the newest last.
             device: Its entry.
         """
+        self._seldom.flush()
         for record in reversed(records):
             found = zone_of(record, device)
             if found is not None:
@@ -75,7 +78,11 @@ class Zones:
         before = self._found.get(device.device_id, AS_WANTED)
         self._found[device.device_id] = found
         if found not in (before, AS_WANTED):
-            log.warning("A terminal's zone is not that of its entry.", device_id=device.device_id, zone=found)
+            self._say(log.warning, "A terminal's zone is not that of its entry.", device, zone=found)
         elif found != before:
-            log.info("A terminal's zone is that of its entry again.", device_id=device.device_id)
+            self._say(log.info, "A terminal's zone is that of its entry again.", device)
         return {DETAIL: found}
+
+    def _say(self, write: Callable[..., object], sentence: str, device: Device, **keys: str) -> None:
+        # One cause for both sentences, so that the last of them is how it is.
+        self._seldom.say(device.device_id, write, sentence, device_id=device.device_id, **keys)

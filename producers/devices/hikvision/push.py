@@ -17,6 +17,7 @@ import structlog
 from python_multipart.multipart import parse_options_header
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.logs import Seldom
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import read_device_time
@@ -72,6 +73,7 @@ class Hikvision:
     def __init__(self, payload_fields: Collection[str]) -> None:
         self._payload = payload_names(payload_fields)
         self._newest: dict[str, int] = {}
+        self._seldom = Seldom()
 
     def sender(self, head: Head) -> Sender:
         """The token in the path. See `PushAdapter.sender`."""
@@ -135,13 +137,16 @@ class Hikvision:
         number, before = read_number(fields.get("serialNo")), read_number(fields.get("frontSerialNo"))
         if number is None:
             return None
+        self._seldom.flush()
         newest = self._newest.get(device.device_id)
         # Numbers begin again after a reset; what is merely old is an event that was sent late.
         if newest is None or number > newest or before == 0:
             self._newest[device.device_id] = number
         if newest is None or before is None or before <= newest:
             return None
-        log.warning(
+        self._seldom.say(
+            device.device_id,
+            log.warning,
             "Events of a terminal are missing; a pull reads them.",
             device_id=device.device_id,
             after=newest,

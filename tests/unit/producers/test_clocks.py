@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from attendance.metrics import Metrics
 from attendance.records.device_status import DeviceStatus
@@ -108,3 +109,16 @@ def test_a_status_of_an_older_version_was_measured_when_it_was_heard(server: Ser
     assert skews(server.clocks) == [3600]
     server.clocks.learn(DeviceStatus("T0", NOON - SECOND, clock_skew=0))
     assert skews(server.clocks) == [3600]
+
+
+def test_a_clock_that_is_another_with_every_request_is_logged_once_a_minute_as_it_is(server: Server) -> None:
+    with capture_logs() as logs:
+        for number in range(1001):
+            server.hear(HOUR if number % 2 else -HOUR)
+            server.hear(RIGHT)
+        server.seconds = 60.0
+        server.hear(RIGHT)
+    assert [(each["event"], each.get("left_out")) for each in logs] == [
+        ("A device's clock is off.", None),
+        ("A device's clock is right again.", 2001),
+    ]

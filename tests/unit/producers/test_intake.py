@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from attendance.errors import Reason
 from attendance.kafka.records import MAX_RECORD_BYTES, RECORD_OVERHEAD
+from attendance.logs import Seldom
 from attendance.metrics import Metrics
 from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
@@ -85,11 +86,31 @@ def test_a_batch_without_clocks_is_taken_in_as_it_is() -> None:
     assert Intake("import").to_records(Batch(events), GATE, JSON, NOON, place_of).events is events
 
 
+def test_rejected_records_are_logged_once_a_minute_for_a_device_and_a_reason(intake: Intake) -> None:
+    moment = [0.0]
+    seldom = Seldom(seconds=60, clock=lambda: moment[0])
+
+    def rejected(device_id: str, reason: Reason) -> None:
+        batch = Batch(rejected=[Rejected(0, reason, "no", b"")])
+        letters = intake.to_records(batch, GATE, JSON, NOON, place_of).dead_letters
+        log_rejected(device_id, letters, seldom)
+
+    with capture_logs() as logs:
+        for _ in range(1000):
+            rejected("GATE", Reason.INVALID_EVENT)
+        rejected("GATE", Reason.UNKNOWN_DEVICE)
+        rejected("DOOR", Reason.INVALID_EVENT)
+        assert [each["device_id"] for each in logs] == ["GATE", "GATE", "DOOR"]
+        moment[0] = 60.0
+        seldom.flush()
+    assert [(each["device_id"], each["left_out"]) for each in logs[3:]] == [("GATE", 999)]
+
+
 def test_rejected_records_are_logged_once_for_a_batch(intake: Intake) -> None:
     batch = Batch(rejected=[Rejected(number, Reason.INVALID_EVENT, "no user", b"") for number in range(3)])
     with capture_logs() as logs:
-        log_rejected("GATE", intake.to_records(Batch(), GATE, JSON, NOON, place_of).dead_letters)
-        log_rejected("GATE", intake.to_records(batch, GATE, JSON, NOON, place_of).dead_letters)
+        log_rejected("GATE", intake.to_records(Batch(), GATE, JSON, NOON, place_of).dead_letters, Seldom())
+        log_rejected("GATE", intake.to_records(batch, GATE, JSON, NOON, place_of).dead_letters, Seldom())
     assert [(each["device_id"], each["rejected"], each["first"]) for each in logs] == [("GATE", 3, "row 0: no user")]
 
 

@@ -158,3 +158,14 @@ def test_answers_to_commands_that_were_not_given_do_not_fill_the_log() -> None:
         asyncio.run(processes.one.answered("GATE", [Result(str(number), "0") for number in range(70_000)]))
         asyncio.run(processes.one.answered("DOOR", [Result("1", "0")]))
     assert [line["device_id"] for line in lines] == ["GATE", "DOOR"]
+
+
+def test_an_answer_that_comes_again_and_again_is_logged_once() -> None:
+    processes = Processes()
+    with capture_logs() as lines:
+        for word in ("INFO", "LOG"):
+            order = new_order("GATE", word)
+            processes.one.apply(order_record(TOPIC, order))
+            for returned in range(100):
+                asyncio.run(processes.one.answered("GATE", [Result(order.id, str(returned))]))
+    assert [(line["command"], line["result"]) for line in lines] == [("INFO", "0"), ("LOG", "0")]

@@ -25,6 +25,7 @@ from pushing import (
 
 from attendance.errors import Reason
 from attendance.kafka.records import OutRecord
+from attendance.logs import Seldom
 from attendance.records.device_status import DeviceStatus
 from attendance.registry import hash_token
 from attendance.times import now
@@ -275,6 +276,30 @@ def test_an_adapter_that_fails_does_not_hold_up_the_terminal(
     assert (letter.reason, letter.value) == (Reason.INTERNAL_ERROR, b"")
     assert [each.body for each in bench.kafka.unread()] == [batch(PUNCH)]
     assert "error" in {entry["log_level"] for entry in logged}
+
+
+def test_what_each_request_may_have_logged_is_logged_once_and_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, logged: list[Mapping[str, Any]]
+) -> None:
+    moment = [0.0]
+    bench.terminals.seldom = Seldom(clock=lambda: moment[0])
+    for number in range(5):
+        assert bench.post(batch(PUNCH | {"user_id": "", "time": f"2026-03-02 08:00:0{number}"}))[0] == 200
+    errors = iter([ZeroDivisionError, KeyError, *[ZeroDivisionError] * 4])
+
+    def parse(*_: object) -> None:
+        raise next(errors)
+
+    monkeypatch.setattr(JsonV1, "parse", parse)
+    for _ in range(6):
+        assert bench.post(batch(PUNCH))[0] == 400
+    said = [each for each in logged if each["event"].startswith(("A device sent", "An adapter failed"))]
+    assert [each["log_level"] for each in said] == ["warning", "error", "error"]
+    moment[0] = 60.0
+    bench.terminals.seldom.flush()
+    left_out = [(each["event"], each["left_out"]) for each in logged if "left_out" in each]
+    assert ("A device sent records that cannot be punches.", 4) in left_out
+    assert ("An adapter failed to read a request.", 4) in left_out
 
 
 def test_a_fault_of_our_own_is_never_an_ok(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import httpx
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from attendance.registry import Device
 from attendance.times import now
@@ -95,6 +96,15 @@ def test_a_push_reports_the_zone_and_keeps_the_instant() -> None:
     assert {event.event_time for each in (wrong, right, silent) for event in each.events} == {
         right.events[0].event_time
     }
+
+
+def test_a_zone_that_is_another_with_every_request_is_logged_once() -> None:
+    adapter = HfSecurity(())
+    with capture_logs() as logs:
+        for _ in range(100):
+            pushed(adapter, recordTimeStr="2026-03-02 09:00:02")
+            pushed(adapter)
+    assert [each["event"] for each in logs] == ["A terminal's zone is not that of its entry."]
 
 
 def test_strangers_tell_the_zone_as_well() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.records.raw_event import RawEvent
@@ -208,6 +209,14 @@ def test_a_number_that_was_never_seen_before_an_event_is_a_gap() -> None:
     assert report.details == {"missing_after": 11, "missing_through": 14}
     assert parse(alert(serialNo=12, frontSerialNo=11, currentEvent=False), adapter).report is None
     assert parse(alert(serialNo=16, frontSerialNo=15), adapter).report is None
+
+
+def test_gaps_in_every_request_are_logged_once() -> None:
+    adapter = Hikvision(FIELDS)
+    with capture_logs() as logs:
+        for number in range(10, 1000, 5):
+            parse(alert(serialNo=number, frontSerialNo=number - 1), adapter)
+    assert [each["after"] for each in logs] == [10]
 
 
 def test_numbers_that_begin_again_are_a_reset_and_no_gap() -> None:
