@@ -52,6 +52,15 @@ class ChangelogRewriting:
         self._ahead = ahead
         self._topic = log.topics["dedup_state"]
 
+    async def try_to_delete(self) -> None:
+        """Delete no record, as `rewrite` deletes some: whoever may not learns that before anything is changed.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer, or does not let us.
+        """
+        extents = await self._log.extents("dedup_state")
+        await self._cluster.remove_before(self._topic, {number: first for number, (first, _) in extents.items()})
+
     async def rewrite(self) -> int:
         """Write each such partition anew.
 

@@ -220,10 +220,13 @@ async def erase(
 
     Raises:
         NotErased: there are objections, or a stage began meanwhile.
-        KafkaUnavailable: Kafka does not answer; a part may be done.
+        KafkaUnavailable: Kafka does not answer; a part may be done. Or it lets nobody delete records here, and nothing
+            was changed.
     """
     if erasure.objections:
         raise NotErased("; ".join(erasure.objections))
+    rewriting = ChangelogRewriting(log, cluster, erasure.person, ahead)
+    await rewriting.try_to_delete()
     async with log.sending() as send:
         # First what became of them: a raw record is never without an outcome.
         for part in _parts(_outcomes(log, erasure)):
@@ -233,7 +236,6 @@ async def erase(
         for part in _parts(tombstones):
             await send(*part)
     await discard(log, erasure.open_letters, note=NOTE, by=by)
-    rewriting = ChangelogRewriting(log, cluster, erasure.person, ahead)
     for stage, group in groups.items():
         if await cluster.has_members(group):
             raise NotErased(f"`punchstream {stage}` began meanwhile: stop it, and do this again")

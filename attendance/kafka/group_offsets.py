@@ -65,6 +65,6 @@ async def commit(settings: KafkaSettings, topic: str, group: str, offsets: Mappi
         consumer.assign(list(at))
         await consumer.commit(at)
     except KafkaError as error:
-        raise await unavailable(settings, error) from error
+        raise await unavailable(settings, error, operation="Read", topics=[topic]) from error
     finally:
         await consumer.stop()

@@ -6,7 +6,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError, PolicyViolationError, TopicAuthorizationFailedError, for_code
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_admin, unavailable
@@ -53,10 +53,11 @@ class KafkaCluster:
         for name in TABLE:
             found = facts.topics.get(name)
             if found is None or found.configs is None:
-                raise KafkaUnavailable(
-                    f"how long topic {self._settings.topics[name]} keeps its records may not be read: this principal "
-                    "needs DescribeConfigs on it"
-                )
+                topic = self._settings.topics[name]
+                if found is None and name not in facts.hidden:
+                    raise KafkaUnavailable(f"topic {topic} does not exist; `punchstream topics create` makes it")
+                needed = "DescribeConfigs" if found is not None else "Describe and DescribeConfigs"
+                raise await unavailable(self._settings, TopicAuthorizationFailedError(topic), operation=needed)
             lasts = int(found.configs.get("retention.ms", str(FOREVER)))
             if lasts == FOREVER or "compact" in found.configs.get("cleanup.policy", ""):
                 kept[name] = None
@@ -77,17 +78,23 @@ class KafkaCluster:
 
     async def remove_before(self, topic: str, offsets: Mapping[int, int]) -> None:
         """See `Cluster.remove_before`."""
-        async with _Admin(self._settings, self._client_id) as admin:
-            await admin.delete_records(
-                {TopicPartition(topic, number): RecordsToDelete(offset) for number, offset in offsets.items()}
-            )
+        async with _Admin(self._settings, self._client_id, "Delete", topic) as admin:
+            # Where it is refused, the library names no topic.
+            before = {TopicPartition(topic, number): RecordsToDelete(offset) for number, offset in offsets.items()}
+            try:
+                await admin.delete_records(before)
+            except PolicyViolationError as error:
+                raise KafkaUnavailable(
+                    f"topic {topic}: by its cleanup.policy no record is deleted; `punchstream topics repair` mends it"
+                ) from error
 
 
 class _Admin:
-    """An admin client for one question."""
+    """An admin client for one question. `operation` and `topics` say what it needs, for where the library does not."""
 
-    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+    def __init__(self, settings: KafkaSettings, client_id: str, operation: str | None = None, *topics: str) -> None:
         self._settings = settings
+        self._operation, self._topics = operation, topics
         self._client = create_admin(settings, client_id)
 
     async def __aenter__(self) -> AIOKafkaAdminClient:
@@ -101,4 +108,4 @@ class _Admin:
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         await self._client.close()
         if isinstance(error, KafkaError):
-            raise await unavailable(self._settings, error) from error
+            raise await unavailable(self._settings, error, operation=self._operation, topics=self._topics) from error

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from datetime import datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 from time import sleep
 
@@ -13,17 +14,29 @@ from aiokafka.admin import NewPartitions, RecordsToDelete
 from secured_kafka import Right, SecuredKafka, run
 from secured_site import DEADLINE, DEVICE, Site, know_employee
 
+from attendance.accounts import digest
+from attendance.errors import Reason
 from attendance.kafka.admin import create_topics
 from attendance.kafka.clients import create_admin, create_consumer
 from attendance.kafka.extents import extents
 from attendance.kafka.producer import Producer, send_until_acknowledged
 from attendance.kafka.records import OutRecord
+from attendance.records.account import Account, Fingerprint
+from attendance.records.checkin import Checkin
+from attendance.records.device_status import DeviceStatus
+from attendance.records.outcomes import Waiting
+from attendance.records.raw_event import RAW_RECORD
 from attendance.records.user_map import UserMapping
 from attendance.settings import KafkaSettings
 from attendance.times import now
 from sandbox.erpnext.server import ErpnextStandIn
 from sandbox.terminals.base import Punch
 from sandbox.terminals.rest import NumberedRest
+from stream_process import punch
+from streams.dedup import Kept
+from streams.dedup import Punch as KeptPunch
+from streams.pipeline import user_key
+from streams.state import FLOOR_KEY, encode
 
 pytestmark = pytest.mark.timeout(600)  # many processes, on a machine that may do other things
 
@@ -59,6 +72,54 @@ async def add_a_partition(kafka: KafkaSettings) -> None:
         [OutRecord(topic, mapping.key, mapping.encode(), partition=1)],
     )
     await producer.stop()
+
+
+async def send(kafka: KafkaSettings, *records: OutRecord) -> None:
+    producer = Producer(kafka, "test")
+    await producer.send(*records)
+    await producer.stop()
+
+
+async def restored(kafka: KafkaSettings) -> None:
+    """A punch and its check-in, once at offset 0, as the stages have accounted for, are at offset 1 now."""
+    raw, checkins = kafka.topics["raw"], kafka.topics["checkins"]
+    await send(kafka, *(OutRecord(topic, b"x", b"x", partition=0) for topic in (raw, checkins)))
+    for topic in (raw, checkins):
+        await delete_records(kafka, topic, 0)
+    event = punch(0)
+    assert event.event_time is not None
+    checkin = Checkin(event.event_id, "EMP-1", event.event_time, "IN", event.device_id, "1", "s", "UTC")
+    records = [
+        OutRecord(raw, event.key, event.encode(), partition=0),
+        OutRecord(checkins, checkin.key, checkin.encode(), [(RAW_RECORD, b"0:0")], partition=0),
+    ]
+    accounts = [
+        Account(stage, each.topic, 0, 0, 1, now(), Fingerprint(0, -1, digest(each.key, each.value)), 1)
+        for stage, each in zip(("stream", "sink"), records, strict=True)
+    ]
+    of_accounts = [OutRecord(kafka.topics["accounts"], each.key, each.encode()) for each in accounts]
+    await send(kafka, *records, *of_accounts)
+
+
+async def complete(kafka: KafkaSettings, *devices: str) -> None:
+    """These devices say that they have sent everything."""
+    statuses = [DeviceStatus(each, now(), complete_until=now().replace(microsecond=0), pending=0) for each in devices]
+    await send(kafka, *(OutRecord(kafka.topics["device_status"], each.key, each.encode()) for each in statuses))
+
+
+async def known_to_the_stream(kafka: KafkaSettings) -> None:
+    """What it keeps of that punch, and another that waits."""
+    event, waiting = punch(0), Waiting(punch(1), Reason.EMPLOYEE_INACTIVE, "EMP-1")
+    assert event.event_time is not None
+    kept = [
+        Kept(FLOOR_KEY, KeptPunch(0, 0, 0).pack()),
+        Kept(user_key(event), KeptPunch.of(event.event_time, "IN", 1).pack()),
+    ]
+    await send(
+        kafka,
+        OutRecord(kafka.topics["dedup_state"], b"random", encode(kept), partition=0),
+        OutRecord(kafka.topics["unmapped"], waiting.key, waiting.encode(), partition=0),
+    )
 
 
 def test_stages_and_commands_work_with_the_rights_of_the_page(site: Site, tmp_path: Path) -> None:
@@ -127,13 +188,14 @@ def test_stages_with_certificates_and_what_asks_erpnext_work_with_the_rights_of_
     terminal = NumberedRest("S1", "UTC", "right")
     terminal.memory += [Punch("1", datetime.combine(day, time(hour)), "IN") for hour in (8, 17)]
     asked = {"device_id": "D1", "site": "s", "timezone": "UTC", "interval": 1, "credentials": {"token": "REST_TOKEN"}}
-    shifts = [{"shift_type": "Day", "sites": ["s"]}]
+    direct = {"attendance": "direct", "half_day_below": "4 h", "attendance_from": str(day)}
+    shifts = [{"shift_type": "Day", "sites": ["s"], **direct}]
     fleet = {"devices": [DEVICE, asked | terminal.registry_entry()], "shifts": shifts}
     (tmp_path / "devices.yaml").write_text(json.dumps(fleet))
 
     def play() -> None:
         with ErpnextStandIn(log_file=tmp_path / "erpnext.log", time_zone="UTC") as erpnext:
-            erpnext.shift_types([{"name": "Day", "process_attendance_after": str(day)}])
+            erpnext.shift_types([{"name": "Day", "enable_auto_attendance": 0, "holiday_list": None}])
             employee = {"attendance_device_id": "1", "default_shift": "Day", "date_of_joining": str(day)}
             erpnext.employees([{"name": "EMP-1", **employee}])
             site.more = {
@@ -158,6 +220,23 @@ def test_stages_with_certificates_and_what_asks_erpnext_work_with_the_rights_of_
             site.until(lambda: "Devices hold a shift back." in site.log("completeness").read_text(), "completeness")
             for stage in stages:
                 assert "not authorized" not in site.log(stage).read_text()
+            days, progress = (
+                Right("topic", site.all.topics[name], "write") for name in ("attendance_days", "attendance_progress")
+            )
+            completeness = f"{site.prefix}-completeness"
+            site.broker.forbid(completeness, days, progress)
+            run(complete(site.all, "GATE-1", "D1"))
+            log = site.log("completeness")
+            # What became of a day is recorded first.
+            for right in (days, progress):
+                said = f"needs Write on the topic {right.name}"
+                site.until(partial(lambda said: said in log.read_text(), said), "completeness")
+                assert not site.values("attendance_progress")
+                site.broker.allow(completeness, [right])
+            site.until(lambda: bool(site.values("attendance_progress")), "completeness")
+            (row,) = json.loads(site.command(operator, "audit", "--attendance", "--against-erpnext", "--json"))
+            assert (row["employee"], row["in_erpnext"]) == ("EMP-1", "as it should be")
+            assert len(erpnext.attendance()) == 1
             erpnext.remove("Employee Checkin", erpnext.checkins()[0]["name"])
             site.command(operator, "audit", "--against-erpnext", "--repair", status=1)
             site.until(lambda: len(erpnext.checkins()) == 2, "sink")
@@ -168,6 +247,55 @@ def test_stages_with_certificates_and_what_asks_erpnext_work_with_the_rights_of_
             await asyncio.to_thread(play)
 
     asyncio.run(beside_the_terminal())
+
+
+def test_adopting_a_restore_and_erasing_a_person_work_with_the_rights_of_the_page_and_name_each_that_is_missing(
+    site: Site, tmp_path: Path
+) -> None:
+    run(create_topics(site.all))
+    know_employee(site.all)
+    run(restored(site.all))
+    operator = site.principal("an operator")
+    user = operator.sasl_username or ""
+    waiting = Right("group", f"{site.prefix}.waiting", "describe")
+    stream, sink = (Right("group", f"{site.prefix}.{name}", "read") for name in ("stream", "sink"))
+    deletes = Right("topic", site.all.topics["dedup_state"], "delete")
+    assert site.beyond("whoever runs topics adopt", "an operator") == {waiting, stream, sink}
+    assert site.beyond("whoever runs privacy erase", "an operator") == {deletes}
+
+    def refused(right: str, *argv: str) -> str:
+        said = site.command(operator, *argv, status=2)
+        assert f"needs {right}; see" in said
+        return said
+
+    adopt = "topics", "adopt", "--note", "a test"
+    refused(f"Describe on the group {waiting.name}", *adopt, "--dry-run")
+    site.broker.allow(user, [waiting])
+    site.command(operator, *adopt, "--dry-run")
+    site.broker.allow(user, [stream])
+    refused(f"Read on the group {sink.name}", *adopt)
+    site.broker.allow(user, [sink])
+    assert f"{site.all.topics['checkins']}:0: sink goes on at offset 2" in site.command(operator, *adopt)
+    site.broker.forbid(user, waiting, stream, sink)
+
+    run(known_to_the_stream(site.all))
+    person = "--employee", "EMP-1"
+    site.command(operator, "privacy", "export", *person, "--to", "person.json")
+    found = {each["topic"] for each in json.loads((tmp_path / "person.json").read_text())["records"]}
+    assert found >= {site.all.topics[name] for name in ("raw", "checkins", "user_map", "unmapped", "dedup_state")}
+    configs = Right("topic", f"{site.prefix}.", "describe_configs", prefixed=True)
+    site.broker.forbid(user, configs)
+    first = site.all.topics["raw"]
+    refused(f"DescribeConfigs on the topic {first}", "privacy", "export", *person, "--to", "-")
+    site.broker.allow(user, [configs])
+    # What it says first is all that a dry run says.
+    assert "1 waiting punches" in refused(f"Delete on the topic {deletes.name}", "privacy", "erase", *person)
+    assert None not in site.values("unmapped"), "nothing was changed"
+    site.broker.allow(user, [deletes])
+    assert "Erased." in site.command(operator, "privacy", "erase", *person)
+    assert site.values("unmapped")[-1] is None
+    site.broker.forbid(user, deletes)
+    site.command(operator, "privacy", "readmit", *person)
 
 
 def test_push_is_ready_where_it_can_answer_every_post_and_only_there(site: Site) -> None:

@@ -36,13 +36,14 @@ DEVICE = {"device_id": "GATE-1", "site": "s", "timezone": "UTC", "token_sha256":
 FILES = {"device_id": "USB-1", "site": "s", "timezone": "UTC", "mode": "file", "adapter": "attlog"}
 PAGE = Path(__file__).parents[2] / "docs" / "installing.md"
 OPERATIONS: dict[str, Operation] = {
+    "Read": "read",
     "Create": "create",
     "Describe": "describe",
     "AlterConfigs": "alter_configs",
     "Delete": "delete",
 }
 CONFIGS_OF_ITS_ROW = "Each stage also needs DescribeConfigs on the topics of its row"
-CONFIGS_OF_ALL = "`punchstream audit` and the `topics` commands need it on all."
+CONFIGS_OF_ALL = "`punchstream audit`, the `topics` commands and the `privacy`\n  commands need it on all."
 
 
 def table() -> dict[str, list[str]]:
@@ -65,18 +66,23 @@ def rights(row: list[str], prefix: str, own_group: str = "") -> Iterator[Right]:
             for suffix in cell.split(", "):
                 yield Right("topic", f"{prefix}.{suffix}", operation)
                 yield Right("topic", f"{prefix}.{suffix}", "describe_configs")
-    groups, _, of_topics = row[2].partition("; ")
-    if of_topics:
-        of_prefix, _, rest = of_topics.partition(" on all topics")
-        assert rest == ", by the prefix attendance."
-        for each in of_prefix.split(" and "):
+    for part in row[2].split("; "):
+        yield from _more(part, prefix, own_group)
+
+
+def _more(part: str, prefix: str, own_group: str) -> Iterator[Right]:
+    """What a part of the last cell allows."""
+    granted, _, on = part.partition(" on ")
+    if on == "all topics, by the prefix attendance.":
+        for each in granted.split(" and "):
             yield Right("topic", f"{prefix}.", OPERATIONS[each], prefixed=True)
-    if groups != "none":
-        operation_of, _, names = groups.partition(": ")
-        of_groups: Operation = "read" if operation_of == "Read" else "describe"
+    elif on:
+        yield Right("topic", f"{prefix}.{on.removeprefix('the topic ')}", OPERATIONS[granted])
+    elif part != "none":
+        operation, _, names = part.partition(": ")
         for name in names.split(", "):
             full = own_group if name == "their own" else f"{prefix}.{name.removeprefix('attendance.')}"
-            yield Right("group", full, of_groups)
+            yield Right("group", full, OPERATIONS[operation])
 
 
 class Site:
@@ -97,9 +103,8 @@ class Site:
 
     def principal(self, who: str) -> KafkaSettings:
         """The user of a row, with its rights and no other, who logs in as the site says."""
-        (row,) = (row for name, row in self.rows.items() if name.replace("punchstream ", "").startswith(who))
         name = f"{self.prefix}-{who.replace(' ', '-')}"
-        found = dict.fromkeys(rights(row, self.prefix, own_group=f"{self.prefix}-own"))
+        found = dict.fromkeys(rights(self._row(who), self.prefix, own_group=f"{self.prefix}-own"))
         of_topics = {"topic_prefix": self.prefix, "partitions": 2}
         if self.login == "ticket":
             assert self.broker.kerberos is not None
@@ -107,6 +112,15 @@ class Site:
             return self.broker.ticketed(name, found, **of_topics)
         known = self.broker.user if self.login == "password" else self.broker.certified
         return known(name, found, **of_topics)
+
+    def beyond(self, who: str, other: str) -> set[Right]:
+        """What a row allows that another does not."""
+        mine, others = (set(rights(self._row(each), self.prefix)) for each in (who, other))
+        return mine - others
+
+    def _row(self, who: str) -> list[str]:
+        (row,) = (row for name, row in self.rows.items() if name.replace("punchstream ", "").startswith(who))
+        return row
 
     def environment(self, kafka: KafkaSettings) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_")}

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from example_records import UNREAD
 from msgspec.structs import replace
 
-from attendance.errors import InvalidRecord, Reason
+from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
 from attendance.kafka.producer import Producer
 from attendance.kafka.removal import KafkaCluster
 from attendance.personal_data import HOLDINGS
@@ -276,6 +276,16 @@ def test_a_stream_that_runs_or_lags_and_a_sink_that_lags_are_named_and_nothing_i
     assert "the stream has not decided 1 of their punches" in said
     assert "the sink has not delivered 1 of their check-ins" in said
     with pytest.raises(NotErased):
+        scene.erase(scene.plan())
+    assert {name: scene.values(name) for name in HOLDINGS} == before
+
+
+def test_where_no_record_can_be_deleted_nothing_is_done(scene: Scene) -> None:
+    scene.run()
+    before = {name: scene.values(name) for name in HOLDINGS}
+    changelog = scene.kafka.topics["dedup_state"]
+    scene.broker.configs[changelog] = {"cleanup.policy": "compact"}
+    with pytest.raises(KafkaUnavailable, match=f"topic {changelog}: .*cleanup.policy"):
         scene.erase(scene.plan())
     assert {name: scene.values(name) for name in HOLDINGS} == before
 
