@@ -14,6 +14,7 @@ import structlog
 from msgspec.structs import replace
 from sqlalchemy import String, column, select, table
 
+from attendance.errors import UnreadableAnswer
 from attendance.records.raw_event import EventType
 from attendance.registry import Device
 from producers.devices.common.punch import MAX_TEXT
@@ -31,6 +32,7 @@ _COPY: Final = "processed"
 """What the table is called into which eTimeTrackLite copies what it has made use of."""
 _OPTIONAL: Final = ("AttDirection", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "DownloadDate", "WorkCode")
 _MOST_TERMINALS: Final = 100_000
+_MOST_BYTES: Final = 32 * 1024 * 1024
 
 
 class ETimeTrackLite(TableAdapter):
@@ -75,7 +77,10 @@ class ETimeTrackLite(TableAdapter):
     async def serials(self, database: Database) -> Mapping[str, str]:
         """See `TableAdapter.serials`."""
         query = select(column("DeviceId", String()), column("SerialNumber", String())).select_from(table("Devices"))
-        rows = await database.rows(query, {}, _MOST_TERMINALS)
+        rows, has_more, _ = await database.rows(query, {}, _MOST_TERMINALS + 1, _MOST_BYTES)
+        if has_more:
+            # The punches of those that are left out would count for the server.
+            raise UnreadableAnswer(f"Devices has more than {_MOST_TERMINALS} terminals, or {_MOST_BYTES} bytes of them")
         return {str(row["DeviceId"]): str(row["SerialNumber"]).strip() for row in rows if row["SerialNumber"]}
 
     def direction(self, value: object) -> EventType:

@@ -9,7 +9,7 @@
 `user` and `time` are needed; `direction`, `serial` (of the terminal) and `sequence` (the record number) are optional.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, time, timedelta
 from itertools import pairwise
 from typing import Annotated, Final, Literal
@@ -33,12 +33,13 @@ from producers.devices.common.sql.adapter import (
     numbers_of,
     row_of,
 )
-from producers.devices.common.sql.database import TIME, Database, Row
+from producers.devices.common.sql.database import SLICE_BYTES, TIME, Database, Slice
 from producers.devices.contract import DeviceReport, Fetch, Page, Probed
 
 _OPTIONAL: Final = ("direction", "sequence", "serial")
 _BEGINNING: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall clock's
 _MOST_ROWS: Final = 1_000_000
+_MOST_BYTES: Final = 64 * 1024 * 1024
 
 
 def _question(query: str) -> str:
@@ -107,10 +108,11 @@ class Sql(SqlAdapter):
         known = wanted.cursor if wanted.cursor is not None and "last" in wanted.cursor else None
         reached = Position() if known is None else Position.from_cursor(known, wanted.now)
         since = _since(wanted, first=reached == Position())
+        begun = reached
         position = reached if wanted.since is None else Position()
-        floor, full = position.floor, True
-        while full:
-            rows = await self._rows(database, options, floor, since, PAGE_ROWS)
+        floor, has_more = position.floor, True
+        while has_more:
+            rows, has_more, _ = await self._rows(database, options, floor, since, PAGE_ROWS)
             numbers = numbers_of(rows, "sequence")
             if numbers and numbers[0] <= floor:
                 raise DeviceRefused("options: query: must give only records whose sequence is above :cursor")
@@ -120,8 +122,9 @@ class Sql(SqlAdapter):
                 reached = position
             if new:
                 yield self.page(wanted, reached.to_cursor(), self._columns, new, options.direction)
-            full = len(rows) == PAGE_ROWS
             floor = numbers[-1] if numbers else floor
+            if has_more and self.ends_here(database, wanted, has_moved=reached != begun):
+                return
 
     async def _by_time(self, wanted: Fetch, options: QueryOptions, database: Database) -> AsyncIterator[Page]:
         known = None if wanted.cursor is None else wanted.cursor.get("time")
@@ -131,9 +134,9 @@ class Sql(SqlAdapter):
         start = since if since > _BEGINNING or reached < _BEGINNING + overlap else reached - overlap
         # A clock that ran ahead must not take the cursor to where nothing is found any more.
         latest = to_wall_clock(wanted.now, wanted.source.timezone)
-        limit, full = PAGE_ROWS, True
-        while full:
-            rows = await self._rows(database, options, start, since, limit)
+        begun, limit, most, has_more = start, PAGE_ROWS, SLICE_BYTES, True
+        while has_more:
+            rows, has_more, is_cut = await self._rows(database, options, start, since, limit, most)
             times = [at for at in (_wall_clock(row["time"]) for row in rows) if at is not None]
             if any(before > after for before, after in pairwise(times)):
                 raise UnreadableAnswer("rows are not in the order of time")
@@ -143,27 +146,41 @@ class Sql(SqlAdapter):
             if rows:
                 cursor = {"time": reached.isoformat(sep=" ")}
                 yield self.page(wanted, cursor, self._columns, rows, options.direction)
-            full = len(rows) == limit
+            if not has_more:
+                return
+            # What is dated ahead of the server's clock does not move the cursor, which then cannot go on behind it.
+            has_moved = last <= latest and reached - overlap > begun
+            if self.ends_here(database, wanted, has_moved=has_moved):
+                return
+            if last > start:
+                start, limit, most = last, PAGE_ROWS, SLICE_BYTES
+                continue
             # More rows of one time than a page holds: only a longer page gets past them.
-            start, limit = (last, PAGE_ROWS) if last > start else (start, limit * 2)
-            if limit > _MOST_ROWS:
-                raise UnreadableAnswer(f"more than {_MOST_ROWS // 2} rows of one time")
+            limit, most = (limit, most * 2) if is_cut else (limit * 2, most)
+            if limit > _MOST_ROWS or most > _MOST_BYTES:
+                raise UnreadableAnswer(f"more than {len(rows)} rows of one time, or of {_MOST_BYTES >> 20} MiB")
 
     async def _rows(
-        self, database: Database, options: QueryOptions, cursor: int | datetime, since: datetime, limit: int
-    ) -> Sequence[Row]:
+        self,
+        database: Database,
+        options: QueryOptions,
+        cursor: int | datetime,
+        since: datetime,
+        limit: int,
+        most: int | None = None,
+    ) -> Slice:
         """What the query gives, by lower-case names, with every column of the contract.
 
         Raises:
             DeviceRefused: a column that is needed is not there.
         """
-        given = await database.rows(options.statement, {"cursor": cursor, "since": since}, limit)
-        rows = [dict.fromkeys(_OPTIONAL) | {name.lower(): value for name, value in row.items()} for row in given]
+        found = await database.rows(options.statement, {"cursor": cursor, "since": since}, limit, most)
+        rows = [dict.fromkeys(_OPTIONAL) | {name.lower(): value for name, value in row.items()} for row in found.rows]
         needed = {"user", "time", *(("sequence",) if options.cursor == "sequence" else ())}
-        for row in given[:1]:
+        for row in found.rows[:1]:
             if missing := needed - {name.lower() for name in row}:
                 raise DeviceRefused(f"options: query: has no column {min(missing)}")
-        return rows
+        return found._replace(rows=rows)
 
     @property
     def _columns(self) -> Columns:

@@ -10,6 +10,7 @@ from secrets import token_hex
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
+import structlog
 from pydantic import BeforeValidator, Field
 
 from attendance.errors import InvalidRecord, Reason, UnreadableAnswer
@@ -22,6 +23,8 @@ from producers.devices.common.options import read_options
 from producers.devices.common.punch import punch, scalars
 from producers.devices.common.sql.database import Database, Row
 from producers.devices.contract import Cursor, Fetch, Options, Page, Rejected, Tools, terminal_of
+
+log = structlog.get_logger(__name__)
 
 PAGE_ROWS: Final = 2_000
 WINDOW: Final = 1_000
@@ -145,6 +148,27 @@ class SqlAdapter(ABC):
         """
         read_options(source, self.options)
         return Database(self._secret(source, "url"), self._threads)
+
+    def ends_here(self, database: Database, wanted: Fetch, *, has_moved: bool) -> bool:
+        """Whether a fetch has read as much as one may, so that the next goes on from the cursor.
+
+        Args:
+            database: What is read, which has more.
+            wanted: What was asked.
+            has_moved: Whether the next fetch would begin further on than this one did.
+
+        Raises:
+            UnreadableAnswer: it has, and the next could not go on.
+        """
+        if not database.is_spent:
+            return False
+        found = f"finds more than {database.bounds}, which are kept"
+        if wanted.since is not None:
+            raise UnreadableAnswer(f"a sweep {found}; a query needs :since")
+        if not has_moved:
+            raise UnreadableAnswer(f"a look {found}, and its cursor cannot go on")
+        log.info("A database has more than one look reads; the next goes on.", device_id=wanted.source.device_id)
+        return True
 
     def page(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, DateTime, Engine, Executable, NullPool, create_engine, inspect, make_url
@@ -16,7 +16,16 @@ from attendance.errors import DeviceRefused, DeviceUnavailable
 
 LOGIN_SECONDS: Final = 10
 QUERY_SECONDS: Final = 60
+LONGEST_TEXT: Final = 65_536
+"""Characters of a value. What is longer is cut off there: no user id, time or direction is nearly as long."""
+SLICE_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of the rows that are in memory together, about. One row may have more."""
+LOOK_ROWS: Final = 10_000_000
+LOOK_BYTES: Final = 4 * 1024**3
+"""What is read at most for one fetch, about."""
 
+_VALUE_BYTES: Final = 64  # of a value, beside its text
+_ROWS_AHEAD: Final = 50  # that a driver may have in memory before they are looked at
 _SQLITE_TIME: Final = sqlite.DATETIME(truncate_microseconds=True)  # type: ignore[no-untyped-call]
 TIME: Final = DateTime().with_variant(_SQLITE_TIME, "sqlite")
 """The type of a bound time: naive, whole seconds. Columns have no type, so that a value that is none comes as it is."""
@@ -32,6 +41,14 @@ _REFUSED_NUMBERS: Final = frozenset({102, 156, 207, 208, 229, 230, 916, 3906, 40
 _INT64: Final = 2**63
 
 Found = TypeVar("Found")
+
+
+class Slice(NamedTuple):
+    """The first rows of a query; whether it may have more; and whether they are cut for their bytes."""
+
+    rows: Sequence[Row]
+    has_more: bool
+    is_cut: bool = False
 
 
 class Database:
@@ -52,26 +69,52 @@ class Database:
         """
         self._engine = _engine(url)
         self._threads = threads
+        self._rows_read = self._bytes_read = 0
 
-    async def rows(self, statement: Executable, values: Mapping[str, Any], limit: int) -> Sequence[Row]:
-        """The first rows that a query gives, at most `limit`.
+    @property
+    def is_spent(self) -> bool:
+        """Whether as much was read as one fetch may read."""
+        return self._rows_read >= LOOK_ROWS or self._bytes_read >= LOOK_BYTES
+
+    @property
+    def bounds(self) -> str:
+        """How much that is, in words."""
+        return f"{LOOK_ROWS} rows or {LOOK_BYTES >> 20} MiB"
+
+    async def rows(
+        self, statement: Executable, values: Mapping[str, Any], limit: int, most: int | None = None
+    ) -> Slice:
+        """The first rows that a query gives: at least one, if it gives any.
 
         Args:
             statement: The query.
             values: The values of its binds.
             limit: Rows, at most.
+            most: Bytes after which no further row is read, about; None for `SLICE_BYTES`.
 
         Raises:
             DeviceUnavailable: the database does not answer, or breaks off.
             DeviceRefused: it refuses the login or the query.
         """
+        most = SLICE_BYTES if most is None else most
 
-        def read(connection: Connection) -> list[Row]:
-            result = connection.execution_options(stream_results=True).execute(statement, values)
+        def read(connection: Connection) -> tuple[list[Row], int]:
+            streaming = connection.execution_options(stream_results=True, max_row_buffer=_ROWS_AHEAD)
+            result = streaming.execute(statement, values)
             names = tuple(result.keys())
-            return [dict(zip(names, map(_plain, row), strict=True)) for row in result.fetchmany(limit)]
+            rows: list[Row] = []
+            size = 0
+            while len(rows) < limit and size < most and (row := result.fetchone()) is not None:
+                plain = [_plain(value) for value in row]
+                size += sum(_VALUE_BYTES + (len(value) if isinstance(value, str) else 0) for value in plain)
+                rows.append(dict(zip(names, plain, strict=True)))
+            return rows, size
 
-        return await self._run(read)
+        rows, size = await self._run(read)
+        self._rows_read += len(rows)
+        self._bytes_read += size
+        is_cut = size >= most
+        return Slice(rows, is_cut or len(rows) == limit, is_cut)
 
     async def table_names(self) -> Sequence[str]:
         """The tables of the login's own schema. Raises what `rows` raises."""
@@ -160,4 +203,4 @@ def _plain(value: object) -> str | int | float | bool | None:
             return value
         case Decimal() | int():
             return str(value)
-    return value if isinstance(value, str | float) else None
+    return value[:LONGEST_TEXT] if isinstance(value, str) else value if isinstance(value, float) else None

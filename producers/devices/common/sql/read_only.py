@@ -1,7 +1,8 @@
 """Whether a query can only read. A refusal costs a person a moment, so whatever is not plainly a question is refused.
 
-This is the first of two walls: whoever runs the query does so in a read-only transaction, where the database has one,
-and with a login that may read.
+This is no wall. Databases have functions and hints that it knows nothing of, and some of them run a query that stands
+in a string, read files or lock tables. The wall is a login that may only read; a read-only transaction, where the
+database has one, is another.
 """
 
 import re

@@ -64,6 +64,7 @@ class TableAdapter(SqlAdapter):
             positions = {
                 name: Position.from_cursor(value, wanted.now) for name, value in wanted.cursor["tables"].items()
             }
+        begun = dict(positions)
         names = await self.tables(database, since)
         newest = await self._newest(database, names)
         for name in names:
@@ -75,9 +76,11 @@ class TableAdapter(SqlAdapter):
                 yield Page(_cursor(positions))
             if newest[name] <= position.floor:
                 continue
-            floor, full = position.floor, True
-            while full:
-                rows = await database.rows(self.query(name, since), {"floor": floor, "since": since}, PAGE_ROWS)
+            floor, has_more = position.floor, True
+            while has_more:
+                rows, has_more, _ = await database.rows(
+                    self.query(name, since), {"floor": floor, "since": since}, PAGE_ROWS
+                )
                 numbers = numbers_of(rows, self.columns.sequence)
                 new = [row for row, number in zip(rows, numbers, strict=True) if position.is_new(number)]
                 position = position.after(numbers, wanted.now)
@@ -85,8 +88,9 @@ class TableAdapter(SqlAdapter):
                     positions[name] = position
                 if new:
                     yield self.page(wanted, _cursor(positions), self.columns, new, self.direction, serials)
-                full = len(rows) == PAGE_ROWS
                 floor = numbers[-1] if numbers else floor
+                if has_more and self.ends_here(database, wanted, has_moved=positions != begun):
+                    return
 
     def read_again(self, raw: bytes, wanted: Fetch) -> Page:
         """What a row comes to today. See `PullAdapter.read_again`."""
@@ -130,7 +134,7 @@ class TableAdapter(SqlAdapter):
             return {}
         number = func.max(column(self.columns.sequence, BigInteger())).label("newest")
         query = union_all(*(select(literal(name).label("name"), number).select_from(table(name)) for name in names))
-        return {row["name"]: row["newest"] or 0 for row in await database.rows(query, {}, len(names))}
+        return {row["name"]: row["newest"] or 0 for row in (await database.rows(query, {}, len(names))).rows}
 
     async def _start(self, database: Database, wanted: Fetch) -> dict[str, Position]:
         """Where the first fetch begins."""
@@ -147,7 +151,7 @@ class TableAdapter(SqlAdapter):
                 .select_from(table(name))
                 .where(column(self.columns.time) >= bindparam("since", type_=TIME))
             )
-            (row,) = await database.rows(query, {"since": datetime.combine(installed_on, time.min)}, 1)
+            (row,) = (await database.rows(query, {"since": datetime.combine(installed_on, time.min)}, 1)).rows
             positions[name] = Position(newest[name] if row["first"] is None else row["first"] - 1, moved=wanted.now)
         return positions
 

@@ -220,6 +220,118 @@ def shorten_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @each_adapter
+def test_rows_that_are_larger_than_memory_should_hold_are_read_in_slices(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = [*punches(11, LATE_IN_JANUARY), *punches(11)]
+    monkeypatch.setattr(sql_database, "SLICE_BYTES", 1000)
+    monkeypatch.setattr("producers.devices.generic.sql.SLICE_BYTES", 1000)
+    with set_up(name, memory) as setup:
+        pages = setup.pages()
+        assert max(len(page.events) for page in pages) <= 4
+        assert times([event for page in pages for event in page.events]) == written(memory)
+
+
+def test_a_value_of_any_length_is_cut_and_its_neighbours_are_read() -> None:
+    with set_up("sql", punches(3)) as setup:
+        setup.execute("UPDATE punches SET badge = ?, way = ? WHERE id = 2", "7" * 30_000_000, "IN" * 10_000_000)
+        pages = setup.pages()
+    assert times([event for page in pages for event in page.events]) == written([punches(3)[0], punches(3)[2]])
+    [rejected] = [rejected for page in pages for rejected in page.rejected]
+    assert rejected.reason == "invalid_event"
+    assert len(rejected.raw or b"") < 3 * sql_database.LONGEST_TEXT
+
+
+def bound_looks(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    shorten_pages(monkeypatch)
+    monkeypatch.setattr(sql_database, "LOOK_ROWS", rows)
+
+
+@each_adapter
+def test_a_look_reads_so_many_rows_and_the_next_goes_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound_looks(monkeypatch, 8)
+    memory = [*punches(11, LATE_IN_JANUARY), *punches(11)]
+    events: list[RawEvent] = []
+    with set_up(name, memory) as setup:
+        cursor: Cursor | None = None
+        for _ in range(5):
+            pages = setup.pages(cursor)
+            assert sum(len(page.events) for page in pages) <= 12
+            events += [event for page in pages for event in page.events]
+            cursor = pages[-1].cursor if pages else cursor
+    assert times(events) == written(memory)
+
+
+@each_adapter
+def test_a_look_reads_so_many_bytes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_pages(monkeypatch)
+    monkeypatch.setattr(sql_database, "LOOK_BYTES", 1)
+    with set_up(name, punches(11)) as setup:
+        assert sum(len(page.events) for page in setup.pages()) == 4
+
+
+@each_adapter
+def test_a_sweep_that_finds_more_than_may_be_read_keeps_it_and_says_so(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with set_up(name, punches(30)) as setup:
+        cursor = setup.after_all()
+        bound_looks(monkeypatch, 8)
+        seen, error = failing(setup, cursor, since=datetime(2026, 3, 5, 4, 0, tzinfo=UTC))
+        assert "a sweep finds more than 8 rows" in error
+        assert 4 <= sum(len(page.events) for page in seen) <= 8
+        assert {str(page.cursor) for page in seen} == {str(cursor)}
+
+
+def failing(setup: Setup, cursor: Cursor | None = None, since: datetime | None = None) -> tuple[list[Page], str]:
+    """The pages before the error, and what it says."""
+    seen: list[Page] = []
+
+    async def fetch() -> None:
+        async for page in setup.adapter.fetch(Fetch(setup.source, {}, cursor, since, NOW)):
+            seen.append(page)  # noqa: PERF401 - pages before a failure count
+
+    with pytest.raises(UnreadableAnswer) as raised:
+        setup.runner.run(fetch())
+    return seen, str(raised.value)
+
+
+def test_by_time_a_look_goes_on_in_the_next_and_not_where_the_cursor_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound_looks(monkeypatch, 8)
+    far_apart = [Punch("7", EIGHT - timedelta(hours=hour), "IN") for hour in range(20)]
+    with by_time(far_apart, overlap=60) as setup:
+        cursor: Cursor | None = None
+        events: list[RawEvent] = []
+        for _ in range(6):
+            pages = setup.pages(cursor)
+            events += [event for page in pages for event in page.events]
+            cursor = pages[-1].cursor
+        assert set(times(events)) == set(written(far_apart))
+    for memory in (punches(30), [Punch("7", ON_2099 + timedelta(days=day), "IN") for day in range(30)]):
+        with by_time(memory, overlap=60) as setup:
+            seen, error = failing(setup, {"time": "2026-03-05 08:30:00"})
+        assert "its cursor cannot go on" in error
+        assert sum(len(page.events) for page in seen) >= 8
+
+
+def test_by_time_more_rows_of_one_second_than_may_be_in_memory_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_pages(monkeypatch)
+    monkeypatch.setattr("producers.devices.generic.sql.SLICE_BYTES", 1000)
+    monkeypatch.setattr("producers.devices.generic.sql._MOST_BYTES", 3000)
+    with by_time([Punch(str(user), EIGHT, "IN") for user in range(40)]) as setup:
+        assert "rows of one time" in failing(setup)[1]
+
+
+def test_etimetracklite_leaves_out_no_terminal_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.devices.essl.etimetracklite._MOST_TERMINALS", 1)
+    with set_up("etimetracklite", punches(1)) as setup:
+        assert len(setup.events()) == 1
+        monkeypatch.setattr("producers.devices.essl.etimetracklite._MOST_TERMINALS", 0)
+        with pytest.raises(UnreadableAnswer, match="more than 0 terminals"):
+            setup.events()
+
+
+@each_adapter
 def test_rows_that_come_while_pages_are_read_are_not_lost(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_pages(monkeypatch)
     memory, grown = punches(11), [Punch("8", EIGHT - timedelta(hours=hour), "IN") for hour in (1, 2, 3)]
