@@ -68,6 +68,15 @@ def connection_options(settings: KafkaSettings, client_id: str) -> dict[str, Any
     return options
 
 
+async def cause_of_connections(settings: KafkaSettings) -> str | None:
+    """Try the servers, each for some seconds at most: what those fail with that cannot be reached; None if all can.
+
+    Raises:
+        ConfigurationError: a certificate or a password cannot be read.
+    """
+    return await why_unreachable(settings, connection_options(settings, "punchstream-cause"))
+
+
 async def unavailable(
     settings: KafkaSettings, error: KafkaError, *, operation: str | None = None, topics: Iterable[str] = ()
 ) -> KafkaUnavailable:
@@ -85,7 +94,7 @@ async def unavailable(
     if forbidden is not None:
         return KafkaUnavailable(f"{settings.bootstrap_servers}: {forbidden}")
     if may_be_the_connection(error):
-        cause = await why_unreachable(settings, connection_options(settings, "punchstream-cause"))
+        cause = await cause_of_connections(settings)
         if cause is not None:
             return KafkaUnavailable(cause)
     return KafkaUnavailable(f"{settings.bootstrap_servers}: {error}")

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
@@ -21,7 +21,8 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import RecordMetadata
 
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
-from attendance.kafka.clients import connection_options, create_producer, unavailable
+from attendance.kafka.asked_cause import AskedCause
+from attendance.kafka.clients import cause_of_connections, connection_options, create_producer, unavailable
 from attendance.kafka.records import MAX_RECORD_BYTES, MAX_VALUE_BYTES, RECORD_OVERHEAD, OutRecord
 from attendance.kafka.sending import NotAcknowledged, Place, Sending
 from attendance.kafka.topic_facts import check_partitions
@@ -94,6 +95,7 @@ class Producer:
         self._refused: set[str] = set()
         self._compares = compares
         self._looked_at: dict[str, int] = {}
+        self._cause = AskedCause(partial(cause_of_connections, settings), client_id)
         self.in_flight_bytes = 0
 
     async def send(self, *records: OutRecord) -> Mapping[tuple[str, int], int]:
@@ -129,7 +131,7 @@ class Producer:
                 response = await producer.client.send(producer.client.get_random_node(), request)
         except (KafkaError, TimeoutError) as error:
             failure = error if isinstance(error, KafkaError) else KafkaTimeoutError(f"no answer within {timeout:g} s")
-            raise await unavailable(self._settings, failure, operation="Write", topics=topics) from error
+            raise await self._unavailable(failure, topics) from error
         answers = [(topic, code) for topic, partitions in response.topics for _, code, *_ in partitions]
         return {topic for topic, code in answers if code == TopicAuthorizationFailedError.errno}
 
@@ -159,7 +161,7 @@ class Producer:
         task.add_done_callback(finished)
         await over
         if not task.done():
-            why = f"no acknowledgement within {self._settings.request_timeout:g} s"
+            why = self._cause.too_late(f"no acknowledgement within {self._settings.request_timeout:g} s")
             if sending is None:
                 raise KafkaUnavailable(why)
             raise NotAcknowledged(why, sending.missing(), sending.first(), task)
@@ -192,7 +194,7 @@ class Producer:
         if not isinstance(failure, KafkaError):
             raise failure
         if not isinstance(failure, MessageSizeTooLargeError):
-            why = str(await unavailable(self._settings, failure, operation="Write", topics=topics))
+            why = str(await self._unavailable(failure, topics))
         elif any(record.size > MAX_VALUE_BYTES for record in sending.records):
             raise InvalidRecord(Reason.INVALID_EVENT, f"larger than {MAX_RECORD_BYTES} bytes") from failure
         else:
@@ -241,7 +243,7 @@ class Producer:
             return Appended(None, "")
         except KafkaError as error:
             await self._discard(producer, error)
-            raise await unavailable(self._settings, error, operation="Write", topics=[record.topic]) from error
+            raise await self._unavailable(error, [record.topic]) from error
         cluster = producer.client.cluster
         leader = cluster.broker_metadata(cluster.leader_for_partition(TopicPartition(record.topic, partition)))
         return Appended(found.timestamp if found.timestamp_type else None, leader.host if leader else "")
@@ -267,9 +269,8 @@ class Producer:
             async with asyncio.timeout(self._settings.request_timeout / 2):
                 count = len(await producer.partitions_for(topic))
         except TimeoutError as error:
-            raise KafkaUnavailable(
-                f"{self._settings.bootstrap_servers}: no topic {topic}; `punchstream topics create` makes it"
-            ) from error
+            why = f"{self._settings.bootstrap_servers}: no topic {topic}; `punchstream topics create` makes it"
+            raise KafkaUnavailable(self._cause.too_late(why)) from error
         if self._compares and self._looked_at.get(topic) != count:
             # The key of a record decides its partition by how many there were from the beginning.
             for finding in await check_partitions(self._settings, topic, count, self._client_id):
@@ -293,9 +294,13 @@ class Producer:
                     await producer.start()
                 except KafkaError as error:
                     await producer.stop()
-                    raise await unavailable(self._settings, error, operation="Write", topics=topics) from error
+                    raise await self._unavailable(error, topics) from error
                 self._producer = producer
             return self._producer
+
+    async def _unavailable(self, error: KafkaError, topics: Iterable[str]) -> KafkaUnavailable:
+        found = await unavailable(self._settings, error, operation="Write", topics=topics)
+        return KafkaUnavailable(self._cause.too_late(str(found))) if isinstance(error, KafkaTimeoutError) else found
 
     async def _discard(self, producer: AIOKafkaProducer, error: Exception) -> None:
         async with self._lock:
@@ -316,6 +321,7 @@ class Producer:
             await _stop_quietly(producer)
         for task in self._sending:
             task.cancel()
+        await self._cause.stop()
 
 
 def _dead_task(producer: AIOKafkaProducer) -> str | None:

@@ -32,6 +32,7 @@ def test_stages_go_on_with_a_renewed_certificate_and_a_rotated_password(
         secured_kafka.stop()
         secured_kafka.start()
         site.until(lambda: site.post("1", 9) == 503, "push")
+        site.until(lambda: "refuses the client certificate" in site.log("push").read_text(), "push")
         site.until(lambda: "or the password is wrong" in site.log("stream").read_text(), "stream")
 
         secured_kafka.authority.issue(f"{site.prefix}-push")

@@ -11,9 +11,12 @@ from aiokafka.errors import NotEnoughReplicasError, OutOfOrderSequenceNumber
 from structlog.testing import capture_logs
 
 from attendance.errors import InvalidRecord, KafkaUnavailable
+from attendance.kafka import clients
+from attendance.kafka.causes import LONGEST
 from attendance.kafka.clients import create_producer
 from attendance.kafka.producer import BATCHED, LONGEST_ON_ITS_WAY, Producer, send_until_acknowledged
 from attendance.kafka.records import MAX_RECORD_BYTES, OutRecord
+from attendance.kafka.sending import NotAcknowledged
 from attendance.runtime import KAFKA_RETRY_LONGEST
 from attendance.settings import KafkaSettings
 from memory_broker import install
@@ -79,6 +82,65 @@ def test_what_is_never_acknowledged_is_given_up_after_the_timeout_and_may_be_the
         assert asyncio.get_running_loop().time() - began == pytest.approx(kafka.request_timeout, abs=0.1)
         assert broker.values(TOPIC) == [b"v"]
         await producer.stop()
+
+    play(story)
+
+
+def test_what_is_not_acknowledged_in_time_is_said_with_the_cause_and_nobody_waits_for_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.lose_acknowledgements()
+    cause = "memory:9092: the broker refuses the client certificate"
+
+    def create(*settings: Any) -> Any:
+        producer: Any = create_producer(*settings)
+        producer.client.send = lambda *_: asyncio.Event().wait()
+        producer.client.get_random_node = lambda: 0
+        return producer
+
+    async def try_the_servers(*_: Any) -> str:
+        await asyncio.sleep(LONGEST)
+        return cause
+
+    monkeypatch.setattr(clients, "why_unreachable", try_the_servers)
+
+    async def story() -> None:
+        producer = Producer(kafka, "c", create)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(NotAcknowledged, match=r"no acknowledgement within [0-9]+ s$"):
+            await producer.send(record())
+        assert asyncio.get_running_loop().time() - began == pytest.approx(kafka.request_timeout, abs=0.1)
+        with pytest.raises(NotAcknowledged, match=f"; {cause}$"):
+            await producer.send(record())
+        with pytest.raises(KafkaUnavailable, match=f"; {cause}$"):
+            await producer.append(record())
+        with pytest.raises(KafkaUnavailable, match=f"no answer within .*; {cause}$"):
+            await producer.refused([TOPIC])
+        with pytest.raises(KafkaUnavailable, match=f"no topic .*; {cause}$"):
+            await producer.send(OutRecord("attendance.unheard-of.v1", b"k", b"v"))
+        await producer.stop()
+
+    with capture_logs() as logged:
+        play(story)
+    assert [each["cause"] for each in logged if "cause" in each] == [cause]
+
+
+def test_a_producer_that_stops_asks_for_no_cause_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, kafka = install(monkeypatch)
+    broker.lose_acknowledgements()
+
+    async def never(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(clients, "why_unreachable", never)
+
+    async def story() -> None:
+        before, producer = asyncio.all_tasks(), Producer(kafka, "c")
+        with pytest.raises(NotAcknowledged):
+            await producer.send(record())
+        await producer.stop()
+        assert asyncio.all_tasks() == before
 
     play(story)
 
