@@ -50,12 +50,12 @@ _ESCAPED: Final = re.compile(
     rb"(?:(?:\\{1,8}+(?:[xX]|u00)|%(?:25){0,3}|&#[xX])[0-9a-fA-F]{1,2};?+"
     rb"[^\\%=&\x00-\x1f\x7f-\xff\"']{0,12}+(?:=?\r?\n)?+){32,}+"
 )
-_QUOTED_PRINTABLE: Final = re.compile(rb"(?:=(?:[0-9A-F]{2}|\r?\n)[\r !-<>-~]{0,40}+){%d,}+" % _FEWEST)
+_QUOTED_PRINTABLE: Final = re.compile(rb"(?:=(?:[0-9A-F]{2}|\r?\n| )[\r !-<>-~]{0,40}+){%d,}+" % _FEWEST)
 _DECIMAL_REFERENCES: Final = re.compile(rb"(?:&#\d{1,3};\s{0,4}+){%d,}+" % _FEWEST)
 _ESCAPE: Final = re.compile(rb"(?:\\{1,8}(?:[xX]|u00)|%|=|&#[xX])([0-9a-fA-F]{1,2});?")
 _QUOTED: Final = re.compile(rb"=([0-9A-F]{2})")
 _DOUBLED: Final = re.compile(rb"%25(?:25)*[0-9a-fA-F]{2}")
-_SOFT_BREAK: Final = re.compile(rb"=?\r?\n")
+_SOFT_BREAK: Final = re.compile(rb"=?\r?\n|= ")
 _NAME_BEFORE: Final = re.compile(rb"[\w.-]{1,40}=(?=[^=])")
 _OCTAL: Final = re.compile(rb"(?:\\{1,8}+[0-3][0-7]{2}){%d,}+" % _FEWEST)
 _HEX_GROUPS: Final = re.compile(
@@ -67,7 +67,7 @@ _HEX_DUMP: Final = re.compile(
     rb"(?:\r?\n[ \t]*+|\Z|\t)){3,}+"
 )
 _UUENCODED: Final = re.compile(
-    rb"(?:(?:^|(?<=[=>\t]))M[ -`]{60}\r?\n){2,}+(?:[ -`]{1,61}\r?\n)?+(?:`?\r?\nend)?+", re.MULTILINE
+    rb"(?:(?:^|(?<=[=>\t ]))M[ -`]{60}(?:\r?\n| )){2,}+(?:[ -`]{1,61}(?:\r?\n| |\Z))?+(?:`?\r?\nend)?+", re.MULTILINE
 )
 _UUID: Final = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PIECES: Final = re.compile(
@@ -321,7 +321,7 @@ _HEX_CLASS: Final = _class(b"0123456789abcdefABCDEF \t\r\n,:;|\"'[]_.\\-n")
 _NUMBER_CLASS: Final = _class(b"0123456789+-.eEfFdDLlnrt \t\r\n,;|:[](){}\"'\\&#xquo")
 _FORMS: Final = (
     (_HEX_DUMP, "hex", _all, _has_hex),
-    (_UUENCODED, "encoded data", _all, lambda data: b"\nM" in data),
+    (_UUENCODED, "encoded data", _all, lambda data: b"\nM" in data or b" M" in data),
     (_SPACED_HEX, "hex", _hex, _has_hex),
     (_HEX_GROUPS, "hex", _hex_groups, _has_hex),
     (_MARKED_HEX, "escaped bytes", _all, _counts(b"0x", b"0X", b"#")),

@@ -6,12 +6,17 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_plus
 
+import structlog
+
 from attendance.errors import InvalidRecord
 from attendance.records.dead_letter import MAX_MESSAGE
 from attendance.records.unread import UnreadRequest
 from attendance.registry import Device
+from producers.devices.common.listed import KeptRequest, ListingAdapter
 from producers.devices.contract import PushAdapter, PushRequest, Sender
 from producers.unread import unpacked_body
+
+log = structlog.get_logger(__name__)
 
 REFUSALS: Final = 10
 """So often a terminal may try to get rid of what cannot be kept, before the rest of it is kept."""
@@ -73,6 +78,14 @@ def unread_request(adapter: PushAdapter, came: Came, device: Device, error: Inva
     # A request may have one in its head that counts, and another in its address that does not.
     hidden = _Hidden((sender.token, head.params.get("token"), head.query.get("token")), device.device_id)
     body, headers = unpacked_body(came.request.body, head.headers)
+    query, removed = came.query, []
+    kept = _listed(adapter, headers.get("content-type", ""), body, query)
+    if kept is not None:
+        body, query = kept.body, kept.query
+        if kept.left_out:
+            removed.append(f"{kept.left_out} values of fields that are not on the list of {adapter.name}")
+    if came.missing:
+        removed.append(f"the end, {came.missing} bytes")
     return UnreadRequest(
         unread_id="-",
         device_id=device.device_id,
@@ -88,11 +101,25 @@ def unread_request(adapter: PushAdapter, came: Came, device: Device, error: Inva
         path=hidden.in_text(came.path),
         route=head.route,
         params={name: hidden.in_text(value) for name, value in head.params.items()},
-        query=hidden.in_query(came.query),
+        query=hidden.in_query(query),
         headers={name: hidden.in_text(value) for name, value in headers.items()},
-        removed=(f"the end, {came.missing} bytes",) if came.missing else (),
+        removed=tuple(removed),
         devices=tuple(came.devices),
     )
+
+
+def _listed(adapter: PushAdapter, content_type: str, body: bytes, query: str) -> KeptRequest | None:
+    """The request by the adapter's list of fields; None where it has no such list, or does not know the request."""
+    if not isinstance(adapter, ListingAdapter):
+        return None
+    try:
+        return adapter.kept_request(content_type, body, query)
+    except InvalidRecord:
+        return None
+    except Exception:
+        # What an adapter fails on has to be kept nevertheless.
+        log.exception("An adapter failed to list the fields of a request.", adapter=adapter.name)
+        return None
 
 
 class _Hidden:

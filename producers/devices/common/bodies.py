@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import isfinite
+from types import MappingProxyType
 from typing import Final, NoReturn, cast
 from urllib.parse import parse_qsl
 from xml.etree.ElementTree import Element, ParseError
@@ -49,11 +50,17 @@ _NO_REFERENCE: Final = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-
 
 
 class Ambiguous(dict[str, object]):
-    """Fields of which some were given different values. Only the last value of each is here."""
+    """Fields of which some were given different values. Only the last value of each is here; `others` has the rest."""
 
-    def __init__(self, fields: dict[str, object], names: Collection[str]) -> None:
+    def __init__(
+        self,
+        fields: dict[str, object],
+        names: Collection[str],
+        others: Mapping[str, Sequence[object]] = MappingProxyType({}),
+    ) -> None:
         super().__init__(fields)
         self.names = frozenset(names)
+        self.others = others
 
 
 def given_twice(fields: object, names: Collection[str]) -> Sequence[str]:
@@ -229,7 +236,11 @@ def _in_json(value: object) -> object:
     if not isinstance(value, Ambiguous):
         return value.hex() if isinstance(value, bytes) else str(value)
     # A name that was given different values is given different values again.
-    pairs = [(name, 0 if value.get(name) is None else None) for name in sorted(value.names)]
+    pairs = [
+        (name, each)
+        for name in sorted(value.names)
+        for each in value.others.get(name) or [0 if value.get(name) is None else None]
+    ]
     members = (orjson.dumps(name) + b":" + write_record(each) for name, each in (*pairs, *value.items()))
     return orjson.Fragment(b"{" + b",".join(members) + b"}")
 
@@ -372,8 +383,11 @@ def _fields(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) == len(pairs):
         return fields
-    names = {name for name, value in pairs if fields[name] != value}
-    return Ambiguous(fields, names) if names else fields
+    others: dict[str, list[object]] = {}
+    for name, value in pairs:
+        if fields[name] != value:
+            others.setdefault(name, []).append(value)
+    return Ambiguous(fields, others, others) if others else fields
 
 
 def _leaves(element: Element) -> dict[str, object]:

@@ -57,6 +57,27 @@ class Multipart:
     complete: bool
 
 
+def parts_of(content_type: str, body: bytes, most: int = MAX_EVENTS) -> Multipart | None:
+    """The parts of a body, by the boundary that it begins with or that the header names; None where it has none.
+
+    Some firmware leaves the boundary out of the header, or the first or the last one out of the body.
+
+    Args:
+        content_type: The header, empty where there is none.
+        body: The whole body.
+        most: Parts that it may have.
+
+    Raises:
+        InvalidRecord: as `read_multipart`.
+    """
+    body = body.lstrip(BEFORE_BODY)
+    _, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary")
+    if not body.startswith(b"--") and not (boundary and b"--" + boundary in body):
+        return None
+    return read_multipart(body, boundary, most)
+
+
 def read_multipart(body: bytes, boundary: bytes | None = None, most: int = MAX_EVENTS) -> Multipart:
     """The parts of a multipart body, as far as it goes. A part without a byte is none.
 

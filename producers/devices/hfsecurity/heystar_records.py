@@ -29,10 +29,10 @@ PERSON: Final = "personSn"
 
 _VERDICTS: Final = frozenset({"resultFlag", "strangerFlag"})
 _RECORD_NAMES: Final = frozenset({"recordId", "recordTime", "recordTimeStr"})
-_NUMBER_NAMES: Final = ("recordId", "id")
-_TIME_NAMES: Final = ("recordTime", "createTime", "recordTimeStr")
+NUMBER_NAMES: Final = ("recordId", "id")
+RECORD_TIME_NAMES: Final = ("recordTime", "createTime", "recordTimeStr")
 _DECIDING: Final = frozenset(
-    {*_VERDICTS, *_NUMBER_NAMES, *_TIME_NAMES, *USER_NAMES, "deviceKey", "personType", "cardFlag", "direction"}
+    {*_VERDICTS, *NUMBER_NAMES, *RECORD_TIME_NAMES, *USER_NAMES, "deviceKey", "personType", "cardFlag", "direction"}
 )
 # Not cardNo, idCard, voucherCode or attach, which say who it is, nor temperature.
 _PAYLOAD: Final = (
@@ -54,6 +54,19 @@ def is_record(fields: Mapping[str, object]) -> bool:
     return not names.isdisjoint(_VERDICTS) or (PERSON in names and not names.isdisjoint(_RECORD_NAMES))
 
 
+def is_refusal(fields: Mapping[str, object]) -> bool:
+    """Whether a record says that nobody was let in, whoever else it names.
+
+    Args:
+        fields: As the device wrote them.
+    """
+    return (
+        _text(fields.get("strangerFlag")) == "1"
+        or _text(fields.get("personType")) == "3"
+        or _text(fields.get("resultFlag")) in ("2", "3")
+    )
+
+
 def record_payload_names(configured: Collection[str]) -> tuple[str, ...]:
     """The fields that an event keeps: those of a record, and the configured ones that may be kept at all.
 
@@ -70,7 +83,7 @@ def kept_record(record: object, payload: Collection[str]) -> bytes:
         record: As the device wrote it.
         payload: What `record_payload_names` returned.
     """
-    return kept(record, (*_NUMBER_NAMES, *payload))
+    return kept(record, (*NUMBER_NAMES, *payload))
 
 
 def read_heystar_record(
@@ -183,7 +196,7 @@ def _text(value: object) -> str:
 def _time(record: Mapping[str, object], device: Device) -> str | None:
     """The first time that can be read; what stands there instead where none can."""
     given = None
-    for name in _TIME_NAMES:
+    for name in RECORD_TIME_NAMES:
         time = _text(record.get(name))
         if time == _NO_FLAG:
             continue
@@ -194,7 +207,7 @@ def _time(record: Mapping[str, object], device: Device) -> str | None:
 
 
 def _number(record: Mapping[str, object]) -> int | None:
-    digits = _text(first(record, _NUMBER_NAMES))
+    digits = _text(first(record, NUMBER_NAMES))
     return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= _LONGEST_NUMBER else None
 
 

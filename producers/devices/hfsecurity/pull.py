@@ -43,6 +43,7 @@ from producers.devices.hfsecurity.lan_api import (
     callback_url,
     times_of,
 )
+from producers.devices.hfsecurity.listed import KeptFields
 from producers.devices.hfsecurity.recognition import (
     NAME,
     VERIFIED_ON,
@@ -77,6 +78,7 @@ class HfSecurityPull:
         self._tools = tools
         self._payload = payload_names(tools.payload_fields)
         self._record_payload = record_payload_names(tools.payload_fields)
+        self._kept_fields = KeptFields(tools.payload_fields)
         self._looked_after: dict[str, datetime] = {}
         self._heystar = HeyStarReader()
         self._spoken: dict[tuple[str, str | None, int | None], Api] = {}
@@ -192,7 +194,8 @@ class HfSecurityPull:
             try:
                 outcome = self._read(record, wanted, options, source)
             except InvalidRecord as error:
-                rejected.append(Rejected(index, error.reason, error.message, self._kept(record), write_record(record)))
+                raw = write_record(self._kept_fields.of_record(record))
+                rejected.append(Rejected(index, error.reason, error.message, self._kept(record), raw))
                 continue
             if isinstance(outcome, Other):
                 others.append(outcome)

@@ -24,6 +24,7 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import format_milliseconds
 from producers.devices.common.bodies import filled, given_twice, read_body
+from producers.devices.common.listed import KeptRequest
 from producers.devices.common.options import read_options
 from producers.devices.common.punch import cut, invalid
 from producers.devices.common.serials import is_serial_of_entry
@@ -46,9 +47,11 @@ from producers.devices.hfsecurity.heystar_records import (
     read_heystar_record,
     record_payload_names,
 )
+from producers.devices.hfsecurity.listed import KeptFields
 from producers.devices.hfsecurity.recognition import (
     CARD_NAME,
     DEVICE_NAMES,
+    ENROLMENT_NAMES,
     HOW_NAMES,
     NAME,
     USER_NAMES,
@@ -68,8 +71,6 @@ APP_TIME: Final = "/hf/app/time"
 
 _LONGEST_TOKEN: Final = 256
 _RECOGNITION_NAMES: Final = frozenset({*USER_NAMES, CARD_NAME, *HOW_NAMES})
-# Other callbacks speak of persons too: of photographs, cards and persons that are enrolled.
-_ENROLMENT_NAMES: Final = frozenset({"faceId", "imgPath", "newImgPath", "feature", "facePermission", "role"})
 _CARD_ENROLMENT: Final = frozenset({"deviceKey", "time", "ip", "personId", CARD_NAME})
 # What some give in the query as `event`, where one address is for all, and the path that it stands for.
 _PURPOSES: Final[Mapping[str, str]] = {"record": "record", "heartbeat": "heartbeat", "regPerson": "person"}
@@ -125,6 +126,7 @@ class HfSecurity:
     def __init__(self, payload_fields: Collection[str]) -> None:
         self._payload = payload_names(payload_fields)
         self._record_payload = record_payload_names(payload_fields)
+        self._kept_fields = KeptFields(payload_fields)
         self._zones = Zones()
 
     def sender(self, head: Head) -> Sender:
@@ -159,6 +161,10 @@ class HfSecurity:
             return _json(_ACCEPTED if status is HTTPStatus.OK else _REFUSED, status, headers)
         again = reason not in _FINAL
         return _json({"status": "FAILED" if again else "REJECTED", "code": reason, "retryable": again}, status, headers)
+
+    def kept_request(self, content_type: str, body: bytes, query: str) -> KeptRequest | None:
+        """A request without the fields that are not on the list. See `ListingAdapter.kept_request`."""
+        return self._kept_fields.of_request(content_type, body, query)
 
     def _read_body(self, request: PushRequest, devices: Mapping[str, Device], query: Mapping[str, str]) -> Parsed:
         match self._content(request):
@@ -357,7 +363,7 @@ def _other_callback(fields: Mapping[str, object]) -> str | None:
     inner = event if isinstance(event, dict) else fields
     if (kind := _EVENTS.get(str(inner.get("eventType")))) is not None:
         return kind
-    if not fields.keys().isdisjoint(_ENROLMENT_NAMES) or (fields.get(CARD_NAME) and fields.keys() <= _CARD_ENROLMENT):
+    if not fields.keys().isdisjoint(ENROLMENT_NAMES) or (fields.get(CARD_NAME) and fields.keys() <= _CARD_ENROLMENT):
         return "enrolment"
     if first(fields, (*USER_NAMES, CARD_NAME)) is not None:
         return None

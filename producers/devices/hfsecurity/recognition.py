@@ -33,6 +33,9 @@ TIME_NAMES: Final = ("time", "deviceTimestamp", "recordTime", "createTime", "cap
 HOW_NAMES: Final = ("type", "model", "identifyType")
 """How a person was recognised; only what reports a recognition says so."""
 
+# Other callbacks speak of persons too: of photographs, cards and persons that are enrolled.
+ENROLMENT_NAMES: Final = frozenset({"faceId", "imgPath", "newImgPath", "feature", "facePermission", "role"})
+
 NOBODY: Final[Mapping[str, str]] = {
     "STRANGERBABY": "stranger",
     "STRANGER": "stranger",
@@ -57,8 +60,8 @@ _NEVER: Final = frozenset(
         *("data", "idcard", "idcardnum", "cardno", "card_no", "vouchercode", "attach", "temperature", "deviceinfo"),
     }
 )
-_TEXTS: Final = ("version", "SDKVersion", "ip")
-_NUMBERS: Final = (
+REPORTED_TEXTS: Final = ("version", "SDKVersion", "ip")
+REPORTED_NUMBERS: Final = (
     *("personCount", "faceCount", "fingerCount"),
     *("freeDiskSpace", "cpuUsageRate", "cpuTemperature", "memoryUsageRate"),
 )
@@ -179,9 +182,9 @@ def report_of(fields: Mapping[str, object], time_name: str, device: Device) -> D
         device: Its entry.
     """
     details: dict[str, str | int | float] = {
-        name: str(value) for name, value in scalars(fields, _TEXTS).items() if value is not None
+        name: str(value) for name, value in scalars(fields, REPORTED_TEXTS).items() if value is not None
     }
-    details |= {name: _number(value) for name, value in scalars(fields, _NUMBERS).items() if value is not None}
+    details |= {name: _number(value) for name, value in scalars(fields, REPORTED_NUMBERS).items() if value is not None}
     time = fields.get(time_name)
     if time is None and not details:
         return None

@@ -72,7 +72,7 @@ _PAYLOAD: Final = (
     *("majorEventType", "subEventType", "major", "minor"),
     *("attendanceStatus", "currentVerifyMode", "userType", "cardReaderNo", "doorNo"),
 )
-_KEPT: Final = ("eventType", "dateTime", "time", "employeeNoString", "employeeNo", "serialNo", "frontSerialNo")
+KEPT: Final = ("eventType", "dateTime", "time", "employeeNoString", "employeeNo", "serialNo", "frontSerialNo")
 """Beside the payload, what is kept of a record that becomes no event."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -84,6 +84,21 @@ def punch_events(options: HikvisionOptions) -> Sequence[int]:
     return sorted(
         (_PUNCHES | options.punch_events) - options.other_events, key=lambda minor: (minor not in (75, 1, 38), minor)
     )
+
+
+def is_known(fields: Fields) -> bool:
+    """Whether an event says by a known name who came, or that it is not one of somebody who was let in.
+
+    Args:
+        fields: As the terminal wrote them.
+    """
+    major = read_number(fields.get("majorEventType", fields.get("major")))
+    minor = read_number(fields.get("subEventType", fields.get("minor")))
+    if major is None or minor is None:
+        names = fields.keys()
+        is_event = not names.isdisjoint({"majorEventType", "major"}) and not names.isdisjoint({"subEventType", "minor"})
+        return is_event and _employee(fields) is not None
+    return _employee(fields) is not None or major != ACCESS or minor in _NO_PUNCHES
 
 
 def payload_names(payload_fields: Collection[str]) -> tuple[str, ...]:
@@ -98,7 +113,7 @@ def kept(fields: object, payload: Collection[str]) -> bytes:
         fields: As the terminal wrote them.
         payload: The names of the fields that an event keeps.
     """
-    return encode_json(scalars(fields, (*_KEPT, *payload)) if isinstance(fields, dict) else cut(fields))
+    return encode_json(scalars(fields, (*KEPT, *payload)) if isinstance(fields, dict) else cut(fields))
 
 
 def read_record(

@@ -28,6 +28,7 @@ from producers.devices.common.windows import read_windows
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Other, Page, Probed, Rejected, Tools
 from producers.devices.hikvision.events import HikvisionOptions, kept, payload_names, read_record
 from producers.devices.hikvision.isapi import BEGINNING, CONDITIONS, END, PAGE, Clock, Isapi
+from producers.devices.hikvision.listed import KeptFields
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +94,7 @@ class HikvisionPull:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._payload = payload_names(tools.payload_fields)
+        self._kept_fields = KeptFields(tools.payload_fields)
         self._page_sizes: dict[str, Sequence[int]] = {}
         self._asked_for_digest: set[str] = set()
         self._sent_in_the_clear: set[str] = set()
@@ -174,7 +176,13 @@ class HikvisionPull:
                 )
             except InvalidRecord as error:
                 rejected.append(
-                    Rejected(index, error.reason, error.message, kept(row, self._payload), write_record(row))
+                    Rejected(
+                        index,
+                        error.reason,
+                        error.message,
+                        kept(row, self._payload),
+                        write_record(self._kept_fields.of_alert(row)),
+                    )
                 )
                 continue
             if isinstance(outcome, Other):

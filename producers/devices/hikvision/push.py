@@ -14,7 +14,6 @@ from secrets import token_hex
 from typing import Final
 
 import structlog
-from python_multipart.multipart import parse_options_header
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.logs import Seldom
@@ -22,7 +21,8 @@ from attendance.records.raw_event import RawEvent, Source
 from attendance.registry import Device
 from attendance.times import read_device_time
 from producers.devices.common.bodies import Ambiguous, check_unambiguous, given_twice, read_records
-from producers.devices.common.multipart import BEFORE_BODY, read_multipart
+from producers.devices.common.listed import KeptRequest
+from producers.devices.common.multipart import parts_of
 from producers.devices.common.options import read_options
 from producers.devices.contract import (
     Answer,
@@ -44,6 +44,7 @@ from producers.devices.hikvision.events import (
     read_number,
     read_record,
 )
+from producers.devices.hikvision.listed import KeptFields
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +73,7 @@ class Hikvision:
 
     def __init__(self, payload_fields: Collection[str]) -> None:
         self._payload = payload_names(payload_fields)
+        self._kept_fields = KeptFields(payload_fields)
         self._newest: dict[str, int] = {}
         self._seldom = Seldom()
 
@@ -132,6 +134,10 @@ class Hikvision:
         status = _STATUS.get(reason, 503)
         return Answer(status=status, headers={"Retry-After": str(retry_after)} if status == 503 else {})
 
+    def kept_request(self, content_type: str, body: bytes, query: str) -> KeptRequest | None:
+        """A request without the fields that are not on the list. See `ListingAdapter.kept_request`."""
+        return self._kept_fields.of_request(content_type, body, query)
+
     def _look_for_gap(self, device: Device, fields: Fields) -> DeviceReport | None:
         """What the number of the event before this one tells; None where nothing is missing that is known of."""
         number, before = read_number(fields.get("serialNo")), read_number(fields.get("frontSerialNo"))
@@ -188,13 +194,9 @@ class _Alert:
 
 def _documents(request: PushRequest) -> Sequence[bytes]:
     """The parts of a body that are no pictures, or all of it; nothing where it is whole and holds only pictures."""
-    body = request.body.lstrip(BEFORE_BODY)
-    _, options = parse_options_header(request.head.headers.get("content-type", ""))
-    boundary = options.get(b"boundary")
-    # Some firmware leaves the boundary out of the header, or the first or the last one out of the body.
-    if not body.startswith(b"--") and not (boundary and b"--" + boundary in body):
+    found = parts_of(request.head.headers.get("content-type", ""), request.body, request.most)
+    if found is None:
         return [request.body]
-    found = read_multipart(body, boundary, request.most)
     documents = [part.content for part in found.parts if not part.is_picture]
     if not documents and not found.complete:
         raise _unreadable("it breaks off before a document")

@@ -302,3 +302,12 @@ def test_twice_the_size_takes_no_more_than_about_twice_the_time(pattern: bytes) 
 def test_nothing_that_is_sent_makes_it_fail(data: bytes) -> None:
     without_personal(without_binary(cut(data)).data)
     redact(data)
+
+
+@pytest.mark.parametrize("form", ["quoted-printable", "uuencoded"])
+def test_lines_that_became_one_line_are_cut_out(form: str) -> None:
+    hidden = FORMS[form](Random(18).randbytes(900)).replace("\n", " ")
+    found = cut(f"PIN=7\tTMP={hidden}\tpin=8".encode())
+    assert found.data.startswith(b"PIN=7\tTMP=")
+    assert found.data.endswith(b"\tpin=8")
+    assert len(found.data) < 100

@@ -1,0 +1,186 @@
+"""What is kept of a message whose fields are known: the values of these, and of all others that they were there.
+
+A body that is kept to be read again holds whatever the terminal sent beside a punch: photographs, templates, names,
+passwords, in whichever form and under whichever name. No list of what is forbidden names all of it.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Final, Protocol, runtime_checkable
+from urllib.parse import unquote_plus
+
+import orjson
+from msgspec import Struct
+
+from attendance.personal import is_never_kept
+from producers.devices.common.bodies import Ambiguous
+from producers.devices.common.punch import MAX_TEXT
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
+# What a clock may say: an epoch, or digits with what stands between those of a date or a time.
+_TIME: Final = re.compile(r"\d{10}(?:\d{3})?(?:\.\d{1,9})?|(?=[^:/.-]*[:/.-])(?=\D*\d)[\d\s:./+TZ-]{4,32}")
+_MOST_OF_A_TIME: Final = 8
+"""Numbers of a time that is written as a list of them."""
+_MOST_VALUES: Final = 8
+"""Values of one name that is given several times; more say no more than that it is."""
+_BEGINNING: Final = 32  # characters
+_END: Final = 8
+
+
+class KeptRequest(Struct, frozen=True):
+    """What is kept of a request that holds messages which the adapter knows: body and query, to be read as before.
+
+    `left_out` is how many values are not in them any more.
+    """
+
+    body: bytes
+    query: str
+    left_out: int
+
+
+@runtime_checkable
+class ListingAdapter(Protocol):
+    """A push adapter that has a list of the fields of its messages that may be kept."""
+
+    def kept_request(self, content_type: str, body: bytes, query: str) -> KeptRequest | None:
+        """A request without the fields that are not on the list; None where it holds no message that is known.
+
+        Args:
+            content_type: The header, empty where there is none.
+            body: The body, not compressed.
+            query: As it stands behind the question mark.
+
+        Raises:
+            InvalidRecord: the body cannot be read.
+        """
+
+
+class UnclearText(Exception):
+    """A field that has to be kept has bytes that cannot be read; only the body itself still has them."""
+
+
+class Keeper:
+    """Keeps of a message what is on a list, and counts the rest.
+
+    Args:
+        names: The names of the fields that are kept.
+        times: Those of them that may hold the time.
+    """
+
+    def __init__(self, names: Collection[str], times: Collection[str]) -> None:
+        self._names = frozenset(names)
+        self._times = frozenset(times)
+        self.left_out = 0
+        """Values that were left out."""
+
+    def is_dated(self, fields: Mapping[str, object]) -> bool:
+        """Whether a field that is known for it says the time.
+
+        Args:
+            fields: As the device wrote them.
+        """
+        return any(fields.get(name) not in (None, "") for name in self._times)
+
+    def fields(
+        self, fields: Mapping[str, object], without: Collection[str] = (), *, is_dated: bool
+    ) -> dict[str, object]:
+        """The fields, of which those that are not on the list have no value. All have their names, or are numbered.
+
+        Args:
+            fields: As the device wrote them.
+            without: Names on the list that are left out all the same.
+            is_dated: Whether it is known which field is the time. Otherwise whatever can be a time is kept.
+
+        Raises:
+            UnclearText: a value on the list has bytes that cannot be read.
+        """
+        found: dict[str, object] = {}
+        for number, (name, value) in enumerate(fields.items()):
+            if name in self._names and name not in without:
+                found[name] = self._kept(name, value)
+            elif not is_dated and _can_be_time(name, value):
+                found[name] = value
+            else:
+                # The name may be no name either.
+                is_name = _NAME.fullmatch(name) is not None
+                found[name if is_name else f"field_{number}"] = None
+                self.left_out += value not in (None, "") or not is_name
+        return self._ambiguous(fields, found, without) if isinstance(fields, Ambiguous) else found
+
+    def query(self, query: str, without: Collection[str] = ()) -> str:
+        """A query of which the same is kept.
+
+        Args:
+            query: As it stands behind the question mark.
+            without: As in `fields`.
+        """
+        pairs = []
+        for pair in query.split("&"):
+            name, equals, value = pair.partition("=")
+            meant = unquote_plus(name)
+            if meant in self._names and meant not in without:
+                pairs.append(pair)
+            else:
+                pairs.append(f"{name if _NAME.fullmatch(meant) else 'field'}{equals}" if pair else "")
+                self.left_out += bool(value)
+        return "&".join(pairs)
+
+    def _ambiguous(self, fields: Ambiguous, found: dict[str, object], without: Collection[str]) -> Ambiguous:
+        """What is kept of fields of which some were given different values: of those on the list, each value."""
+        others: dict[str, list[object]] = {}
+        for name, values in fields.others.items():
+            if name in self._names and name not in without:
+                others[name] = [self._kept(name, each) for each in values[:_MOST_VALUES]]
+                self.left_out += len(values[_MOST_VALUES:])
+            else:
+                self.left_out += len(values)
+        return Ambiguous(found, fields.names & found.keys(), others)
+
+    def _kept(self, name: str, value: object) -> object:
+        """A value that is still read as what it was: one that is too long for a user stays too long, a list a list."""
+        match value:
+            case str():
+                return self._text(name, value)
+            case list():
+                if name in self._times and len(value) <= _MOST_OF_A_TIME and all(type(each) is int for each in value):
+                    return value
+                self.left_out += 1
+                # Whether there is anything in it may decide what a message is about.
+                return [None] if value else []
+            case dict():
+                self.left_out += 1
+                return {"": None} if value else {}
+        return value
+
+    def _text(self, name: str, value: str) -> str:
+        if "\N{REPLACEMENT CHARACTER}" in value:
+            raise UnclearText
+        if len(value) <= MAX_TEXT:
+            return value
+        within = value.strip()
+        # Spaces around a user are not part of it; a time with them is none.
+        if len(within) <= MAX_TEXT and name not in self._times:
+            return within
+        self.left_out += 1
+        return (within[:_BEGINNING].ljust(MAX_TEXT, ".") + within[-_END:]).strip()
+
+
+def says_no_more(document: bytes) -> bool:
+    """Whether a document says nothing but its fields: it is JSON as it should be, or a form in one line.
+
+    Args:
+        document: What was read.
+    """
+    if document.lstrip()[:1] in (b"{", b"["):
+        try:
+            orjson.loads(document)
+        except orjson.JSONDecodeError:
+            return False
+        return True
+    return not document.lstrip().startswith((b"<", b"-")) and b"\n" not in document.strip()
+
+
+def _can_be_time(name: str, value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return False
+    return bool(_NAME.fullmatch(name) and _TIME.fullmatch(str(value))) and not is_never_kept(name)
