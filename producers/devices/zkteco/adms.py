@@ -78,9 +78,9 @@ _PERSON: Final = frozenset({"pin", "userid", "user_id"})
 _LINE_ENDS: Final = re.compile(r"\r\n|\n|\r")
 _PACKED: Final = b"\x1f\x8b"
 # Name by name, and not as the table of one line: a value may hold commas too.
-_PAIR_LIST: Final = re.compile(r"(?:^|,)\s*~?(\w+)=([^=]*?)(?=,\s*~?\w+=|\s*$)")
+_PAIR_LIST: Final = re.compile(r"(?:^|,)\s*~?(\w+)=([^=]*?)(?=,\s*~?\w+=|\Z)")
 # A second name and value inside of a value: another sign than & stood between the two.
-_SECOND: Final = re.compile(r"[\s?;&]+(?=\w+=)")
+_SECOND: Final = re.compile(r"(?<![\s?;&])[\s?;&]++(?=\w+=)")
 
 
 @dataclass(slots=True)

@@ -95,8 +95,8 @@ _ID_CARD: Final = re.compile(r"[0-9]{14,17}[0-9Xx]")
 # In the place of which others have a flag or a temperature.
 _ANY_CARD: Final = re.compile(r"[0-9A-Za-z]{5,}")
 _VERIFICATION: Final = "1"
-# Where no tabs keep the pairs of a line apart.
-_SEPARATED: Final = re.compile(r"[\s&,;]+(?=\w+\s*=)")
+# Where no tabs keep the pairs of a line apart. A run of signs is looked at once, not from each of them.
+_SEPARATED: Final = re.compile(r"(?<![\s&,;])[\s&,;]++(?=\w+\s*=)")
 _DOOR: Final = ("sensor", "relay", "alarm", "door")
 _ACCESS_PAYLOAD: Final = (
     *("event", "eventaddr", "inoutstatus", "verifytype"),
