@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Final
 
 from attendance.errors import InvalidRecord
-from producers.devices.common.bodies import Ambiguous, given_twice, read_query, read_records, write_record
+from producers.devices.common.bodies import Ambiguous, given_twice, read_records, write_record
 from producers.devices.common.listed import Keeper, KeptRequest, UnclearText, says_no_more
 from producers.devices.common.multipart import parts_of
 from producers.devices.hikvision.events import DECIDING, KEPT, is_known, payload_names
@@ -23,6 +23,8 @@ _LISTED: Final = (
     *("ipAddress", "portNo", "protocol", "macAddress", "channelID", "activePostCount", "eventState"),
     *("deviceName", "mask", "picturesNumber"),
 )
+_MOST_ENCODED: Final = 16
+"""Parts that may stand in a body in other words, as base64 does: for each the whole body is looked through."""
 
 
 class KeptFields:
@@ -43,15 +45,21 @@ class KeptFields:
         found = parts_of(content_type, body, sys.maxsize)
         documents = [body] if found is None else [part.content for part in found.parts if not part.is_picture]
         keeper = Keeper(self._names, _TIMES)
-        kept, is_changed = body, False
+        pieces: list[bytes] = []
+        at = missed = 0
         for document in documents:
             content = self._document(keeper, document)
-            # One that was encoded stands in the body in other words.
-            if content is not None and document in kept:
-                kept, is_changed = kept.replace(document, content), True
-        if not is_changed:
+            if content is None:
+                continue
+            start = body.find(document, at)
+            if start >= 0:
+                pieces += [body[at:start], content]
+                at = start + len(document)
+            elif (missed := missed + 1) > _MOST_ENCODED:
+                break
+        if not pieces:
             return None
-        return KeptRequest(kept, keeper.query(query) if read_query(query) else query, keeper.left_out)
+        return KeptRequest(b"".join([*pieces, body[at:]]), keeper.query(query) if query else query, keeper.left_out)
 
     def of_alert(self, record: object) -> object:
         """What is kept of a record that a terminal was asked for.

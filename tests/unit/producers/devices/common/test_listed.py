@@ -351,3 +351,12 @@ def test_what_the_reader_passes_over_is_not_kept(name: str, body: bytes) -> None
     assert found is not None
     assert b"Yasmin" not in found.body
     assert b"7" in found.body
+
+
+def test_of_several_parts_each_that_is_known_is_kept_by_the_list() -> None:
+    event = orjson.dumps(hik_event(time="2026-03-02 08:00:00", remark="Yasmin"))
+    other = b'{"eventType":"AccessControllerEvent","major":5,"minor":75,"cardNo":"4711"}'
+    part = b'--b\r\nContent-Disposition: form-data; name="event_log"\r\n\r\n%b\r\n'
+    found = kept("hikvision", part % event + part % other + part % event + b"--b--\r\n").body
+    known = event.replace(b'"Yasmin"', b"null")
+    assert found == part % known + part % other + part % known + b"--b--\r\n"
