@@ -399,11 +399,13 @@ def _texts(record: Record, seal: Seal) -> Iterator[str]:
     Raises:
         StaysSealed: it cannot be opened.
     """
-    yield (record.value or b"").decode(errors="replace")
     try:
         request = UnreadRequest.decode(record.value)
     except InvalidRecord:
+        yield (record.value or b"").decode(errors="replace")
         return
+    # A body as it is encoded or sealed has any short number in it by chance.
+    yield msgspec.structs.replace(request, body=b"").encode().decode()
     if request.sealed and request.parts > 1:
         raise StaysSealed("it is a part of one")
     request = seal.open(request)
