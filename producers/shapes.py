@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from html import unescape
-from itertools import cycle, pairwise
+from itertools import cycle, groupby, pairwise
 from typing import Final
 
 from producers.runs import Removed
@@ -102,6 +102,8 @@ def cut_shapes(data: bytes, removed: Removed) -> bytes:
     for pattern, what, find, may_have in _FORMS:
         if may_have(data):
             data = pattern.sub(partial(_without, what=what, find=find, removed=removed), data)
+    if len(data) >= 2 * SHORTEST:
+        data = _PIECES.sub(partial(_without_pieces, removed=removed), data)
     data = _DENSE.sub(lambda match: _dense(match[0], removed), data)
     if b" bytes redacted]" in data:
         data = _LAST_LINE.sub(lambda match: match[1] + removed(match[2], "encoded data"), data)
@@ -267,28 +269,36 @@ def _escapes(found: bytes) -> tuple[int, int] | None:
         return 0, end
 
 
-def _pieces_of_one_length(found: bytes) -> tuple[int, int] | None:
-    """Where words of one length, such as the lines of a picture, are base64. Words of a text have several."""
+def _without_pieces(match: re.Match[bytes], removed: Removed) -> bytes:
+    """The run without words of one length, such as the lines of a picture. Words of a text have several.
+
+    Several pictures may follow each other, whose lines are not equally long.
+    """
+    found = match[0]
     words = list(_PIECE.finditer(found))
-    usual = Counter(map(len, (word[0] for word in words))).most_common(1)[0][0]
-    best = 0, 0
-    first = None
-    for place, word in enumerate((*words, None)):
-        if word is not None and len(word[0]) == usual:
-            first = place if first is None else first
-        elif first is not None:
-            best = max(best, (first, place), key=lambda span: span[1] - span[0])
-            first = None
-    begin, after = best
-    if after < len(words) and len(words[after][0]) < usual:
-        after += 1
-    start, end = words[begin].start(), words[after - 1].end()
-    if begin and (name := _NAME_BEFORE.search(words[begin - 1][0])) and len(words[begin - 1][0]) - name.end() == usual:
-        start = words[begin - 1].start() + name.end()
-    letters = set(found[start:end])
-    kinds = any(chr(each).isupper() for each in letters) and any(chr(each).islower() for each in letters)
-    kinds = kinds and any(chr(each).isdigit() or chr(each) in "+/" for each in letters)
-    return (start, end) if kinds and len(letters) >= 20 and (after - begin) * usual >= 2 * SHORTEST else None
+    kept, end, place = [], 0, 0
+    for length, alike in groupby(len(word[0]) for word in words):
+        count = sum(1 for _ in alike)
+        first, after = place, place + count
+        place = after
+        # The last line may be short, and a name may stand before the first one.
+        after += after < len(words) and len(words[after][0]) < length
+        if count == 1 or (after - first) * length < 2 * SHORTEST:
+            continue
+        start, last = words[first].start(), words[after - 1].end()
+        before = words[first - 1] if first else None
+        if before and (name := _NAME_BEFORE.search(before[0])) and len(before[0]) - name.end() == length:
+            start = before.start() + name.end()
+        if start >= end and _are_encoded(found[start:last]):
+            kept += [found[end:start], removed(found[start:last], "encoded data")]
+            end = last
+    return b"".join([*kept, found[end:]])
+
+
+def _are_encoded(pieces: bytes) -> bool:
+    letters = set(map(chr, pieces))
+    kinds = str.isupper, str.islower, lambda each: each.isdigit() or each in "+/"
+    return len(letters) >= 20 and all(any(map(kind, letters)) for kind in kinds)
 
 
 def _all(found: bytes) -> tuple[int, int] | None:
@@ -330,5 +340,4 @@ _FORMS: Final = (
     (_DECIMAL_REFERENCES, "escaped bytes", _all, _counts(b"&#")),
     (_OCTAL, "escaped bytes", _all, _counts(b"\\")),
     (_NUMBERS, "a list of numbers", _vector, _has_numbers),
-    (_PIECES, "encoded data", _pieces_of_one_length, lambda data: len(data) >= 2 * SHORTEST),
 )

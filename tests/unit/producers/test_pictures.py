@@ -43,6 +43,19 @@ def test_an_encoded_photograph_is_replaced_by_its_length(photo: bytes) -> None:
     assert redact(before + photo + after) == before + b"[%d bytes redacted]" % len(photo) + after
 
 
+PART = ENCODED[200:1700]
+
+
+def test_each_of_several_photographs_in_lines_is_replaced_however_long_its_lines_are() -> None:
+    def lines(width: int) -> bytes:
+        return b" ".join(PART[at : at + width] for at in range(0, len(PART), width))
+
+    data = b" ".join((b"of=" + lines(64), b"x=" + lines(60), b"y=" + lines(64), b"user 7 at the gate"))
+    assert redact(data).count(b" bytes redacted]") == 3
+    assert not is_left(PART.decode(), redact(data))
+    assert redact(data).endswith(b" user 7 at the gate")
+
+
 @pytest.mark.parametrize("image", [JPEG, PNG], ids=["JPEG with a thumbnail", "PNG"])
 def test_an_image_in_a_multipart_body_is_replaced_and_the_other_parts_stay(image: bytes) -> None:
     part = b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
