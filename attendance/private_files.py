@@ -6,16 +6,17 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def open_new(path: Path) -> int:
-    """A descriptor to write a new file that only its owner may read. A link is not followed.
+def open_new(path: Path, mode: int = 0o600) -> int:
+    """A descriptor to write a new file, by default one that only its owner may read. A link is not followed.
 
     Args:
         path: Nothing is there yet, and its folder exists.
+        mode: Who may do what with it, less the umask.
 
     Raises:
         OSError: there is something already, or it cannot be made.
     """
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
 
 
 def write_private(path: Path, text: str) -> None:

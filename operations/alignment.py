@@ -127,7 +127,7 @@ def _complete(
     last = whole[1] - length
     found = dict(fits)
     # The last ones may be like others that have an outcome, while of themselves nothing is known.
-    if last >= 0 and last not in fits and not _is_elsewhere(places, restored, last - restored[0].offset):
+    if last >= 0 and last not in fits and not _is_elsewhere(places, known, restored, last - restored[0].offset):
         found[last] = _fit(known, restored, 0, last)
     return {
         each: fit
@@ -136,10 +136,12 @@ def _complete(
     }
 
 
-def _is_elsewhere(places: Mapping[bytes, Sequence[int]], restored: Sequence[Restored], by: int) -> bool:
+def _is_elsewhere(
+    places: Mapping[bytes, Sequence[int]], known: Mapping[int, Traits], restored: Sequence[Restored], by: int
+) -> bool:
     """Whether a record surely was at another place than that."""
     return any(
-        trait in places and offset + by not in places[trait]
+        trait in places and trait not in known.get(offset + by, ())
         for offset, traits in restored
         for trait in traits
         if trait.startswith(SURE)
@@ -174,5 +176,5 @@ def _fit(known: Mapping[int, Traits], restored: Sequence[Restored], at: int, beg
 
 def _are_others(theirs: Traits, mine: Traits) -> bool:
     """Whether two records are not the same one, whatever else they have in common."""
-    sure = [{trait for trait in traits if trait.startswith(SURE)} for traits in (theirs, mine)]
-    return all(sure) and sure[0].isdisjoint(sure[1])
+    sure = [trait for trait in theirs if trait.startswith(SURE)]
+    return bool(sure) and mine.isdisjoint(sure) and any(trait.startswith(SURE) for trait in mine)

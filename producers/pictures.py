@@ -156,6 +156,15 @@ def _is_binary(data: bytes) -> bool:
 
 def _removed(data: bytes, what: str, removed: list[str]) -> bytes:
     removed.append(f"{what}, {len(data)} bytes")
+    return length_of(data)
+
+
+def length_of(data: bytes) -> bytes:
+    """What stands in the place of what is cut out: its length, or nothing if that is not shorter.
+
+    Args:
+        data: What is cut out.
+    """
     note = b"[%d bytes redacted]" % len(data)
     return note if len(note) < len(data) else b""
 

@@ -12,7 +12,7 @@ from attendance.records.unread import UnreadRequest
 from producers.devices.common.bodies import read_query
 from producers.devices.contract import Head, PushRequest
 from producers.named_fields import without_personal
-from producers.pictures import cut, redact, unpacked, without_binary
+from producers.pictures import cut, length_of, redact, unpacked, without_binary
 from producers.shapes import is_no_text
 
 _SECRET: Final = ("auth", "cookie", "token", "secret", "key", "pass", "session", "sign", "forwarded", "real-ip")
@@ -84,8 +84,8 @@ def _kept_query(query: str) -> str:
             value = ""
         elif len(value) >= _SHORT:
             meant = unquote_plus(value, "latin-1").encode("latin-1")
-            is_none = is_no_text(meant.decode(errors="replace"))
-            kept = b"[%d bytes redacted]" % len(meant) if is_none else without_personal(redact(meant))
+            is_text = not is_no_text(meant.decode(errors="replace"))
+            kept = without_personal(redact(meant)) if is_text else length_of(meant)
             value = value if kept == meant else quote_plus(kept)
         pairs.append(f"{name}{equals}{value}")
     return "&".join(pairs)

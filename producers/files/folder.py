@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from attendance.errors import ConfigurationError, RetriableError, UnreadableFile
+from attendance.private_files import open_new
 
 log = structlog.get_logger(__name__)
 
@@ -108,7 +109,8 @@ class Folder:
             except FileExistsError:
                 continue
             try:
-                is_written = text is not None and _write_new(_error_text(place), text)
+                if text is not None:
+                    _write_new(_error_text(place), text)
             except FileExistsError:
                 place.unlink()
                 continue
@@ -121,7 +123,7 @@ class Folder:
                 path.replace(place)
             except OSError:
                 place.unlink()
-                if is_written:
+                if text is not None:
                     _error_text(place).unlink()
                 if is_marked:
                     with suppress(FileExistsError):
@@ -188,28 +190,24 @@ def _error_text(path: Path) -> Path:
     return path.with_name(f"{path.name}.error.txt")
 
 
-def _write_new(path: Path, text: str) -> bool:
+def _write_new(path: Path, text: str) -> None:
     """Write a new file that whoever may use the folder reads: never into what is there, nor through a link.
 
     Args:
         path: Where.
         text: What to write.
 
-    Returns:
-        True.
-
     Raises:
         FileExistsError: something is there, which is left as it was.
         OSError: it cannot be written; then nothing is there.
     """
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    file = open_new(path, 0o666)
     try:
         with os.fdopen(file, "w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
     except OSError:
         path.unlink()
         raise
-    return True
 
 
 def _check_no_link(directory: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 import pytest
-from attacked import DEVICES, MEGABYTE, TOKEN, Answers, Attack, Attacked
+from attacked import DEVICES, MEGABYTE, TOKEN, Attack, Attacked
 
 from attendance.registry import hash_token
 
@@ -179,9 +179,7 @@ def test_each_is_answered_and_none_is_an_error_of_ours(push: Attacked, count: in
     before = push.begin()
     for number in range(count):
         request = changed(chance)
-        with push.connect(f"127.0.0.{2 + number % 200}") as connection:
-            connection.sendall(request)
-            answered = Answers(connection).next()
+        answered = push.ask(request, f"127.0.0.{2 + number % 200}")
         assert answered.status < 500 or answered.status == 503, (request, answered)
         assert b"internal_error" not in answered.body, (request, answered)
     failed = [each for each in push.logged() if "exception" in each or each["event"].startswith("An adapter failed")]
