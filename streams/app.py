@@ -92,6 +92,7 @@ def create_app(
     open_store = store_opener(stream, kafka.topics["dedup_state"])
     state = DeduplicationState(kafka, producer, stream.dedup_horizon, stream.future_tolerance, open_store)
     state.moves = lambda: progress.moves
+    state.is_untouched = progress.raw.is_untouched
     step = Step(Pipeline(rules, users, registry.get), state, producer, kafka.topics, metrics)
     release = Release(
         users,

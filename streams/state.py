@@ -105,6 +105,8 @@ class DeduplicationState:
         self._open_store = open_store
         self.moves: Callable[[], Moves] = lambda: NOTHING_MOVED
         """The adoptions, to be asked for whenever the changelog is read."""
+        self.is_untouched: Callable[[int, int], bool] = lambda _partition, _offset: False
+        """Whether it is certain that nothing was decided of what was before a raw record: partition and offset."""
         self._stores: dict[int, Store] = {}
         self._histories: dict[int, History] = {}
         self._first: dict[int, Kept] = {}  # what an empty changelog is to begin with
@@ -169,6 +171,7 @@ class DeduplicationState:
             return
         place = (partition, first.offset)
         is_begin = self.moves().first_was(self._kafka.topics["raw"], place) == 0
+        is_begin = is_begin or self.is_untouched(*place)
         floor = 0 if is_begin else self._floor_at(first.timestamp / 1000)
         if floor:
             log.warning(

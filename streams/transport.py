@@ -209,8 +209,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             for number, place in places.items():
                 tp = partitions[number]
                 await self.seek_wait({tp: place.offset})
-                if place.is_first and place.offset != (place.before or 0):
+                if place.is_first and place.offset != place.before:
                     # At once: nothing may ever come of a partition that lacks what was to come, and others wait for it.
+                    # Where nothing ever came, that much is known of it if what comes is gone before it is read.
                     await self._thread.commit({tp: place.offset})
                     self._committed_offset[tp] = place.offset
         except IllegalStateError:

@@ -66,6 +66,7 @@ class Progress:
         self._missing: dict[int, Missing] = {}
         self._is_told = True
         self._first: dict[int, int] = {}
+        self._untouched: dict[int, int] = {}
         self.on_change: Callable[[], Awaitable[None]] = _tell_nobody
         """Awaited when other records are missing than before."""
         self.look: Callable[[], Awaitable[None]] = _tell_nobody
@@ -84,6 +85,17 @@ class Progress:
     def moves(self) -> Moves:
         """Where records are now, by the adoptions."""
         return self._accounts.moves
+
+    def is_untouched(self, number: int, offset: int) -> bool:
+        """Whether it is certain that the stage has done nothing of what was before a record.
+
+        That is so where all of it is an accepted loss, and the stage had not begun with it.
+
+        Args:
+            number: A partition that it has begun.
+            offset: That of the record.
+        """
+        return offset <= self._untouched.get(number, -1)
 
     async def find_reason(self) -> str | None:
         """Why the stage may not go on: what is missing, and what to do. None where nothing is."""
@@ -129,6 +141,8 @@ class Progress:
                 by=accepted.by,
                 note=accepted.note,
             )
+            if lacked.first == 0 and not lacked.anew:
+                self._untouched[number] = place
         elif committed is None and account is not None and self._has_group:
             log.warning(
                 "The group has no committed offset any more; going on by the account of this stage.",
@@ -156,6 +170,8 @@ class Progress:
         Args:
             kept: Those that are.
         """
+        for number in self._untouched.keys() - set(kept):
+            del self._untouched[number]  # another may do something meanwhile
         for number in self._missing.keys() - set(kept):
             self._is_told = False
             del self._missing[number]

@@ -275,9 +275,10 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             return
         for number, place in places.items():
             consumer.seek(TopicPartition(self._topic, number), place.offset)
-            if place.offset == (place.before or 0):
+            if place.offset == place.before:
                 self._committed.setdefault(number, place.before)
             else:
+                # It is committed even where nothing has come yet: else what is gone before it is read is not missed.
                 self._offsets.skip(number, place.offset)
 
     def _add(self, record: ConsumerRecord) -> None:

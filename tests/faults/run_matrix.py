@@ -79,6 +79,8 @@ def run_all(cells: Sequence[Cell], seed: int, directory: Path, console: Console)
         console.print(
             f"{len(results)}/{len(cells)} {result.cell.name}: {verdict}, {result.seconds:.0f} s", markup=False
         )
+        for problem in result.problems:
+            console.print(f"    {problem}", markup=False, soft_wrap=True)
 
     with Network() as network, cluster(brokers, network) as kafka:
         with ThreadPoolExecutor(ABREAST) as pool:

@@ -14,6 +14,7 @@ from attendance.kafka.readers import snapshot
 from attendance.records.account import Account, decode
 from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import KafkaSettings
+from operations.log import KafkaLog
 from operations.losses import accept_loss
 from sandbox.broker import Broker
 from stream_process import DEADLINE, Stream, administrator, punch
@@ -98,3 +99,23 @@ def test_a_stream_skips_nothing_that_is_gone_until_that_is_accepted(stream: Stre
     assert len(stream.checkins()) == 20
     asyncio.run(accept_loss(kafka, f"{raw}:{partition}", 0, "a test", "fatima"))
     stream.until(lambda: {each.event_id for each in stream.checkins()} >= {each.event_id for each in punches[50:70]})
+
+
+def test_what_is_gone_before_a_stage_had_read_anything_is_missed_and_decided_when_it_comes_again(
+    stream: Stream,
+) -> None:
+    kafka, raw = stream.kafka, stream.kafka.topics["raw"]
+    process = stream.start()
+    stream.until(lambda: set(asyncio.run(KafkaLog(kafka, "test").committed("raw", "stream")).values()) == {0})
+    process.kill()
+    punches = [punch(5 * n) for n in range(20)]
+    stream.punches(*punches)
+    [partition] = [number for number, (_, end) in asyncio.run(KafkaLog(kafka, "test").extents("raw")).items() if end]
+    delete_before(kafka, partition, 15)
+
+    stream.start()
+    stream.until(lambda: stream.says(f"15 records of {raw}:{partition} are gone that stream has not read") > 0)
+    asyncio.run(accept_loss(kafka, f"{raw}:{partition}", 15, "a test", "fatima"))
+    stream.until(lambda: len(stream.checkins()) >= 5)
+    stream.punches(*punches[:15])
+    stream.until(lambda: {each.event_id for each in stream.checkins()} == {each.event_id for each in punches})

@@ -372,6 +372,19 @@ def test_of_a_changelog_that_begins_with_the_raw_topic_nothing_is_missing(change
     assert [decode(record.value) for record in changelog.records[0]] == [[marker(0)]]
 
 
+def test_where_all_that_was_before_was_gone_before_it_could_be_decided_nothing_is_missing(
+    changelog: Changelog, start: Start
+) -> None:
+    async def act() -> list[tuple[float, float]]:
+        first, second = start("A"), start("B")
+        first.is_untouched = lambda *place: place == (0, 60)
+        found = [await known(first, raw(60))]
+        await first.add(0, [], {})
+        return [*found, await known(second, raw(90))]
+
+    assert asyncio.run(act()) == [(0, 0), (0, 0)]
+
+
 def test_a_step_that_keeps_nothing_writes_nothing_but_the_first_time(changelog: Changelog, start: Start) -> None:
     async def act() -> None:
         state = start("A")

@@ -137,6 +137,38 @@ def test_a_stage_that_retention_has_passed_stands_until_the_loss_is_accepted(
     assert [(each.first, each.through) for each in accounts(broker)] == [(0, 4), (0, 8)]
 
 
+def test_where_all_that_was_before_is_an_accepted_loss_a_stage_that_had_not_begun_knows_that_it_did_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker, kafka = install(monkeypatch)
+    put(broker, 10)
+    broker.delete_before(RAW, 0, 8)
+
+    async def story(stage: Stage, at: int) -> bool:
+        await stage.progress.begin({0: at})
+        assert not stage.progress.is_untouched(0, 8), "nobody has accepted it"
+        accept(broker, at, 8)
+        await asyncio.sleep(1)
+        assert await stage.progress.begin({0: at}) == {0: 8}
+        assert not stage.progress.is_untouched(0, 9), "offset 8 may be decided"
+        untouched = stage.progress.is_untouched(0, 8)
+        stage.progress.lost()
+        assert not stage.progress.is_untouched(0, 8), "another may have decided something"
+        return untouched
+
+    found = {}
+
+    async def not_begun(stage: Stage) -> None:
+        found[0] = await story(stage, 0)
+
+    async def begun(stage: Stage) -> None:
+        found[3] = await story(stage, 3)
+
+    play(kafka, not_begun)
+    play(kafka, begun)
+    assert found == {0: True, 3: False}
+
+
 @pytest.mark.parametrize("grown", [3, 30])
 def test_a_topic_that_was_made_anew_is_noticed_however_far_it_has_grown(
     monkeypatch: pytest.MonkeyPatch, grown: int

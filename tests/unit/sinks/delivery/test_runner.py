@@ -142,7 +142,8 @@ class Scene:
 
     @property
     def committed(self) -> dict[int, int]:
-        return self.broker.committed(self.group, self.topic)
+        """Of the partitions in which something was done."""
+        return {each: at for each, at in self.broker.committed(self.group, self.topic).items() if at}
 
     @property
     def delivered(self) -> list[tuple[str, str]]:
@@ -597,7 +598,10 @@ def test_committing_asks_for_the_partitions_of_the_topic(scene: Scene) -> None:
     async def story() -> None:
         async with scene.sink():
             await asyncio.sleep(2)
-        assert scene.broker.groups[scene.group].offsets == {TopicPartition(scene.topic, 1): 1}
+        assert scene.broker.groups[scene.group].offsets == {
+            TopicPartition(scene.topic, 0): 0,
+            TopicPartition(scene.topic, 1): 1,
+        }
 
     play(story)
 
@@ -694,9 +698,9 @@ def test_while_a_guard_stands_nothing_is_delivered_and_the_sink_stays_in_its_gro
 
 
 def accounts(scene: Scene) -> dict[int, tuple[int, int]]:
-    """What the sink has accounted for, by partition."""
+    """What the sink has accounted for, by partition in which something was done."""
     found = [decode(record.key, record.value) for record in scene.broker.records(scene.kafka.topics["accounts"])]
-    return {each.partition: (each.first, each.through) for each in found if isinstance(each, Account)}
+    return {each.partition: (each.first, each.through) for each in found if isinstance(each, Account) and each.through}
 
 
 def accept(scene: Scene, first: int, through: int, *, anew: bool = False) -> None:
@@ -736,6 +740,23 @@ def test_a_sink_that_retention_has_passed_skips_nothing_until_the_loss_is_accept
             await asyncio.sleep(60)
             assert set(scene.target.stored) == {"A5", "D4"}
             assert scene.committed == {0: 4, 1: 1}
+
+    play(story)
+
+
+def test_a_sink_misses_what_was_gone_before_it_had_read_anything(scene: Scene) -> None:
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(5)
+        scene.put("A1", "B2", "C3")
+        scene.broker.delete_before(scene.topic, 0, 2)
+        async with scene.sink():
+            await asyncio.sleep(5)
+            assert not scene.target.stored
+            assert scene.metrics.exposition().decode().count('standing_still{cause="offsets"} 1.0') == 1
+            accept(scene, 0, 2)
+            await asyncio.sleep(60)
+            assert set(scene.target.stored) == {"C3"}
 
     play(story)
 
