@@ -343,7 +343,7 @@ class Endpoint:
         Raises:
             CannotBeKept: it cannot be kept whole.
         """
-        request = unread_request(self.adapter, came, device, error)
+        request = unread_request(self.adapter, came, device, error, self.services.terminals.seldom)
         part = "too_large" if came.missing else None
         try:
             whole = ready(request)

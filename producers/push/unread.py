@@ -7,13 +7,15 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 import structlog
+from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord
+from attendance.logs import Seldom
 from attendance.records.dead_letter import MAX_MESSAGE
 from attendance.records.unread import UnreadRequest
 from attendance.registry import Device
 from producers.devices.common.listed import KeptRequest, ListingAdapter
-from producers.devices.contract import PushAdapter, PushRequest, Sender
+from producers.devices.contract import Head, PushAdapter, PushRequest, Sender
 from producers.unread import unpacked_body
 
 log = structlog.get_logger(__name__)
@@ -65,7 +67,9 @@ class Came(NamedTuple):
     missing: int = 0
 
 
-def unread_request(adapter: PushAdapter, came: Came, device: Device, error: InvalidRecord) -> UnreadRequest:
+def unread_request(
+    adapter: PushAdapter, came: Came, device: Device, error: InvalidRecord, seldom: Seldom
+) -> UnreadRequest:
     """The request with the device's id where a token was. Pictures are still in it, and it has no id yet.
 
     Args:
@@ -73,15 +77,18 @@ def unread_request(adapter: PushAdapter, came: Came, device: Device, error: Inva
         came: The request.
         device: The device under whose id it is kept.
         error: Why it was not understood.
+        seldom: Limits what is logged of an adapter that fails.
     """
     head, sender = came.request.head, came.sender
     # A request may have one in its head that counts, and another in its address that does not.
     hidden = _Hidden((sender.token, head.params.get("token"), head.query.get("token")), device.device_id)
     body, headers = unpacked_body(came.request.body, head.headers)
     query, removed = came.query, []
-    kept = _listed(adapter, headers.get("content-type", ""), body, query)
+    kept = _listed(adapter, replace(head, headers=headers), body, query, seldom)
     if kept is not None:
         body, query = kept.body, kept.query
+        # The adapter has read it, so it is not encoded, whatever the header says.
+        headers = {name: value for name, value in headers.items() if name != "content-encoding"}
         if kept.left_out:
             removed.append(f"{kept.left_out} values of fields that are not on the list of {adapter.name}")
     if came.missing:
@@ -108,17 +115,23 @@ def unread_request(adapter: PushAdapter, came: Came, device: Device, error: Inva
     )
 
 
-def _listed(adapter: PushAdapter, content_type: str, body: bytes, query: str) -> KeptRequest | None:
+def _listed(adapter: PushAdapter, head: Head, body: bytes, query: str, seldom: Seldom) -> KeptRequest | None:
     """The request by the adapter's list of fields; None where it has no such list, or does not know the request."""
     if not isinstance(adapter, ListingAdapter):
         return None
     try:
-        return adapter.kept_request(content_type, body, query)
+        return adapter.kept_request(head, body, query)
     except InvalidRecord:
         return None
-    except Exception:
+    except Exception as error:  # noqa: BLE001 - logged by `seldom`
         # What an adapter fails on has to be kept nevertheless.
-        log.exception("An adapter failed to list the fields of a request.", adapter=adapter.name)
+        seldom.say(
+            ("listing", adapter.name, type(error).__name__),
+            log.error,
+            "An adapter failed to list the fields of a request.",
+            exc_info=True,
+            adapter=adapter.name,
+        )
         return None
 
 

@@ -5,7 +5,7 @@ passwords, in whichever form and under whichever name. No list of what is forbid
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol, runtime_checkable
 from urllib.parse import unquote_plus
 
@@ -13,14 +13,20 @@ import orjson
 from msgspec import Struct
 
 from attendance.personal import is_never_kept
-from producers.devices.common.bodies import Ambiguous
+from producers.devices.common.bodies import Ambiguous, given_twice
 from producers.devices.common.punch import MAX_TEXT
+from producers.devices.contract import Head
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
-# What a clock may say: an epoch, or digits with what stands between those of a date or a time.
-_TIME: Final = re.compile(r"\d{10}(?:\d{3})?(?:\.\d{1,9})?|(?=[^:/.-]*[:/.-])(?=\D*\d)[\d\s:./+TZ-]{4,32}")
+_CLOCK: Final = r"\d{1,2}:\d{1,2}(?::\d{1,2}(?:[.,]\d{1,9})?)?(?:\s?[AaPp]\.?[Mm]\.?)?(?:\s?(?:Z|[+-]\d{2}:?\d{2}))?"
+_DATE: Final = r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2}))"
+# What a clock may say: an epoch, a date, a time of day, or both.
+_TIME: Final = re.compile(
+    rf"\d{{10}}(?:\d{{3}})?(?:\.\d{{1,9}})?|20\d{{6}}[ T]?\d{{6}}Z?|{_DATE}(?:[\sT]{{1,4}}{_CLOCK})?|{_CLOCK}"
+)
+_PART: Final = re.compile(rf"\d{{1,4}}|{_TIME.pattern}")
 _MOST_OF_A_TIME: Final = 8
-"""Numbers of a time that is written as a list of them."""
+"""Parts of a time that is written as a list or an object of them."""
 _MOST_VALUES: Final = 8
 """Values of one name that is given several times; more say no more than that it is."""
 _BEGINNING: Final = 32  # characters
@@ -42,11 +48,11 @@ class KeptRequest(Struct, frozen=True):
 class ListingAdapter(Protocol):
     """A push adapter that has a list of the fields of its messages that may be kept."""
 
-    def kept_request(self, content_type: str, body: bytes, query: str) -> KeptRequest | None:
+    def kept_request(self, head: Head, body: bytes, query: str) -> KeptRequest | None:
         """A request without the fields that are not on the list; None where it holds no message that is known.
 
         Args:
-            content_type: The header, empty where there is none.
+            head: The head, with the headers of the body as it is here.
             body: The body, not compressed.
             query: As it stands behind the question mark.
 
@@ -65,11 +71,13 @@ class Keeper:
     Args:
         names: The names of the fields that are kept.
         times: Those of them that may hold the time.
+        has_bytes: Whether the bytes of the message are there and may be kept instead of it.
     """
 
-    def __init__(self, names: Collection[str], times: Collection[str]) -> None:
+    def __init__(self, names: Collection[str], times: Collection[str], *, has_bytes: bool = True) -> None:
         self._names = frozenset(names)
         self._times = frozenset(times)
+        self._has_bytes = has_bytes
         self.left_out = 0
         """Values that were left out."""
 
@@ -141,9 +149,9 @@ class Keeper:
         match value:
             case str():
                 return self._text(name, value)
+            case list() | dict() if name in self._times and _is_divided_time(value):
+                return value
             case list():
-                if name in self._times and len(value) <= _MOST_OF_A_TIME and all(type(each) is int for each in value):
-                    return value
                 self.left_out += 1
                 # Whether there is anything in it may decide what a message is about.
                 return [None] if value else []
@@ -153,7 +161,7 @@ class Keeper:
         return value
 
     def _text(self, name: str, value: str) -> str:
-        if "\N{REPLACEMENT CHARACTER}" in value:
+        if "\N{REPLACEMENT CHARACTER}" in value and self._has_bytes:
             raise UnclearText
         if len(value) <= MAX_TEXT:
             return value
@@ -162,7 +170,56 @@ class Keeper:
         if len(within) <= MAX_TEXT and name not in self._times:
             return within
         self.left_out += 1
-        return (within[:_BEGINNING].ljust(MAX_TEXT, ".") + within[-_END:]).strip()
+        return shortened(within)
+
+
+def shortened(text: str) -> str:
+    """A text that is too long for any user or time, so that it stays too long, and begins and ends as it did.
+
+    Args:
+        text: More than `MAX_TEXT` characters, with no spaces around them.
+    """
+    return (text[:_BEGINNING].ljust(MAX_TEXT, ".") + text[-_END:]).strip()
+
+
+def kept_batch(
+    keeper: Keeper,
+    content: object,
+    records: Sequence[object],
+    message: Callable[[Mapping[str, object]], Mapping[str, object] | None],
+) -> object:
+    """What is kept of several messages, and of what stands around them. One that is not known stays as it is.
+
+    Args:
+        keeper: Keeps what stands around them.
+        content: The messages, or an object that has them as its `events`.
+        records: The messages.
+        message: What is kept of one; None where it is not known.
+
+    Returns:
+        None where none of them is known.
+
+    Raises:
+        UnclearText: a value on the list has bytes that cannot be read.
+    """
+    kept: list[object] = []
+    known: list[Mapping[str, object]] = []
+    for each in records:
+        if isinstance(each, dict) and (found := message(each)) is not None:
+            known.append(each)
+            kept.append(found)
+        else:
+            kept.append(each)
+    if not known or given_twice(content, ("events",)):
+        return None
+    if not isinstance(content, dict):
+        return kept
+    empty = {**content, "events": None}
+    if isinstance(content, Ambiguous):
+        empty = Ambiguous(empty, content.names, content.others)
+    around = keeper.fields(empty, is_dated=all(map(keeper.is_dated, known)))
+    around["events"] = kept
+    return around
 
 
 def says_no_more(document: bytes) -> bool:
@@ -178,6 +235,16 @@ def says_no_more(document: bytes) -> bool:
             return False
         return True
     return not document.lstrip().startswith((b"<", b"-")) and b"\n" not in document.strip()
+
+
+def _is_divided_time(value: list[object] | dict[str, object]) -> bool:
+    """Whether a list or an object is a time in parts, such as year, month and day, or date and clock."""
+    parts: Sequence[object] = value if isinstance(value, list) else list(value.values())
+    names = value.keys() if isinstance(value, dict) else ()
+    return 0 < len(parts) <= _MOST_OF_A_TIME and (
+        all(map(_NAME.fullmatch, names))
+        and all(type(each) is int or (isinstance(each, str) and _PART.fullmatch(each)) for each in parts)
+    )
 
 
 def _can_be_time(name: str, value: object) -> bool:

@@ -16,8 +16,9 @@ from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.registry import Device
 from attendance.times import read_device_time
 from attendance.wire import encode_json
-from producers.devices.common.bodies import check_unambiguous, given_twice, read_json
-from producers.devices.common.punch import cut, invalid, punch, scalars
+from producers.devices.common.bodies import check_unambiguous, given_twice, read_json, write_record
+from producers.devices.common.listed import Keeper, KeptRequest, UnclearText, kept_batch, says_no_more
+from producers.devices.common.punch import invalid, punch, scalars
 from producers.devices.contract import (
     STATUS,
     Answer,
@@ -38,6 +39,7 @@ FRAPPE_EVENTS: Final = "/api/method/{app}.api.attendance_ingest"
 _BATCH_NAMES: Final = ("device_id", "events")
 _HEARTBEAT_NAMES: Final = ("device_id", "time", "pending", "last_sequence")
 _EVENT_NAMES: Final = ("user_id", "time", "type", "sequence", "replayed")
+_LISTED: Final = (*_BATCH_NAMES, *_HEARTBEAT_NAMES, *_EVENT_NAMES)
 _TYPES: Final[Mapping[str, EventType]] = {"IN": "IN", "OUT": "OUT"}
 
 
@@ -77,6 +79,38 @@ class JsonV1:
         status = STATUS[reason]
         headers = {"Retry-After": str(retry_after)} if status == 503 else {}
         return _answer(head, {"ok": False, "error": reason}, status, headers)
+
+    def kept_request(self, head: Head, body: bytes, query: str) -> KeptRequest | None:
+        """A request without the fields that are not of the contract. See `ListingAdapter.kept_request`.
+
+        What names no device, or has no event with a `user_id`, is none of the contract: whose punches it holds may be
+        in fields that only a later release knows.
+        """
+        content = read_json(body)
+        if not isinstance(content, dict):
+            return None
+        keeper = Keeper((*_LISTED, *self._payload_fields), ("time",))
+        try:
+            kept = self._listed(keeper, head, content)
+        except UnclearText:
+            return None
+        if kept is None:
+            return None
+        as_it_came = not keeper.left_out and says_no_more(body)
+        return KeptRequest(body if as_it_came else write_record(kept), keeper.query(query), keeper.left_out)
+
+    def _listed(self, keeper: Keeper, head: Head, content: Mapping[str, object]) -> object:
+        """What is kept of a body; None where it is none of the contract."""
+        if head.route == HEARTBEAT:
+            return keeper.fields(content, is_dated=keeper.is_dated(content))
+        records = content.get("events")
+        if not isinstance(content.get("device_id"), str) or not isinstance(records, list):
+            return None
+
+        def message(fields: Mapping[str, object]) -> Mapping[str, object] | None:
+            return keeper.fields(fields, is_dated=keeper.is_dated(fields)) if "user_id" in fields else None
+
+        return kept_batch(keeper, content, records, message)
 
     def _parse_events(self, request: PushRequest, devices: Mapping[str, Device]) -> Parsed:
         device_id, records = _read_batch(request.body)
@@ -126,8 +160,8 @@ class JsonV1:
         )
 
     def _kept(self, record: object) -> bytes:
-        """What a dead letter keeps of a rejected event, as JSON: the allowed fields of an object, or a scalar."""
-        return encode_json(scalars(record, self._kept_fields) if isinstance(record, dict) else cut(record))
+        """What a dead letter keeps of a rejected event, as JSON: its listed fields; null where it is no object."""
+        return encode_json(scalars(record, self._kept_fields) if isinstance(record, dict) else None)
 
 
 def _sender(devices: Mapping[str, Device], device_id: object) -> Device:

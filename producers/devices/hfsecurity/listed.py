@@ -5,11 +5,12 @@ no such field, is kept as it came: the person may stand in one that only a later
 """
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Final
 
-from producers.devices.common.bodies import Ambiguous, filled, given_twice, read_body, read_query, write_record
-from producers.devices.common.listed import Keeper, KeptRequest, UnclearText, says_no_more
+from producers.devices.common.bodies import filled, read_body, read_query, write_record
+from producers.devices.common.listed import Keeper, KeptRequest, UnclearText, kept_batch, says_no_more
+from producers.devices.contract import Head
 from producers.devices.hfsecurity.heystar_records import (
     NUMBER_NAMES,
     RECORD_TIME_NAMES,
@@ -49,14 +50,16 @@ class KeptFields:
     def __init__(self, payload_fields: Collection[str]) -> None:
         self._names = frozenset((*_LISTED, *payload_names(payload_fields), *record_payload_names(payload_fields)))
 
-    def of_request(self, content_type: str, body: bytes, query: str) -> KeptRequest | None:
+    def of_request(self, head: Head, body: bytes, query: str) -> KeptRequest | None:
         """What is kept of a request. See `ListingAdapter.kept_request`."""
-        content = read_body(content_type, body, sys.maxsize) if body.strip() else {}
+        content = read_body(head.headers.get("content-type", ""), body, sys.maxsize) if body.strip() else {}
         events = content.get("events") if isinstance(content, dict) else content
         keeper, without = Keeper(self._names, _TIMES), frozenset[str]()
         try:
             if isinstance(events, list) and events:
-                kept = _batch(keeper, content, events)
+                kept = kept_batch(
+                    keeper, content, events, lambda each: _message(keeper, each, each) if is_known(each) else None
+                )
             elif isinstance(content, dict):
                 whole = filled(content, read_query(query))
                 without = _without(whole)
@@ -78,11 +81,7 @@ class KeptFields:
         """
         if not isinstance(record, dict) or not is_known(record):
             return record
-        keeper = Keeper(self._names, _TIMES)
-        try:
-            return _message(keeper, record, record)
-        except UnclearText:
-            return record
+        return _message(Keeper(self._names, _TIMES, has_bytes=False), record, record)
 
 
 def is_known(fields: Mapping[str, object]) -> bool:
@@ -117,23 +116,3 @@ def _message(keeper: Keeper, fields: Mapping[str, object], whole: Mapping[str, o
     if isinstance(event, dict):
         found["event"] = keeper.fields({"eventType": event["eventType"]} if "eventType" in event else {}, is_dated=True)
     return found
-
-
-def _batch(keeper: Keeper, content: object, records: Sequence[object]) -> object:
-    """What is kept of several messages, and of what stands around them. One that is not known stays as it is.
-
-    Returns:
-        None where none of them is known.
-    """
-    known = [each for each in records if isinstance(each, dict) and is_known(each)]
-    if not known or given_twice(content, ("events",)):
-        return None
-    kept = [_message(keeper, each, each) if isinstance(each, dict) and is_known(each) else each for each in records]
-    if not isinstance(content, dict):
-        return kept
-    empty = {**content, "events": None}
-    if isinstance(content, Ambiguous):
-        empty = Ambiguous(empty, content.names, content.others)
-    around = keeper.fields(empty, is_dated=all(map(keeper.is_dated, known)))
-    around["events"] = kept
-    return around

@@ -162,9 +162,9 @@ class HfSecurity:
         again = reason not in _FINAL
         return _json({"status": "FAILED" if again else "REJECTED", "code": reason, "retryable": again}, status, headers)
 
-    def kept_request(self, content_type: str, body: bytes, query: str) -> KeptRequest | None:
+    def kept_request(self, head: Head, body: bytes, query: str) -> KeptRequest | None:
         """A request without the fields that are not on the list. See `ListingAdapter.kept_request`."""
-        return self._kept_fields.of_request(content_type, body, query)
+        return self._kept_fields.of_request(head, body, query)
 
     def _read_body(self, request: PushRequest, devices: Mapping[str, Device], query: Mapping[str, str]) -> Parsed:
         match self._content(request):

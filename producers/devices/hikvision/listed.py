@@ -12,6 +12,7 @@ from attendance.errors import InvalidRecord
 from producers.devices.common.bodies import Ambiguous, given_twice, read_records, write_record
 from producers.devices.common.listed import Keeper, KeptRequest, UnclearText, says_no_more
 from producers.devices.common.multipart import parts_of
+from producers.devices.contract import Head
 from producers.devices.hikvision.events import DECIDING, KEPT, is_known, payload_names
 
 EVENT: Final = "AccessControllerEvent"
@@ -37,12 +38,12 @@ class KeptFields:
     def __init__(self, payload_fields: Collection[str]) -> None:
         self._names = frozenset((*_LISTED, *payload_names(payload_fields)))
 
-    def of_request(self, content_type: str, body: bytes, query: str) -> KeptRequest | None:
+    def of_request(self, head: Head, body: bytes, query: str) -> KeptRequest | None:
         """What is kept of a request. See `ListingAdapter.kept_request`.
 
         A document of XML is kept as JSON, which is read as the same.
         """
-        found = parts_of(content_type, body, sys.maxsize)
+        found = parts_of(head.headers.get("content-type", ""), body, sys.maxsize)
         documents = [body] if found is None else [part.content for part in found.parts if not part.is_picture]
         keeper = Keeper(self._names, _TIMES)
         pieces: list[bytes] = []
@@ -67,10 +68,7 @@ class KeptFields:
         Args:
             record: As the terminal wrote it.
         """
-        try:
-            return self._alert(Keeper(self._names, _TIMES), record)
-        except UnclearText:
-            return record
+        return self._alert(Keeper(self._names, _TIMES, has_bytes=False), record)
 
     def _document(self, keeper: Keeper, document: bytes) -> bytes | None:
         """What is kept of a document; None where nothing in it is known."""

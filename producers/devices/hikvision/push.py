@@ -134,9 +134,9 @@ class Hikvision:
         status = _STATUS.get(reason, 503)
         return Answer(status=status, headers={"Retry-After": str(retry_after)} if status == 503 else {})
 
-    def kept_request(self, content_type: str, body: bytes, query: str) -> KeptRequest | None:
+    def kept_request(self, head: Head, body: bytes, query: str) -> KeptRequest | None:
         """A request without the fields that are not on the list. See `ListingAdapter.kept_request`."""
-        return self._kept_fields.of_request(content_type, body, query)
+        return self._kept_fields.of_request(head, body, query)
 
     def _look_for_gap(self, device: Device, fields: Fields) -> DeviceReport | None:
         """What the number of the event before this one tells; None where nothing is missing that is known of."""

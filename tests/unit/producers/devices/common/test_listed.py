@@ -16,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.logs import Seldom
 from attendance.records.raw_event import RawEvent
 from attendance.registry import Device
 from producers.devices.common.listed import ListingAdapter
 from producers.devices.contract import Head, Parsed, PushAdapter, PushRequest, Sender
+from producers.devices.generic.json_v1 import EVENTS, HEARTBEAT, JsonV1
 from producers.devices.hfsecurity.push import HfSecurity
 from producers.devices.hikvision.push import Hikvision
 from producers.push.unread import Came, unread_request
@@ -80,6 +82,14 @@ def hik_alert(event: object, **more: object) -> dict[str, object]:
     } | more
 
 
+def json_body(*events: object, **more: object) -> bytes:
+    return orjson.dumps({"device_id": "D", "events": list(events)} | more)
+
+
+def json_event(**more: object) -> dict[str, object]:
+    return {"user_id": "000417", "time": "2026-03-02 08:00:00", "type": "IN", "sequence": 7} | more
+
+
 def text(value: object) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
@@ -94,6 +104,8 @@ def multipart(document: bytes) -> bytes:
 
 Body = Callable[[Mapping[str, object]], bytes]
 BODIES: Final[Mapping[str, tuple[str, Body]]] = {
+    "JSON": ("json", lambda more: json_body(json_event(**more), json_event(user_id="", **more), **more)),
+    "JSON, an event that is none": ("json", lambda more: json_body(7, json_event(time=None), **more)),
     "HeyStar": ("hfsecurity", lambda more: orjson.dumps(heystar(**more))),
     "HeyStar as a form": (
         "hfsecurity",
@@ -127,21 +139,33 @@ BODIES: Final[Mapping[str, tuple[str, Body]]] = {
 }
 
 
+ADAPTERS: Final[Mapping[str, tuple[PushAdapter, str]]] = {
+    "json": (JsonV1(()), EVENTS),
+    "hfsecurity": (HfSecurity(()), "/hf/{token}"),
+    "hikvision": (Hikvision(()), "/hik/{token}"),
+}
+
+
 def adapter_of(name: str) -> PushAdapter:
-    return HfSecurity(()) if name == "hfsecurity" else Hikvision(())
+    return ADAPTERS[name][0]
+
+
+def head(name: str, query: str = "", content_type: str = "") -> Head:
+    pairs = {key: value for key, _, value in (pair.partition("=") for pair in query.split("&")) if key}
+    headers = {"content-type": content_type} if content_type else {}
+    return Head("POST", ADAPTERS[name][1], {"token": "secret-token"}, pairs, headers)
 
 
 def request(name: str, body: bytes, query: str = "") -> PushRequest:
-    route = "/hf/{token}" if name == "hfsecurity" else "/hik/{token}"
-    pairs = {key: value for key, _, value in (pair.partition("=") for pair in query.split("&")) if key}
-    return PushRequest(Head("POST", route, {"token": "secret-token"}, pairs, {}), body, NOW)
+    return PushRequest(head(name, query), body, NOW)
 
 
 def kept(name: str, body: bytes, query: str = "") -> Any:
     """The request as Kafka has it."""
     entry = device(name)
     came = Came("/x/secret-token", query, request(name, body, query), Sender("secret-token"), {"D": entry})
-    return ready(unread_request(adapter_of(name), came, entry, InvalidRecord(Reason.INVALID_EVENT, "why")))
+    why = InvalidRecord(Reason.INVALID_EVENT, "why")
+    return ready(unread_request(adapter_of(name), came, entry, why, Seldom()))
 
 
 def outcome(name: str, asked: PushRequest) -> object:
@@ -236,11 +260,94 @@ def test_whatever_a_terminal_writes_is_read_again_as_what_it_was(
     adapter = adapter_of("hfsecurity")
     assert isinstance(adapter, ListingAdapter)
 
-    found = adapter.kept_request("", whole, "")
+    found = adapter.kept_request(head("hfsecurity"), whole, "")
 
     if found is not None:
         again = outcome("hfsecurity", request("hfsecurity", found.body))
         assert _without_payload(again) == _without_payload(outcome("hfsecurity", request("hfsecurity", whole)))
+
+
+@given(
+    events=st.lists(
+        st.one_of(
+            st.dictionaries(st.sampled_from(("user_id", "time", "type", "sequence", "x", "name")), VALUES), VALUES
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    beside=st.dictionaries(st.sampled_from(("device_id", "time", "pending", "x", "name")), VALUES),
+)
+def test_whatever_is_pushed_as_json_is_read_again_as_what_it_was(
+    *, events: list[object], beside: dict[str, object]
+) -> None:
+    whole = json_body(*events, **beside)
+    adapter = adapter_of("json")
+    assert isinstance(adapter, ListingAdapter)
+
+    found = adapter.kept_request(head("json"), whole, "")
+
+    if found is not None:
+        again = outcome("json", request("json", found.body))
+        assert _without_payload(again) == _without_payload(outcome("json", request("json", whole)))
+
+
+KNOWN: Final = frozenset(
+    {"device_id", "events", "user_id", "time", "type", "sequence", "replayed", "pending", "last_sequence"}
+)
+ADDED: Final[st.SearchStrategy[dict[str, Any]]] = st.dictionaries(
+    st.text(st.characters(codec="utf-8"), min_size=1, max_size=24).filter(lambda name: name not in KNOWN),
+    st.recursive(
+        st.one_of(st.just("Yasmin"), st.just(4711_0815)),
+        lambda inner: st.one_of(
+            st.lists(inner, min_size=1), st.dictionaries(st.text(min_size=1, max_size=8), inner, min_size=1)
+        ),
+        max_leaves=8,
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(around=ADDED, within=ADDED)
+def test_whatever_field_is_added_to_a_message_is_not_kept(around: dict[str, Any], within: dict[str, Any]) -> None:
+    for body in (
+        json_body(json_event(user_id="", **within), json_event(**within), **around),
+        json_body(json_event(user_id=within, time=[within]), **around),
+    ):
+        written = b"".join([kept("json", body).encode(), *letters("json", body)])
+        assert b"Yasmin" not in written
+        assert b"47110815" not in written
+
+
+def letters(name: str, body: bytes) -> list[bytes]:
+    """What the dead letters of a request hold, and its events."""
+    found = adapter_of(name).parse(request(name, body), {"D": device(name)})
+    return [*(each.value for each in found.rejected), *(each.encode() for each in found.events)]
+
+
+def test_a_heartbeat_is_kept_by_its_list() -> None:
+    body = orjson.dumps({"device_id": "D", "time": "never", "pending": 3, "operator": NAME, "picture": "x"})
+    adapter = adapter_of("json")
+    assert isinstance(adapter, ListingAdapter)
+    asked = Head("POST", HEARTBEAT, {}, {}, {})
+    found = adapter.kept_request(asked, body, "")
+    assert found is not None
+    assert orjson.loads(found.body) == {
+        "device_id": "D",
+        "time": "never",
+        "pending": 3,
+        "operator": None,
+        "picture": None,
+    }
+    assert found.left_out == 2
+
+
+def test_a_time_in_parts_is_kept_with_the_id_that_its_event_had() -> None:
+    for time in ({"date": "2026-03-02", "clock": "08:00:00"}, [2026, 3, 2, 8, 0], ["2026-03-02", "08:00"]):
+        body = json_body(json_event(time=time, note=NAME), json_event(user_id=""))
+        again = request_of(kept("json", body))
+        assert outcome("json", again) == outcome("json", request("json", body))
+        assert NAME.encode() not in again.body
 
 
 def _without_payload(found: object) -> object:
@@ -256,6 +363,9 @@ def _without_payload(found: object) -> object:
     [
         ("hfsecurity", b'{"deviceKey": "D", "staffNo": "000417", "resultFlag": "1", "recordTime": "1772427600000"}'),
         ("hfsecurity", b'{"deviceKey": "D", "who": {"number": "000417"}}'),
+        ("json", b'{"device_id": "D", "events": [{"userId": "000417", "time": "2026-03-02 08:00:00"}]}'),
+        ("json", b'{"deviceId": "D", "events": [{"user_id": "000417", "time": "2026-03-02 08:00:00"}]}'),
+        ("json", b'{"device_id": "D", "user": "000417", "time": "2026-03-02 08:00:00"}'),
         ("hikvision", b'{"eventType": "AccessControllerEvent", "major": 5, "minor": 75, "cardNo": "4711"}'),
         ("hikvision", b'{"eventType": "AccessControllerEvent", "staffNo": "000417", "when": "2026-03-02 08:00:00"}'),
     ],
@@ -347,7 +457,7 @@ def test_what_the_reader_passes_over_is_not_kept(name: str, body: bytes) -> None
     content_type = "multipart/form-data; boundary=b" if body.startswith(b"--") else ""
     adapter = adapter_of(name)
     assert isinstance(adapter, ListingAdapter)
-    found = adapter.kept_request(content_type, body, "")
+    found = adapter.kept_request(head(name, content_type=content_type), body, "")
     assert found is not None
     assert b"Yasmin" not in found.body
     assert b"7" in found.body
