@@ -56,6 +56,8 @@ Name = Literal[
     "punchstream_pull_behind_timestamp_seconds",
     "punchstream_standing_still",
     "punchstream_records_missing",
+    "punchstream_ledger_behind_records",
+    "punchstream_ledger_behind_seconds",
 ]
 
 
@@ -276,13 +278,21 @@ TABLE: Final[Mapping[Name, _Metric]] = {
         Gauge,
         "1 while the stage stands still, and why: its `topics`, its `offsets` or its `clock`; the log says what to do.",
         ("cause",),
-        stages=("push", "pull", "directory", "stream", "sink", "completeness"),
+        stages=("push", "pull", "directory", "stream", "sink", "completeness", "ledger"),
     ),
     "punchstream_records_missing": _Metric(
         Gauge,
         "Records that are gone from a partition before the stage had read them, as far as they are known of.",
         ("topic", "partition"),
         stages=("stream", "sink", "completeness"),
+    ),
+    "punchstream_ledger_behind_records": _Metric(
+        Gauge, "Records on the topics that are not in the ledger yet.", stages=("ledger",)
+    ),
+    "punchstream_ledger_behind_seconds": _Metric(
+        Gauge,
+        "The age of the oldest record of the last batch, while records are not in the ledger yet.",
+        stages=("ledger",),
     ),
 }
 

@@ -217,7 +217,7 @@ def topic_configs(
     return configs
 
 
-Stage = Literal["push", "pull", "directory", "stream", "sink", "completeness"]
+Stage = Literal["push", "pull", "directory", "stream", "sink", "completeness", "ledger"]
 
 USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
     "push": frozenset(
@@ -264,6 +264,19 @@ USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
             "site",
             "accounts",
             "probe",
+        )
+    ),
+    "ledger": frozenset(
+        (
+            "raw",
+            "user_map",
+            "checkins",
+            "dropped",
+            "unmapped",
+            "deliveries",
+            "dead_letters",
+            "dead_letter_actions",
+            "accounts",
         )
     ),
 }

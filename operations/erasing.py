@@ -254,6 +254,11 @@ def _map_records(log: Log, erasure: Erasure, by: str) -> Iterator[OutRecord]:
         # The directory then leaves them out, though ERPNext has them.
         erased = ErasedEmployee.of(employee, now(), by)
         yield OutRecord(topic, erased.key, erased.encode())
+    # The ledger then lets go of them. A number that was somebody else's too says nothing of whose a punch is.
+    for device_id, user in erasure.person.device_users:
+        if not erasure.person.is_shared((device_id, user)):
+            of_user = ErasedEmployee.of_user(device_id, user, now(), by)
+            yield OutRecord(topic, of_user.key, of_user.encode())
     for key in erasure.map_keys:
         yield OutRecord(topic, key, None)
 

@@ -45,7 +45,7 @@ def _help(command: Callable[..., object]) -> str:
 for command in (together.demo, together.up, audit.audit, replay.replay, stages.push, stages.pull):
     app.command(help=_help(command))(command)
 app.command("import", help=_help(imports.import_files))(imports.import_files)
-for command in (stages.directory, stages.stream, stages.sink, stages.completeness, settings.settings):
+for command in (stages.directory, stages.stream, stages.sink, stages.completeness, stages.ledger, settings.settings):
     app.command(help=_help(command))(command)
 topics.app.command("accept-loss", help=_help(losses.accept_loss))(losses.accept_loss)
 topics.app.command("adopt", help=_help(adoption.adopt))(adoption.adopt)

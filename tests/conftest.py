@@ -11,6 +11,8 @@ import structlog
 from hypothesis import HealthCheck, settings
 from key_distribution import KeyDistribution
 from key_distribution import unavailable_reason as no_kerberos
+from postgres import Postgres
+from postgres import unavailable_reason as no_postgres
 from secured_kafka import SecuredKafka
 
 from sandbox.broker import Broker, BrokerKind, create_broker, unavailable_reason
@@ -82,6 +84,18 @@ def kerberos(secured_kafka: SecuredKafka) -> KeyDistribution:
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
     return secured_kafka.kerberos
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for all tests. Where it has to be (PUNCHSTREAM_REQUIRE_POSTGRES=1) its absence is a failure."""
+    if (missing := no_postgres()) is not None:
+        reason = f"not run: {missing}"
+        if os.environ.get("PUNCHSTREAM_REQUIRE_POSTGRES") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    with Postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

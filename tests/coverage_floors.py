@@ -11,6 +11,7 @@ FLOORS: Final = {
     "streams": 85,
     "sinks": 85,
     "operations": 85,
+    "ledger": 85,
     "punchstream": 85,
     "zkreader": 85,
     "sinks/delivery/runner.py": 80,

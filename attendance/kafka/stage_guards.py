@@ -12,6 +12,18 @@ from attendance.settings import ClockSettings, KafkaSettings
 from attendance.topics import Stage
 
 
+def reader_guards(stage: Stage, kafka: KafkaSettings, metrics: Metrics, *, own: Iterable[Guard] = ()) -> Guards:
+    """The guards of a stage that writes nothing to Kafka. By its clock nothing is dated, so nobody compares that.
+
+    Args:
+        stage: Its name, as its command has it.
+        kafka: How to reach Kafka, and what is expected of its topics.
+        metrics: Show what stands.
+        own: Guards of what the stage itself knows.
+    """
+    return Guards(metrics, [TopicsGuard(stage, kafka), *own])
+
+
 def stage_guards(
     stage: Stage,
     kafka: KafkaSettings,

@@ -49,7 +49,7 @@ class EmployeeKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
 
 
 class ErasedKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="erased"):
-    """The key of an employee who was erased: `["erased", digest]`, the digest being that of the name."""
+    """The key of who was erased: `["erased", digest]`, the digest being that of an employee or of a device user."""
 
     digest: str
 
@@ -139,7 +139,7 @@ class Employee(KeyedRecord, frozen=True):
 
 
 class ErasedEmployee(KeyedRecord, frozen=True):
-    """An employee who was erased, and whom the directory leaves out, though ERPNext has them.
+    """An employee who was erased, and whom the directory leaves out, though ERPNext has them; or a device user.
 
     `digest` is that of the name, `created` that of ERPNext's `creation`, by which somebody else of the same name is
     told from them; None where it was not known. `by` is the operating system's user.
@@ -179,6 +179,37 @@ class ErasedEmployee(KeyedRecord, frozen=True):
     def key_of(name: str) -> bytes:
         """The record key of an employee of that name."""
         return encode_json(ErasedKey(_digest(name)))
+
+    @classmethod
+    def of_user(cls, device_id: str, device_user_id: str, at: datetime, by: str) -> "ErasedEmployee":
+        """That a device user was erased, for whoever keeps punches elsewhere. No employee has such a digest.
+
+        Args:
+            device_id: The device.
+            device_user_id: As the device has it.
+            at: When.
+            by: Who did so.
+        """
+        return cls(digest_of_user(device_id, device_user_id), at, by)
+
+
+def digest_of_name(name: str) -> str:
+    """The digest of an employee who was erased.
+
+    Args:
+        name: In ERPNext.
+    """
+    return _digest(name)
+
+
+def digest_of_user(device_id: str, device_user_id: str) -> str:
+    """The digest of a device user who was erased.
+
+    Args:
+        device_id: The device.
+        device_user_id: As the device has it.
+    """
+    return _digest(encode_json((device_id, device_user_id)).decode())
 
 
 def _digest(text: str) -> str:

@@ -17,6 +17,7 @@ from attendance.durations import with_unit
 from attendance.errors import ConfigurationError
 from attendance.settings import GROUPS, SettingsGroup
 from attendance.shown import MASK
+from ledger.settings import LedgerSettings
 from punchstream.output import AsJson, say, show, terminal
 from sinks.targets import target_settings
 
@@ -31,6 +32,7 @@ of the setting ends in `DAYS`.
 This page is generated: `punchstream settings --format markdown > docs/settings.md`.
 """
 
+_GROUPS: Final[tuple[type[SettingsGroup], ...]] = (*GROUPS, LedgerSettings)
 _ALIKE: Final = 0.88  # of 1; KAFKA_BOOTSTRAP_SERVER is 0.98 like KAFKA_BOOTSTRAP_SERVERS
 
 
@@ -59,7 +61,7 @@ def settings(
 
 def every_group() -> tuple[type[SettingsGroup], ...]:
     """The groups of settings of every stage and of every target."""
-    return (*GROUPS, *target_settings())
+    return (*_GROUPS, *target_settings())
 
 
 def is_set(name: str, env_file: Path = Path(".env")) -> bool:
@@ -83,7 +85,7 @@ def misspelt(env_file: Path) -> dict[str, str | None]:
     """
     in_file = {name.upper() for name in dotenv_values(env_file)} if env_file.exists() else set()
     names = in_file | {name.upper() for name in os.environ}
-    known = {name for group in GROUPS for name, _, _ in _fields(group)}
+    known = {name for group in _GROUPS for name, _, _ in _fields(group)}
     if all(name in known or not name.startswith(_BEGINNINGS) for name in names):
         return {}
     # Targets are slow to load.
@@ -150,7 +152,7 @@ def markdown(groups: Iterable[type[BaseSettings]]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-_BEGINNINGS: Final = tuple(sorted({group.model_config.get("env_prefix", "") for group in GROUPS} - {""}))
+_BEGINNINGS: Final = tuple(sorted({group.model_config.get("env_prefix", "") for group in _GROUPS} - {""}))
 
 
 def _fields(group: type[BaseSettings]) -> Iterator[tuple[str, str, FieldInfo]]:

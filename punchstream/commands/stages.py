@@ -1,4 +1,4 @@
-"""The commands that run one stage: `push`, `pull`, `directory`, `stream`, `sink` and `completeness`."""
+"""The commands that run one stage: `push`, `pull`, `directory`, `stream`, `sink`, `completeness` and `ledger`."""
 
 import asyncio
 import gc
@@ -27,7 +27,10 @@ from attendance.settings import (
 )
 from attendance.times import TZDATA
 from attendance.topics import Stage
+from ledger.settings import LedgerSettings
+from punchstream.commands.ledger_database import open_database
 from punchstream.commands.settings import misspelt
+from punchstream.output import say
 
 log = structlog.get_logger(__name__)
 
@@ -131,3 +134,26 @@ def completeness() -> None:
     erpnext, settings = ErpnextSettings.load(), CompletenessSettings.load()
     kafka = topics_checked("completeness")
     run_with_stop(lambda stop: run(kafka, erpnext, settings, registry, metrics, stop))
+
+
+def ledger(
+    *,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete the ledger, and end. The next start makes it anew.")
+    ] = False,
+) -> None:
+    """Keep what the topics say in a SQL database: every punch, and what became of it.
+
+    Stop the ledger before you delete it. The topics are not touched.
+    """
+    settings = LedgerSettings.load()
+    database = open_database(settings)
+    if delete:
+        database.delete()
+        say("The ledger is deleted.")
+        return
+    from ledger.runner import run
+
+    _, metrics = begin("ledger")
+    kafka = topics_checked("ledger")
+    run_with_stop(lambda stop: run(kafka, database, settings.days, metrics, stop))

@@ -13,6 +13,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
 from secured_kafka import Right, SecuredKafka, run
 from secured_site import DEADLINE, DEVICE, Site, know_employee
+from sqlalchemy import text
 
 from attendance.accounts import digest
 from attendance.errors import Reason
@@ -29,6 +30,7 @@ from attendance.records.raw_event import RAW_RECORD
 from attendance.records.user_map import UserMapping
 from attendance.settings import KafkaSettings
 from attendance.times import now
+from ledger.database import Database, LedgerUnavailable
 from sandbox.erpnext.server import ErpnextStandIn
 from sandbox.terminals.base import Punch
 from sandbox.terminals.rest import NumberedRest
@@ -132,6 +134,22 @@ def test_stages_and_commands_work_with_the_rights_of_the_page(site: Site, tmp_pa
     site.until(lambda: site.post("1", 1) == 200, "push")
     site.until(lambda: len(site.values("checkins")) == 1, "stream")
     site.until(lambda: len(site.values("deliveries")) == 1, "sink")
+
+    site.start("ledger")
+    ledger = Database(f"sqlite:///{tmp_path}/ledger.sqlite")
+
+    def is_in_the_ledger() -> bool:
+        try:
+            with ledger.transaction() as connection:
+                return [each.outcome for each in connection.execute(text("select outcome from punches"))] == [
+                    "delivered"
+                ]
+        except LedgerUnavailable:
+            return False
+
+    site.until(lambda: (tmp_path / "ledger.sqlite").exists() and is_in_the_ledger(), "ledger")
+    ledger.close()
+    assert "not authorized" not in site.log("ledger").read_text()
 
     operator = site.principal("an operator")
     (tmp_path / "users.csv").write_text("device_user_id,employee\n2,EMP-1\n")

@@ -4,13 +4,16 @@ import base64
 import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from example_records import UNREAD
 from msgspec.structs import replace
+from sqlalchemy import select
 
+from attendance.adoptions import NOTHING_MOVED
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
 from attendance.kafka.producer import Producer
 from attendance.kafka.removal import KafkaCluster
@@ -25,10 +28,14 @@ from attendance.records.user_map import Employee, UserMapping
 from attendance.sealing import Seal
 from attendance.times import now
 from attendance.topics import EMBEDDED_CLUSTER, Name
+from ledger.database import Database
+from ledger.store import LEDGER_TOPICS, Store
+from ledger.tables import FACTS
 from memory_broker import MemoryBroker, install
 from operations.audit import audit
 from operations.changelog import ChangelogRewriting
 from operations.erasing import Erasure, NotErased, erase, plan_erasure, readmit
+from operations.fact_reading import FactReader
 from operations.log import KafkaLog
 from operations.persons import Asked, find_person
 from streams.dedup import Kept, Punch
@@ -211,6 +218,24 @@ def test_the_audit_balances_before_and_after(scene: Scene) -> None:
     assert scene.balanced()
     assert scene.plan().waiting == {}
     assert scene.plan().open_letters == []
+
+
+def test_a_ledger_has_no_row_of_an_erased_person_and_has_those_of_others(scene: Scene, tmp_path: Path) -> None:
+    scene.run()
+    scene.erase(scene.plan())
+    database = Database(f"sqlite:///{tmp_path}/ledger.sqlite")
+    database.prepare()
+    store = Store(database)
+    for name in LEDGER_TOPICS:
+        records = scene.broker.records(scene.kafka.topics[name])
+        store.apply(FactReader(scene.kafka.topics, NOTHING_MOVED), {(name, 0): records}, {}, 0)
+
+    with database.transaction() as connection:
+        rows = [tuple(row) for table in FACTS.values() for row in connection.execute(select(table))]
+    database.close()
+    words = {each for row in rows for each in row if isinstance(each, str)}
+    assert words >= {OTHERS, OTHER}
+    assert not words & {NUMBER, EMPLOYEE}
 
 
 def test_what_comes_again_of_an_erased_person_is_held_for_a_person(scene: Scene) -> None:

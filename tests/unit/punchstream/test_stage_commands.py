@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import ledger.runner
 import producers.directory.sync
 import producers.pull.share
 import producers.push.server
@@ -20,9 +21,11 @@ import sinks.completeness.runner
 import sinks.delivery.runner
 import streams.app
 from attendance import logs
+from attendance.errors import ConfigurationError
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.settings import KafkaSettings
+from ledger.database import Database
 from memory_broker import install
 from punchstream.cli import app, main
 from punchstream.commands import stages
@@ -61,6 +64,7 @@ def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Process:
     fleet = tmp_path / "devices.yaml"
     fleet.write_text("[{device_id: D1, site: hq, timezone: UTC, mode: pull}]")
     settings = SETTINGS | {"PUNCHSTREAM_DEVICES": str(fleet), "JSONL_DIRECTORY": str(tmp_path)}
+    settings["LEDGER_URL"] = f"sqlite:///{tmp_path}/ledger.sqlite"
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(logs, "configure", process.configure)
@@ -80,6 +84,7 @@ LONG_LIVED: dict[str, Any] = {
     "directory": producers.directory.sync,
     "sink": sinks.delivery.runner,
     "completeness": sinks.completeness.runner,
+    "ledger": ledger.runner,
 }
 
 
@@ -135,7 +140,7 @@ def test_the_stream_runs_its_application(process: Process, monkeypatch: pytest.M
     assert [given[0] for given in ran] == ["on kafka:9092"]
 
 
-@pytest.mark.parametrize("stage", ["push", "pull", "directory", "stream", "sink", "completeness"])
+@pytest.mark.parametrize("stage", ["push", "pull", "directory", "stream", "sink", "completeness", "ledger"])
 def test_a_stage_whose_metrics_port_is_taken_says_so_in_one_line(
     process: Process, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
 ) -> None:
@@ -173,3 +178,14 @@ def test_what_may_never_be_kept_and_what_is_no_key_end_a_start_with_one_line(
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"punchstream: {name}: ")
     assert why in line
+
+
+def test_a_ledger_is_deleted_and_nothing_else_is_done(process: Process, tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/ledger.sqlite")
+    database.prepare()
+    database.close()
+    assert "The ledger is deleted." in invoke("ledger --delete").output
+    with pytest.raises(ConfigurationError, match="not of this release"):
+        database.refuse_unprepared()
+    database.close()
+    assert not process.said

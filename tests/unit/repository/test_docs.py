@@ -227,7 +227,7 @@ def test_every_log_sentence_that_a_page_shows_is_in_the_code(page: Path) -> None
 @cache
 def log_sentences() -> str:
     """The product's code, with literals that are written in several parts as one."""
-    folders = ("attendance", "producers", "streams", "sinks", "operations", "punchstream")
+    folders = ("attendance", "producers", "streams", "sinks", "operations", "ledger", "punchstream")
     modules = [path for folder in folders for path in ROOT.glob(f"{folder}/**/*.py")]
     return re.sub(r'"\s*\n\s*f?"', "", "".join(path.read_text() for path in modules))
 
@@ -276,7 +276,7 @@ def access(stage: str) -> dict[str, set[str]]:
     return {what: {*cell.split(", ")} - {"none"} for what, cell in zip(("read", "written"), row[1:3], strict=True)}
 
 
-@pytest.mark.parametrize("stage", ["push", "pull", "directory", "stream", "sink", "completeness"])
+@pytest.mark.parametrize("stage", ["push", "pull", "directory", "stream", "sink", "completeness", "ledger"])
 def test_the_access_rules_allow_a_stage_what_the_architecture_says_of_it(stage: str) -> None:
     of_topics = rows(section(ARCHITECTURE, "Topics"))
     assert access(stage) == {

@@ -21,6 +21,7 @@ TRACKED = [
 PACKAGES = {
     "attendance",
     "bench",
+    "ledger",
     "operations",
     "producers",
     "punchstream",

@@ -1,0 +1,237 @@
+"""Store: rows and positions of a ledger, both in one transaction.
+
+A row is a fact of one record, and a position says up to where records have become rows. So after any interruption the
+ledger has exactly the rows of the records before its positions.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from msgspec import ValidationError
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
+
+from attendance.accounts import fingerprint
+from attendance.errors import InvalidRecord
+from attendance.kafka.records import Record
+from attendance.records.account import Fingerprint
+from attendance.records.user_map import ErasedEmployee, ErasedKey, decode, decode_key
+from attendance.topics import DAY_MS, TABLE, Name
+from ledger.database import Database, LedgerTakenOver
+from ledger.erased import ErasedPeople
+from ledger.tables import DISCARDS, ERASED, FACTS, POSITIONS, STORED_AT, UNREADABLE, WAITING
+from operations.fact_reading import FactReader, milliseconds
+from operations.facts import FACT_TOPICS, Fact, WaitingEnded, WaitingFact
+
+LEDGER_TOPICS: Final[tuple[Name, ...]] = (*FACT_TOPICS, "user_map")
+"""What the ledger reads. Of the user map it takes only who was erased."""
+
+Partition = tuple[Name, int]
+Batch = Mapping[Partition, Sequence[Record]]
+
+_NAMES: Final = {TABLE[name].suffix: name for name in LEDGER_TOPICS}
+
+
+class Position(NamedTuple):
+    """Up to where the records of a partition are in the ledger.
+
+    Attributes:
+        next_offset: That of the record that comes next.
+        read_at: When the partition was last read, in milliseconds since the epoch.
+        last: By what the last record is known again; None where none was read.
+    """
+
+    next_offset: int
+    read_at: int
+    last: Fingerprint | None = None
+
+
+class Store:
+    """The rows and positions of one ledger, which one process writes."""
+
+    def __init__(self, database: Database) -> None:
+        """Nothing is read yet.
+
+        Args:
+            database: Prepared.
+        """
+        self._database = database
+        self._erased = ErasedPeople()
+        self._inserts = {kind: self._insert(table) for kind, table in FACTS.items()}
+
+    def load(self) -> dict[Partition, Position]:
+        """The positions, and who was erased.
+
+        Raises:
+            LedgerUnavailable: the database does not answer.
+        """
+        with self._database.transaction() as connection:
+            self._erased = ErasedPeople([(each.digest, each.until) for each in connection.execute(select(ERASED))])
+            return _positions(connection)
+
+    def positions(self) -> dict[Partition, Position]:
+        """The positions. Raises LedgerUnavailable."""
+        with self._database.transaction() as connection:
+            return _positions(connection)
+
+    def apply(
+        self, facts: FactReader, batch: Batch, before: Mapping[Partition, Position], read_at: int
+    ) -> dict[Partition, Position]:
+        """Take records in, all of them or none.
+
+        Args:
+            facts: Makes facts of records.
+            batch: By partition the records that come next in it.
+            before: The positions as they were.
+            read_at: The time, in milliseconds since the epoch.
+
+        Returns:
+            The positions of these partitions now.
+
+        Raises:
+            LedgerUnavailable: the database does not answer. Nothing was taken in, or all of it: `load` says which.
+            LedgerTakenOver: another process has taken something in.
+        """
+        people: list[tuple[str, int]] = []
+        found: list[Fact] = []
+        for (name, _), records in batch.items():
+            for record in records:
+                if name == "user_map":
+                    people += _erased(record)
+                else:
+                    found += facts.of(name, record)
+        ends = {partition: records[-1] for partition, records in batch.items()}
+        after = {partition: Position(last.offset + 1, read_at, fingerprint(last)) for partition, last in ends.items()}
+        try:
+            with self._database.transaction() as connection:
+                for partition, position in after.items():
+                    _move(connection, partition, before.get(partition), position)
+                self._erased.add(connection, people)
+                self._write(connection, self._erased.without_theirs(connection, found))
+        except BaseException:
+            # What was erased meanwhile may not be there.
+            self._erased = ErasedPeople()
+            raise
+        return after
+
+    def begin_anew(self, partition: Partition, read_at: int) -> None:
+        """Forget what waits in a partition of the topic of what waits, and read it from the first record on.
+
+        Args:
+            partition: Of `unmapped`.
+            read_at: The time, in milliseconds since the epoch.
+
+        Raises:
+            LedgerUnavailable: the database does not answer.
+        """
+        name, number = partition
+        with self._database.transaction() as connection:
+            for table in (WAITING, DISCARDS):
+                connection.execute(delete(table).where(table.c.kafka_partition == number))
+            here = UNREADABLE.c.topic == TABLE[name].suffix, UNREADABLE.c.kafka_partition == number
+            connection.execute(delete(UNREADABLE).where(*here))
+            _forget(connection, partition)
+            _move(connection, partition, None, Position(0, read_at))
+
+    def note_read(self, partitions: Sequence[Partition], read_at: int) -> None:
+        """Note that partitions were read up to their end.
+
+        Args:
+            partitions: Those with a position.
+            read_at: The time, in milliseconds since the epoch.
+
+        Raises:
+            LedgerUnavailable: the database does not answer.
+        """
+        this = POSITIONS.c.topic == bindparam("of"), POSITIONS.c.kafka_partition == bindparam("number")
+        rows = [{"of": TABLE[name].suffix, "number": number} for name, number in partitions]
+        if rows:
+            with self._database.transaction() as connection:
+                connection.execute(update(POSITIONS).where(*this).values(read_at=read_at), rows)
+
+    def prune(self, days: int) -> int:
+        """Let go of rows that are too old by the newest record, from the beginning of a day.
+
+        Args:
+            days: How many days of rows stay.
+
+        Returns:
+            Before when everything is gone, in milliseconds since the epoch.
+
+        Raises:
+            LedgerUnavailable: the database does not answer.
+        """
+        with self._database.transaction() as connection:
+            newest = connection.execute(select(func.max(POSITIONS.c.last_stored_at))).scalar() or 0
+            before = int(newest) // DAY_MS * DAY_MS - days * DAY_MS
+            for table in FACTS.values():
+                if table.name in STORED_AT:
+                    connection.execute(delete(table).where(table.c[STORED_AT[table.name]] < before))
+            return before
+
+    def _insert(self, table: Table) -> str:
+        names = ", ".join(f'"{column.name}"' for column in table.columns)
+        places = ", ".join([self._database.parameter] * len(table.columns))
+        return f"insert into {table.name} ({names}) values ({places})"  # noqa: S608 - only our words
+
+    def _write(self, connection: Connection, facts: Sequence[Fact]) -> None:
+        rows: dict[type[Fact], list[Fact]] = defaultdict(list)
+        waiting: dict[tuple[int, str], WaitingFact | None] = {}
+        for each in facts:
+            if isinstance(each, WaitingFact | WaitingEnded):
+                waiting[each.kafka_partition, each.wait_key] = each if isinstance(each, WaitingFact) else None
+            else:
+                rows[type(each)].append(each)
+        if waiting:
+            this = WAITING.c.kafka_partition == bindparam("number"), WAITING.c.wait_key == bindparam("key")
+            keys = [{"number": number, "key": key} for number, key in waiting]
+            connection.execute(delete(WAITING).where(*this), keys)
+            rows[WaitingFact] = [each for each in waiting.values() if each is not None]
+        for kind, of_kind in rows.items():
+            if of_kind:
+                # The driver's own statement: SQLAlchemy's takes three times as long for each row.
+                connection.exec_driver_sql(self._inserts[kind], of_kind)
+
+
+def _positions(connection: Connection) -> dict[Partition, Position]:
+    found = {}
+    for row in connection.execute(select(POSITIONS)):
+        is_known = row.last_digest is not None
+        last = Fingerprint(row.last_offset, row.last_stored_at, row.last_digest) if is_known else None
+        if row.topic in _NAMES:
+            found[_NAMES[row.topic], row.kafka_partition] = Position(row.next_offset, row.read_at, last)
+    return found
+
+
+def _forget(connection: Connection, partition: Partition) -> None:
+    name, number = partition
+    here = POSITIONS.c.topic == TABLE[name].suffix, POSITIONS.c.kafka_partition == number
+    connection.execute(delete(POSITIONS).where(*here))
+
+
+def _move(connection: Connection, partition: Partition, before: Position | None, after: Position) -> None:
+    name, number = partition
+    values: dict[str, object] = {"next_offset": after.next_offset, "read_at": after.read_at}
+    if (last := after.last) is not None:
+        values |= {"last_offset": last.offset, "last_stored_at": last.timestamp, "last_digest": last.digest}
+    if before is None:
+        row = {"topic": TABLE[name].suffix, "kafka_partition": number, **values}
+        connection.execute(insert(POSITIONS), [row])
+        return
+    here = POSITIONS.c.topic == TABLE[name].suffix, POSITIONS.c.kafka_partition == number
+    as_it_was = POSITIONS.c.next_offset == before.next_offset
+    if connection.execute(update(POSITIONS).where(*here, as_it_was).values(values)).rowcount != 1:
+        raise LedgerTakenOver(f"another process writes this ledger: {TABLE[name].suffix}:{number} is not where it was")
+
+
+def _erased(record: Record) -> list[tuple[str, int]]:
+    """Digest of who was erased, and until when. What is no such record says nobody."""
+    try:
+        key = decode_key(record.key)
+        if isinstance(key, ErasedKey) and record.value is not None:
+            erased = decode(key, record.value)
+            if isinstance(erased, ErasedEmployee):
+                return [(erased.digest, milliseconds(erased.at))]
+    except (InvalidRecord, ValidationError):
+        return []
+    return []

@@ -1,0 +1,162 @@
+"""Records of a few people on every topic that a ledger reads, in any order, with what the product never writes too."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from hypothesis import strategies as st
+from memory_log import StoredRecord
+
+from attendance.errors import InvalidRecord, Reason
+from attendance.kafka.records import OutRecord
+from attendance.records.checkin import Checkin
+from attendance.records.dead_letter import DeadLetter
+from attendance.records.dead_letter_action import Action, LetterId
+from attendance.records.discard import DiscardedWaiting
+from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
+from attendance.records.raw_event import RAW_RECORD, REPLAY_OF, RawEvent, Source
+from attendance.records.user_map import Employee, ErasedEmployee
+from attendance.topics import Name, Topics
+from ledger.store import LEDGER_TOPICS, Partition
+
+START: Final = datetime(2026, 3, 2, tzinfo=UTC)
+START_MS: Final = round(START.timestamp() * 1000)
+TOPICS: Final = Topics("t")
+EMPLOYEES: Final = {"1": "EMP-1", "2": "EMP-2"}
+
+Log = dict[Partition, list[StoredRecord]]
+
+
+def event(user: str, hour: int, device: str = "D1") -> RawEvent:
+    time = START + timedelta(hours=hour)
+    return RawEvent(device, "s", user, "IN", time, f"{hour} o'clock", "UTC", time, Source("push", "json"))
+
+
+class Story:
+    """Records as they came to stand on their topics."""
+
+    def __init__(self) -> None:
+        self.log: Log = defaultdict(list)
+        self.clock = START_MS
+
+    def put(self, name: Name, out: OutRecord, partition: int = 0) -> StoredRecord:
+        self.clock += 1_000
+        records = self.log[name, partition]
+        record = StoredRecord(TOPICS[name], partition, len(records), self.clock, out.key, out.value, out.headers)
+        records.append(record)
+        return record
+
+    def raw(self, raw: RawEvent, *, copy_of: StoredRecord | None = None) -> StoredRecord:
+        headers = [] if copy_of is None else [(REPLAY_OF, b"%d:%d" % (copy_of.partition, copy_of.offset))]
+        return self.put("raw", OutRecord("", raw.key, raw.encode(), headers), int(raw.device_id == "D2"))
+
+    def checkin(self, raw: StoredRecord, employee: str, supersedes: str | None = None) -> StoredRecord:
+        of = RawEvent.decode(raw.value)
+        assert of.event_time is not None
+        checkin = Checkin(
+            of.event_id,
+            employee,
+            of.event_time,
+            "IN",
+            of.device_id,
+            of.device_user_id,
+            "s",
+            "UTC",
+            supersedes=supersedes,
+        )
+        place = [(RAW_RECORD, b"%d:%d" % (raw.partition, raw.offset))]
+        return self.put("checkins", OutRecord("", checkin.key, checkin.encode(), place), int(employee == "EMP-2"))
+
+    def deliver(self, checkin: StoredRecord, document: str, late: Late | None = None) -> StoredRecord:
+        of = Checkin.decode(checkin.value)
+        at = datetime.fromtimestamp(self.clock / 1000, UTC)
+        delivery = Delivery(of.event_id, of.employee, document, "created", "erpnext", at, 1, late, of.supersedes)
+        return self.put("deliveries", OutRecord("", delivery.key, delivery.encode()))
+
+    def drop(self, raw: StoredRecord, kept: str, reason: Reason = Reason.DUPLICATE) -> StoredRecord:
+        of = RawEvent.decode(raw.value)
+        assert of.event_time is not None
+        whose = of.device_id, of.device_user_id, of.event_time
+        dropped = Dropped(of.event_id, kept, reason, *whose, raw.partition, raw.offset)
+        return self.put("dropped", OutRecord("", dropped.key, dropped.encode()), raw.partition)
+
+    def wait(self, raw: StoredRecord, reason: Reason = Reason.UNMAPPED_USER) -> StoredRecord:
+        waiting = Waiting(RawEvent.decode(raw.value), reason)
+        return self.put("unmapped", OutRecord("", waiting.key, waiting.encode()), raw.partition)
+
+    def release(self, waiting: StoredRecord) -> StoredRecord:
+        return self.put("unmapped", OutRecord("", waiting.key, None), waiting.partition)
+
+    def discard(self, raw: StoredRecord) -> StoredRecord:
+        of = RawEvent.decode(raw.value)
+        at = datetime.fromtimestamp(self.clock / 1000, UTC)
+        done = DiscardedWaiting(f"{self.clock}", (of.event_id,), of.device_id, at, "fatima", "a visitor")
+        return self.put("unmapped", OutRecord("", done.key, done.encode()), raw.partition)
+
+    def fail(
+        self, record: StoredRecord, reason: Reason = Reason.IMPLAUSIBLE_TIME, stage: str = "stream"
+    ) -> StoredRecord:
+        letter = DeadLetter.of(record, stage, InvalidRecord(reason, "no"), START)
+        return self.put("dead_letters", letter.to_record(""))
+
+    def act(self, letter: StoredRecord) -> StoredRecord:
+        action = Action(LetterId(letter.partition, letter.offset), "discarded", START, "fatima", "known")
+        return self.put("dead_letter_actions", OutRecord("", action.key, action.encode()))
+
+    def erase(self, employee: str, *users: tuple[str, str]) -> None:
+        at = datetime.fromtimestamp(self.clock / 1000, UTC) + timedelta(days=2)
+        people = [ErasedEmployee.of(Employee(employee, "Active"), at, "fatima")]
+        people += [ErasedEmployee.of_user(*user, at, "fatima") for user in users]
+        for each in people:
+            self.put("user_map", OutRecord("", each.key, each.encode()))
+
+    def garbage(self, name: Name) -> StoredRecord:
+        return self.put(name, OutRecord("", b"D1", b'{"\\u0000": "no such record"'))
+
+
+Become = Callable[[Story, StoredRecord, str, str], object]
+
+
+def _released(story: Story, raw: StoredRecord, employee: str, _: str) -> None:
+    story.release(story.wait(raw))
+    story.checkin(raw, employee)
+
+
+def _discarded(story: Story, raw: StoredRecord, _: str, __: str) -> None:
+    story.release(story.wait(raw))
+    story.discard(raw)
+
+
+FATES: Final[Sequence[Become]] = (
+    lambda story, raw, employee, _: story.checkin(raw, employee),
+    lambda story, raw, employee, _: story.deliver(story.checkin(raw, employee), f"CHK-{raw.offset}"),
+    lambda story, raw, employee, _: story.deliver(story.checkin(raw, employee), "LATE", Late("D1", "Day")),
+    lambda story, raw, _, other: story.drop(raw, other),
+    lambda story, raw, *_: story.wait(raw),
+    _released,
+    _discarded,
+    lambda story, raw, *_: story.fail(raw),
+    lambda story, raw, *_: story.act(story.fail(raw)),
+    lambda story, raw, employee, _: story.fail(story.checkin(raw, employee), Reason.TARGET_REJECTED, "sink"),
+    lambda story, raw, *_: story.raw(RawEvent.decode(raw.value), copy_of=raw),
+    lambda story, _, employee, __: story.erase(employee),
+    lambda story, _, employee, __: story.erase(employee, ("D1", employee[-1])),
+    lambda *_: None,
+)
+"""What may become of a punch: of its raw record, its employee, and the id of another punch."""
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> Log:
+    """A log of some length."""
+    story = Story()
+    ids: list[str] = []
+    for _ in range(draw(st.integers(1, 25))):
+        user = draw(st.sampled_from(sorted(EMPLOYEES)))
+        raw = event(user, draw(st.integers(0, 5)), draw(st.sampled_from(("D1", "D2"))))
+        ids.append(raw.event_id)
+        draw(st.sampled_from(FATES))(story, story.raw(raw), EMPLOYEES[user], draw(st.sampled_from(ids)))
+        if draw(st.integers(0, 9)) == 0:
+            story.garbage(draw(st.sampled_from(LEDGER_TOPICS)))
+    return dict(story.log)
