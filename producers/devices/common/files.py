@@ -12,6 +12,7 @@ import charset_normalizer
 from attendance.errors import InvalidRecord, UnreadableFile
 from attendance.wire import encode_json
 from producers.devices.common.punch import MAX_TEXT
+from producers.devices.common.tables.listed import LEFT_OUT
 from producers.devices.contract import Rejected
 
 LONGEST_LINE: Final = 65_536  # bytes or characters; a line of a log of punches has some hundred
@@ -126,7 +127,10 @@ def rejected(line: int, error: InvalidRecord, cells: Sequence[object]) -> Reject
     Args:
         line: The number of the row, from 1.
         error: Why.
-        cells: The cells of the row.
+        cells: Those of its cells that are kept, and `LEFT_OUT` for the others.
     """
-    kept = [cell[:MAX_TEXT] if isinstance(cell, str) and _NO_WORDS.fullmatch(cell) else None for cell in cells]
+    kept = [
+        cell[:MAX_TEXT] if isinstance(cell, str) and cell != LEFT_OUT and _NO_WORDS.fullmatch(cell) else None
+        for cell in cells
+    ]
     return Rejected(line - 1, error.reason, error.message, encode_json(kept))

@@ -173,6 +173,21 @@ class Keeper:
         return shortened(within)
 
 
+def kept_record(record: object, user: str, names: Collection[str], times: Collection[str]) -> object:
+    """What is kept of a record that a device was asked for; the record itself where it has no field for who came.
+
+    Args:
+        record: As the device wrote it.
+        user: The field for who came.
+        names: As of `Keeper`.
+        times: As of `Keeper`.
+    """
+    if not isinstance(record, dict) or user not in record:
+        return record
+    keeper = Keeper(names, times, has_bytes=False)
+    return keeper.fields(record, is_dated=keeper.is_dated(record))
+
+
 def shortened(text: str) -> str:
     """A text that is too long for any user or time, so that it stays too long, and begins and ends as it did.
 
@@ -235,6 +250,24 @@ def says_no_more(document: bytes) -> bool:
             return False
         return True
     return not document.lstrip().startswith((b"<", b"-")) and b"\n" not in document.strip()
+
+
+def is_time(text: str) -> bool:
+    """Whether a text is what a clock may say: an epoch, a date, a time of day, or both.
+
+    Args:
+        text: With no spaces around it.
+    """
+    return _TIME.fullmatch(text) is not None
+
+
+def is_name_of_field(text: str) -> bool:
+    """Whether a text can be nothing but the name of a field: one word of letters, digits and underscores.
+
+    Args:
+        text: As a device or a file has it.
+    """
+    return _NAME.fullmatch(text) is not None
 
 
 def _is_divided_time(value: list[object] | dict[str, object]) -> bool:

@@ -71,6 +71,12 @@ class Log:
         """The bytes of a record."""
         return self.data[index * self.width : (index + 1) * self.width]
 
+    def kept(self, index: int) -> bytes:
+        """The bytes of a record, with zeros where it says nothing that is known: behind its user, and reserved."""
+        form = {_SHORT.size: _SHORT, _MIDDLE.size: _MIDDLE, _LONG.size: _LONG}[self.width]
+        fields = form.unpack(self.raw(index))
+        return form.pack(*(each.partition(b"\0")[0] if isinstance(each, bytes) else each for each in fields))
+
     def record(self, index: int, users: Users) -> Record:
         """What a record says.
 

@@ -29,6 +29,7 @@ from producers.devices.common.options import read_options
 from producers.devices.common.punch import invalid, punch, scalars
 from producers.devices.common.tables.cells import is_nobody, text_of
 from producers.devices.common.tables.dates import Order, decide_order, is_of_another_calendar, to_iso, to_moment
+from producers.devices.common.tables.listed import listed_cells, unplaced_cells
 from producers.devices.contract import Ignored, Options, Reading, Row
 
 _Column = Literal["user", "time", "terminal", "state", "verify", "work_code", "ignored"]
@@ -149,8 +150,9 @@ class Attlog:
                 payload=scalars(record, self._payload),
             )
         except InvalidRecord as error:
-            raw = encode_json(_KeptLine(line, list(cells), list(form.columns), form.dates))
-            return Row(line, replace(rejected(line, error, cells), raw=raw))
+            kept = _listed(cells, form.columns)
+            raw = encode_json(_KeptLine(line, kept, list(form.columns), form.dates))
+            return Row(line, replace(rejected(line, error, kept), raw=raw))
         return Row(line, event)
 
 
@@ -161,6 +163,14 @@ class _Form:
     encoding: str
     columns: Sequence[_Column]
     dates: Order | None
+
+
+def _listed(cells: Sequence[str], columns: Sequence[_Column]) -> list[str]:
+    """The cells of a line that are kept to read it again."""
+    if len(cells) != len(columns):
+        return list(map(str, unplaced_cells(cells, len(columns))))
+    places = [place for place, column in enumerate(columns) if column != "ignored"]
+    return list(map(str, listed_cells(cells, places)))
 
 
 class _KeptLine(Struct):

@@ -25,8 +25,9 @@ from attendance.wire import encode_json
 from producers.devices.common.attendance_states import direction_of_state
 from producers.devices.common.bodies import check_unambiguous, read_json, write_record
 from producers.devices.common.http import HttpAnswer, ask, base_url
+from producers.devices.common.listed import kept_record
 from producers.devices.common.options import HttpOptions, read_options
-from producers.devices.common.punch import cut, invalid, punch, scalars
+from producers.devices.common.punch import invalid, punch, scalars
 from producers.devices.common.windows import Incomplete, read_windows
 from producers.devices.contract import Cursor, DeviceReport, Fetch, Page, Probed, Rejected, Tools, terminal_of
 
@@ -172,8 +173,9 @@ class ZkBioTime:
                     payload=scalars(row, self._payload),
                 )
             except InvalidRecord as error:
-                kept = scalars(row, (*_KEPT, *self._payload)) if isinstance(row, dict) else cut(row)
-                rejected.append(Rejected(index, error.reason, error.message, encode_json(kept), write_record(row)))
+                kept = scalars(row, (*_KEPT, *self._payload)) if isinstance(row, dict) else None
+                listed = kept_record(row, "emp_code", (*_DECIDING, *self._payload), ("punch_time",))
+                rejected.append(Rejected(index, error.reason, error.message, encode_json(kept), write_record(listed)))
             else:
                 events.append(event)
         return Page(cursor, events, rejected)

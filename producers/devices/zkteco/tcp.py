@@ -134,8 +134,8 @@ class ZktecoTcp:
                 try:
                     events.append(self._event(wanted, record, Source("pull", self.name, self.version, batch_id, index)))
                 except InvalidRecord as error:
-                    kept = encode_json({"record": records.raw(index).hex()})
-                    raw = encode_json({"record": records.raw(index).hex(), "user": record.user})
+                    data = records.kept(index).hex()
+                    kept, raw = encode_json({"record": data}), encode_json({"record": data, "user": record.user})
                     rejected.append(Rejected(index, error.reason, error.message, kept, raw))
             if not (events or rejected or others or last):
                 continue

@@ -19,6 +19,7 @@ from attendance.registry import Device
 from attendance.times import format_seconds, parse_utc
 from attendance.wire import encode_json
 from producers.devices.common.bodies import read_json, write_record
+from producers.devices.common.listed import kept_record
 from producers.devices.common.options import read_options
 from producers.devices.common.punch import punch, scalars
 from producers.devices.common.sql.database import Database, Row
@@ -212,10 +213,10 @@ class SqlAdapter(ABC):
                 )
             except InvalidRecord as error:
                 kept = encode_json(scalars(row, columns.kept))
+                listed = kept_record(row, columns.user, columns.kept, (columns.time,))
                 # Only the database knows what it calls its terminals.
-                raw = write_record(
-                    {"row": row, "serials": {terminal: serials[terminal]} if terminal in serials else {}}
-                )
+                named = {terminal: serials[terminal]} if terminal in serials else {}
+                raw = write_record({"row": listed, "serials": named})
                 rejected.append(Rejected(line, error.reason, error.message, kept, raw))
             else:
                 events.append(event)

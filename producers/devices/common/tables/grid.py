@@ -34,6 +34,7 @@ from producers.devices.common.tables.cells import (
 )
 from producers.devices.common.tables.dates import clocks_of
 from producers.devices.common.tables.grid_header import GridHeader, has_weekdays, says_durations
+from producers.devices.common.tables.listed import listed_cell
 from producers.devices.common.tables.month import dates_of, find_evidence
 from producers.devices.common.tables.names import is_total
 from producers.devices.common.tables.options import TableOptions
@@ -158,7 +159,8 @@ def _punches(
             )
         except InvalidRecord as error:
             kept = encode_json({"user": cut(text_of(user))})
-            yield Row(line, Rejected(line - 1, error.reason, error.message, kept, encode_json(person)))
+            raw = encode_json(replace(person, user=listed_cell(person.user)))
+            yield Row(line, Rejected(line - 1, error.reason, error.message, kept, raw))
             return
         yield Row(line, event, number > 0)
 

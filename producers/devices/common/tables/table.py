@@ -40,6 +40,7 @@ from producers.devices.common.tables.clock import Clock
 from producers.devices.common.tables.dates import Order
 from producers.devices.common.tables.form import decide, is_header_again, is_sum, lay_out
 from producers.devices.common.tables.header import Header, find_header
+from producers.devices.common.tables.listed import listed_cells, listed_names, unplaced_cells
 from producers.devices.common.tables.options import TableOptions
 from producers.devices.contract import Ignored, Reading, Rejected, Row, terminal_of
 
@@ -177,13 +178,19 @@ class Table:
         return encode_json({column: cut(text_of(cell(cells, place))) for column, place in self.header.places.items()})
 
     def _raw(self, line: int, names: Cells, cells: Cells) -> bytes | None:
-        """What `read_row` needs to read a row again; None for one that holds what nobody computed."""
-        if any(each is UNCOMPUTED for each in cells):
+        """What `read_row` needs to read a row again; None where it needs what nobody computed."""
+        header = self.header
+        places = {*header.places.values(), *header.payload.values()}
+        if fits(cells, header.width, header.most):
+            listed = listed_cells(cells, places)
+        else:
+            listed = unplaced_cells(cells, header.width or 0)
+        if any(each is UNCOMPUTED for each in listed):
             return None
         kept = {
             "line": line,
-            "names": [text_of(each) for each in names],
-            "cells": [in_json(each) for each in cells],
+            "names": listed_names(names, [normalized(header.names[place]) for place in places if header.names]),
+            "cells": [in_json(each) for each in listed],
             "order": self.clock.order,
             "epoch": self.clock.epoch.isoformat(),
             "any_width": self.header.width is None,

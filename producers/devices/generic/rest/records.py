@@ -16,12 +16,16 @@ from attendance.registry import Device
 from attendance.times import from_wall_clock, read_device_time
 from attendance.wire import encode_json
 from producers.devices.common.bodies import check_unambiguous, write_record
+from producers.devices.common.listed import Keeper
 from producers.devices.common.punch import cut, invalid, punch, scalars
 from producers.devices.contract import Fetch, Page, Rejected, terminal_of
 from producers.devices.generic.rest.options import RestOptions
 
 NAME: Final = "rest"
 VERSION: Final = "1"
+_Tree = dict[str, "_Tree"]
+"""The names that paths have, each with those below it."""
+
 _MILLISECONDS: Final = 10**11  # an epoch from here on is in milliseconds; in seconds it is the year 5138
 
 
@@ -47,7 +51,8 @@ class RecordReader:
                     numbers.append(number)
                 events.append(self._event(record, number, Source("pull", NAME, VERSION, batch_id, index)))
             except InvalidRecord as error:
-                rejected.append(Rejected(index, error.reason, error.message, self._kept(record), write_record(record)))
+                raw = write_record(self._listed(record))
+                rejected.append(Rejected(index, error.reason, error.message, self._kept(record), raw))
         return Page({}, events, rejected), numbers
 
     def _number(self, record: object) -> int | None:
@@ -112,12 +117,47 @@ class RecordReader:
     def _kept(self, record: object) -> bytes:
         """What a dead letter keeps of a record: the fields that the entry names."""
         if not isinstance(record, Mapping):
-            return encode_json(cut(record))
+            return encode_json(None)
         kept: dict[str, Scalar] = {}
         for path in self._paths:
             with suppress(InvalidRecord):
                 kept[path] = cut(dig(record, path))
         return encode_json(kept | scalars(record, self._payload))
+
+    def _listed(self, record: object) -> object:
+        """What is kept of a record to be read again; the record itself where nothing is at the path of the user."""
+        names = self._options.fields
+        if not isinstance(record, dict) or not _is_there(record, names.user):
+            return record
+        tree: _Tree = {}
+        for path in (*self._paths, *self._payload):
+            inner = tree
+            for name in path.split(".") if path in self._paths else (path,):
+                inner = inner.setdefault(name, {})
+        try:
+            is_dated = dig(record, names.time) not in (None, "")
+        except InvalidRecord:
+            is_dated = True
+        return _at_paths(record, tree, names.time, is_dated=is_dated)
+
+
+def _is_there(record: object, path: str) -> bool:
+    for name in path.split("."):
+        if not isinstance(record, Mapping) or name not in record:
+            return False
+        record = record[name]
+    return True
+
+
+def _at_paths(fields: Mapping[str, object], tree: _Tree, time: str, *, is_dated: bool) -> dict[str, object]:
+    """What stands at the paths of a tree; `time` is that of the time below these fields."""
+    first, _, rest = time.partition(".")
+    found = Keeper(tree, () if rest else (first,), has_bytes=False).fields(fields, is_dated=is_dated)
+    for name, below in tree.items():
+        inner = fields.get(name)
+        if below and isinstance(inner, dict):
+            found[name] = _at_paths(inner, below, rest if name == first else "", is_dated=is_dated)
+    return found
 
 
 def dig(value: object, path: str) -> object:
