@@ -186,6 +186,7 @@ def describe(letter: Letter) -> dict[str, object]:
         "at": format_milliseconds(content.at),
         "attempts": content.attempts,
         "event_id": content.event_id,
+        "further": content.further or 0,
         "replay_count": content.replay_count,
         "original": {
             "topic": content.topic,

@@ -4,6 +4,8 @@ A request is read as a whole, however many letters name it. What the topics have
 may be read as often as anybody likes.
 """
 
+import re
+import sys
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
@@ -26,6 +28,7 @@ from attendance.topics import Name, Topics
 from operations.dead_letters import Letter, begin_at, read_letters, readable
 from operations.log import Log, Skipped, decoded
 from operations.reading_again import NotUnderstood, Reading, old_request
+from producers.letters import shared
 from producers.pictures import redact
 
 Read = Callable[[UnreadRequest], Reading]
@@ -41,7 +44,7 @@ _EARLIER: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A letter that is about a request, or about one record of it.
+    """A letter that is about a request, about one record of it, or about all from one on that have no other.
 
     `record` is the record, as the letter's message names it; None where the letter is about all of the request.
     """
@@ -49,13 +52,14 @@ class Named:
     id: LetterId
     record: str | None
     replay_count: int
+    has_further: bool = False
 
     @classmethod
     def of(cls, letter: Letter) -> Self:
         """What a letter says of itself."""
         content = letter.content
         record = None if content.reason in _WHOLE else record_named(content)
-        return cls(letter.id, record, content.replay_count)
+        return cls(letter.id, record, content.replay_count, content.further is not None)
 
     def is_read(self, still_rejected: Collection[str | None]) -> bool:
         """Whether what the letter is about is understood.
@@ -63,13 +67,21 @@ class Named:
         Args:
             still_rejected: The records of the request that still are not.
         """
-        return self.record is None or self.record not in still_rejected
+        if self.record is None or not self.has_further:
+            return self.record is None or self.record not in still_rejected
+        return all(_number(each) < _number(self.record) for each in still_rejected)
 
 
 def record_named(letter: DeadLetter) -> str | None:
     """The record of a request, page or file that a letter is about, such as `events[3]`; None where it names none."""
     record, colon, _ = letter.message.partition(": ")
     return record if colon else None
+
+
+def _number(record: str | None) -> int:
+    """Where a record stands among those of its request."""
+    found = re.search(r"\d{1,18}", record or "")
+    return int(found[0]) if found is not None else 0
 
 
 def still_rejected(reading: Reading) -> frozenset[str | None]:
@@ -286,9 +298,9 @@ class ReadingAgain:
 def new_records(
     reading: Reading, request: UnreadRequest, letters: Sequence[Named], there: Collection[bytes], topics: Topics
 ) -> list[OutRecord]:
-    """What is sent of a reading: what the topics do not have, and a letter for each record that is still rejected.
+    """What is sent of a reading: what the topics do not have, and letters for the records that are still rejected.
 
-    A record that another letter is about, which stays open, gets none.
+    A record that another letter is about, which stays open, gets none. Many share one letter, as when they came.
 
     Args:
         reading: What an adapter made of the request.
@@ -300,17 +312,19 @@ def new_records(
     found = _punches_and_others(reading, topics, request.unread_id)
     records = [each for each in found if digest(each, topics) not in there]
     count = max((named.replay_count for named in letters), default=0) + 1
-    whole = any(named.record is None for named in letters)
-    for letter in reading.records.dead_letters:
-        if whole or record_named(letter) in {named.record for named in letters}:
-            again = replace(
-                letter,
-                value=redact(letter.value or b""),
-                headers=[(REPLAY_COUNT, str(count).encode())],
-                unread=request.unread_id or None,
-            )
-            records.append(again.to_record(topics["dead_letters"]))
-    return records
+    own = {each.record for each in letters if not each.has_further}
+    begin = min((_number(each.record) for each in letters if each.has_further), default=sys.maxsize)
+    again = [
+        replace(
+            letter,
+            value=redact(letter.value or b""),
+            headers=[(REPLAY_COUNT, str(count).encode())],
+            unread=request.unread_id or None,
+        )
+        for letter in reading.records.dead_letters
+        if None in own or record_named(letter) in own or _number(record_named(letter)) >= begin
+    ]
+    return records + [letter.to_record(topics["dead_letters"]) for letter in shared(again)]
 
 
 def _punches_and_others(reading: Reading, topics: Topics, unread_id: str) -> list[OutRecord]:

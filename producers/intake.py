@@ -20,6 +20,7 @@ from attendance.records.unread import Transport, UnreadRequest
 from attendance.registry import Device
 from producers.clocks import Clocks
 from producers.devices.contract import Adapter, DeviceReport, Other, Rejected
+from producers.letters import Letters
 from producers.unread import ready
 
 log = structlog.get_logger(__name__)
@@ -72,11 +73,13 @@ class Intake:
     Args:
         stage: Whose dead letters they are: `push`, `pull` or `import`.
         clocks: What is known of the devices' clocks; None where nothing can be, as with files.
+        letters: Bounds the dead letters of what is kept whole; None where each rejected record has one.
     """
 
-    def __init__(self, stage: str, clocks: Clocks | None = None) -> None:
+    def __init__(self, stage: str, clocks: Clocks | None = None, letters: Letters | None = None) -> None:
         self._stage = stage
         self._clocks = clocks
+        self._letters = letters
 
     def to_records(
         self,
@@ -99,8 +102,8 @@ class Intake:
                 kept that an adapter can read again.
 
         Returns:
-            The events, those of a device whose clock is off with its skew; a dead letter for each rejected record; the
-            other events; and what is kept to be read again. What no dead letter has room for is cut off.
+            The events, those of a device whose clock is off with its skew; the dead letters of the rejected records;
+            the other events; and what is kept to be read again. What no dead letter has room for is cut off.
         """
         events = batch.events
         if self._clocks is not None:
@@ -120,6 +123,8 @@ class Intake:
                 kept = self._unread(each, each.raw, place, device, adapter, at)
                 unread.append(kept)
             letters.append(self._dead_letter(each, place, device, at, kept))
+        if whole is not None and self._letters is not None:
+            return Records(events, self._letters.bounded(device.device_id, letters), others, unread)
         return Records(events, letters, others, unread)
 
     def _dead_letter(
@@ -182,6 +187,6 @@ def log_rejected(device_id: str, dead_letters: Sequence[DeadLetter], seldom: Sel
             log.warning,
             "A device sent records that cannot be punches.",
             device_id=device_id,
-            rejected=len(dead_letters),
+            rejected=sum(1 + (each.further or 0) for each in dead_letters),
             first=dead_letters[0].message,
         )

@@ -6,9 +6,9 @@ Key, value and headers are the original's own bytes; what was added stands in fu
 
 import re
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import MsgspecError, Struct, convert
+from msgspec import Meta, MsgspecError, Struct, convert
 from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
@@ -39,6 +39,7 @@ class DeadLetter(Struct, frozen=True):
 
     `topic`, `partition` and `offset` say where it stood; a request that never became a record has none of them, and
     `where` says what it was (`http:/v1/events`). `unread` is the id of the unread request that holds all of it.
+    `further` is how many more records of that request, behind the one that `message` names, it is about.
     """
 
     stage: str
@@ -56,6 +57,7 @@ class DeadLetter(Struct, frozen=True):
     attempts: int = 1
     event_id: str | None = None
     unread: str | None = None
+    further: Annotated[int, Meta(ge=1)] | None = None
 
     @classmethod
     def of(
@@ -158,6 +160,7 @@ _HEADERS: Final = {
     "where": "x-dead-letter-where",
     "event_id": "x-dead-letter-event-id",
     "unread": "x-dead-letter-unread",
+    "further": "x-dead-letter-further",
 }
 """The fields that stand in headers, in the order of these."""
-_NUMBERS: Final = frozenset({"partition", "offset", "timestamp", "attempts"})
+_NUMBERS: Final = frozenset({"partition", "offset", "timestamp", "attempts", "further"})

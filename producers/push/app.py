@@ -23,6 +23,7 @@ from attendance.settings import PushSettings
 from producers.clocks import Clocks
 from producers.devices import PUSH_ADAPTERS, create_push_adapter
 from producers.intake import Intake
+from producers.letters import Letters
 from producers.publisher import Publisher
 from producers.push.endpoint import STAGE, Endpoint, Services, failure
 from producers.push.fleet import Fleet
@@ -144,7 +145,7 @@ def create_app(
     receiving = Receiving(settings.max_receiving, settings.max_receiving_per_address)
     metrics.watch("punchstream_receiving_bytes", lambda: receiving.bytes)
     clocks = clocks or Clocks(metrics)
-    intake = Intake(STAGE, clocks)
+    intake = Intake(STAGE, clocks, Letters())
     services = Services(
         *(settings, fleet, clocks, intake, publisher, statuses, terminals, metrics, knocking, receiving),
         *(Refusals(), guards),

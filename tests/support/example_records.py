@@ -354,6 +354,13 @@ ENVELOPES: Final[dict[str, OutRecord]] = {
         where="http:/hf/{token}/record",
         unread=UNREAD.unread_id,
     ).to_record(TOPICS["dead_letters"]),
+    "dead-letter-further": DeadLetter(
+        *("push", Reason.INVALID_EVENT, "events[20]: no user (and 3 more of the same request)", ARRIVED, b"riyadh-01"),
+        b"{}\n{}\n{}\n{}",
+        where="http:/v1/events",
+        unread=UNREAD.unread_id,
+        further=3,
+    ).to_record(TOPICS["dead_letters"]),
     "other-event": OtherEvent("riyadh-01", "riyadh", "hikvision_push", "door", ARRIVED, b'{"door":1}').to_record(
         TOPICS["other_events"]
     ),

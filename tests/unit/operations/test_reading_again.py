@@ -553,3 +553,40 @@ def test_what_a_large_request_comes_to_is_sent_in_pieces_with_its_letters_last(
     _, sent = read_again(topics, reader)
 
     assert sent == ["raw"] * 4 + ["dead_letters", "dead_letter_actions"]
+
+
+def test_a_letter_for_the_rest_is_about_each_record_from_the_one_that_it_names_on(
+    topics: Topics, reader: Reader
+) -> None:
+    unread = request(body=batch(None, None, "2", None, None))
+    rest = letter_of(unread, "events[1]: no (and 2 more of the same request)", Reason.INVALID_EVENT)
+    topics.keep(unread, letter_of(unread, "events[0]: no", Reason.INVALID_EVENT), replace(rest, further=2))
+
+    _, sent = read_again(topics, reader, LetterId(0, 1))
+
+    # Not of the first record, whose letter stays open.
+    assert (events(topics), sent) == (["2"], ["raw", *["dead_letters"] * 3, "dead_letter_actions"])
+    plan, sent = read_again(topics, reader)
+    assert (list(plan.refused), sent) == ([LetterId(0, 0), LetterId(0, 2), LetterId(0, 3), LetterId(0, 4)], [])
+
+
+def test_a_letter_for_the_rest_is_settled_once_all_of_the_rest_is_there(topics: Topics, reader: Reader) -> None:
+    unread = request(body=batch(None, "1", "2"))
+    rest = letter_of(unread, "events[1]: no (and 1 more of the same request)", Reason.INVALID_EVENT)
+    topics.keep(unread, letter_of(unread, "events[0]: no", Reason.INVALID_EVENT), replace(rest, further=1))
+    for event in reader.read(unread).records.events:
+        topics.add("raw", *event.record(), timestamp=int(ARRIVED.timestamp() * 1000))
+
+    plan, sent = read_again(topics, reader)
+
+    assert (plan.ids, list(plan.refused), sent) == ([LetterId(0, 1)], [LetterId(0, 0)], ["dead_letter_actions"])
+
+
+def test_what_is_still_rejected_of_a_large_request_shares_a_letter(topics: Topics, reader: Reader) -> None:
+    topics.keep(request(body=batch("1", *[None] * 300)))
+
+    _, sent = read_again(topics, reader)
+
+    assert sent == ["raw", *["dead_letters"] * 21, "dead_letter_actions"]
+    plan, sent = read_again(topics, reader)
+    assert (len(plan.refused), sent) == (21, [])

@@ -18,6 +18,7 @@ from producers.clocks import Clocks
 from producers.devices.contract import DeviceReport, Other, Rejected
 from producers.devices.generic.json_v1 import JsonV1
 from producers.intake import Intake, Place, log_rejected
+from producers.letters import OWN, Letters
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 GATE = Device.model_validate(
@@ -139,3 +140,16 @@ def test_records_of_a_request_that_is_kept_whole_name_it(intake: Intake) -> None
     assert records.unread == [UNREAD]
     assert {letter.unread for letter in records.dead_letters} == {UNREAD.unread_id}
     assert [letter.value for letter in records.dead_letters] == [b"all of it", b""]
+
+
+def test_of_a_request_that_is_kept_whole_many_rejected_records_share_a_letter_and_are_counted_in_the_log() -> None:
+    batch = Batch(rejected=[Rejected(n, Reason.INVALID_EVENT, "no user", b"{}", b"{}") for n in range(1000)])
+    bounded = Intake("push", letters=Letters())
+    records = bounded.to_records(batch, GATE, JSON, NOON, place_of, UNREAD)
+    assert (len(records.dead_letters), records.dead_letters[-1].further) == (OWN + 1, 1000 - OWN - 1)
+    assert records.unread == [UNREAD]
+    with capture_logs() as logs:
+        log_rejected("GATE", records.dead_letters, Seldom())
+    assert [each["rejected"] for each in logs] == [1000]
+    # Where each record is kept by itself, each letter names another.
+    assert len(bounded.to_records(batch, GATE, JSON, NOON, place_of).dead_letters) == 1000

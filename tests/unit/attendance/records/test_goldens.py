@@ -49,7 +49,7 @@ def test_a_record_is_sent_with_the_headers_of_its_golden_file(name: str) -> None
     assert tuple(record.headers) == written.headers
 
 
-@pytest.mark.parametrize("name", ["dead-letter", "dead-letter-request", "dead-letter-unread"])
+@pytest.mark.parametrize("name", ["dead-letter", "dead-letter-request", "dead-letter-unread", "dead-letter-further"])
 def test_a_dead_letter_is_read_from_its_golden_file(name: str) -> None:
     written = golden(name)
     letter = DeadLetter.decode(written.key, written.value, written.headers)
