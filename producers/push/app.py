@@ -176,8 +176,8 @@ def create_app(
             guards.check()
             await publisher.probe()
         except StandingStill:
-            content = failure(Reason.STANDING_STILL) | {"reasons": list(guards.reasons.values())}
-            return _json(content, HTTPStatus.SERVICE_UNAVAILABLE, retry)
+            # Why is in the log and on the port of the metrics: the reasons name topics, offsets and clocks.
+            return _json(failure(Reason.STANDING_STILL), HTTPStatus.SERVICE_UNAVAILABLE, retry)
         except KafkaUnavailable:
             return _json(failure(Reason.KAFKA_UNAVAILABLE), HTTPStatus.SERVICE_UNAVAILABLE, retry)
         return _json({"ok": True})

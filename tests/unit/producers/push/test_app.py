@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+import orjson
 import pytest
 from fake_guard import WRONG, FakeGuard
 from pushing import (
@@ -54,6 +55,15 @@ def test_head_is_answered_as_get_is(bench: Bench) -> None:
 def test_ready_means_that_kafka_has_just_taken_a_record(bench: Bench) -> None:
     response = bench.get("/readyz")
     assert (response.status_code, response.json()) == (200, {"ok": True})
+    assert [record.topic for record in bench.kafka.records] == [TOPICS["probe"]]
+
+
+def test_whoever_asks_for_readiness_again_and_again_costs_kafka_one_record(bench: Bench) -> None:
+    async def ask() -> list[int]:
+        answers = await asyncio.gather(*(bench.request("GET", "/readyz") for _ in range(50)))
+        return [each.status_code for each in answers]
+
+    assert asyncio.run(ask()) == [200] * 50
     assert [record.topic for record in bench.kafka.records] == [TOPICS["probe"]]
 
 
@@ -201,7 +211,7 @@ def test_a_device_that_says_nothing_of_itself_is_seen_to_live_by_its_punches(
     assert lives.last_event is not None
 
 
-def test_while_a_guard_stands_nothing_is_taken_in_and_readiness_says_why(tmp_path: Path) -> None:
+def test_while_a_guard_stands_nothing_is_taken_in_and_a_stranger_is_not_told_why(tmp_path: Path) -> None:
     guard = FakeGuard(answer=WRONG)
     bench = Bench(tmp_path, guards=[guard])
     assert bench.post(batch(PUNCH)) == (503, refusal("kafka_unavailable")), "nobody has looked yet"
@@ -213,7 +223,10 @@ def test_while_a_guard_stands_nothing_is_taken_in_and_readiness_says_why(tmp_pat
     for path in ("/iclock/cdata?SN=SN1&options=all", "/iclock/cdata?SN=STRANGER&options=all"):
         assert bench.get(path).status_code == 503
     response = bench.get("/readyz")
-    assert (response.status_code, response.json()) == (503, refusal("standing_still") | {"reasons": [WRONG]})
+    assert (response.status_code, response.json()) == (503, refusal("standing_still"))
+    assert bench.metrics.answer({"PATH_INFO": "/readyz"}, lambda *_: lambda _: None) == [  # type: ignore[arg-type]
+        orjson.dumps({"ok": False, "reasons": [WRONG]})
+    ]
     assert bench.get("/healthz").status_code == 200
     assert bench.kafka.records == []
     guard.answer = None
