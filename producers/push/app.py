@@ -29,6 +29,7 @@ from producers.push.endpoint import STAGE, Endpoint, Services, failure
 from producers.push.fleet import Fleet
 from producers.push.knocking import Knocking, peek
 from producers.push.receiving import Receiving
+from producers.push.turns import Turns
 from producers.push.unread import Refusals
 from producers.status import Statuses
 from producers.terminals import Terminals
@@ -61,12 +62,19 @@ class PushApp(FastAPI):
     """
 
     def __init__(
-        self, endpoints: Iterable[Endpoint], knocking: Knocking, fleet: Fleet, receiving: Receiving, **options: Any
+        self,
+        endpoints: Iterable[Endpoint],
+        knocking: Knocking,
+        fleet: Fleet,
+        receiving: Receiving,
+        turns: Turns,
+        **options: Any,
     ) -> None:
         super().__init__(redirect_slashes=False, exception_handlers={HTTPException: self._no_such_route}, **options)
         self.knocking = knocking
         self.fleet = fleet
         self.receiving = receiving
+        self._turns = turns
         self._straight: dict[tuple[str, str], Endpoint] = {}
         # By the method and the first segment of the path.
         self._patterns: dict[tuple[str, str], list[tuple[re.Pattern[str], Endpoint]]] = defaultdict(list)
@@ -86,11 +94,12 @@ class PushApp(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        endpoint = self._straight.get((scope["method"], scope["path"]))
-        if endpoint is None:
-            scope["path"] = plain_path(scope["path"])
-            endpoint = self._find(scope)
-        await (endpoint or super().__call__)(scope, receive, send)
+        async with self._turns.request(scope["client"][0] if scope.get("client") else ""):
+            endpoint = self._straight.get((scope["method"], scope["path"]))
+            if endpoint is None:
+                scope["path"] = plain_path(scope["path"])
+                endpoint = self._find(scope)
+            await (endpoint or super().__call__)(scope, receive, send)
 
     def _find(self, scope: Scope) -> Endpoint | None:
         """The endpoint of a plain path; None where only the router knows what to answer."""
@@ -144,11 +153,12 @@ def create_app(
     knocking = Knocking(terminals.knocks, metrics, routes, fleet.is_token)
     receiving = Receiving(settings.max_receiving, settings.max_receiving_per_address)
     metrics.watch("punchstream_receiving_bytes", lambda: receiving.bytes)
+    turns = Turns()
     clocks = clocks or Clocks(metrics)
     intake = Intake(STAGE, clocks, Letters())
     services = Services(
         *(settings, fleet, clocks, intake, publisher, statuses, terminals, metrics, knocking, receiving),
-        *(Refusals(), guards),
+        *(Refusals(), guards, turns),
     )
 
     @asynccontextmanager
@@ -187,6 +197,7 @@ def create_app(
         knocking,
         fleet,
         receiving,
+        turns,
         title="Punchstream push",
         openapi_url=None,
         lifespan=lifespan,

@@ -43,6 +43,7 @@ from producers.push.body import read_beginning, read_body, read_lines
 from producers.push.fleet import Fleet
 from producers.push.knocking import Knocking, client_of
 from producers.push.receiving import Receiving, Share
+from producers.push.turns import Turns
 from producers.push.unread import MOST_REFUSALS, REFUSALS, Came, Refusals, unread_request
 from producers.status import Statuses
 from producers.terminals import Terminals
@@ -85,6 +86,7 @@ class Services:
     receiving: Receiving
     refusals: Refusals
     guards: Guards
+    turns: Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,7 @@ class Endpoint:
         if large and isinstance(adapter, LineAdapter) and adapter.reads_lines(head):
             return await self._take_in_lines(adapter, came, receive, length, share)
         request = came(*await self._read(head, receive, devices, share))
+        await self.services.turns.to_read(share.address, len(request.request.body))
         parsed = await self._parsed(request)
         await self._store(parsed, devices[parsed.device_id], request)
         status = HTTPStatus(parsed.answer.status)
@@ -265,6 +268,7 @@ class Endpoint:
         limits = LINES * settings.max_body, LARGER * settings.body_timeout
         async with aclosing(read_lines(receive, length, *limits, share)) as parts:
             async for part in parts:
+                await self.services.turns.to_read(share.address, len(part))
                 request = came(part)
                 try:
                     parsed = await self._parsed(request)

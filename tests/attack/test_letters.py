@@ -45,7 +45,7 @@ def test_lines_that_are_none_fill_no_topic_and_hide_no_line_that_may_be_a_punch(
     assert upload(push, body) == 200
     cost = push.cost()
     found = letters(push)
-    assert len(found) < 200 + count / 5_000
+    assert len(found) < 250 + count / 2_000
     assert sum(1 + (each.further or 0) for each in found) == count + 1
     assert found[0].message.startswith("events[0]: ")
     lines = kept(push)

@@ -58,15 +58,6 @@ def test_ready_means_that_kafka_has_just_taken_a_record(bench: Bench) -> None:
     assert [record.topic for record in bench.kafka.records] == [TOPICS["probe"]]
 
 
-def test_whoever_asks_for_readiness_again_and_again_costs_kafka_one_record(bench: Bench) -> None:
-    async def ask() -> list[int]:
-        answers = await asyncio.gather(*(bench.request("GET", "/readyz") for _ in range(50)))
-        return [each.status_code for each in answers]
-
-    assert asyncio.run(ask()) == [200] * 50
-    assert [record.topic for record in bench.kafka.records] == [TOPICS["probe"]]
-
-
 def test_without_kafka_it_is_alive_but_not_ready(bench: Bench) -> None:
     bench.kafka.away = True
     assert bench.get("/healthz").json() == {"ok": True}
