@@ -32,6 +32,7 @@ from producers.push.endpoint import Endpoint
 from producers.push.fleet import Fleet
 from producers.push.knocking import Knocking
 from producers.push.receiving import Receiving
+from producers.push.turns import Turns
 from producers.status import WRITE_SECONDS
 from virtual_time import run_in_virtual_time
 
@@ -123,7 +124,7 @@ def test_a_path_in_any_spelling_goes_where_the_list_of_routes_sends_it(spelling:
     calls: list[tuple[Route, dict[str, str]]] = []
     routes = [route for name in PUSH_ADAPTERS for route in create_push_adapter(name, ()).routes]
     endpoints = [cast("Endpoint", Called(route, calls)) for route in routes]
-    app = PushApp(endpoints, cast("Knocking", None), cast("Fleet", None), Receiving(1, 1))
+    app = PushApp(endpoints, cast("Knocking", None), cast("Fleet", None), Receiving(1, 1), Turns())
 
     async def call(served: ASGIApp, scope: dict[str, object]) -> list[tuple[Route, dict[str, str]]]:
         calls.clear()
