@@ -31,6 +31,14 @@ from operations.persons import Asked, Person, find_person, records_of
 AT_ONCE: Final = 500  # records that wait for one acknowledgement
 NOTE: Final = "privacy erase"
 COMPACTED_AFTER: Final = timedelta(milliseconds=COMPACTED_AFTER_MS + DAY_MS)
+ELSEWHERE: Final = (
+    "logs that name them",
+    "files that were imported, those in a watched folder, and exports",
+    "DEDUP_DIRECTORY of a stream on another machine, until it starts again",
+    "backups of Kafka and of ERPNext",
+    "the terminals and ERPNext",
+)
+"""Where there may be more of a person, which no command of ours erases."""
 
 
 class NotErased(PunchstreamError):
@@ -49,6 +57,7 @@ class Erasure:
         map_keys: Keys of the user map that go.
         waiting: Waiting records that go: key, partition, and the raw events.
         open_letters: Dead letters of theirs with which nobody has dealt.
+        outcomes: How many records the erasure itself writes that name them: that what waited was erased.
         objections: Why they cannot be erased now.
     """
 
@@ -60,6 +69,7 @@ class Erasure:
     waiting: dict[tuple[int, bytes], RawEvent | None] = field(default_factory=dict)
     raw_places: dict[str, list[Place]] = field(default_factory=dict)
     open_letters: list[LetterId] = field(default_factory=list)
+    outcomes: int = 0
     objections: list[str] = field(default_factory=list)
     is_found: bool = False
 
@@ -78,14 +88,19 @@ class Erasure:
             "discarded"
         )
         lines += [
-            f"{name.replace('_', '-')}: {self.records[name]:,} records"
+            f"{name.replace('_', '-')}: {self._kept(name):,} records"
             + (f" and {self.mentions[name]:,} that may mention them" if self.mentions[name] else "")
             + f" are gone by {until.date()}"
             for name, until in self.until.items()
         ]
         if self.last_day is not None:
             lines.append(f"The last record that has the person is gone by {self.last_day.date()}.")
+        lines.append(f"Not in the topics, and for you to look at: {'; '.join(ELSEWHERE)}.")
         return lines
+
+    def _kept(self, name: Name) -> int:
+        """How many records a topic keeps of the person for a time."""
+        return self.records[name] + (self.outcomes if name == "dropped" else 0)
 
     def to_json(self) -> dict[str, object]:
         """The same for programs."""
@@ -103,13 +118,14 @@ class Erasure:
             "kept": [
                 {
                     "topic": name,
-                    "records": self.records[name],
+                    "records": self._kept(name),
                     "may_mention": self.mentions[name],
                     "until": format_seconds(until),
                 }
                 for name, until in self.until.items()
             ],
             "until": None if self.last_day is None else format_seconds(self.last_day),
+            "elsewhere": ELSEWHERE,
             "objections": self.objections,
         }
 
@@ -134,7 +150,7 @@ async def plan_erasure(log: Log, cluster: Cluster, groups: Mapping[str, str], pe
         async for name, record, certain in found:
             erasure.is_found = True
             (erasure.records if certain else erasure.mentions)[name] += 1
-            _note_expiry(erasure, retention, name, record)
+            _note_expiry(erasure, retention, name, datetime.fromtimestamp(record.timestamp / 1000, UTC))
             if not certain:
                 continue
             match name:
@@ -153,6 +169,7 @@ async def plan_erasure(log: Log, cluster: Cluster, groups: Mapping[str, str], pe
             async for letter in letters:
                 if letter.id in person.letters and letter.state not in SETTLED:
                     erasure.open_letters.append(letter.id)
+    _note_outcomes(erasure, retention, log)
     erasure.objections = await _objections(cluster, groups, undecided, undelivered)
     return erasure
 
@@ -176,13 +193,19 @@ async def _objections(cluster: Cluster, groups: Mapping[str, str], undecided: in
     return objections
 
 
-def _note_expiry(erasure: Erasure, retention: Retention, name: Name, record: Record) -> None:
-    at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+def _note_expiry(erasure: Erasure, retention: Retention, name: Name, at: datetime) -> None:
     until = retention.until(name, at)
     if until is None and HOLDINGS[name].goes == "removed":
         until = now() + COMPACTED_AFTER
     if until is not None:
         erasure.until[name] = max(until, erasure.until.get(name, until))
+
+
+def _note_outcomes(erasure: Erasure, retention: Retention, log: Log) -> None:
+    """What the erasure is going to write is there longer than all else."""
+    erasure.outcomes = len(_outcomes(log, erasure))
+    if erasure.outcomes:
+        _note_expiry(erasure, retention, "dropped", now())
 
 
 def _note_mapping(erasure: Erasure, record: Record) -> None:

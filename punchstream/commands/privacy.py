@@ -1,7 +1,6 @@
 """The `privacy` commands: what is kept of a person, and erasing it."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from attendance.errors import ConfigurationError
-from attendance.private_files import open_new
+from attendance.private_files import new_private
 from attendance.records.user_map import EVERYWHERE, device_scope, site_scope
 from attendance.registry import Registry
 from attendance.settings import CommonSettings, KafkaSettings, StreamSettings
@@ -61,8 +60,11 @@ def export_person(
     if str(to) == "-":
         asyncio.run(write(sys.stdout.buffer))
         return
-    with _new_file(to) as file:
-        asyncio.run(write(file))
+    try:
+        with new_private(to) as file:
+            asyncio.run(write(file))
+    except OSError as error:
+        raise ConfigurationError(f"--to: {to}: {error.strerror}") from error
     say(f"{to}: written")
 
 
@@ -165,18 +167,6 @@ def _site_of() -> Callable[[str], str | None]:
         return None if entry is None else entry.site
 
     return site_of
-
-
-def _new_file(path: Path) -> BinaryIO:
-    """A new file that only its owner may read. A link is not followed.
-
-    Raises:
-        ConfigurationError: there is something already, or it cannot be made.
-    """
-    try:
-        return os.fdopen(open_new(path), "wb")
-    except OSError as error:
-        raise ConfigurationError(f"--to: {path}: {error.strerror}") from error
 
 
 def _remove_stores(directory: Path) -> int:

@@ -1,10 +1,12 @@
 """A file of secrets is its owner's, whatever was there."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from attendance.private_files import write_private
+from attendance.private_files import new_private, write_private
 
 
 def mode(path: Path) -> int:
@@ -37,3 +39,51 @@ def test_what_was_there_stays_where_the_new_one_cannot_be_put(tmp_path: Path) ->
     with pytest.raises(OSError, match="env"):
         write_private(tmp_path / "env", "SECRET=1\n")
     assert [each.name for each in tmp_path.iterdir()] == ["env"]
+
+
+def test_a_new_file_is_there_once_all_of_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "person.json"
+    with new_private(path) as stream:
+        stream.write(b"{")
+        stream.flush()
+        assert not path.exists()
+        stream.write(b"}")
+    assert (path.read_bytes(), mode(path)) == (b"{}", 0o600)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_a_new_file_that_fails_half_way_nothing_is_left(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), new_private(tmp_path / "person.json") as stream:  # noqa: PT012 - what is tried
+        stream.write(b"{")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_what_is_there_already_or_comes_meanwhile_is_not_replaced(
+    has_links: bool,  # noqa: FBT001 - a parameter
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if not has_links:
+        monkeypatch.setattr("os.link", link)
+    path = tmp_path / "person.json"
+    with pytest.raises(FileExistsError, match="exists"), new_private(path) as stream:  # noqa: PT012 - what is tried
+        stream.write(b"ours")
+        path.write_text("theirs")
+    with pytest.raises(FileExistsError, match="exists"), new_private(path):
+        pass
+    assert path.read_text() == "theirs"
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError, match="exists"), new_private(path):
+        pass
+    path.unlink()
+    with new_private(path) as stream:
+        stream.write(b"ours")
+    assert [(each.name, each.read_text(), mode(each)) for each in tmp_path.iterdir()] == [
+        ("person.json", "ours", 0o600)
+    ]

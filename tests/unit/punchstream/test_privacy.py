@@ -1,15 +1,17 @@
 """`punchstream privacy`: who is meant, what is written where, and the exit status."""
 
 import stat
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 from aiokafka import TopicPartition
 from typer.testing import CliRunner
 
-from attendance.errors import Reason
+from attendance.errors import KafkaUnavailable, Reason
 from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import Employee, ErasedEmployee, UserMapping
@@ -70,6 +72,22 @@ def test_an_export_is_one_document_in_a_new_file_that_only_its_owner_reads(
     assert len(orjson.loads(printed.stdout)["records"]) == len(document["records"])
 
 
+def test_an_export_that_fails_half_way_leaves_no_file(
+    broker: MemoryBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cut_off(*arguments: Any) -> AsyncIterator[bytes]:
+        yield b'{"format":'
+        raise KafkaUnavailable("no brokers")
+
+    monkeypatch.setattr("operations.person_export.export", cut_off)
+    before = set(tmp_path.iterdir())
+    result = CliRunner().invoke(app, ["privacy", "export", *SUBJECT, "--to", "person.json"])
+    assert isinstance(result.exception, KafkaUnavailable)
+    assert set(tmp_path.iterdir()) == before
+    full = CliRunner().invoke(app, ["privacy", "export", *SUBJECT, "--to", "missing/person.json"])
+    assert str(full.exception) == "--to: missing/person.json: No such file or directory"
+
+
 def test_a_dry_run_says_what_would_go_and_changes_nothing(broker: MemoryBroker) -> None:
     before = {topic: broker.values(topic) for topic in broker.topics}
     result = CliRunner().invoke(app, ["privacy", "erase", *SUBJECT, "--dry-run", "--json"])
@@ -77,6 +95,10 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(broker: MemoryBroker) 
     said = orjson.loads(result.stdout)
     assert said["removed"] == {"user_map": 2, "unmapped": 1, "dedup_state": 1, "open_dead_letters": 0}
     assert said["until"] == max(each["until"] for each in said["kept"])
+    # What it will write itself: that a punch that waited was erased.
+    [dropped] = [each for each in said["kept"] if each["topic"] == "dropped"]
+    [raw] = [each for each in said["kept"] if each["topic"] == "raw"]
+    assert (dropped["records"], dropped["until"] > raw["until"]) == (1, True)
     assert {topic: broker.values(topic) for topic in broker.topics} == before
 
 
@@ -89,6 +111,10 @@ def test_erasing_removes_the_stores_of_this_machine_and_once_more_finds_what_exp
     result = CliRunner().invoke(app, ["privacy", "erase", *SUBJECT])
     assert result.exit_code == 0, result.stderr
     assert "The last record that has the person is gone by" in result.stdout
+    assert "Not in the topics, and for you to look at: logs that name them; files" in result.stdout
+    again = CliRunner().invoke(app, ["privacy", "erase", *SUBJECT, "--dry-run", "--json"])
+    last = result.stdout.partition("is gone by ")[2][:10]
+    assert orjson.loads(again.stdout)["until"][:10] <= last
     assert not store.exists()
     assert all(b'"17"' not in (value or b"") for value in broker.values("attendance.dedup-state.v1"))
     erased = ErasedEmployee.key_of("HR-EMP-1")
