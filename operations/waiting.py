@@ -5,7 +5,9 @@ Memory is bounded, however many punches wait: they go into a temporary SQLite fi
 
 import secrets
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Self
@@ -17,7 +19,7 @@ from attendance.kafka.records import OutRecord, Record
 from attendance.records.discard import MOST_EVENTS, DiscardedWaiting, is_discard_key
 from attendance.records.outcomes import Waiting, waiting_event_id
 from attendance.times import now
-from operations.log import Log, Skipped
+from operations.log import Log, Skipped, decoded
 
 # Of several records of one punch the newest counts: the sink gives what it sends back a key of its own.
 _FIND_OLDER: Final = """
@@ -56,6 +58,17 @@ class WaitingOfDevice:
     users: int
     punches: int
     since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """The punches of one device that one person discarded at one time, UTC, with the note."""
+
+    at: datetime
+    by: str
+    device_id: str
+    note: str
+    event_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,15 +203,37 @@ async def discard(log: Log, waiting: WaitingPunches, which: Which, *, note: str,
     """
     assert which.device is not None
     topic = log.topics["unmapped"]
-    count = 0
+    count, at = 0, now()
     async with log.sending() as send:
         for events in waiting.events(which):
             ids = tuple(id_ for id_, _ in events)
-            record = DiscardedWaiting(secrets.token_hex(16), ids, which.device, now(), by, note)
+            record = DiscardedWaiting(secrets.token_hex(16), ids, which.device, at, by, note)
             await send(OutRecord(topic, record.key, record.encode()))
             await send(*_removals(topic, events))
             count += len(events)
     return count
+
+
+async def read_discards(log: Log, skipped: Skipped, device: str | None = None) -> list[Discard]:
+    """What was discarded, the oldest first. One that was done again, as after a failure, is there each time.
+
+    Args:
+        log: The topics.
+        skipped: Where the records are counted that are no discards, though their key says so.
+        device: Only punches of this device; None is any.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or the topic is missing.
+    """
+    found: dict[tuple[datetime, str, str, str], list[str]] = defaultdict(list)
+    async with aclosing(log.read("unmapped")) as batches:
+        async for batch in batches:
+            discards = [record for record in batch if is_discard_key(record.key) and record.value is not None]
+            for _, said in decoded(discards, lambda record: DiscardedWaiting.decode(record.value), skipped):
+                if device in (None, said.device_id):
+                    # Many punches stand in several records.
+                    found[said.at, said.by, said.device_id, said.note] += said.events
+    return [Discard(*about, tuple(dict.fromkeys(events))) for about, events in sorted(found.items())]
 
 
 def _removals(topic: str, events: Iterable[tuple[str, Iterable[tuple[bytes, int]]]]) -> list[OutRecord]:

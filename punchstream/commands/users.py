@@ -13,7 +13,7 @@ from attendance.settings import KafkaSettings
 from attendance.times import format_seconds
 from operations.log import Skipped
 from operations.users import read_user_map, user_rows
-from operations.waiting import WaitingOfDevice, WaitingPunches, Which, discard
+from operations.waiting import WaitingOfDevice, WaitingPunches, Which, discard, read_discards
 from punchstream.commands.arguments import kafka_log, who
 from punchstream.output import AsJson, counted, print_json, print_json_list, print_rows, say, say_skipped
 
@@ -167,3 +167,21 @@ def discard_waiting(
             asyncio.run(discard(log, waiting, which, note=note, by=who()))
     would_be = "would be discarded" if dry_run else "discarded"
     say(f"{counted(punches, 'punch', 'punches')} of {counted(lines, 'user')} {would_be}")
+
+
+@app.command()
+def discarded(*, device: OfDevice = None, as_json: AsJson = False) -> None:
+    """Show the waiting punches that were discarded: when, by whom, of which device, how many and why."""
+    skipped = Skipped()
+    found = asyncio.run(read_discards(kafka_log("users"), skipped, device))
+    say_skipped(skipped)
+    if as_json:
+        print_json_list(
+            asdict(each) | {"at": format_seconds(each.at), "punches": len(each.event_ids)} for each in found
+        )
+        return
+    cells = ((format_seconds(each.at), each.by, each.device_id, len(each.event_ids), each.note) for each in found)
+    print_rows(("At (UTC)", "By", "Device", "Punches", "Note"), cells)
+    say(
+        f"{counted(sum(len(each.event_ids) for each in found), 'punch', 'punches')} in {counted(len(found), 'discard')}"
+    )

@@ -24,6 +24,8 @@ COMMANDS = (
     "users list",
     "users import",
     "users unmapped",
+    "users discard",
+    "users discarded",
     "privacy export",
     "privacy erase",
     "privacy readmit",

@@ -13,7 +13,7 @@ from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import RawEvent, Source
 from operations import waiting as waiting_module
 from operations.log import Skipped
-from operations.waiting import WaitingOfDevice, WaitingPunches, WaitingUser, Which, discard
+from operations.waiting import WaitingOfDevice, WaitingPunches, WaitingUser, Which, discard, read_discards
 
 PUNCH = RawEvent(
     device_id="gate-1",
@@ -205,3 +205,24 @@ def test_many_are_discarded_some_at_a_time_and_again_where_that_was_cut_off(
     for record in log.sent:
         log.add("unmapped", record.key, record.value)
     assert (discarded(log, GATE), read(log)[0].count(Which())) == (0, (0, 0))
+
+
+def test_what_was_discarded_is_listed_by_when_it_was_however_many_records_it_took(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_module, "MOST_EVENTS", 2)
+    add(log, *(waits(device_user_id=str(number)) for number in range(5)), waits(device_id="gate-2"))
+    discarded(log, GATE)
+    discarded(log, Which(device="gate-2", reason=Reason.UNMAPPED_USER))
+    for record in reversed(log.sent):
+        log.add("unmapped", record.key, record.value)
+    log.add("unmapped", b"discard:x", b"{")
+
+    skipped = Skipped()
+    first, second = asyncio.run(read_discards(log, skipped))
+
+    assert (first.device_id, first.by, first.note, len(set(first.event_ids))) == ("gate-1", "fatima", "made up", 5)
+    assert (second.device_id, second.event_ids) == ("gate-2", (waits(device_id="gate-2").event.event_id,))
+    assert first.at <= second.at
+    assert skipped.counts == {"t.unmapped.v1": 1}
+    assert asyncio.run(read_discards(log, Skipped(), "gate-2")) == [second]

@@ -116,3 +116,12 @@ def test_what_waits_is_discarded_with_a_note_and_not_without(log: MemoryLog) -> 
     assert run("--device", "gate-1", "--user", "007", "--note", "x") == (0, "1 punch of 1 user discarded\n")
     said, removal = log.sent
     assert (DiscardedWaiting.decode(said.value).note, removal.key) == ("x", PUNCH.event_id.encode())
+    nothing = CliRunner().invoke(users.app, ["discarded"]).stdout
+    assert nothing.splitlines()[-1] == "0 punches in 0 discards"
+    log.add("unmapped", said.key, said.value)
+    shown = CliRunner().invoke(users.app, ["discarded"]).stdout
+    assert shown.splitlines()[-1] == "1 punch in 1 discard"
+    [row] = orjson.loads(CliRunner().invoke(users.app, ["discarded", "--device", "gate-1", "--json"]).stdout)
+    assert (row["device_id"], row["punches"], row["event_ids"]) == ("gate-1", 1, [PUNCH.event_id])
+    assert (row["note"], row["at"][-1]) == ("x", "Z")
+    assert orjson.loads(CliRunner().invoke(users.app, ["discarded", "--device", "gate-2", "--json"]).stdout) == []
