@@ -1,4 +1,4 @@
-"""Finds pictures and templates that are written as lists of numbers, hex with signs between, escapes, or base85.
+"""Finds pictures and templates that are written as lists of numbers, hex with signs between, escapes, base45 or base85.
 
 All of it takes time in proportion to the size: a run is looked at as a whole, and what was looked at is not looked at
 again from each of its characters.
@@ -69,6 +69,20 @@ _HEX_DUMP: Final = re.compile(
 _UUENCODED: Final = re.compile(
     rb"(?:(?:^|(?<=[=>\t ]))M[ -`]{60}(?:\r?\n| )){2,}+(?:[ -`]{1,61}(?:\r?\n| |\Z))?+(?:`?\r?\nend)?+", re.MULTILINE
 )
+# Each line with some capital letters, so that times and numbers above it are none of it.
+_LINE_OF_BASE45: Final = rb"(?=(?:[0-9 $%*+./:-]{0,40}+[A-Z]){6})[0-9A-Z $%*+./:-]{16,}+"
+_BREAK: Final = rb"(?:\r?\n[ \t]*+|(?:\\r)?\\n)"
+_BASE45: Final = re.compile(
+    rb"(?<![0-9A-Z $%*+./:-])"
+    + _LINE_OF_BASE45
+    + rb"(?:"
+    + _BREAK
+    + _LINE_OF_BASE45
+    + rb")*+(?:"
+    + _BREAK
+    + rb"[0-9A-Z $%*+./:-]{1,64}+(?=[\"<\r\n\t\\]|\Z))?+"
+)
+_BEFORE_BASE45: Final = re.compile(rb"(?:[0-9$%*+./:-]*+ )*+")
 _UUID: Final = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PIECES: Final = re.compile(
     rb"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/=_-]{4,}+"
@@ -242,6 +256,19 @@ def _hex(found: bytes) -> tuple[int, int] | None:
     return _all(found) if 6 * sum(1 for each in tokens if not each.isdigit()) >= len(tokens) else None
 
 
+def _base45(found: bytes) -> tuple[int, int] | None:
+    """Whether capital letters, digits and signs stand in it as they do in base45, and in no sentence or log."""
+    begin = _BEFORE_BASE45.match(found)
+    start = begin.end() if begin else 0
+    found = found[start:]
+    signs = Counter(each for each in found if each in b"$%*+./:-")
+    rare = sum(1 for each in b"$%*" if each in signs)
+    letters = sum(1 for each in found if 65 <= each <= 90)
+    is_mixed = 0.4 * len(found) < letters < 0.9 * len(found)
+    is_dense = is_mixed and rare >= 2 and len(signs) >= 5 and signs.total() > 0.07 * len(found)
+    return (start, start + len(found)) if is_dense and len(found) >= SHORTEST else None
+
+
 def _hex_groups(found: bytes) -> tuple[int, int] | None:
     rest = _UUID.sub(b"", found)
     groups = re.findall(rb"[0-9a-fA-F]{4,}", rest)
@@ -328,6 +355,7 @@ def _class(letters: bytes) -> bytes:
 
 
 _HEX_CLASS: Final = _class(b"0123456789abcdefABCDEF \t\r\n,:;|\"'[]_.\\-n")
+_BASE45_CLASS: Final = _class(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+./:-\\rn\r\n\t")
 _NUMBER_CLASS: Final = _class(b"0123456789+-.eEfFdDLlnrt \t\r\n,;|:[](){}\"'\\&#xquo")
 _FORMS: Final = (
     (_HEX_DUMP, "hex", _all, _has_hex),
@@ -340,4 +368,5 @@ _FORMS: Final = (
     (_DECIMAL_REFERENCES, "escaped bytes", _all, _counts(b"&#")),
     (_OCTAL, "escaped bytes", _all, _counts(b"\\")),
     (_NUMBERS, "a list of numbers", _vector, _has_numbers),
+    (_BASE45, "encoded data", _base45, lambda data: _has_run(data.translate(_BASE45_CLASS))),
 )

@@ -1,5 +1,6 @@
 """What was not understood, made ready to be kept: without pictures, templates and names, and all else as it came."""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 from urllib.parse import quote_plus, unquote_plus
@@ -12,7 +13,7 @@ from attendance.records.unread import UnreadRequest
 from producers.devices.common.bodies import read_query
 from producers.devices.contract import Head, PushRequest
 from producers.named_fields import without_personal
-from producers.pictures import cut, length_of, redact, unpacked, without_binary
+from producers.pictures import Cut, cut, length_of, redact, unpacked, without_binary
 from producers.shapes import is_no_text
 
 _SECRET: Final = ("auth", "cookie", "token", "secret", "key", "pass", "session", "sign", "forwarded", "real-ip")
@@ -22,6 +23,10 @@ _MOST_REMOVED: Final = 20
 """Things of which it is said that they were cut out; there may be any number."""
 _SHORT: Final = 64  # characters, in which no picture is
 _DEEPEST: Final = 4  # times that a body may be compressed
+_NO_ENCODING: Final = frozenset({"identity", "none", "chunked", "binary", "7bit", "8bit"})
+"""What some write as a content encoding that is none."""
+# How a body begins that is not encoded: a document, parts, a line with tabs, or a form.
+_READABLE: Final = re.compile(rb"\s*+(?:[{\[<]|--|[^\t\r\n]{0,256}\t|~?[\w.%\[\]-]{1,64}=[^=\s])")
 _OF_ROWS: Final = {"file": ("names",)}
 """What the body of a row is written with by us, beside its cells: the names of its columns."""
 
@@ -38,7 +43,13 @@ def ready(request: UnreadRequest, *, in_part: bool = False, options: Mapping[str
         CannotBeKept: it cannot be told, and nothing may be left out.
     """
     headers, body = kept_headers(request.headers), request.body
-    found = cut(body, headers.get("content-type", ""))
+    encoding = _unknown_encoding(request.headers.get("content-encoding", ""), body)
+    if encoding and not in_part:
+        raise CannotBeKept(f"{request.device_id}: {len(body)} bytes are encoded as {encoding!r}, which is not known")
+    if encoding:
+        found = Cut(length_of(body), (f"what is encoded as {encoding!r}, {len(body)} bytes",))
+    else:
+        found = cut(body, headers.get("content-type", ""))
     if not found.is_text:
         if not in_part:
             raise CannotBeKept(f"{request.device_id}: {len(body)} bytes hold what is neither text nor a known picture")
@@ -70,9 +81,39 @@ def _names(options: object) -> Collection[str]:
     return frozenset()
 
 
+def _unknown_encoding(header: str, body: bytes) -> str:
+    """How a body is encoded, where that is not known: whatever it holds cannot be found in it. Empty otherwise.
+
+    Some terminals write an encoding of letters there, or one that the body does not have.
+    """
+    encodings = [each for each in map(str.strip, header.lower().split(",")) if each and not _is_of_text(each)]
+    if not encodings or not body.strip():
+        return ""
+    if _READABLE.match(body) and not is_no_text(body.decode(errors="replace")):
+        return ""
+    return ", ".join(encodings)[:_SHORT]
+
+
+def _is_of_text(encoding: str) -> bool:
+    if encoding in _NO_ENCODING:
+        return True
+    try:
+        "".encode(encoding)
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
 def _short(text: str) -> str:
-    """A text without pictures."""
-    return text if len(text) < _SHORT else redact(text.encode(errors="surrogatepass")).decode(errors="replace")
+    """A text without pictures, and without what is no text. Of a header, each byte may be a letter."""
+    if len(text) < _SHORT:
+        return text
+    try:
+        meant = text.encode("latin-1").decode()
+    except UnicodeError:
+        meant = text
+    data = text.encode(errors="surrogatepass")
+    return (length_of(data) if is_no_text(meant) else redact(data)).decode(errors="replace")
 
 
 def _kept_query(query: str) -> str:

@@ -15,6 +15,19 @@ def _lines(text: str, width: int, between: str) -> str:
     return between.join(text[place : place + width] for place in range(0, len(text), width))
 
 
+_OF_BASE45: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
+
+
+def _base45(data: bytes) -> str:
+    """As RFC 9285 has it: two bytes are three letters, a last one is two."""
+    letters = []
+    for at in range(0, len(data), 2):
+        pair = data[at : at + 2]
+        number = int.from_bytes(pair)
+        letters += [_OF_BASE45[number // power % 45] for power in (1, 45, 45 * 45)[: len(pair) + 1]]
+    return "".join(letters)
+
+
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -29,6 +42,8 @@ FORMS: Final[Mapping[str, Callable[[bytes], str]]] = {
     "an address of data": lambda data: "data:image/jpeg;base64," + _base64(data),
     "base64 of gzip": lambda data: _base64(gzip.compress(data)),
     "base32": lambda data: base64.b32encode(data).decode(),
+    "base45": _base45,
+    "base45 in lines": lambda data: _lines(_base45(data), 76, "\n"),
     "base85": lambda data: base64.b85encode(data).decode(),
     "ASCII85": lambda data: base64.a85encode(data).decode(),
     "hex": lambda data: data.hex(),

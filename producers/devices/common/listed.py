@@ -106,7 +106,7 @@ class Keeper:
         for number, (name, value) in enumerate(fields.items()):
             if name in self._names and name not in without:
                 found[name] = self._kept(name, value)
-            elif not is_dated and _can_be_time(name, value):
+            elif not is_dated and can_be_time(name, value):
                 found[name] = value
             else:
                 # The name may be no name either.
@@ -280,7 +280,13 @@ def _is_divided_time(value: list[object] | dict[str, object]) -> bool:
     )
 
 
-def _can_be_time(name: str, value: object) -> bool:
+def can_be_time(name: str, value: object) -> bool:
+    """Whether a field may be the time of a message that says it by no known name.
+
+    Args:
+        name: The name of the field.
+        value: As the device wrote it.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return False
     return bool(_NAME.fullmatch(name) and _TIME.fullmatch(str(value))) and not is_never_kept(name)

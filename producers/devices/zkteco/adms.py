@@ -17,6 +17,7 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.terminals import RESET
 from attendance.registry import Device
+from producers.devices.common.listed import KeptRequest
 from producers.devices.common.punch import MAX_TEXT, invalid
 from producers.devices.contract import (
     Answer,
@@ -53,12 +54,12 @@ from producers.devices.zkteco.adms_records import (
     counted,
     is_photograph,
     is_record,
-    kept_of,
     operation,
     options_of,
     reader_of,
     table_of,
 )
+from producers.devices.zkteco.listed import kept_line, kept_request
 
 NAME: Final = "zkteco_adms"
 
@@ -174,6 +175,14 @@ class ZktecoAdms:
                 return _text("", 413)
             case _:
                 return Answer(b"", 503, headers={"Retry-After": str(retry_after)})
+
+    def kept_request(self, head: Head, body: bytes, query: str) -> KeptRequest | None:
+        """A request without the fields that are not on the list. See `ListingAdapter.kept_request`."""
+        asked = _query(head)
+        table = asked.get("table") or asked.get("type") or ""
+        if table.casefold() in ("tabledata", "count"):
+            table = asked.get("tablename", "")
+        return None if body.startswith(_PACKED) else kept_request(table, _lines(body), body, query)
 
     def _data(self, request: PushRequest, device: Device) -> Parsed:
         """Asked without a body it is the handshake; it is also what a terminal asks of somebody it does not know."""
@@ -296,7 +305,7 @@ class ZktecoAdms:
                     case other:
                         found.others.append(other)
             except InvalidRecord as error:
-                found.rejected.append(Rejected(number, error.reason, error.message, kept_of(line)))
+                found.rejected.append(Rejected(number, error.reason, error.message, kept_line(line)))
         return found
 
     def _request(self, request: PushRequest, device: Device) -> Parsed:

@@ -71,42 +71,37 @@ _PERSONAL: Final = frozenset(
     {"USER", "FP", "FACE", "FVEIN", "USERPIC", "BIODATA", "BIOPHOTO", "IDCARD"}
     | {"user", "userauthorize", "templatev10", "biophoto", "biodata", "userpic", "facev7", "identitycard"}
 )
-_WORDS: Final = _OPERATIONS | _PERSONAL
+WORDS: Final = _OPERATIONS | _PERSONAL
 _PHOTOGRAPH: Final = re.compile(rb"\bCMD=(uploadphoto|realupload)\b")
 
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
-_LOG: Final = ("pin", "datetime", "state", "verify", "workcode", "reserved1", "reserved2", "idnum", "type")
-_LOG_NAMES: Final = {"time": "datetime", "status": "state", "verifytype": "verify", "verified": "verify"}
+LOG: Final = ("pin", "datetime", "state", "verify", "workcode", "reserved1", "reserved2", "idnum", "type")
+LOG_NAMES: Final = {"time": "datetime", "status": "state", "verifytype": "verify", "verified": "verify"}
 _NAMES: Final = re.compile(r"(?:^|[\s&,;])(\w+)\s*=")
-_NAMED: Final = re.compile(r"(?:^|\s)pin\s*=", re.IGNORECASE)
+NAMED: Final = re.compile(r"(?:^|\s)pin\s*=", re.IGNORECASE)
 # A user and a time, however they are kept apart.
-_DATED: Final = re.compile(
+DATED: Final = re.compile(
     r"\s*([^\s,;|=]+)[\s,;|]+(\d{4}[-/]\d{1,2}[-/]\d{1,2})[ T\t]+(\d{1,2}:\d{1,2}(?::\d{1,2})?)(?!\d)"
 )
 # What may stand behind such a time: no offset, no fraction, and neither AM nor PM.
-_BEHIND: Final = re.compile(r"\s*$|[\t,;|]|\s+(?!\s|[ap]\.?m)", re.IGNORECASE)
+BEHIND: Final = re.compile(r"\s*$|[\t,;|]|\s+(?!\s|[ap]\.?m)", re.IGNORECASE)
 _COUNTED: Final = re.compile(r"\s*\S+\t\s*\d{9,10}\s*(\t|$)")
 # `2026-01-01 08:00:00`, as nearly all firmware writes it, by its length and by the characters 4, 7 and 10 of it.
 _USUAL_LENGTH: Final = 19
 _USUAL_SIGNS: Final = "-- "
 _UNPADDED: Final = re.compile(r"\s*(\d{4})[-/](\d{1,2})[-/](\d{1,2})[ T]+(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?\s*")
 # The number of an identity card, which is where other terminals tell of a mask.
-_ID_CARD: Final = re.compile(r"[0-9]{14,17}[0-9Xx]")
+ID_CARD: Final = re.compile(r"[0-9]{14,17}[0-9Xx]")
 # In the place of which others have a flag or a temperature.
-_ANY_CARD: Final = re.compile(r"[0-9A-Za-z]{5,}")
+ANY_CARD: Final = re.compile(r"[0-9A-Za-z]{5,}")
 _VERIFICATION: Final = "1"
 # Where no tabs keep the pairs of a line apart. A run of signs is looked at once, not from each of them.
-_SEPARATED: Final = re.compile(r"(?<![\s&,;])[\s&,;]++(?=\w+\s*=)")
-_DOOR: Final = ("sensor", "relay", "alarm", "door")
-_ACCESS_PAYLOAD: Final = (
+SEPARATED: Final = re.compile(r"(?<![\s&,;])[\s&,;]++(?=\w+\s*=)")
+DOOR: Final = ("sensor", "relay", "alarm", "door")
+ACCESS_PAYLOAD: Final = (
     *("event", "eventaddr", "inoutstatus", "verifytype"),
     *("eventtype", "inoutstate", "verified", "time_second"),
 )
-
-_KEPT_NAMES: Final = frozenset({"pin", "index", *_LOG[1:5], *_LOG_NAMES, *_DOOR, *_ACCESS_PAYLOAD})
-_MOST_CELLS: Final = 32
-# A number, a time, or one word with a digit in it, as user ids are.
-_NO_NAME: Final = re.compile(r"[\d\s:./,+-]*|(?=[^\d]*\d)[\w-]{1,64}")
 
 # Of "Security PUSH", appendix on real-time events. Up to 19 and from 200 to 253 it is normal, up to 99 refused, then an
 # alarm. Normal is not yet somebody who was let in: of those that follow, none is.
@@ -169,19 +164,6 @@ def is_record(line: str) -> bool:
     return reader_of(line) in (attendance, access)
 
 
-def kept_of(line: str) -> bytes:
-    """What a dead letter keeps of a line: the fields that are known, or the cells that can be no name.
-
-    Args:
-        line: As the terminal wrote it.
-    """
-    if "=" in line:
-        found = ((_field(name[:MAX_TEXT]), value) for name, _, value in (part.partition("=") for part in _parts(line)))
-        return encode_json({name: value[:MAX_TEXT] for name, value in found if name in _KEPT_NAMES})
-    cells = [cell.strip() for cell in line.split("\t")]
-    return encode_json([cell[:MAX_TEXT] if _NO_NAME.fullmatch(cell) else None for cell in cells[:_MOST_CELLS]])
-
-
 def is_photograph(body: bytes) -> bool:
     """Whether a body is one photograph, with its head in front."""
     return _PHOTOGRAPH.search(body, 0, 1024) is not None
@@ -189,9 +171,9 @@ def is_photograph(body: bytes) -> bool:
 
 def reader_of(line: str) -> Read | None:
     """How a line is read whose table is not said; None where it can be none of the protocol's."""
-    if _word(line) in _WORDS:
+    if _word(line) in WORDS:
         return operation
-    if _DATED.match(line) or _COUNTED.match(line):
+    if DATED.match(line) or _COUNTED.match(line):
         return attendance
     names = {name.casefold() for name in _NAMES.findall(line)}
     if names & {"event", "eventtype"} and names & {"time", "time_second"}:
@@ -215,20 +197,20 @@ def attendance(line: str, at: Line) -> RawEvent | Other:
         InvalidRecord: it is no such line, or names no user.
     """
     cells = line.split("\t")
-    if len(cells) > 1 and _is_usual(cells[1]):
+    if len(cells) > 1 and is_usual(cells[1]):
         return _entry(cells, cells[1], at)
     read = reader_of(line)
     if read is not None and read is not attendance:
         return read(line, at)
-    if _NAMED.search(line):
-        fields = {_LOG_NAMES.get(name, name): value for name, value in _pairs(line).items()}
+    if NAMED.search(line):
+        fields = {LOG_NAMES.get(name, name): value for name, value in _pairs(line).items()}
         if "datetime" in fields:
-            cells = [fields.get(name, "") for name in _LOG]
+            cells = [fields.get(name, "") for name in LOG]
             return _entry(cells, _padded(cells[1]), at, named=True)
-    dated = _DATED.match(line)
-    if dated is not None and _BEHIND.match(line, dated.end()):
+    dated = DATED.match(line)
+    if dated is not None and BEHIND.match(line, dated.end()):
         time = f"{dated[2]} {dated[3]}"
-        return _entry([dated[1], time, *_rest(line[dated.end() :])], _padded(time), at)
+        return _entry([dated[1], time, *rest_of(line[dated.end() :])], _padded(time), at)
     if len(cells) > 1 and cells[1].lstrip()[:1].isdecimal() and "=" not in cells[0]:
         return _entry(cells, cells[1], at)
     # What stands where a time should be may be a name.
@@ -236,13 +218,13 @@ def attendance(line: str, at: Line) -> RawEvent | Other:
 
 
 def _entry(cells: Sequence[str], time: str, at: Line, *, named: bool = False) -> RawEvent | Other:
-    """What the cells of a line say, in the order of `_LOG`; `time` is the second of them as it is to be read."""
+    """What the cells of a line say, in the order of `LOG`; `time` is the second of them as it is to be read."""
     # Padded to a width by some firmware.
     user, state = cells[0].strip(), cells[2].strip() if len(cells) > 2 else ""
     verification = len(cells) > 8 and _is_verification(cells, named=named)
     if (verification and state != "0") or user == NOBODY:
         kind = "denied" if verification and state != "0" else "stranger"
-        return _other(kind, dict(zip(_LOG, cells, strict=False)), ("datetime", "state"))
+        return _other(kind, dict(zip(LOG, cells, strict=False)), ("datetime", "state"))
     payload: dict[str, Scalar] = {}
     if state:
         payload["state"] = state[:MAX_TEXT]
@@ -276,10 +258,10 @@ def access(line: str, at: Line) -> RawEvent | Other:
     event = fields.get("event", fields.get("eventtype", "")).strip()
     time = fields["time"] if "time" in fields else _counted_time(fields.get("time_second"))
     if not _NUMBER.fullmatch(event) or time is None:
-        if _DATED.match(line):
+        if DATED.match(line):
             return attendance(line, at)
-        if time is not None and "pin" not in fields and fields.keys() & _DOOR:
-            return _other("door", fields, ("time", *_DOOR))
+        if time is not None and "pin" not in fields and fields.keys() & DOOR:
+            return _other("door", fields, ("time", *DOOR))
         raise invalid("not a record of an access log")
     pin, index = fields.get("pin", "").strip(), fields.get("index", "").strip()
     came = _came(int(event), at.options)
@@ -295,7 +277,7 @@ def access(line: str, at: Line) -> RawEvent | Other:
         received_at=at.received_at,
         source=at.source,
         sequence=int(index) if _NUMBER.fullmatch(index) else None,
-        payload={name: fields[name][:MAX_TEXT] for name in _ACCESS_PAYLOAD if name in fields},
+        payload={name: fields[name][:MAX_TEXT] for name in ACCESS_PAYLOAD if name in fields},
     )
 
 
@@ -319,14 +301,14 @@ def operation(line: str, at: Line) -> Other:  # noqa: ARG001 - the same for all
 def _word(line: str) -> str:
     """The word that a line begins with, where it is one of the protocol's: anything else could be part of a name."""
     word = re.split(r"[\s=]", line, maxsplit=1)[0]
-    return word if word in _WORDS else "line"
+    return word if word in WORDS else "line"
 
 
 def _is_verification(cells: Sequence[str], *, named: bool) -> bool:
     """Whether a face was compared with an identity card. Other lines as long have a mask and a temperature there."""
     if cells[8].strip() != _VERIFICATION:
         return False
-    number = _ANY_CARD if len(cells) == len(_LOG) else _ID_CARD
+    number = ANY_CARD if len(cells) == len(LOG) else ID_CARD
     return named or number.fullmatch(cells[7].strip()) is not None
 
 
@@ -363,13 +345,18 @@ def _other(kind: str, fields: Mapping[str, str], names: Sequence[str]) -> Other:
     return Other(kind, encode_json({name: fields[name][:MAX_TEXT] for name in names if name in fields}))
 
 
-def _is_usual(time: str) -> bool:
+def is_usual(time: str) -> bool:
+    """Whether a time is as nearly all firmware writes it.
+
+    Args:
+        time: A cell.
+    """
     return len(time) == _USUAL_LENGTH and time[4:11:3] == _USUAL_SIGNS
 
 
 def _padded(time: str) -> str:
     """A time as it is read everywhere, where firmware left zeros out; anything else as it is."""
-    if _is_usual(time):
+    if is_usual(time):
         return time
     found = _UNPADDED.fullmatch(time)
     if found is None:
@@ -378,7 +365,7 @@ def _padded(time: str) -> str:
     return f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
 
 
-def _rest(text: str) -> list[str]:
+def rest_of(text: str) -> list[str]:
     """The cells behind the time of a line that tabs may not keep apart."""
     for sign in "\t,;|":
         if sign in text:
@@ -387,14 +374,14 @@ def _rest(text: str) -> list[str]:
 
 
 @lru_cache(maxsize=1024)
-def _field(name: str) -> str:
+def field_of(name: str) -> str:
     """The name of a field as it stands in a line: there are few, and each stands in every line."""
     return name.strip().casefold().rpartition(" ")[2]
 
 
 def _parts(line: str) -> Sequence[str]:
     """The pairs of a line."""
-    return line.split("\t") if "\t" in line else _SEPARATED.split(line)
+    return line.split("\t") if "\t" in line else SEPARATED.split(line)
 
 
 def _pairs(line: str) -> dict[str, str]:
@@ -408,7 +395,7 @@ def _pairs(line: str) -> dict[str, str]:
         name, equals, value = part.partition("=")
         if not equals:
             continue
-        name = _field(name[:MAX_TEXT])
+        name = field_of(name[:MAX_TEXT])
         if pairs.setdefault(name, value) != value:
             raise invalid(f"{name[:MAX_TEXT]} stands there twice")
     return pairs

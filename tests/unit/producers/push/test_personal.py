@@ -40,6 +40,11 @@ def json_events(form: str) -> Request:
     return "/v1/events", {"x-device-token": TOKEN, "x-photo": "a", "x-user-name": NAME}, orjson.dumps(body)
 
 
+def heartbeat(form: str) -> Request:
+    body = {"device_id": "GATE-1", "time": "never", "operator": NAME, "x": form, "code": PASSWORD, "pending": form}
+    return "/v1/heartbeat", {"x-device-token": TOKEN}, orjson.dumps(body)
+
+
 def json_in_json(form: str) -> Request:
     inner = json.dumps({"name": NAME, "password": PASSWORD, "template": form, "unknown": form})
     return "/v1/events", {"x-device-token": TOKEN}, json.dumps({"wrapped": inner, "user": LONG_ID}).encode()
@@ -59,6 +64,17 @@ def adms(table: str) -> Callable[[str], Request]:
         return f"/iclock/cdata?SN=SN1&table={table}&Stamp=7", {}, "\n".join(records).encode()
 
     return request
+
+
+def adms_records(form: str) -> Request:
+    flat = form.replace("\t", " ").replace("\r", " ").replace("\n", " ")
+    good = f"time=2026-03-02 08:00:00\tpin={LONG_ID}\tcardno=0\tevent=0\tinoutstatus=0\tindex=1\tzz={flat}"
+    lines = [
+        good,
+        good.replace("event=0", "event=x").replace("zz=", f"name={NAME}\tcode={PASSWORD}\tzz="),
+        f"\t2026-03-02 08:00:00\t0\t1\t0\t{NAME}\t{PASSWORD}\t{flat}\t{flat}",
+    ]
+    return "/iclock/cdata?SN=SN1&table=rtlog", {}, "\n".join(lines).encode()
 
 
 def adms_call(path: str) -> Callable[[str], Request]:
@@ -105,6 +121,8 @@ def hikvision_xml(form: str) -> Request:
 REQUESTS: Final[Mapping[str, tuple[Callable[[str], Request], int]]] = {
     "JSON": (json_events, 1),
     "JSON in JSON": (json_in_json, 0),
+    "JSON heartbeat": (heartbeat, 0),
+    "ADMS records": (adms_records, 1),
     **{f"ADMS {table}": (adms(table), 1) for table in ("ATTLOG", "OPERLOG")},
     **{
         f"ADMS {table}": (adms(table), 0)

@@ -1,11 +1,13 @@
 """What no adapter understood is kept whole before it is acknowledged, and what cannot be kept blocks no terminal."""
 
 import asyncio
+import base64
 import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 from typing import Final
+from urllib.parse import quote
 
 import httpx
 import orjson
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pushing import DEVICES, GATE, PUNCH, SHARED, TOKEN, Bench, batch, refusal
+from structlog.testing import capture_logs
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.records.raw_event import RawEvent
@@ -158,12 +161,14 @@ def test_a_token_is_hidden_however_it_is_spelled(bench: Bench, body: bytes, head
         assert token not in shown
 
 
-def test_a_request_of_which_one_line_is_wrong_is_kept_whole(bench: Bench) -> None:
+def test_a_request_of_which_one_line_is_wrong_is_kept_with_its_other_lines(bench: Bench) -> None:
     body = b"417\t2026-03-02 08:00:00\t0\t15\nthis is no record\n418\t2026-03-02 08:00:01\t0\t15\n"
     assert post(bench, "/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=7", body, {}).status_code == 200
     [letter] = bench.kafka.dead_letters()
     kept = whole(bench)
-    assert (letter.unread, kept.body) == (kept.unread_id, body)
+    # Of the line that is none, nothing that could be a name.
+    assert letter.unread == kept.unread_id
+    assert kept.body == b"417\t2026-03-02 08:00:00\t0\t15\n- - - -\n418\t2026-03-02 08:00:01\t0\t15"
     assert [event.device_user_id for event in read_again(bench, kept)] == ["417", "418"]
 
 
@@ -313,3 +318,58 @@ def test_whatever_is_kept_is_read_again_as_it_was_read(shared_bench: Bench, path
     except InvalidRecord as refused:
         found = ([refused.reason], [])
     assert found == (why, ids)
+
+
+PACKED: Final = b"\x0b\x20\x80" + batch(PUNCH) + b"\x03"  # as brotli has a short text
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, br", "x-vendor", "base64"])
+def test_of_a_body_whose_encoding_is_not_known_only_its_length_is_kept(bench: Bench, encoding: str) -> None:
+    body = base64.b64encode(batch(PUNCH)) if encoding == "base64" else PACKED
+    answers = [bench.post(body, **{"content-encoding": encoding}) for _ in range(REFUSALS + 1)]
+    assert [status for status, _ in answers] == [503] * REFUSALS + [400]
+    kept = whole(bench)
+    assert kept.body == b"[%d bytes redacted]" % len(body)
+    assert kept.removed == (f"what is encoded as {encoding!r}, {len(body)} bytes",)
+    assert kept.headers["content-encoding"] == encoding
+
+
+@pytest.mark.parametrize("encoding", ["identity", "utf-8", "GBK", "br", "gzip"])
+def test_a_body_that_can_be_read_is_kept_whatever_encoding_its_header_says(bench: Bench, encoding: str) -> None:
+    for body in (b'{"a dialect": "that is not known yet"}', b"staff=417&at=2026-03-02+08:00:00"):
+        bench.kafka.records.clear()
+        assert bench.post(body, **{"content-encoding": encoding})[0] == 400
+        assert whole(bench).body == body
+
+
+def test_the_punches_beside_a_rejected_one_are_taken_in_whatever_encoding_the_header_says(bench: Bench) -> None:
+    assert bench.post(batch(PUNCH, {"user_id": ""}), **{"content-encoding": "br"})[0] == 200
+    assert len(bench.kafka.events()) == 1
+    assert "content-encoding" not in whole(bench).headers
+
+
+def test_what_is_no_text_is_in_no_header_path_or_parameter(bench: Bench) -> None:
+    binary = Random(6).randbytes(300).translate(None, b"\0\r\n/?%#").decode("latin-1")
+    arabic = ("الاسم " * 20).encode().decode("latin-1")
+    headers = {"X-Device-Token": TOKEN, "x-vendor": binary, "x-gate": arabic, "content-type": "text/plain"}
+    path = "/iclock/" + quote(binary) + "?SN=SN1"
+    post(bench, path, b"{", {name: value.encode("latin-1") for name, value in headers.items()})  # type: ignore[misc]
+    kept = whole(bench)
+    assert kept.headers["x-gate"] == arabic
+    for text in (*kept.headers.values(), kept.path, *kept.params.values(), kept.message):
+        assert not any(binary[at : at + 20] in text for at in range(0, len(binary) - 20, 5)), text
+
+
+def test_an_adapter_that_fails_to_list_fields_is_logged_once_and_the_request_is_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(JsonV1, "kept_request", fails)
+    with capture_logs() as logs:
+        for number in range(5):
+            bench.post(b'{"device_id": "GATE-1", "events": [%d]}' % number)
+    found = [each for each in logs if each["event"] == "An adapter failed to list the fields of a request."]
+    assert len(found) == 1
+    assert len(bench.kafka.unread()) == 5
