@@ -179,6 +179,18 @@ class Attacked:
             if b"kafka_unavailable" not in answer.body:
                 return answer.status == 200
 
+    def command(self, *arguments: str) -> bytes:
+        """What `punchstream` prints with these arguments, on the topics and the fleet of the process."""
+        command = [sys.executable, "-m", "punchstream", *arguments]
+        return subprocess.run(
+            command,
+            env=self._environment,
+            cwd=self._directory,
+            stdout=subprocess.PIPE,
+            timeout=4 * DEADLINE,
+            check=True,
+        ).stdout
+
     def users(self) -> list[str]:
         """The users of the punches that are on the raw topic."""
         return [RawEvent.decode(record.value).device_user_id for record in self.records("raw")]
