@@ -11,7 +11,7 @@ from attendance.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-Cause = Literal["topics", "offsets", "clock"]
+Cause = Literal["topics", "offsets", "clock", "fleet"]
 
 ASK_SECONDS: Final = 60.0
 """Between two questions to a guard."""

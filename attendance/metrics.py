@@ -276,7 +276,7 @@ TABLE: Final[Mapping[Name, _Metric]] = {
     ),
     "punchstream_standing_still": _Metric(
         Gauge,
-        "1 while the stage stands still, and why: its `topics`, its `offsets` or its `clock`; the log says what to do.",
+        "1 while the stage stands still, and why: its `topics`, `offsets`, `clock`, `fleet`; the log says what to do.",
         ("cause",),
         stages=("push", "pull", "directory", "stream", "sink", "completeness", "ledger"),
     ),

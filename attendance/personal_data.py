@@ -51,6 +51,7 @@ HOLDINGS: Final[Mapping[Name, Holding]] = {
     "cursors": Holding("times and record numbers of devices", "nothing"),
     "terminals": Holding("stamps, commands and serial numbers of devices; addresses that were turned away", "nothing"),
     "site": Holding("facts of ERPNext, and which operator decided", "nothing"),
+    "fleet": Holding("devices, sites and shifts, and which operator wrote them", "nothing"),
     "accounts": Holding("offsets, and which operator accepted a loss", "nothing"),
     "probe": Holding("trials", "nothing"),
 }

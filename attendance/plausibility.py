@@ -5,10 +5,10 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from attendance.errors import Reason
+from attendance.fleet import Device
 from attendance.kafka.records import Record
 from attendance.records.dead_letter import is_dead_letter_replay
 from attendance.records.raw_event import ARRIVED_AT, REPLAY_OF, RawEvent, broker_time
-from attendance.registry import Device
 from attendance.times import format_seconds, to_wall_clock, zone
 
 # Clocks that lost their battery come back in 1970, 2000, 2010 or 2015. This is the floor for a device without

@@ -1,246 +1,123 @@
-"""The fleet file: the fleet, read by every stage that applies a device's own policy."""
+"""The registry: the fleet as a process has it, from a fleet file and from the fleet topic."""
 
 import asyncio
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import date
-from hashlib import sha256
-from ipaddress import ip_address, ip_network
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Final, NoReturn
 
 import structlog
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from yaml.constructor import ConstructorError
 
-from attendance.durations import Seconds
 from attendance.errors import ConfigurationError
-from attendance.records.checkin import CheckinTime
+from attendance.fleet import Device, Shift
+from attendance.fleet_entries import Compiled, GivenEntry, compiled
+from attendance.fleet_file import parse, read_bytes, whole
+from attendance.fleet_topic import FILE, FleetTopicEntries
 from attendance.settling import Settling, wait_for
-from attendance.times import zone
 
 log = structlog.get_logger(__name__)
 
-REFRESH_SECONDS: Final = 1.0  # between two looks for a changed file
-EXAMPLES: Final = 5  # devices that a log line names
-
-Direction = Literal["from_device", "in", "out", "none"]
-
-
-def _known_zone(name: str) -> str:
-    try:
-        zone(name)
-    except ConfigurationError as error:
-        raise ValueError(str(error)) from error
-    return name
-
-
-def _known_host(text: str) -> str:
-    try:
-        ip_address(text)
-    except ValueError:
-        if not _HOST.fullmatch(text) or text.replace(".", "").isdecimal():
-            raise ValueError("a name or an address such as 10.0.0.7, without http://, port or path") from None
-    return text
-
-
-def _known_network(text: object) -> str:
-    try:
-        return str(ip_network(str(text), strict=False))
-    except ValueError:
-        raise ValueError("an address such as 10.0.0.7, or a network such as 10.2.0.0/16") from None
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def no_flag(message: str) -> BeforeValidator:
-    """Validates a number, which pydantic would otherwise make of true and false.
-
-    Args:
-        message: What is said of true and false.
-    """
-
-    def checked(value: object) -> object:
-        if isinstance(value, bool):
-            raise ValueError(message)  # noqa: TRY004 - pydantic takes no other error
-        return value
-
-    return BeforeValidator(checked)
-
-
-_NO_FLAG: Final = no_flag("true and false are no number")
-_HOST: Final = re.compile(r"\w(?:[\w.-]{0,250}\w)?\.?")
-Network = Annotated[str, BeforeValidator(_known_network)]
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
-ZoneName = Annotated[str, AfterValidator(_known_zone)]
-# Strict: YAML has words for true and false that look like a compass direction, such as `n`.
-Latitude = Annotated[float, Field(strict=True, ge=-90, le=90)]
-Longitude = Annotated[float, Field(strict=True, ge=-180, le=180)]
-
-
-class Device(BaseModel):
-    """One terminal.
-
-    `direction` is the policy for `log_type`: what the device says, always in, always out, or left to the shift's rule.
-    `checkin_time` says in whose wall clock ERPNext gets this device's punches. `latitude` and `longitude`, in degrees,
-    say where it hangs; some sites of ERPNext take no check-in without them. `numbered` says that its `sequence` counts
-    its punches without a gap. `credentials` names environment variables, never their values.
-
-    `serial` is the vendor's own serial number, by which a device is known where its protocol has no token. `addresses`
-    are the addresses and networks from which it may push; from anywhere where there are none. `via` names
-    the entry of a server that holds this device's records. `interval` is the time between two pulls, in seconds or with
-    a unit (`5 min`); a device that pushes and has one is asked as well, for what its pushes lost. `options` are the
-    adapter's own.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    device_id: Identifier
-    name: str = ""
-    site: Identifier
-    timezone: ZoneName
-    mode: Literal["push", "pull", "file"] = "push"
-    adapter: str = "json"
-    serial: str | None = Field(None, pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
-    via: Identifier | None = None
-    host: Annotated[str, AfterValidator(_known_host)] | None = None
-    port: Annotated[int | None, _NO_FLAG] = Field(None, ge=1, le=65535)
-    addresses: Annotated[tuple[Network, ...], BeforeValidator(_as_list)] = ()
-    token_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
-    credentials: dict[str, str] = Field(default_factory=dict)
-    interval: Annotated[Seconds | None, _NO_FLAG] = Field(None, ge=1, le=86400)
-    options: dict[str, Any] = Field(default_factory=dict)
-    direction: Direction = "from_device"
-    checkin_time: CheckinTime = "erpnext_zone"
-    latitude: Latitude | None = None
-    longitude: Longitude | None = None
-    numbered: bool = False
-    installed_on: date | None = None
-    disabled: bool = False
-
-    @model_validator(mode="after")
-    def _has_both_coordinates(self) -> Self:
-        if (self.latitude is None) != (self.longitude is None):
-            raise ValueError("latitude and longitude: one of them is missing")
-        if self.latitude == 0 and self.longitude == 0:
-            # ERPNext takes these for missing ones, and nobody works there.
-            raise ValueError("latitude and longitude: 0, 0 is a place in the sea")
-        return self
-
-
-class Shift(BaseModel):
-    """A Shift Type of ERPNext, and the devices on which its people punch: each by its id, or all of a site.
-
-    `attendance` says who makes the Attendance of its days: ERPNext's auto attendance, or Punchstream (`direct`). The
-    other fields are for `direct`. A day with less than `half_day_below` between its first and its last punch is a Half
-    Day. `one_punch` says what a day with a single punch is; `none` leaves it to a person. `attendance_from` is the
-    first day that becomes an Attendance.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    shift_type: str = Field(min_length=1, max_length=140)
-    devices: tuple[Identifier, ...] = ()
-    sites: tuple[Identifier, ...] = ()
-    attendance: Literal["erpnext", "direct"] = "erpnext"
-    # Less is a slip: YAML reads 4:00 as 240, and a plain number is in seconds.
-    half_day_below: Seconds | None = Field(None, ge=900, le=86400)
-    one_punch: Literal["none", "half_day", "present"] = "none"
-    attendance_from: date | None = None
-
-    @model_validator(mode="after")
-    def _has_only_what_counts(self) -> Self:
-        set_in_vain = self.model_fields_set & {"half_day_below", "one_punch", "attendance_from"}
-        if set_in_vain and self.attendance != "direct":
-            raise ValueError(f"{', '.join(sorted(set_in_vain))}: only for a shift with attendance: direct")
-        return self
-
-
-def hash_token(token: str) -> str:
-    """What the registry holds instead of a token."""
-    return sha256(token.encode()).hexdigest()
-
-
-def network_of(address: str) -> str | None:
-    """An address as the fleet file has it; None where it is none. An IPv4 one may be written as IPv6."""
-    with suppress(ValueError):
-        given = ip_address(address)
-        return str(ip_network(getattr(given, "ipv4_mapped", None) or given))
-    return None
-
-
-def is_among(address: str | None, networks: Iterable[Network]) -> bool:
-    """Whether an address is in one of these networks.
-
-    Args:
-        address: The address; None where none is known.
-        networks: As the fleet file has them.
-    """
-    known = network_of(address or "")
-    if known is None:
-        return False
-    given = ip_network(known)
-    return any(given.version == each.version and given.subnet_of(each) for each in map(ip_network, networks))  # type: ignore[arg-type]
+REFRESH_SECONDS: Final = 1.0  # between two looks for a change
+EXAMPLES: Final = 5  # devices, or faults, that a log line names
 
 
 class Registry:
-    """The fleet as the file has it.
+    """The fleet: what the file says, and what the fleet topic says beside it.
 
-    A change of the file is taken up by `refresh` once it is whole: it was the same at two looks, and for longer where
-    devices are missing in it (`attendance.settling`). While the file is wrong or gone, the last good fleet stays.
+    A process that has a fleet file goes by that file, as the source `file` of the topic. Of the other entries the topic
+    decides; what is on it by another source is not the file's.
+
+    A change is taken up by `refresh`: of the topic at once, of the file once it is whole: it was the same at two looks,
+    and for longer where devices are missing in it (`attendance.settling`). While the file is wrong or gone, the last
+    good one counts.
+
+    Attributes:
+        topic: What the topic says. It is empty until somebody follows the topic for it.
+        whole: Set once the fleet has all that the topic had when it was first read.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.monotonic, *, may_be_missing: bool = False
+    ) -> None:
         """Read the file.
 
         Args:
             path: The file.
             clock: Seconds, from any beginning.
+            may_be_missing: Whether the topic may have the whole fleet.
 
         Raises:
-            ConfigurationError: it cannot be read or an entry is wrong; the message names the file and the entry.
+            ConfigurationError: it cannot be read or entries are wrong; the message names the file, and lines and
+                devices.
         """
         self._path = path
         self._settling = Settling(path, clock)
-        self._read = self._found = _read(path)
+        self._file = self._found = _File(b"", (), compiled(())) if may_be_missing and not path.exists() else _read(path)
+        self.has_file = bool(self._file.content) or path.exists()
+        self._fleet = self._file.fleet
         self._waits = False
+        self._version = 0
+        self._takes_topic = False
+        self.topic = FleetTopicEntries()
+        self.whole = asyncio.Event()
+        self._alone = asyncio.Lock()
 
     def __iter__(self) -> Iterator[Device]:
-        return iter(self._read.devices.values())
+        return iter(self._fleet.devices.values())
 
     def __len__(self) -> int:
-        return len(self._read.devices)
+        return len(self._fleet.devices)
+
+    @property
+    def path(self) -> Path:
+        """Where the file is, or would be."""
+        return self._path
+
+    @property
+    def fleet(self) -> Compiled:
+        """All of it: sites, devices and shifts."""
+        return self._fleet
+
+    @property
+    def file_entries(self) -> Sequence[GivenEntry]:
+        """What the file says."""
+        return self._file.entries
 
     def get(self, device_id: str) -> Device | None:
         """The device of that id, disabled or not."""
-        return self._read.devices.get(device_id)
+        return self._fleet.devices.get(device_id)
 
     @property
     def shifts(self) -> Mapping[str, Sequence[Device]]:
-        """The devices of each Shift Type that the file lists, at least one, without the disabled ones."""
-        return self._read.shifts
+        """The devices of each Shift Type that the fleet lists, at least one, without the disabled ones."""
+        return self._fleet.shifts
 
     @property
     def direct_shifts(self) -> Mapping[str, Shift]:
         """Those of the shifts whose days Punchstream turns into Attendance, by Shift Type."""
-        return self._read.direct
+        return self._fleet.direct
+
+    async def keep(self) -> NoReturn:
+        """Take up changes once a second, for ever."""
+        while True:
+            await self.refreshed()
+            await asyncio.sleep(REFRESH_SECONDS)
 
     async def refreshed(self) -> bool:
-        """Take up a changed file, in a thread: thousands of entries take seconds to read. True when the fleet changed.
+        """Take up a change, in a thread: thousands of entries take seconds to read. True when the fleet changed.
 
         Whatever goes wrong is logged and changes nothing.
         """
         try:
-            return await asyncio.to_thread(self.refresh)
+            async with self._alone:
+                return await asyncio.to_thread(self.refresh)
         except Exception:
-            log.exception("The fleet file cannot be read; the last good fleet stays.")
+            log.exception("The fleet cannot be read; the last good fleet stays.")
             return False
+        finally:
+            if self._takes_topic:
+                self.whole.set()
 
     async def caught_up(self) -> None:
         """Take up a file that has just been changed, for whoever does not look every second."""
@@ -250,7 +127,45 @@ class Registry:
             await self.refreshed()
 
     def refresh(self) -> bool:
-        """Take up a changed file. True when the fleet changed; a bad file is logged and changes nothing."""
+        """Take up a change. True when the fleet changed; a bad file is logged and changes nothing."""
+        changed = self._refresh_file()
+        # A reading that is not whole goes through what once was.
+        takes_topic, version = self.topic.caught_up.is_set(), self.topic.version
+        changed |= takes_topic and (version, True) != (self._version, self._takes_topic)
+        if not changed:
+            return False
+        before = self._fleet
+        self._fleet = self._merged() if takes_topic else self._file.fleet
+        self._version, self._takes_topic = version, takes_topic
+        if self._fleet.problems and self._fleet.problems != before.problems:
+            log.error(
+                "Entries of the fleet are wrong; they are left out.",
+                faults=len(self._fleet.problems),
+                examples=list(self._fleet.problems[:EXAMPLES]),
+            )
+        return True
+
+    def _merged(self) -> Compiled:
+        """The fleet of the file and the topic."""
+        owned = self.topic.owned()
+        if not owned:
+            return self._file.fleet
+        of_file = {(each.kind, each.name): each for each in self._file.entries}
+        entries: list[GivenEntry] = []
+        problems: list[str] = []
+        for about, written in owned.items():
+            own = of_file.pop(about, None)
+            if written.entry.source == FILE and self.has_file:
+                entries += [own] if own is not None else []
+                continue
+            entries.append(written.as_entry())
+            if own is not None:
+                problems.append(own.problem(f"it belongs to the source {written.entry.source}, which counts"))
+        fleet = compiled([*entries, *of_file.values()], known_fields_only=True)
+        return replace(fleet, problems=(*problems, *fleet.problems))
+
+    def _refresh_file(self) -> bool:
+        """Take up a changed file. True when it was."""
         if not self._settling.look():
             return False
         if self._settling.is_first_whole_look:
@@ -261,146 +176,36 @@ class Registry:
                 self._settling.take()
                 log.error("The fleet file is wrong; the last good fleet stays.", error=str(error))
                 return False
-        before, found = self._read, self._found
-        lost = before.devices.keys() - found.devices.keys()
-        if not self._settling.has_lasted(wait_for(len(before.devices), len(lost), before.content, found.content)):
+        before, found = self._file, self._found
+        lost = before.fleet.devices.keys() - found.fleet.devices.keys()
+        seconds = wait_for(len(before.fleet.devices), len(lost), before.content, found.content)
+        if not self._settling.has_lasted(seconds):
             if not self._waits:
                 log.warning(
                     "The fleet file may be half-written: devices or its end are missing. It is taken up once it has"
                     " stayed as it is for a while.",
-                    devices=len(found.devices),
+                    devices=len(found.fleet.devices),
                     missing=len(lost),
                     examples=sorted(lost)[:EXAMPLES],
                 )
             self._waits = True
             return False
         self._settling.take()
-        self._read, self._waits = found, False
-        log.info("The fleet file was read again.", devices=len(found.devices))
+        self._file, self._waits, self.has_file = found, False, True
+        log.info("The fleet file was read again.", devices=len(found.fleet.devices))
         return True
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """What a fleet file has: its bytes, the devices by id, those of each shift, and the shifts that are `direct`."""
+class _File:
+    """What a fleet file has: its bytes, its entries, and the fleet that they make by themselves."""
 
     content: bytes
-    devices: Mapping[str, Device]
-    shifts: Mapping[str, tuple[Device, ...]]
-    direct: Mapping[str, Shift]
+    entries: Sequence[GivenEntry]
+    fleet: Compiled
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads YAML, in which a key that is given twice is wrong: whichever value was meant, the other one would go."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 - the library's
-        """Refuse a key that another one equals."""
-        node = super().compose_mapping_node(anchor)
-        seen: set[tuple[str, str]] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if (key.tag, key.value) in seen:
-                raise ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
-            seen.add((key.tag, key.value))
-        return node
-
-
-def load(path: Path, content: bytes | None = None) -> dict[str, Device]:
-    """The devices of a fleet file, by id.
-
-    Args:
-        path: The file.
-        content: What it is to hold; None for what it does.
-
-    Raises:
-        ConfigurationError: see `Registry`.
-    """
-    return dict(_read(path, content).devices)
-
-
-def _read(path: Path, content: bytes | None = None) -> _Read:
-    try:
-        content = path.read_bytes() if content is None else content
-        entries = yaml.load(content, _Loader)  # noqa: S506 - it is a safe loader
-    except OSError as error:
-        raise ConfigurationError(f"PUNCHSTREAM_DEVICES: {path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:  # a date such as 2026-02-30 is a plain ValueError
-        raise ConfigurationError(f"{path}: not YAML: {error}".replace("\n", " ")) from error
-    shifts: object = []
-    if isinstance(entries, dict) and "devices" in entries and set(entries) <= {"devices", "shifts"}:
-        entries, shifts = entries["devices"], entries.get("shifts", [])
-    if not isinstance(entries, list) or not isinstance(shifts, list):
-        raise ConfigurationError(f"{path}: must be a list of devices, or hold the lists devices and shifts")
-    devices = _read_devices(path, entries)
-    return _Read(content, devices, *_read_shifts(path, shifts, devices))
-
-
-def _read_devices(path: Path, entries: Sequence[object]) -> dict[str, Device]:
-    devices: dict[str, Device] = {}
-    for number, entry in enumerate(entries, start=1):
-        try:
-            device = Device.model_validate(entry)
-        except ValidationError as error:
-            raise _wrong_entry(path, f"device {number}", error) from error
-        if device.device_id in devices:
-            raise ConfigurationError(f"{path}: device {number}: {device.device_id} is there twice")
-        if device.mode == "push" and device.via is None and device.token_sha256 is None and device.serial is None:
-            raise ConfigurationError(
-                f"{path}: device {number}: {device.device_id} pushes, so it needs token_sha256 "
-                "(`punchstream devices token` makes one), or its serial where the protocol has no token"
-            )
-        devices[device.device_id] = device
-    _check_serials(path, devices)
-    return devices
-
-
-def _check_serials(path: Path, devices: Mapping[str, Device]) -> None:
-    holders: dict[tuple[str, str], str] = {}
-    for device in devices.values():
-        if device.via is not None and device.via not in devices:
-            raise ConfigurationError(f"{path}: {device.device_id}: via: no such device: {device.via}")
-        if device.serial is None:
-            continue
-        # A server's own numbers may repeat those of terminals that speak for themselves.
-        holder = holders.setdefault((device.via or device.adapter, device.serial), device.device_id)
-        if holder != device.device_id:
-            raise ConfigurationError(f"{path}: {device.device_id}: serial {device.serial} is {holder}'s already")
-
-
-def _read_shifts(
-    path: Path, entries: Sequence[object], devices: Mapping[str, Device]
-) -> tuple[dict[str, tuple[Device, ...]], dict[str, Shift]]:
-    """The devices of each shift, and the entries of those whose days become Attendance directly."""
-    sites = {device.site for device in devices.values()}
-    shifts: dict[str, tuple[Device, ...]] = {}
-    direct: dict[str, Shift] = {}
-    for number, entry in enumerate(entries, start=1):
-        try:
-            shift = Shift.model_validate(entry)
-        except ValidationError as error:
-            name = entry.get("shift_type") if isinstance(entry, dict) else None
-            raise _wrong_entry(path, f"shift {number}: {name}" if name else f"shift {number}", error) from error
-        if shift.shift_type in shifts:
-            raise ConfigurationError(f"{path}: shift {number}: {shift.shift_type} is there twice")
-        # A name that is wrong would be a device that nobody waits for.
-        unknown = [*(set(shift.devices) - devices.keys()), *(set(shift.sites) - sites)]
-        if unknown:
-            raise ConfigurationError(f"{path}: shift {number}: no such device or site: {', '.join(sorted(unknown))}")
-        members = tuple(
-            device
-            for device in devices.values()
-            if not device.disabled and (device.device_id in shift.devices or device.site in shift.sites)
-        )
-        if not members:
-            raise ConfigurationError(f"{path}: shift {number}: {shift.shift_type} has no device that is not disabled")
-        shifts[shift.shift_type] = members
-        if shift.attendance == "direct":
-            direct[shift.shift_type] = shift
-    return shifts, direct
-
-
-def _wrong_entry(path: Path, entry: str, error: ValidationError) -> ConfigurationError:
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])  # none where fields do not go together
-    return ConfigurationError(": ".join(filter(None, (str(path), entry, field, first["msg"]))))
+def _read(path: Path) -> _File:
+    content = read_bytes(path)
+    entries = parse(path, content)
+    return _File(content, entries, whole(entries))

@@ -26,6 +26,7 @@ Name = Literal[
     "cursors",
     "terminals",
     "site",
+    "fleet",
     "accounts",
     "probe",
 ]
@@ -141,6 +142,14 @@ TABLE: Final[Mapping[Name, Topic]] = {
     "site": Topic(
         "site.v1", "fact, address of ERPNext", "what was found out or decided about ERPNext", "compact", partitions=1
     ),
+    # One partition: its order says to which source an entry belongs.
+    "fleet": Topic(
+        "fleet.v1",
+        "kind, name, source",
+        "devices, sites and shifts, as each source lists them",
+        "compact",
+        partitions=1,
+    ),
     # One partition: a loss is accepted by a record that comes after the account of the stage that stands still.
     "accounts": Topic(
         "accounts.v1",
@@ -229,6 +238,7 @@ USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
             "other_events",
             "unread",
             "terminals",
+            "fleet",
             "accounts",
             "probe",
         )
@@ -242,13 +252,25 @@ USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
             "other_events",
             "unread",
             "cursors",
+            "fleet",
             "accounts",
             "probe",
         )
     ),
     "directory": frozenset(("user_map", "site", "probe")),
     "stream": frozenset(
-        ("raw", "user_map", "unmapped", "dedup_state", "checkins", "dropped", "dead_letters", "accounts", "probe")
+        (
+            "raw",
+            "user_map",
+            "unmapped",
+            "dedup_state",
+            "checkins",
+            "dropped",
+            "dead_letters",
+            "fleet",
+            "accounts",
+            "probe",
+        )
     ),
     "sink": frozenset(
         ("raw", "user_map", "checkins", "site", "unmapped", "dead_letters", "deliveries", "accounts", "probe")
@@ -262,6 +284,7 @@ USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
             "device_status",
             "sequences",
             "site",
+            "fleet",
             "accounts",
             "probe",
         )

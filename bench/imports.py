@@ -7,7 +7,7 @@ import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from attendance.registry import Device
+from attendance.fleet import Device
 from producers.devices import create_file_adapter
 from sandbox.terminals import FILE_WRITERS, simulator
 from sandbox.terminals.base import Punch

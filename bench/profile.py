@@ -46,7 +46,7 @@ PUSH: Final[Parts] = (
     ("HTTP: uvicorn, httptools", r"\(uvicorn/"),
     (
         "the endpoint: who it is, the body, the answer",
-        r"\((producers/(push/\w+|intake|terminals|clocks|status)|attendance/registry)\.py",
+        r"\((producers/(push/\w+|intake|terminals|clocks|status)|attendance/(registry|fleet))\.py",
     ),
     ("reading the body", r"\(producers/devices/"),
     ("writing the raw event", r"\(attendance/(records/raw_event|wire)\.py"),

@@ -15,8 +15,8 @@ from typing import Final
 import yaml
 from rich.console import Console
 
+from attendance.fleet import hash_token
 from attendance.records.raw_event import RawEvent
-from attendance.registry import hash_token
 from bench.client import adms_request, heystar_request, post, request
 from bench.cluster import Cluster, TopicSet, cluster
 from bench.events import Workload

@@ -10,8 +10,8 @@ from itertools import groupby, islice
 from typing import Any, Final, Literal
 
 from attendance.erpnext import ErpnextClient
+from attendance.fleet import Shift
 from attendance.records.attendance_day import AttendanceDay
-from attendance.registry import Shift
 from operations.log import Log, Skipped, decoded
 from sinks.attendance.policy import Day, Decision, Keep, Refuse, Write, decide
 from sinks.attendance.site import AttendanceSite

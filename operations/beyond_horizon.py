@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, ErpnextClient
 from attendance.errors import ConfigurationError, InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter_action import LetterId
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
 from operations.dead_letter_actions import Plan
 from operations.dead_letters import begin_at, read_letters
 from operations.log import Log, Skipped

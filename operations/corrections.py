@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
 from attendance.errors import ConfigurationError, InvalidRecord
+from attendance.fleet import Device
 from attendance.kafka.records import OutRecord
 from attendance.records.checkin import Checkin
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
 from attendance.times import read_device_time, zone
 from attendance.user_map import UserMap
 from operations.log import Log

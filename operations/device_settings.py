@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from attendance.errors import ConfigurationError
-from attendance.registry import Device
+from attendance.fleet import Device
 from attendance.settings import PullSettings
 from producers.devices.common.http import create_client
 from producers.devices.common.settings import Configurable, Setting

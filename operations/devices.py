@@ -10,14 +10,16 @@ from typing import Final
 
 from msgspec import structs
 
-from attendance.errors import ConfigurationError, InvalidRecord, PunchstreamError
+from attendance.errors import ConfigurationError, InvalidRecord, KafkaUnavailable, PunchstreamError
+from attendance.fleet import Device, is_among, network_of
 from attendance.kafka.records import OutRecord
 from attendance.records.device_status import DeviceStatus
 from attendance.records.terminals import RESET, Knock, Order, PendingDevice, Stamps
-from attendance.registry import Device, Registry, is_among, network_of
+from attendance.registry import Registry
 from attendance.settings import PullSettings
 from attendance.times import format_seconds, now, to_wall_clock
 from operations.device_settings import adapter_of
+from operations.fleet import read_fleet
 from operations.fleet_file import add_entry, set_addresses
 from operations.log import Log, Skipped, decoded
 from producers.devices import PUSH_ADAPTERS, check_entry
@@ -209,6 +211,8 @@ async def approve(
         )
     networks = _networks(approval.addresses, found, serial)
     known = next((each for each in _fleet(registry_file) if found and _is_of(found[0], each)), None)
+    if known is None:
+        await _refuse_what_the_topic_has(log, registry_file, approval.device_id, adapter or found[0].adapter, serial)
     if known is not None:
         if not networks:
             raise ConfigurationError(f"SERIAL: {known.device_id} has {serial}; --address says from where it may push")
@@ -230,6 +234,37 @@ async def approve(
         await send(*(approved_record(log.topics["terminals"], each) for each in found))
     assert device_id is not None
     return device_id
+
+
+async def _refuse_what_the_topic_has(
+    log: Log, registry_file: Path, device_id: str | None, adapter: str, serial: str
+) -> None:
+    """Refuse an entry of the file that would not count beside the topic, and a file that would take its place.
+
+    Raises:
+        ConfigurationError: so it would be.
+        KafkaUnavailable: Kafka does not answer.
+    """
+    has_file = await asyncio.to_thread(registry_file.exists)
+    try:
+        owned = (await read_fleet(log)).owned()
+    except KafkaUnavailable:
+        if not has_file:
+            raise
+        return  # an installation that has no such topic yet
+    for (kind, name), written in owned.items():
+        fields = written.entry.fields
+        has_serial = (fields.get("adapter", "json"), fields.get("serial")) == (adapter, serial)
+        if kind == "device" and (has_serial or name == device_id):
+            raise ConfigurationError(
+                f"SERIAL: {name} of the fleet topic has this serial number or device_id. Change it where the source"
+                f" {written.entry.source} has it, and write that by `punchstream fleet apply`"
+            )
+    if owned and not has_file:
+        raise ConfigurationError(
+            f"the fleet is on its topic, and {registry_file} is not there: add the device where its source has the"
+            " others, and write that by `punchstream fleet apply`"
+        )
 
 
 def _fleet(registry_file: Path) -> Iterable[Device]:

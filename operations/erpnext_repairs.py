@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from attendance.erpnext import CHECKIN, ErpnextClient
 from attendance.errors import DocumentRejected, PermissionDenied, ServerError
+from attendance.fleet import Device
 from attendance.kafka.records import OutRecord
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Delivery
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
 from attendance.times import now
 from attendance.user_map import UserMap
 from operations.in_erpnext import ErpnextRows, Finding

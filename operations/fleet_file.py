@@ -11,7 +11,8 @@ from typing import Any, Final
 import yaml
 
 from attendance.errors import ConfigurationError
-from attendance.registry import Device, load
+from attendance.fleet import Device
+from attendance.fleet_file import load
 
 _FIELD: Final = r"(?m)^(?P<before>[ ]*(?:-[ ]+)?)%s:[ ]*(?P<quote>[\"']?)%s(?P=quote)[ ]*(?:#.*)?$"
 

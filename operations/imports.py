@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import structlog
 
-from attendance.errors import PunchstreamError, StandingStill, UnreadableFile
+from attendance.errors import KafkaUnavailable, PunchstreamError, StandingStill, UnreadableFile
 from attendance.kafka.clock_guard import ClockGuard
+from attendance.kafka.fleet import FleetTopic
 from attendance.kafka.producer import Producer
 from attendance.metrics import Metrics
 from attendance.plausibility import TimeFault
@@ -75,8 +76,9 @@ async def watch(directory: Path, device_id: str, registry: Registry, metrics: Me
     Raises:
         ConfigurationError: there is no such directory or device.
     """
-    find_device(registry, device_id)
     folder, fields = Folder(directory), PushSettings.load().payload_fields
+    fleet = FleetTopic(KafkaSettings.load(), registry, "import")
+    following = [asyncio.create_task(fleet.follow()), asyncio.create_task(registry.keep())]
     publisher, clock = _publisher(metrics)
 
     async def import_one(path: Path) -> None:
@@ -88,9 +90,25 @@ async def watch(directory: Path, device_id: str, registry: Registry, metrics: Me
         log.info("A file was imported.", file=path.name, **_counts(tally))
 
     try:
+        await _until_known(fleet)
+        find_device(registry, device_id)
         await watch_folder(folder, import_one)
     finally:
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
         await publisher.stop()
+
+
+async def _until_known(fleet: FleetTopic) -> None:
+    """Return once the whole fleet is known."""
+    while True:
+        try:
+            await fleet.find_reason()
+            return
+        except KafkaUnavailable as error:
+            log.warning("Waiting for the fleet.", error=str(error))
+            await asyncio.sleep(1)
 
 
 def _publisher(metrics: Metrics) -> tuple[Publisher, ClockGuard]:

@@ -18,12 +18,13 @@ import httpx
 from starlette.routing import compile_path
 
 from attendance.errors import ConfigurationError, PunchstreamError, Reason
+from attendance.fleet import Device
 from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent
 from attendance.records.unread import UnreadRequest
-from attendance.registry import Device, Registry
-from attendance.settings import CommonSettings, PushSettings
+from attendance.registry import Registry
+from attendance.settings import PushSettings
 from producers.clocks import Clocks
 from producers.devices import PULL_ADAPTERS, PUSH_ADAPTERS, check_entry, create_file_adapter, create_push_adapter
 from producers.devices.common.bodies import read_query
@@ -215,10 +216,15 @@ class Reader:
 
 
 class Fleet:
-    """The fleet that the settings name, whose file is read when something is to be read again."""
+    """The fleet, which is read when something is to be read again."""
 
-    def __init__(self) -> None:
-        """Nothing is read yet."""
+    def __init__(self, read: Callable[[], Registry]) -> None:
+        """Nothing is read yet.
+
+        Args:
+            read: Reads the fleet. Raises `ConfigurationError` where it is not known.
+        """
+        self._read = read
         self.problem: str | None = None
         """Why the fleet is not known, where that was found."""
 
@@ -232,7 +238,7 @@ class Fleet:
 
     @cached_property
     def _reader(self) -> Reader:
-        return Reader(Registry(CommonSettings.load().punchstream_devices), PushSettings.load().payload_fields)
+        return Reader(self._read(), PushSettings.load().payload_fields)
 
 
 def _route(adapter: PushAdapter, request: UnreadRequest) -> tuple[Route, Mapping[str, str]]:

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from attendance.errors import ConfigurationError
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent
 from attendance.records.terminals import Order
-from attendance.registry import Device
 from attendance.times import from_wall_clock, now, to_wall_clock
 from operations.devices import check_times, terminals
 from operations.log import Log, Skipped, decoded

@@ -11,13 +11,13 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 
 from attendance.errors import Reason
+from attendance.fleet import Device
 from attendance.kafka.records import MAX_VALUE_BYTES
 from attendance.logs import Seldom
 from attendance.records.dead_letter import MAX_MESSAGE, DeadLetter
 from attendance.records.other_event import OtherEvent
 from attendance.records.raw_event import RawEvent
 from attendance.records.unread import Transport, UnreadRequest
-from attendance.registry import Device
 from producers.clocks import Clocks
 from producers.devices.contract import Adapter, DeviceReport, Other, Rejected
 from producers.letters import Letters

@@ -17,6 +17,7 @@ from punchstream.commands import (
     dead_letters,
     devices,
     erpnext,
+    fleet,
     imports,
     losses,
     privacy,
@@ -50,6 +51,7 @@ for command in (stages.directory, stages.stream, stages.sink, stages.completenes
 topics.app.command("accept-loss", help=_help(losses.accept_loss))(losses.accept_loss)
 topics.app.command("adopt", help=_help(adoption.adopt))(adoption.adopt)
 app.add_typer(topics.app, name="topics")
+app.add_typer(fleet.app, name="fleet")
 app.add_typer(devices.app, name="devices")
 app.add_typer(users.app, name="users")
 app.add_typer(erpnext.app, name="erpnext")

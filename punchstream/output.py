@@ -1,7 +1,9 @@
 """What the commands print: a table for people, JSON for programs. All that is printed goes through here."""
 
+import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
 from typing import Annotated, Any, Final
 
 import orjson
@@ -91,6 +93,54 @@ def print_rows(names: Sequence[str], rows: Iterable[Iterable[object]], *, whole:
     for text in texts:
         table.add_row(*text)
     print_table(table)
+
+
+def print_whole(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table in which nothing is broken or cut, at any width: a row a line, or a fact a line.
+
+    It is a fact a line where rows do not fit a terminal's width. A pipe has any.
+
+    Args:
+        names: Of the columns.
+        rows: As many cells as there are names; None is an empty one.
+    """
+    texts = [["" if cell is None else shown(str(cell)).replace("\n", " ") for cell in row] for row in rows]
+    if not texts:
+        return
+    widths = [max(map(cell_len, column)) for column in zip(names, *texts, strict=True)]
+    console = terminal()
+    if not console.is_terminal or sum(widths) + 2 * (len(names) - 1) <= console.width:
+        for line in [list(names), *texts]:
+            padded = (text + " " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True))
+            typer.echo("  ".join(padded).rstrip())
+        return
+    longest = max(map(cell_len, names))
+    for index, row in enumerate(texts):
+        if index:
+            typer.echo("")
+        for name, text in zip(names, row, strict=True):
+            typer.echo(f"{name}{' ' * (longest - cell_len(name))}  {text}".rstrip())
+
+
+def print_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table for table programs. A text that begins as a formula does gets an apostrophe before it.
+
+    Args:
+        names: Of the columns.
+        rows: As many cells as there are names.
+    """
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([csv_cell(each) for each in row] for row in rows)
+    say(text.getvalue().rstrip("\n"))
+
+
+def csv_cell(value: object) -> object:
+    """What a table program shows as it is: a text that begins as a formula does would be one."""
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{name}: {each}" for name, each in value.items())
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _print_paragraphs(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -15,9 +15,10 @@ from typing import Final
 import yaml
 from rich.console import Console
 
+from attendance.fleet import hash_token
 from attendance.kafka.admin import create_topics
 from attendance.private_files import write_private
-from attendance.registry import Registry, hash_token
+from attendance.registry import Registry
 from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import format_seconds, now
 from operations.site.setup import ensure_event_id_field

@@ -28,6 +28,7 @@ from faust.types import EventT, StreamT
 
 from attendance.guards import Guards
 from attendance.kafka.clients import METADATA_MAX_AGE_MS, connection_options
+from attendance.kafka.fleet import FleetTopic
 from attendance.kafka.groups import follow_share
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow, until_there
@@ -82,7 +83,8 @@ def create_app(
         ConfigurationError: a setting is wrong or missing, or what it asks for is not installed.
     """
     producer = Producer(kafka, kafka.client_id("stream"), batches=True)
-    progress = StreamProgress(kafka, metrics, producer, guards)
+    fleet = FleetTopic(kafka, registry, "stream")
+    progress = StreamProgress(kafka, metrics, producer, guards, fleet)
     guards = progress.guards
     app = faust.App(**faust_settings(kafka, stream))
     app.transport = Transport(app, kafka, on_fault, lambda: progress.guards.standing, progress)
@@ -140,7 +142,7 @@ def create_app(
         finally:
             steps.cancel()
 
-    keep_beside(app, progress, state, on_fault)
+    keep_beside(app, progress, state, fleet, on_fault)
     app.timer(interval=1.0)(refresh_registry)
     app.on_before_shutdown.connect(disconnect)
     app.on_partitions_assigned.connect(buffer.on_partitions_assigned)
@@ -225,14 +227,19 @@ def follow_beside(
 
 
 def keep_beside(
-    app: faust.App, progress: StreamProgress, state: DeduplicationState, on_fault: Callable[[], None]
+    app: faust.App,
+    progress: StreamProgress,
+    state: DeduplicationState,
+    fleet: FleetTopic,
+    on_fault: Callable[[], None],
 ) -> None:
-    """Ask the guards, and keep the accounts, beside the agent.
+    """Ask the guards, follow the fleet, and keep the accounts, beside the agent.
 
     Args:
         app: The application whose tasks these become.
         progress: Has both.
         state: What is accounted for of the changelog.
+        fleet: Follows the fleet topic.
         on_fault: Called when one of them ends.
     """
 
@@ -245,7 +252,10 @@ def keep_beside(
     async def account_for_changelog() -> None:
         await end_process_on_fault(progress.account_for_changelog(state), on_fault)
 
-    for work in (keep_guards, follow_accounts, account_for_changelog):
+    async def follow_fleet() -> None:
+        await end_process_on_fault(fleet.follow(), on_fault)
+
+    for work in (keep_guards, follow_accounts, follow_fleet, account_for_changelog):
         app.task(work)
 
 

@@ -3,10 +3,10 @@
 from typing import Final
 
 from attendance.errors import Reason
+from attendance.fleet import Device, Direction
 from attendance.records.checkin import Checkin, CheckinTime, LogType
 from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import EventType, RawEvent
-from attendance.registry import Device, Direction
 from attendance.times import to_wall_clock
 from attendance.user_map import UserMap
 

@@ -8,13 +8,13 @@ from typing import Final
 import structlog
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.kafka.records import MAX_VALUE_BYTES, Record
 from attendance.plausibility import arrived_at, find_time_fault
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter, is_dead_letter_replay, was_dead_letter_of
 from attendance.records.outcomes import Dropped, Waiting
 from attendance.records.raw_event import RawEvent, event_id, is_replay_copy
-from attendance.registry import Device
 from attendance.times import format_seconds, read_device_time
 from attendance.user_map import UserMap
 from attendance.wire import encode_json

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Any, Final, NoReturn, Protocol
 
 from attendance.adoptions import Moves
-from attendance.guards import Guards
+from attendance.guards import Guard, Guards
 from attendance.kafka.accounts import AccountsTopic
 from attendance.kafka.producer import Producer
 from attendance.kafka.progress import LOOK_SECONDS, WRITE_SECONDS, Progress
@@ -31,7 +31,9 @@ class StreamProgress:
         guards: Those of the stream.
     """
 
-    def __init__(self, kafka: KafkaSettings, metrics: Metrics, producer: Producer, guards: Guards | None) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, metrics: Metrics, producer: Producer, guards: Guards | None, *others: Guard
+    ) -> None:
         """Nothing is read or asked yet.
 
         Args:
@@ -39,13 +41,14 @@ class StreamProgress:
             metrics: Show what is missing.
             producer: The stream's.
             guards: What may keep the stream from taking a step; None is what `stage_guards` has for it, and this.
+            others: Guards of what else the stream knows.
         """
         # A producer of its own, for the stream's is for one caller at a time.
         self._producer = Producer(kafka, kafka.client_id(f"{STAGE}-accounts"))
         self._accounts = AccountsTopic(kafka, self._producer, kafka.client_id(f"{STAGE}-accounts"))
         self.raw = Progress(kafka, STAGE, kafka.topics["raw"], self._accounts, metrics)
         self._changelog = Progress(kafka, STAGE, kafka.topics["dedup_state"], self._accounts, metrics, has_group=False)
-        self.guards = guards or stage_guards(STAGE, kafka, metrics, producer, own=[self.raw, self._changelog])
+        self.guards = guards or stage_guards(STAGE, kafka, metrics, producer, own=[self.raw, self._changelog, *others])
         self.raw.on_change = self._changelog.on_change = self.guards.ask
 
     async def follow(self) -> None:

@@ -17,6 +17,7 @@ import structlog
 
 from attendance.adoptions import NOTHING_MOVED, Moves
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.guards import Guards
 from attendance.kafka.producer import Producer, send_until_acknowledged
 from attendance.kafka.records import KeyValue, OutRecord, Record
@@ -26,7 +27,6 @@ from attendance.records.discard import is_discard_key
 from attendance.records.outcomes import Waiting, is_of_older_checkin, waiting_event_id
 from attendance.records.raw_event import RAW_RECORD
 from attendance.records.user_map import Employee, UserMapping
-from attendance.registry import Device
 from attendance.times import now
 from attendance.topics import Topics
 from attendance.user_map import UserMap

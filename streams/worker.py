@@ -9,5 +9,8 @@ from attendance.settings import CommonSettings, KafkaSettings, StreamSettings
 from streams.app import create_app
 
 app = create_app(
-    KafkaSettings.load(), StreamSettings.load(), Registry(CommonSettings.load().punchstream_devices), Metrics("stream")
+    KafkaSettings.load(),
+    StreamSettings.load(),
+    Registry(CommonSettings.load().punchstream_devices, may_be_missing=True),
+    Metrics("stream"),
 )

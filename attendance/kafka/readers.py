@@ -49,6 +49,26 @@ def assigned_partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
     return partitions
 
 
+async def why_missing(settings: KafkaSettings, topic: str, client_id: str) -> str | None:
+    """Why a topic cannot be read although Kafka answers: there is none, or it may not be read. None where it can.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer.
+    """
+    consumer = create_consumer(settings, topic, client_id=client_id)
+    try:
+        await begin_reading(consumer, topic)
+    except TopicAuthorizationFailedError:
+        return f"this process needs Read on the topic {topic}"
+    except KafkaUnavailable as error:
+        return str(error)
+    except KafkaError as error:
+        raise await unavailable(settings, error, operation="Read", topics=[topic]) from error
+    finally:
+        await consumer.stop()
+    return None
+
+
 async def until_there(settings: KafkaSettings, topic: str, client_id: str) -> None:
     """Return when Kafka answers and has the topic."""
     while True:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
 from attendance.errors import AccessDenied, ConfigurationError, DocumentRejected, PermissionDenied, ServerError
-from attendance.registry import Device
+from attendance.fleet import Device
 from operations.site.results import Check, attempt, failed, ok, some, unseen, warning
 from producers.directory.employees import EMPLOYEE
 

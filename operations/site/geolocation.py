@@ -6,7 +6,7 @@ from typing import Final
 
 from attendance.erpnext import ErpnextClient
 from attendance.errors import AccessDenied, DocumentRejected
-from attendance.registry import Device
+from attendance.fleet import Device
 from operations.site.results import Check, attempt, failed, ok, some, unseen, warning
 
 GEOLOCATION: Final = "geolocation"

@@ -7,7 +7,7 @@ from typing import Final
 
 from attendance.erpnext import SHIFT_TYPE, Document, ErpnextClient
 from attendance.errors import AccessDenied, DocumentRejected
-from attendance.registry import Device
+from attendance.fleet import Device
 from operations.site.results import Check, attempt, failed, some, unseen, warning
 from producers.directory.employees import EMPLOYEE
 

@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any, Final, Literal, cast
 
 from attendance.errors import ConfigurationError
-from attendance.registry import Device
+from attendance.fleet import Device
 from producers.devices.common.options import read_options
 from producers.devices.contract import (
     CreateFileAdapter,

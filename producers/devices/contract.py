@@ -16,8 +16,8 @@ from msgspec import Struct
 from pydantic import BaseModel, ConfigDict
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
 
 MAX_EVENTS: Final = 20_000
 """Records that one request may hold: each takes far more room in memory and in Kafka than it may take in a body."""

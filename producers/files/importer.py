@@ -15,9 +15,10 @@ from typing import Final
 import structlog
 
 from attendance.errors import ConfigurationError, RetriableError, UnreadableFile
+from attendance.fleet import Device
 from attendance.plausibility import TimeFault, find_time_fault
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device, Registry
+from attendance.registry import Registry
 from attendance.times import now
 from producers.devices import FILE_ADAPTERS, create_file_adapter
 from producers.devices.common.options import read_options

@@ -3,10 +3,10 @@
 import structlog
 
 from attendance.errors import InvalidRecord
+from attendance.fleet import Device
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord, Record
 from attendance.records.cursor import SavedCursor, cursor_key
-from attendance.registry import Device
 from producers.devices.contract import PullAdapter
 
 log = structlog.get_logger(__name__)

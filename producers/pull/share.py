@@ -13,13 +13,15 @@ from typing import Final, NoReturn, get_args
 import structlog
 
 from attendance.errors import ConfigurationError
+from attendance.fleet import Device
+from attendance.kafka.fleet import FleetTopic
 from attendance.kafka.groups import Assignment, follow_share
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import Record
 from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.records.cursor import cursor_key
-from attendance.registry import REFRESH_SECONDS, Device, Registry
+from attendance.registry import REFRESH_SECONDS, Registry
 from attendance.runtime import made_anew, run_until_stopped
 from attendance.sealing import Seal
 from attendance.settings import DeadLetterSettings, KafkaSettings, PullSettings, UnreadSettings
@@ -198,6 +200,7 @@ async def run(
     client_id = kafka.client_id(STAGE)
     producer = Producer(kafka, client_id)
     cursors_topic = kafka.topics["cursors"]
+    fleet = FleetTopic(kafka, registry, STAGE)
     async with create_client(
         connect_seconds=settings.connect_timeout, answer_seconds=settings.answer_timeout, cafile=settings.ssl_cafile
     ) as http:
@@ -209,7 +212,7 @@ async def run(
             metrics=metrics,
             concurrency=ConcurrencyLimit(settings.concurrency),
             now=now,
-            guards=stage_guards(STAGE, kafka, metrics, producer),
+            guards=stage_guards(STAGE, kafka, metrics, producer, own=[fleet]),
         )
         pull = Pull(registry, Adapters(Tools(http, secret, payload_fields)).of, context)
         days = UnreadSettings.load().days or kafka.retention_days
@@ -220,7 +223,13 @@ async def run(
         )
         try:
             await run_until_stopped(
-                stop, share, pull.watch(), expiry.watch(), context.guards.keep(), context.seldom.keep()
+                stop,
+                share,
+                pull.watch(),
+                fleet.follow(),
+                expiry.watch(),
+                context.guards.keep(),
+                context.seldom.keep(),
             )
         finally:
             await pull.stop()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from attendance.errors import ConfigurationError, DeviceRefused
-from attendance.registry import Device
+from attendance.fleet import Device
 from producers.devices import PULL_ADAPTERS, check_entry, create_pull_adapter
 from producers.devices.contract import PullAdapter, Tools
 

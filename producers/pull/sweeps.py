@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from zlib import crc32
 
-from attendance.registry import Device
+from attendance.fleet import Device
 from attendance.times import from_wall_clock, to_wall_clock
 
 NIGHT: Final = timedelta(hours=1)  # after midnight: when the first sweeps begin

@@ -15,11 +15,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from attendance.errors import CannotBeKept, InvalidRecord, KafkaUnavailable, Overloaded, Reason, StandingStill
+from attendance.fleet import Device
 from attendance.guards import Guards
 from attendance.metrics import Metrics
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.unread import UnreadRequest
-from attendance.registry import Device
 from attendance.settings import PushSettings
 from attendance.times import now
 from producers.clocks import Clocks

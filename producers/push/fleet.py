@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 import structlog
 
 from attendance.errors import ConfigurationError
-from attendance.registry import EXAMPLES, REFRESH_SECONDS, Device, Registry, hash_token, is_among
+from attendance.fleet import Device, hash_token, is_among
+from attendance.registry import EXAMPLES, REFRESH_SECONDS, Registry
 from producers.devices import PUSH_ADAPTERS, check_entry
 from producers.devices.contract import Sender
 
@@ -29,7 +30,8 @@ class Fleet:
         self._by_serial: dict[tuple[str, str], dict[str, Device]] = {}
         self._tokens: frozenset[str] = frozenset()
         self._unbound: set[str] = set()
-        self._index()
+        self._checked: dict[str, Device] = {}
+        self._index(at_start=True)
 
     def of(self, adapter: str, sender: Sender) -> Mapping[str, Device]:
         """The devices that a sender may speak for.
@@ -70,22 +72,32 @@ class Fleet:
         return hash_token(word) in self._tokens
 
     async def refresh(self) -> None:
-        """Take up a changed fleet file. While the options of an entry are wrong, the last good fleet stays."""
+        """Take up a changed fleet. While the options of an entry are wrong, the last good entry of the device stays."""
         if await self._registry.refreshed():
-            try:
-                self._index()
-            except ConfigurationError as error:
-                log.error("The fleet file is wrong; the last good fleet stays.", error=str(error))
+            self._index()
 
     async def follow(self) -> NoReturn:
-        """Take up changes of the fleet file for ever."""
+        """Take up changes of the fleet for ever."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             await self.refresh()
 
-    def _index(self) -> None:
+    def _index(self, *, at_start: bool = False) -> None:
         by_token: dict[tuple[str, str], dict[str, Device]] = defaultdict(dict)
         by_serial: dict[tuple[str, str], dict[str, Device]] = defaultdict(dict)
+        self._checked = {device.device_id: device for device in self._right_entries(at_start=at_start)}
+        for device in self._checked.values():
+            if device.token_sha256 is not None:
+                by_token[device.adapter, device.token_sha256][device.device_id] = device
+            elif device.serial is not None:
+                # One with a token is not open to whoever knows its serial number.
+                by_serial[device.adapter, device.serial][device.device_id] = device
+        self._by_token, self._by_serial = dict(by_token), dict(by_serial)
+        self._say_unbound()
+        self._tokens = frozenset(device.token_sha256 for device in self._registry if device.token_sha256)
+
+    def _right_entries(self, *, at_start: bool) -> Iterator[Device]:
+        """The entries whose options are right, and the last good ones of those whose are not."""
         for device in self._registry:
             if device.mode != "push" or device.disabled:
                 continue
@@ -96,15 +108,18 @@ class Fleet:
                     adapter=device.adapter,
                 )
                 continue
-            check_entry("push", device)
-            if device.token_sha256 is not None:
-                by_token[device.adapter, device.token_sha256][device.device_id] = device
-            elif device.serial is not None:
-                # One with a token is not open to whoever knows its serial number.
-                by_serial[device.adapter, device.serial][device.device_id] = device
-        self._by_token, self._by_serial = dict(by_token), dict(by_serial)
-        self._say_unbound()
-        self._tokens = frozenset(device.token_sha256 for device in self._registry if device.token_sha256)
+            before = self._checked.get(device.device_id)
+            try:
+                if device != before:
+                    check_entry("push", device)
+            except ConfigurationError as error:
+                if at_start:
+                    raise
+                log.error("An entry of the fleet is wrong; its last good one stays, if it had one.", error=str(error))
+                if before is not None:
+                    yield before
+            else:
+                yield device
 
     def _say_unbound(self) -> None:
         """Log the devices for which whoever knows their serial number may speak, once each."""

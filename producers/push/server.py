@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 
 from attendance.errors import ConfigurationError
+from attendance.kafka.fleet import FleetTopic
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow
 from attendance.kafka.stage_guards import stage_guards
@@ -98,8 +99,9 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
         metrics,
         kafka.client_id("push-expiry"),
     )
-    guards = stage_guards("push", kafka, metrics, producer, clocks.read)
-    following.append(expiry.watch)
+    fleet = FleetTopic(kafka, registry, "push")
+    guards = stage_guards("push", kafka, metrics, producer, clocks.read, own=[fleet])
+    following += [expiry.watch, fleet.follow]
     files = raise_file_limit()
     most = min(push.max_connections, max(files - RESERVED_FILES, FEWEST))
     if most < push.max_connections:

@@ -10,10 +10,10 @@ import structlog
 from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord
+from attendance.fleet import Device
 from attendance.logs import Seldom
 from attendance.records.dead_letter import MAX_MESSAGE
 from attendance.records.unread import UnreadRequest
-from attendance.registry import Device
 from producers.devices.common.listed import KeptRequest, ListingAdapter
 from producers.devices.contract import Head, PushAdapter, PushRequest, Sender
 from producers.unread import unpacked_body

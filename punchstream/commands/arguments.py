@@ -4,12 +4,13 @@ import asyncio
 import getpass
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Final
 
 import typer
 
-from attendance.errors import ConfigurationError
+from attendance.errors import ConfigurationError, KafkaUnavailable
 from attendance.registry import Registry
 from attendance.settings import CommonSettings, KafkaSettings
 from attendance.times import parse_utc
@@ -51,12 +52,44 @@ def kafka_log(client: str) -> KafkaLog:
     return KafkaLog(KafkaSettings.load(), client)
 
 
+def known_fleet() -> Registry:
+    """The fleet of the fleet file and the fleet topic. If the topic cannot be read, it is the file's, and that is said.
+
+    It may be asked within an event loop, which stands still meanwhile.
+
+    Raises:
+        ConfigurationError: the file is wrong; or there is none, and the topic cannot be read or is empty.
+    """
+    from operations.fleet import learn_fleet
+
+    path = CommonSettings.load().punchstream_devices
+    registry = Registry(path, may_be_missing=True)
+    try:
+        log = kafka_log("fleet")
+    except ConfigurationError:
+        if not registry.has_file:
+            raise
+        return registry  # nobody has set a Kafka, so there is no topic
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, learn_fleet(log, registry)).result()
+    except KafkaUnavailable as error:
+        if not registry.has_file:
+            raise ConfigurationError(
+                f"PUNCHSTREAM_DEVICES: {path} is not there; and the fleet topic: {error}"
+            ) from error
+        say(f"The fleet topic cannot be read, so this goes by {path} alone: {error}", err=True)
+    if not registry.has_file and not registry.topic.all():
+        raise ConfigurationError(f"PUNCHSTREAM_DEVICES: {path} is not there; and the fleet topic is empty")
+    return registry
+
+
 def fleet_has() -> Callable[[str], bool]:
-    """Asks the fleet file whether it has a device. A file that is not there or is wrong has none, and that is said."""
+    """Asks the fleet whether it has a device. A fleet that is not there or is wrong has none, and that is said."""
 
     def has(device_id: str) -> bool:
         try:
-            return Registry(CommonSettings.load().punchstream_devices).get(device_id) is not None
+            return known_fleet().get(device_id) is not None
         except ConfigurationError as error:
             say(str(error), err=True)
             return False

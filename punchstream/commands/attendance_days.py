@@ -7,9 +7,11 @@ from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from attendance.registry import Registry, Shift
+from attendance.errors import ConfigurationError
+from attendance.fleet import Shift
 from attendance.settings import CommonSettings, ErpnextSettings
 from operations.log import Log, Skipped
+from punchstream.commands.arguments import known_fleet
 from punchstream.output import counted, print_json, print_rows, say, say_skipped
 
 if TYPE_CHECKING:
@@ -62,8 +64,12 @@ def in_the_audit(log: Log, erpnext: ErpnextSettings, *, since: datetime | None) 
 
     Raises as `run` does.
     """
-    path = CommonSettings.load().punchstream_devices
-    shifts = Registry(path).direct_shifts if path.exists() else {}
+    try:
+        shifts = known_fleet().direct_shifts
+    except ConfigurationError:
+        if CommonSettings.load().punchstream_devices.exists():
+            raise
+        shifts = {}
     return list_days(log, erpnext, since=since, shifts=shifts) if shifts else []
 
 
@@ -87,7 +93,7 @@ def list_days(
     if erpnext is None or not records:
         return [ComparedDay(record, None, record.reason) for record in records]
     if shifts is None:
-        shifts = Registry(CommonSettings.load().punchstream_devices).direct_shifts
+        shifts = known_fleet().direct_shifts
     with closing(ErpnextClient(erpnext)) as client:
         return list(compared(client, records, shifts))
 

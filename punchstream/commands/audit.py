@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Console
 
-from attendance.registry import Registry
-from attendance.settings import CommonSettings, ErpnextSettings
+from attendance.settings import ErpnextSettings
 from attendance.times import format_seconds
 from punchstream.commands import attendance_days
 from punchstream.commands import late as late_deliveries
-from punchstream.commands.arguments import SINCE, fleet_has, instant, kafka_log, stop_where_nothing_is
+from punchstream.commands.arguments import SINCE, fleet_has, instant, kafka_log, known_fleet, stop_where_nothing_is
 from punchstream.output import AsJson, counted, print_json, print_rows, say, say_skipped, terminal
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def audit(  # noqa: PLR0913 - the options of the command
 
     if correct_employees and not dry_run:
         say("Waiting until the sink has committed the check-ins that are there.", err=True)
-    fleet = Registry(CommonSettings.load().punchstream_devices).get if correct_employees else lambda _: None
+    fleet = known_fleet().get if correct_employees else lambda _: None
     report = asyncio.run(
         account(
             log,

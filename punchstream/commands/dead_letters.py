@@ -12,8 +12,7 @@ from rich.progress import Progress
 from attendance.errors import Reason
 from attendance.records.dead_letter_action import LetterId
 from attendance.records.unread import UnreadRequest
-from attendance.registry import Registry
-from attendance.settings import CommonSettings, ErpnextSettings, StreamSettings
+from attendance.settings import ErpnextSettings, StreamSettings
 from attendance.site import site_of
 from attendance.times import format_milliseconds, format_seconds
 from attendance.topics import Topics
@@ -44,7 +43,7 @@ from operations.log import Log, Skipped
 from operations.reading_again import Fleet
 from operations.unread import GONE, ReadingAgain, describe_request, find_request
 from producers.pictures import redact
-from punchstream.commands.arguments import kafka_log, stop_where_nothing_is, who
+from punchstream.commands.arguments import kafka_log, known_fleet, stop_where_nothing_is, who
 from punchstream.output import AsJson, counted, print_facts, print_json, print_rows, say, say_skipped, terminal
 
 SHOWN_MESSAGE: Final = 200
@@ -87,7 +86,7 @@ def list_letters(
     wanted = Selection(reason=reason, stage=stage, device=device)
     groups, skipped = Groups(), Skipped()
     rows: list[dict[str, object]] = []
-    fleet = Fleet()
+    fleet = Fleet(known_fleet)
     reading = ReadingAgain(fleet.read, log.topics)
     unsettled: dict[LetterId, Group] = {}
 
@@ -285,7 +284,7 @@ def replay_letters(  # noqa: PLR0913 - as many as it has options
     What no adapter understood is given to the adapter that its device has today. Exit status 1 when one was refused.
     """
     wanted = _wanted(ids, reason, stage, device, everything=everything)
-    log, fleet = kafka_log("dead-letters"), Fleet()
+    log, fleet = kafka_log("dead-letters"), Fleet(known_fleet)
     _stop_at_unknown(log, device)
     plan = asyncio.run(make_replay_plan(log, wanted, fleet.read, force=force))
     discards = _compare(log, plan) if against_erpnext else {}
@@ -334,7 +333,7 @@ def _compare(log: Log, plan: Plan) -> Mapping[LetterId, str]:
     from operations.site.zone import the_sites_zone
 
     erpnext, window = ErpnextSettings.load(), StreamSettings.load().punch_window
-    undecided = UndecidedPunches(log, plan, Registry(CommonSettings.load().punchstream_devices).get)
+    undecided = UndecidedPunches(log, plan, known_fleet().get)
     asyncio.run(undecided.read())
     with closing(ErpnextClient(erpnext)) as client:
         undecided.compare(client, asyncio.run(the_sites_zone(log, client, site_of(erpnext.url))), window)

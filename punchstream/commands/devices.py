@@ -1,29 +1,27 @@
 """The `devices` commands: the fleet as it is understood, what it says of itself, and who wants to join it."""
 
 import asyncio
-import csv
 import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
-from io import StringIO
 from typing import Annotated, Any, Final
 
 import typer
 from msgspec import structs
 
 from attendance.errors import ConfigurationError
+from attendance.fleet import Device, hash_token
 from attendance.records.device_status import DeviceStatus
 from attendance.records.terminals import Knock, PendingDevice
-from attendance.registry import Device, Registry, hash_token
 from attendance.settings import CommonSettings
 from attendance.times import format_seconds
 from operations.log import Skipped
 from producers.knocks import NO_TERMINALS, SENDERS
-from punchstream.commands.arguments import kafka_log
-from punchstream.output import AsJson, print_json, print_rows, say, say_skipped, show
+from punchstream.commands.arguments import kafka_log, known_fleet
+from punchstream.output import AsJson, print_csv, print_json, print_rows, say, say_skipped, show
 
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
 
@@ -48,8 +46,8 @@ def list_(
     status: Annotated[bool, typer.Option("--status", help="Show what each device last said of itself.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the fleet file as it is understood."""
-    fleet = Registry(CommonSettings.load().punchstream_devices)
+    """Show the fleet as it is understood."""
+    fleet = known_fleet()
     if status:
         from operations.devices import newest_statuses
 
@@ -164,7 +162,7 @@ def pending(
     from operations.devices import pending_devices
 
     skipped = Skipped()
-    fleet = Registry(CommonSettings.load().punchstream_devices)
+    fleet = known_fleet()
     terminals, knocks = asyncio.run(pending_devices(kafka_log("devices"), fleet, skipped))
     say_skipped(skipped)
     waiting = [each for each in map(_pending_row, terminals) if _has(each, search)]
@@ -202,19 +200,7 @@ def _has(row: Mapping[str, Any], text: str | None) -> bool:
 
 def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow(_cell(row.get(name)) for name in names)
-    say(text.getvalue().rstrip("\n"))
-
-
-def _cell(value: object) -> object:
-    """What a table program shows as it is: a text that begins as a formula does would be one."""
-    if isinstance(value, Mapping):
-        value = ", ".join(f"{name}: {each}" for name, each in value.items())
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    print_csv(names, ([row.get(name) for name in names] for row in rows))
 
 
 def _pending_row(device: PendingDevice) -> dict[str, Any]:
@@ -373,7 +359,7 @@ def commands(*, as_json: AsJson = False) -> None:
 
 
 def _device(device_id: str) -> Device:
-    device = Registry(CommonSettings.load().punchstream_devices).get(device_id)
+    device = known_fleet().get(device_id)
     if device is None:
-        raise ConfigurationError(f"DEVICE: {device_id} is not in the fleet file")
+        raise ConfigurationError(f"DEVICE: {device_id} is not in the fleet")
     return device

@@ -15,9 +15,10 @@ from attendance.plausibility import TimeFault
 from attendance.records.raw_event import RawEvent
 from attendance.registry import Registry
 from attendance.runtime import run_until_signalled
-from attendance.settings import CommonSettings, PushSettings
+from attendance.settings import PushSettings
 from attendance.times import format_seconds
 from producers.devices.contract import Rejected
+from punchstream.commands.arguments import known_fleet
 from punchstream.commands.stages import begin
 from punchstream.output import AsJson, counted, print_json, print_rows, say, terminal
 
@@ -60,10 +61,10 @@ def import_files(
     given: dict[str, Any] = {"profile": profile, "date_format": date_format, "options": _options(option or ())}
     if watch is not None:
         common, metrics = begin("import")
-        registry = Registry(common.punchstream_devices)
+        registry = Registry(common.punchstream_devices, may_be_missing=True)
         run_until_signalled(imports.watch(watch, device, registry, metrics, **given))
         return
-    fleet, fields = Registry(CommonSettings.load().punchstream_devices), PushSettings.load().payload_fields
+    fleet, fields = known_fleet(), PushSettings.load().payload_fields
     prepared = [prepare(file, device, fleet, fields, **given) for file in files or ()]
     raise typer.Exit(run(prepared, dry_run=dry_run, as_json=as_json))
 

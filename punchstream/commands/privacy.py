@@ -11,10 +11,9 @@ import typer
 from attendance.errors import ConfigurationError
 from attendance.private_files import new_private
 from attendance.records.user_map import EVERYWHERE, device_scope, site_scope
-from attendance.registry import Registry
-from attendance.settings import CommonSettings, KafkaSettings, StreamSettings
+from attendance.settings import KafkaSettings, StreamSettings
 from attendance.times import now
-from punchstream.commands.arguments import kafka_log, who
+from punchstream.commands.arguments import kafka_log, known_fleet, who
 from punchstream.output import AsJson, counted, print_json, say
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ def _asked(employee: str | None, user: str | None, device: str | None, site: str
 def _site_of() -> Callable[[str], str | None]:
     """The site of a device by the fleet file; a file that is not there, or is wrong, says nothing."""
     try:
-        fleet = Registry(CommonSettings.load().punchstream_devices)
+        fleet = known_fleet()
     except ConfigurationError as error:
         say(str(error), err=True)
         return lambda _: None

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.progress import Progress
 
-from attendance.registry import Registry
-from attendance.settings import CommonSettings, ErpnextSettings
+from attendance.settings import ErpnextSettings
 from attendance.site import site_of
 from operations.log import Log
-from punchstream.commands.arguments import SINCE, UNTIL, instant, kafka_log, stop_where_nothing_is
+from punchstream.commands.arguments import SINCE, UNTIL, instant, kafka_log, known_fleet, stop_where_nothing_is
 from punchstream.output import AsJson, counted, print_json, print_rows, say, say_skipped, terminal
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ def _compare(log: Log, tables: "RangeTables", erpnext: ErpnextSettings, written_
     from operations.users import read_user_map
 
     users = asyncio.run(read_user_map(log, tables.skipped))
-    fleet = Registry(CommonSettings.load().punchstream_devices)
+    fleet = known_fleet()
     corrections = Corrections(tables)
     with closing(ErpnextClient(erpnext)) as client:
         site_zone = asyncio.run(the_sites_zone(log, client, site_of(erpnext.url)))

@@ -74,7 +74,11 @@ def push() -> None:
     from producers.push.server import serve
 
     common, metrics = begin("push")
-    settings, registry, seal = PushSettings.load(), Registry(common.punchstream_devices), Seal.load()
+    settings, registry, seal = (
+        PushSettings.load(),
+        Registry(common.punchstream_devices, may_be_missing=True),
+        Seal.load(),
+    )
     serve(topics_checked("push"), settings, registry, metrics, seal)
 
 
@@ -83,7 +87,7 @@ def pull() -> None:
     from producers.pull.share import run
 
     common, metrics = begin("pull")
-    registry = Registry(common.punchstream_devices)
+    registry = Registry(common.punchstream_devices, may_be_missing=True)
 
     settings, payload_fields, seal = PullSettings.load(), PushSettings.load().payload_fields, Seal.load()
     kafka = topics_checked("pull")
@@ -108,7 +112,8 @@ def stream() -> None:
     from streams.app import create_app, run
 
     common, metrics = begin("stream")
-    settings, registry = StreamSettings.load(), Registry(common.punchstream_devices)
+    settings = StreamSettings.load()
+    registry = Registry(common.punchstream_devices, may_be_missing=True)
     kafka = topics_checked("stream")
     run(create_app(kafka, settings, registry, metrics), kafka)
 
@@ -130,7 +135,7 @@ def completeness() -> None:
     from sinks.completeness.runner import run
 
     common, metrics = begin("completeness")
-    registry = Registry(common.punchstream_devices)
+    registry = Registry(common.punchstream_devices, may_be_missing=True)
     erpnext, settings = ErpnextSettings.load(), CompletenessSettings.load()
     kafka = topics_checked("completeness")
     run_with_stop(lambda stop: run(kafka, erpnext, settings, registry, metrics, stop))

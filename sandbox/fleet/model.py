@@ -7,9 +7,9 @@ from datetime import date, datetime
 from typing import Final, Literal
 
 from attendance.errors import Reason
+from attendance.fleet import Direction
 from attendance.records.checkin import CheckinTime, LogType
 from attendance.records.raw_event import EventType
-from attendance.registry import Direction
 
 Outcome = Literal["delivered", "repeat", "waiting", "dead_letter"]
 TimeFormat = Literal["local", "slashes", "offset", "utc", "epoch"]

@@ -18,9 +18,9 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from attendance.errors import Reason
+from attendance.fleet import Direction
 from attendance.records.checkin import LogType
 from attendance.records.raw_event import EventType, event_id
-from attendance.registry import Direction
 from attendance.times import format_seconds
 from sandbox.fleet.model import (
     MAX_BATCH,

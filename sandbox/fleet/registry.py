@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import yaml
 
-from attendance.registry import hash_token
+from attendance.fleet import hash_token
 from sandbox.fleet.model import FleetPlan
 
 COMPANY: Final = "Punchstream Demo"

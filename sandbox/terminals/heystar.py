@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
-from attendance.registry import hash_token
+from attendance.fleet import hash_token
 from sandbox.terminals.base import HttpAnswer, HttpRequest, Punch, Quirks
 
 _DIRECTIONS: Final = {"IN": "1", "OUT": "4", "": ""}

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo
 
-from attendance.registry import hash_token
+from attendance.fleet import hash_token
 from sandbox.ports import free_port
 from sandbox.terminals.base import Faults, HttpAnswer, HttpRequest, Punch, Quirks
 

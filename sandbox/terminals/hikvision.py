@@ -14,7 +14,7 @@ from urllib.request import parse_http_list, parse_keqv_list
 from xml.sax.saxutils import escape
 from zoneinfo import ZoneInfo
 
-from attendance.registry import hash_token
+from attendance.fleet import hash_token
 from sandbox.ports import free_port
 from sandbox.terminals.base import NAME, PHOTO, Faults, HttpAnswer, HttpRequest, Punch, Quirks
 from sandbox.terminals.served import Asked, Said, serve

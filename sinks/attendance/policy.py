@@ -9,8 +9,8 @@ from datetime import date, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, Literal
 
+from attendance.fleet import Shift
 from attendance.records.attendance_day import DayRefusal
-from attendance.registry import Shift
 from attendance.times import from_wall_clock
 
 PRESENT: Final = "Present"

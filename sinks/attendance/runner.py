@@ -26,13 +26,13 @@ from attendance.errors import (
     ServerError,
     TargetUnavailable,
 )
+from attendance.fleet import Device, Shift
 from attendance.guards import Guards
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import snapshot
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.attendance_day import AttendanceDay, AttendanceProgress
-from attendance.registry import Device, Shift
 from attendance.settings import KafkaSettings
 from attendance.times import now, to_wall_clock
 from sinks.attendance.days import FIRST_DAYS, OpenDays

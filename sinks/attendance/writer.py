@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from attendance.errors import DocumentRejected, PermissionDenied, ServerError
+from attendance.fleet import Shift
 from attendance.records.attendance_day import AttendanceDay, DayOutcome, DayRefusal
-from attendance.registry import Shift
 from sinks.attendance.policy import Day, Facts, Keep, Refuse, Row, Write, decide, read_time
 from sinks.attendance.site import AttendanceSite, ShiftType
 

@@ -32,6 +32,7 @@ from attendance.errors import (
 )
 from attendance.guards import Guards
 from attendance.kafka.accounts import AccountsTopic
+from attendance.kafka.fleet import FleetTopic
 from attendance.kafka.groups import GroupProgress
 from attendance.kafka.producer import Producer
 from attendance.kafka.progress import Progress
@@ -89,7 +90,8 @@ async def run(
     zones = SiteTopic(kafka, producer, kafka.client_id(f"{STAGE}-site"))
     accounts = AccountsTopic(kafka, producer, kafka.client_id(f"{STAGE}-accounts"))
     progress = Progress(kafka, STAGE, kafka.topics["raw"], accounts, metrics)
-    guards = stage_guards(STAGE, kafka, metrics, producer, erpnext_clock(erpnext), own=[progress])
+    fleet = FleetTopic(kafka, registry, STAGE)
+    guards = stage_guards(STAGE, kafka, metrics, producer, erpnext_clock(erpnext), own=[progress, fleet])
     attendance = DirectAttendance(kafka, AttendanceSite(own_client), producer, metrics, guards)
     completeness = Completeness(
         kafka,
@@ -107,6 +109,8 @@ async def run(
             stop,
             zones.follow(),
             accounts.follow(),
+            fleet.follow(),
+            registry.keep(),
             completeness.follow_statuses(),
             completeness.update_regularly(guards, zones.caught_up),
             attendance.run(kafka.client_id(STAGE), registry.direct_shifts),
@@ -216,7 +220,7 @@ class Completeness:
             self._hide(removed)
             self._last_sync.forget(removed)
         if not shifts:
-            log.warning("The fleet file lists no shifts; there is nothing to do.")
+            log.warning("The fleet lists no shifts; there is nothing to do.")
             return
         latest = now() - SYNC_LAG
         numbered = {device.device_id for device in self._registry if device.numbered}

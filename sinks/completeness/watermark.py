@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from attendance.fleet import Device
 from attendance.records.device_status import DeviceStatus
 from attendance.records.sequences import Counted, Run
-from attendance.registry import Device
 from attendance.times import earliest_wall_clock, from_wall_clock
 
 FIRST_NUMBER: Final = 1

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from attacked import DEVICES, MEGABYTE, TOKEN, Attack, Attacked
 
-from attendance.registry import hash_token
+from attendance.fleet import hash_token
 
 HF_TOKEN: Final = "hf-token-51c2"
 HIK_TOKEN: Final = "hik-token-88ab"

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 from pushing import Bench
 
-from attendance.registry import hash_token
+from attendance.fleet import hash_token
 
 SITE: Final = {"site": "riyadh", "timezone": "Asia/Riyadh"}
 DEVICES: Final[list[dict[str, object]]] = [

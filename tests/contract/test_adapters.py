@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from attendance.errors import DeviceRefused, DeviceUnavailable, Reason
+from attendance.fleet import hash_token
 from attendance.records.raw_event import RawEvent
-from attendance.registry import hash_token
 from attendance.times import from_wall_clock
 from conformance import NOW, SERIAL, SITE, WALL_CLOCK, ZONE, Pushed, device_of, pulled, punches, run
 from producers.devices import FILE_ADAPTERS, PULL_ADAPTERS, PUSH_ADAPTERS, create_file_adapter

@@ -9,10 +9,10 @@ import pytest
 
 from attendance.erpnext import CHECKIN, ErpnextClient
 from attendance.errors import TargetUnavailable
+from attendance.fleet import Shift
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.attendance_day import AttendanceDay
-from attendance.registry import Shift
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import now
 from operations.attendance_days import compared

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from attendance.erpnext import ErpnextClient
-from attendance.registry import hash_token
+from attendance.fleet import hash_token
 from attendance.settings import ErpnextSettings, KafkaSettings
 from attendance.times import format_seconds, now
 from operations.site.setup import EVENT_ID

@@ -22,11 +22,11 @@ import pytest
 import yaml
 
 from attendance.errors import Reason
+from attendance.fleet import hash_token
 from attendance.kafka.readers import snapshot
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.raw_event import RawEvent
 from attendance.records.unread import UnreadRequest
-from attendance.registry import hash_token
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
 from sandbox.broker import Broker

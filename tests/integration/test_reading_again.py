@@ -15,12 +15,12 @@ from pushing import GATE, TOPICS, Bench
 from typer.testing import CliRunner
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import hash_token
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import snapshot
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.raw_event import RawEvent
-from attendance.registry import hash_token
 from attendance.settings import KafkaSettings, PushSettings
 from attendance.topics import Name
 from operations.audit import audit

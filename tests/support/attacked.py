@@ -17,10 +17,10 @@ import orjson
 import psutil
 import yaml
 
+from attendance.fleet import hash_token
 from attendance.kafka.admin import create_topics
 from attendance.kafka.readers import snapshot
 from attendance.records.raw_event import RawEvent
-from attendance.registry import hash_token
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
 from sandbox.broker import Broker

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 
 from attendance.errors import DeviceRefused, InvalidRecord, Reason
-from attendance.registry import Device
+from attendance.fleet import Device
 from producers.devices import check_entry, create_pull_adapter, create_push_adapter
 from producers.devices.contract import (
     Answer,

@@ -18,6 +18,7 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, LetterId
 from attendance.records.device_status import DeviceStatus
 from attendance.records.discard import DiscardedWaiting
+from attendance.records.fleet import FleetEntry
 from attendance.records.other_event import OtherEvent
 from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
@@ -244,6 +245,17 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
         SiteZone("https://erp.example.com", "Asia/Kolkata", "in_doubt", ARRIVED, "sink on worker-1", why="an hour off"),
     ),
     "site-zone-accepted": ("site", SiteZone("http://erp:8080", "Asia/Riyadh", "accepted", ARRIVED, "fatima")),
+    "fleet-device": (
+        "fleet",
+        FleetEntry(
+            *("device", "riyadh-01", "file", {"site": "riyadh", "serial": "SN1", "installed_on": "2025-05-01"}),
+            by="fatima",
+        ),
+    ),
+    "fleet-site": (
+        "fleet",
+        FleetEntry("site", "riyadh", "console", {"timezone": "Asia/Riyadh"}, "fatima", claimed=77, handed_over=1),
+    ),
     "account": (
         "accounts",
         Account("stream", "attendance.raw.v1", 3, 10, 79, ARRIVED, Fingerprint(78, 1_767_243_602_345, "5e" * 16), 80),

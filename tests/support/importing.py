@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 from openpyxl import Workbook
 
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device, Registry
+from attendance.registry import Registry
 from producers.devices import create_file_adapter
 from producers.devices.contract import Rejected, Row
 

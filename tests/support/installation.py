@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from attendance.accounts import Accounts, Found, Partition, begin, fingerprint, is_fingerprint_of
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
@@ -21,7 +22,6 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import Delivery
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
-from attendance.registry import Device
 from attendance.settings import KafkaSettings
 from attendance.times import now
 from attendance.topics import TABLE, Name

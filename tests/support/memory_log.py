@@ -12,6 +12,7 @@ from attendance.wire import Place
 from operations.log import Send
 
 Begin = Mapping[int, int | None]
+STANDING: tuple[Name, ...] = ("accounts", "fleet")
 
 
 @dataclass
@@ -28,7 +29,7 @@ class StoredRecord:
 
 
 class MemoryLog:
-    """An `operations.log.Log`. What is sent is kept in `sent`, and stands on no topic, but for accounts."""
+    """An `operations.log.Log`. What is sent is kept in `sent`, and stands on no topic, but for those of `STANDING`."""
 
     def __init__(self, prefix: str = "t") -> None:
         self.topics = Topics(prefix)
@@ -133,8 +134,10 @@ class MemoryLog:
             if self.refuses is not None and len(self.sent) >= self.accepts:
                 raise self.refuses
             for record in records:
-                if record.topic == self.topics["accounts"]:
-                    self.add("accounts", record.key, record.value, record.headers)
+                for name in STANDING:
+                    if record.topic == self.topics[name]:
+                        self.add(name, record.key, record.value, record.headers)
+                        break
                 else:
                     self.sent.append(record)
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 from attendance.errors import KafkaUnavailable
+from attendance.fleet import Device
 from attendance.guards import Guards
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
@@ -17,7 +18,6 @@ from attendance.metrics import Metrics
 from attendance.records.cursor import SavedCursor
 from attendance.records.device_status import DeviceStatus
 from attendance.records.raw_event import RawEvent, Source
-from attendance.registry import Device
 from attendance.settings import KafkaSettings, PullSettings
 from producers.clocks import Clocks
 from producers.devices.contract import Fetch, Page, Probed

@@ -12,6 +12,7 @@ import orjson
 import yaml
 
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
+from attendance.fleet import hash_token
 from attendance.guards import Guard, Guards
 from attendance.kafka.records import MAX_RECORD_BYTES, OutRecord
 from attendance.metrics import Metrics
@@ -19,7 +20,7 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.device_status import DeviceStatus
 from attendance.records.raw_event import RawEvent
 from attendance.records.unread import UnreadRequest
-from attendance.registry import Registry, hash_token
+from attendance.registry import Registry
 from attendance.settings import PushSettings
 from attendance.topics import Topics
 from producers.clocks import Clocks

@@ -20,11 +20,11 @@ from secured_kafka import Operation, Right, SecuredKafka, environment, run
 from typer.testing import CliRunner
 
 from attendance.errors import PunchstreamError
+from attendance.fleet import hash_token
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import snapshot
 from attendance.kafka.records import OutRecord
 from attendance.records.user_map import Employee, UserMapping
-from attendance.registry import hash_token
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
 from punchstream.cli import app

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 import httpx
 
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, InvalidRecord, UnreadableAnswer
-from attendance.registry import Device
+from attendance.fleet import Device
 from attendance.times import read_retry_after
 from producers.devices.common.bodies import read_document, read_json, read_xml
 from producers.devices.common.options import HttpOptions

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, cast, get_arg
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from attendance.errors import ConfigurationError
-from attendance.registry import Device, no_flag
+from attendance.fleet import Device, no_flag
 from producers.devices.contract import Options
 
 

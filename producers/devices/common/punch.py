@@ -7,8 +7,8 @@ from typing import Final
 import orjson
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.records.raw_event import EventType, RawEvent, Scalar, Source
-from attendance.registry import Device
 from attendance.times import read_device_time
 
 MAX_TEXT: Final = 256  # characters; no user id or time is longer, and a photograph is

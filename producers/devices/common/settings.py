@@ -5,7 +5,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from attendance.registry import Device
+from attendance.fleet import Device
 
 DIFFERS: Final = "differs"
 """How a detail of a device's status begins that a person has to look at."""

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from sqlalchemy import String, column, select, table
 
 from attendance.errors import UnreadableAnswer
+from attendance.fleet import Device
 from attendance.records.raw_event import EventType
-from attendance.registry import Device
 from producers.devices.common.punch import MAX_TEXT
 from producers.devices.common.sql.adapter import Columns
 from producers.devices.common.sql.database import Database

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from attendance.errors import UnreadableFile
+from attendance.fleet import Device
 from attendance.records.raw_event import Source
-from attendance.registry import Device
 from attendance.times import now
 from producers.devices.common.files import batch_id, encoding_of, lines
 from producers.devices.common.options import read_options

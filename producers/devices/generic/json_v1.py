@@ -12,8 +12,8 @@ from typing import Final
 import orjson
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.records.raw_event import EventType, RawEvent, Source
-from attendance.registry import Device
 from attendance.times import read_device_time
 from attendance.wire import encode_json
 from producers.devices.common.bodies import check_unambiguous, given_twice, read_json, write_record

@@ -18,8 +18,8 @@ from pydantic import AfterValidator, Field
 from sqlalchemy import TextClause, bindparam, text
 
 from attendance.errors import DeviceRefused, UnreadableAnswer
+from attendance.fleet import Device
 from attendance.records.raw_event import EventType
-from attendance.registry import Device
 from attendance.times import to_wall_clock
 from producers.devices.common.options import read_options, words
 from producers.devices.common.sql import read_only as read_only_sql

@@ -13,8 +13,8 @@ from openpyxl.reader.excel import ExcelReader
 from openpyxl.workbook import Workbook
 
 from attendance.errors import UnreadableFile
+from attendance.fleet import Device
 from attendance.records.raw_event import Source
-from attendance.registry import Device
 from attendance.times import now
 from producers.devices.common.files import batch_id, chunks
 from producers.devices.common.options import read_options

@@ -14,7 +14,7 @@ import orjson
 import structlog
 
 from attendance.errors import DeviceRefused, DeviceUnavailable, UnreadableAnswer
-from attendance.registry import Device
+from attendance.fleet import Device
 from attendance.times import read_device_time
 from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.options import read_options

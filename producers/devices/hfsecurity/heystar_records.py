@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
 
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent, Scalar, Source
-from attendance.registry import Device
 from attendance.times import read_device_time
 from producers.devices.common.bodies import check_unambiguous
 from producers.devices.common.punch import MAX_TEXT, cut, invalid, punch

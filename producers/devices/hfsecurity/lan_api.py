@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import structlog
 
 from attendance.errors import DeviceRefused, DeviceUnavailable, InvalidRecord, UnreadableAnswer
-from attendance.registry import Device
+from attendance.fleet import Device
 from attendance.times import earliest_wall_clock, read_device_time
 from producers.devices.common.bodies import read_json
 from producers.devices.common.clocks import MAX_ZONE_DIFFERENCE

@@ -15,8 +15,8 @@ import structlog
 from msgspec.structs import replace
 
 from attendance.errors import DeviceRefused, DeviceUnavailable, InvalidRecord, UnreadableAnswer
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent, Source
-from attendance.registry import Device
 from attendance.times import format_seconds, parse_utc
 from producers.devices.common.bodies import read_json, write_record
 from producers.devices.common.clocks import ASSUMED_LAG, LOST_CLOCK, MAX_ZONE_DIFFERENCE

@@ -20,8 +20,8 @@ from typing import Final
 import orjson
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent, Source
-from attendance.registry import Device
 from attendance.times import format_milliseconds
 from producers.devices.common.bodies import filled, given_twice, read_body
 from producers.devices.common.listed import KeptRequest

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
+from attendance.fleet import Device
 from attendance.records.raw_event import EventType, RawEvent, Source
-from attendance.registry import Device
 from attendance.times import read_device_time
 from attendance.wire import encode_json
 from producers.devices.common.bodies import check_unambiguous

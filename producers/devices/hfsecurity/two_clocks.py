@@ -10,8 +10,8 @@ from typing import Final
 
 import structlog
 
+from attendance.fleet import Device
 from attendance.logs import Seldom
-from attendance.registry import Device
 from attendance.times import read_device_time, to_wall_clock
 from producers.devices.common.bodies import given_twice
 from producers.devices.common.settings import DIFFERS

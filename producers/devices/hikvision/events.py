@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+from attendance.fleet import Device
 from attendance.records.raw_event import EventType, RawEvent, Source
-from attendance.registry import Device
 from attendance.wire import encode_json
 from producers.devices.common.bodies import check_unambiguous
 from producers.devices.common.options import EventOptions, HttpOptions

@@ -14,7 +14,7 @@ from uuid import uuid4
 import structlog
 
 from attendance.errors import DeviceRefused, DeviceUnavailable, UnreadableAnswer
-from attendance.registry import Device
+from attendance.fleet import Device
 from attendance.times import earliest_wall_clock, from_wall_clock, read_device_time, zone
 from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.options import read_options

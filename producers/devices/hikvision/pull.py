@@ -17,8 +17,8 @@ import structlog
 from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent, Source
-from attendance.registry import Device
 from attendance.times import format_seconds, now, parse_utc, read_device_time
 from producers.devices.common.bodies import read_json, write_record
 from producers.devices.common.clocks import LOST_CLOCK

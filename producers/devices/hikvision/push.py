@@ -16,9 +16,9 @@ from typing import Final
 import structlog
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.logs import Seldom
 from attendance.records.raw_event import RawEvent, Source
-from attendance.registry import Device
 from attendance.times import read_device_time
 from producers.devices.common.bodies import Ambiguous, check_unambiguous, given_twice, read_records
 from producers.devices.common.listed import KeptRequest

@@ -14,9 +14,9 @@ from typing import Final
 from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.terminals import RESET
-from attendance.registry import Device
 from producers.devices.common.listed import KeptRequest
 from producers.devices.common.punch import MAX_TEXT, invalid
 from producers.devices.contract import (

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent
 from attendance.records.terminals import RESET
-from attendance.registry import Device
 from attendance.times import format_seconds, read_device_time, to_wall_clock, zone
 
 MAX_POST: Final = 512 * 1024

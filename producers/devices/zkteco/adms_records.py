@@ -13,8 +13,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from attendance.fleet import Device
 from attendance.records.raw_event import EventType, RawEvent, Scalar, Source
-from attendance.registry import Device
 from attendance.wire import encode_json
 from producers.devices.common.attendance_states import direction_of_state
 from producers.devices.common.options import EventOptions, read_options

@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from pydantic import field_validator
 
 from attendance.errors import InvalidRecord, Reason, UnreadableFile
+from attendance.fleet import Device
 from attendance.records.raw_event import Source
-from attendance.registry import Device
 from attendance.times import now, read_device_time
 from attendance.wire import encode_json
 from producers.devices.common.attendance_states import direction_of_state

@@ -18,8 +18,8 @@ import httpx
 import orjson
 
 from attendance.errors import DeviceRefused, InvalidRecord, UnreadableAnswer
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent, Source
-from attendance.registry import Device
 from attendance.times import earliest_wall_clock
 from attendance.wire import encode_json
 from producers.devices.common.attendance_states import direction_of_state

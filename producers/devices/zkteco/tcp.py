@@ -28,8 +28,8 @@ from attendance.errors import (
     Reason,
     UnreadableAnswer,
 )
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent, Source
-from attendance.registry import Device
 from attendance.times import from_wall_clock, read_device_time
 from attendance.wire import encode_json
 from producers.devices.common.attendance_states import direction_of_state

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import httpx
 
-from attendance.registry import hash_token
+from attendance.fleet import hash_token
 
 TOKEN = "of-all-bystanders"
 SITE = "bystanders"

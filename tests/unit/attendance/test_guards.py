@@ -55,10 +55,10 @@ def test_a_reason_stands_until_its_guard_gives_none_and_is_shown_by_its_cause(sa
     with pytest.raises(StandingStill, match="an hour behind"):
         guards.check()
     assert guards.reasons == {"clock": "an hour behind"}
-    assert shown(metrics) == {"topics": 0, "offsets": 0, "clock": 1}
+    assert shown(metrics) == {"topics": 0, "offsets": 0, "clock": 1, "fleet": 0}
     clock.answer = None
     asked(guards).check()
-    assert shown(metrics) == {"topics": 0, "offsets": 0, "clock": 0}
+    assert shown(metrics) == {"topics": 0, "offsets": 0, "clock": 0, "fleet": 0}
     assert sentences(said) == [STANDS, GOES_ON]
 
 

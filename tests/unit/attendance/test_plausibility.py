@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from attendance.errors import ConfigurationError, Reason
+from attendance.fleet import Device
 from attendance.plausibility import TimeFault, find_time_fault
 from attendance.records.raw_event import RawEvent, Source
-from attendance.registry import Device
 
 ARRIVED = datetime(2026, 3, 2, 12, tzinfo=UTC)
 EVENT = RawEvent(

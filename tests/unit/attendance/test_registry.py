@@ -1,5 +1,6 @@
 """The fleet file: the fleet as every stage reads it."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import date
@@ -10,7 +11,9 @@ import pytest
 import yaml
 
 from attendance.errors import ConfigurationError
-from attendance.registry import Device, Registry, hash_token, load
+from attendance.fleet import Device, hash_token
+from attendance.fleet_file import load
+from attendance.registry import Registry
 
 TOKEN = "a token of some length"
 
@@ -101,10 +104,15 @@ def test_the_list_may_stand_under_the_word_devices(path: Path) -> None:
         ({"token": TOKEN}, "token"),
     ],
 )
-def test_a_wrong_entry_is_named_by_file_number_and_field(path: Path, change: dict[str, object], named: str) -> None:
+def test_a_wrong_entry_is_named_by_file_line_device_and_field(
+    path: Path, change: dict[str, object], named: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(write(path, ENTRY | {"device_id": "other"}, ENTRY | change))
-    assert f"{path}: device 2: " in str(caught.value)
+    [line] = [number for number, text in enumerate(path.read_text().splitlines(), start=1) if text[0] == "-"][1:]
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    entry = ENTRY | change
+    assert (entry["device_id"] if isinstance(entry["device_id"], str) else "device 2") in str(caught.value)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
     assert TOKEN not in str(caught.value)
@@ -137,13 +145,13 @@ def test_an_entry_may_have_what_another_has_and_say_some_of_it_otherwise(path: P
 
 
 def test_a_device_that_is_there_twice_is_refused(path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="device 2: riyadh-01 is there twice"):
+    with pytest.raises(ConfigurationError, match="riyadh-01: riyadh-01 is there twice"):
         load(write(path, ENTRY, ENTRY))
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"devices:", b"a: b", b"- [", b"'text'", b"\xff\xfe\x00", b"- installed_on: 2026-02-30", b"- a\n- b"],
+    [b"", b"devices:", b"a: b", b"- [", b"'text'", b"\xff\xfe\x00", b"- installed_on: 2026-02-30", b"- a"],
 )
 def test_a_file_that_is_no_list_of_devices_is_refused_in_one_line_that_names_it(path: Path, content: bytes) -> None:
     path.write_bytes(content)
@@ -241,13 +249,13 @@ def test_a_file_without_shifts_has_none(path: Path) -> None:
         ({"sites": ["jeddah"]}, "shift_type"),
         ({"shift_type": "Day", "site": "jeddah"}, "site"),
         ("Day", "shift 2"),
-        ({"shift_type": "Day", "sites": ["jeddah"], "attendance": "both"}, "shift 2: Day: attendance"),
+        ({"shift_type": "Day", "sites": ["jeddah"], "attendance": "both"}, ": Day: attendance"),
         (
             {"shift_type": "Day", "sites": ["jeddah"], "half_day_below": "4 h"},
-            "shift 2: Day: Value error, half_day_below",
+            ": Day: Value error, half_day_below",
         ),
         *(
-            ({"shift_type": "Day", "sites": ["jeddah"], "attendance": "direct", **wrong}, f"shift 2: Day: {field}")
+            ({"shift_type": "Day", "sites": ["jeddah"], "attendance": "direct", **wrong}, f": Day: {field}")
             for field, wrong in (
                 # YAML reads 4:00 as 240: minutes, or seconds.
                 ("half_day_below", {"half_day_below": 240}),
@@ -258,10 +266,10 @@ def test_a_file_without_shifts_has_none(path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_shift_is_named_by_file_number_and_cause(path: Path, shift: object, named: str) -> None:
+def test_a_wrong_shift_is_named_by_file_line_name_and_cause(path: Path, shift: object, named: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Registry(with_shifts(path, {"shift_type": "Night", "sites": ["jeddah"]}, shift))
-    assert f"{path}: shift 2: " in str(caught.value)
+    assert re.match(rf"{path}:\d+: (Day|Night|shift 2): ", str(caught.value))
     assert named in str(caught.value)
 
 

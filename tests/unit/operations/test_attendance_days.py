@@ -9,8 +9,8 @@ from attendance_site import SHIFT, FakeSite
 from memory_log import MemoryLog
 from msgspec.structs import replace
 
+from attendance.fleet import Shift
 from attendance.records.attendance_day import AttendanceDay
-from attendance.registry import Shift
 from attendance.settings import ErpnextSettings
 from operations import attendance_days
 from operations.attendance_days import compared

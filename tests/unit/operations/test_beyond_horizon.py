@@ -10,11 +10,11 @@ from memory_log import MemoryLog
 
 from attendance.erpnext import ErpnextClient
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import LetterId
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
-from attendance.registry import Device
 from operations.beyond_horizon import NOBODY, REPEATED, THERE, UndecidedPunches
 from operations.dead_letter_actions import Plan
 

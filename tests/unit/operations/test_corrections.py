@@ -12,10 +12,10 @@ from punches import AT, START, event, record
 
 from attendance.erpnext import ErpnextClient
 from attendance.errors import ConfigurationError
+from attendance.fleet import Device
 from attendance.records.checkin import Checkin
 from attendance.records.raw_event import RawEvent
 from attendance.records.user_map import Employee, UserMapping
-from attendance.registry import Device
 from attendance.user_map import UserMap
 from operations.corrections import Corrections, reread
 from operations.replay import Range, RangeTables

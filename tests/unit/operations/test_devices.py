@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from memory_log import MemoryLog
 
-from attendance.registry import Device
+from attendance.fleet import Device
 from operations.devices import DeviceCheck, check_device
 from operations.log import Skipped
 from sandbox.terminals import PULL_TERMINALS, simulator

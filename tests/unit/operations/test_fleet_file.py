@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from attendance.errors import ConfigurationError
-from attendance.registry import Registry, load
+from attendance.fleet_file import load
+from attendance.registry import Registry
 from operations import fleet_file
 from operations.fleet_file import add_entry, set_addresses
 

@@ -14,11 +14,12 @@ from msgspec.structs import replace
 from openpyxl import Workbook
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device, hash_token
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import LetterId
 from attendance.records.raw_event import UNREAD_ID, RawEvent
 from attendance.records.unread import UnreadRequest
-from attendance.registry import Device, Registry, hash_token
+from attendance.registry import Registry
 from operations.dead_letter_actions import Plan, make_replay_plan, replay
 from operations.dead_letters import Selection
 from operations.reading_again import NotUnderstood, Reader, old_request

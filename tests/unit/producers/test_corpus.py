@@ -19,10 +19,10 @@ import pytest
 from pushing import TOPICS, Bench, FakeProducer
 
 from attendance.errors import InvalidRecord, Reason, UnreadableFile
+from attendance.fleet import Device, hash_token
 from attendance.metrics import Metrics
 from attendance.records.raw_event import RawEvent
 from attendance.records.unread import joined
-from attendance.registry import Device, hash_token
 from producers.devices import ADAPTERS, create_file_adapter, create_pull_adapter
 from producers.devices.contract import Fetch, Rejected, Tools
 from producers.intake import Intake, Place

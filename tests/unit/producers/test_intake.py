@@ -9,11 +9,11 @@ from example_records import UNREAD
 from structlog.testing import capture_logs
 
 from attendance.errors import Reason
+from attendance.fleet import Device
 from attendance.kafka.records import MAX_RECORD_BYTES, RECORD_OVERHEAD
 from attendance.logs import Seldom
 from attendance.metrics import Metrics
 from attendance.records.raw_event import RawEvent, Source
-from attendance.registry import Device
 from producers.clocks import Clocks
 from producers.devices.contract import DeviceReport, Other, Rejected
 from producers.devices.generic.json_v1 import JsonV1

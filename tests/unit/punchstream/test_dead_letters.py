@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
+from attendance.fleet import hash_token
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, Done, LetterId
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.unread import UnreadRequest
 from attendance.records.user_map import Employee, UserMapping
-from attendance.registry import hash_token
 from attendance.sealing import Seal
 from operations.dead_letters import Letter, describe
 from punchstream.commands.dead_letters import SHOWN_VALUE, _print_letter, app

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from attendance.errors import ConfigurationError
 from attendance.records.device_status import DeviceStatus
+from attendance.records.fleet import FleetEntry
 from attendance.records.terminals import RESET, Order, PendingDevice, Stamps
 from attendance.registry import Registry
 from attendance.times import format_seconds, now
@@ -194,6 +195,19 @@ def test_a_terminal_that_moved_is_shown_first_and_let_in_from_its_new_address(
     assert fleet_file.read_text() == f"{gate}  addresses: ['10.2.0.9/32']\n"
     assert [device.addresses for device in Registry(fleet_file)] == [("10.2.0.9/32",)]
     assert "S1" not in [row["serial"] for row in rows("pending")]
+
+
+def test_what_the_fleet_topic_has_is_not_approved_into_a_file(log: MemoryLog, fleet_file: Path) -> None:
+    on_topic = FleetEntry("device", "GATE-9", "console", {"adapter": "zkteco_adms", "serial": "S9"}, "fatima")
+    log.add("fleet", on_topic.key, on_topic.encode())
+    before = fleet_file.read_text()
+    with pytest.raises(ConfigurationError, match=r"GATE-9 of the fleet topic .* the source console"):
+        approve("--adapter", "zkteco_adms")
+    assert fleet_file.read_text() == before
+    fleet_file.unlink()
+    with pytest.raises(ConfigurationError, match="the fleet is on its topic"):
+        run("approve", "S10", "--device-id", "A", "--site", "hq", "--timezone", "UTC", "--adapter", "zkteco_adms")
+    assert not fleet_file.exists()
 
 
 def test_what_waits_is_searched_cut_off_and_exported(log: MemoryLog) -> None:

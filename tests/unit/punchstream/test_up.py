@@ -13,7 +13,8 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-from attendance.registry import Registry, hash_token
+from attendance.fleet import hash_token
+from attendance.registry import Registry
 from memory_broker import MemoryBroker, install
 from punchstream import up as module
 from punchstream.cli import app

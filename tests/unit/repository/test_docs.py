@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import typer
 
-from attendance import metrics, registry, topics
+from attendance import fleet_file, metrics, topics
 from attendance.errors import Reason
-from attendance.registry import Device
+from attendance.fleet import Device
 from attendance.times import now
 from producers.devices import create_push_adapter
 from producers.devices.contract import STATUS, Head, PushRequest
@@ -306,6 +306,8 @@ def test_the_access_rules_allow_a_stage_the_topics_that_its_code_names(stage: st
         named.add(topics.TABLE["site"].suffix)
     if "AccountsTopic(" in text:
         named.add(topics.TABLE["accounts"].suffix)
+    if "FleetTopic(" in text:
+        named.add(topics.TABLE["fleet"].suffix)
     if "stage_guards(" in text:
         named.add(topics.TABLE["probe"].suffix)  # the guard of the clock writes there
     assert named == access(stage)["read"] | access(stage)["written"]
@@ -350,4 +352,4 @@ def fleet(tmp_path: Path) -> dict[str, Device]:
     (content,) = fences(FLEET.read_text(), "yaml")
     path = tmp_path / "devices.yaml"
     path.write_text(content)
-    return registry.load(path)
+    return fleet_file.load(path)

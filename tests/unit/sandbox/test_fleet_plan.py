@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from attendance.errors import Reason
+from attendance.fleet import hash_token
+from attendance.fleet_file import load
 from attendance.records.raw_event import event_id
-from attendance.registry import hash_token, load
 from attendance.times import format_seconds, read_device_time, to_wall_clock
 from sandbox.fleet.model import MAX_BATCH, FleetPlan
 from sandbox.fleet.plan import PHOTO, Shape, plan

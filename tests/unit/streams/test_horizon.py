@@ -18,6 +18,7 @@ from known_punches import KnownPunches
 from msgspec.structs import replace
 
 from attendance.errors import Reason
+from attendance.fleet import Device
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import Headers
 from attendance.records.checkin import Checkin
@@ -25,7 +26,6 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import Dropped
 from attendance.records.raw_event import EventType, RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
-from attendance.registry import Device
 from attendance.settings import KafkaSettings, StreamSettings
 from attendance.user_map import UserMap
 from streams import state as module

@@ -13,13 +13,13 @@ from known_punches import KnownPunches
 from msgspec.structs import replace
 
 from attendance.errors import Reason
+from attendance.fleet import Device
 from attendance.kafka.records import MAX_RECORD_BYTES
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import REPLAY_COUNT, DeadLetter
 from attendance.records.outcomes import Dropped, Waiting
 from attendance.records.raw_event import ARRIVED_AT, REPLAY_OF, RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
-from attendance.registry import Device
 from attendance.user_map import UserMap
 from operations.origin import copy_of
 from streams.dedup import insert

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from attendance.errors import Reason
+from attendance.fleet import Device
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
@@ -16,7 +17,6 @@ from attendance.records.checkin import Checkin
 from attendance.records.outcomes import SENT_BACK, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
-from attendance.registry import Device
 from attendance.topics import Topics
 from attendance.user_map import UserMap
 from streams.waiting import Release

@@ -14,8 +14,8 @@ import structlog
 from pydantic import BeforeValidator, Field
 
 from attendance.errors import InvalidRecord, Reason, UnreadableAnswer
+from attendance.fleet import Device
 from attendance.records.raw_event import EventType, RawEvent, Source
-from attendance.registry import Device
 from attendance.times import format_seconds, parse_utc
 from attendance.wire import encode_json
 from producers.devices.common.bodies import read_json, write_record

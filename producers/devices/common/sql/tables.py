@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnClause, Executable, bindparam, column, func, literal, select, table, union_all
 
+from attendance.fleet import Device
 from attendance.records.raw_event import EventType
-from attendance.registry import Device
 from producers.devices.common.sql.adapter import (
     PAGE_ROWS,
     Columns,

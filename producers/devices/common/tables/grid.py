@@ -15,8 +15,8 @@ from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason, UnreadableFile
+from attendance.fleet import Device
 from attendance.records.raw_event import Source
-from attendance.registry import Device
 from attendance.wire import encode_json
 from producers.devices.common.options import read_options
 from producers.devices.common.punch import cut, punch

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import structs
 
 from attendance.errors import UnreadableAnswer
-from attendance.registry import Device
+from attendance.fleet import Device
 from attendance.times import now
 from producers.devices.common.bodies import read_json
 from producers.devices.common.clocks import ASSUMED_LAG

@@ -8,7 +8,7 @@ from hashlib import blake2b
 import httpx
 
 from attendance.errors import DeviceRefused, InvalidRecord, UnreadableAnswer
-from attendance.registry import Device
+from attendance.fleet import Device
 from attendance.times import earliest_wall_clock, format_seconds, zone
 from producers.devices.common.http import HttpAnswer, ask, base_url
 from producers.devices.common.options import read_options

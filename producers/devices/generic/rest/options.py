@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from attendance.registry import ZoneName
+from attendance.fleet import ZoneName
 from producers.devices.common.options import HttpOptions, check_time_format
 from producers.devices.generic.rest.templates import PLACEHOLDERS, placeholders_in
 

@@ -11,8 +11,8 @@ from typing import Final
 from msgspec import structs
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.records.raw_event import EventType, RawEvent, Scalar, Source
-from attendance.registry import Device
 from attendance.times import from_wall_clock, read_device_time
 from attendance.wire import encode_json
 from producers.devices.common.bodies import check_unambiguous, write_record

@@ -16,6 +16,8 @@ from attendance.records.account import decode as decode_account
 from attendance.records.account import decode_key as decode_account_key
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action
+from attendance.records.fleet import FleetEntry
+from attendance.records.fleet import decode_key as decode_fleet_key
 from attendance.records.sequences import Sequences
 from attendance.records.site import SiteZone
 from attendance.records.terminals import Stamps, StampsKey, decode_stamps
@@ -40,7 +42,7 @@ def decoder(name: str) -> Callable[[bytes | None], Any]:
             return lambda value: decode(decode_key(key), value)
         case Account() | AcceptedLoss() | Adoption():
             return lambda value: decode_account(key, value)
-        case Action() | Sequences() | SiteZone():
+        case Action() | FleetEntry() | Sequences() | SiteZone():
             return lambda value: type(record).decode(key, value)
     return type(record).decode
 
@@ -96,6 +98,7 @@ def test_a_key_of_somebody_else_is_refused(key: bytes | None) -> None:
         decode_key,
         decode_terminal_key,
         decode_account_key,
+        decode_fleet_key,
         lambda each: Action.decode(each, golden("dead-letter-replay").value),
     ):
         with pytest.raises(InvalidRecord):

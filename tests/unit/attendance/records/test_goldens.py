@@ -7,6 +7,7 @@ from attendance.records.account import AcceptedLoss, Account, Adoption
 from attendance.records.account import decode as decode_account
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action
+from attendance.records.fleet import FleetEntry
 from attendance.records.sequences import Sequences
 from attendance.records.site import SiteZone
 from attendance.records.terminals import Stamps, StampsKey, decode_stamps
@@ -31,7 +32,7 @@ def test_a_golden_file_is_read_as_the_record_that_it_was(name: str) -> None:
             read = decode(decode_key(written.key), written.value)
         case Account() | AcceptedLoss() | Adoption():
             read = decode_account(written.key, written.value)
-        case Action() | Sequences() | SiteZone():
+        case Action() | FleetEntry() | Sequences() | SiteZone():
             read = type(record).decode(written.key, written.value)
         case Stamps():
             key = decode_terminal_key(written.key)

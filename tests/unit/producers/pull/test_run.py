@@ -35,11 +35,14 @@ class Scene:
         self.users = ["1", "2", "3"]
         monkeypatch.setattr(module, "Adapters", self._adapters_of_the_newest_process)
 
-        async def unchanged(_: Registry) -> bool:
-            return False
+        async def refreshed(registry: Registry) -> bool:
+            changed = registry.refresh()
+            if registry.topic.caught_up.is_set():
+                registry.whole.set()
+            return changed
 
-        # In a thread, while which virtual time passes.
-        monkeypatch.setattr(Registry, "refreshed", unchanged)
+        # Otherwise in a thread, while which virtual time passes.
+        monkeypatch.setattr(Registry, "refreshed", refreshed)
         monkeypatch.setattr(module, "create_client", nothing)
 
     def _adapters_of_the_newest_process(self, _: object) -> SimpleNamespace:

@@ -11,9 +11,10 @@ import yaml
 from structlog.testing import capture_logs
 
 from attendance.errors import ConfigurationError, DeviceRefused
+from attendance.fleet import Device
 from attendance.kafka.groups import Assignment
 from attendance.metrics import Metrics
-from attendance.registry import Device, Registry
+from attendance.registry import Registry
 from producers.devices.contract import Fetch, Page, PullAdapter
 from producers.pull import share as pull_module
 from producers.pull.puller import Puller

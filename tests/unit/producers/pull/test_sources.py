@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from attendance.errors import ConfigurationError, DeviceRefused
-from attendance.registry import Device
+from attendance.fleet import Device
 from producers.devices.contract import Tools
 from producers.pull.sources import Adapters, secret, sources
 from pulling import device

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pushing import GATE, TOKEN, Bench, batch
 
-from attendance.registry import hash_token
+from attendance.fleet import hash_token
 
 LINE = b"417\t2026-03-02 08:00:02\t0\t15\t0\t0\t0"
 UPLOAD = "/iclock/cdata?SN=SN1&table=ATTLOG&Stamp=9999"

@@ -24,10 +24,10 @@ from pushing import (
 )
 
 from attendance.errors import Reason
+from attendance.fleet import hash_token
 from attendance.kafka.records import OutRecord
 from attendance.logs import Seldom
 from attendance.records.device_status import DeviceStatus
-from attendance.registry import hash_token
 from attendance.times import now
 from producers.devices.generic.json_v1 import JsonV1
 

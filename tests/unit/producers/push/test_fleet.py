@@ -13,7 +13,7 @@ from pushing import (
 )
 
 from attendance.errors import ConfigurationError
-from attendance.registry import hash_token
+from attendance.fleet import hash_token
 from attendance.times import now
 from producers.devices import create_push_adapter
 from producers.devices.contract import Head, PushRequest, Sender

@@ -15,8 +15,8 @@ import pytest
 from hidden_forms import FORMS, is_left
 from pushing import DEVICES, GATE, TOKEN, Bench
 
+from attendance.fleet import hash_token
 from attendance.records.unread import UnreadRequest, joined
-from attendance.registry import hash_token
 from producers.devices import create_push_adapter
 from producers.push.unread import REFUSALS
 from producers.unread import request_of

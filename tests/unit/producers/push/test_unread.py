@@ -18,9 +18,9 @@ from pushing import DEVICES, GATE, PUNCH, SHARED, TOKEN, Bench, batch, refusal
 from structlog.testing import capture_logs
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import hash_token
 from attendance.records.raw_event import RawEvent
 from attendance.records.unread import UnreadRequest, joined
-from attendance.registry import hash_token
 from producers.devices import create_push_adapter
 from producers.devices.generic.json_v1 import JsonV1
 from producers.devices.hfsecurity.push import HfSecurity

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from attendance.registry import Shift
+from attendance.fleet import Shift
 from attendance.times import from_wall_clock, to_wall_clock
 from sinks.attendance.policy import (
     MARKER,

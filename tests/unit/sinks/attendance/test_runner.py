@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from structlog.testing import LogCapture
 
 from attendance.errors import ConfigurationError, DocumentRejected, KafkaUnavailable, ServerError, TargetUnavailable
+from attendance.fleet import Device, Shift
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.attendance_day import AttendanceDay
-from attendance.registry import Device, Shift
 from attendance.settings import KafkaSettings
 from sinks.attendance import runner
 from sinks.attendance.runner import CompleteShift, DirectAttendance, common_zone

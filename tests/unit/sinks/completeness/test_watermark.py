@@ -7,9 +7,9 @@ from itertools import product
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from attendance.fleet import Device
 from attendance.records.device_status import DeviceStatus
 from attendance.records.sequences import Sequences
-from attendance.registry import Device
 from attendance.times import read_device_time, to_wall_clock
 from sinks.completeness.watermark import MAX_RUNS, DeviceClaims, SequenceNumbers, shift_watermark
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, UnreadableAnswer
-from attendance.registry import Device
+from attendance.fleet import Device
 from producers.devices.common.http import HttpAnswer, ask, base_url, create_client
 from producers.devices.common.options import HttpOptions
 

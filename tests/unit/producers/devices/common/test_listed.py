@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.logs import Seldom
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
 from producers.devices.common.listed import ListingAdapter
 from producers.devices.contract import Head, Parsed, PushAdapter, PushRequest, Sender
 from producers.devices.generic.json_v1 import EVENTS, HEARTBEAT, JsonV1

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from attendance.errors import InvalidRecord
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
 from producers.devices import create_file_adapter, create_pull_adapter
 from producers.devices.contract import Fetch, Page, PullAdapter, Rejected, Row, Tools
 from producers.devices.zkteco.attendance_log import WIDTHS, Log, Users

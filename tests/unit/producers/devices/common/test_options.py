@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from attendance.errors import ConfigurationError
-from attendance.registry import Device
+from attendance.fleet import Device
 from producers.devices import ADAPTERS, Way, check_entry, create_file_adapter, create_pull_adapter, create_push_adapter
 from producers.devices.common.options import read_options
 from producers.devices.contract import Options, Tools

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attendance.errors import ConfigurationError, InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
 from attendance.settings import PushSettings
 from producers.devices import PUSH_ADAPTERS, create_push_adapter
 from producers.devices.contract import MAX_EVENTS, Head, Parsed, PushRequest

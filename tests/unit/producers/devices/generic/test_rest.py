@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, Reason, UnreadableAnswer
-from attendance.registry import Device
+from attendance.fleet import Device
 from producers.devices import check_entry
 from producers.devices.common.options import read_options
 from producers.devices.contract import Cursor, Fetch, Page, Tools

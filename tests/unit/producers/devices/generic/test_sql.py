@@ -19,8 +19,8 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from structlog.testing import capture_logs
 
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, UnreadableAnswer
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
 from producers.devices import create_pull_adapter
 from producers.devices.common.sql import adapter as sql_adapter
 from producers.devices.common.sql import database as sql_database

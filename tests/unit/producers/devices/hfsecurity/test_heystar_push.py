@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attendance.errors import ConfigurationError, InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent, Source
-from attendance.registry import Device
 from attendance.settings import PushSettings
 from producers.devices import check_entry
 from producers.devices.common.bodies import read_query

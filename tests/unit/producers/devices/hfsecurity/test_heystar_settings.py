@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from attendance.errors import DeviceRefused
-from attendance.registry import Device
+from attendance.fleet import Device
 from producers.devices.common.settings import Setting
 from producers.devices.contract import Fetch, Page, Tools
 from producers.devices.hfsecurity.heystar_pull import LOOK_AFTER

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attendance.errors import DeviceRefused, DeviceUnavailable, UnreadableAnswer
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
 from attendance.times import from_wall_clock
 from producers.devices.contract import Cursor, Fetch, Head, Page, PushRequest, Tools
 from producers.devices.hfsecurity.lan_api import LENGTH, MAX_ANSWER, addresses_in, unfolded

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from starlette.routing import compile_path
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device, hash_token
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device, hash_token
 from attendance.settings import PushSettings
 from attendance.times import from_wall_clock
 from producers.devices.contract import Answer, Head, Parsed, PushRequest

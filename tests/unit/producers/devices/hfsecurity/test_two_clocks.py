@@ -8,7 +8,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from attendance.registry import Device
+from attendance.fleet import Device
 from attendance.times import now
 from producers.devices.common.bodies import read_json
 from producers.devices.contract import Fetch, Head, Page, Parsed, PushRequest, Tools

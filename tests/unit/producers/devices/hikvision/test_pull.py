@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from attendance.errors import DeviceRefused, DeviceUnavailable, UnreadableAnswer
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
 from attendance.settings import PushSettings
 from producers.devices.contract import Cursor, Fetch, Head, Page, PushRequest, Tools
 from producers.devices.hikvision.pull import SEEN, HikvisionPull

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
 from attendance.settings import PushSettings
 from producers.devices.contract import Head, Parsed, PushRequest
 from producers.devices.hikvision.push import Hikvision

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from attendance.errors import InvalidRecord, Reason
-from attendance.registry import Device
+from attendance.fleet import Device
 from attendance.settings import PushSettings
 from producers.devices.contract import Command, Head, Parsed, PushRequest, Result
 from producers.devices.zkteco.adms import ZktecoAdms

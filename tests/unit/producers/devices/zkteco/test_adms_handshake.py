@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attendance.fleet import Device
 from attendance.records.terminals import RESET
-from attendance.registry import Device
 from producers.devices.contract import Head, Parsed, PushRequest
 from producers.devices.zkteco.adms import ZktecoAdms
 from producers.devices.zkteco.adms_handshake import STAMP, reset_to

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attendance.errors import InvalidRecord, Reason
-from attendance.registry import Device
+from attendance.fleet import Device
 from producers.devices.contract import Head, Parsed, PushRequest
 from producers.devices.zkteco.adms import ZktecoAdms
 from producers.devices.zkteco.adms_records import reader_of, table_of

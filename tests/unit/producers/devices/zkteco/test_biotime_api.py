@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attendance.errors import DeviceRefused, DeviceUnavailable, Reason, UnreadableAnswer
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
 from attendance.settings import PushSettings
 from producers.devices.contract import Cursor, Fetch, Page, Tools
 from producers.devices.zkteco.biotime_api import SEEN, ZkBioTime

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.logs import Seldom
 from attendance.records.unread import UnreadRequest
-from attendance.registry import Device
 from producers.devices.common.bodies import read_query
 from producers.devices.contract import Head, PushRequest, Sender
 from producers.devices.zkteco.adms import ZktecoAdms

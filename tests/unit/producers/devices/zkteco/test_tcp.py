@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable, UnreadableAnswer
+from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent
-from attendance.registry import Device
 from producers.devices import create_pull_adapter
 from producers.devices.contract import Cursor, Fetch, Page, PullAdapter, Tools
 from producers.devices.zkteco import tcp as zkteco_tcp

@@ -1,0 +1,189 @@
+"""Entries of the fleet, wherever they were read, and the fleet that they make together."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from attendance.fleet import Device, Shift, Site
+from attendance.records.fleet import Kind
+
+MODELS: Final[Mapping[Kind, type[BaseModel]]] = {"site": Site, "device": Device, "shift": Shift}
+NAMED_BY: Final[Mapping[Kind, str]] = {"site": "site", "device": "device_id", "shift": "shift_type"}
+"""The field that names an entry of a kind."""
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenEntry:
+    """One entry of the fleet as somebody gave it, right or wrong.
+
+    Attributes:
+        kind: What it is of.
+        fields: What it says: names with values, unless somebody wrote something else.
+        where: The file and the line, or the source, for an error.
+        position: Such as `device 2`, by which it is named where it has no name.
+    """
+
+    kind: Kind
+    fields: object
+    where: str
+    position: str
+
+    @property
+    def name(self) -> str | None:
+        """The site, device_id or Shift Type; None where it says none."""
+        found = self.fields.get(NAMED_BY[self.kind]) if isinstance(self.fields, Mapping) else None
+        return found if isinstance(found, str) and found else None
+
+    def problem(self, text: str) -> str:
+        """A sentence that says where the entry is, which it is, and what is wrong with it."""
+        return f"{self.where}: {self.name or self.position}: {text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The fleet that entries make.
+
+    Attributes:
+        sites: By name.
+        devices: By device_id, each with the defaults of its site.
+        shifts: The devices of each shift, without those that are disabled.
+        direct: The shifts whose days become Attendance directly.
+        problems: What is wrong, in the order of the entries. What is wrong is left out.
+        wrong: The entries that are left out, each with the first thing that is wrong with it.
+    """
+
+    sites: Mapping[str, Site]
+    devices: Mapping[str, Device]
+    shifts: Mapping[str, tuple[Device, ...]]
+    direct: Mapping[str, Shift]
+    problems: Sequence[str]
+    wrong: Sequence[tuple[GivenEntry, str]]
+
+
+def compiled(entries: Iterable[GivenEntry], *, known_fields_only: bool = False) -> Compiled:
+    """The fleet of these entries.
+
+    Where two cannot both be right, such as two devices with one serial number, the earlier one is.
+
+    Args:
+        entries: In the order in which they count.
+        known_fields_only: Whether a field that this release does not know is left out, and not wrong.
+    """
+    return _Compiler(entries, known_fields_only=known_fields_only).compile()
+
+
+class _Compiler:
+    def __init__(self, entries: Iterable[GivenEntry], *, known_fields_only: bool) -> None:
+        self._entries = list(entries)
+        self._known_fields_only = known_fields_only
+        self._problems: list[str] = []
+        self._wrong: list[tuple[GivenEntry, str]] = []
+
+    def compile(self) -> Compiled:
+        sites = {site.site: site for _, site in self._valid("site", Site)}
+        devices = self._devices(sites)
+        shifts, direct = self._shifts(devices)
+        return Compiled(sites, devices, shifts, direct, tuple(self._problems), tuple(self._wrong))
+
+    def _valid(
+        self, kind: Kind, model: type[_Model], sites: Mapping[str, Site] | None = None
+    ) -> Iterator[tuple[GivenEntry, _Model]]:
+        """The entries of a kind that are right by themselves, each name once."""
+        seen: set[str] = set()
+        for entry in self._entries:
+            if entry.kind != kind:
+                continue
+            try:
+                found = model.model_validate(self._fields(entry, model, sites))
+            except ValidationError as error:
+                self._refuse(entry, *said(error))
+                continue
+            name = entry.name
+            assert name is not None
+            if name in seen:
+                self._refuse(entry, f"{name} is there twice")
+                continue
+            seen.add(name)
+            yield entry, found
+
+    def _refuse(self, entry: GivenEntry, *problems: str) -> None:
+        self._problems += [entry.problem(each) for each in problems]
+        self._wrong.append((entry, problems[0]))
+
+    def _fields(self, entry: GivenEntry, model: type[BaseModel], sites: Mapping[str, Site] | None) -> object:
+        fields = entry.fields
+        if not isinstance(fields, Mapping):
+            return fields
+        known: dict[str, Any] = dict(fields)
+        if self._known_fields_only:
+            known = {name: value for name, value in known.items() if name in model.model_fields}
+        site = sites.get(str(known.get("site"))) if sites else None
+        return {**site.defaults(known), **known} if site else known
+
+    def _devices(self, sites: Mapping[str, Site]) -> dict[str, Device]:
+        devices: dict[str, Device] = {}
+        of: dict[str, GivenEntry] = {}
+        for entry, device in self._valid("device", Device, sites):
+            if device.mode == "push" and device.via is None and device.token_sha256 is None and device.serial is None:
+                self._refuse(
+                    entry,
+                    "it pushes, so it needs token_sha256 (`punchstream devices token` makes one), or its serial where"
+                    " the protocol has no token",
+                )
+                continue
+            devices[device.device_id], of[device.device_id] = device, entry
+        holders: dict[tuple[str, str], str] = {}
+        for device in list(devices.values()):
+            if problem := _clash(device, devices, holders):
+                self._refuse(of[device.device_id], problem)
+                del devices[device.device_id]
+        return devices
+
+    def _shifts(self, devices: Mapping[str, Device]) -> tuple[dict[str, tuple[Device, ...]], dict[str, Shift]]:
+        sites = {device.site for device in devices.values()}
+        shifts: dict[str, tuple[Device, ...]] = {}
+        direct: dict[str, Shift] = {}
+        for entry, shift in self._valid("shift", Shift):
+            # A name that is wrong would be a device that nobody waits for.
+            unknown = [*(set(shift.devices) - devices.keys()), *(set(shift.sites) - sites)]
+            if unknown:
+                self._refuse(entry, f"no such device or site: {', '.join(sorted(unknown))}")
+                continue
+            members = tuple(
+                device
+                for device in devices.values()
+                if not device.disabled and (device.device_id in shift.devices or device.site in shift.sites)
+            )
+            if not members:
+                self._refuse(entry, f"{shift.shift_type} has no device that is not disabled")
+                continue
+            shifts[shift.shift_type] = members
+            if shift.attendance == "direct":
+                direct[shift.shift_type] = shift
+        return shifts, direct
+
+
+def _clash(device: Device, devices: Mapping[str, Device], holders: dict[tuple[str, str], str]) -> str | None:
+    """What is wrong with a device beside the others; None if nothing is."""
+    if device.via is not None and device.via not in devices:
+        return f"via: no such device: {device.via}"
+    if device.serial is None:
+        return None
+    # A server's own numbers may repeat those of terminals that speak for themselves.
+    holder = holders.setdefault((device.via or device.adapter, device.serial), device.device_id)
+    return None if holder == device.device_id else f"serial {device.serial} is {holder}'s already"
+
+
+def said(error: ValidationError) -> Iterator[str]:
+    """What is wrong with the fields of an entry, a sentence for each.
+
+    Args:
+        error: What pydantic has to say.
+    """
+    for each in error.errors():
+        field = ".".join(str(part) for part in each["loc"])  # none where fields do not go together
+        yield ": ".join(filter(None, (field, each["msg"])))

@@ -1,0 +1,84 @@
+"""What the fleet topic says: of each site, device and shift what its owner wrote. Loads no Kafka library.
+
+A source is who writes entries: a file, an approval, a command. An entry belongs to the source that wrote it first, by
+the order of the topic's one partition, and only that source changes it. Each source has a key of its own for an entry,
+so compaction never takes away what the owner wrote. The owner's later records say at which offset the entry came
+(`claimed`), so the order is the same for whoever reads only what compaction left.
+"""
+
+import asyncio
+from typing import Final, NamedTuple
+
+import structlog
+
+from attendance.errors import InvalidRecord
+from attendance.fleet_entries import NAMED_BY, GivenEntry
+from attendance.kafka.records import Record
+from attendance.records.fleet import FleetEntry, FleetKey, Kind, decode_key
+
+log = structlog.get_logger(__name__)
+
+FILE: Final = "file"
+"""The source that a fleet file is, where nobody names it otherwise. A process that has a file goes by that file."""
+
+
+class Written(NamedTuple):
+    """An entry as its source wrote it last, and the offset of that record."""
+
+    entry: FleetEntry
+    offset: int
+
+    @property
+    def claimed(self) -> int:
+        """The offset of the record by which the entry came."""
+        return self.offset if self.entry.claimed is None else self.entry.claimed
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """The least of several sources' is the owner's. Of those that share a claim, it was handed to the last."""
+        return self.claimed, -self.entry.handed_over, self.entry.source
+
+    def as_entry(self) -> GivenEntry:
+        """The entry as a file would have it."""
+        kind, name = self.entry.kind, self.entry.name
+        fields = {NAMED_BY[kind]: name, **self.entry.fields}
+        return GivenEntry(kind, fields, f"source {self.entry.source}", f"{kind} {name}")
+
+
+class FleetTopicEntries:
+    """The entries of the fleet topic, of every source.
+
+    Attributes:
+        caught_up: Set once all is known that was there when the reading began.
+        version: Another number after each record.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self._written: dict[FleetKey, Written] = {}
+        self.caught_up = asyncio.Event()
+        self.version = 0
+
+    def learn(self, record: Record) -> None:
+        """Take in a record. One that cannot be read is logged, and changes nothing."""
+        try:
+            key = decode_key(record.key)
+            if record.value is None:
+                self._written.pop(key, None)
+            else:
+                self._written[key] = Written(FleetEntry.decode(record.key, record.value), record.offset)
+        except InvalidRecord as error:
+            log.error("A record of the fleet topic cannot be read; it is left out.", error=str(error))
+            return
+        self.version += 1
+
+    def all(self) -> list[Written]:
+        """What every source says, whether it counts or not. Safe from any thread."""
+        return list(self._written.copy().values())
+
+    def owned(self) -> dict[tuple[Kind, str], Written]:
+        """What counts of each kind and name, in the order in which the entries came. Safe from any thread."""
+        found: dict[tuple[Kind, str], Written] = {}
+        for each in sorted(self.all(), key=lambda written: written.order):
+            found.setdefault((each.entry.kind, each.entry.name), each)
+        return found

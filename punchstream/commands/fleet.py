@@ -1,0 +1,228 @@
+"""`punchstream fleet`: the fleet on its topic."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from attendance.durations import parse_seconds
+from attendance.errors import ConfigurationError, PunchstreamError
+from attendance.fleet_file import whole
+from attendance.fleet_topic import FILE
+from attendance.registry import REFRESH_SECONDS, Registry
+from attendance.times import format_seconds, now
+from operations.log import Skipped
+from punchstream.commands.arguments import kafka_log, known_fleet, who
+from punchstream.output import AsJson, counted, print_csv, print_facts, print_json, print_whole, say, say_skipped
+
+app = typer.Typer(help="The fleet on its topic: devices, sites and shifts.", no_args_is_help=True)
+
+Source = Annotated[str, typer.Option("--source", help="Who writes: only it changes these entries from then on.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+SHOWN: Final = ("device_id", "site", "name", "mode", "adapter", "timezone", "disabled", "source")
+
+
+@app.command()
+def apply(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH…", help="Files, or folders of them: .yaml, .csv, .xlsx.")
+    ],
+    *,
+    source: Source = FILE,
+    dry_run: DryRun = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, and write each change of the files.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Remove more than half of the source's devices.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write what files say of the fleet to its topic, which every stage follows.
+
+    The files are all that the source has: what it had before and they do not have is removed. Everything that is wrong
+    is said at once, and then nothing is written.
+    """
+    from operations.fleet import check_source
+    from operations.fleet_sources import stamps_of
+
+    check_source(source)
+    if watch and (dry_run or as_json):
+        raise ConfigurationError("--watch: writes, and prints sentences")
+    if not watch:
+        _apply(paths, source, dry_run=dry_run, force=force, as_json=as_json)
+        return
+    taken: object = None
+    seen: object = None
+    while True:
+        stamps = stamps_of(paths)
+        # Once it was the same at two looks: it may be written in parts.
+        if stamps != taken and (stamps == seen or taken is None):
+            try:
+                _apply(paths, source, dry_run=False, force=force, as_json=False)
+            except PunchstreamError as error:
+                if taken is None:
+                    raise
+                say(str(error), err=True)
+            taken = stamps
+        seen = stamps
+        time.sleep(REFRESH_SECONDS)
+
+
+def _apply(paths: Sequence[Path], source: str, *, dry_run: bool, force: bool, as_json: bool) -> None:
+    from operations.fleet import changes, check, read_fleet, removes_most, whole_source, write
+    from operations.fleet_sources import read_entries
+
+    log = kafka_log("fleet")
+    before = asyncio.run(read_fleet(log))
+    entries = read_entries(paths)
+    whole(entries)
+    wanted = whole_source(entries, before, source, who())
+    found = changes(wanted, before)
+    check(wanted, before)
+    if removes_most(found, before, source) and not force:
+        gone = sum(each.what == "removed" and each.kind == "device" for each in found)
+        raise ConfigurationError(f"{counted(gone, 'device')} of the source {source} would go, more than half; --force")
+    if not dry_run:
+        asyncio.run(write(log, wanted, before))
+    if as_json:
+        print_json([each._asdict() for each in found])
+        return
+    for each in found:
+        say(str(each))
+    say(f"{counted(len(found), 'change')}{' would be written' if dry_run else ' written'}, of the source {source}.")
+
+
+@app.command("list")
+def list_(
+    *,
+    site: Annotated[
+        list[str] | None, typer.Option(help="Only devices of this site. May be given more than once.")
+    ] = None,
+    adapter: Annotated[str | None, typer.Option(help="Only devices of this adapter.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only what this source wrote.")] = None,
+    silent: Annotated[
+        str | None,
+        typer.Option(help="Only devices that said nothing for so long, such as `30m`. Exit status 1 if there are any."),
+    ] = None,
+    sort: Annotated[str, typer.Option(help="By which column.")] = "device_id",
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Show the devices, of the fleet file and of the topic."""
+    fleet = known_fleet()
+    if unknown := [each for each in site or () if each not in {device.site for device in fleet}]:
+        raise ConfigurationError(f"--site: no device is of {', '.join(unknown)}")
+    heard_at_of = {} if silent is None else _heard_at()
+    columns = [*SHOWN, *(["heard_at"] if silent is not None else [])]
+    if sort not in columns:
+        raise ConfigurationError(f"--sort: {sort!r} is none of {', '.join(columns)}")
+    sources = _sources(fleet)
+    rows = []
+    for device in fleet:
+        row = {name: getattr(device, name, None) for name in SHOWN} | {"source": sources[device.device_id]}
+        wanted = (
+            (not site or device.site in site) and adapter in (None, device.adapter) and source in (None, row["source"])
+        )
+        if silent is not None:
+            heard_at = heard_at_of.get(device.device_id)
+            wanted &= not device.disabled and (heard_at is None or heard_at < format_seconds(now() - _duration(silent)))
+            row["heard_at"] = heard_at
+        if wanted:
+            rows.append(row)
+    rows.sort(key=lambda row: (str(row[sort] or ""), row["device_id"]))
+    _print(columns, rows, as_json=as_json, as_csv=as_csv)
+    if silent is not None and rows:
+        raise typer.Exit(1)
+
+
+def _print(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, as_json: bool, as_csv: bool) -> None:
+    cells = [[row[name] for name in columns] for row in rows]
+    if as_json:
+        print_json(rows)
+    elif as_csv:
+        print_csv(columns, cells)
+    else:
+        print_whole(columns, cells)
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return timedelta(seconds=parse_seconds(text))
+    except ValueError as error:
+        raise ConfigurationError(f"--silent: {error}") from error
+
+
+def _heard_at() -> dict[str, str]:
+    from operations.devices import newest_statuses
+
+    skipped = Skipped()
+    newest = asyncio.run(newest_statuses(kafka_log("fleet"), skipped))
+    say_skipped(skipped)
+    return {device_id: format_seconds(status.heard_at) for device_id, status in newest.items()}
+
+
+def _sources(fleet: Registry) -> dict[str, str]:
+    """The source of each device. What only the fleet file has is of the source that it is."""
+    owned = fleet.topic.owned()
+    return {
+        device.device_id: owned["device", device.device_id].entry.source
+        if ("device", device.device_id) in owned
+        else FILE
+        for device in fleet
+    }
+
+
+@app.command()
+def show(
+    device_id: Annotated[str, typer.Argument(metavar="DEVICE", help="Its device_id.")], *, as_json: AsJson = False
+) -> None:
+    """Show one device, with the defaults of its site, and who wrote its entry."""
+    fleet = known_fleet()
+    device = fleet.get(device_id)
+    if device is None:
+        raise ConfigurationError(f"DEVICE: {device_id} is not in the fleet")
+    written = fleet.topic.owned().get(("device", device_id))
+    facts = device.model_dump(mode="json") | {
+        "source": FILE if written is None else written.entry.source,
+        "written_by": None if written is None else written.entry.by,
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts(facts.items())
+
+
+@app.command()
+def check() -> None:
+    """Look at the fleet as this machine has it: what is wrong, and what does not count. Exit status 1 if so."""
+    from operations.fleet import options_problems
+
+    fleet = known_fleet()
+    owners = fleet.topic.owned()
+    problems = [*fleet.fleet.problems, *options_problems(fleet)]
+    problems += [
+        f"source {each.entry.source}: {each.entry.name}: it belongs to the source {owner.entry.source}, which counts"
+        for each in fleet.topic.all()
+        if (owner := owners[each.entry.kind, each.entry.name]).entry.source != each.entry.source
+    ]
+    for problem in problems:
+        say(problem)
+    say(f"{counted(len(fleet), 'device')}, {counted(len(problems), 'fault')}.")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def move(
+    devices: Annotated[list[str], typer.Argument(metavar="DEVICE…", help="Their device_ids.")],
+    *,
+    source: Annotated[str, typer.Option("--source", help="To whom.")],
+) -> None:
+    """Hand devices over to another source, which alone changes them from then on."""
+    from operations.fleet import check_source
+    from operations.fleet import move as hand_over
+
+    moved = asyncio.run(hand_over(kafka_log("fleet"), devices, check_source(source), who()))
+    say(f"{counted(len(moved), 'device')} handed over to the source {source}.")

@@ -1,0 +1,173 @@
+"""`punchstream fleet`: what it prints, writes and refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+from memory_log import MemoryLog
+from openpyxl import Workbook
+from typer.testing import CliRunner
+
+from attendance.errors import ConfigurationError
+from attendance.records.device_status import DeviceStatus
+from attendance.times import now
+from punchstream.commands.fleet import app
+
+GATE: dict[str, Any] = {"site": "riyadh", "timezone": "Asia/Riyadh", "adapter": "zkteco_adms"}
+
+
+@pytest.fixture(autouse=True)
+def _settings(log: MemoryLog, fleet_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not fleet_file.exists()
+    assert not log.records("fleet")
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+
+
+def run(*command: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(each) for each in command], catch_exceptions=False)
+    return result.exit_code, result.stdout
+
+
+def rows(*command: object) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = orjson.loads(run("list", *command, "--json")[1])
+    return found
+
+
+def a_file(path: Path, *names: str, **fields: Any) -> Path:
+    path.write_text(yaml.safe_dump([GATE | {"device_id": each, "serial": f"S{each}"} | fields for each in names]))
+    return path
+
+
+def test_files_are_written_as_the_difference_to_what_is_there(tmp_path: Path, log: MemoryLog) -> None:
+    path = a_file(tmp_path / "fleet.yaml", "A", "B", "C")
+    assert run("apply", path, "--dry-run")[1].splitlines()[-1] == "3 changes would be written, of the source file."
+    assert not log.records("fleet")
+    assert run("apply", path)[1].splitlines() == [
+        "+ device A",
+        "+ device B",
+        "+ device C",
+        "3 changes written, of the source file.",
+    ]
+    a_file(path, "A", "B", direction="in")
+    assert run("apply", path)[1].splitlines()[:3] == [
+        "~ device A: direction: unset -> in",
+        "~ device B: direction: unset -> in",
+        "- device C",
+    ]
+    assert [(each["device_id"], each["source"]) for each in rows()] == [("A", "file"), ("B", "file")]
+
+
+def test_more_than_half_goes_only_by_force(tmp_path: Path) -> None:
+    path = a_file(tmp_path / "fleet.yaml", "A", "B", "C")
+    run("apply", path)
+    a_file(path, "A")
+    with pytest.raises(ConfigurationError, match="2 devices of the source file would go, more than half; --force"):
+        run("apply", path)
+    assert run("apply", path, "--force")[0] == 0
+    assert len(rows()) == 1
+
+
+def test_a_folder_has_tables_by_site_and_every_fault_is_said_with_file_line_and_device(tmp_path: Path) -> None:
+    folder = tmp_path / "fleet"
+    folder.mkdir()
+    jeddah, riyadh, more = folder / "jeddah.csv", folder / "riyadh.xlsx", folder / "more.yaml"
+    jeddah.write_text(
+        "\ufeffdevice_id;timezone;adapter;serial;latitude;longitude;addresses\nJ1;Mars;zkteco_adms;7;1;2;x y\n\n"
+    )
+    book = Workbook()
+    book.active.append(["device_id", "timezone", "mode", "adapter", "host", "options.port"])  # type: ignore[union-attr]
+    book.active.append(["R1", "Asia/Riyadh", "pull", "csv", None, 7])  # type: ignore[union-attr]
+    book.save(riyadh)
+    a_file(more, "J1")
+    with pytest.raises(ConfigurationError) as caught:
+        run("apply", folder)
+    lines = str(caught.value).splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        [f"{jeddah}:2", "J1"],
+        [f"{jeddah}:2", "J1"],
+        [f"{jeddah}:2", "J1"],
+    ]
+    jeddah.write_text(
+        "device_id,timezone,adapter,serial,latitude,longitude,addresses\n"
+        "J2,UTC,zkteco_adms,07,1,2.5,10.0.0.1 10.1.0.0/16\n"
+    )
+    book.active["C2"], book.active["F2"] = "file", None  # type: ignore[index]
+    book.save(riyadh)
+    assert run("apply", folder)[0] == 0
+    places = [(each["device_id"], each["site"]) for each in rows()]
+    assert places == [("J1", "riyadh"), ("J2", "jeddah"), ("R1", "riyadh")]
+    shown = orjson.loads(run("show", "J2", "--json")[1])
+    assert (shown["serial"], shown["longitude"], shown["addresses"]) == ("07", 2.5, ["10.0.0.1/32", "10.1.0.0/16"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "named"),
+    [
+        ("a.csv", "device_id,colour\nA,red\n", "no such column: 'colour'"),
+        ("a.csv", "name\nA\n", "no column device_id"),
+        ("a.csv", b"device_id\n\xff\n", "not CSV in UTF-8"),
+        ("a.xlsx", "no workbook", "cannot be read"),
+        ("a.yaml", "- [", "not YAML"),
+        ("a.txt", "", "no .yaml, .csv or .xlsx file"),
+    ],
+)
+def test_a_file_that_is_something_else_is_refused(tmp_path: Path, name: str, content: str | bytes, named: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(ConfigurationError, match=named):
+        run("apply", path)
+
+
+def test_two_sources_keep_their_own_and_one_hands_over_to_the_other(tmp_path: Path) -> None:
+    run("apply", a_file(tmp_path / "a.yaml", "A", "B", "C"))
+    other = a_file(tmp_path / "b.yaml", "C", "D", serial=None, token_sha256="0f" * 32, adapter="json")
+    with pytest.raises(ConfigurationError, match=r"C .*belongs to the source file"):
+        run("apply", other, "--source", "jeddah")
+    assert run("move", "C", "--source", "jeddah")[1] == "1 device handed over to the source jeddah.\n"
+    assert run("apply", other, "--source", "jeddah")[0] == 0
+    assert {each["device_id"]: each["source"] for each in rows()} == {
+        "A": "file",
+        "B": "file",
+        "C": "jeddah",
+        "D": "jeddah",
+    }
+    assert [each["device_id"] for each in rows("--source", "jeddah", "--sort", "device_id")] == ["C", "D"]
+
+
+def test_silent_devices_are_listed_with_exit_status_1(tmp_path: Path, log: MemoryLog) -> None:
+    run("apply", a_file(tmp_path / "a.yaml", "A", "B"))
+    status = DeviceStatus("A", now())
+    log.add("device_status", status.key, status.encode())
+    status, listed = run("list", "--silent", "30m", "--csv")
+    assert (status, [line.partition(",")[0] for line in listed.splitlines()]) == (1, ["device_id", "B"])
+    assert run("list", "--silent", "30m", "--site", "riyadh", "--adapter", "json") == (0, "")
+
+
+@pytest.mark.parametrize(
+    "command", [["show", "X"], ["list", "--site", "X"], ["list", "--sort", "X"], ["move", "X", "--source", "y"]]
+)
+def test_what_does_not_exist_is_an_error(tmp_path: Path, command: list[str]) -> None:
+    run("apply", a_file(tmp_path / "a.yaml", "A"))
+    with pytest.raises(ConfigurationError, match="X"):
+        run(*command)
+
+
+@pytest.mark.parametrize("columns", ["20", "80", "400"])
+def test_a_table_cuts_no_identifier_at_any_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    name = "GATE-" + "x" * 95
+    run("apply", a_file(tmp_path / "a.yaml", name, serial="S1"))
+    for forced in ("", "1"):
+        monkeypatch.setenv("FORCE_COLOR", forced)  # which has rich take a pipe for a terminal
+        assert name in run("list")[1]
+
+
+def test_what_does_not_count_is_named_with_exit_status_1(tmp_path: Path, fleet_file: Path) -> None:
+    run("apply", a_file(tmp_path / "a.yaml", "A"), "--source", "console")
+    assert run("check") == (0, "1 device, 0 faults.\n")
+    a_file(fleet_file, "A")
+    status, said = run("check")
+    assert status == 1
+    assert "A: it belongs to the source console, which counts" in said
