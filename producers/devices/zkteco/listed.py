@@ -260,13 +260,14 @@ class _Lines:
         if _CONTROL.search(line):
             raise UnclearText
         left = _MOST_NUMBERS
+        first = _TOKEN.search(line)
 
         def kept(match: re.Match[str]) -> str:
             nonlocal left
             text = match[0]
             if is_time(text) or _HALF_OF_DAY.fullmatch(text):
                 return text
-            can_be_user = not line[: match.start()].strip() and _USER_LIKE.fullmatch(text)
+            can_be_user = first is not None and match.start() == first.start() and _USER_LIKE.fullmatch(text)
             if left and (can_be_user or _NUMBER.fullmatch(text)):
                 left -= 1
                 return text

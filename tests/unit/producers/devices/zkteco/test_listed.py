@@ -1,5 +1,6 @@
 """Of a line that is known, only listed fields are kept, in the request and in the letter, and it is read as it was."""
 
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from random import Random
@@ -211,3 +212,15 @@ def test_the_letter_of_a_line_holds_its_listed_fields_alone() -> None:
     assert orjson.loads(rejected.value) == ["", TIME, "0", "15", "0", None, None, "0" * 15, "1", None]
     [rejected] = ADAPTER.parse(request("ATTLOG", f"PIN=\tTime={TIME}\tzz=Yasmin".encode()), {"D": DEVICE}).rejected
     assert orjson.loads(rejected.value) == {"pin": "", "time": TIME}
+
+
+@pytest.mark.parametrize(
+    "pattern", [b"x ", b"1,", b"a\t", b"a b=", b"=", b"PIN=1\tx=2\t", b"1\t2026-01-01 08:00:00\tx\n"]
+)
+def test_twice_the_size_takes_no_more_than_about_twice_the_time(pattern: bytes) -> None:
+    def seconds(size: int) -> float:
+        body, before = pattern * (size // len(pattern)), time.process_time()
+        ADAPTER.kept_request(request("ATTLOG", body).head, body, "")
+        return time.process_time() - before
+
+    assert min(seconds(400_000) for _ in range(3)) < 4 * min(seconds(200_000) for _ in range(3)) + 0.05
