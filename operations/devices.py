@@ -4,36 +4,29 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_network
-from pathlib import Path
 from typing import Final
 
 from msgspec import structs
 
-from attendance.errors import ConfigurationError, InvalidRecord, KafkaUnavailable, PunchstreamError
-from attendance.fleet import Device, is_among, network_of
+from attendance.errors import ConfigurationError, InvalidRecord, PunchstreamError
+from attendance.fleet import Device, is_among
 from attendance.kafka.records import OutRecord
 from attendance.records.device_status import DeviceStatus
 from attendance.records.terminals import RESET, Knock, Order, PendingDevice, Stamps
-from attendance.registry import Registry
 from attendance.settings import PullSettings
 from attendance.times import format_seconds, now, to_wall_clock
 from operations.device_settings import adapter_of
-from operations.fleet import read_fleet
-from operations.fleet_file import add_entry, set_addresses
 from operations.log import Log, Skipped, decoded
-from producers.devices import PUSH_ADAPTERS, check_entry
+from producers.devices import check_entry
 from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.common.settings import DIFFERS, Configurable, Setting, summary
 from producers.devices.zkteco import adms as zkteco_adms
 from producers.devices.zkteco import adms_commands
 from producers.devices.zkteco.adms_handshake import STAMP, is_access, reset_to
 from producers.pull.sources import sources
-from producers.terminals import Terminals, approved_record, new_order, order_record
+from producers.terminals import Terminals, new_order, order_record
 
 WRONG_CLOCK: Final = 60  # seconds
-HEARD: Final = "heard"
-"""Stands for the address from which a terminal was heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +36,6 @@ class DeviceCheck:
     check: str
     ok: bool
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """What is approved of a terminal: the device_id that it gets, where it stands, and the IANA zone of its clock.
-
-    These are None where it has an entry. `addresses` are from where it may push: addresses, networks, or `heard` for
-    where it was heard from; from anywhere where there are none.
-    """
-
-    device_id: str | None = None
-    site: str | None = None
-    timezone: str | None = None
-    addresses: Sequence[str] = ()
 
 
 async def newest_statuses(log: Log, skipped: Skipped) -> dict[str, DeviceStatus]:
@@ -173,130 +152,6 @@ def _waits(pending: PendingDevice, device: Device | None) -> bool:
         return True
     # Its entry may have got the address since.
     return pending.device_id is not None and bool(device.addresses) and not is_among(pending.client, device.addresses)
-
-
-async def approve(
-    log: Log,
-    registry_file: Path,
-    skipped: Skipped,
-    *,
-    serial: str,
-    adapter: str | None,
-    approval: Approval,
-) -> str:
-    """Let a terminal in: add its entry to the fleet file, which push takes up by itself, or change its addresses.
-
-    Args:
-        log: The topics.
-        registry_file: What the entry is added to.
-        skipped: As in `pending_devices`.
-        serial: The serial number with which it asks.
-        adapter: Its adapter; None for that with which it asks.
-        approval: What is approved.
-
-    Returns:
-        The device_id.
-
-    Raises:
-        ConfigurationError: it is not plain which terminal is meant, or the file would be wrong.
-        KafkaUnavailable: Kafka does not answer, or the topic is missing; the entry may have been added.
-    """
-    if adapter is not None and adapter not in PUSH_ADAPTERS:
-        raise ConfigurationError(f"--adapter: {adapter!r} is none of {', '.join(sorted(PUSH_ADAPTERS))}")
-    pending = (await terminals(log, skipped)).pending()
-    found = [each for each in pending if each.serial == serial and adapter in (None, each.adapter)]
-    if adapter is None and len(found) != 1:
-        raise ConfigurationError(
-            f"SERIAL: {len(found) or 'no'} terminals with {serial} ask to be let in; --adapter says which it is"
-        )
-    networks = _networks(approval.addresses, found, serial)
-    known = next((each for each in _fleet(registry_file) if found and _is_of(found[0], each)), None)
-    if known is None:
-        await _refuse_what_the_topic_has(log, registry_file, approval.device_id, adapter or found[0].adapter, serial)
-    if known is not None:
-        if not networks:
-            raise ConfigurationError(f"SERIAL: {known.device_id} has {serial}; --address says from where it may push")
-        set_addresses(registry_file, known, networks)
-        device_id: str | None = known.device_id
-    elif None in (device_id := approval.device_id, approval.site, approval.timezone):
-        raise ConfigurationError("--device-id, --site and --timezone are needed for a terminal that no entry has")
-    else:
-        entry: dict[str, object] = {
-            "device_id": device_id,
-            "site": approval.site,
-            "timezone": approval.timezone,
-            "mode": "push",
-            "adapter": adapter or found[0].adapter,
-            "serial": serial,
-        }
-        add_entry(registry_file, entry | ({"addresses": networks} if networks else {}))
-    async with log.sending() as send:
-        await send(*(approved_record(log.topics["terminals"], each) for each in found))
-    assert device_id is not None
-    return device_id
-
-
-async def _refuse_what_the_topic_has(
-    log: Log, registry_file: Path, device_id: str | None, adapter: str, serial: str
-) -> None:
-    """Refuse an entry of the file that would not count beside the topic, and a file that would take its place.
-
-    Raises:
-        ConfigurationError: so it would be.
-        KafkaUnavailable: Kafka does not answer.
-    """
-    has_file = await asyncio.to_thread(registry_file.exists)
-    try:
-        owned = (await read_fleet(log)).owned()
-    except KafkaUnavailable:
-        if not has_file:
-            raise
-        return  # an installation that has no such topic yet
-    for (kind, name), written in owned.items():
-        fields = written.entry.fields
-        has_serial = (fields.get("adapter", "json"), fields.get("serial")) == (adapter, serial)
-        if kind == "device" and (has_serial or name == device_id):
-            raise ConfigurationError(
-                f"SERIAL: {name} of the fleet topic has this serial number or device_id. Change it where the source"
-                f" {written.entry.source} has it, and write that by `punchstream fleet apply`"
-            )
-    if owned and not has_file:
-        raise ConfigurationError(
-            f"the fleet is on its topic, and {registry_file} is not there: add the device where its source has the"
-            " others, and write that by `punchstream fleet apply`"
-        )
-
-
-def _fleet(registry_file: Path) -> Iterable[Device]:
-    return Registry(registry_file) if registry_file.exists() else ()
-
-
-def _is_of(pending: PendingDevice, device: Device) -> bool:
-    return (pending.adapter, pending.serial) == (device.adapter, device.serial)
-
-
-def _networks(addresses: Sequence[str], found: Sequence[PendingDevice], serial: str) -> list[str]:
-    """The addresses of an approval. Where others may have used the serial number, nobody knows which is the terminal's.
-
-    Raises:
-        ConfigurationError: it was not heard, or from several addresses.
-    """
-    networks: list[str] = []
-    for address in addresses:
-        if address != HEARD:
-            try:
-                networks.append(str(ip_network(address, strict=False)))
-            except ValueError:
-                raise ConfigurationError(f"--address: {address!r} is no address and no network") from None
-            continue
-        clients = {
-            client for each in found for client in (each.clients or {each.client or "": 1}) if network_of(client)
-        }
-        if len(clients) != 1:
-            said = ", ".join(sorted(clients)) or "nowhere"
-            raise ConfigurationError(f"--address: {serial} was heard from {said}; say which one is the terminal's")
-        networks += filter(None, map(network_of, clients))
-    return networks
 
 
 async def order_backfill(log: Log, device: Device, since: datetime, until: datetime | None, skipped: Skipped) -> Order:

@@ -116,13 +116,18 @@ def _table(path: Path, rows: Iterator[tuple[int, Sequence[object]]]) -> Iterator
         cells = {name: value for name, value in zip(names, row, strict=False) if name and _text(value)}
         if not cells:
             continue
-        fields = _fields(cells)
+        fields = fields_of_cells(cells)
         if "site" not in names:
             fields["site"] = path.stem
         yield GivenEntry("device", fields, f"{path}:{line}", f"device {number}")
 
 
-def _fields(cells: Mapping[str, object]) -> dict[str, Any]:
+def fields_of_cells(cells: Mapping[str, object]) -> dict[str, Any]:
+    """The fields of a device that the cells of a table say.
+
+    Args:
+        cells: By the names of their columns. None is empty.
+    """
     fields: dict[str, Any] = {}
     for name, value in cells.items():
         field, _, part = name.partition(".")

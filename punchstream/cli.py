@@ -18,6 +18,7 @@ from punchstream.commands import (
     devices,
     erpnext,
     fleet,
+    fleet_edit,
     imports,
     losses,
     privacy,
@@ -51,6 +52,8 @@ for command in (stages.directory, stages.stream, stages.sink, stages.completenes
 topics.app.command("accept-loss", help=_help(losses.accept_loss))(losses.accept_loss)
 topics.app.command("adopt", help=_help(adoption.adopt))(adoption.adopt)
 app.add_typer(topics.app, name="topics")
+for name, edit in fleet_edit.COMMANDS.items():
+    fleet.app.command(name, help=_help(edit))(edit)
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(devices.app, name="devices")
 app.add_typer(users.app, name="users")

@@ -12,15 +12,16 @@ from typing import Annotated, Any, Final
 import typer
 from msgspec import structs
 
-from attendance.errors import ConfigurationError
+from attendance.errors import ConfigurationError, KafkaUnavailable
 from attendance.fleet import Device, hash_token
 from attendance.records.device_status import DeviceStatus
 from attendance.records.terminals import Knock, PendingDevice
+from attendance.registry import Registry
 from attendance.settings import CommonSettings
 from attendance.times import format_seconds
 from operations.log import Skipped
 from producers.knocks import NO_TERMINALS, SENDERS
-from punchstream.commands.arguments import kafka_log, known_fleet
+from punchstream.commands.arguments import kafka_log, known_fleet, who
 from punchstream.output import AsJson, print_csv, print_json, print_rows, say, say_skipped, show
 
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
@@ -243,9 +244,11 @@ def _show_knocks(knocks: Sequence[Knock]) -> None:
 
 @app.command()
 def approve(
-    serial: Annotated[str, typer.Argument(help="As `punchstream devices pending` shows it.")],
+    serials: Annotated[
+        list[str], typer.Argument(metavar="SERIAL…", help="As `punchstream devices pending` shows them.")
+    ],
     *,
-    device_id: Annotated[str | None, typer.Option(help="The device_id that it gets.")] = None,
+    device_id: Annotated[str | None, typer.Option(help="The device_id that it gets; else its serial number.")] = None,
     site: Annotated[str | None, typer.Option(help="Where it stands.")] = None,
     timezone: Annotated[str | None, typer.Option(help="IANA zone of its clock, such as Asia/Riyadh.")] = None,
     adapter: Annotated[
@@ -259,25 +262,32 @@ def approve(
         ),
     ] = None,
 ) -> None:
-    """Let a terminal in: add its entry to the fleet file, which push takes up by itself.
+    """Let terminals in, all or none: write their entries to the fleet topic, which push takes up by itself.
 
-    If an entry has its serial number, and it pushes from another address now, `--address` approves that.
+    If an entry has the serial number, and the terminal pushes from another address now, `--address` approves that.
     """
-    from operations import devices
+    from operations import approvals
+    from operations.fleet import learn_fleet
 
     skipped = Skipped()
-    approved = asyncio.run(
-        devices.approve(
-            kafka_log("devices"),
-            CommonSettings.load().punchstream_devices,
-            skipped,
-            serial=serial,
-            adapter=adapter,
-            approval=devices.Approval(device_id, site, timezone, address or ()),
+    registry = Registry(CommonSettings.load().punchstream_devices, may_be_missing=True)
+
+    async def approved() -> list[str]:
+        log = kafka_log("devices")
+        try:
+            await learn_fleet(log, registry)
+        except KafkaUnavailable:
+            if not registry.has_file:
+                raise
+        approval = approvals.Approval(device_id, site, timezone, address or ())
+        return await approvals.approve(
+            log, registry, skipped, serials=serials, adapter=adapter, approval=approval, by=who()
         )
-    )
+
+    let_in = asyncio.run(approved())
     say_skipped(skipped)
-    say(f"{approved} is let in; push takes it up within two seconds or so.")
+    for each in let_in:
+        say(f"{each} is let in; push takes it up within two seconds or so.")
 
 
 @app.command()

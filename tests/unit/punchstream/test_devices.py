@@ -136,6 +136,12 @@ def test_where_no_terminal_waits_that_is_said(log: MemoryLog, fleet_file: Path) 
     assert run("commands") == (0, "")
 
 
+def approved(log: MemoryLog) -> dict[str, Any]:
+    """The fields of the entries that the source `approval` has on the topic."""
+    written = [FleetEntry.decode(record.key, record.value) for record in log.records("fleet") if record.value]
+    return {each.name: each.fields for each in written if each.source == "approval"}
+
+
 def approve(*options: str) -> tuple[int, str]:
     return run("approve", "S9", "--device-id", "GATE-2", "--site", "hq", "--timezone", "UTC", *options)
 
@@ -150,9 +156,8 @@ def test_a_terminal_is_let_in_by_its_adapter_where_several_ask_with_its_number(
 
     assert approve("--adapter", "zkteco_adms")[0] == 0
 
-    device = Registry(fleet_file).get("GATE-2")
-    assert device is not None
-    assert (device.adapter, device.serial) == ("zkteco_adms", "S9")
+    device = approved(log)["GATE-2"]
+    assert (device["adapter"], device["serial"]) == ("zkteco_adms", "S9")
     assert [(record.key, record.value) for record in log.sent] == [(b'["stranger","zkteco_adms","S9"]', None)]
 
 
@@ -173,8 +178,8 @@ def test_an_approval_may_record_from_where_it_was_heard_or_may_push(log: MemoryL
     with pytest.raises(ConfigurationError, match="'nowhere' is no address"):
         run("approve", "S11", "--device-id", "B", *entry, "--address", "nowhere")
 
-    fleet = {device.device_id: device.addresses for device in Registry(fleet_file)}
-    assert fleet == {"GATE-1": (), "OFFICE": (), "A": ("10.2.0.9/32", "2001:db8::/64"), "C": ("10.2.0.0/16",)}
+    addresses = {name: fields["addresses"] for name, fields in approved(log).items()}
+    assert addresses == {"A": ["10.2.0.9/32", "2001:db8::/64"], "C": ["10.2.0.0/16"]}
 
 
 def test_a_terminal_that_moved_is_shown_first_and_let_in_from_its_new_address(
@@ -197,17 +202,39 @@ def test_a_terminal_that_moved_is_shown_first_and_let_in_from_its_new_address(
     assert "S1" not in [row["serial"] for row in rows("pending")]
 
 
-def test_what_the_fleet_topic_has_is_not_approved_into_a_file(log: MemoryLog, fleet_file: Path) -> None:
-    on_topic = FleetEntry("device", "GATE-9", "console", {"adapter": "zkteco_adms", "serial": "S9"}, "fatima")
-    log.add("fleet", on_topic.key, on_topic.encode())
-    before = fleet_file.read_text()
-    with pytest.raises(ConfigurationError, match=r"GATE-9 of the fleet topic .* the source console"):
-        approve("--adapter", "zkteco_adms")
-    assert fleet_file.read_text() == before
-    fleet_file.unlink()
-    with pytest.raises(ConfigurationError, match="the fleet is on its topic"):
-        run("approve", "S10", "--device-id", "A", "--site", "hq", "--timezone", "UTC", "--adapter", "zkteco_adms")
-    assert not fleet_file.exists()
+def test_several_terminals_are_let_in_at_once_by_their_serial_numbers(log: MemoryLog) -> None:
+    asks(log, "S10")
+    asks(log, "S11")
+    status, said = run("approve", "S10", "S11", "--site", "hq", "--timezone", "UTC")
+    assert (status, said.count("is let in")) == (0, 2)
+    assert {name: fields["serial"] for name, fields in approved(log).items()} == {"S10": "S10", "S11": "S11"}
+    with pytest.raises(ConfigurationError, match="--device-id: for one terminal"):
+        run("approve", "S10", "S11", "--device-id", "X", "--site", "hq", "--timezone", "UTC")
+
+
+def test_of_several_terminals_none_is_let_in_where_one_cannot_be(log: MemoryLog) -> None:
+    asks(log, "S10")
+    for wrong in (["S404"], ["S10", "--timezone", "Mars"]):
+        with pytest.raises(ConfigurationError):
+            run("approve", "S10", "--site", "hq", "--timezone", "UTC", *wrong)
+    with pytest.raises(ConfigurationError, match="--site is needed"):
+        run("approve", "S10")
+    with pytest.raises(ConfigurationError, match="there is GATE-1 already"):
+        run("approve", "S10", "--device-id", "GATE-1", "--site", "hq", "--timezone", "UTC")
+    assert not log.records("fleet")
+
+
+def test_an_entry_of_the_topic_gets_its_new_address_there_if_an_approval_made_it(log: MemoryLog) -> None:
+    asks(log, "S10")
+    run("approve", "S10", "--device-id", "A", "--site", "hq", "--timezone", "UTC", "--address", "10.1.0.1")
+    run("approve", "S10", "--address", "10.2.0.9")
+    assert approved(log)["A"]["addresses"] == ["10.2.0.9/32"]
+    other = FleetEntry("device", "B", "console", {"site": "hq", "timezone": "UTC", "adapter": "zkteco_adms"}, "fatima")
+    other = replace(other, fields={**other.fields, "serial": "S11"})
+    log.add("fleet", other.key, other.encode())
+    asks(log, "S11")
+    with pytest.raises(ConfigurationError, match="belongs to the source console"):
+        run("approve", "S11", "--address", "10.2.0.9")
 
 
 def test_what_waits_is_searched_cut_off_and_exported(log: MemoryLog) -> None:

@@ -11,9 +11,10 @@ from openpyxl import Workbook
 from typer.testing import CliRunner
 
 from attendance.errors import ConfigurationError
+from attendance.fleet import hash_token
 from attendance.records.device_status import DeviceStatus
 from attendance.times import now
-from punchstream.commands.fleet import app
+from punchstream.cli import app
 
 GATE: dict[str, Any] = {"site": "riyadh", "timezone": "Asia/Riyadh", "adapter": "zkteco_adms"}
 
@@ -26,7 +27,7 @@ def _settings(log: MemoryLog, fleet_file: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def run(*command: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [str(each) for each in command], catch_exceptions=False)
+    result = CliRunner().invoke(app, ["fleet", *(str(each) for each in command)], catch_exceptions=False)
     return result.exit_code, result.stdout
 
 
@@ -171,3 +172,71 @@ def test_what_does_not_count_is_named_with_exit_status_1(tmp_path: Path, fleet_f
     status, said = run("check")
     assert status == 1
     assert "A: it belongs to the source console, which counts" in said
+
+
+def test_a_device_is_added_changed_disabled_and_removed(log: MemoryLog) -> None:
+    run("add", "A", "site=hq", "timezone=UTC", "adapter=zkteco_adms", "serial=007", "addresses=10.0.0.1 10.0.0.2")
+    with pytest.raises(ConfigurationError, match="A is there already"):
+        run("add", "A", "site=hq")
+    assert run("set", "A", "direction=in", "serial=8")[1].splitlines() == [
+        "~ device A: serial: 007 -> 8, direction: unset -> in",
+        "1 change written.",
+    ]
+    run("set", "A", "direction=")
+    run("disable", "A")
+    [shown] = rows()
+    assert (shown["disabled"], shown["source"]) == (True, "command")
+    assert run("disable", "A", "--undo")[0] == 0
+    assert run("set", "A", "disabled=false") == (0, "0 changes written.\n")
+    fields = orjson.loads(run("show", "A", "--json")[1])
+    assert (fields["serial"], fields["direction"], fields["addresses"]) == (
+        "8",
+        "from_device",
+        ["10.0.0.1/32", "10.0.0.2/32"],
+    )
+    for wrong in (
+        ["set", "A", "timezone=Mars"],
+        ["set", "A", "colour=red"],
+        ["set", "A", "direction"],
+        ["set", "B", "name=x"],
+    ):
+        with pytest.raises(ConfigurationError):
+            run(*wrong)
+    run("remove", "A")
+    with pytest.raises(ConfigurationError, match="no such device"):
+        run("remove", "A")
+    assert log.records("fleet")[-1].value is None
+
+
+def test_what_another_source_has_is_not_changed(tmp_path: Path) -> None:
+    run("apply", a_file(tmp_path / "a.yaml", "A"))
+    for command in (["set", "A", "name=x"], ["disable", "A"], ["remove", "A"], ["tokens", "--site", "riyadh"]):
+        with pytest.raises(ConfigurationError, match="belongs to the source file"):
+            run(*command)
+    assert run("set", "A", "name=x", "--source", "file")[0] == 0
+
+
+def test_what_is_exported_is_what_can_be_applied(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    shift = {"shift_type": "Day", "sites": ["hq"]}
+    device = {"device_id": "A", "site": "hq", "adapter": "zkteco_adms", "serial": "007", "installed_on": "2025-01-01"}
+    path.write_text(
+        yaml.safe_dump({"sites": [{"site": "hq", "timezone": "UTC"}], "devices": [device], "shifts": [shift]})
+    )
+    run("apply", path)
+    path.write_text(run("export")[1])
+    assert run("apply", path)[1] == "0 changes written, of the source file.\n"
+    assert run("export", "--source", "console")[1].strip() == "devices: []"
+
+
+def test_tokens_of_a_site_are_made_once_and_only_their_hashes_are_kept(log: MemoryLog) -> None:
+    run("add", "A", "site=hq", "timezone=UTC", "adapter=zkteco_adms", "serial=1")
+    run("add", "B", "site=hq", "timezone=UTC", "adapter=zkteco_adms", "serial=2")
+    made = {each["device_id"]: each["token"] for each in orjson.loads(run("tokens", "--site", "hq", "--json")[1])}
+    assert made.keys() == {"A", "B"}
+    assert orjson.loads(run("show", "A", "--json")[1])["token_sha256"] == hash_token(made["A"])
+    assert not [each for each in log.records("fleet") if made["A"].encode() in (each.value or b"")]
+    assert orjson.loads(run("tokens", "--site", "hq", "--json")[1]) == []
+    assert len(orjson.loads(run("tokens", "--site", "hq", "--renew", "--json")[1])) == 2
+    with pytest.raises(ConfigurationError, match="no device of nowhere"):
+        run("tokens", "--site", "nowhere")
