@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 from producers.push.connections import network_of
 
 ROUND: Final = 8
-"""Requests that are worked on between two looks at what has arrived."""
-UNIT: Final = 8192
-"""Bytes of a body that count as much as one more request."""
+"""Requests that are worked on between two looks at what has arrived; of large bodies one."""
+LARGE: Final = 8192
+"""Bytes of a body that has a turn of its own."""
 LONG: Final = 0.02
 """Seconds. Whoever had a body read for longer pauses as long, while others are there."""
 LOOK_AGAIN: Final = 0.02
@@ -25,7 +25,7 @@ LOOK_AGAIN: Final = 0.02
 
 class _Waiting(NamedTuple):
     turn: asyncio.Future[None]
-    cost: int
+    reads: bool
 
 
 class Turns:
@@ -57,7 +57,7 @@ class Turns:
         of_one = _one(address)
         self._there[of_one] += 1
         try:
-            await self._take(of_one, 1)
+            await self._take(of_one)
             yield
         finally:
             self._there[of_one] -= 1
@@ -73,18 +73,18 @@ class Turns:
             address: Whom it is from.
             size: Bytes that are to be read.
         """
-        if size >= UNIT:
-            await self._take(_one(address), 1 + size // UNIT)
+        if size >= LARGE:
+            await self._take(_one(address), reads=True)
 
-    async def _take(self, address: str, cost: int) -> None:
+    async def _take(self, address: str, *, reads: bool = False) -> None:
         loop = asyncio.get_running_loop()
         if not self._goes_round:
             self._goes_round = True
             loop.call_soon(self._go_round, loop)
-        if cost == 1 and self._left > 0 and not self._waiting:
+        if not reads and self._left > 0 and not self._waiting:
             self._left -= 1
             return
-        waiting = _Waiting(loop.create_future(), cost)
+        waiting = _Waiting(loop.create_future(), reads)
         self._waiting.setdefault(address, deque()).append(waiting)
         if self._later is not None:
             self._later.cancel()
@@ -96,18 +96,18 @@ class Turns:
         """Give the next turns. What has arrived meanwhile is seen before the ones after them."""
         moment, self._later = self._clock(), None
         if self._reads is not None:
-            address, since = self._reads
+            reader, since = self._reads
             self._reads = None
             if moment - since > LONG:
-                self._pauses[address] = moment + (moment - since)
+                self._pauses[reader] = moment + (moment - since)
         self._pauses = {address: until for address, until in self._pauses.items() if until > moment}
         was_idle = self._left == ROUND and not self._waiting
         self._left = ROUND
-        for address in list(self._waiting):
-            if self._left <= 0:
+        while self._left > 0:
+            address = next((each for each in self._waiting if not self._has_to_pause(each)), None)
+            if address is None:
                 break
-            if not self._has_to_pause(address):
-                self._give(address, moment)
+            self._give(address, moment)
         self._goes_round = not was_idle
         if self._left < ROUND or not self._waiting:
             if self._goes_round:
@@ -118,22 +118,20 @@ class Turns:
     def _has_to_pause(self, address: str) -> bool:
         """Whether it had a body read, is to have another, and others are there."""
         return (
-            address in self._pauses
-            and self._waiting[address][0].cost > 1
-            and len(self._there) > (address in self._there)
+            address in self._pauses and self._waiting[address][0].reads and len(self._there) > (address in self._there)
         )
 
     def _give(self, address: str, moment: float) -> None:
         turns = self._waiting.pop(address)
-        turn, cost = turns.popleft()
+        turn, reads = turns.popleft()
         if turns:
             self._waiting[address] = turns
         if turn.done():  # whoever has gone away waits no longer
             return
         turn.set_result(None)
-        self._left -= cost
-        if cost > 1:
-            self._reads = address, moment
+        self._left -= 1
+        if reads:
+            self._left, self._reads = 0, (address, moment)
 
 
 def _one(address: str) -> str:

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from producers.push.turns import ROUND, UNIT, Turns
+from producers.push.turns import LARGE, ROUND, Turns
 
 ATTACKER, TERMINAL, OTHER = "192.0.2.66", "192.0.2.7", "192.0.2.8"
-LARGE = 30 * UNIT
 
 
 class Clock:
@@ -61,7 +60,7 @@ def test_an_address_with_a_thousand_requests_lets_the_others_go_between(turns: T
 
     run(story)
     assert len(order) == 1006
-    assert {TERMINAL, OTHER} <= set(order[: 2 * ROUND])
+    assert {TERMINAL, OTHER} <= set(order[: 4 * ROUND])
     assert order[: 12 * ROUND].count(ATTACKER) == 12 * ROUND - 6
 
 
@@ -144,7 +143,7 @@ def test_where_one_address_is_alone_it_never_pauses(turns: Turns, clock: Clock) 
 
 def test_a_small_body_is_read_in_the_turn_of_its_request(turns: Turns) -> None:
     with pytest.raises(StopIteration):
-        turns.to_read(TERMINAL, UNIT - 1).send(None)
+        turns.to_read(TERMINAL, LARGE - 1).send(None)
 
 
 def test_whoever_goes_away_takes_nobodys_turn(turns: Turns) -> None:
@@ -167,3 +166,39 @@ def test_whoever_goes_away_takes_nobodys_turn(turns: Turns) -> None:
     run(story)
     assert order.count(ATTACKER) <= 100 + ROUND
     assert order[-1] == "again"
+
+
+def test_between_two_looks_at_the_network_an_address_that_is_alone_has_a_whole_round(turns: Turns) -> None:
+    served = 0
+
+    async def ask() -> None:
+        nonlocal served
+        async with turns.request(ATTACKER):
+            served += 1
+
+    async def story() -> None:
+        crowd = [asyncio.create_task(ask()) for _ in range(100 * ROUND)]
+        looks = 0
+        while served < len(crowd):
+            await asyncio.sleep(0)
+            looks += 1
+        assert looks < 110
+
+    run(story)
+
+
+def test_those_who_went_away_delay_nobody_behind_them(turns: Turns) -> None:
+    async def ask() -> None:
+        async with turns.request(ATTACKER):
+            pass
+
+    async def story() -> None:
+        crowd = [asyncio.create_task(ask()) for _ in range(1000)]
+        await asyncio.sleep(0)
+        for each in crowd[:-1]:
+            each.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert crowd[-1].done()
+
+    run(story)
