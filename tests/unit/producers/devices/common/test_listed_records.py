@@ -131,15 +131,11 @@ def test_whatever_field_is_added_to_a_record_is_not_kept(name: str, extra: dict[
         assert again.rejected[0].raw == each.raw
 
 
-@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("name", sorted(RECORDS.keys() - {"sql", "etimetracklite"}))  # their rows have no serial number
 def test_a_record_that_was_rejected_for_its_terminal_is_read_with_all_it_says_once_that_is_enabled(name: str) -> None:
-    if name == "etimetracklite":
-        return  # its row has no serial number
     raw = orjson.dumps(RECORDS[name]("000417", {"remark": "Yasmin"}))
     disabled = TERMINAL.model_copy(update={"disabled": True})
     page = adapter_of(name).read_again(raw, Fetch(entry(name, "pull"), {"T9": disabled}, None, None, NOW))
-    if name == "sql":
-        return  # nor has this one
     [rejected] = page.rejected
     assert rejected.raw is not None
     assert said(pulled(name, rejected.raw)) == said(pulled(name, raw))
