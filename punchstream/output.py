@@ -19,6 +19,7 @@ from operations.log import Skipped
 LONGEST_WORD: Final = 20  # characters, as a time has; a longer word in a table may be broken
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
 
 class Terminal(Console):

@@ -17,13 +17,12 @@ from attendance.registry import REFRESH_SECONDS, Registry
 from attendance.times import format_seconds, now
 from operations.log import Skipped
 from punchstream.commands.arguments import kafka_log, known_fleet, who
-from punchstream.output import AsJson, counted, print_csv, print_facts, print_json, print_whole, say, say_skipped
+from punchstream.output import AsCsv, AsJson, counted, print_csv, print_facts, print_json, print_whole, say, say_skipped
 
 app = typer.Typer(help="The fleet on its topic: devices, sites and shifts.", no_args_is_help=True)
 
 Source = Annotated[str, typer.Option("--source", help="Who writes: only it changes these entries from then on.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
-AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 SHOWN: Final = ("device_id", "site", "name", "mode", "adapter", "timezone", "disabled", "source")
 
 

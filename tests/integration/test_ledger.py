@@ -21,6 +21,7 @@ from attendance.kafka.clients import create_admin
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
 from attendance.settings import KafkaSettings
+from attendance.topics import TABLE, topic_configs
 from ledger.database import Database, LedgerUnavailable
 from ledger.tables import METADATA
 from sandbox.broker import Broker
@@ -212,7 +213,7 @@ def test_a_topic_that_was_made_anew_stands_the_ledger_still_until_it_is_deleted(
         await admin.start()
         await admin.delete_topics([topic])
         await asyncio.sleep(2)
-        configs = {"message.timestamp.type": "LogAppendTime", "retention.bytes": "-1", "max.message.bytes": "2097152"}
+        configs = topic_configs(TABLE["raw"], ledgers.kafka.retention_days)
         await admin.create_topics([NewTopic(topic, ledgers.kafka.partitions, 1, topic_configs=configs)])
         await admin.close()
 

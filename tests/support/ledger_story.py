@@ -3,6 +3,9 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from hypothesis import strategies as st
@@ -18,6 +21,7 @@ from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
 from attendance.records.raw_event import RAW_RECORD, REPLAY_OF, RawEvent, Source
 from attendance.records.user_map import Employee, ErasedEmployee
 from attendance.topics import Name, Topics
+from ledger.database import Database
 from ledger.store import LEDGER_TOPICS, Partition
 
 START: Final = datetime(2026, 3, 2, tzinfo=UTC)
@@ -160,3 +164,18 @@ def stories(draw: st.DrawFn) -> Log:
         if draw(st.integers(0, 9)) == 0:
             story.garbage(draw(st.sampled_from(LEDGER_TOPICS)))
     return dict(story.log)
+
+
+@cache
+def _template() -> bytes:
+    with TemporaryDirectory() as directory:
+        database = Database(f"sqlite:///{directory}/template.sqlite")
+        database.prepare()
+        database.close()
+        return Path(directory, "template.sqlite").read_bytes()
+
+
+def prepared(file: Path) -> str:
+    """The URL of a new ledger. Alembic makes only the first: that takes longer than a test takes to fill one."""
+    file.write_bytes(_template())
+    return f"sqlite:///{file}"

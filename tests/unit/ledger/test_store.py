@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledger_story import START_MS, TOPICS, Log, Story, event, stories
+from ledger_story import START_MS, TOPICS, Log, Story, event, prepared, stories
 from postgres import Postgres
 from sqlalchemy import Connection, select, text
 
@@ -125,16 +124,6 @@ steps = st.lists(
 )
 
 
-@cache
-def template() -> bytes:
-    """A database of SQLite with the tables, which takes Alembic longer to make than all the rest."""
-    with TemporaryDirectory() as directory:
-        database = Database(f"sqlite:///{directory}/template.sqlite")
-        database.prepare()
-        database.close()
-        return Path(directory, "template.sqlite").read_bytes()
-
-
 def play(ledger: Ledger, log: Log, played: Sequence[Step]) -> None:
     partitions = sorted(log)
     for number, most, what in played:
@@ -155,12 +144,10 @@ def play(ledger: Ledger, log: Log, played: Sequence[Step]) -> None:
 @settings(max_examples=60)
 def test_any_interleaving_with_ends_and_beginnings_gives_the_rows_of_one_pass(log: Log, played: list[Step]) -> None:
     with TemporaryDirectory() as directory:
-        for name in ("played", "one"):
-            Path(directory, f"{name}.sqlite").write_bytes(template())
-        ledger = Ledger(f"sqlite:///{directory}/played.sqlite", is_new=False)
+        ledger = Ledger(prepared(Path(directory, "played.sqlite")), is_new=False)
         play(ledger, log, played)
         ledger.database.close()
-        assert ledger.dump() == in_one_pass(log, f"sqlite:///{directory}/one.sqlite")
+        assert ledger.dump() == in_one_pass(log, prepared(Path(directory, "one.sqlite")))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,129 @@
+"""LedgerSource: a ledger as a source of `operations.trace`."""
+
+import asyncio
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime, time, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
+
+from attendance.times import format_milliseconds
+from ledger.database import Database
+from ledger.tables import CHECKINS, DEAD_LETTER_ACTIONS, DEAD_LETTERS, FACTS, POSITIONS, RAW_RECORDS, WAITING
+from operations.fact_reading import milliseconds
+from operations.facts import CheckinFact, Fact, LetterFact, RawFact
+from operations.trace import Asked
+
+AT_ONCE: Final = 500
+"""Ids of one query."""
+_KINDS: Final = {table.name: kind for kind, table in FACTS.items()}
+_OF_EVENTS: Final[Sequence[Table]] = [table for table in FACTS.values() if "event_id" in table.c]
+_DAYS: Final = timedelta(days=1), timedelta(days=2)
+"""In any zone a day begins and ends within so much of midnight in UTC."""
+
+
+class LedgerSource:
+    """A ledger. See `operations.trace.Source`."""
+
+    def __init__(self, database: Database) -> None:
+        """Nothing is read yet.
+
+        Args:
+            database: Prepared.
+        """
+        self._database = database
+        self.name = "the ledger"
+
+    async def facts(self, asked: Asked) -> list[Fact]:
+        """See `Source.facts`. Raises LedgerUnavailable."""
+        return await asyncio.to_thread(self._facts, asked)
+
+    async def is_known(self, asked: Asked) -> bool:
+        """See `Source.is_known`. Raises LedgerUnavailable."""
+        return await asyncio.to_thread(self._is_known, asked)
+
+    def _facts(self, asked: Asked) -> list[Fact]:
+        with self._database.transaction() as connection:
+            row = connection.execute(select(func.max(POSITIONS.c.read_at))).scalar()
+            if row is not None:
+                self.name = f"the ledger, as of {format_milliseconds(datetime.fromtimestamp(row / 1000, UTC))}"
+            found: list[Fact] = []
+            for ids in _parts(sorted(self._ids(connection, asked))):
+                for table in _OF_EVENTS:
+                    found += _rows(connection, table, table.c.event_id.in_(ids))
+            letters = [each for each in found if isinstance(each, LetterFact)]
+            for letter in letters:
+                of = DEAD_LETTER_ACTIONS.c.letter_partition, DEAD_LETTER_ACTIONS.c.letter_offset
+                its = and_(of[0] == letter.kafka_partition, of[1] == letter.kafka_offset)
+                found += _rows(connection, DEAD_LETTER_ACTIONS, its)
+            return found
+
+    def _ids(self, connection: Connection, asked: Asked) -> set[str]:
+        if asked.event_id is not None:
+            return {asked.event_id}
+        if asked.employee is None:
+            users = [(asked.device or "", asked.user or "")]
+            return _ids_of_users(connection, asked, users)
+        named = _rows(connection, CHECKINS, CHECKINS.c.employee == asked.employee, _around(CHECKINS, asked))
+        ids = {each.event_id for each in named if isinstance(each, CheckinFact) and asked.is_on_day(each)}
+        of_users = _ids_of_users(connection, asked, sorted(_users(connection, asked.employee)))
+        return ids | (of_users - _of_others(connection, of_users, asked.employee))
+
+    def _is_known(self, asked: Asked) -> bool:
+        with self._database.transaction() as connection:
+            if asked.employee is not None:
+                return bool(_users(connection, asked.employee))
+            if asked.event_id is not None:
+                return False
+            theirs = RAW_RECORDS.c.device_id == asked.device, RAW_RECORDS.c.device_user_id == asked.user
+            return connection.execute(select(RAW_RECORDS.c.event_id).where(*theirs).limit(1)).first() is not None
+
+
+def _users(connection: Connection, employee: str) -> set[tuple[str, str]]:
+    """The device users that were ever an employee."""
+    found: set[tuple[str, str]] = set()
+    for table in (CHECKINS, WAITING, DEAD_LETTERS):
+        pairs = select(table.c.device_id, table.c.device_user_id).where(table.c.employee == employee).distinct()
+        found |= {(device, user) for device, user in connection.execute(pairs) if device and user}
+    return found
+
+
+def _ids_of_users(connection: Connection, asked: Asked, users: Sequence[tuple[str, str]]) -> set[str]:
+    found: set[str] = set()
+    for device_id, user in users:
+        theirs = RAW_RECORDS.c.device_id == device_id, RAW_RECORDS.c.device_user_id == user
+        rows = _rows(connection, RAW_RECORDS, *theirs, _around(RAW_RECORDS, asked))
+        on_day = [each for each in rows if isinstance(each, RawFact) and asked.is_on_day(each)]
+        found |= {each.event_id for each in on_day if each.event_id is not None}
+    return found
+
+
+def _of_others(connection: Connection, ids: Collection[str], employee: str) -> set[str]:
+    """The punches of which a check-in names somebody else."""
+    found: set[str] = set()
+    for part in _parts(ids):
+        query = select(CHECKINS.c.event_id).where(CHECKINS.c.event_id.in_(part), CHECKINS.c.employee != employee)
+        found |= set(connection.execute(query).scalars())
+    return found
+
+
+def _around(table: Table, asked: Asked) -> ColumnElement[bool]:
+    """Rows whose time may be of the day that is asked about, in the zone of some device."""
+    time_ = table.c.event_time
+    if asked.day is None:
+        return time_.is_not(None) if table is CHECKINS else or_(time_.is_not(None), time_.is_(None))
+    midnight = datetime.combine(asked.day, time(), UTC)
+    first, last = (milliseconds(each) for each in (midnight - _DAYS[0], midnight + _DAYS[1]))
+    within = and_(time_ >= first, time_ <= last)
+    return within if table is CHECKINS else or_(within, time_.is_(None))
+
+
+def _rows(connection: Connection, table: Table, *which: ColumnElement[bool]) -> list[Fact]:
+    kind: Any = _KINDS[table.name]
+    return [kind(*row) for row in connection.execute(select(table).where(*which))]
+
+
+def _parts(ids: Collection[str]) -> Iterator[list[str]]:
+    every = list(ids)
+    for begin in range(0, len(every), AT_ONCE):
+        yield every[begin : begin + AT_ONCE]
