@@ -174,8 +174,7 @@ class Keeper:
 
     async def _look(self, topics: SeveralTopics, oldest: int | None) -> int:
         """Show how many records the ledger is behind, and how many seconds. Returns the records."""
-        extents = await topics.extents()
-        behind = sum(max(0, extent.end - self._begin(at, extent)) for at, extent in extents.items())
+        behind = await topics.behind()
         seconds = 0.0 if not behind or oldest is None else max(0.0, time.time() - oldest / 1000)
         self._metrics.gauge("punchstream_ledger_behind_records", behind)
         self._metrics.gauge("punchstream_ledger_behind_seconds", seconds)

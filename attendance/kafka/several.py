@@ -86,6 +86,19 @@ class SeveralTopics:
             raise await self._unavailable(error) from error
         return {(tp.topic, tp.partition): records for tp, records in found.items()}
 
+    async def behind(self) -> int:
+        """How many records there are beyond what `next` has given. What compaction has removed is none.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer.
+        """
+        try:
+            ends = await self._consumer.end_offsets(self._consumer.assignment())
+            behind: int = sum([max(0, end - await self._consumer.position(tp)) for tp, end in ends.items()])
+        except KafkaError as error:
+            raise await self._unavailable(error) from error
+        return behind
+
     async def close(self) -> None:
         """Let go of the consumer."""
         await self._consumer.stop()

@@ -228,6 +228,21 @@ def test_what_waits_is_read_again_where_removals_may_be_gone(stage: Stage) -> No
     stage.play(after)
 
 
+def test_records_that_compaction_has_removed_at_the_end_are_not_waited_for(stage: Stage) -> None:
+    story = Story()
+    story.release(story.wait(story.raw(event("1", 0))))
+    stage.send(story)
+    for partition in stage.broker.topics[stage.kafka.topics["unmapped"]]:
+        partition.records.clear()
+
+    async def play(_: Keeper) -> None:
+        await stage.until(OUTCOMES, ("undecided", 1))
+        await stage.until_ready()
+        await _until(lambda: stage.shown("punchstream_ledger_behind_records") == 0)
+
+    stage.play(play)
+
+
 def test_rows_go_by_the_newest_record(stage: Stage) -> None:
     stage.days = 2
     story = Story()
