@@ -62,14 +62,21 @@ class FleetTopicEntries:
     def learn(self, record: Record) -> None:
         """Take in a record. One that cannot be read is logged, and changes nothing."""
         try:
-            key = decode_key(record.key)
-            if record.value is None:
-                self._written.pop(key, None)
-            else:
-                self._written[key] = Written(FleetEntry.decode(record.key, record.value), record.offset)
+            self.take(record)
         except InvalidRecord as error:
             log.error("A record of the fleet topic cannot be read; it is left out.", error=str(error))
-            return
+
+    def take(self, record: Record) -> None:
+        """Take in a record.
+
+        Raises:
+            InvalidRecord: it cannot be read, and changes nothing.
+        """
+        key = decode_key(record.key)
+        if record.value is None:
+            self._written.pop(key, None)
+        else:
+            self._written[key] = Written(FleetEntry.decode(record.key, record.value), record.offset)
         self.version += 1
 
     def all(self) -> list[Written]:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
+import structlog
 from msgspec import structs
 
-from attendance.errors import ConfigurationError
+from attendance.errors import ConfigurationError, InvalidRecord
 from attendance.fleet import Device
 from attendance.fleet_entries import MODELS, NAMED_BY, GivenEntry, compiled
 from attendance.fleet_topic import FleetTopicEntries, Written
@@ -19,7 +20,7 @@ from attendance.kafka.records import OutRecord
 from attendance.records.fleet import FleetEntry, FleetKey, Kind
 from attendance.registry import Registry
 from attendance.wire import encode_json
-from operations.log import Log
+from operations.log import Log, Skipped
 from producers.devices import check_entry
 
 COMMAND: Final = "command"
@@ -83,7 +84,7 @@ def check_source(source: str) -> str:
 
 
 async def read_fleet(log: Log) -> FleetTopicEntries:
-    """What the fleet topic says now.
+    """What the fleet topic says now. What cannot be read is logged in one line.
 
     Args:
         log: The topics.
@@ -91,12 +92,21 @@ async def read_fleet(log: Log) -> FleetTopicEntries:
     Raises:
         KafkaUnavailable: Kafka does not answer, or there is no such topic.
     """
-    entries = FleetTopicEntries()
+    entries, skipped = FleetTopicEntries(), Skipped()
+    await _take_all(log, entries, skipped)
+    for line in skipped.lines():
+        structlog.get_logger(__name__).error(line)
+    return entries
+
+
+async def _take_all(log: Log, entries: FleetTopicEntries, skipped: Skipped) -> None:
     async for batch in log.read("fleet"):
         for record in batch:
-            entries.learn(record)
+            try:
+                entries.take(record)
+            except InvalidRecord as error:
+                skipped.add(record, error)
     entries.caught_up.set()
-    return entries
 
 
 def fields_of(entry: GivenEntry) -> tuple[About, dict[str, Any]]:
@@ -402,18 +412,16 @@ async def move(log: Log, names: Sequence[str], source: str, by: str) -> list[str
     return [written.entry.name for written in moved]
 
 
-async def learn_fleet(log: Log, registry: Registry) -> None:
+async def learn_fleet(log: Log, registry: Registry, skipped: Skipped) -> None:
     """Give a registry what the fleet topic says now.
 
     Args:
         log: The topics.
         registry: Whose fleet it becomes.
+        skipped: Counts what cannot be read.
 
     Raises:
         KafkaUnavailable: Kafka does not answer, or there is no such topic.
     """
-    async for batch in log.read("fleet"):
-        for record in batch:
-            registry.topic.learn(record)
-    registry.topic.caught_up.set()
+    await _take_all(log, registry.topic, skipped)
     registry.refresh()

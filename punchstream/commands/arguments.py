@@ -15,8 +15,8 @@ from attendance.registry import Registry
 from attendance.settings import CommonSettings, KafkaSettings
 from attendance.times import parse_utc
 from attendance.topics import Name
-from operations.log import KafkaLog, Log
-from punchstream.output import say
+from operations.log import KafkaLog, Log, Skipped
+from punchstream.output import say, say_skipped
 
 SINCE: Final = (
     "Only punches that arrived since then, by the broker's clock. A date such as `2026-01-01` is midnight UTC."
@@ -63,7 +63,7 @@ def known_fleet() -> Registry:
     from operations.fleet import learn_fleet
 
     path = CommonSettings.load().punchstream_devices
-    registry = Registry(path, may_be_missing=True)
+    registry, skipped = Registry(path, may_be_missing=True), Skipped()
     try:
         log = kafka_log("fleet")
     except ConfigurationError:
@@ -72,13 +72,14 @@ def known_fleet() -> Registry:
         return registry  # nobody has set a Kafka, so there is no topic
     try:
         with ThreadPoolExecutor(1) as thread:
-            thread.submit(asyncio.run, learn_fleet(log, registry)).result()
+            thread.submit(asyncio.run, learn_fleet(log, registry, skipped)).result()
     except KafkaUnavailable as error:
         if not registry.has_file:
             raise ConfigurationError(
                 f"PUNCHSTREAM_DEVICES: {path} is not there; and the fleet topic: {error}"
             ) from error
         say(f"The fleet topic cannot be read, so this goes by {path} alone: {error}", err=True)
+    say_skipped(skipped)
     if not registry.has_file and not registry.topic.all():
         raise ConfigurationError(f"PUNCHSTREAM_DEVICES: {path} is not there; and the fleet topic is empty")
     return registry

@@ -275,7 +275,7 @@ def approve(
     async def approved() -> list[str]:
         log = kafka_log("devices")
         try:
-            await learn_fleet(log, registry)
+            await learn_fleet(log, registry, skipped)
         except KafkaUnavailable:
             if not registry.has_file:
                 raise

@@ -34,13 +34,13 @@ TOOLS: Final[Sequence[tuple[str, frozenset[Name]]]] = [
     ("audit", frozenset({"dropped", "unmapped", "checkins", "dead_letters", "dead_letter_actions", "deliveries"})),
     ("audit --late", frozenset({"deliveries"})),
     ("replay --since 2020-01-01 --dry-run", frozenset({"raw", "dropped", "checkins"})),
-    ("dead-letters list", frozenset({"dead_letters", "dead_letter_actions"})),
+    ("dead-letters list", frozenset({"dead_letters", "dead_letter_actions", "fleet"})),
     ("dead-letters show 0:0", frozenset({"dead_letter_actions"})),  # it looks no further than that letter
-    ("dead-letters replay --all --dry-run", frozenset({"dead_letters", "dead_letter_actions"})),
+    ("dead-letters replay --all --dry-run", frozenset({"dead_letters", "dead_letter_actions", "fleet"})),
     ("users list", frozenset({"user_map"})),
     ("users unmapped", frozenset({"unmapped"})),
-    ("devices list --status", frozenset({"device_status"})),
-    ("devices pending", frozenset({"terminals"})),
+    ("devices list --status", frozenset({"device_status", "fleet"})),
+    ("devices pending", frozenset({"terminals", "fleet"})),
     ("devices commands", frozenset({"terminals"})),
 ]
 """Each command, and of which topics it skips what it cannot read."""
