@@ -231,7 +231,7 @@ def test_what_was_committed_before_a_kill_is_known_after_it(stream: Stream) -> N
 def test_a_punch_written_but_not_committed_is_emitted_again_and_is_no_duplicate_of_itself(stream: Stream) -> None:
     kept = [punch(n) for n in range(30)]
     process = stream.start()
-    stream.until(lambda: stream.says("[^Worker]: Ready") == 1)
+    stream.until(stream.has_begun)
     with refusing(stream, "__consumer_offsets", larger_than=1):
         stream.punches(*kept)
         stream.until(lambda: len(stream.checkins()) == 30 and len(in_changelog(stream)) == 30)

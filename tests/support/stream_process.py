@@ -184,19 +184,27 @@ class Stream:
         """The values of the raw records that the group's committed offsets have left behind."""
 
         async def committed() -> list[bytes | None]:
-            # By a consumer that does not join: the embedded broker does not tell an administrator.
-            partitions = [TopicPartition(self.kafka.topics["raw"], number) for number in range(self.kafka.partitions)]
-            consumer = create_consumer(self.kafka, client_id="test", group=self.kafka.group("stream"))
-            await consumer.start()
-            try:
-                consumer.assign(partitions)
-                ends = {(tp.topic, tp.partition): await consumer.committed(tp) or 0 for tp in partitions}
-            finally:
-                await consumer.stop()
+            ends = await self._offsets()
             records = await snapshot(self.kafka, self.kafka.topics["raw"], "test")
-            return [record.value for record in records if record.offset < ends.get((record.topic, record.partition), 0)]
+            return [record.value for record in records if record.offset < (ends[record.partition] or 0)]
 
         return asyncio.run(committed())
+
+    def has_begun(self) -> bool:
+        """Whether the stream has committed where it begins, in every partition."""
+        return None not in asyncio.run(self._offsets()).values()
+
+    async def _offsets(self) -> dict[int, int | None]:
+        """By partition what the group has committed."""
+        # By a consumer that does not join: the embedded broker does not tell an administrator.
+        partitions = [TopicPartition(self.kafka.topics["raw"], number) for number in range(self.kafka.partitions)]
+        consumer = create_consumer(self.kafka, client_id="test", group=self.kafka.group("stream"))
+        await consumer.start()
+        try:
+            consumer.assign(partitions)
+            return {tp.partition: await consumer.committed(tp) for tp in partitions}
+        finally:
+            await consumer.stop()
 
     def says(self, line: str) -> int:
         """How often the processes have logged it."""
