@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Self
 
 import structlog
 
@@ -14,6 +14,7 @@ from attendance.fleet import Device, Shift
 from attendance.fleet_entries import Compiled, GivenEntry, compiled
 from attendance.fleet_file import parse, read_bytes, whole
 from attendance.fleet_topic import FILE, FleetTopicEntries
+from attendance.settings import CommonSettings
 from attendance.settling import Settling, wait_for
 
 log = structlog.get_logger(__name__)
@@ -62,6 +63,18 @@ class Registry:
         self.topic = FleetTopicEntries()
         self.whole = asyncio.Event()
         self._alone = asyncio.Lock()
+
+    @classmethod
+    def load(cls, settings: CommonSettings) -> Self:
+        """The fleet as the settings have it. A file that nobody named may be missing, for the topic may have the fleet.
+
+        Args:
+            settings: Name the file.
+
+        Raises:
+            ConfigurationError: it is missing and was named, cannot be read, or entries are wrong.
+        """
+        return cls(settings.punchstream_devices, may_be_missing="punchstream_devices" not in settings.model_fields_set)
 
     def __iter__(self) -> Iterator[Device]:
         return iter(self._fleet.devices.values())

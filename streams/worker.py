@@ -11,6 +11,6 @@ from streams.app import create_app
 app = create_app(
     KafkaSettings.load(),
     StreamSettings.load(),
-    Registry(CommonSettings.load().punchstream_devices, may_be_missing=True),
+    Registry.load(CommonSettings.load()),
     Metrics("stream"),
 )

@@ -62,8 +62,8 @@ def known_fleet() -> Registry:
     """
     from operations.fleet import learn_fleet
 
-    path = CommonSettings.load().punchstream_devices
-    registry, skipped = Registry(path, may_be_missing=True), Skipped()
+    registry, skipped = Registry.load(CommonSettings.load()), Skipped()
+    path = registry.path
     try:
         log = kafka_log("fleet")
     except ConfigurationError:

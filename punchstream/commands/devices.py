@@ -270,7 +270,7 @@ def approve(
     from operations.fleet import learn_fleet
 
     skipped = Skipped()
-    registry = Registry(CommonSettings.load().punchstream_devices, may_be_missing=True)
+    registry = Registry.load(CommonSettings.load())
 
     async def approved() -> list[str]:
         log = kafka_log("devices")

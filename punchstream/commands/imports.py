@@ -61,7 +61,7 @@ def import_files(
     given: dict[str, Any] = {"profile": profile, "date_format": date_format, "options": _options(option or ())}
     if watch is not None:
         common, metrics = begin("import")
-        registry = Registry(common.punchstream_devices, may_be_missing=True)
+        registry = Registry.load(common)
         run_until_signalled(imports.watch(watch, device, registry, metrics, **given))
         return
     fleet, fields = known_fleet(), PushSettings.load().payload_fields

@@ -76,7 +76,7 @@ def push() -> None:
     common, metrics = begin("push")
     settings, registry, seal = (
         PushSettings.load(),
-        Registry(common.punchstream_devices, may_be_missing=True),
+        Registry.load(common),
         Seal.load(),
     )
     serve(topics_checked("push"), settings, registry, metrics, seal)
@@ -87,7 +87,7 @@ def pull() -> None:
     from producers.pull.share import run
 
     common, metrics = begin("pull")
-    registry = Registry(common.punchstream_devices, may_be_missing=True)
+    registry = Registry.load(common)
 
     settings, payload_fields, seal = PullSettings.load(), PushSettings.load().payload_fields, Seal.load()
     kafka = topics_checked("pull")
@@ -113,7 +113,7 @@ def stream() -> None:
 
     common, metrics = begin("stream")
     settings = StreamSettings.load()
-    registry = Registry(common.punchstream_devices, may_be_missing=True)
+    registry = Registry.load(common)
     kafka = topics_checked("stream")
     run(create_app(kafka, settings, registry, metrics), kafka)
 
@@ -135,7 +135,7 @@ def completeness() -> None:
     from sinks.completeness.runner import run
 
     common, metrics = begin("completeness")
-    registry = Registry(common.punchstream_devices, may_be_missing=True)
+    registry = Registry.load(common)
     erpnext, settings = ErpnextSettings.load(), CompletenessSettings.load()
     kafka = topics_checked("completeness")
     run_with_stop(lambda stop: run(kafka, erpnext, settings, registry, metrics, stop))

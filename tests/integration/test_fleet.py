@@ -74,7 +74,6 @@ def push(kafka: KafkaSettings, directory: Path) -> Iterator[Callable[[str], int]
         "KAFKA_ENABLE_IDEMPOTENCE": str(kafka.enable_idempotence),
         "KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
         "KAFKA_PARTITIONS": str(kafka.partitions),
-        "PUNCHSTREAM_DEVICES": str(directory / "devices.yaml"),
         "PUSH_HOST": "127.0.0.1",
         "PUSH_PORT": "0",
         "METRICS_PORT": "0",

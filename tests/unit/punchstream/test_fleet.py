@@ -20,10 +20,17 @@ GATE: dict[str, Any] = {"site": "riyadh", "timezone": "Asia/Riyadh", "adapter": 
 
 
 @pytest.fixture(autouse=True)
-def _settings(log: MemoryLog, fleet_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not fleet_file.exists()
+def _settings(log: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody names a fleet file, and there is none."""
     assert not log.records("fleet")
+    monkeypatch.delenv("PUNCHSTREAM_DEVICES", raising=False)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+
+
+def test_a_fleet_file_that_somebody_named_has_to_be_there(fleet_file: Path) -> None:
+    with pytest.raises(ConfigurationError, match=f"PUNCHSTREAM_DEVICES: {fleet_file}"):
+        run("list")
 
 
 def run(*command: object) -> tuple[int, str]:
@@ -165,10 +172,10 @@ def test_a_table_cuts_no_identifier_at_any_width(tmp_path: Path, monkeypatch: py
         assert name in run("list")[1]
 
 
-def test_what_does_not_count_is_named_with_exit_status_1(tmp_path: Path, fleet_file: Path) -> None:
+def test_what_does_not_count_is_named_with_exit_status_1(tmp_path: Path) -> None:
     run("apply", a_file(tmp_path / "a.yaml", "A"), "--source", "console")
     assert run("check") == (0, "1 device, 0 faults.\n")
-    a_file(fleet_file, "A")
+    a_file(tmp_path / "devices.yaml", "A")
     status, said = run("check")
     assert status == 1
     assert "A: it belongs to the source console, which counts" in said
