@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -11,6 +12,7 @@ import typer
 from attendance.errors import ConfigurationError
 from attendance.private_files import new_private
 from attendance.records.user_map import EVERYWHERE, device_scope, site_scope
+from attendance.registry import Registry
 from attendance.settings import KafkaSettings, StreamSettings
 from attendance.times import now
 from punchstream.commands.arguments import kafka_log, known_fleet, who
@@ -154,15 +156,19 @@ def _asked(employee: str | None, user: str | None, device: str | None, site: str
 
 
 def _site_of() -> Callable[[str], str | None]:
-    """The site of a device by the fleet file; a file that is not there, or is wrong, says nothing."""
-    try:
-        fleet = known_fleet()
-    except ConfigurationError as error:
-        say(str(error), err=True)
-        return lambda _: None
+    """The site of a device by the fleet, which is read when it is first asked. One that is wrong says nothing."""
+
+    @cache
+    def fleet() -> Registry | None:
+        try:
+            return known_fleet()
+        except ConfigurationError as error:
+            say(str(error), err=True)
+            return None
 
     def site_of(device_id: str) -> str | None:
-        entry = fleet.get(device_id)
+        known = fleet()
+        entry = None if known is None else known.get(device_id)
         return None if entry is None else entry.site
 
     return site_of
