@@ -248,10 +248,11 @@ class _Scene:
         return Counter({number: end for number, (_, end) in extents.items()})
 
     def _accounted(self) -> set[int]:
-        """The partitions of which the stage has written how far it has come."""
+        """The partitions of which the stage has written that it has come further than to their begin."""
         records = asyncio.run(snapshot(self._kafka, self._kafka.topics["accounts"], "a-cell"))
         found = [decode(each.key, each.value) for each in records if each.value is not None]
-        return {each.partition for each in found if isinstance(each, Account) and each.topic == self._topic}
+        accounts = [each for each in found if isinstance(each, Account) and each.topic == self._topic]
+        return {each.partition for each in accounts if each.through}
 
     def _look(self, kind: str) -> list[TopicFault]:
         report = self._audit()
