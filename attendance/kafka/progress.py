@@ -228,7 +228,8 @@ class Progress:
             if offset > extents[number].end or not is_known:
                 continue  # made anew meanwhile. The next look finds that by the account as it is
             record = records.get(wanted[number])
-            known = None if before is None else before.identity
+            # What was before a topic was made anew is not in it.
+            known = None if before is None or number in self._first else before.identity
             identity = known if record is None else fingerprint(record)
             first = self._first.pop(number, None)
             if first is None:

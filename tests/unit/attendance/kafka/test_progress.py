@@ -201,6 +201,33 @@ def test_a_topic_that_was_made_anew_is_noticed_however_far_it_has_grown(
     play(kafka, later)
 
 
+def test_an_account_that_is_written_before_anything_of_the_new_topic_is_done_does_not_go_by_the_old_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker, kafka = install(monkeypatch)
+    put(broker, 10)
+
+    async def before(stage: Stage) -> None:
+        await stage.progress.begin({0: None})
+        await stage.progress.write({0: 8})
+
+    async def after(stage: Stage) -> None:
+        assert await stage.progress.begin({0: 8}) == {}
+        accept(broker, 8, 0, anew=True)
+        await asyncio.sleep(1)
+        assert await stage.progress.begin({0: 8}) == {0: 0}
+        await stage.progress.write({0: 0})
+        assert await stage.progress.begin({0: 0}) == {0: 0}
+        await stage.progress.write({0: 3})
+        assert await stage.progress.begin({0: 3}) == {0: 3}
+
+    play(kafka, before)
+    broker.create_topic(RAW, 2)
+    put(broker, 30, "another punch")
+    play(kafka, after)
+    assert [(each.first, each.through) for each in accounts(broker)] == [(0, 8), (0, 0), (0, 3)]
+
+
 def test_a_group_that_kafka_forgot_goes_on_by_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
     broker, kafka = install(monkeypatch)
     put(broker, 10)
