@@ -118,8 +118,8 @@ class ErasedPeople:
 
 
 def _ids(connection: Connection, table: Table, until: int, **whose: str) -> Iterator[str]:
-    at = func.coalesce(*(table.c[name] for name in _TIMES[table.name])) if len(_TIMES[table.name]) > 1 else None
-    time = table.c[_TIMES[table.name][0]] if at is None else at
+    times = [table.c[name] for name in _TIMES[table.name]]
+    time = func.coalesce(*times) if len(times) > 1 else times[0]
     theirs = [table.c[name] == value for name, value in whose.items()]
     query = select(table.c.event_id).where(*theirs, time <= until, table.c.event_id.is_not(None))
     yield from (id_ for (id_,) in connection.execute(query).fetchall())

@@ -150,10 +150,15 @@ class Keeper:
     async def _read_waiting_anew(self) -> None:
         """Forget what waits where removals may be gone that were not read."""
         too_old = _now_ms() - READ_AGAIN_AFTER_MS
-        for (name, number), position in list(self._positions.items()):
-            if name == "unmapped" and position.read_at < too_old and position.next_offset:
-                await asyncio.to_thread(self._store.begin_anew, (name, number), _now_ms())
-        self._positions = await asyncio.to_thread(self._store.load)
+        anew = [
+            partition
+            for partition, position in self._positions.items()
+            if partition[0] == "unmapped" and position.read_at < too_old and position.next_offset
+        ]
+        for partition in anew:
+            await asyncio.to_thread(self._store.begin_anew, partition, _now_ms())
+        if anew:
+            self._positions = await asyncio.to_thread(self._store.load)
 
     async def _check(self, batch: Batch, extents: Mapping[At, Extent]) -> None:
         """Return where records follow those that were read.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from msgspec import ValidationError
-from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func, insert, select, update
 
 from attendance.accounts import fingerprint
 from attendance.errors import InvalidRecord
@@ -69,11 +69,6 @@ class Store:
             self._erased = ErasedPeople([(each.digest, each.until) for each in connection.execute(select(ERASED))])
             return _positions(connection)
 
-    def positions(self) -> dict[Partition, Position]:
-        """The positions. Raises LedgerUnavailable."""
-        with self._database.transaction() as connection:
-            return _positions(connection)
-
     def apply(
         self, facts: FactReader, batch: Batch, before: Mapping[Partition, Position], read_at: int
     ) -> dict[Partition, Position]:
@@ -130,7 +125,7 @@ class Store:
                 connection.execute(delete(table).where(table.c.kafka_partition == number))
             here = UNREADABLE.c.topic == TABLE[name].suffix, UNREADABLE.c.kafka_partition == number
             connection.execute(delete(UNREADABLE).where(*here))
-            _forget(connection, partition)
+            connection.execute(delete(POSITIONS).where(*_at(partition)))
             _move(connection, partition, None, Position(0, read_at))
 
     def note_read(self, partitions: Sequence[Partition], read_at: int) -> None:
@@ -203,10 +198,9 @@ def _positions(connection: Connection) -> dict[Partition, Position]:
     return found
 
 
-def _forget(connection: Connection, partition: Partition) -> None:
+def _at(partition: Partition) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     name, number = partition
-    here = POSITIONS.c.topic == TABLE[name].suffix, POSITIONS.c.kafka_partition == number
-    connection.execute(delete(POSITIONS).where(*here))
+    return POSITIONS.c.topic == TABLE[name].suffix, POSITIONS.c.kafka_partition == number
 
 
 def _move(connection: Connection, partition: Partition, before: Position | None, after: Position) -> None:
@@ -218,9 +212,8 @@ def _move(connection: Connection, partition: Partition, before: Position | None,
         row = {"topic": TABLE[name].suffix, "kafka_partition": number, **values}
         connection.execute(insert(POSITIONS), [row])
         return
-    here = POSITIONS.c.topic == TABLE[name].suffix, POSITIONS.c.kafka_partition == number
     as_it_was = POSITIONS.c.next_offset == before.next_offset
-    if connection.execute(update(POSITIONS).where(*here, as_it_was).values(values)).rowcount != 1:
+    if connection.execute(update(POSITIONS).where(*_at(partition), as_it_was).values(values)).rowcount != 1:
         raise LedgerTakenOver(f"another process writes this ledger: {TABLE[name].suffix}:{number} is not where it was")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select, true
 
 from attendance.times import format_milliseconds
 from ledger.database import Database
@@ -109,9 +109,9 @@ def _of_others(connection: Connection, ids: Collection[str], employee: str) -> s
 
 def _around(table: Table, asked: Asked) -> ColumnElement[bool]:
     """Rows whose time may be of the day that is asked about, in the zone of some device."""
-    time_ = table.c.event_time
     if asked.day is None:
-        return time_.is_not(None) if table is CHECKINS else or_(time_.is_not(None), time_.is_(None))
+        return true()
+    time_ = table.c.event_time
     midnight = datetime.combine(asked.day, time(), UTC)
     first, last = (milliseconds(each) for each in (midnight - _DAYS[0], midnight + _DAYS[1]))
     within = and_(time_ >= first, time_ <= last)

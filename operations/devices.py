@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import structs
 
-from attendance.errors import ConfigurationError, InvalidRecord, PunchstreamError
+from attendance.errors import ConfigurationError, PunchstreamError
 from attendance.fleet import Device, is_among
 from attendance.kafka.records import OutRecord
 from attendance.records.device_status import DeviceStatus
@@ -16,7 +16,7 @@ from attendance.records.terminals import RESET, Knock, Order, PendingDevice, Sta
 from attendance.settings import PullSettings
 from attendance.times import format_seconds, now, to_wall_clock
 from operations.device_settings import adapter_of
-from operations.log import Log, Skipped, decoded
+from operations.log import Log, Skipped, decoded, take_all
 from producers.devices import check_entry
 from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.common.settings import DIFFERS, Configurable, Setting, summary
@@ -265,10 +265,5 @@ async def terminals(log: Log, skipped: Skipped) -> Terminals:
         raise AssertionError("a view that only reads")
 
     found = Terminals(log.topics["terminals"], refuse)
-    async for batch in log.read("terminals"):
-        for record in batch:
-            try:
-                found.apply(record)
-            except InvalidRecord as error:
-                skipped.add(record, error)
+    await take_all(log, "terminals", found.apply, skipped)
     return found

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 import structlog
 from msgspec import structs
 
-from attendance.errors import ConfigurationError, InvalidRecord
+from attendance.errors import ConfigurationError
 from attendance.fleet import Device
 from attendance.fleet_entries import MODELS, NAMED_BY, GivenEntry, compiled
 from attendance.fleet_topic import FleetTopicEntries, Written
@@ -20,7 +20,7 @@ from attendance.kafka.records import OutRecord
 from attendance.records.fleet import FleetEntry, FleetKey, Kind
 from attendance.registry import Registry
 from attendance.wire import encode_json
-from operations.log import Log, Skipped
+from operations.log import Log, Skipped, take_all
 from producers.devices import check_entry
 
 COMMAND: Final = "command"
@@ -93,20 +93,11 @@ async def read_fleet(log: Log) -> FleetTopicEntries:
         KafkaUnavailable: Kafka does not answer, or there is no such topic.
     """
     entries, skipped = FleetTopicEntries(), Skipped()
-    await _take_all(log, entries, skipped)
+    await take_all(log, "fleet", entries.take, skipped)
+    entries.caught_up.set()
     for line in skipped.lines():
         structlog.get_logger(__name__).error(line)
     return entries
-
-
-async def _take_all(log: Log, entries: FleetTopicEntries, skipped: Skipped) -> None:
-    async for batch in log.read("fleet"):
-        for record in batch:
-            try:
-                entries.take(record)
-            except InvalidRecord as error:
-                skipped.add(record, error)
-    entries.caught_up.set()
 
 
 def fields_of(entry: GivenEntry) -> tuple[About, dict[str, Any]]:
@@ -246,25 +237,50 @@ async def write(log: Log, wanted: Wanted, before: FleetTopicEntries) -> list[Cha
             somebody else was first with some of the entries: those are as theirs, and the others are written.
         KafkaUnavailable: Kafka does not answer; each entry may be written or not.
     """
+    return await write_planned(log, wanted, before, plan(wanted, before))
+
+
+def plan(wanted: Wanted, before: FleetTopicEntries) -> list[Change]:
+    """What `write` would change.
+
+    Args:
+        wanted: The entries.
+        before: What the topic says.
+
+    Raises:
+        ConfigurationError: an entry belongs to another source, or the fleet would be wrong; a line for each.
+    """
     found = changes(wanted, before)
     check(wanted, before)
+    return found
+
+
+async def write_planned(log: Log, wanted: Wanted, before: FleetTopicEntries, found: list[Change]) -> list[Change]:
+    """Write what `plan` has found, and see that it counts. As `write`.
+
+    Args:
+        log: The topics.
+        wanted: The entries.
+        before: What the topic said.
+        found: What is different.
+    """
     own = _of_source(before, wanted.source)
     removed = [each for each in found if each.what == "removed"]
     kept = [each for each in found if each.what != "removed"]
     topic = log.topics["fleet"]
-    records = [_removal(topic, each, wanted.source) for each in removed if each.kind == "shift"]
+    records = [_removal(topic, each.kind, each.name, wanted.source) for each in removed if each.kind == "shift"]
     for kind in _WRITTEN:
         for each in kept:
             if each.kind == kind:
                 entry = _entry(each, wanted, own.get((kind, each.name)))
                 records.append(OutRecord(topic, entry.key, entry.encode()))
-    records += [_removal(topic, each, wanted.source) for each in removed if each.kind != "shift"]
+    records += [_removal(topic, each.kind, each.name, wanted.source) for each in removed if each.kind != "shift"]
     async with log.sending() as send:
         for begin in range(0, len(records), SENT_AT_ONCE):
             await send(*records[begin : begin + SENT_AT_ONCE])
         after = await read_fleet(log)
         if lost := _lost(kept, wanted.source, after):
-            await send(*(_removal(topic, Change("removed", *about), wanted.source) for about in lost))
+            await send(*(_removal(topic, *about, wanted.source) for about in lost))
             raise ConfigurationError("\n".join(f"{name}: {why}; it was not written" for (_, name), why in lost.items()))
     return found
 
@@ -350,15 +366,11 @@ def _entry(change: Change, wanted: Wanted, before: Written | None) -> FleetEntry
     entry = FleetEntry(change.kind, change.name, wanted.source, fields, wanted.by)
     if before is None:
         return entry
-    return FleetEntry(
-        *(change.kind, change.name, wanted.source, fields, wanted.by),
-        claimed=before.claimed,
-        handed_over=before.entry.handed_over,
-    )
+    return structs.replace(entry, claimed=before.claimed, handed_over=before.entry.handed_over)
 
 
-def _removal(topic: str, change: Change, source: str) -> OutRecord:
-    return OutRecord(topic, FleetEntry(change.kind, change.name, source, {}, "-").key, None)
+def _removal(topic: str, kind: Kind, name: str, source: str) -> OutRecord:
+    return OutRecord(topic, encode_json(FleetKey(kind, name, source)), None)
 
 
 def _of_source(entries: FleetTopicEntries, source: str) -> dict[About, Written]:
@@ -423,5 +435,6 @@ async def learn_fleet(log: Log, registry: Registry, skipped: Skipped) -> None:
     Raises:
         KafkaUnavailable: Kafka does not answer, or there is no such topic.
     """
-    await _take_all(log, registry.topic, skipped)
+    await take_all(log, "fleet", registry.topic.take, skipped)
+    registry.topic.caught_up.set()
     registry.refresh()

@@ -281,3 +281,20 @@ def decoded(records: Iterable[Record], decode: Callable[[Record], _T], skipped: 
             skipped.add(record, error)
         else:
             yield record, said
+
+
+async def take_all(log: Log, topic: Name, take: Callable[[Record], object], skipped: Skipped) -> None:
+    """Take in each record of a topic.
+
+    Args:
+        log: The topics.
+        topic: Which one.
+        take: Raises InvalidRecord where a record is something else.
+        skipped: Where those are counted.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or there is no such topic.
+    """
+    async for batch in log.read(topic):
+        for _ in decoded(batch, take, skipped):
+            pass

@@ -137,6 +137,26 @@ def print_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     say(text.getvalue().rstrip("\n"))
 
 
+def print_records(
+    names: Sequence[str], records: Sequence[Mapping[str, object]], *, as_json: bool, as_csv: bool
+) -> None:
+    """Print records as JSON, as CSV, or as a table in which nothing is cut.
+
+    Args:
+        names: Of the fields, in the order of the columns.
+        records: Each has all of them.
+        as_json: Whether `AsJson` was given.
+        as_csv: Whether `AsCsv` was.
+    """
+    cells = [[each[name] for name in names] for each in records]
+    if as_json:
+        print_json(records)
+    elif as_csv:
+        print_csv(names, cells)
+    else:
+        print_whole(names, cells)
+
+
 def csv_cell(value: object) -> object:
     """What a table program shows as it is: a text that begins as a formula does would be one."""
     if isinstance(value, Mapping):

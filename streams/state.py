@@ -170,8 +170,8 @@ class DeduplicationState:
             store.floor = self._floor_at(now().timestamp() - self._horizon)
             return
         place = (partition, first.offset)
-        is_begin = self.moves().first_was(self._kafka.topics["raw"], place) == 0
-        is_begin = is_begin or self.is_untouched(*place)
+        was = self.moves().first_was(self._kafka.topics["raw"], place)
+        is_begin = was == 0 or self.is_untouched(*place)
         floor = 0 if is_begin else self._floor_at(first.timestamp / 1000)
         if floor:
             log.warning(

@@ -36,12 +36,12 @@ async def begin_reading(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
 
 
 def assigned_partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    """All partitions of the topic, as a consumer without a group knows them now.
+    """All partitions of a topic, as a consumer without a group knows them now.
 
     Raises:
         KafkaUnavailable: there is no such topic, or not any more.
     """
-    partitions = list(consumer.assignment())
+    partitions = [each for each in consumer.assignment() if each.topic == topic]
     if not partitions:
         if topic in consumer._client.cluster.unauthorized_topics:  # noqa: SLF001 - nothing else says so
             raise TopicAuthorizationFailedError(topic)

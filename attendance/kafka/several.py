@@ -5,13 +5,13 @@ from contextlib import suppress
 from typing import Final
 
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_consumer, unavailable
 from attendance.kafka.consumer import WatchedConsumer
 from attendance.kafka.following import Contact
-from attendance.kafka.readers import Extent
+from attendance.kafka.readers import Extent, assigned_partitions
 from attendance.settings import KafkaSettings
 
 At = tuple[str, int]
@@ -51,12 +51,7 @@ class SeveralTopics:
                 # Which one is found below.
                 with suppress(UnknownTopicOrPartitionError):
                     await self._consumer.start()
-            partitions = self._consumer.assignment()
-            for topic in self._topics:
-                if all(tp.topic != topic for tp in partitions):
-                    if topic in self._consumer._client.cluster.unauthorized_topics:  # noqa: SLF001 - nothing else says so
-                        raise TopicAuthorizationFailedError(topic)
-                    raise KafkaUnavailable(f"topic {topic} does not exist; `punchstream topics create` makes it")
+            partitions = [each for topic in self._topics for each in assigned_partitions(self._consumer, topic)]
             first = await self._consumer.beginning_offsets(partitions)
             end = await self._consumer.end_offsets(partitions)
         except KafkaError as error:

@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import cache
 from typing import Final
 
 import typer
 
 from attendance.errors import ConfigurationError, KafkaUnavailable
+from attendance.fleet import Device
 from attendance.registry import Registry
 from attendance.settings import CommonSettings, KafkaSettings
 from attendance.times import parse_utc
@@ -85,17 +87,28 @@ def known_fleet() -> Registry:
     return registry
 
 
-def fleet_has() -> Callable[[str], bool]:
-    """Asks the fleet whether it has a device. A fleet that is not there or is wrong has none, and that is said."""
+def device_finder() -> Callable[[str], Device | None]:
+    """Finds devices of the fleet, which is read once, when it is first asked. A fleet that is wrong has none."""
 
-    def has(device_id: str) -> bool:
+    @cache
+    def fleet() -> Registry | None:
         try:
-            return known_fleet().get(device_id) is not None
+            return known_fleet()
         except ConfigurationError as error:
             say(str(error), err=True)
-            return False
+            return None
 
-    return has
+    def find(device_id: str) -> Device | None:
+        known = fleet()
+        return None if known is None else known.get(device_id)
+
+    return find
+
+
+def fleet_has() -> Callable[[str], bool]:
+    """Asks the fleet whether it has a device, as `device_finder` does."""
+    find = device_finder()
+    return lambda device_id: find(device_id) is not None
 
 
 def stop_where_nothing_is(

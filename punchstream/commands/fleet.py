@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -17,7 +17,7 @@ from attendance.registry import REFRESH_SECONDS, Registry
 from attendance.times import format_seconds, now
 from operations.log import Skipped
 from punchstream.commands.arguments import kafka_log, known_fleet, who
-from punchstream.output import AsCsv, AsJson, counted, print_csv, print_facts, print_json, print_whole, say, say_skipped
+from punchstream.output import AsCsv, AsJson, counted, print_facts, print_json, print_records, say, say_skipped
 
 app = typer.Typer(help="The fleet on its topic: devices, sites and shifts.", no_args_is_help=True)
 
@@ -70,7 +70,7 @@ def apply(
 
 
 def _apply(paths: Sequence[Path], source: str, *, dry_run: bool, force: bool, as_json: bool) -> None:
-    from operations.fleet import changes, check, read_fleet, removes_most, whole_source, write
+    from operations.fleet import plan, read_fleet, removes_most, whole_source, write_planned
     from operations.fleet_sources import read_entries
 
     log = kafka_log("fleet")
@@ -78,13 +78,12 @@ def _apply(paths: Sequence[Path], source: str, *, dry_run: bool, force: bool, as
     entries = read_entries(paths)
     whole(entries)
     wanted = whole_source(entries, before, source, who())
-    found = changes(wanted, before)
-    check(wanted, before)
+    found = plan(wanted, before)
     if removes_most(found, before, source) and not force:
         gone = sum(each.what == "removed" and each.kind == "device" for each in found)
         raise ConfigurationError(f"{counted(gone, 'device')} of the source {source} would go, more than half; --force")
     if not dry_run:
-        asyncio.run(write(log, wanted, before))
+        asyncio.run(write_planned(log, wanted, before, found))
     if as_json:
         print_json([each._asdict() for each in found])
         return
@@ -131,19 +130,9 @@ def list_(
         if wanted:
             rows.append(row)
     rows.sort(key=lambda row: (str(row[sort] or ""), row["device_id"]))
-    _print(columns, rows, as_json=as_json, as_csv=as_csv)
+    print_records(columns, rows, as_json=as_json, as_csv=as_csv)
     if silent is not None and rows:
         raise typer.Exit(1)
-
-
-def _print(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, as_json: bool, as_csv: bool) -> None:
-    cells = [[row[name] for name in columns] for row in rows]
-    if as_json:
-        print_json(rows)
-    elif as_csv:
-        print_csv(columns, cells)
-    else:
-        print_whole(columns, cells)
 
 
 def _duration(text: str) -> timedelta:

@@ -14,7 +14,7 @@ from attendance.fleet import hash_token
 from attendance.fleet_entries import NAMED_BY, GivenEntry
 from operations.fleet import COMMAND, Change, Fields, Wanted, check_source, edit, fields_of, read_fleet, write
 from punchstream.commands.arguments import kafka_log, who
-from punchstream.output import AsJson, counted, print_csv, print_json, print_whole, say
+from punchstream.output import AsCsv, AsJson, counted, print_records, say
 
 Source = Annotated[str, typer.Option("--source", help="As whom: the source that has the entries, or gets them.")]
 DeviceIds = Annotated[list[str], typer.Argument(metavar="DEVICE…", help="Their device_ids.")]
@@ -110,7 +110,7 @@ def tokens(
     source: Source = COMMAND,
     renew: Annotated[bool, typer.Option("--renew", help="Also for devices that have a token, which ends.")] = False,
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Make a token for each device of a site that pushes and has none. They are shown once: only hashes are kept."""
     log = kafka_log("fleet")
@@ -135,12 +135,7 @@ def tokens(
     finally:
         # Also where Kafka did not say whether it has them: it may.
         rows = [{"device_id": name, "token": token} for name, token in made.items()]
-        if as_json:
-            print_json(rows)
-        elif as_csv:
-            print_csv(("device_id", "token"), [list(row.values()) for row in rows])
-        else:
-            print_whole(("device_id", "token"), [list(row.values()) for row in rows])
+        print_records(("device_id", "token"), rows, as_json=as_json, as_csv=as_csv)
 
 
 def _changed(fields: Fields, given: Sequence[str]) -> dict[str, Any]:

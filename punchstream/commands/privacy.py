@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -12,10 +11,9 @@ import typer
 from attendance.errors import ConfigurationError
 from attendance.private_files import new_private
 from attendance.records.user_map import EVERYWHERE, device_scope, site_scope
-from attendance.registry import Registry
 from attendance.settings import KafkaSettings, StreamSettings
 from attendance.times import now
-from punchstream.commands.arguments import kafka_log, known_fleet, who
+from punchstream.commands.arguments import device_finder, kafka_log, who
 from punchstream.output import AsJson, counted, print_json, say
 
 if TYPE_CHECKING:
@@ -156,20 +154,12 @@ def _asked(employee: str | None, user: str | None, device: str | None, site: str
 
 
 def _site_of() -> Callable[[str], str | None]:
-    """The site of a device by the fleet, which is read when it is first asked. One that is wrong says nothing."""
-
-    @cache
-    def fleet() -> Registry | None:
-        try:
-            return known_fleet()
-        except ConfigurationError as error:
-            say(str(error), err=True)
-            return None
+    """The site of a device by the fleet; one that is not there, or is wrong, says nothing."""
+    find = device_finder()
 
     def site_of(device_id: str) -> str | None:
-        known = fleet()
-        entry = None if known is None else known.get(device_id)
-        return None if entry is None else entry.site
+        device = find(device_id)
+        return None if device is None else device.site
 
     return site_of
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import orjson
 import pytest
 import yaml
 from aiokafka.admin import NewTopic
+from process_log import DEADLINE, until
 
 from attendance.errors import ConfigurationError
 from attendance.fleet import hash_token
@@ -27,7 +27,6 @@ from operations.log import KafkaLog
 
 pytestmark = pytest.mark.broker
 
-DEADLINE = 30
 TOKEN = "gate-token-7f3a"
 GATE = {"site": "riyadh", "timezone": "Asia/Riyadh", "token_sha256": hash_token(TOKEN)}
 
@@ -39,14 +38,6 @@ def device(name: str, source: str, **fields: Any) -> Wanted:
 async def put(kafka: KafkaSettings, what: Wanted) -> None:
     log = KafkaLog(kafka, "test")
     await write(log, what, await read_fleet(log))
-
-
-def until(condition: Callable[[], Any], log: Path) -> Any:
-    deadline = time.monotonic() + DEADLINE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, log.read_text()[-5000:]
-        time.sleep(0.1)
-    return found
 
 
 async def create_all_but_the_fleet(kafka: KafkaSettings) -> None:

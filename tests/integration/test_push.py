@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ import httpx
 import orjson
 import pytest
 import yaml
+from process_log import DEADLINE, until
 
 from attendance.errors import Reason
 from attendance.fleet import hash_token
@@ -36,17 +37,8 @@ from sandbox.terminals.zkteco_adms import AttendanceTerminal
 
 pytestmark = pytest.mark.broker
 
-DEADLINE = 30
 TOKEN = "gate-token-7f3a"
 DEVICE = {"device_id": "GATE-1", "site": "riyadh", "timezone": "Asia/Riyadh", "token_sha256": hash_token(TOKEN)}
-
-
-def until(condition: Callable[[], Any], log: Path) -> Any:
-    deadline = time.monotonic() + DEADLINE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, log.read_text()[-5000:]
-        time.sleep(0.1)
-    return found
 
 
 class Push:

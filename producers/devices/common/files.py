@@ -11,8 +11,8 @@ import charset_normalizer
 
 from attendance.errors import InvalidRecord, UnreadableFile
 from attendance.wire import encode_json
+from producers.devices.common.listed import LEFT_OUT
 from producers.devices.common.punch import MAX_TEXT
-from producers.devices.common.tables.listed import LEFT_OUT
 from producers.devices.contract import Rejected
 
 LONGEST_LINE: Final = 65_536  # bytes or characters; a line of a log of punches has some hundred

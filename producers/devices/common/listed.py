@@ -17,6 +17,9 @@ from producers.devices.common.bodies import Ambiguous, given_twice
 from producers.devices.common.punch import MAX_TEXT
 from producers.devices.contract import Head
 
+LEFT_OUT: Final = "-"
+"""In the place of a cell that is not kept: whether there is something in it may decide what its line or row is."""
+
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 _CLOCK: Final = r"\d{1,2}:\d{1,2}(?::\d{1,2}(?:[.,]\d{1,9})?)?(?:\s?[AaPp]\.?[Mm]\.?)?(?:\s?(?:Z|[+-]\d{2}:?\d{2}))?"
 _DATE: Final = r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2}))"

@@ -300,8 +300,17 @@ def operation(line: str, at: Line) -> Other:  # noqa: ARG001 - the same for all
 
 def _word(line: str) -> str:
     """The word that a line begins with, where it is one of the protocol's: anything else could be part of a name."""
-    word = re.split(r"[\s=]", line, maxsplit=1)[0]
+    word = first_word(line)
     return word if word in WORDS else "line"
+
+
+def first_word(text: str) -> str:
+    """The word that a text begins with.
+
+    Args:
+        text: A line, or a part of one.
+    """
+    return re.split(r"[\s=]", text, maxsplit=1)[0]
 
 
 def _is_verification(cells: Sequence[str], *, named: bool) -> bool:

@@ -10,7 +10,15 @@ from typing import Final
 from urllib.parse import quote_plus, unquote_plus
 
 from attendance.wire import encode_json
-from producers.devices.common.listed import KeptRequest, UnclearText, can_be_time, is_name_of_field, is_time, shortened
+from producers.devices.common.listed import (
+    LEFT_OUT,
+    KeptRequest,
+    UnclearText,
+    can_be_time,
+    is_name_of_field,
+    is_time,
+    shortened,
+)
 from producers.devices.common.punch import MAX_TEXT
 from producers.devices.zkteco.adms_records import (
     ACCESS_PAYLOAD,
@@ -26,15 +34,13 @@ from producers.devices.zkteco.adms_records import (
     WORDS,
     access,
     field_of,
+    first_word,
     is_usual,
     reader_of,
     rest_of,
     table_of,
 )
 from producers.devices.zkteco.attendance_log import NOBODY
-
-LEFT_OUT: Final = "-"
-"""In the place of a cell that is not kept: whether there is something in it may decide what a line is."""
 
 _USER: Final = "pin"
 _CARD: Final = "cardno"
@@ -132,14 +138,14 @@ class _Lines:
         cells = line.split("\t")
         if len(cells) > 1 and is_usual(cells[1]):
             return "\t".join(self._cells(cells, 0))
-        if "=" in line and (NAMED.search(line) or reader_of(line) is access or _word(line) in WORDS):
+        if "=" in line and (NAMED.search(line) or reader_of(line) is access or first_word(line) in WORDS):
             return self._pairs(line)
         dated = DATED.match(line)
         if dated is not None:
             return line[: dated.end()] + self._behind(line, dated.end())
-        if _word(line) in WORDS:
-            self.left_out += line != _word(line)
-            return _word(line)
+        if first_word(line) in WORDS:
+            self.left_out += line != first_word(line)
+            return first_word(line)
         if len(cells) > 1 and cells[1].lstrip()[:1].isdecimal() and "=" not in cells[0]:
             return "\t".join(self._cells(cells, 0))
         return self._pairs(line) if "=" in line else self._tokens(line)
@@ -204,13 +210,13 @@ class _Lines:
         pairs = [piece.partition("=") for piece in pieces[::2]]
         fields = {field_of(name[:MAX_TEXT]): value.strip() for name, equals, value in pairs if equals}
         is_dated = any(fields.get(name) for name in _TIMES)
-        is_known = _USER in fields or _word(line) in WORDS or reader_of(line) is access
+        is_known = _USER in fields or first_word(line) in WORDS or reader_of(line) is access
         if not is_known and any(can_be_time(name, value) for name, value in fields.items()):
             return line
         by_card = fields.get(_USER, "") in ("", NOBODY)
         seen: dict[str, str] = {}
         for number, (written, equals, value) in enumerate(pairs):
-            word = _word(written)
+            word = first_word(written)
             if not equals:
                 pieces[2 * number] = self._word(written)
                 continue
@@ -236,7 +242,7 @@ class _Lines:
         """What stands among names and values and is none: a word of the protocol, or something else."""
         if not text.strip():
             return text
-        word = _word(text)
+        word = first_word(text)
         kept = LEFT_OUT
         if word in WORDS:
             kept = text if text.strip() == word else f"{word} {LEFT_OUT}"
@@ -282,8 +288,3 @@ def _divided(line: str) -> list[str]:
     if "\t" not in line:
         return re.split(f"({SEPARATED.pattern})", line)
     return re.split("(\t)", line)
-
-
-def _word(text: str) -> str:
-    """The word that a text begins with."""
-    return re.split(r"[\s=]", text, maxsplit=1)[0]

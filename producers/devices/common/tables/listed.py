@@ -1,18 +1,14 @@
-"""Which cells of a row are kept where the row is kept to be read again.
-
-In the place of any other cell stands `LEFT_OUT`: whether there is something in it may decide what a row is.
-"""
+"""Which cells of a row are kept where the row is kept to be read again. In the place of any other is `LEFT_OUT`."""
 
 import re
 from collections.abc import Collection
 from typing import Final
 
-from producers.devices.common.listed import is_name_of_field, is_time, shortened
+from producers.devices.common.listed import LEFT_OUT, is_name_of_field, is_time, shortened
 from producers.devices.common.punch import MAX_TEXT
 from producers.devices.common.tables.cells import UNCOMPUTED, Cells, normalized, text_of
 from producers.devices.common.tables.names import SUMMARY, TIMES, USERS
 
-LEFT_OUT: Final = "-"
 _NUMBER: Final = re.compile(r"\d{1,12}")
 # Several times may stand in a cell, whose number tells nothing about its length.
 _TIMES: Final = re.compile(r"[\d\s:./,;|+TZAPMapm-]*")
