@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,7 @@ from operations.audit_topics import TopicFault
 from operations.log import KafkaLog
 from operations.losses import accept_loss
 from sandbox.fleet.model import FleetPlan, Transmission
+from sandbox.fleet.plan import Shape
 from sandbox.fleet.plan import plan as make_plan
 from sandbox.fleet.send import Tally
 
@@ -60,6 +62,8 @@ BEFORE_SECONDS, MEANWHILE_SECONDS = 10.0, 20.0
 """Of load before a stage is struck, and from then on."""
 DONE_BEFORE = 80
 """Records that the stage has done before it is struck."""
+ENOUGH = 160
+"""Punches in each half that ERPNext gets: far more than that, since some employees are withheld."""
 LEFT_BEHIND = 60
 """Records that it has not done when they go."""
 ACCOUNT_SECONDS = 150.0
@@ -77,7 +81,7 @@ def run(cell: Cell, seed: int, cluster: Cluster, network: Network, directory: Pa
     started = time.monotonic()
     directory.mkdir(parents=True)
     random_ = random.Random(f"{seed} {cell.name}")
-    plan = make_plan(random_.getrandbits(32), now(), SHAPE if cell.fault == NO_PROGRESS else _GONE_SHAPE)
+    plan = _draw(random_, SHAPE if cell.fault == NO_PROGRESS else _GONE_SHAPE)
     prefix = f"cell-{random_.getrandbits(32):08x}"
     result = Result(cell, f"{cell.target}-1 and -2")
     try:
@@ -345,12 +349,29 @@ class _Scene:
         return sum(end for _, end in asyncio.run(self._log.extents(name)).values())
 
 
+def _draw(random_: random.Random, shape: Shape) -> FleetPlan:
+    """A plan of which each half has enough: where terminals were offline, nearly all may be in the second one."""
+    while True:
+        plan = make_plan(random_.getrandbits(32), now(), shape)
+        delivered = {each.event_id for each in plan.expectation.of("delivered")}
+        sent = [
+            {id_ for of in half.transmissions.values() for each in of for id_ in each.accepted} for half in halves(plan)
+        ]
+        if all(len(delivered & ids) >= ENOUGH for ids in sent):
+            return plan
+
+
 def halves(plan: FleetPlan) -> Iterator[FleetPlan]:
-    """What each terminal sends first, and what it sends then, each spread over the whole of its time."""
+    """What each terminal sends first, and what it sends then, each spread over the whole of its time.
+
+    Each half has as near to half of a terminal's events as its transmissions allow: one that was offline sends most of
+    its events in a few at the end.
+    """
     for number in (0, 1):
         halves: dict[str, tuple[Transmission, ...]] = {}
         for device_id, sent in plan.transmissions.items():
-            middle = len(sent) // 2
+            events = list(accumulate((len(each.accepted) for each in sent), initial=0))
+            middle = min(range(len(events)), key=lambda at: abs(2 * events[at] - events[-1]))
             half = (sent[:middle], sent[middle:])[number]
             halves[device_id] = tuple(replace(each, at=at / len(half)) for at, each in enumerate(half))
         yield replace(plan, transmissions=halves)
