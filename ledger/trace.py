@@ -12,7 +12,7 @@ from ledger.database import Database
 from ledger.tables import CHECKINS, DEAD_LETTER_ACTIONS, DEAD_LETTERS, FACTS, POSITIONS, RAW_RECORDS, WAITING
 from operations.fact_reading import milliseconds
 from operations.facts import CheckinFact, Fact, LetterFact, RawFact
-from operations.trace import Asked
+from operations.trace import RAW_SUFFIX, Asked
 
 AT_ONCE: Final = 500
 """Ids of one query."""
@@ -47,10 +47,16 @@ class LedgerSource:
             row = connection.execute(select(func.max(POSITIONS.c.read_at))).scalar()
             if row is not None:
                 self.name = f"the ledger, as of {format_milliseconds(datetime.fromtimestamp(row / 1000, UTC))}"
-            found: list[Fact] = []
-            for ids in _parts(sorted(self._ids(connection, asked))):
-                for table in _OF_EVENTS:
+            raw = _of_devices(connection, asked)
+            found: list[Fact] = [*raw, *_without_id(connection, asked, raw)]
+            tables = [table for table in _OF_EVENTS if not asked.zones or table is not RAW_RECORDS]
+            ids_of_devices = {each.event_id for each in raw if each.event_id is not None}
+            for ids in _parts(sorted(ids_of_devices or self._ids(connection, asked))):
+                for table in tables:
                     found += _rows(connection, table, table.c.event_id.in_(ids))
+                if asked.zones:
+                    found += _rows(connection, CHECKINS, CHECKINS.c.supersedes.in_(ids))
+            found = list(dict.fromkeys(found))
             letters = [each for each in found if isinstance(each, LetterFact)]
             for letter in letters:
                 of = DEAD_LETTER_ACTIONS.c.letter_partition, DEAD_LETTER_ACTIONS.c.letter_offset
@@ -61,6 +67,8 @@ class LedgerSource:
     def _ids(self, connection: Connection, asked: Asked) -> set[str]:
         if asked.event_id is not None:
             return {asked.event_id}
+        if asked.zones:
+            return set()
         if asked.employee is None:
             users = [(asked.device or "", asked.user or "")]
             return _ids_of_users(connection, asked, users)
@@ -77,6 +85,34 @@ class LedgerSource:
                 return False
             theirs = RAW_RECORDS.c.device_id == asked.device, RAW_RECORDS.c.device_user_id == asked.user
             return connection.execute(select(RAW_RECORDS.c.event_id).where(*theirs).limit(1)).first() is not None
+
+
+def _of_devices(connection: Connection, asked: Asked) -> list[RawFact]:
+    """The raw records of the devices that are asked about, on the day."""
+    found: list[RawFact] = []
+    for device_id in sorted(asked.zones):
+        rows = _rows(connection, RAW_RECORDS, RAW_RECORDS.c.device_id == device_id, _around(RAW_RECORDS, asked))
+        found += [each for each in rows if isinstance(each, RawFact) and asked.is_on_day(each)]
+    return found
+
+
+def _without_id(connection: Connection, asked: Asked, raw: Sequence[RawFact]) -> Iterator[Fact]:
+    """Letters of the devices that are asked about, and of no event: of what cannot be read, and of what was rejected.
+
+    Args:
+        connection: In a transaction.
+        asked: Which devices.
+        raw: Their raw records.
+    """
+    for each in raw:
+        if each.event_id is None:
+            of = DEAD_LETTERS.c.failed_topic, DEAD_LETTERS.c.failed_partition, DEAD_LETTERS.c.failed_offset
+            failed = RAW_SUFFIX, each.kafka_partition, each.kafka_offset
+            yield from _rows(connection, DEAD_LETTERS, *(a == b for a, b in zip(of, failed, strict=True)))
+    for devices in _parts(sorted(asked.zones)):
+        theirs = DEAD_LETTERS.c.failed_topic.is_(None), DEAD_LETTERS.c.device_id.in_(devices)
+        letters = _rows(connection, DEAD_LETTERS, *theirs)
+        yield from (letter for letter in letters if isinstance(letter, LetterFact) and asked.is_rejected(letter))
 
 
 def _users(connection: Connection, employee: str) -> set[tuple[str, str]]:

@@ -1,14 +1,14 @@
-"""trace: every punch of somebody on a day, of a device user, or of an event id, and what became of it."""
+"""trace: every punch of somebody on a day, of a device user, of devices, or of an event id, and what became of it."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Protocol
 
 from attendance.errors import ConfigurationError
 from attendance.times import to_wall_clock
-from attendance.topics import Name
+from attendance.topics import TABLE, Name
 from attendance.user_map import UserMap
 from operations.audit_accounts import read_moves
 from operations.fact_reading import FactReader
@@ -18,14 +18,17 @@ from operations.users import read_user_map
 
 EARLIER: Final = timedelta(days=1)
 """A day begins so much before midnight in UTC, in some zone, and no punch arrives before it happens."""
+RAW_SUFFIX: Final = TABLE["raw"].suffix
 _OF_EVENTS: Final[tuple[Name, ...]] = ("checkins", "dropped", "deliveries", "dead_letters")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Whose punches: those of an employee on a day, of a device user, or of one id.
+    """Whose punches: those of an employee on a day, of a device user, of whole devices on a day, or of one id.
 
-    `day` is the date on the device's clock. None is every day.
+    `day` is the date on the device's clock. None is every day. `zones` are the devices whose punches are asked about,
+    all of them, each with the zone in which its day is. Of these, what was rejected before it became a raw record is
+    asked about too, and the check-ins that supersede one of theirs.
     """
 
     employee: str | None = None
@@ -33,19 +36,32 @@ class Asked:
     device: str | None = None
     user: str | None = None
     event_id: str | None = None
+    zones: Mapping[str, str] = field(default_factory=dict)
 
     def is_on_day(self, fact: RawFact | CheckinFact) -> bool:
         """Whether a punch is of the day, by the clock of its device; where it has no time, by its arrival in UTC."""
         if self.day is None:
             return True
-        at, zone = fact.event_time, fact.device_timezone or "UTC"
+        at, zone = fact.event_time, self.zones.get(fact.device_id, fact.device_timezone or "UTC")
         if at is None:
             assert isinstance(fact, RawFact)
-            at, zone = fact.stored_at, "UTC"
+            at, zone = fact.stored_at, self.zones.get(fact.device_id, "UTC")
+        return self._has(at, zone)
+
+    def is_rejected(self, letter: LetterFact) -> bool:
+        """Whether a dead letter is of what one of the devices sent on the day, and never became a raw record."""
+        zone = self.zones.get(letter.device_id or "")
+        return letter.failed_topic is None and zone is not None and self._has(letter.failed_at, zone)
+
+    def _has(self, at: int, zone: str) -> bool:
         try:
             return to_wall_clock(datetime.fromtimestamp(at / 1000, UTC), zone).date() == self.day
         except (ConfigurationError, OverflowError):
             return datetime.fromtimestamp(at / 1000, UTC).date() == self.day
+
+    def is_devices(self, fact: RawFact) -> bool:
+        """Whether a raw record is of one of the devices and of the day."""
+        return fact.device_id in self.zones and self.is_on_day(fact)
 
     def is_users(self, fact: RawFact) -> bool:
         """Whether a raw record is of the device user and of the day."""
@@ -104,10 +120,15 @@ class TopicsSource:
         theirs = await self._theirs(reader, asked)
         records = self._read(reader, "raw", asked)
         raw = [each async for each in records if isinstance(each, RawFact) and theirs.has(each)]
-        ids = {each.event_id for each in raw} | theirs.ids
+        ids = {each.event_id for each in raw if each.event_id is not None} | theirs.ids
+        unreadable = {(each.kafka_partition, each.kafka_offset) for each in raw if each.event_id is None}
         found: list[Fact] = [*raw]
         for name in _OF_EVENTS:
-            found += [each async for each in self._read(reader, name, asked) if getattr(each, "event_id", None) in ids]
+            found += [
+                each
+                async for each in self._read(reader, name, asked)
+                if getattr(each, "event_id", None) in ids or _is_of_devices(each, asked, ids, unreadable)
+            ]
         found += await self._waiting(reader, ids)
         letters = {(each.kafka_partition, each.kafka_offset) for each in found if isinstance(each, LetterFact)}
         if letters:
@@ -187,6 +208,8 @@ class _Theirs:
             return True
         if self._asked.event_id is not None:
             return False
+        if self._asked.zones:
+            return self._asked.is_devices(raw)
         if self._asked.employee is None:
             return self._asked.is_users(raw)
         return raw.event_id not in self._of_others and self._is_mapped(raw) and self._asked.is_on_day(raw)
@@ -198,6 +221,19 @@ class _Theirs:
             return False
         mapping = self._users.mapping(raw.site or "", raw.device_id, raw.device_user_id)
         return mapping is not None and mapping.employee == self._asked.employee
+
+
+def _is_of_devices(fact: Fact, asked: Asked, ids: Collection[str], unreadable: Collection[tuple[int, int]]) -> bool:
+    """Whether a fact that names none of the punches is still of the devices that are asked about.
+
+    It supersedes one of the punches; or it is the letter of a raw record that cannot be read, or of what was rejected.
+    """
+    if isinstance(fact, CheckinFact):
+        return bool(asked.zones) and fact.supersedes in ids
+    if not isinstance(fact, LetterFact):
+        return False
+    failed = fact.failed_partition, fact.failed_offset
+    return asked.is_rejected(fact) or (fact.failed_topic == RAW_SUFFIX and failed in unreadable)
 
 
 def _of(action: ActionFact) -> tuple[int, int]:

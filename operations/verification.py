@@ -76,10 +76,16 @@ async def verify(
             await send(order_record(log.topics["terminals"], order))
         return Verification(order)
     order = asked[-1]
-    found = _COUNT.fullmatch(order.returned or "")
-    if found is None:
+    number = counted_by(order)
+    if number is None:
         return Verification(order)
-    return Verification(order, int(found[1]), await _punches(log, device, since, end, skipped))
+    return Verification(order, number, await _punches(log, device, since, end, skipped))
+
+
+def counted_by(order: Order) -> int | None:
+    """How many records a terminal counted; None while it has not answered with a number."""
+    found = _COUNT.fullmatch(order.returned or "")
+    return None if found is None else int(found[1])
 
 
 async def _punches(log: Log, device: Device, since: datetime, until: datetime, skipped: Skipped) -> int:

@@ -22,6 +22,7 @@ from punchstream.commands import (
     imports,
     losses,
     privacy,
+    reconcile,
     replay,
     settings,
     stages,
@@ -45,7 +46,16 @@ def _help(command: Callable[..., object]) -> str:
     return "\n\n".join(" ".join(each.split()) for each in cleandoc(command.__doc__ or "").split("\n\n"))
 
 
-for command in (together.demo, together.up, audit.audit, trace.trace, replay.replay, stages.push, stages.pull):
+for command in (
+    together.demo,
+    together.up,
+    audit.audit,
+    trace.trace,
+    reconcile.reconcile,
+    replay.replay,
+    stages.push,
+    stages.pull,
+):
     app.command(help=_help(command))(command)
 app.command("import", help=_help(imports.import_files))(imports.import_files)
 for command in (stages.directory, stages.stream, stages.sink, stages.completeness, stages.ledger, settings.settings):

@@ -104,6 +104,13 @@ class Story:
         letter = DeadLetter.of(record, stage, InvalidRecord(reason, "no"), START)
         return self.put("dead_letters", letter.to_record(""))
 
+    def reject(self, device: str) -> StoredRecord:
+        """A line of a device that never became a raw record."""
+        at = datetime.fromtimestamp(self.clock / 1000, UTC)
+        whose = {"key": device.encode(), "value": b"1,2", "where": "http:/v1/events"}
+        letter = DeadLetter(stage="push", reason=Reason.UNDECODABLE_RECORD, message="no", at=at, **whose)
+        return self.put("dead_letters", letter.to_record(""))
+
     def act(self, letter: StoredRecord) -> StoredRecord:
         action = Action(LetterId(letter.partition, letter.offset), "discarded", START, "fatima", "known")
         return self.put("dead_letter_actions", OutRecord("", action.key, action.encode()))
@@ -142,6 +149,9 @@ FATES: Final[Sequence[Become]] = (
     _discarded,
     lambda story, raw, *_: story.fail(raw),
     lambda story, raw, *_: story.act(story.fail(raw)),
+    lambda story, raw, *_: story.reject((raw.key or b"").decode()),
+    lambda story, raw, *_: story.act(story.reject((raw.key or b"").decode())),
+    lambda story, raw, employee, other: story.deliver(story.checkin(raw, employee, other), f"CHK-{raw.offset}"),
     lambda story, raw, employee, _: story.fail(story.checkin(raw, employee), Reason.TARGET_REJECTED, "sink"),
     lambda story, raw, *_: story.raw(RawEvent.decode(raw.value), copy_of=raw),
     lambda story, _, employee, __: story.erase(employee),

@@ -1,7 +1,7 @@
 """A trace says the same of a punch as the ledger's view, whether the ledger or the topics are asked."""
 
 import asyncio
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +20,7 @@ from attendance.records.user_map import Employee, UserMapping
 from ledger.database import Database
 from ledger.store import Store
 from ledger.trace import LedgerSource
+from operations.day_punches import day_punches
 from operations.fact_reading import FactReader
 from operations.facts import ActionFact, Fact, RawFact, WaitingEnded
 from operations.journeys import Journey, journeys
@@ -100,6 +101,23 @@ def test_the_ledger_and_the_topics_say_the_same(log: Log) -> None:
         ):
             assert ask(ledger, asked) == ask(topics, asked)
             assert ask(ledger, asked)
+        database.close()
+
+
+@given(log=stories())
+@settings(max_examples=40)
+def test_the_ledger_and_the_topics_say_the_same_of_the_day_of_devices(log: Log) -> None:
+    log = without_the_erased(log)
+    memory = memory_log(log)
+    with TemporaryDirectory() as directory:
+        database = made(log, directory)
+        ledger, topics = LedgerSource(database), TopicsSource(memory, Skipped())
+        for zones in ({"D1": "UTC"}, {"D1": "Asia/Riyadh", "D2": "America/New_York"}):
+            for day in (DAY, DAY - timedelta(days=1)):
+                asked = Asked(day=day, zones=zones)
+                of_ledger, of_topics = (asyncio.run(source.facts(asked)) for source in (ledger, topics))
+                assert day_punches(of_ledger, asked) == day_punches(of_topics, asked)
+                assert sorted(map(repr, of_ledger)) == sorted(map(repr, of_topics))
         database.close()
 
 
