@@ -50,6 +50,16 @@ def format_seconds(seconds: float) -> str:
     return f"{int(seconds) if float(seconds).is_integer() else seconds} s"
 
 
+def format_rounded(seconds: float) -> str:
+    """Write a duration as people read it, rounded: `0.25 s`, `12 min`, `3.5 h`, `4.0 days`."""
+    if abs(seconds) < 60:
+        return f"{seconds:.3g} s"
+    minutes, hours, days = seconds / 60, seconds / 3600, seconds / _DAY
+    if abs(minutes) < 60:
+        return f"{minutes:.0f} min"
+    return f"{hours:.1f} h" if abs(hours) < 48 else f"{days:.1f} days"
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """Marks a field of settings as a duration, and says in which unit, in seconds, its value is."""

@@ -299,6 +299,7 @@ USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
             "deliveries",
             "dead_letters",
             "dead_letter_actions",
+            "device_status",
             "accounts",
         )
     ),

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 import structlog
 
@@ -11,7 +11,7 @@ from attendance.errors import KafkaUnavailable
 from attendance.guards import Guards
 from attendance.kafka.following import READ_AGAIN_AFTER_MS
 from attendance.kafka.readers import Extent, PlaceReader
-from attendance.kafka.several import At, SeveralTopics
+from attendance.kafka.several import At, Ends, SeveralTopics
 from attendance.kafka.stage_guards import reader_guards
 from attendance.metrics import Metrics
 from attendance.runtime import full_jitter, run_until_stopped, say_waiting
@@ -28,12 +28,19 @@ log = structlog.get_logger(__name__)
 
 STAGE: Final = "ledger"
 LONGEST_PAUSE: Final = 30.0
-NOTE_MS: Final = 60_000
-"""Between two notes that partitions were read up to their end."""
+NOTE_MS: Final = 5_000
+"""Between two notes as of when everything was read."""
 LOOK_SECONDS: Final = 1.0
 """Between two looks at how far behind the ledger is."""
 BEHIND_SECONDS: Final = 60
 """So far behind a ledger is not ready."""
+
+
+class EndsAt(NamedTuple):
+    """Up to where the topics had records at a time, in milliseconds since the epoch."""
+
+    at: int
+    ends: Ends
 
 
 async def run(kafka: KafkaSettings, database: Database, days: int, metrics: Metrics, stop: asyncio.Event) -> None:
@@ -116,7 +123,8 @@ class Keeper:
             await topics.close()
 
     async def _follow(self, topics: SeveralTopics, facts: FactReader, extents: Mapping[At, Extent]) -> NoReturn:
-        noted, looked = _now_ms(), 0.0
+        noted, looked = 0, 0.0
+        reaching = await _ends_now(topics)
         while True:
             await self.guards.until_clear()
             found = await topics.next()
@@ -129,11 +137,13 @@ class Keeper:
             clock = time.monotonic()
             if clock >= looked + LOOK_SECONDS or not batch:
                 looked = clock
-                behind = await self._look(topics, oldest)
-                if not behind and _now_ms() >= noted + NOTE_MS:
-                    noted = _now_ms()
-                    await asyncio.to_thread(self._store.note_read, list(self._positions), noted)
-                if not behind:
+                # While records come all the time there is always one that is not read. What was there earlier is.
+                if not await topics.behind(reaching.ends):
+                    if reaching.at >= noted + NOTE_MS:
+                        noted = reaching.at
+                        await asyncio.to_thread(self._store.note_read, list(self._positions), noted)
+                    reaching = await _ends_now(topics)
+                if not await self._show_behind(topics, oldest):
                     await self._prune()
 
     async def _apply(self, facts: FactReader, batch: Batch) -> None:
@@ -177,9 +187,9 @@ class Keeper:
                 if self.guards.standing or expected is None or first < expected:
                     raise KafkaUnavailable(f"{self._kafka.topics[name]}:{number} goes on at offset {first}")
 
-    async def _look(self, topics: SeveralTopics, oldest: int | None) -> int:
+    async def _show_behind(self, topics: SeveralTopics, oldest: int | None) -> int:
         """Show how many records the ledger is behind, and how many seconds. Returns the records."""
-        behind = await topics.behind()
+        behind = await topics.behind(await topics.ends())
         seconds = 0.0 if not behind or oldest is None else max(0.0, time.time() - oldest / 1000)
         self._metrics.gauge("punchstream_ledger_behind_records", behind)
         self._metrics.gauge("punchstream_ledger_behind_seconds", seconds)
@@ -191,6 +201,12 @@ class Keeper:
         newest = max((each.last.timestamp for each in self._positions.values() if each.last is not None), default=0)
         if newest // DAY_MS * DAY_MS - self._days * DAY_MS > self._pruned_before:
             self._pruned_before = await asyncio.to_thread(self._store.prune, self._days)
+
+
+async def _ends_now(topics: SeveralTopics) -> EndsAt:
+    # The time first: what comes meanwhile is among the records then, and not the other way round.
+    at = _now_ms()
+    return EndsAt(at, await topics.ends())
 
 
 def _now_ms() -> int:

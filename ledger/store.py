@@ -19,9 +19,10 @@ from attendance.records.user_map import ErasedEmployee, ErasedKey, decode, decod
 from attendance.topics import DAY_MS, TABLE, Name
 from ledger.database import Database, LedgerTakenOver
 from ledger.erased import ErasedPeople
-from ledger.tables import DISCARDS, ERASED, FACTS, POSITIONS, STORED_AT, UNREADABLE, WAITING
+from ledger.tables import CAUGHT_UP, DEVICE_STATUS, DISCARDS, ERASED, FACTS, POSITIONS, STORED_AT, UNREADABLE, WAITING
+from operations.device_statuses import merged
 from operations.fact_reading import FactReader, milliseconds
-from operations.facts import FACT_TOPICS, Fact, WaitingEnded, WaitingFact
+from operations.facts import FACT_TOPICS, Fact, StatusFact, WaitingEnded, WaitingFact
 
 LEDGER_TOPICS: Final[tuple[Name, ...]] = (*FACT_TOPICS, "user_map")
 """What the ledger reads. Of the user map it takes only who was erased."""
@@ -129,7 +130,7 @@ class Store:
             _move(connection, partition, None, Position(0, read_at))
 
     def note_read(self, partitions: Sequence[Partition], read_at: int) -> None:
-        """Note that partitions were read up to their end.
+        """Note that everything was read that the topics had at a time.
 
         Args:
             partitions: Those with a position.
@@ -140,9 +141,11 @@ class Store:
         """
         this = POSITIONS.c.topic == bindparam("of"), POSITIONS.c.kafka_partition == bindparam("number")
         rows = [{"of": TABLE[name].suffix, "number": number} for name, number in partitions]
-        if rows:
-            with self._database.transaction() as connection:
+        with self._database.transaction() as connection:
+            if rows:
                 connection.execute(update(POSITIONS).where(*this).values(read_at=read_at), rows)
+            connection.execute(delete(CAUGHT_UP))
+            connection.execute(insert(CAUGHT_UP), [{"topic": suffix, "as_of": read_at} for suffix in _NAMES])
 
     def prune(self, days: int) -> int:
         """Let go of rows that are too old by the newest record, from the beginning of a day.
@@ -171,12 +174,18 @@ class Store:
 
     def _write(self, connection: Connection, facts: Sequence[Fact]) -> None:
         rows: dict[type[Fact], list[Fact]] = defaultdict(list)
+        statuses: dict[tuple[int, str], StatusFact] = {}
         waiting: dict[tuple[int, str], WaitingFact | None] = {}
         for each in facts:
             if isinstance(each, WaitingFact | WaitingEnded):
                 waiting[each.kafka_partition, each.wait_key] = each if isinstance(each, WaitingFact) else None
+            elif isinstance(each, StatusFact):
+                about = each.kafka_partition, each.device_id
+                statuses[about] = merged(statuses.get(about), each)
             else:
                 rows[type(each)].append(each)
+        if statuses:
+            rows[StatusFact] = _with_what_was_said_before(connection, statuses)
         if waiting:
             this = WAITING.c.kafka_partition == bindparam("number"), WAITING.c.wait_key == bindparam("key")
             keys = [{"number": number, "key": key} for number, key in waiting]
@@ -186,6 +195,17 @@ class Store:
             if of_kind:
                 # The driver's own statement: SQLAlchemy's takes three times as long for each row.
                 connection.exec_driver_sql(self._inserts[kind], of_kind)
+
+
+def _with_what_was_said_before(connection: Connection, statuses: Mapping[tuple[int, str], StatusFact]) -> list[Fact]:
+    """The rows of these devices, in the place of those that are there."""
+    this = DEVICE_STATUS.c.kafka_partition == bindparam("number"), DEVICE_STATUS.c.device_id == bindparam("device")
+    rows: list[Fact] = []
+    for (number, device), status in statuses.items():
+        before = connection.execute(select(DEVICE_STATUS).where(*this), {"number": number, "device": device}).first()
+        rows.append(merged(None if before is None else StatusFact(*before), status))
+    connection.execute(delete(DEVICE_STATUS).where(*this), [{"number": n, "device": of} for n, of in statuses])
+    return rows
 
 
 def _positions(connection: Connection) -> dict[Partition, Position]:

@@ -176,6 +176,23 @@ DEAD_LETTER_ACTIONS: Final = Table(
     Index("dead_letter_actions_letter", "letter_partition", "letter_offset"),
     sqlite_with_rowid=False,
 )
+DEVICE_STATUS: Final = Table(
+    "device_status",
+    METADATA,
+    Column("kafka_partition", BigInteger, primary_key=True, autoincrement=False),
+    _number("kafka_offset"),
+    Column("device_id", Text, primary_key=True),
+    _number("heard_at"),
+    _number("stored_at"),
+    _number("last_event", null=True),
+    _number("pending", null=True),
+    _number("complete_until", null=True),
+    _number("last_sequence", null=True),
+    _number("clock_skew", null=True),
+    _number("clock_measured_at", null=True),
+    _text("details"),
+    sqlite_with_rowid=False,
+)
 UNREADABLE: Final = Table(
     "unreadable",
     METADATA,
@@ -205,6 +222,14 @@ POSITIONS: Final = Table(
     sqlite_with_rowid=False,
 )
 
+CAUGHT_UP: Final = Table(
+    "caught_up",
+    METADATA,
+    Column("topic", Text, primary_key=True),
+    _number("as_of"),
+    sqlite_with_rowid=False,
+)
+
 FACTS: Final[Mapping[type[facts.Fact], Table]] = {
     facts.RawFact: RAW_RECORDS,
     facts.DroppedFact: DROPPED,
@@ -214,6 +239,7 @@ FACTS: Final[Mapping[type[facts.Fact], Table]] = {
     facts.DiscardFact: DISCARDS,
     facts.LetterFact: DEAD_LETTERS,
     facts.ActionFact: DEAD_LETTER_ACTIONS,
+    facts.StatusFact: DEVICE_STATUS,
     facts.Unreadable: UNREADABLE,
 }
 """Where each kind of fact is."""
@@ -228,4 +254,5 @@ STORED_AT: Final[Mapping[str, str]] = {
     "dead_letter_actions": "done_at",
     "unreadable": "stored_at",
 }
-"""By table the column by which its rows are too old. What waits is never too old."""
+"""By table the column by which its rows are too old. What waits and what devices say of
+themselves is never too old."""

@@ -1,17 +1,17 @@
-"""LedgerSource: a ledger as a source of `operations.trace`."""
+"""LedgerTrace: a ledger as a source of `operations.trace`."""
 
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select, true
 
-from attendance.times import format_milliseconds
 from ledger.database import Database
-from ledger.tables import CHECKINS, DEAD_LETTER_ACTIONS, DEAD_LETTERS, FACTS, POSITIONS, RAW_RECORDS, WAITING
+from ledger.reading import LedgerReader
+from ledger.tables import CHECKINS, DEAD_LETTER_ACTIONS, DEAD_LETTERS, FACTS, RAW_RECORDS, WAITING
 from operations.fact_reading import milliseconds
-from operations.facts import CheckinFact, Fact, LetterFact, RawFact
+from operations.facts import OF_PUNCHES, CheckinFact, Fact, LetterFact, RawFact
 from operations.trace import RAW_SUFFIX, Asked
 
 AT_ONCE: Final = 500
@@ -22,8 +22,8 @@ _DAYS: Final = timedelta(days=1), timedelta(days=2)
 """In any zone a day begins and ends within so much of midnight in UTC."""
 
 
-class LedgerSource:
-    """A ledger. See `operations.trace.Source`."""
+class LedgerTrace(LedgerReader):
+    """A ledger. See `operations.trace.TraceSource`."""
 
     def __init__(self, database: Database) -> None:
         """Nothing is read yet.
@@ -31,22 +31,18 @@ class LedgerSource:
         Args:
             database: Prepared.
         """
-        self._database = database
-        self.name = "the ledger"
+        super().__init__(database, OF_PUNCHES)
 
     async def facts(self, asked: Asked) -> list[Fact]:
-        """See `Source.facts`. Raises LedgerUnavailable."""
+        """See `TraceSource.facts`. Raises LedgerUnavailable."""
         return await asyncio.to_thread(self._facts, asked)
 
     async def is_known(self, asked: Asked) -> bool:
-        """See `Source.is_known`. Raises LedgerUnavailable."""
+        """See `TraceSource.is_known`. Raises LedgerUnavailable."""
         return await asyncio.to_thread(self._is_known, asked)
 
     def _facts(self, asked: Asked) -> list[Fact]:
-        with self._database.transaction() as connection:
-            row = connection.execute(select(func.max(POSITIONS.c.read_at))).scalar()
-            if row is not None:
-                self.name = f"the ledger, as of {format_milliseconds(datetime.fromtimestamp(row / 1000, UTC))}"
+        with self._asking() as connection:
             raw = _of_devices(connection, asked)
             found: list[Fact] = [*raw, *_without_id(connection, asked, raw)]
             tables = [table for table in _OF_EVENTS if not asked.zones or table is not RAW_RECORDS]
@@ -78,7 +74,7 @@ class LedgerSource:
         return ids | (of_users - _of_others(connection, of_users, asked.employee))
 
     def _is_known(self, asked: Asked) -> bool:
-        with self._database.transaction() as connection:
+        with self._asking() as connection:
             if asked.employee is not None:
                 return bool(_users(connection, asked.employee))
             if asked.event_id is not None:

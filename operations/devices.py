@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from msgspec import structs
-
 from attendance.errors import ConfigurationError, PunchstreamError
 from attendance.fleet import Device, is_among
 from attendance.kafka.records import OutRecord
-from attendance.records.device_status import DeviceStatus
 from attendance.records.terminals import RESET, Knock, Order, PendingDevice, Stamps
 from attendance.settings import PullSettings
 from attendance.times import format_seconds, now, to_wall_clock
 from operations.device_settings import adapter_of
-from operations.log import Log, Skipped, decoded, take_all
+from operations.device_statuses import newest_statuses
+from operations.log import Log, Skipped, take_all
 from producers.devices import check_entry
 from producers.devices.common.serials import is_serial_of_entry
 from producers.devices.common.settings import DIFFERS, Configurable, Setting, summary
@@ -38,34 +36,13 @@ class DeviceCheck:
     detail: str
 
 
-async def newest_statuses(log: Log, skipped: Skipped) -> dict[str, DeviceStatus]:
-    """What each device last said of itself, by device_id; of its details, what it last said of each.
-
-    Args:
-        log: The topics.
-        skipped: Where the records are counted that are no status.
-
-    Raises:
-        KafkaUnavailable: Kafka does not answer, or the topic is missing.
-    """
-    newest: dict[str, DeviceStatus] = {}
-    async for batch in log.read("device_status"):
-        there = [record for record in batch if record.value is not None]
-        for _, status in decoded(there, lambda record: DeviceStatus.decode(record.value), skipped):
-            before = newest.get(status.device_id)
-            # A terminal that pushes and is asked says some things to the one process only.
-            details = {**(before.details if before else {}), **status.details}
-            newest[status.device_id] = structs.replace(status, details=details)
-    return newest
-
-
 async def check_device(log: Log, device: Device, skipped: Skipped) -> list[DeviceCheck]:
     """Ask a device who it is, as the pull stage would, where it can be asked; and when it was last heard.
 
     Args:
         log: The topics.
         device: Its entry.
-        skipped: As in `newest_statuses`.
+        skipped: Where the records are counted that are no status.
 
     Raises:
         ConfigurationError: a setting is wrong.

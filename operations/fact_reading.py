@@ -10,11 +10,12 @@ from attendance.kafka.records import Record
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action
+from attendance.records.device_status import DeviceStatus
 from attendance.records.discard import DiscardedWaiting, is_discard_key
 from attendance.records.outcomes import Delivery, Dropped, Waiting, waiting_event_id
 from attendance.records.raw_event import REPLAY_OF, RawEvent
 from attendance.topics import TABLE, Name, Topics
-from attendance.wire import Place, position
+from attendance.wire import Place, encode_json, position
 from operations.dead_letters import dead_letter, device_of
 from operations.facts import (
     ActionFact,
@@ -25,6 +26,7 @@ from operations.facts import (
     Fact,
     LetterFact,
     RawFact,
+    StatusFact,
     Unreadable,
     WaitingEnded,
     WaitingFact,
@@ -35,6 +37,10 @@ from operations.origin import raw_place
 def milliseconds(instant: datetime) -> int:
     """An instant as the facts have it."""
     return round(instant.timestamp() * 1000)
+
+
+def _milliseconds_or_none(instant: datetime | None) -> int | None:
+    return None if instant is None else milliseconds(instant)
 
 
 _MOST: Final = 2**63 - 1
@@ -83,6 +89,7 @@ class FactReader:
             "deliveries": self._delivery,
             "dead_letters": self._letter,
             "dead_letter_actions": self._action,
+            "device_status": self._status,
         }
 
     def of(self, name: Name, record: Record) -> list[Fact]:
@@ -297,3 +304,24 @@ class FactReader:
             return []
         at = milliseconds(action.at)
         return [ActionFact(record.partition, record.offset, *place, action.action, at, action.by, action.note)]
+
+    def _status(self, record: Record) -> list[Fact]:
+        if record.value is None:
+            return []
+        status = DeviceStatus.decode(record.value)
+        return [
+            StatusFact(
+                record.partition,
+                record.offset,
+                status.device_id,
+                milliseconds(status.heard_at),
+                record.timestamp,
+                _milliseconds_or_none(status.last_event),
+                status.pending,
+                _milliseconds_or_none(status.complete_until),
+                status.last_sequence,
+                status.clock_skew,
+                _milliseconds_or_none(status.clock_measured_at),
+                encode_json(status.details).decode(),
+            )
+        ]

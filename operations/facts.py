@@ -1,14 +1,14 @@
-"""Facts: what single records say of punches, each as one flat row. The ledger stores them, a trace is made of them.
+"""Facts: what single records say of punches and devices, each as one flat row.
 
-A fact depends on its record alone. So it is the same whenever it is made, and whatever was read before it. Instants are
-milliseconds since the epoch, UTC.
+The ledger stores them; a trace and lists are made of them. A fact depends on its record alone. So it is the same
+whenever it is made, and whatever was read before it. Instants are milliseconds since the epoch, UTC.
 """
 
 from typing import Final, NamedTuple
 
 from attendance.topics import Name
 
-FACT_TOPICS: Final[tuple[Name, ...]] = (
+OF_PUNCHES: Final[tuple[Name, ...]] = (
     "raw",
     "checkins",
     "dropped",
@@ -18,6 +18,8 @@ FACT_TOPICS: Final[tuple[Name, ...]] = (
     "dead_letter_actions",
 )
 """The topics that say what became of punches."""
+FACT_TOPICS: Final[tuple[Name, ...]] = (*OF_PUNCHES, "device_status")
+"""The topics of whose records facts are made."""
 
 
 class RawFact(NamedTuple):
@@ -171,6 +173,26 @@ class ActionFact(NamedTuple):
     note: str | None
 
 
+class StatusFact(NamedTuple):
+    """What a device said of itself. The next record of the device takes its place.
+
+    `details` are a JSON object. What the next record does not say of them stands.
+    """
+
+    kafka_partition: int
+    kafka_offset: int
+    device_id: str
+    heard_at: int
+    stored_at: int
+    last_event: int | None
+    pending: int | None
+    complete_until: int | None
+    last_sequence: int | None
+    clock_skew: int | None
+    clock_measured_at: int | None
+    details: str
+
+
 class Unreadable(NamedTuple):
     """A record that is not what its topic holds. Of the raw topic there is a `RawFact` instead."""
 
@@ -191,5 +213,6 @@ Fact = (
     | DiscardFact
     | LetterFact
     | ActionFact
+    | StatusFact
     | Unreadable
 )

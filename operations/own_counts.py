@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 
 from attendance.fleet import Device
-from operations.devices import newest_statuses, terminals
+from operations.device_statuses import newest_statuses
+from operations.devices import terminals
 from operations.log import Log, Skipped
 from operations.verification import counted_by
 from producers.devices.zkteco import adms as zkteco_adms

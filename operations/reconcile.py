@@ -17,7 +17,7 @@ from operations.day_in_erpnext import TARGET
 from operations.day_punches import DayPunches, Punch, day_punches
 from operations.log import Log, Skipped
 from operations.own_counts import OwnCount, own_counts
-from operations.trace import Asked, Source
+from operations.trace import Asked, TraceSource
 
 Kind = Literal[
     "not_in_kafka",
@@ -167,7 +167,7 @@ class _Known:
 
 
 async def reconcile(
-    source: Source,
+    source: TraceSource,
     log: Log,
     devices: Sequence[Device],
     day: date,

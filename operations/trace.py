@@ -14,6 +14,7 @@ from operations.audit_accounts import read_moves
 from operations.fact_reading import FactReader
 from operations.facts import ActionFact, CheckinFact, Fact, LetterFact, RawFact, WaitingEnded, WaitingFact
 from operations.log import Log, Skipped
+from operations.sources import FromTopics, Source
 from operations.users import read_user_map
 
 EARLIER: Final = timedelta(days=1)
@@ -80,12 +81,8 @@ class Asked:
         return f"employee {self.employee}" if self.employee is not None else f"user {self.user} of device {self.device}"
 
 
-class Source(Protocol):
+class TraceSource(Source, Protocol):
     """Where facts of punches are."""
-
-    @property
-    def name(self) -> str:
-        """What it is and how new, in words: it is printed."""
 
     async def facts(self, asked: Asked) -> list[Fact]:
         """Every fact of the punches that are asked about.
@@ -98,10 +95,8 @@ class Source(Protocol):
         """Whether whoever is asked about is there at all, on whatever day. Raises what `facts` raises."""
 
 
-class TopicsSource:
-    """The topics as a source: they are read from the day on that is asked about. See `Source`."""
-
-    name = "the topics"
+class TopicsSource(FromTopics):
+    """The topics as a source: they are read from the day on that is asked about. See `TraceSource`."""
 
     def __init__(self, log: Log, skipped: Skipped) -> None:
         """Nothing is read yet.
@@ -115,7 +110,7 @@ class TopicsSource:
         self._users: UserMap | None = None
 
     async def facts(self, asked: Asked) -> list[Fact]:
-        """See `Source.facts`."""
+        """See `TraceSource.facts`."""
         reader = FactReader(self._log.topics, await read_moves(self._log))
         theirs = await self._theirs(reader, asked)
         records = self._read(reader, "raw", asked)
@@ -137,7 +132,7 @@ class TopicsSource:
         return found
 
     async def is_known(self, asked: Asked) -> bool:
-        """See `Source.is_known`."""
+        """See `TraceSource.is_known`."""
         users = await self._user_map()
         if asked.employee is not None:
             mapped = any(each.employee == asked.employee for each in users.mappings())

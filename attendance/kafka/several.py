@@ -16,6 +16,8 @@ from attendance.settings import KafkaSettings
 
 At = tuple[str, int]
 """A topic's full name, and a partition."""
+Ends = Mapping[TopicPartition, int]
+"""By partition the offset that the next record gets."""
 
 FETCHED_AT_ONCE: Final = 2_000
 """Records of one `next`."""
@@ -81,14 +83,28 @@ class SeveralTopics:
             raise await self._unavailable(error) from error
         return {(tp.topic, tp.partition): records for tp, records in found.items()}
 
-    async def behind(self) -> int:
-        """How many records there are beyond what `next` has given. What compaction has removed is none.
+    async def ends(self) -> Ends:
+        """Up to where there are records now.
 
         Raises:
             KafkaUnavailable: Kafka does not answer.
         """
         try:
-            ends = await self._consumer.end_offsets(self._consumer.assignment())
+            ends: Ends = await self._consumer.end_offsets(self._consumer.assignment())
+        except KafkaError as error:
+            raise await self._unavailable(error) from error
+        return ends
+
+    async def behind(self, ends: Ends) -> int:
+        """How many records there are up to these ends that `next` has not given. What compaction has removed is none.
+
+        Args:
+            ends: As `ends` gave them.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer.
+        """
+        try:
             behind: int = sum([max(0, end - await self._consumer.position(tp)) for tp, end in ends.items()])
         except KafkaError as error:
             raise await self._unavailable(error) from error

@@ -14,17 +14,17 @@ from msgspec import structs
 
 from attendance.errors import ConfigurationError, KafkaUnavailable
 from attendance.fleet import Device, hash_token
-from attendance.records.device_status import DeviceStatus
 from attendance.records.terminals import Knock, PendingDevice
 from attendance.registry import Registry
 from attendance.settings import CommonSettings
-from attendance.times import format_seconds
 from operations.log import Skipped
 from producers.knocks import NO_TERMINALS, SENDERS
 from punchstream.commands.arguments import kafka_log, known_fleet, who
+from punchstream.commands.device_list import list_devices
 from punchstream.output import AsJson, print_csv, print_json, print_rows, say, say_skipped, show
 
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
+app.command("list")(list_devices)
 
 DeviceId = Annotated[str, typer.Argument(metavar="DEVICE", help="The device_id in the fleet file.")]
 PENDING_SHOWN: Final = 50
@@ -38,42 +38,6 @@ class PendingFormat(StrEnum):
 
 
 OTHERS_SHOWN: Final = 20  # of what is most likely no terminal: whatever scans a network is soon all over the screen
-SHOWN: Final = ("device_id", "name", "site", "timezone", "mode", "adapter", "direction", "checkin_time", "disabled")
-
-
-@app.command("list")
-def list_(
-    *,
-    status: Annotated[bool, typer.Option("--status", help="Show what each device last said of itself.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show the fleet as it is understood."""
-    fleet = known_fleet()
-    if status:
-        from operations.devices import newest_statuses
-
-        skipped = Skipped()
-        newest = asyncio.run(newest_statuses(kafka_log("devices"), skipped))
-        say_skipped(skipped)
-        show([_row(device, newest.get(device.device_id)) for device in fleet], as_json=as_json)
-    else:
-        show([{name: getattr(device, name) for name in SHOWN} for device in fleet], as_json=as_json)
-
-
-def _row(device: Device, status: DeviceStatus | None) -> dict[str, Any]:
-    until = status.complete_until if status else None
-    details = status.details if status else {}
-    return {
-        "device_id": device.device_id,
-        "site": device.site,
-        "disabled": device.disabled,
-        "heard_at": format_seconds(status.heard_at) if status else None,
-        "last_event": format_seconds(status.last_event) if status and status.last_event else None,
-        "pending": status.pending if status else None,
-        "complete_until": format_seconds(until) if until else None,
-        "clock_skew": status.clock_skew if status else None,
-        "details": ", ".join(f"{name}: {value}" for name, value in details.items()) or None,
-    }
 
 
 @app.command()

@@ -3,21 +3,30 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from attendance.durations import parse_seconds
 from attendance.errors import ConfigurationError, PunchstreamError
 from attendance.fleet_file import whole
 from attendance.fleet_topic import FILE
 from attendance.registry import REFRESH_SECONDS, Registry
-from attendance.times import format_seconds, now
-from operations.log import Skipped
+from attendance.times import format_seconds
 from punchstream.commands.arguments import kafka_log, known_fleet, who
-from punchstream.output import AsCsv, AsJson, counted, print_facts, print_json, print_records, say, say_skipped
+from punchstream.commands.device_filters import (
+    OfAdapter,
+    OfSites,
+    Silent,
+    SortBy,
+    chosen,
+    is_silent,
+    newest_statuses,
+    silent_before,
+    sort_rows,
+)
+from punchstream.commands.ledger_database import FromTopics
+from punchstream.output import AsCsv, AsJson, counted, print_facts, print_json, print_records, say
 
 app = typer.Typer(help="The fleet on its topic: devices, sites and shifts.", no_args_is_help=True)
 
@@ -95,60 +104,37 @@ def _apply(paths: Sequence[Path], source: str, *, dry_run: bool, force: bool, as
 @app.command("list")
 def list_(
     *,
-    site: Annotated[
-        list[str] | None, typer.Option(help="Only devices of this site. May be given more than once.")
-    ] = None,
-    adapter: Annotated[str | None, typer.Option(help="Only devices of this adapter.")] = None,
+    site: OfSites = None,
+    adapter: OfAdapter = None,
     source: Annotated[str | None, typer.Option(help="Only what this source wrote.")] = None,
-    silent: Annotated[
-        str | None,
-        typer.Option(help="Only devices that said nothing for so long, such as `30m`. Exit status 1 if there are any."),
-    ] = None,
-    sort: Annotated[str, typer.Option(help="By which column.")] = "device_id",
+    silent: Silent = None,
+    sort: SortBy = "device_id",
+    from_topics: FromTopics = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Show the devices, of the fleet file and of the topic."""
+    """Show the devices, of the fleet file and of the topic.
+
+    When a device was heard is asked of the ledger where LEDGER_URL is set, and otherwise of its topic.
+    """
     fleet = known_fleet()
-    if unknown := [each for each in site or () if each not in {device.site for device in fleet}]:
-        raise ConfigurationError(f"--site: no device is of {', '.join(unknown)}")
-    heard_at_of = {} if silent is None else _heard_at()
-    columns = [*SHOWN, *(["heard_at"] if silent is not None else [])]
-    if sort not in columns:
-        raise ConfigurationError(f"--sort: {sort!r} is none of {', '.join(columns)}")
+    devices = chosen(fleet, site, adapter)
+    before = None if silent is None else silent_before(silent)
+    statuses = {} if before is None else newest_statuses(from_topics=from_topics)
+    columns = [*SHOWN, *(["heard_at"] if before is not None else [])]
     sources = _sources(fleet)
     rows = []
-    for device in fleet:
+    for device in devices:
         row = {name: getattr(device, name, None) for name in SHOWN} | {"source": sources[device.device_id]}
-        wanted = (
-            (not site or device.site in site) and adapter in (None, device.adapter) and source in (None, row["source"])
-        )
-        if silent is not None:
-            heard_at = heard_at_of.get(device.device_id)
-            wanted &= not device.disabled and (heard_at is None or heard_at < format_seconds(now() - _duration(silent)))
-            row["heard_at"] = heard_at
-        if wanted:
+        status = statuses.get(device.device_id)
+        if before is not None:
+            row["heard_at"] = None if status is None else format_seconds(status.heard_at)
+        if source in (None, row["source"]) and (before is None or is_silent(device, status, before)):
             rows.append(row)
-    rows.sort(key=lambda row: (str(row[sort] or ""), row["device_id"]))
+    sort_rows(rows, columns, sort)
     print_records(columns, rows, as_json=as_json, as_csv=as_csv)
     if silent is not None and rows:
         raise typer.Exit(1)
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        return timedelta(seconds=parse_seconds(text))
-    except ValueError as error:
-        raise ConfigurationError(f"--silent: {error}") from error
-
-
-def _heard_at() -> dict[str, str]:
-    from operations.devices import newest_statuses
-
-    skipped = Skipped()
-    newest = asyncio.run(newest_statuses(kafka_log("fleet"), skipped))
-    say_skipped(skipped)
-    return {device_id: format_seconds(status.heard_at) for device_id, status in newest.items()}
 
 
 def _sources(fleet: Registry) -> dict[str, str]:

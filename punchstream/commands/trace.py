@@ -7,15 +7,15 @@ from typing import Annotated, Final
 
 import typer
 
+from attendance.durations import format_rounded
 from attendance.errors import ConfigurationError
 from attendance.times import format_milliseconds, format_seconds, to_wall_clock
-from ledger.settings import LedgerSettings
 from operations.facts import RawFact
 from operations.journeys import Journey, Milestone, journeys
 from operations.log import Skipped
-from operations.trace import Asked, Source, TopicsSource
+from operations.trace import Asked, TopicsSource, TraceSource
 from punchstream.commands.arguments import kafka_log
-from punchstream.commands.ledger_database import open_database
+from punchstream.commands.ledger_database import FromTopics, ledger_to_ask, say_if_old
 from punchstream.output import AsCsv, AsJson, counted, print_csv, print_json, say, say_skipped
 
 _MILESTONES: Final = ("received", "stored", "decided", "delivered")
@@ -36,7 +36,7 @@ def trace(
     device: Annotated[str | None, typer.Option(help="Punches of a user of this device.")] = None,
     user: Annotated[str | None, typer.Option(help="The device user id, with --device.")] = None,
     event_id: Annotated[str | None, typer.Option("--event-id", help="The punch of this id, and its copies.")] = None,
-    from_topics: Annotated[bool, typer.Option("--from-topics", help="Read the topics, not the ledger.")] = False,
+    from_topics: FromTopics = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -50,6 +50,7 @@ def trace(
     source = _source(skipped, from_topics=from_topics)
     found, is_known = asyncio.run(_ask(source, asked))
     say_skipped(skipped)
+    say_if_old(source)
     if not is_known:
         say(f"There is no {asked.whom}, as far as {source.name} goes.", err=True)
         raise typer.Exit(1)
@@ -81,18 +82,16 @@ def _asked(employee: str | None, day: str | None, device: str | None, user: str 
     return Asked(employee, on, device, user, event_id)
 
 
-def _source(skipped: Skipped, *, from_topics: bool) -> Source:
-    settings = LedgerSettings.load()
-    if from_topics or settings.url is None:
+def _source(skipped: Skipped, *, from_topics: bool) -> TraceSource:
+    database = ledger_to_ask(from_topics=from_topics)
+    if database is None:
         return TopicsSource(kafka_log("trace"), skipped)
-    database = open_database(settings, must_exist=True)
-    database.refuse_unprepared()
-    from ledger.trace import LedgerSource
+    from ledger.trace import LedgerTrace
 
-    return LedgerSource(database)
+    return LedgerTrace(database)
 
 
-async def _ask(source: Source, asked: Asked) -> tuple[list[Journey], bool]:
+async def _ask(source: TraceSource, asked: Asked) -> tuple[list[Journey], bool]:
     found = journeys(await source.facts(asked))
     return found, bool(found) or await source.is_known(asked)
 
@@ -147,7 +146,7 @@ def _lines(journey: Journey) -> Iterator[str]:
     yield f"{_time_of(raw)}  {raw.event_type or ''}  {raw.device_id}  user {raw.device_user_id}  {journey.outcome}"
     yield f"  event      {raw.event_id}"
     for milestone in journey.milestones:
-        after = "" if milestone.after is None else f"  {_took(milestone.after)} later"
+        after = "" if milestone.after is None else f"  {format_rounded(milestone.after)} later"
         yield f"  {milestone.name:10} {format_milliseconds(_utc(milestone.at))}{after}{_what(journey, milestone)}"
     if journey.message:
         yield f"  message    {journey.message}"
@@ -177,16 +176,6 @@ def _what(journey: Journey, milestone: Milestone) -> str:
         None if journey.employee is None else f"for {journey.employee}",
     )
     return f": {' '.join(word for word in words if word)}"
-
-
-def _took(seconds: float) -> str:
-    """A duration as people read it."""
-    if abs(seconds) < 60:
-        return f"{seconds:.3g} s"
-    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86_400
-    if abs(minutes) < 60:
-        return f"{minutes:.0f} min"
-    return f"{hours:.1f} h" if abs(hours) < 48 else f"{days:.1f} days"
 
 
 def _utc(at: int) -> datetime:

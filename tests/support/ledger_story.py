@@ -11,18 +11,21 @@ from typing import Final
 from hypothesis import strategies as st
 from memory_log import StoredRecord
 
+from attendance.adoptions import NOTHING_MOVED
 from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import OutRecord
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, LetterId
+from attendance.records.device_status import DeviceStatus
 from attendance.records.discard import DiscardedWaiting
 from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
 from attendance.records.raw_event import RAW_RECORD, REPLAY_OF, RawEvent, Source
 from attendance.records.user_map import Employee, ErasedEmployee
 from attendance.topics import Name, Topics
 from ledger.database import Database
-from ledger.store import LEDGER_TOPICS, Partition
+from ledger.store import LEDGER_TOPICS, Partition, Store
+from operations.fact_reading import FactReader
 
 START: Final = datetime(2026, 3, 2, tzinfo=UTC)
 START_MS: Final = round(START.timestamp() * 1000)
@@ -122,6 +125,11 @@ class Story:
         for each in people:
             self.put("user_map", OutRecord("", each.key, each.encode()))
 
+    def report(self, device: str, pending: int | None = None, **details: int | str) -> StoredRecord:
+        at = datetime.fromtimestamp(self.clock / 1000, UTC)
+        status = DeviceStatus(device, at, at.replace(microsecond=0), pending, 7, -3, details, None, at)
+        return self.put("device_status", OutRecord("", status.key, status.encode()), int(device == "D2"))
+
     def garbage(self, name: Name) -> StoredRecord:
         return self.put(name, OutRecord("", b"D1", b'{"\\u0000": "no such record"'))
 
@@ -156,6 +164,8 @@ FATES: Final[Sequence[Become]] = (
     lambda story, raw, *_: story.raw(RawEvent.decode(raw.value), copy_of=raw),
     lambda story, _, employee, __: story.erase(employee),
     lambda story, _, employee, __: story.erase(employee, ("D1", employee[-1])),
+    lambda story, raw, *_: story.report(RawEvent.decode(raw.value).device_id, raw.offset, serial="S1"),
+    lambda story, raw, *_: story.report(RawEvent.decode(raw.value).device_id, None, firmware=raw.offset),
     lambda *_: None,
 )
 """What may become of a punch: of its raw record, its employee, and the id of another punch."""
@@ -189,3 +199,12 @@ def prepared(file: Path) -> str:
     """The URL of a new ledger. Alembic makes only the first: that takes longer than a test takes to fill one."""
     file.write_bytes(_template())
     return f"sqlite:///{file}"
+
+
+def kept_ledger(url: str, story: Story) -> None:
+    """A new ledger that has read all of a story, as of its beginning."""
+    database = Database(url)
+    database.prepare()
+    store = Store(database)
+    store.note_read(list(store.apply(FactReader(TOPICS, NOTHING_MOVED), dict(story.log), {}, START_MS)), START_MS)
+    database.close()

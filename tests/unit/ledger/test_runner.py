@@ -1,6 +1,7 @@
 """The stage of the ledger on a Kafka in memory: it reads on, waits, begins anew, and stands still where it has to."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ledger import runner
 from ledger.database import Database, LedgerUnavailable
 from ledger.guard import Look, why_not
 from ledger.runner import Keeper
-from ledger.store import Position
+from ledger.store import LEDGER_TOPICS, Position
 from ledger.tables import POSITIONS
 from memory_broker import MemoryBroker, install
 
@@ -140,6 +141,23 @@ def test_it_reads_what_is_there_and_what_comes_and_is_ready_once_it_has(stage: S
     assert stage.shown("punchstream_ledger_behind_records") == 0
     assert stage.shown("punchstream_ledger_behind_seconds") == 0
     stage.play(second)
+
+
+def test_it_notes_as_of_when_it_has_read_everything(stage: Stage) -> None:
+    story = Story()
+    story.raw(event("1", 0))
+    story.report("D1", 3)
+    stage.send(story)
+    began = time.time_ns() // 1_000_000
+
+    async def play(_: Keeper) -> None:
+        await _until(lambda: len(stage.ask("select * from caught_up")) == len(LEDGER_TOPICS))
+
+    stage.play(play)
+    [(as_of,)] = stage.ask("select distinct as_of from caught_up")
+    assert isinstance(as_of, int)
+    assert began <= as_of <= time.time_ns() // 1_000_000
+    assert stage.ask("select count(*) from device_status") == [(1,)]
 
 
 def test_it_waits_for_kafka_and_goes_on_after_errors(stage: Stage) -> None:

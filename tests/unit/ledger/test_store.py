@@ -22,7 +22,7 @@ from attendance.records.outcomes import Late
 from attendance.records.raw_event import RawEvent
 from attendance.topics import DAY_MS
 from ledger.database import Database, LedgerTakenOver, LedgerUnavailable
-from ledger.store import Batch, Partition, Store
+from ledger.store import LEDGER_TOPICS, Batch, Partition, Store
 from ledger.tables import FACTS, METADATA
 from operations.fact_reading import FactReader
 
@@ -184,8 +184,11 @@ def a_log_of_everything() -> Log:
     story.fail(copy, Reason.BEYOND_HORIZON)
     story.raw(event("1", 7))
     story.garbage("raw")
-    for name in ("checkins", "dropped", "unmapped", "deliveries", "dead_letters", "dead_letter_actions", "user_map"):
-        story.garbage(name)  # type: ignore[arg-type]
+    story.report("D1", 3, serial="S1", faces=2**70)
+    story.report("D1", None, firmware="2\0")
+    story.report("D2")
+    for name in LEDGER_TOPICS[1:]:
+        story.garbage(name)
     return dict(story.log)
 
 
@@ -217,7 +220,8 @@ def test_what_cannot_be_read_is_a_row_that_says_why(ledger: Ledger) -> None:
 
     unreadable = ledger.dump()["unreadable"]
     assert {row[0] for row in unreadable} == {
-        *("checkins.v1", "dropped.v1", "unmapped.v1", "deliveries.v1", "dead-letters.v1", "dead-letter-actions.v1")
+        *("checkins.v1", "dropped.v1", "unmapped.v1", "deliveries.v1", "dead-letters.v1", "dead-letter-actions.v1"),
+        "device-status.v1",
     }
     assert ledger.punches()[-1]["event_id"] is None
 

@@ -19,7 +19,7 @@ from attendance.records.raw_event import RawEvent
 from attendance.records.user_map import Employee, UserMapping
 from ledger.database import Database
 from ledger.store import Store
-from ledger.trace import LedgerSource
+from ledger.trace import LedgerTrace
 from operations.day_punches import day_punches
 from operations.fact_reading import FactReader
 from operations.facts import ActionFact, Fact, RawFact, WaitingEnded
@@ -40,7 +40,7 @@ def memory_log(log: Log) -> MemoryLog:
 def made(log: Log, directory: str) -> Database:
     database = Database(prepared(Path(directory, "ledger.sqlite")))
     store = Store(database)
-    store.apply(FactReader(TOPICS, NOTHING_MOVED), log, {}, START_MS)
+    store.note_read(list(store.apply(FactReader(TOPICS, NOTHING_MOVED), log, {}, START_MS)), START_MS)
     return database
 
 
@@ -92,7 +92,7 @@ def test_the_ledger_and_the_topics_say_the_same(log: Log) -> None:
     memory = memory_log(log)
     with TemporaryDirectory() as directory:
         database = made(log, directory)
-        ledger, topics = LedgerSource(database), TopicsSource(memory, Skipped())
+        ledger, topics = LedgerTrace(database), TopicsSource(memory, Skipped())
         some = next(each for each in facts(log) if isinstance(each, RawFact))
         for asked in (
             Asked(event_id=some.event_id),
@@ -111,7 +111,7 @@ def test_the_ledger_and_the_topics_say_the_same_of_the_day_of_devices(log: Log) 
     memory = memory_log(log)
     with TemporaryDirectory() as directory:
         database = made(log, directory)
-        ledger, topics = LedgerSource(database), TopicsSource(memory, Skipped())
+        ledger, topics = LedgerTrace(database), TopicsSource(memory, Skipped())
         for zones in ({"D1": "UTC"}, {"D1": "Asia/Riyadh", "D2": "America/New_York"}):
             for day in (DAY, DAY - timedelta(days=1)):
                 asked = Asked(day=day, zones=zones)
@@ -140,7 +140,7 @@ def both(story: Story, directory: Path) -> list[Any]:
     memory = memory_log(log)
     for entry in (UserMapping("*", "1", "EMP-1", "erpnext"), Employee("EMP-1", "Active"), Employee("EMP-3", "Active")):
         memory.add("user_map", entry.key, entry.encode())
-    return [LedgerSource(made(log, str(directory))), TopicsSource(memory, Skipped())]
+    return [LedgerTrace(made(log, str(directory))), TopicsSource(memory, Skipped())]
 
 
 def test_the_day_of_an_employee_has_what_was_dropped_and_what_failed_and_nothing_of_others(

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from example_records import ARRIVED, AT, EVENT, KNOCK
+from ledger_story import Story, kept_ledger
 from memory_log import MemoryLog
 from msgspec.structs import replace
 from typer.testing import CliRunner
@@ -68,6 +69,61 @@ def test_what_a_device_says_by_push_stands_beside_what_it_says_when_it_is_asked(
 def test_a_number_of_more_than_64_bits_is_printed_as_it_is(log: MemoryLog) -> None:
     log.add("device_status", b"OFFICE", DeviceStatus("OFFICE", ARRIVED, pending=2**64).encode())
     assert f'"pending": {2**64}' in run("list", "--status", "--json")[1]
+
+
+def test_the_list_is_narrowed_sorted_and_exported(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [row["device_id"] for row in rows("list", "--adapter", "csv")] == ["OFFICE"]
+    assert [row["device_id"] for row in rows("list", "--status", "--sort", "heard_at")] == ["OFFICE", "GATE-1"]
+    exported = list(csv.DictReader(run("list", "--status", "--csv")[1].splitlines()))
+    assert [(row["device_id"], row["pending"], row["adapter"]) for row in exported] == [
+        ("GATE-1", "3", "zkteco_adms"),
+        ("OFFICE", "", "csv"),
+    ]
+    status = DeviceStatus("OFFICE", now(), clock_skew=-75)
+    log.add("device_status", status.key, status.encode())
+    silent = run("list", "--status", "--silent", "1h", "--csv")
+    assert (silent[0], [line.partition(",")[0] for line in silent[1].splitlines()]) == (1, ["device_id", "GATE-1"])
+    assert run("list", "--status", "--silent", "9000 days") == (0, "")
+    monkeypatch.setenv("COLUMNS", "300")
+    assert "1.25 min" not in run("list", "--status")[1]
+    assert "1 min behind" in run("list", "--status")[1]
+    assert " s ago)" in run("list", "--status")[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["--site", "X"], "--site: no device is of X"),
+        (["--adapter", "X"], "--adapter: there is no adapter X"),
+        (["--sort", "X"], "--sort: 'X' is none of"),
+        (["--status", "--sort", "X"], "--sort: 'X' is none of"),
+        (["--silent", "1h"], "--silent needs --status"),
+        (["--status", "--silent", "soon"], "--silent: a duration such as"),
+    ],
+)
+def test_what_cannot_be_listed_is_said(log: MemoryLog, command: list[str], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        run("list", *command)
+
+
+def test_the_ledger_is_asked_where_there_is_one(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    story = Story()
+    story.report("GATE-1", 9, firmware="5")
+    story.garbage("device_status")
+    kept_ledger(url, story)
+    monkeypatch.setenv("LEDGER_URL", url)
+    result = CliRunner().invoke(app, ["list", "--status", "--json"], catch_exceptions=False)
+    assert [(row["pending"], row["details"]) for row in orjson.loads(result.stdout)] == [
+        (9, "firmware: 5"),
+        (None, None),
+    ]
+    assert "Skipped 1 record of device-status.v1 that cannot be read" in result.stderr
+    assert "From the ledger, as of 2026-03-02T00:00:00.000Z." in result.stderr
+    assert "does not run, or does not keep up" in result.stderr
+    assert rows("list", "--status", "--from-topics")[0]["pending"] == 3
 
 
 def test_a_device_that_cannot_be_asked_is_tested_by_when_it_was_last_heard(log: MemoryLog) -> None:

@@ -7,15 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger_story import START_MS, TOPICS, Story, event
+from ledger_story import Story, event, kept_ledger
 from memory_log import MemoryLog
 from typer.testing import CliRunner
 
-from attendance.adoptions import NOTHING_MOVED
 from attendance.errors import ConfigurationError, Reason
-from ledger.database import Database
-from ledger.store import Store
-from operations.fact_reading import FactReader
 from punchstream.cli import app
 
 ID = event("1", 8).event_id
@@ -73,16 +69,13 @@ def test_the_ledger_is_asked_where_there_is_one(story: Story, monkeypatch: pytes
     asked = "--employee", "EMP-1", "--day", "2026-03-02"
     with pytest.raises(ConfigurationError, match="is not there"):
         CliRunner().invoke(app, ["trace", *asked], catch_exceptions=False)
-    database = Database(f"sqlite:///{tmp_path}/ledger.sqlite")
-    database.prepare()
-    Store(database).apply(FactReader(TOPICS, NOTHING_MOVED), dict(story.log), {}, START_MS)
-    database.close()
+    kept_ledger(f"sqlite:///{tmp_path}/ledger.sqlite", story)
 
     said = run(*asked)
-    assert said.output.endswith("from the ledger, as of 2026-03-02T00:00:00.000Z\n")
+    assert said.stdout.endswith("from the ledger, as of 2026-03-02T00:00:00.000Z\n")
     topics = run(*asked, "--from-topics")
-    assert topics.output.endswith("from the topics\n")
-    assert said.output.splitlines()[:-1] == topics.output.splitlines()[:-1]
+    assert topics.stdout.endswith("from the topics\n")
+    assert said.stdout.splitlines()[:-1] == topics.stdout.splitlines()[:-1]
 
 
 @pytest.mark.parametrize(

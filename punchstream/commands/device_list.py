@@ -1,0 +1,100 @@
+"""`punchstream devices list`: the fleet as it is understood, and what each device last said of itself."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Final
+
+import typer
+
+from attendance.durations import format_rounded
+from attendance.errors import ConfigurationError
+from attendance.fleet import Device
+from attendance.records.device_status import DeviceStatus
+from attendance.times import format_seconds, now
+from punchstream.commands.arguments import known_fleet
+from punchstream.commands.device_filters import (
+    OfAdapter,
+    OfSites,
+    Silent,
+    SortBy,
+    chosen,
+    is_silent,
+    newest_statuses,
+    silent_before,
+    sort_rows,
+)
+from punchstream.commands.ledger_database import FromTopics
+from punchstream.output import AsCsv, AsJson, print_records, print_whole
+
+SHOWN: Final = ("device_id", "name", "site", "timezone", "mode", "adapter", "direction", "checkin_time", "disabled")
+SAID: Final = (
+    *("device_id", "site", "adapter", "disabled", "heard_at", "last_event", "pending", "complete_until"),
+    *("clock_skew", "details"),
+)
+
+
+def list_devices(
+    *,
+    status: Annotated[bool, typer.Option("--status", help="Show what each device last said of itself.")] = False,
+    site: OfSites = None,
+    adapter: OfAdapter = None,
+    silent: Silent = None,
+    sort: SortBy = "device_id",
+    from_topics: FromTopics = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Show the fleet as it is understood.
+
+    What devices last said of themselves is asked of the ledger where LEDGER_URL is set, and otherwise of its topic.
+    """
+    if silent is not None and not status:
+        raise ConfigurationError("--silent needs --status")
+    devices = chosen(known_fleet(), site, adapter)
+    if not status:
+        rows = [{name: getattr(device, name) for name in SHOWN} for device in devices]
+        sort_rows(rows, SHOWN, sort)
+        print_records(SHOWN, rows, as_json=as_json, as_csv=as_csv)
+        return
+    before = None if silent is None else silent_before(silent)
+    newest = newest_statuses(from_topics=from_topics)
+    rows = [
+        _row(device, newest.get(device.device_id))
+        for device in devices
+        if before is None or is_silent(device, newest.get(device.device_id), before)
+    ]
+    sort_rows(rows, SAID, sort)
+    if as_json or as_csv:
+        print_records(SAID, rows, as_json=as_json, as_csv=as_csv)
+    else:
+        print_whole(SAID, [list(_as_read(row, newest.get(row["device_id"]))) for row in rows])
+    if before is not None and rows:
+        raise typer.Exit(1)
+
+
+def _row(device: Device, status: DeviceStatus | None) -> dict[str, Any]:
+    until = status.complete_until if status else None
+    details = status.details if status else {}
+    return {
+        "device_id": device.device_id,
+        "site": device.site,
+        "adapter": device.adapter,
+        "disabled": device.disabled,
+        "heard_at": format_seconds(status.heard_at) if status else None,
+        "last_event": format_seconds(status.last_event) if status and status.last_event else None,
+        "pending": status.pending if status else None,
+        "complete_until": format_seconds(until) if until else None,
+        "clock_skew": status.clock_skew if status else None,
+        "details": ", ".join(f"{name}: {value}" for name, value in details.items()) or None,
+    }
+
+
+def _as_read(row: dict[str, Any], status: DeviceStatus | None) -> Iterable[object]:
+    """The cells of a row for people: how long ago it was heard, and by how much its clock is off, in words."""
+    words = dict(row)
+    if status is not None:
+        ago = format_rounded(max(0.0, (now() - status.heard_at).total_seconds()))
+        words["heard_at"] = f"{row['heard_at']} ({ago} ago)"
+    if row["clock_skew"] is not None:
+        skew = row["clock_skew"]
+        words["clock_skew"] = f"{format_rounded(abs(skew))} {'ahead' if skew > 0 else 'behind'}" if skew else "right"
+    return words.values()
