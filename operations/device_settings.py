@@ -13,6 +13,22 @@ from producers.pull.sources import Adapters, secret
 
 
 @asynccontextmanager
+async def adapters(settings: PullSettings, payload_fields: Collection[str] = ()) -> AsyncIterator[Adapters]:
+    """The adapters that ask devices, as the pull stage has them.
+
+    Args:
+        settings: Those of the pull stage.
+        payload_fields: The vendors' fields that are kept beside the adapters' own.
+    """
+    async with create_client(
+        connect_seconds=settings.connect_timeout,
+        answer_seconds=settings.answer_timeout,
+        cafile=settings.ssl_cafile,
+    ) as http:
+        yield Adapters(Tools(http, secret, payload_fields))
+
+
+@asynccontextmanager
 async def adapter_of(device: Device, settings: PullSettings) -> AsyncIterator[PullAdapter]:
     """The adapter that asks a device, as the pull stage has it.
 
@@ -23,12 +39,8 @@ async def adapter_of(device: Device, settings: PullSettings) -> AsyncIterator[Pu
     Raises:
         ConfigurationError: the entry cannot work.
     """
-    async with create_client(
-        connect_seconds=settings.connect_timeout,
-        answer_seconds=settings.answer_timeout,
-        cafile=settings.ssl_cafile,
-    ) as http:
-        yield Adapters(Tools(http, secret, ())).of(device)
+    async with adapters(settings) as made:
+        yield made.of(device)
 
 
 async def read_settings(device: Device) -> Sequence[Setting]:

@@ -9,21 +9,18 @@ from typing import Any, Final
 
 import structlog
 
-from attendance.errors import KafkaUnavailable, PunchstreamError, StandingStill, UnreadableFile
-from attendance.kafka.clock_guard import ClockGuard
+from attendance.errors import KafkaUnavailable, PunchstreamError, UnreadableFile
 from attendance.kafka.fleet import FleetTopic
-from attendance.kafka.producer import Producer
 from attendance.metrics import Metrics
 from attendance.plausibility import TimeFault
 from attendance.registry import Registry
-from attendance.sealing import Seal
-from attendance.settings import ClockSettings, KafkaSettings, PushSettings, StreamSettings
+from attendance.settings import KafkaSettings, PushSettings, StreamSettings
+from operations.publishing import check_clock, create_publisher
 from producers.devices.contract import Reading
 from producers.directory.user_map import read_user_map
 from producers.files.folder import Folder
 from producers.files.folder import watch as watch_folder
 from producers.files.importer import Import, Tally, find_device, prepare, read, store
-from producers.publisher import Publisher
 
 log = structlog.get_logger(__name__)
 
@@ -79,10 +76,10 @@ async def watch(directory: Path, device_id: str, registry: Registry, metrics: Me
     folder, fields = Folder(directory), PushSettings.load().payload_fields
     fleet = FleetTopic(KafkaSettings.load(), registry, "import")
     following = [asyncio.create_task(fleet.follow()), asyncio.create_task(registry.keep())]
-    publisher, clock = _publisher(metrics)
+    publisher, clock = create_publisher("import", metrics)
 
     async def import_one(path: Path) -> None:
-        await _check_clock(clock)
+        await check_clock(clock)
         await registry.caught_up()
         file = prepare(path, device_id, registry, fields, **given)
         tally = _new_tally()
@@ -109,20 +106,6 @@ async def _until_known(fleet: FleetTopic) -> None:
         except KafkaUnavailable as error:
             log.warning("Waiting for the fleet.", error=str(error))
             await asyncio.sleep(1)
-
-
-def _publisher(metrics: Metrics) -> tuple[Publisher, ClockGuard]:
-    kafka, seal = KafkaSettings.load(), Seal.load()
-    producer = Producer(kafka, kafka.client_id("import"), batches=True)
-    publisher = Publisher(producer, kafka.topics, metrics, PushSettings.load().max_in_flight, seal=seal)
-    return publisher, ClockGuard(kafka, ClockSettings.load(), producer)
-
-
-async def _check_clock(clock: ClockGuard) -> None:
-    """Return where this machine's clock may say when the rows arrived. Raises StandingStill and KafkaUnavailable."""
-    reason = await clock.find_reason()
-    if reason is not None:
-        raise StandingStill(reason)
 
 
 def _new_tally() -> Tally:
@@ -157,10 +140,10 @@ async def take_in(files: Sequence[Import], progress: Callable[[Import, int], obj
         KafkaUnavailable: Kafka does not acknowledge.
         StandingStill: this machine's clock is wrong; nothing was imported.
     """
-    publisher, clock = _publisher(Metrics())
+    publisher, clock = create_publisher("import", Metrics())
     results = [Imported(file, _new_tally()) for file in files]
     try:
-        await _check_clock(clock)
+        await check_clock(clock)
         for each in results:
             progress(each.file, 0)
             with _noting(each):

@@ -141,13 +141,13 @@ class Fetched:
 
     Attributes:
         names: The event ids of the day that it has; None where it has not answered yet, or cannot be asked.
-        rejected: How many records of its answer can be no punch.
-        said: What came of it, as a sentence.
+        said: What came of it, in words.
+        failed: Whether it should have answered, and did not.
     """
 
     names: frozenset[str] | None
-    rejected: int
     said: str
+    failed: bool = False
 
 
 InErpnext = Callable[[Log, Sequence[Punch]], Awaitable[frozenset[str]]]
@@ -201,7 +201,7 @@ async def reconcile(
     fetched: Mapping[str, Fetched] = {}
     if fetch is not None:
         fetched = await fetch(devices, day, {device_id: each.ids for device_id, each in found.items()})
-    problems = []
+    problems = [each.said for each in fetched.values() if each.failed]
     stored: frozenset[str] | None = None
     if in_erpnext is not None:
         at_target = [punch for each in found.values() for punch in each.delivered_to(TARGET)]
@@ -212,7 +212,8 @@ async def reconcile(
     known = _Known(own, fetched, stored, now)
     rows = [_device_day(device, day, found[device.device_id], known) for device in devices]
     zones = sorted({device.timezone for device in devices if not is_over(device, day, now)})
-    notes = [*(each.said for each in fetched.values()), *(f"The day is not over in {zone}." for zone in zones)]
+    notes = [each.said for each in fetched.values() if not each.failed]
+    notes += [f"The day is not over in {zone}." for zone in zones]
     idle = {device.device_id for device in devices if device.disabled and len(devices) > 1}
     return Reconciliation([row for row in rows if row.device_id not in idle or row.raw or row.gaps], problems, notes)
 
@@ -231,7 +232,7 @@ def _device_day(device: Device, day: date, found: DayPunches, known: _Known) -> 
     own = known.own[device.device_id]
     fetched = known.fetched.get(device.device_id)
     if fetched is not None and fetched.names is not None:
-        own = replace(own, counted=len(fetched.names) + fetched.rejected)
+        own = replace(own, counted=len(fetched.names))
     number = Counter(each.became for each in found.punches)
     row = DeviceDay(
         device_id=device.device_id,

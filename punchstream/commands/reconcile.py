@@ -9,6 +9,7 @@ import typer
 
 from attendance.errors import ConfigurationError
 from attendance.fleet import Device
+from attendance.registry import Registry
 from attendance.settings import ErpnextSettings
 from attendance.times import format_seconds, now, to_wall_clock
 from operations.day_in_erpnext import Erpnext
@@ -52,20 +53,35 @@ def reconcile(
     without_erpnext: Annotated[
         bool, typer.Option("--without-erpnext", help="Do not ask ERPNext what it has, though ERPNEXT_URL is set.")
     ] = False,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Ask the devices for that day again.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """Compare what devices, Kafka and ERPNext have of a day, and name each gap with what to do.
 
+    With --fetch, a device that is asked gives the day again, and what Kafka lacked of it is published. A ZKTeco
+    terminal that pushes is told to send the day and to count it, and does so when it next asks. Other devices cannot be
+    asked, which is said.
+
     The exit status is 1 if there is a gap, or something was not answered that could show one, and 2 if there is no such
     site or device.
     """
-    devices, skipped = _devices(site, device), Skipped()
+    fleet, skipped = known_fleet(), Skipped()
+    devices = _devices(fleet, site, device)
     on = _day(day, devices)
     log = kafka_log("reconcile")
     erpnext = None if without_erpnext or not is_set("ERPNEXT_URL") else Erpnext(ErpnextSettings.load()).which
     source = TopicsSource(log, skipped)
-    found = asyncio.run(reconciled(source, log, devices, on, skipped, now=now(), in_erpnext=erpnext))
+
+    async def ask() -> Reconciliation:
+        if not fetch:
+            return await reconciled(source, log, devices, on, skipped, now=now(), in_erpnext=erpnext)
+        from operations.refetch import refetching
+
+        async with refetching(log, fleet, skipped) as refetch:
+            return await reconciled(source, log, devices, on, skipped, now=now(), in_erpnext=erpnext, fetch=refetch)
+
+    found = asyncio.run(ask())
     say_skipped(skipped)
     if as_json:
         print_json(_to_json(found, source.name, on))
@@ -79,10 +95,9 @@ def reconcile(
         raise typer.Exit(1)
 
 
-def _devices(site: str | None, device: str | None) -> Sequence[Device]:
+def _devices(fleet: Registry, site: str | None, device: str | None) -> Sequence[Device]:
     if (site is None) == (device is None):
         raise ConfigurationError("give one of --site and --device")
-    fleet = known_fleet()
     if device is not None:
         found = fleet.get(device)
         if found is None:
