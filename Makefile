@@ -66,9 +66,9 @@ endif
 attack: $(VENV)/dev  ## every attack on the real process, and the fuzzers, for longer than `make test` has them
 	$(BIN)/pytest tests/attack
 
-faults: $(VENV)/dev  ## the fault matrix on three brokers, about 20 minutes: SEED=7, CELLS='^sink', LIST=1, WRITE=1
+faults: $(VENV)/dev  ## the fault matrix on three brokers, about 40 minutes: SEED=7, CELLS='^sink', ABREAST=1, RESULTS=file, LIST=1, WRITE=1
 	PYTHONPATH=tests/support$(if $(PYTHONPATH),:$(PYTHONPATH)) $(BIN)/python tests/faults/run_matrix.py $(if $(SEED),--seed $(SEED)) $(if $(CELLS),--cells '$(CELLS)') \
-	  $(if $(LIST),--list) $(if $(WRITE),--write)
+	  $(if $(ABREAST),--abreast $(ABREAST)) $(if $(RESULTS),--results $(RESULTS)) $(if $(LIST),--list) $(if $(WRITE),--write)
 
 soak: $(VENV)/dev  ## steady load with random faults, 20 minutes: MINUTES=5, SEED=7
 	$(BIN)/python tests/faults/run_soak.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

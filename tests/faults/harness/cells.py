@@ -32,7 +32,7 @@ from sandbox.fleet.plan import Shape
 from sandbox.fleet.plan import plan as make_plan
 from sandbox.fleet.send import Tally
 
-Target = Literal["push", "stream", "sink", "broker", "leader", "erpnext", "every stage"]
+Target = Literal["push", "stream", "sink", "broker", "leader", "erpnext", "every stage", "ledger", "database"]
 
 LEAST_LOAD = 15.0  # seconds
 LOAD_AFTERWARDS = 8.0  # seconds of load after a fault that lasts

@@ -194,10 +194,10 @@ class Pipeline:
             member.process.kill()
         self.stand_in.kill()
 
-    def member(self, name: str) -> Member:
-        """A new member, not started."""
+    def member(self, name: str, settings: Mapping[str, str] | None = None) -> Member:
+        """A new member, not started, with settings of its own."""
         ports = [free_port()] if name.startswith("push") else []
-        env = self._env | ({"PUSH_PORT": str(ports[0])} if ports else {})
+        env = self._env | ({"PUSH_PORT": str(ports[0])} if ports else {}) | (settings or {})
         self.doors += [self._network.forward(port) for port in ports]
         self.members[name] = Member(name, self.directory / f"{name}.log", env, *ports)
         return self.members[name]

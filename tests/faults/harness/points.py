@@ -96,6 +96,35 @@ def erpnext_wrote(strike: Strike) -> None:
         install(getattr(ErpnextClient, name), name)
 
 
+def ledger_writes(strike: Strike) -> None:
+    """The rows of a batch are written, and their transaction is open."""
+    from ledger.store import Store
+
+    write = Store._write
+
+    @functools.wraps(write)
+    def write_then_strike(self: Store, *args: Any) -> None:
+        write(self, *args)
+        strike(1)
+
+    Store._write = write_then_strike  # type: ignore[method-assign]
+
+
+def ledger_committed(strike: Strike) -> None:
+    """The database has committed rows and positions, and the process does not know that yet."""
+    from ledger.store import Store
+
+    apply = Store.apply
+
+    @functools.wraps(apply)
+    def apply_then_strike(self: Store, *args: Any) -> Any:
+        positions = apply(self, *args)
+        strike(1)
+        return positions
+
+    Store.apply = apply_then_strike  # type: ignore[method-assign]
+
+
 POINTS: dict[str, Callable[[Strike], None]] = {
     "after Kafka has the raw events": acknowledged("raw.v1"),
     "after output, before state": acknowledged("checkins.v1"),
@@ -105,6 +134,8 @@ POINTS: dict[str, Callable[[Strike], None]] = {
     "sink: during a rebalance": sink_rebalance,
     "after ERPNext wrote, before it answered": erpnext_wrote,
     "after the delivery record, before commit": acknowledged("deliveries.v1"),
+    "ledger: rows written, not committed": ledger_writes,
+    "ledger: after the commit": ledger_committed,
 }
 
 
