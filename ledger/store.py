@@ -68,7 +68,7 @@ class Store:
         """
         with self._database.transaction() as connection:
             self._erased = ErasedPeople([(each.digest, each.until) for each in connection.execute(select(ERASED))])
-            return _positions(connection)
+            return positions(connection)
 
     def apply(
         self, facts: FactReader, batch: Batch, before: Mapping[Partition, Position], read_at: int
@@ -160,8 +160,7 @@ class Store:
             LedgerUnavailable: the database does not answer.
         """
         with self._database.transaction() as connection:
-            newest = connection.execute(select(func.max(POSITIONS.c.last_stored_at))).scalar() or 0
-            before = int(newest) // DAY_MS * DAY_MS - days * DAY_MS
+            before = kept_from(connection, days)
             for table in FACTS.values():
                 if table.name in STORED_AT:
                     connection.execute(delete(table).where(table.c[STORED_AT[table.name]] < before))
@@ -208,7 +207,23 @@ def _with_what_was_said_before(connection: Connection, statuses: Mapping[tuple[i
     return rows
 
 
-def _positions(connection: Connection) -> dict[Partition, Position]:
+def kept_from(connection: Connection, days: int) -> int:
+    """From when on rows stay, by the newest record, in milliseconds since the epoch.
+
+    Args:
+        connection: In a transaction.
+        days: How many days of rows stay.
+    """
+    newest = connection.execute(select(func.max(POSITIONS.c.last_stored_at))).scalar() or 0
+    return int(newest) // DAY_MS * DAY_MS - days * DAY_MS
+
+
+def positions(connection: Connection) -> dict[Partition, Position]:
+    """Up to where the records of each partition are in the ledger.
+
+    Args:
+        connection: In a transaction.
+    """
     found = {}
     for row in connection.execute(select(POSITIONS)):
         is_known = row.last_digest is not None

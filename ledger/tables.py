@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, Table, Text, text
 
 from operations import facts
 
@@ -16,6 +16,12 @@ def _text(name: str, *, null: bool = False) -> "Column[str]":
 
 def _number(name: str, *, null: bool = False) -> "Column[int]":
     return Column(name, BigInteger, nullable=null)
+
+
+def _where_not_null(name: str, column: str) -> Index:
+    """An index of a column that few rows have, and that costs the others nothing."""
+    condition = text(f"{column} is not null")
+    return Index(name, column, sqlite_where=condition, postgresql_where=condition)
 
 
 def _place() -> tuple["Column[int]", "Column[int]"]:
@@ -87,6 +93,7 @@ CHECKINS: Final = Table(
     _text("supersedes", null=True),
     Index("checkins_event_id", "event_id"),
     Index("checkins_employee_event_time", "employee", "event_time"),
+    _where_not_null("checkins_supersedes", "supersedes"),
     sqlite_with_rowid=False,
 )
 DELIVERIES: Final = Table(
@@ -160,6 +167,7 @@ DEAD_LETTERS: Final = Table(
     _text("device_user_id", null=True),
     _text("employee", null=True),
     Index("dead_letters_event_id", "event_id"),
+    Index("dead_letters_device_id_failed_at", "device_id", "failed_at"),
     Index("dead_letters_failed_record", "failed_topic", "failed_partition", "failed_offset"),
     sqlite_with_rowid=False,
 )

@@ -106,7 +106,8 @@ def _without_id(connection: Connection, asked: Asked, raw: Sequence[RawFact]) ->
             failed = RAW_SUFFIX, each.kafka_partition, each.kafka_offset
             yield from _rows(connection, DEAD_LETTERS, *(a == b for a, b in zip(of, failed, strict=True)))
     for devices in _parts(sorted(asked.zones)):
-        theirs = DEAD_LETTERS.c.failed_topic.is_(None), DEAD_LETTERS.c.device_id.in_(devices)
+        of_day = _between(DEAD_LETTERS.c.failed_at, asked)
+        theirs = DEAD_LETTERS.c.failed_topic.is_(None), DEAD_LETTERS.c.device_id.in_(devices), of_day
         letters = _rows(connection, DEAD_LETTERS, *theirs)
         yield from (letter for letter in letters if isinstance(letter, LetterFact) and asked.is_rejected(letter))
 
@@ -143,11 +144,17 @@ def _around(table: Table, asked: Asked) -> ColumnElement[bool]:
     """Rows whose time may be of the day that is asked about, in the zone of some device."""
     if asked.day is None:
         return true()
-    time_ = table.c.event_time
+    within = _between(table.c.event_time, asked)
+    return within if table is CHECKINS else or_(within, table.c.event_time.is_(None))
+
+
+def _between(at: ColumnElement[int], asked: Asked) -> ColumnElement[bool]:
+    """Times that may be of the day that is asked about, in some zone."""
+    if asked.day is None:
+        return true()
     midnight = datetime.combine(asked.day, time(), UTC)
     first, last = (milliseconds(each) for each in (midnight - _DAYS[0], midnight + _DAYS[1]))
-    within = and_(time_ >= first, time_ <= last)
-    return within if table is CHECKINS else or_(within, time_.is_(None))
+    return and_(at >= first, at <= last)
 
 
 def _rows(connection: Connection, table: Table, *which: ColumnElement[bool]) -> list[Fact]:

@@ -1,9 +1,10 @@
 """`punchstream reconcile`: a day of devices: what they, Kafka and ERPNext have of it, and each gap."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import date
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,15 +13,22 @@ from attendance.fleet import Device
 from attendance.registry import Registry
 from attendance.settings import ErpnextSettings
 from attendance.times import format_seconds, now, to_wall_clock
+from ledger.settings import LedgerSettings
 from operations.day_in_erpnext import Erpnext
-from operations.log import Skipped
+from operations.log import Log, Skipped
 from operations.reconcile import DeviceDay, Gap, Reconciliation
 from operations.reconcile import reconcile as reconciled
-from operations.trace import TopicsSource
+from operations.trace import TopicsSource, TraceSource
 from punchstream.commands.arguments import kafka_log, known_fleet
+from punchstream.commands.ledger_database import FromTopics, ledger_to_ask
 from punchstream.commands.settings import is_set
 from punchstream.output import AsCsv, AsJson, counted, print_csv, print_json, print_whole, say, say_skipped
 
+if TYPE_CHECKING:
+    from ledger.behind import Reached
+
+REACH_SECONDS: Final = 20.0
+"""So long the ledger may take to have what the topics had when it was asked."""
 _COUNTS: Final = (
     *("counted", "raw", "punches", "delivered", "superseded", "dropped", "discarded"),
     *("undecided", "undelivered", "waiting", "dead_letters", "rejected", "in_erpnext"),
@@ -53,6 +61,7 @@ def reconcile(
     without_erpnext: Annotated[
         bool, typer.Option("--without-erpnext", help="Do not ask ERPNext what it has, though ERPNEXT_URL is set.")
     ] = False,
+    from_topics: FromTopics = False,
     fetch: Annotated[bool, typer.Option("--fetch", help="Ask the devices for that day again.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -63,28 +72,36 @@ def reconcile(
     terminal that pushes is told to send the day and to count it, and does so when it next asks. Other devices cannot be
     asked, which is said.
 
-    The exit status is 1 if there is a gap, or something was not answered that could show one, and 2 if there is no such
-    site or device.
+    Where LEDGER_URL is set, the ledger is asked, once it has what the topics have now; otherwise the topics are read.
+
+    The exit status is 1 if there is a gap, or something was not answered that could show one, or the ledger is behind.
+    It is 2 if there is no such site or device.
     """
     fleet, skipped = known_fleet(), Skipped()
     devices = _devices(fleet, site, device)
     on = _day(day, devices)
     log = kafka_log("reconcile")
     erpnext = None if without_erpnext or not is_set("ERPNEXT_URL") else Erpnext(ErpnextSettings.load()).which
-    source = TopicsSource(log, skipped)
+    source, reach = _source(log, skipped, on, from_topics=from_topics)
 
-    async def ask() -> Reconciliation:
+    async def ask() -> "tuple[Reconciliation, Reached | None]":
+        reached = None if reach is None else await reach()
         if not fetch:
-            return await reconciled(source, log, devices, on, skipped, now=now(), in_erpnext=erpnext)
+            return await reconciled(source, log, devices, on, skipped, now=now(), in_erpnext=erpnext), reached
         from operations.refetch import refetching
 
         async with refetching(log, fleet, skipped) as refetch:
-            return await reconciled(source, log, devices, on, skipped, now=now(), in_erpnext=erpnext, fetch=refetch)
+            ways: dict[str, Any] = {"in_erpnext": erpnext, "fetch": refetch}
+            return await reconciled(source, log, devices, on, skipped, now=now(), **ways), reached
 
-    found = asyncio.run(ask())
+    found, reached = asyncio.run(ask())
+    if reached is not None and reached.behind:
+        lacks = counted(reached.behind, "record")
+        sentence = f"The ledger lacks {lacks} that the topics have: see whether `punchstream ledger` keeps up."
+        found = replace(found, problems=[*found.problems, sentence])
     say_skipped(skipped)
     if as_json:
-        print_json(_to_json(found, source.name, on))
+        print_json(_to_json(found, source.name, on) | _offsets(reached))
     elif as_csv:
         print_csv(_COLUMNS, (list(_to_row(each).values()) for each in found.devices))
         for sentence in (*found.notes, *found.problems):
@@ -93,6 +110,30 @@ def reconcile(
         _show(found, source.name, on)
     if not found.is_whole:
         raise typer.Exit(1)
+
+
+def _source(
+    log: Log, skipped: Skipped, day: date, *, from_topics: bool
+) -> "tuple[TraceSource, Callable[[], Awaitable[Reached]] | None]":
+    """Where the facts are; and of a ledger, how to wait until it has what the topics have now."""
+    database = ledger_to_ask(from_topics=from_topics)
+    if database is None:
+        return TopicsSource(log, skipped), None
+    from ledger.behind import refuse_days_gone, until_reached
+    from ledger.trace import LedgerTrace
+
+    refuse_days_gone(database, day, LedgerSettings.load().days)
+    return LedgerTrace(database), lambda: until_reached(database, log, REACH_SECONDS)
+
+
+def _offsets(reached: "Reached | None") -> dict[str, object]:
+    """Up to where the ledger has the topics."""
+    if reached is None:
+        return {}
+    offsets = {
+        topic: {str(number): offset for number, offset in at.items()} for topic, at in reached.next_offsets.items()
+    }
+    return {"next_offsets": offsets, "behind": reached.behind}
 
 
 def _devices(fleet: Registry, site: str | None, device: str | None) -> Sequence[Device]:

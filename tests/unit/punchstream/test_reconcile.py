@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger_story import Story, event
+from ledger_story import START_MS, TOPICS, Story, event, prepared
 from memory_log import MemoryLog
 from typer.testing import CliRunner
 
+from attendance.adoptions import NOTHING_MOVED
 from attendance.errors import ConfigurationError, KafkaUnavailable
+from ledger.database import Database
+from ledger.store import Store
+from operations.fact_reading import FactReader
 from punchstream.cli import app
+from punchstream.commands import reconcile as command
 
 ID = event("1", 8).event_id
 WAITS = event("9", 9).event_id
@@ -79,6 +84,53 @@ def test_json_and_csv_have_every_field(story: Story, log: MemoryLog) -> None:
     [row, _] = csv.DictReader(io.StringIO(run("--site", "s", "--csv").stdout))
     assert row.keys() == first.keys()
     assert (row["waiting"], row["counted"], row["gaps"]) == ("1", "", f"1 waiting {WAITS}")
+
+
+def ledger_of(story: Story, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    monkeypatch.setenv("LEDGER_URL", f"sqlite:///{directory}/ledger.sqlite")
+    database = Database(prepared(directory / "ledger.sqlite"))
+    Store(database).apply(FactReader(TOPICS, NOTHING_MOVED), dict(story.log), {}, START_MS)
+    database.close()
+
+
+def test_the_ledger_says_the_same_once_it_has_what_the_topics_have(
+    story: Story, log: MemoryLog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    put(story, log)
+    ledger_of(story, monkeypatch, tmp_path)
+    ledger, topics = (json.loads(run("--site", "s", "--json", *each).stdout) for each in ((), ("--from-topics",)))
+    assert ledger["devices"] == topics["devices"]
+    assert ledger["source"].startswith("the ledger")
+    assert (ledger["behind"], ledger["next_offsets"]["raw.v1"]) == (0, {"0": 2})
+    assert topics["source"] == "the topics"
+    assert "next_offsets" not in topics
+
+
+def test_a_ledger_that_is_behind_never_says_that_there_is_no_gap(
+    log: MemoryLog, fleet_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fleet_file.write_text(FLEET)
+    monkeypatch.setattr(command, "REACH_SECONDS", 0.0)
+    story = Story()
+    story.deliver(story.checkin(story.raw(event("1", 8)), "EMP-1"), "CHK-1")
+    ledger_of(story, monkeypatch, tmp_path)
+    put(story, log)
+    assert run("--device", "D1").exit_code == 0
+    log.add("raw", b"D1", event("1", 9).encode())
+    said = run("--device", "D1")
+    assert said.exit_code == 1
+    assert "The ledger lacks 1 record that the topics have" in said.output
+
+
+def test_a_day_that_is_gone_from_the_ledger_is_no_day_without_punches(
+    story: Story, log: MemoryLog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    put(story, log)
+    ledger_of(story, monkeypatch, tmp_path)
+    monkeypatch.setenv("LEDGER_DAYS", "2")
+    arguments = ["reconcile", "--device", "D1", "--day", "2026-02-28"]
+    assert "LEDGER_DAYS" in str(CliRunner().invoke(app, arguments).exception)
+    assert CliRunner().invoke(app, [*arguments, "--from-topics"]).exit_code == 0
 
 
 @pytest.mark.parametrize(
