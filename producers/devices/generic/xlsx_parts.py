@@ -3,7 +3,7 @@
 Each part is read as a stream, in little memory. A part that is no XML costs nothing later either.
 """
 
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 from xml.parsers.expat import ExpatError, ParserCreate, XMLParserType
 from zipfile import ZipFile
 
@@ -20,11 +20,18 @@ _PIECE: Final = 1 << 16
 
 
 class TooLarge(Exception):
-    """A part would take more room or time than a log of punches does."""
+    """A part would take more room or time than a table does."""
 
 
-def has_formulas(file: ZipFile) -> bool:
-    """Look at every part of a workbook. Returns whether a cell of it has a formula.
+class Seen(NamedTuple):
+    """What the cells of a workbook are: whether one has a formula, and whether some were merged."""
+
+    has_formulas: bool
+    has_merged_cells: bool
+
+
+def look_at(file: ZipFile) -> Seen:
+    """Look at every part of a workbook.
 
     Args:
         file: Open for reading. What its directory says of sizes is bounded.
@@ -37,7 +44,7 @@ def has_formulas(file: ZipFile) -> bool:
     for part in file.infolist():
         with file.open(part) as stream:
             look.read(stream)
-    return look.has_formulas
+    return Seen(look.has_formulas, look.has_merged_cells)
 
 
 class _Look:
@@ -45,6 +52,7 @@ class _Look:
 
     def __init__(self) -> None:
         self.has_formulas = False
+        self.has_merged_cells = False
         self._records = 0
         self._others = 0
         self._cells = 0
@@ -102,6 +110,7 @@ class _Look:
             self._record, self._in_record, self._column = self._depth, 0, 0
         else:
             self._others += 1
+            self.has_merged_cells |= name == "mergeCell"
             if self._others > _MOST_OTHERS:
                 raise TooLarge(f"more than {_MOST_OTHERS:,} elements that are no cells")
 

@@ -8,7 +8,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import pytest
 
 from producers.devices.generic import xlsx_parts
-from producers.devices.generic.xlsx_parts import MOST_COLUMNS, TooLarge, has_formulas
+from producers.devices.generic.xlsx_parts import MOST_COLUMNS, TooLarge, look_at
 
 SHEET = "xl/worksheets/sheet1.xml"
 NAMESPACE = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -25,7 +25,7 @@ def workbook(parts: Mapping[str, str | bytes]) -> io.BytesIO:
 
 def look(content: str | bytes, name: str = SHEET) -> bool:
     with ZipFile(workbook({name: content})) as file:
-        return has_formulas(file)
+        return look_at(file).has_formulas
 
 
 def sheet(rows: str) -> str:
@@ -59,7 +59,7 @@ def test_what_no_log_of_punches_has_is_refused_in_little_memory(
     tracemalloc.start()
     try:
         with ZipFile(file) as opened, pytest.raises(TooLarge, match=what):
-            has_formulas(opened)
+            look_at(opened)
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
