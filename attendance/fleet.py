@@ -1,6 +1,7 @@
 """The fleet: devices, the sites that give them defaults, and the shifts whose people use them."""
 
 import re
+import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import date
@@ -196,6 +197,13 @@ class Shift(BaseModel):
         if set_in_vain and self.attendance != "direct":
             raise ValueError(f"{', '.join(sorted(set_in_vain))}: only for a shift with attendance: direct")
         return self
+
+
+def new_token() -> str:
+    """A token that nobody can guess. It begins with a letter or a digit, so that no table program alters it."""
+    while not (token := secrets.token_urlsafe(24))[0].isalnum():
+        pass
+    return token
 
 
 def hash_token(token: str) -> str:

@@ -51,7 +51,7 @@ class Compiled:
         sites: By name.
         devices: By device_id, each with the defaults of its site.
         shifts: The devices of each shift, without those that are disabled.
-        direct: The shifts whose days become Attendance directly.
+        shift_entries: What those shifts say.
         problems: What is wrong, in the order of the entries. What is wrong is left out.
         wrong: The entries that are left out, each with the first thing that is wrong with it.
     """
@@ -59,9 +59,14 @@ class Compiled:
     sites: Mapping[str, Site]
     devices: Mapping[str, Device]
     shifts: Mapping[str, tuple[Device, ...]]
-    direct: Mapping[str, Shift]
+    shift_entries: Mapping[str, Shift]
     problems: Sequence[str]
     wrong: Sequence[tuple[GivenEntry, str]]
+
+    @property
+    def direct(self) -> dict[str, Shift]:
+        """The shifts whose days become Attendance directly."""
+        return {name: shift for name, shift in self.shift_entries.items() if shift.attendance == "direct"}
 
 
 def compiled(entries: Iterable[GivenEntry], *, known_fields_only: bool = False) -> Compiled:
@@ -86,14 +91,14 @@ class _Compiler:
     def compile(self) -> Compiled:
         sites = {site.site: site for _, site in self._valid("site", Site)}
         devices = self._devices(sites)
-        shifts, direct = self._shifts(devices)
-        return Compiled(sites, devices, shifts, direct, tuple(self._problems), tuple(self._wrong))
+        shifts, shift_entries = self._shifts(devices)
+        return Compiled(sites, devices, shifts, shift_entries, tuple(self._problems), tuple(self._wrong))
 
     def _valid(
         self, kind: Kind, model: type[_Model], sites: Mapping[str, Site] | None = None
     ) -> Iterator[tuple[GivenEntry, _Model]]:
         """The entries of a kind that are right by themselves, each name once."""
-        seen: set[str] = set()
+        seen: dict[str, GivenEntry] = {}
         for entry in self._entries:
             if entry.kind != kind:
                 continue
@@ -105,9 +110,9 @@ class _Compiler:
             name = entry.name
             assert name is not None
             if name in seen:
-                self._refuse(entry, f"{name} is there twice")
+                self._refuse(entry, f"{name} is there twice; first: {seen[name].where}")
                 continue
-            seen.add(name)
+            seen[name] = entry
             yield entry, found
 
     def _refuse(self, entry: GivenEntry, *problems: str) -> None:
@@ -146,7 +151,7 @@ class _Compiler:
     def _shifts(self, devices: Mapping[str, Device]) -> tuple[dict[str, tuple[Device, ...]], dict[str, Shift]]:
         sites = {device.site for device in devices.values()}
         shifts: dict[str, tuple[Device, ...]] = {}
-        direct: dict[str, Shift] = {}
+        entries: dict[str, Shift] = {}
         for entry, shift in self._valid("shift", Shift):
             # A name that is wrong would be a device that nobody waits for.
             unknown = [*(set(shift.devices) - devices.keys()), *(set(shift.sites) - sites)]
@@ -161,10 +166,8 @@ class _Compiler:
             if not members:
                 self._refuse(entry, f"{shift.shift_type} has no device that is not disabled")
                 continue
-            shifts[shift.shift_type] = members
-            if shift.attendance == "direct":
-                direct[shift.shift_type] = shift
-        return shifts, direct
+            shifts[shift.shift_type], entries[shift.shift_type] = members, shift
+        return shifts, entries
 
 
 def _clash(device: Device, devices: Mapping[str, Device], holders: dict[tuple[str, str], str]) -> str | None:

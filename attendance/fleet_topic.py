@@ -7,6 +7,7 @@ so compaction never takes away what the owner wrote. The owner's later records s
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import structlog
@@ -20,6 +21,22 @@ log = structlog.get_logger(__name__)
 
 FILE: Final = "file"
 """The source that a fleet file is, where nobody names it otherwise. A process that has a file goes by that file."""
+COMMAND: Final = "command"
+"""The source of what `punchstream fleet add`, `set`, `disable` and `remove` write."""
+APPROVAL: Final = "approval"
+"""The source of what `punchstream devices approve` writes."""
+CONSOLE: Final = "console"
+ERPNEXT: Final = "erpnext"
+WRITERS: Final[Mapping[str, str]] = {
+    FILE: "fleet files",
+    COMMAND: "punchstream fleet",
+    APPROVAL: "punchstream devices approve",
+    CONSOLE: "the console",
+    ERPNEXT: "ERPNext",
+}
+"""Who writes as the sources that have fixed names. Any other source is a name that people gave to files of theirs."""
+PROGRAMS: Final = frozenset((CONSOLE, ERPNEXT))
+"""Sources as which only a program writes: it would write over what a person wrote as one of them."""
 
 
 class Written(NamedTuple):

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from attendance.errors import ConfigurationError
 from attendance.fleet import Device, network_of
-from attendance.fleet_topic import FILE
+from attendance.fleet_topic import APPROVAL, FILE
 from attendance.records.terminals import PendingDevice
 from attendance.registry import Registry
 from operations.devices import terminals
-from operations.fleet import APPROVAL, Fields, Wanted, edit, read_fleet, write
+from operations.fleet import edit, read_fleet, write
 from operations.fleet_file import add_entry, set_addresses
+from operations.fleet_plan import About, Fields, Wanted
 from operations.log import Log, Skipped
 from producers.devices import PUSH_ADAPTERS
 from producers.terminals import approved_record
@@ -131,10 +132,10 @@ async def _move(log: Log, registry: Registry, device: Device, networks: Sequence
         set_addresses(registry.path, device, networks)
         return
 
-    def moved(fields: Fields) -> Fields:
+    def moved(_: About, fields: Fields) -> Fields:
         return {**fields, "addresses": list(networks)}
 
-    await edit(log, ("device", device.device_id), APPROVAL, by, moved)
+    await edit(log, [("device", device.device_id)], APPROVAL, by, moved)
 
 
 def _is_of(pending: PendingDevice, device: Device) -> bool:

@@ -4,90 +4,165 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date, datetime
 from io import StringIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
-from openpyxl import load_workbook
 
-from attendance.errors import ConfigurationError
+from attendance.errors import ConfigurationError, UnreadableFile
 from attendance.fleet import PLACE, Device
 from attendance.fleet_entries import GivenEntry
-from attendance.fleet_file import parse, read_bytes
+from attendance.fleet_file import parse
+from producers.devices.common.tables.cells import UNCOMPUTED
+from producers.devices.generic.xlsx_book import open_book
 
 YAML: Final = frozenset((".yaml", ".yml"))
 TABLES: Final = frozenset((".csv", ".xlsx"))
+NOT_READ: Final = frozenset((".xls", ".xlsm", ".xlsb", ".ods", ".tsv", ".json"))
+"""Of files that somebody may take for read."""
+NESTED: Final = frozenset(("options", "credentials"))
+"""Fields that have parts."""
+LARGEST: Final = 16 * 2**20  # bytes; a fleet file of 20,000 devices has less
 
-_NESTED: Final = frozenset(("options", "credentials"))
+_NAMES: Final = frozenset(("device_id", "serial"))
+_LISTS: Final = frozenset(("addresses", "sites", "devices"))
 _SEPARATORS: Final = ",;\t"
+_EXACT_DIGITS: Final = 15
+"""Of a number that a table program keeps as it is. Of a longer one it changes the last digits."""
+_MADE_A_NUMBER: Final = re.compile(r"\d+\.0+|\d\.\d+[Ee]\+?\d+")
+_ERROR_VALUE: Final = re.compile(r"#[A-Z][A-Z/0-9]*[!?]?")
 
 
 def files_of(paths: Iterable[Path]) -> list[Path]:
     """The files that paths stand for: a file for itself, a folder for every file in it that can be read, by name.
 
+    Hidden files are left out, and what table programs put beside an open file. A folder in a folder is not looked into.
+
     Raises:
-        ConfigurationError: a path is not there, or a folder has no such file.
+        ConfigurationError: a path is not there or none that is read, or a folder has no such file or a broken link; a
+            line for each.
     """
     found: list[Path] = []
+    problems: list[str] = []
     for path in paths:
-        if path.is_dir():
-            inside = sorted(each for each in path.iterdir() if each.suffix.lower() in YAML | TABLES and each.is_file())
-            if not inside:
-                raise ConfigurationError(f"PATH: {path} has no .yaml, .csv or .xlsx file")
-            found += inside
-        elif path.suffix.lower() in YAML | TABLES:
-            found.append(path)
-        else:
-            raise ConfigurationError(f"PATH: {path} is no .yaml, .csv or .xlsx file, and no folder")
-    return found
+        try:
+            inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        except OSError as error:
+            problems.append(f"PATH: {path}: {error.strerror}")
+            continue
+        chosen = [each for each in inside if not each.name.startswith((".", "~$"))] if path.is_dir() else inside
+        read = [each for each in chosen if each.suffix.lower() in YAML | TABLES]
+        known = read if path.is_dir() else chosen
+        problems += [f"PATH: {each} cannot be read; save it as .csv or .xlsx" for each in chosen if _is_not_read(each)]
+        if not known:
+            problems.append(f"PATH: {path} has no .yaml, .csv or .xlsx file")
+        for each in known:
+            if each not in read:
+                problems += [] if _is_not_read(each) else [f"PATH: {each} is no .yaml, .csv or .xlsx file"]
+            elif not each.is_file():
+                problems.append(f"PATH: {each}: there is no such file, or a link to none")
+            else:
+                found.append(each)
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return list(dict.fromkeys(found))
 
 
-def stamps_of(paths: Iterable[Path]) -> list[tuple[Path, int, int]]:
-    """By what a change of the files that paths stand for is noticed. Files that are gone are left out."""
-    stamps = []
-    with suppress(ConfigurationError):
-        for path in files_of(paths):
-            with suppress(OSError):
-                status = path.stat()
-                stamps.append((path, status.st_mtime_ns, status.st_size))
-    return stamps
+def _is_not_read(path: Path) -> bool:
+    return path.suffix.lower() in NOT_READ
 
 
-def read_entries(paths: Iterable[Path]) -> list[GivenEntry]:
-    """The entries of files and folders, right or wrong.
+class ReadFile(NamedTuple):
+    """What one file holds.
+
+    Attributes:
+        content: Its bytes.
+        entries: Right or wrong.
+        problems: A sentence for each fault of it as a file. The faults of entries are not among them.
+    """
+
+    content: bytes
+    entries: Sequence[GivenEntry]
+    problems: Sequence[str]
+
+
+def read_file(path: Path) -> ReadFile:
+    """What a file holds.
 
     A table has a device in each row and a field in each column. Columns such as `options.tls` are parts of a field. A
     table without a column `site` is of the site that its file is named after.
 
-    Raises:
-        ConfigurationError: files cannot be read as what they are; a line for each.
+    Args:
+        path: One that `files_of` has.
     """
+    content = b""
+    problems: list[str] = []
+    entries: list[GivenEntry] = []
+    try:
+        content = _content(path)
+        suffix = path.suffix.lower()
+        if suffix in YAML:
+            entries += parse(path, content)
+        else:
+            entries += _table(path, _csv_rows(content) if suffix == ".csv" else _xlsx_rows(path), problems)
+    except ConfigurationError as error:
+        problems.append(str(error))
+    except (UnicodeDecodeError, csv.Error) as error:
+        problems.append(f"{path}: not CSV in UTF-8: {error}")
+    except UnreadableFile as error:
+        problems.append(f"{path}: cannot be read: {error}".replace("\n", " "))
+    return ReadFile(content, entries, problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What files hold.
+
+    Attributes:
+        entries: Right or wrong.
+        problems: A sentence for each fault of a file that cannot be read as what it is.
+    """
+
+    entries: Sequence[GivenEntry]
+    problems: Sequence[str]
+
+
+def read_all(files: Iterable[Path]) -> Found:
+    """What files hold.
+
+    Args:
+        files: As `files_of` has them.
+    """
+    return together(map(read_file, files))
+
+
+def together(files: Iterable[ReadFile]) -> Found:
+    """What files hold that were read."""
     entries: list[GivenEntry] = []
     problems: list[str] = []
-    for path in files_of(paths):
-        try:
-            content = read_bytes(path)
-            suffix = path.suffix.lower()
-            if suffix in YAML:
-                entries += parse(path, content)
-            else:
-                entries += _table(path, _csv_rows(content) if suffix == ".csv" else _xlsx_rows(path))
-        except ConfigurationError as error:
-            problems.append(str(error))
-        except (UnicodeDecodeError, csv.Error) as error:
-            problems.append(f"{path}: not CSV in UTF-8: {error}")
-        except Exception as error:  # noqa: BLE001 - openpyxl raises whatever its parsers do
-            problems.append(f"{path}: cannot be read: {error}".replace("\n", " "))
-    if problems:
-        raise ConfigurationError("\n".join(problems))
-    return entries
+    for each in files:
+        entries += each.entries
+        problems += each.problems
+    return Found(entries, problems)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    if len(content) > LARGEST:
+        raise ConfigurationError(f"{path}: larger than {LARGEST >> 20} MiB")
+    return content
 
 
 def _csv_rows(content: bytes) -> Iterator[tuple[int, Sequence[object]]]:
     text = content.decode("utf-8-sig")
-    header = text.partition("\n")[0]
+    header = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     separator = max(_SEPARATORS, key=header.count)
     reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
     for row in reader:
@@ -95,51 +170,82 @@ def _csv_rows(content: bytes) -> Iterator[tuple[int, Sequence[object]]]:
 
 
 def _xlsx_rows(path: Path) -> Iterator[tuple[int, Sequence[object]]]:
-    workbook = load_workbook(path, read_only=True, data_only=True)
-    try:
-        yield from enumerate(workbook.worksheets[0].iter_rows(values_only=True), start=1)
-    finally:
-        workbook.close()
+    with open_book(path) as book:
+        if book.has_merged_cells:
+            raise ConfigurationError(f"{path}: it has merged cells, of which only the first has a value; unmerge them")
+        if not book.sheets:
+            raise ConfigurationError(f"{path}: it has no sheet with cells")
+        yield from book.rows(book.sheets[0])
 
 
-def _table(path: Path, rows: Iterator[tuple[int, Sequence[object]]]) -> Iterator[GivenEntry]:
+def _table(path: Path, rows: Iterator[tuple[int, Sequence[object]]], problems: list[str]) -> Iterator[GivenEntry]:
     line, header = next(((line, row) for line, row in rows if any(map(_text, row))), (0, ()))
     names = [_text(cell) for cell in header]
-    unknown = [name for name in names if name and name.partition(".")[0] not in Device.model_fields]
-    nested = [name for name in names if "." in name and name.partition(".")[0] not in _NESTED]
-    if "device_id" not in names or unknown or nested:
-        wrong = ", ".join(repr(name) for name in dict.fromkeys([*unknown, *nested]))
-        raise ConfigurationError(
-            f"{path}:{line}: " + (f"no such column: {wrong}" if wrong else "the header has no column device_id")
-        )
-    for number, (line, row) in enumerate(rows, start=1):
-        cells = {name: value for name, value in zip(names, row, strict=False) if name and _text(value)}
-        if not cells:
+    named = list(filter(None, names))
+    wrong = [f"no such column: {name!r}" for name in named if not _is_column(name)]
+    wrong += [f"the column {name!r} is there twice" for name in dict.fromkeys(named) if named.count(name) > 1]
+    if "device_id" not in names:
+        wrong.append("the header has no column device_id")
+    if wrong:
+        raise ConfigurationError("\n".join(f"{path}:{line}: {each}" for each in wrong))
+    number = 0
+    for line, row in rows:
+        if not any(map(_text, row)) and not any(cell is UNCOMPUTED for cell in row):
             continue
-        fields = fields_of_cells(cells)
+        number += 1
+        cells = {name: cell for name, cell in zip(names, row, strict=False) if name}
+        where = GivenEntry("device", {"device_id": _text(cells["device_id"])}, f"{path}:{line}", f"device {number}")
+        found = [f"{name}: {why}" for name, cell in cells.items() if (why := _fault(name, cell))]
+        nameless = [*(cell for name, cell in zip(names, row, strict=False) if not name), *row[len(names) :]]
+        if any(map(_text, nameless)):
+            found.append("a value stands under no column")
+        problems += map(where.problem, found)
+        fields = fields_of_cells({name: cell for name, cell in cells.items() if _text(cell)})
         if "site" not in names:
             fields["site"] = path.stem
-        yield GivenEntry("device", fields, f"{path}:{line}", f"device {number}")
+        yield GivenEntry("device", fields, where.where, where.position)
+
+
+def _is_column(name: str) -> bool:
+    field, dot, part = name.partition(".")
+    return field in Device.model_fields and (bool(part) if dot and field in NESTED else not dot)
+
+
+def _fault(name: str, cell: object) -> str | None:
+    """What a table program has made of a value that nobody gave."""
+    text = _text(cell)
+    if cell is UNCOMPUTED:
+        return "a formula without a value; write the value, or open and save the file in a table program"
+    if _ERROR_VALUE.fullmatch(text):
+        return f"a formula that failed: {text}"
+    is_number = isinstance(cell, int | float) and not isinstance(cell, bool)
+    if isinstance(cell, float) and not cell.is_integer() and name in _NAMES:
+        return f"{text}: not a whole number; write it as text"
+    if is_number and len(text.lstrip("-").partition(".")[0]) > _EXACT_DIGITS:
+        return f"a number of more than {_EXACT_DIGITS} digits, which is not exact; write it as text"
+    if name in _NAMES and _MADE_A_NUMBER.fullmatch(text):
+        return f"{text}: a table program has made a number of it; write it as text"
+    return None
 
 
 def fields_of_cells(cells: Mapping[str, object]) -> dict[str, Any]:
-    """The fields of a device that the cells of a table say.
+    """The fields of an entry that the cells of a table say.
 
     Args:
-        cells: By the names of their columns. None is empty.
+        cells: By the names of their columns. None of them is empty.
     """
     fields: dict[str, Any] = {}
     for name, value in cells.items():
         field, _, part = name.partition(".")
         text = _text(value)
-        if field in _NESTED and part:
+        if field in NESTED and part:
             scalar = text
             if field == "options":
-                with suppress(yaml.YAMLError):
+                with suppress(yaml.YAMLError, ValueError, RecursionError):
                     scalar = yaml.safe_load(text)
             fields.setdefault(field, {})[part] = scalar
-        elif field == "addresses":
-            fields[field] = re.split(r"[\s,;]+", text)
+        elif field in _LISTS:
+            fields[field] = list(filter(None, re.split(r"[\s,;]+", text)))
         elif field in PLACE:
             fields[field] = _number(text)
         else:
@@ -148,7 +254,7 @@ def fields_of_cells(cells: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _text(cell: object) -> str:
-    if cell is None:
+    if cell is None or cell is UNCOMPUTED:
         return ""
     if isinstance(cell, datetime):
         return cell.date().isoformat() if cell.time() == datetime.min.time() else cell.isoformat()

@@ -124,7 +124,17 @@ def print_whole(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def print_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table for table programs. A text that begins as a formula does gets an apostrophe before it.
+    """Print a table for table programs.
+
+    Args:
+        names: Of the columns.
+        rows: As many cells as there are names.
+    """
+    say(csv_text(names, rows).rstrip("\n"))
+
+
+def csv_text(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table for table programs. A text that begins as a formula does gets an apostrophe before it.
 
     Args:
         names: Of the columns.
@@ -134,7 +144,7 @@ def print_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     writer.writerows([csv_cell(each) for each in row] for row in rows)
-    say(text.getvalue().rstrip("\n"))
+    return text.getvalue()
 
 
 def print_records(

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import secrets
 import shlex
 import signal
 import time
@@ -15,7 +14,7 @@ from typing import Final
 import yaml
 from rich.console import Console
 
-from attendance.fleet import hash_token
+from attendance.fleet import hash_token, new_token
 from attendance.kafka.admin import create_topics
 from attendance.private_files import write_private
 from attendance.registry import Registry
@@ -150,7 +149,7 @@ def environment_file(path: Path, settings: Mapping[str, str]) -> Iterator[None]:
 
 def sample_registry(path: Path) -> str:
     """Write a fleet file of one device, lead this process's environment to it, and return the device's token."""
-    token = secrets.token_urlsafe(24)
+    token = new_token()
     device = {"device_id": "sample", "site": "sample", "timezone": "UTC", "token_sha256": hash_token(token)}
     path.write_text(yaml.safe_dump([device]))
     os.environ["PUNCHSTREAM_DEVICES"] = str(path.resolve())

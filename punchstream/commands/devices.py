@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -13,7 +12,7 @@ import typer
 from msgspec import structs
 
 from attendance.errors import ConfigurationError, KafkaUnavailable
-from attendance.fleet import Device, hash_token
+from attendance.fleet import Device, hash_token, new_token
 from attendance.records.terminals import Knock, PendingDevice
 from attendance.registry import Registry
 from attendance.settings import CommonSettings
@@ -43,7 +42,7 @@ OTHERS_SHOWN: Final = 20  # of what is most likely no terminal: whatever scans a
 @app.command()
 def token() -> None:
     """Make a token for a device: the terminal gets the token, the fleet file its hash."""
-    made = secrets.token_urlsafe(24)
+    made = new_token()
     say(f"token         {made}")
     say(f"token_sha256  {hash_token(made)}")
 

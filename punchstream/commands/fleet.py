@@ -2,17 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
+from pydantic import BaseModel
 
-from attendance.errors import ConfigurationError, PunchstreamError
-from attendance.fleet_file import whole
+from attendance.errors import ConfigurationError, KafkaUnavailable, PunchstreamError
 from attendance.fleet_topic import FILE
+from attendance.records.fleet import Kind
 from attendance.registry import REFRESH_SECONDS, Registry
 from attendance.times import format_seconds
+from operations.fleet_plan import Change
 from punchstream.commands.arguments import kafka_log, known_fleet, who
 from punchstream.commands.device_filters import (
     OfAdapter,
@@ -25,8 +27,12 @@ from punchstream.commands.device_filters import (
     silent_before,
     sort_rows,
 )
+from punchstream.commands.fleet_changes import Name, Names, OfKind, as_cell, print_changes
 from punchstream.commands.ledger_database import FromTopics
-from punchstream.output import AsCsv, AsJson, counted, print_facts, print_json, print_records, say
+from punchstream.output import AsCsv, AsJson, counted, print_csv, print_facts, print_json, print_records, say
+
+if TYPE_CHECKING:
+    from operations.fleet_sources import Found
 
 app = typer.Typer(help="The fleet on its topic: devices, sites and shifts.", no_args_is_help=True)
 
@@ -46,59 +52,69 @@ def apply(
     watch: Annotated[bool, typer.Option("--watch", help="Go on, and write each change of the files.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Remove more than half of the source's devices.")] = False,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Write what files say of the fleet to its topic, which every stage follows.
 
     The files are all that the source has: what it had before and they do not have is removed. Everything that is wrong
     is said at once, and then nothing is written.
     """
-    from operations.fleet import check_source
-    from operations.fleet_sources import stamps_of
+    from operations.fleet_plan import check_writer
+    from operations.fleet_sources import files_of, read_all
 
-    check_source(source)
-    if watch and (dry_run or as_json):
+    check_writer(source)
+    if watch and (dry_run or as_json or as_csv):
         raise ConfigurationError("--watch: writes, and prints sentences")
-    if not watch:
-        _apply(paths, source, dry_run=dry_run, force=force, as_json=as_json)
-        return
-    taken: object = None
-    seen: object = None
+    if watch:
+        _watch(paths, source, force=force)
+    found = _apply(read_all(files_of(paths)), source, dry_run=dry_run, force=force)
+    done = "would be written" if dry_run else "written"
+    print_changes(found, source, as_json=as_json, as_csv=as_csv, done=done)
+
+
+def _watch(paths: Sequence[Path], source: str, *, force: bool) -> NoReturn:
+    from operations.fleet_watch import FleetWatch
+
+    watch = FleetWatch(paths, force=force)
+    print_changes(_apply(watch.begin(), source, force=force), source, as_json=False, as_csv=False)
+    watch.take(applied=True)
+    said = ""
     while True:
-        stamps = stamps_of(paths)
-        # Once it was the same at two looks: it may be written in parts.
-        if stamps != taken and (stamps == seen or taken is None):
-            try:
-                _apply(paths, source, dry_run=False, force=force, as_json=False)
-            except PunchstreamError as error:
-                if taken is None:
-                    raise
-                say(str(error), err=True)
-            taken = stamps
-        seen = stamps
         time.sleep(REFRESH_SECONDS)
+        content, sentence = watch.look()
+        if sentence is not None:
+            say(sentence, err=True)
+        if content is None:
+            continue
+        try:
+            found = _apply(content, source, force=force)
+        except KafkaUnavailable as error:
+            # Nothing is wrong with the files, so it is tried again.
+            if str(error) != said:
+                say(str(error), err=True)
+            said = str(error)
+        except PunchstreamError as error:
+            say(str(error), err=True)
+            watch.take(applied=False)
+        else:
+            print_changes(found, source, as_json=False, as_csv=False)
+            watch.take(applied=True)
+            said = ""
 
 
-def _apply(paths: Sequence[Path], source: str, *, dry_run: bool, force: bool, as_json: bool) -> None:
-    from operations.fleet import plan, read_fleet, removes_most, whole_source, write_planned
-    from operations.fleet_sources import read_entries
+def _apply(content: "Found", source: str, *, force: bool, dry_run: bool = False) -> list[Change]:
+    from operations.fleet import read_fleet, write_planned
+    from operations.fleet_plan import plan_source, removes_most
 
     log = kafka_log("fleet")
     before = asyncio.run(read_fleet(log))
-    entries = read_entries(paths)
-    whole(entries)
-    wanted = whole_source(entries, before, source, who())
-    found = plan(wanted, before)
+    wanted, found = plan_source(content.entries, before, source, who(), content.problems)
     if removes_most(found, before, source) and not force:
         gone = sum(each.what == "removed" and each.kind == "device" for each in found)
         raise ConfigurationError(f"{counted(gone, 'device')} of the source {source} would go, more than half; --force")
     if not dry_run:
         asyncio.run(write_planned(log, wanted, before, found))
-    if as_json:
-        print_json([each._asdict() for each in found])
-        return
-    for each in found:
-        say(str(each))
-    say(f"{counted(len(found), 'change')}{' would be written' if dry_run else ' written'}, of the source {source}.")
+    return found
 
 
 @app.command("list")
@@ -149,54 +165,72 @@ def _sources(fleet: Registry) -> dict[str, str]:
 
 
 @app.command()
-def show(
-    device_id: Annotated[str, typer.Argument(metavar="DEVICE", help="Its device_id.")], *, as_json: AsJson = False
-) -> None:
-    """Show one device, with the defaults of its site, and who wrote its entry."""
+def show(name: Name, *, kind: OfKind = "device", as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """Show one device with the defaults of its site, one site, or one shift with its devices; and who wrote it."""
     fleet = known_fleet()
-    device = fleet.get(device_id)
-    if device is None:
-        raise ConfigurationError(f"DEVICE: {device_id} is not in the fleet")
-    written = fleet.topic.owned().get(("device", device_id))
-    facts = device.model_dump(mode="json") | {
+    entries: Mapping[Kind, Mapping[str, BaseModel]] = {
+        "device": fleet.fleet.devices,
+        "site": fleet.fleet.sites,
+        "shift": fleet.fleet.shift_entries,
+    }
+    entry = entries[kind].get(name)
+    if entry is None:
+        raise ConfigurationError(f"NAME: {name}: the fleet has no such {kind}")
+    written = fleet.topic.owned().get((kind, name))
+    if written is not None and written.entry.source == FILE and fleet.has_file:
+        written = None
+    facts = entry.model_dump(mode="json") | {
         "source": FILE if written is None else written.entry.source,
         "written_by": None if written is None else written.entry.by,
     }
+    if kind == "shift":
+        facts["has_devices"] = [device.device_id for device in fleet.shifts[name]]
     if as_json:
         print_json(facts)
+    elif as_csv:
+        print_csv(list(facts), [[as_cell(each) for each in facts.values()]])
     else:
         print_facts(facts.items())
 
 
 @app.command()
-def check() -> None:
+def check(*, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Look at the fleet as this machine has it: what is wrong, and what does not count. Exit status 1 if so."""
-    from operations.fleet import options_problems
+    from operations.fleet_plan import options_problems, whose
 
     fleet = known_fleet()
     owners = fleet.topic.owned()
-    problems = [*fleet.fleet.problems, *options_problems(fleet)]
-    problems += [
-        f"source {each.entry.source}: {each.entry.name}: it belongs to the source {owner.entry.source}, which counts"
+    wrong = [*fleet.fleet.problems, *options_problems(fleet).values()]
+    ignored = [
+        f"source {each.entry.source}: {each.entry.name}: it belongs to {whose(owner.entry.source)}, which counts"
         for each in fleet.topic.all()
         if (owner := owners[each.entry.kind, each.entry.name]).entry.source != each.entry.source
     ]
-    for problem in problems:
-        say(problem)
-    say(f"{counted(len(fleet), 'device')}, {counted(len(problems), 'fault')}.")
-    if problems:
+    if as_json or as_csv:
+        faults = [{"what": "wrong", "fault": each} for each in wrong]
+        faults += [{"what": "does not count", "fault": each} for each in ignored]
+        print_records(("what", "fault"), faults, as_json=as_json, as_csv=as_csv)
+    else:
+        for problem in (*wrong, *ignored):
+            say(problem)
+        say(f"{counted(len(fleet), 'device')}, {counted(len(wrong) + len(ignored), 'fault')}.")
+    if wrong or ignored:
         raise typer.Exit(1)
 
 
 @app.command()
 def move(
-    devices: Annotated[list[str], typer.Argument(metavar="DEVICE…", help="Their device_ids.")],
+    names: Names,
     *,
     source: Annotated[str, typer.Option("--source", help="To whom.")],
+    kind: OfKind = "device",
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
-    """Hand devices over to another source, which alone changes them from then on."""
-    from operations.fleet import check_source
+    """Hand entries over to another source, which alone changes them from then on."""
     from operations.fleet import move as hand_over
+    from operations.fleet_plan import check_source
 
-    moved = asyncio.run(hand_over(kafka_log("fleet"), devices, check_source(source), who()))
-    say(f"{counted(len(moved), 'device')} handed over to the source {source}.")
+    abouts = [(kind, name) for name in names]
+    moved = asyncio.run(hand_over(kafka_log("fleet"), abouts, check_source(source), who()))
+    print_changes(moved, source, as_json=as_json, as_csv=as_csv)

@@ -1,8 +1,8 @@
 """`punchstream fleet add | set | disable | remove | export | tokens`: single entries of the fleet topic."""
 
 import asyncio
-import secrets
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -10,86 +10,114 @@ import yaml
 from pydantic import ValidationError
 
 from attendance.errors import ConfigurationError
-from attendance.fleet import hash_token
+from attendance.fleet import hash_token, new_token
 from attendance.fleet_entries import NAMED_BY, GivenEntry
-from operations.fleet import COMMAND, Change, Fields, Wanted, check_source, edit, fields_of, read_fleet, write
+from attendance.fleet_topic import COMMAND
+from attendance.private_files import new_private, write_private
+from attendance.records.fleet import Kind
+from operations.fleet import edit, no_such, read_fleet, write
+from operations.fleet_plan import About, Change, Fields, Wanted, check_writer, fields_of, whose
 from punchstream.commands.arguments import kafka_log, who
-from punchstream.output import AsCsv, AsJson, counted, print_records, say
+from punchstream.commands.fleet_changes import Name, Names, OfKind, print_changes
+from punchstream.output import AsCsv, AsJson, counted, csv_text, print_records, say
 
 Source = Annotated[str, typer.Option("--source", help="As whom: the source that has the entries, or gets them.")]
-DeviceIds = Annotated[list[str], typer.Argument(metavar="DEVICE…", help="Their device_ids.")]
 Given = Annotated[
     list[str], typer.Argument(metavar="FIELD=VALUE…", help="Such as `direction=in`, `options.tls=true`, `name=`.")
 ]
+TOKENS: Final = ("device_id", "token")
 
 
 def add(
-    device_id: Annotated[str, typer.Argument(metavar="DEVICE", help="Its device_id.")],
+    name: Name,
     given: Given,
     *,
+    kind: OfKind = "device",
     source: Source = COMMAND,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
-    """Add a device. Fields stand as in a table: `addresses` with spaces between, parts of options as `options.tls`."""
-    fields = _changed({}, given)
+    """Add an entry. Fields stand as in a table: lists with spaces between, parts of options as `options.tls`."""
+    fields = _changed(kind, {}, given)
+    check_writer(source)
 
     async def written() -> list[Change]:
         log = kafka_log("fleet")
         before = await read_fleet(log)
-        if ("device", device_id) in before.owned():
-            raise ConfigurationError(f"DEVICE: {device_id} is there already; `punchstream fleet set` changes it")
-        return await write(log, Wanted(check_source(source), who(), {("device", device_id): fields}), before)
+        if owner := before.owned().get((kind, name)):
+            raise ConfigurationError(
+                f"NAME: the {kind} {name} is there already, of {whose(owner.entry.source)}; `punchstream fleet set`"
+                " changes it"
+            )
+        return await write(log, Wanted(source, who(), {(kind, name): fields}), before)
 
-    _say(asyncio.run(written()))
+    print_changes(asyncio.run(written()), source, as_json=as_json, as_csv=as_csv)
 
 
 def set_(
-    device_id: Annotated[str, typer.Argument(metavar="DEVICE", help="Its device_id.")],
+    name: Name,
     given: Given,
     *,
+    kind: OfKind = "device",
     source: Source = COMMAND,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
-    """Change fields of a device. `FIELD=` without a value takes one away, so that its site or the default has it."""
-    check_source(source)
-    found = asyncio.run(
-        edit(kafka_log("fleet"), ("device", device_id), source, who(), lambda fields: _changed(fields, given))
-    )
-    _say([found] if found else [])
+    """Change fields of an entry. `FIELD=` without a value takes one away, so that its site or the default has it."""
+    check_writer(source)
+
+    def changed(_: About, fields: Fields) -> Fields:
+        return _changed(kind, fields, given)
+
+    found = asyncio.run(edit(kafka_log("fleet"), [(kind, name)], source, who(), changed))
+    print_changes(found, source, as_json=as_json, as_csv=as_csv)
 
 
 def disable(
-    devices: DeviceIds,
+    names: Annotated[list[str], typer.Argument(metavar="DEVICE…", help="Their device_ids.")],
     *,
     source: Source = COMMAND,
     undo: Annotated[bool, typer.Option("--undo", help="Let them work again.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Have devices not work: their tokens open nothing, and nobody asks them. They stay in the fleet."""
-    log = kafka_log("fleet")
+    check_writer(source)
 
-    def disabled(fields: Fields) -> Fields:
+    def disabled(_: About, fields: Fields) -> Fields:
         return {**fields, "disabled": not undo}
 
-    for device_id in devices:
-        found = asyncio.run(edit(log, ("device", device_id), check_source(source), who(), disabled))
-        _say([found] if found else [])
+    found = asyncio.run(edit(kafka_log("fleet"), [("device", name) for name in names], source, who(), disabled))
+    print_changes(found, source, as_json=as_json, as_csv=as_csv)
 
 
-def remove(devices: DeviceIds, *, source: Source = COMMAND) -> None:
-    """Remove devices from the fleet. What they sent stays."""
+def remove(
+    names: Names,
+    *,
+    kind: OfKind = "device",
+    source: Source = COMMAND,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Remove entries from the fleet. What devices sent stays. A site stays as long as devices name it."""
+    check_writer(source)
 
     async def written() -> list[Change]:
         log = kafka_log("fleet")
         before = await read_fleet(log)
         owned = before.owned()
-        for device_id in devices:
-            owner = owned.get(("device", device_id))
+        problems = []
+        for name in names:
+            owner = owned.get((kind, name))
             if owner is None:
-                raise ConfigurationError(f"{device_id}: the fleet topic has no such device")
-            if owner.entry.source != source:
-                raise ConfigurationError(f"{device_id}: it belongs to the source {owner.entry.source}")
-        wanted = Wanted(check_source(source), who(), {("device", each): None for each in devices})
-        return await write(log, wanted, before)
+                problems.append(no_such((kind, name)))
+            elif owner.entry.source != source:
+                problems.append(f"{name}: it belongs to {whose(owner.entry.source)}")
+        if problems:
+            raise ConfigurationError("\n".join(problems))
+        return await write(log, Wanted(source, who(), dict.fromkeys((kind, name) for name in names)), before)
 
-    _say(asyncio.run(written()))
+    print_changes(asyncio.run(written()), source, as_json=as_json, as_csv=as_csv)
 
 
 def export(
@@ -109,43 +137,75 @@ def tokens(
     site: Annotated[str, typer.Option(help="Of which site.")],
     source: Source = COMMAND,
     renew: Annotated[bool, typer.Option("--renew", help="Also for devices that have a token, which ends.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="A new CSV file for the tokens, which only its owner may read."),
+    ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """Make a token for each device of a site that pushes and has none. They are shown once: only hashes are kept."""
+    check_writer(source)
     log = kafka_log("fleet")
-    before = asyncio.run(read_fleet(log))
     of_site = [
         each.entry
-        for (kind, _), each in before.owned().items()
+        for (kind, _), each in asyncio.run(read_fleet(log)).owned().items()
         if kind == "device" and (each.entry.fields.get("site"), each.entry.fields.get("mode", "push")) == (site, "push")
     ]
     if not of_site:
         raise ConfigurationError(f"--site: no device of {site} on the fleet topic pushes")
-    wanted = [each for each in of_site if renew or not each.fields.get("token_sha256")]
-    made = {each.name: secrets.token_urlsafe(24) for each in wanted}
-    entries: dict[Any, Fields] = {
-        ("device", each.name): {**each.fields, "token_sha256": hash_token(made[each.name])} for each in wanted
-    }
+    made = {each.name: new_token() for each in of_site if renew or not each.fields.get("token_sha256")}
+    if output is not None:
+        # Before the first token ends: whoever cannot keep the new ones is to keep the old ones.
+        try:
+            with new_private(output) as file:
+                file.write(_as_csv(made).encode())
+        except OSError as error:
+            raise ConfigurationError(f"--output: {output}: {error.strerror}") from error
+
+    def given(about: About, fields: Fields) -> Fields:
+        return {**fields, "token_sha256": hash_token(made[about[1]])}
+
     try:
-        asyncio.run(write(log, Wanted(check_source(source), who(), entries), before))
+        asyncio.run(edit(log, [("device", name) for name in made], source, who(), given))
     except ConfigurationError:
-        made = {}
+        # Others may have been first with some of the entries. What counts of the rest is known nowhere else.
+        owned = asyncio.run(read_fleet(log)).owned()
+        made = {
+            name: token
+            for name, token in made.items()
+            if (each := owned.get(("device", name))) and each.entry.fields.get("token_sha256") == hash_token(token)
+        }
         raise
     finally:
         # Also where Kafka did not say whether it has them: it may.
-        rows = [{"device_id": name, "token": token} for name, token in made.items()]
-        print_records(("device_id", "token"), rows, as_json=as_json, as_csv=as_csv)
+        if output is None:
+            rows = [dict(zip(TOKENS, each, strict=True)) for each in made.items()]
+            print_records(TOKENS, rows, as_json=as_json, as_csv=as_csv)
+        elif made:
+            write_private(output, _as_csv(made))
+            say(f"{counted(len(made), 'token')} written to {output}.")
+        else:
+            output.unlink()
 
 
-def _changed(fields: Fields, given: Sequence[str]) -> dict[str, Any]:
-    from operations.fleet_sources import fields_of_cells
+def _as_csv(made: Mapping[str, str]) -> str:
+    return csv_text(TOKENS, list(made.items()))
+
+
+def _changed(kind: Kind, fields: Fields, given: Sequence[str]) -> dict[str, Any]:
+    from operations.fleet_sources import NESTED, fields_of_cells
 
     cells: dict[str, str] = {}
     for each in given:
         name, sign, value = each.partition("=")
         if not name or not sign:
             raise ConfigurationError(f"FIELD=VALUE: {each!r} has no field or no `=`")
+        if name in cells:
+            raise ConfigurationError(f"FIELD=VALUE: {name} is given twice")
+        field, dot, part = name.partition(".")
+        if dot and (field not in NESTED or not part):
+            raise ConfigurationError(f"FIELD=VALUE: {field} has no parts, so there is no {name}")
         cells[name] = value
     known = {name: dict(value) if isinstance(value, dict) else value for name, value in fields.items()}
     for name, value in cells.items():
@@ -155,15 +215,9 @@ def _changed(fields: Fields, given: Sequence[str]) -> dict[str, Any]:
     for name, value in fields_of_cells({name: value for name, value in cells.items() if value}).items():
         known[name] = {**known.get(name, {}), **value} if isinstance(value, dict) else value
     try:
-        return fields_of(GivenEntry("device", {"device_id": "any", **known}, "", ""))[1]
+        return fields_of(GivenEntry(kind, {NAMED_BY[kind]: "any", **known}, "", ""))[1]
     except ValidationError:
         return known  # what writes it says what is wrong
-
-
-def _say(found: Sequence[Change]) -> None:
-    for each in found:
-        say(str(each))
-    say(f"{counted(len(found), 'change')} written.")
 
 
 COMMANDS: Final[Mapping[str, Callable[..., None]]] = {

@@ -13,7 +13,8 @@ from attendance.errors import ConfigurationError
 from attendance.fleet_entries import GivenEntry
 from attendance.kafka.records import OutRecord
 from attendance.records.fleet import FleetEntry
-from operations.fleet import Wanted, changes, edit, move, read_fleet, removes_most, whole_source, write
+from operations.fleet import edit, move, read_fleet, write, write_planned
+from operations.fleet_plan import About, Change, Wanted, plan_source, removes_most
 from operations.log import Send
 
 GATE: dict[str, Any] = {"site": "hq", "timezone": "UTC", "adapter": "zkteco_adms", "serial": "SN1"}
@@ -73,7 +74,8 @@ def test_an_entry_of_another_source_is_refused_and_the_source_named() -> None:
     log = MemoryLog()
     do(log, wanted("console"))
     with pytest.raises(
-        ConfigurationError, match=r"GATE .*belongs to the source console.*fleet move --source file GATE"
+        ConfigurationError,
+        match=r"GATE: it belongs to the source console .the console.; .*fleet move --source file GATE",
     ):
         do(log, wanted("file", direction="in"))
     assert owned(log) == {"GATE": ("console", None)}
@@ -81,7 +83,9 @@ def test_an_entry_of_another_source_is_refused_and_the_source_named() -> None:
 
 def test_who_comes_second_at_the_same_moment_takes_its_entry_back_and_says_who_was_first() -> None:
     log = Overtaken(lambda log: theirs(log, "console"))
-    with pytest.raises(ConfigurationError, match="GATE: the source console has just written it; it was not written"):
+    with pytest.raises(
+        ConfigurationError, match=r"GATE: the source console .the console. has just written it; it was not written"
+    ):
         do(log, wanted("file"))
     assert owned(log) == {"GATE": ("console", None)}
     assert [each.entry.source for each in asyncio.run(read_fleet(log)).all()] == ["console"]
@@ -97,8 +101,8 @@ def test_of_two_devices_with_one_serial_number_at_the_same_moment_the_second_is_
 def test_two_changes_of_one_entry_at_the_same_moment_both_count() -> None:
     log = Overtaken(lambda log: theirs(log, "command", direction="in"))
     theirs(log, "command")
-    change = asyncio.run(edit(log, ("device", "GATE"), "command", "fatima", lambda has: {**has, "name": "Main"}))
-    assert str(change) == "~ device GATE: name: unset -> Main"
+    named = asyncio.run(edit(log, [("device", "GATE")], "command", "fatima", lambda _, has: {**has, "name": "Main"}))
+    assert list(map(str, named)) == ["~ device GATE: name: unset -> Main"]
     [entry] = asyncio.run(read_fleet(log)).all()
     assert entry.entry.fields == GATE | {"direction": "in", "name": "Main"}
 
@@ -119,13 +123,15 @@ def test_what_would_make_the_fleet_wrong_is_not_written() -> None:
 def test_what_a_source_does_not_have_any_more_goes_in_an_order_that_leaves_no_shift_without_its_devices() -> None:
     log = MemoryLog()
 
-    def given(*kinds: tuple[Any, dict[str, Any]]) -> Wanted:
+    def apply(*kinds: tuple[Any, dict[str, Any]]) -> None:
         entries = [GivenEntry(kind, fields, "f:1", kind) for kind, fields in kinds]
-        return whole_source(entries, asyncio.run(read_fleet(log)), "file", "fatima")
+        before = asyncio.run(read_fleet(log))
+        what, found = plan_source(entries, before, "file", "fatima")
+        asyncio.run(write_planned(log, what, before, found))
 
     shift = {"shift_type": "Day", "sites": ["hq"]}
-    do(log, given(("shift", shift), ("device", GATE | {"device_id": "GATE"}), ("site", {"site": "hq"})))
-    do(log, given())
+    apply(("shift", shift), ("device", GATE | {"device_id": "GATE"}), ("site", {"site": "hq"}))
+    apply()
     kinds = [orjson.loads(each.key or b"")[0] for each in log.records("fleet")]
     assert kinds[:4] == ["site", "device", "shift", "shift"]
     assert sorted(kinds[4:]) == ["device", "site"]
@@ -141,19 +147,80 @@ def test_that_more_than_half_would_go_is_noticed(left: int, expected: str) -> No
         GivenEntry("device", GATE | {"device_id": f"GATE-{each}", "serial": f"SN{each}"}, "f:1", "device 1")
         for each in range(left)
     ]
-    found = changes(whole_source(given, before, "file", "fatima"), before)
+    _, found = plan_source(given, before, "file", "fatima")
     assert removes_most(found, before, "file") is (expected == "most")
 
 
 def test_a_device_that_was_handed_over_is_the_other_sources_and_can_be_changed_by_it_alone() -> None:
     log = MemoryLog()
     do(log, wanted("file"))
-    assert asyncio.run(move(log, ["GATE"], "console", "fatima")) == ["GATE"]
-    assert asyncio.run(move(log, ["GATE"], "console", "fatima")) == []
+    gate: list[About] = [("device", "GATE")]
+    moved = Change("moved", "device", "GATE", (("source", "file", "console"),))
+    assert asyncio.run(move(log, gate, "console", "fatima")) == [moved]
+    assert asyncio.run(move(log, gate, "console", "fatima")) == []
     do(log, wanted("console", direction="in"))
     with pytest.raises(ConfigurationError, match="belongs to the source console"):
         do(log, wanted("file", direction="out"))
-    asyncio.run(move(log, ["GATE"], "file", "fatima"))
+    asyncio.run(move(log, gate, "file", "fatima"))
     assert owned(log) == {"GATE": ("file", "in")}
     with pytest.raises(ConfigurationError, match="no such device"):
-        asyncio.run(move(log, ["NOWHERE"], "console", "fatima"))
+        asyncio.run(move(log, [("device", "NOWHERE")], "console", "fatima"))
+
+
+def test_a_site_that_devices_name_stays_and_of_two_at_the_same_moment_too() -> None:
+    site: dict[About, Any] = {("site", "hq"): {"timezone": "UTC", "direction": "in"}}
+    gone = Wanted("command", "fatima", {("site", "hq"): None})
+    log = MemoryLog()
+    do(log, Wanted("command", "fatima", site))
+    do(log, wanted("approval"))
+    with pytest.raises(ConfigurationError, match="site hq: devices still name it: GATE"):
+        do(log, gone)
+    overtaken = Overtaken(lambda log: theirs(log, "approval"))
+    entry = FleetEntry("site", "hq", "command", site["site", "hq"], "fatima")
+    overtaken.add("fleet", entry.key, entry.encode())
+    with pytest.raises(ConfigurationError, match="site hq: devices still name it: GATE; it was not removed"):
+        do(overtaken, gone)
+    assert owned(overtaken)["hq"] == ("command", "in")
+
+
+def test_a_site_goes_with_its_devices_and_where_they_have_its_fields_themselves() -> None:
+    log = MemoryLog()
+    do(log, Wanted("file", "fatima", {("site", "hq"): {"direction": "in"}}))
+    do(log, wanted("file"))
+    before = asyncio.run(read_fleet(log))
+    given = [GivenEntry("device", GATE | {"device_id": "GATE", "direction": "in"}, "f:1", "device 1")]
+    _, found = plan_source(given, before, "file", "fatima")
+    assert list(map(str, found)) == ["- site hq", "~ device GATE: direction: unset -> in"]
+
+
+def test_everything_that_is_wrong_with_the_entries_of_a_source_is_said_at_once_with_its_place() -> None:
+    log = MemoryLog()
+    do(log, Wanted("central", "zoe", {("site", "hq"): {"timezone": "UTC"}}))
+    do(log, wanted("erpnext", "TAKEN", serial="SN9"))
+    rows: list[dict[str, Any]] = [
+        {"device_id": "GOOD", "site": "hq", "adapter": "zkteco_adms", "serial": "SN2"},
+        GATE | {"device_id": "TAKEN"},
+        GATE | {"device_id": "LIKE-TAKEN", "serial": "SN9"},
+        GATE | {"device_id": "ZONE", "serial": "SN3", "timezone": "Mars", "port": 0},
+        GATE | {"device_id": "OPTION", "serial": "SN4", "options": {"colour": 1}},
+        GATE | {"device_id": "GOOD", "serial": "SN5"},
+        GATE | {"device_id": 7},
+    ]
+    entries = [GivenEntry("device", row, f"f:{line}", f"device {line}") for line, row in enumerate(rows, start=1)]
+    with pytest.raises(ConfigurationError) as caught:
+        plan_source(entries, asyncio.run(read_fleet(log)), "file", "fatima", ["g.csv: not CSV in UTF-8"])
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "g.csv: not CSV in UTF-8"
+    assert sorted((line.split(": ")[:3]) for line in lines[1:]) == [
+        [
+            "f:2",
+            "TAKEN",
+            "it belongs to the source erpnext (ERPNext); `punchstream fleet move --source file TAKEN` hands it over",
+        ],
+        ["f:3", "LIKE-TAKEN", "serial SN9 is TAKEN's already"],
+        ["f:4", "ZONE", "port"],
+        ["f:4", "ZONE", "timezone"],
+        ["f:5", "OPTION", "options.colour"],
+        ["f:6", "GOOD", "GOOD is there twice; first"],
+        ["f:7", "device 7", "device_id"],
+    ]

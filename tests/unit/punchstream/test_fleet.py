@@ -1,5 +1,6 @@
 """`punchstream fleet`: what it prints, writes and refuses."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,16 @@ from memory_log import MemoryLog
 from openpyxl import Workbook
 from typer.testing import CliRunner
 
-from attendance.errors import ConfigurationError
+from attendance.errors import ConfigurationError, KafkaUnavailable
 from attendance.fleet import hash_token
 from attendance.records.device_status import DeviceStatus
 from attendance.times import now
+from operations.fleet import edit
+from operations.fleet_plan import About, Fields
+from operations.log import Log
 from punchstream.cli import app
+from punchstream.commands import fleet_edit
+from punchstream.commands.arguments import who
 
 GATE: dict[str, Any] = {"site": "riyadh", "timezone": "Asia/Riyadh", "adapter": "zkteco_adms"}
 
@@ -96,6 +102,7 @@ def test_a_folder_has_tables_by_site_and_every_fault_is_said_with_file_line_and_
         [f"{jeddah}:2", "J1"],
         [f"{jeddah}:2", "J1"],
         [f"{jeddah}:2", "J1"],
+        [f"{riyadh}:2", "R1"],
     ]
     jeddah.write_text(
         "device_id,timezone,adapter,serial,latitude,longitude,addresses\n"
@@ -131,9 +138,12 @@ def test_a_file_that_is_something_else_is_refused(tmp_path: Path, name: str, con
 def test_two_sources_keep_their_own_and_one_hands_over_to_the_other(tmp_path: Path) -> None:
     run("apply", a_file(tmp_path / "a.yaml", "A", "B", "C"))
     other = a_file(tmp_path / "b.yaml", "C", "D", serial=None, token_sha256="0f" * 32, adapter="json")
-    with pytest.raises(ConfigurationError, match=r"C .*belongs to the source file"):
+    with pytest.raises(ConfigurationError, match="C: it belongs to the source file"):
         run("apply", other, "--source", "jeddah")
-    assert run("move", "C", "--source", "jeddah")[1] == "1 device handed over to the source jeddah.\n"
+    assert (
+        run("move", "C", "--source", "jeddah")[1]
+        == "> device C: source: file -> jeddah\n1 change written, of the source jeddah.\n"
+    )
     assert run("apply", other, "--source", "jeddah")[0] == 0
     assert {each["device_id"]: each["source"] for each in rows()} == {
         "A": "file",
@@ -173,12 +183,12 @@ def test_a_table_cuts_no_identifier_at_any_width(tmp_path: Path, monkeypatch: py
 
 
 def test_what_does_not_count_is_named_with_exit_status_1(tmp_path: Path) -> None:
-    run("apply", a_file(tmp_path / "a.yaml", "A"), "--source", "console")
+    run("apply", a_file(tmp_path / "a.yaml", "A"), "--source", "north")
     assert run("check") == (0, "1 device, 0 faults.\n")
     a_file(tmp_path / "devices.yaml", "A")
     status, said = run("check")
     assert status == 1
-    assert "A: it belongs to the source console, which counts" in said
+    assert "A: it belongs to the source north, which counts" in said
 
 
 def test_a_device_is_added_changed_disabled_and_removed(log: MemoryLog) -> None:
@@ -187,14 +197,14 @@ def test_a_device_is_added_changed_disabled_and_removed(log: MemoryLog) -> None:
         run("add", "A", "site=hq")
     assert run("set", "A", "direction=in", "serial=8")[1].splitlines() == [
         "~ device A: serial: 007 -> 8, direction: unset -> in",
-        "1 change written.",
+        "1 change written, of the source command.",
     ]
     run("set", "A", "direction=")
     run("disable", "A")
     [shown] = rows()
     assert (shown["disabled"], shown["source"]) == (True, "command")
     assert run("disable", "A", "--undo")[0] == 0
-    assert run("set", "A", "disabled=false") == (0, "0 changes written.\n")
+    assert run("set", "A", "disabled=false") == (0, "0 changes written, of the source command.\n")
     fields = orjson.loads(run("show", "A", "--json")[1])
     assert (fields["serial"], fields["direction"], fields["addresses"]) == (
         "8",
@@ -236,6 +246,107 @@ def test_what_is_exported_is_what_can_be_applied(tmp_path: Path) -> None:
     assert run("export", "--source", "console")[1].strip() == "devices: []"
 
 
+def test_sites_and_shifts_are_added_changed_shown_moved_and_removed_as_devices_are() -> None:
+    assert run("add", "hq", "timezone=UTC", "direction=in", "--kind", "site")[1].splitlines()[0] == "+ site hq"
+    run("add", "A", "site=hq", "adapter=zkteco_adms", "serial=1")
+    run("add", "Day Shift", "sites=hq", "devices=A", "--kind", "shift")
+    change = "~ shift Day Shift: sites: ['hq'] -> unset, half_day_below: unset -> 14400.0, attendance: unset -> direct"
+    said = run("set", "Day Shift", "attendance=direct", "half_day_below=4 h", "sites=", "--kind", "shift")[1]
+    assert sorted(said.splitlines()[0].split(", ")) == sorted(change.split(", "))
+    assert run("set", "hq", "direction=out", "--kind", "site")[0] == 0
+    assert orjson.loads(run("show", "A", "--json")[1])["direction"] == "out"
+    shown = orjson.loads(run("show", "Day Shift", "--kind", "shift", "--json")[1])
+    assert (shown["half_day_below"], shown["has_devices"], shown["source"]) == (14400.0, ["A"], "command")
+    assert run("show", "hq", "--kind", "site", "--csv")[1].splitlines() == [
+        "site,timezone,direction,checkin_time,latitude,longitude,source,written_by",
+        f"hq,UTC,out,,,,command,{who()}",
+    ]
+    assert "source: command -> north" in run("move", "hq", "--kind", "site", "--source", "north")[1]
+    with pytest.raises(ConfigurationError, match="belongs to the source north"):
+        run("set", "hq", "direction=in", "--kind", "site")
+    run("move", "hq", "--kind", "site", "--source", "command")
+    for command, named in (
+        (["remove", "hq", "--kind", "site"], "site hq: devices still name it: A"),
+        (["remove", "A"], "no such device or site: A"),
+        (["add", "hq", "--kind", "site", "timezone=UTC"], "the site hq is there already, of the source command"),
+        (["add", "Night", "sites=nowhere", "--kind", "shift"], "no such device or site: nowhere"),
+        (["add", "x", "colour=red", "--kind", "site"], "colour"),
+        (["set", "A", "addresses.x=1"], "addresses has no parts"),
+        (["set", "A", "name=x", "name=y"], "name is given twice"),
+        (["remove", "B", "C"], "B: the fleet topic has no such device\nC: the fleet topic has no such device"),
+        (["show", "nowhere", "--kind", "site"], "nowhere: the fleet has no such site"),
+    ):
+        with pytest.raises(ConfigurationError, match=named):
+            run(*command)
+    run("remove", "Day Shift", "--kind", "shift")
+    run("remove", "A")
+    assert run("remove", "hq", "--kind", "site")[1].splitlines()[0] == "- site hq"
+
+
+def test_of_several_devices_none_is_changed_where_one_cannot_be(tmp_path: Path, log: MemoryLog) -> None:
+    run("add", "A", "site=hq", "timezone=UTC", "adapter=zkteco_adms", "serial=1")
+    run("apply", a_file(tmp_path / "a.yaml", "B"))
+    written = len(log.records("fleet"))
+    with pytest.raises(ConfigurationError, match="B: it belongs to the source file"):
+        run("disable", "A", "B")
+    assert len(log.records("fleet")) == written
+
+
+def test_what_was_changed_can_be_read_by_programs(tmp_path: Path) -> None:
+    path = a_file(tmp_path / "a.yaml", "A", "B")
+    added = {"what": "added", "kind": "device", "source": "file", "fields": []}
+    assert orjson.loads(run("apply", path, "--dry-run", "--json")[1]) == [added | {"name": name} for name in "AB"]
+    assert run("apply", path, "--csv")[1].splitlines() == [
+        "what,kind,name,source,field,before,after",
+        "added,device,A,file,,,",
+        "added,device,B,file,,,",
+    ]
+    assert orjson.loads(run("set", "A", "addresses=10.0.0.1", "--source", "file", "--json")[1]) == [
+        {
+            "what": "changed",
+            "kind": "device",
+            "name": "A",
+            "source": "file",
+            "fields": [{"name": "addresses", "before": None, "after": ["10.0.0.1/32"]}],
+        }
+    ]
+    assert run("disable", "A", "--source", "file", "--csv")[1].splitlines()[1] == (
+        "changed,device,A,file,disabled,,true"
+    )
+    assert orjson.loads(run("move", "A", "--source", "north", "--json")[1])[0]["what"] == "moved"
+    assert orjson.loads(run("remove", "A", "--source", "north", "--json")[1])[0]["what"] == "removed"
+    assert orjson.loads(run("check", "--json")[1]) == []
+    a_file(tmp_path / "devices.yaml", "A", "B", options={"colour": 1})
+    run("add", "A", "site=hq", "timezone=UTC", "adapter=zkteco_adms", "serial=1")
+    status, said = run("check", "--csv")
+    assert status == 1
+    assert [line.partition(",")[0] for line in said.splitlines()] == ["what", "wrong", "wrong"]
+
+
+@pytest.mark.parametrize("source", ["erpnext", "console"])
+def test_an_entry_of_a_program_is_changed_by_it_alone_until_it_is_handed_over(source: str, tmp_path: Path) -> None:
+    run("add", "A", "site=hq", "timezone=UTC", "adapter=zkteco_adms", "serial=1")
+    run("move", "A", "--source", source)
+    writer = {"erpnext": "ERPNext", "console": "the console"}[source]
+    with pytest.raises(ConfigurationError, match=rf"A: it belongs to the source {source} \({writer}\)"):
+        run("set", "A", "name=x")
+    with pytest.raises(ConfigurationError, match=rf"A: it belongs to the source {source} \({writer}\)"):
+        run("apply", a_file(tmp_path / "a.yaml", "A"))
+    for command in (
+        ["set", "A", "name=x"],
+        ["add", "B", "site=hq"],
+        ["disable", "A"],
+        ["remove", "A"],
+        ["apply", tmp_path / "a.yaml"],
+        ["tokens", "--site", "hq"],
+    ):
+        with pytest.raises(ConfigurationError, match=f"only {writer} writes as {source}"):
+            run(*command, "--source", source)
+    assert rows("--source", source)[0]["device_id"] == "A"
+    run("move", "A", "--source", "command")
+    assert run("set", "A", "name=x")[0] == 0
+
+
 def test_tokens_of_a_site_are_made_once_and_only_their_hashes_are_kept(log: MemoryLog) -> None:
     run("add", "A", "site=hq", "timezone=UTC", "adapter=zkteco_adms", "serial=1")
     run("add", "B", "site=hq", "timezone=UTC", "adapter=zkteco_adms", "serial=2")
@@ -247,3 +358,55 @@ def test_tokens_of_a_site_are_made_once_and_only_their_hashes_are_kept(log: Memo
     assert len(orjson.loads(run("tokens", "--site", "hq", "--renew", "--json")[1])) == 2
     with pytest.raises(ConfigurationError, match="no device of nowhere"):
         run("tokens", "--site", "nowhere")
+
+
+def test_tokens_are_where_they_were_asked_for_and_nowhere_else(
+    tmp_path: Path, log: MemoryLog, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number in "AB":
+        run("add", number, "site=hq", "timezone=UTC", "adapter=zkteco_adms", f"serial={number}")
+    path = tmp_path / "tokens.csv"
+    before = sorted(tmp_path.iterdir())
+    status, said = run("tokens", "--site", "hq", "--output", path)
+    header, *lines = path.read_text().splitlines()
+    made = [line.split(",")[1] for line in lines]
+    assert (status, header, len(made)) == (0, "device_id,token", 2)
+    assert said == f"2 tokens written to {path}.\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert sorted(tmp_path.iterdir()) == sorted([*before, path])
+    everything = (
+        said + "".join(capfd.readouterr()) + "".join(str((each.key, each.value)) for each in log.records("fleet"))
+    )
+    everything += run("show", "A", "--json")[1] + run("list", "--json")[1] + run("export")[1]
+    assert not [token for token in made if token in everything]
+    assert hash_token(made[0]) in everything
+    with pytest.raises(ConfigurationError, match=f"--output: {path}: File exists"):
+        run("tokens", "--site", "hq", "--renew", "--output", path)
+    assert run("export")[1].count(hash_token(made[0])) == 1, "a token ends only where the new one can be kept"
+
+
+def test_of_tokens_only_those_that_count_are_shown(
+    tmp_path: Path, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in "AB":
+        run("add", number, "site=hq", "timezone=UTC", "adapter=zkteco_adms", f"serial={number}")
+    path, shown = tmp_path / "tokens.csv", ["tokens", "--site", "hq", "--output", tmp_path / "tokens.csv"]
+    log.refuses = KafkaUnavailable("nobody knows whether it has them")
+    with pytest.raises(KafkaUnavailable):
+        run(*shown)
+    assert len(path.read_text().splitlines()) == 3, "Kafka may have the hashes"
+    path.unlink()
+    log.refuses = None
+    monkeypatch.setattr(fleet_edit, "edit", _half_of_it)
+    with pytest.raises(ConfigurationError, match="B: the source north has just written it"):
+        run(*shown)
+    [_, line] = path.read_text().splitlines()
+    device_id, token = line.split(",")
+    assert device_id == "A"
+    assert hash_token(token) in run("export")[1]
+
+
+async def _half_of_it(log: Log, abouts: list[About], source: str, by: str, changed: Callable[..., Fields]) -> None:
+    """Somebody else is first with all but the first."""
+    await edit(log, abouts[:1], source, by, changed)
+    raise ConfigurationError(f"{abouts[1][1]}: the source north has just written it; it was not written")
