@@ -131,6 +131,8 @@ WAITING: Final = Table(
     _number("waiting_since"),
     _text("message", null=True),
     Index("waiting_event_id", "event_id"),
+    Index("waiting_site_device_user_id_reason", "site", "device_user_id", "reason"),
+    Index("waiting_device_id", "device_id"),
     sqlite_with_rowid=False,
 )
 DISCARDS: Final = Table(

@@ -10,16 +10,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import orjson
 
 from attendance.errors import InvalidRecord, Reason
+from attendance.fleet import Device
 from attendance.kafka.records import OutRecord, Record
 from attendance.records.discard import MOST_EVENTS, DiscardedWaiting, is_discard_key
 from attendance.records.outcomes import Waiting, waiting_event_id
 from attendance.times import now
+from attendance.user_map import UserMap
+from operations.asked import Asked
 from operations.log import Log, Skipped, decoded
+from operations.sources import FromTopics, Source
 
 # Of several records of one punch the newest counts: the sink gives what it sends back a key of its own.
 _FIND_OLDER: Final = """
@@ -87,11 +91,34 @@ class Which:
         return " and ".join(["1", *(f"{name} = ?" for name in given)]), list(given.values())
 
 
-class WaitingPunches:
-    """Every punch that waits."""
+class WaitingSource(Source, Protocol):
+    """Where it is known what waits."""
+
+    async def knows(self, device: str) -> bool:
+        """Whether a punch of a device was ever heard of. Raises RetriableError."""
+
+    def count(self, which: Which) -> tuple[int, int]:
+        """How many punches wait, and how many lines `users` has of them."""
+
+    def users(self, which: Which, *, most: int = -1, after: int = 0) -> Iterator[WaitingUser]:
+        """The waiting punches counted, by site, user and reason, in that order.
+
+        Args:
+            which: Of which punches.
+            most: At most so many lines; -1 for all.
+            after: So many lines are left out before them.
+        """
+
+    def devices(self, which: Which) -> list[WaitingOfDevice]:
+        """The waiting punches counted by device, the one with the most users first."""
+
+
+class WaitingPunches(FromTopics):
+    """Every punch that waits, as the topic has it. See `WaitingSource`."""
 
     def __init__(self) -> None:
         """Nothing is read yet."""
+        self._log: Log | None = None
         self._db = sqlite3.connect("")  # a file of SQLite's own, gone when it is closed
         self._db.executescript(_SCHEMA)
 
@@ -111,6 +138,7 @@ class WaitingPunches:
         Raises:
             KafkaUnavailable: Kafka does not answer, or the topic is missing.
         """
+        self._log = log
         async for batch in log.read("unmapped"):
             for record in batch:
                 self._take(record, skipped)
@@ -132,12 +160,17 @@ class WaitingPunches:
             skipped.add(record, error)
         else:
             event = waiting.event
-            time = int((event.event_time or event.received_at).timestamp())
+            time = record.timestamp // 1000 if event.event_time is None else int(event.event_time.timestamp())
             row = (event.site, event.device_id, event.device_user_id, waiting.reason, waiting.employee, time)
         self._db.execute("insert or replace into record values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*where, *row))
 
+    async def knows(self, device: str) -> bool:
+        """See `WaitingSource.knows`. Reads the raw topic until there is one. Raises KafkaUnavailable."""
+        assert self._log is not None, "nothing was read"
+        return not await Asked(devices=(device,)).not_there(self._log, ("raw",))
+
     def count(self, which: Which) -> tuple[int, int]:
-        """How many punches wait, and how many lines `users` has of them."""
+        """See `WaitingSource.count`."""
         where, given = which.sql()
         groups = f"select count(*) as punches from waiting where {where} group by site, user, reason"  # noqa: S608 - only our words
         rows = self._db.execute(f"select coalesce(sum(punches), 0), count(*) from ({groups})", given)  # noqa: S608 - only our words
@@ -145,13 +178,7 @@ class WaitingPunches:
         return punches, lines
 
     def users(self, which: Which, *, most: int = -1, after: int = 0) -> Iterator[WaitingUser]:
-        """The waiting punches counted, by site, user and reason, in that order.
-
-        Args:
-            which: Of which punches.
-            most: At most so many lines; -1 for all.
-            after: So many lines are left out before them.
-        """
+        """See `WaitingSource.users`."""
         where, given = which.sql()
         # The employee is that of the newest record that names one.
         query = f"""select site, user, reason, substr(max(printf('%020d', offset) || employee), 21), count(*),
@@ -162,7 +189,7 @@ class WaitingPunches:
             yield WaitingUser(site, user, Reason(reason), employee, punches, _utc(since), names)
 
     def devices(self, which: Which) -> list[WaitingOfDevice]:
-        """The waiting punches counted by device, the one with the most users first."""
+        """See `WaitingSource.devices`."""
         where, given = which.sql()
         query = f"""select device, count(distinct site || char(10) || user) as users, count(*), min(time)
             from waiting where {where} group by device order by users desc, device"""  # noqa: S608 - only our words
@@ -181,6 +208,30 @@ class WaitingPunches:
         return self._db.execute(
             "select key, partition from record where key >= ? and key < ? and event = ?", (event, event + b";", event)
         ).fetchall()
+
+
+async def unknown(source: WaitingSource, which: Which, users: UserMap | None, fleet: Iterable[Device]) -> list[str]:
+    """Of a question that nothing waits for, what nobody has heard of, each as a sentence.
+
+    Args:
+        source: Which knows what waits.
+        which: The question.
+        users: The user map, where a user was asked about.
+        fleet: Every device.
+
+    Raises:
+        RetriableError: the source does not answer.
+    """
+    devices = list(fleet)
+    found = []
+    in_fleet = which.device is None or any(each.device_id == which.device for each in devices)
+    if which.device is not None and not in_fleet and not await source.knows(which.device):
+        found.append(f"There is no device {which.device}: the fleet does not have it, and no raw record names it.")
+    if which.site is not None and all(each.site != which.site for each in devices):
+        found.append(f"There is no site {which.site}: no device of the fleet is of it, and nothing of it waits.")
+    if users is not None and all(each.device_user_id != which.user for each in users.mappings()):
+        found.append(f"There is no user {which.user}: the user map does not have them, and nothing of them waits.")
+    return found
 
 
 async def discard(log: Log, waiting: WaitingPunches, which: Which, *, note: str, by: str) -> int:

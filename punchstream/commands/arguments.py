@@ -87,6 +87,15 @@ def known_fleet() -> Registry:
     return registry
 
 
+def known_devices() -> list[Device]:
+    """The devices of the fleet. One that is wrong, or not there, has none, which is said."""
+    try:
+        return list(known_fleet())
+    except ConfigurationError as error:
+        say(str(error), err=True)
+        return []
+
+
 def device_finder() -> Callable[[str], Device | None]:
     """Finds devices of the fleet, which is read once, when it is first asked. A fleet that is wrong has none."""
 

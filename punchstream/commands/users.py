@@ -1,8 +1,9 @@
 """The `users` commands: who a device's user is, and whose punches wait for an answer to that."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,28 +13,52 @@ from attendance.errors import Reason
 from attendance.settings import KafkaSettings
 from attendance.times import format_seconds
 from operations.log import Skipped
-from operations.users import read_user_map, user_rows
-from operations.waiting import WaitingOfDevice, WaitingPunches, Which, discard, read_discards
-from punchstream.commands.arguments import kafka_log, who
-from punchstream.output import AsJson, counted, print_json, print_json_list, print_rows, say, say_skipped
+from operations.users import UserRow, read_user_map, user_rows
+from operations.waiting import (
+    WaitingOfDevice,
+    WaitingPunches,
+    WaitingSource,
+    WaitingUser,
+    Which,
+    discard,
+    read_discards,
+    unknown,
+)
+from punchstream.commands.arguments import kafka_log, known_devices, who
+from punchstream.commands.ledger_database import FromTopics, ledger_to_ask, say_source
+from punchstream.output import (
+    AsCsv,
+    AsJson,
+    counted,
+    print_csv,
+    print_json_list,
+    print_records,
+    print_whole,
+    say,
+    say_skipped,
+)
 
 app = typer.Typer(help="The user map, and who is waiting for it.", no_args_is_help=True)
 
 
 _SHOWN_PROBLEMS: Final = 20
 PAGE: Final = 100  # lines
+_MAPPING: Final = tuple(each.name for each in fields(UserRow))
+_WAITING: Final = tuple(each.name for each in fields(WaitingUser))
+_OF_DEVICE: Final = tuple(each.name for each in fields(WaitingOfDevice))
+_DISCARD: Final = ("at", "by", "device_id", "punches", "note", "event_ids")
 
 
 @app.command("list")
-def list_users(*, as_json: AsJson = False) -> None:
+def list_users(*, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Who each device user is, by the user map as Kafka has it."""
     skipped = Skipped()
     rows = user_rows(asyncio.run(read_user_map(kafka_log("users"), skipped)))
     say_skipped(skipped)
-    if as_json:
-        print_json([asdict(row) for row in rows])
+    if as_json or as_csv:
+        print_records(_MAPPING, [asdict(row) for row in rows], as_json=as_json, as_csv=as_csv)
         return
-    cells = (
+    cells = [
         (
             row.device_user_id,
             row.scope,
@@ -43,8 +68,8 @@ def list_users(*, as_json: AsJson = False) -> None:
             f"{row.source} (overridden)" if row.overridden else row.source,
         )
         for row in rows
-    )
-    print_rows(("Device user", "Scope", "Employee", "Status", "Relieved", "Source"), cells)
+    ]
+    print_whole(("Device user", "Scope", "Employee", "Status", "Relieved", "Source"), cells)
     say(counted(len(rows), "mapping"))
 
 
@@ -77,46 +102,46 @@ OfUser = Annotated[str | None, typer.Option("--user", help="Only punches of this
 
 
 @app.command()
-def unmapped(
+def unmapped(  # noqa: PLR0913 - the options of the command
     *,
     device: OfDevice = None,
     site: OfSite = None,
     user: OfUser = None,
     by_device: Annotated[bool, typer.Option("--by-device", help="Count users and punches by device, instead.")] = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Lines of a page; if it is not given, 100 in a table, and all in JSON.")
+        int | None,
+        typer.Option(min=1, help="Lines of a page; if it is not given, 100 in a table, and all in JSON and CSV."),
     ] = None,
     page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
+    from_topics: FromTopics = False,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
-    """Whose punches wait for a mapping, or for an employee to become active: a line for each user."""
-    skipped = Skipped()
+    """Whose punches wait for a mapping, or for an employee to become active: a line for each user.
+
+    The ledger is asked where LEDGER_URL is set, and otherwise the topic. Exit status 1 if there is no such device, site
+    or user.
+    """
     which = Which(device, site, user)
-    with WaitingPunches() as waiting:
-        asyncio.run(waiting.fill(kafka_log("users"), skipped))
-        say_skipped(skipped)
-        if by_device:
-            _show_by_device(waiting.devices(which), as_json=as_json)
-            return
-        most = limit or (-1 if as_json else PAGE)
-        rows = waiting.users(which, most=most, after=(page - 1) * max(most, 0))
-        if as_json:
-            print_json_list(asdict(row) | {"since": format_seconds(row.since)} for row in rows)
-            return
-        cells = (
-            (
-                row.site,
-                row.device_user_id,
-                row.reason,
-                row.employee,
-                row.punches,
-                format_seconds(row.since),
-                _named(row.devices),
-            )
-            for row in rows
-        )
-        print_rows(("Site", "Device user", "Reason", "Employee", "Punches", "Since (UTC)", "Devices"), cells, whole=3)
+    with _waiting(from_topics=from_topics) as waiting:
         punches, lines = waiting.count(which)
+        if not lines:
+            _stop_at_unknown(waiting, which)
+        if by_device:
+            devices = [asdict(row) | {"since": format_seconds(row.since)} for row in waiting.devices(which)]
+            print_records(_OF_DEVICE, devices, as_json=as_json, as_csv=as_csv)
+            return
+        most = limit or (-1 if as_json or as_csv else PAGE)
+        rows = waiting.users(which, most=most, after=(page - 1) * max(most, 0))
+        described = (asdict(row) | {"since": format_seconds(row.since)} for row in rows)
+        if as_json:
+            print_json_list(described)
+            return
+        if as_csv:
+            print_csv(_WAITING, ([*{**row, "devices": " ".join(row["devices"])}.values()] for row in described))
+            return
+        cells = [[*{**row, "devices": _named(row["devices"])}.values()] for row in described]
+        print_whole(("Site", "Device user", "Reason", "Employee", "Punches", "Since (UTC)", "Devices"), cells)
     pages = -(-lines // most)
     wait = "waits" if punches == 1 else "wait"
     where = f"; page {page} of {pages:,}, --page shows others" if pages > 1 else ""
@@ -127,12 +152,39 @@ def _named(devices: Sequence[str]) -> str:
     return ", ".join(devices[:_SHOWN_PROBLEMS]) + (", …" if len(devices) > _SHOWN_PROBLEMS else "")
 
 
-def _show_by_device(rows: Sequence[WaitingOfDevice], *, as_json: bool) -> None:
-    if as_json:
-        print_json([asdict(row) | {"since": format_seconds(row.since)} for row in rows])
+@contextmanager
+def _waiting(*, from_topics: bool) -> Iterator[WaitingSource]:
+    """What waits, by the ledger or the topic."""
+    skipped = Skipped()
+    database = ledger_to_ask(from_topics=from_topics)
+    if database is None:
+        with WaitingPunches() as punches:
+            asyncio.run(punches.fill(kafka_log("users"), skipped))
+            say_skipped(skipped)
+            yield punches
         return
-    cells = ((row.device_id, row.users, row.punches, format_seconds(row.since)) for row in rows)
-    print_rows(("Device", "Users", "Punches", "Since (UTC)"), cells)
+    from ledger.waiting import LedgerWaiting
+
+    with LedgerWaiting(database, skipped) as waiting:
+        say_skipped(skipped)
+        say_source(waiting)
+        yield waiting
+
+
+def _stop_at_unknown(waiting: WaitingSource, which: Which) -> None:
+    """End with status 1 where nobody has heard of the device, the site or the user that was asked about."""
+    if which == Which():
+        return
+    users = None
+    if which.user is not None:
+        skipped = Skipped()
+        users = asyncio.run(read_user_map(kafka_log("users"), skipped))
+        say_skipped(skipped)
+    sentences = asyncio.run(unknown(waiting, which, users, known_devices()))
+    for sentence in sentences:
+        say(sentence, err=True)
+    if sentences:
+        raise typer.Exit(1)
 
 
 @app.command("discard")
@@ -170,7 +222,7 @@ def discard_waiting(
 
 
 @app.command()
-def discarded(*, device: OfDevice = None, as_json: AsJson = False) -> None:
+def discarded(*, device: OfDevice = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Show the waiting punches that were discarded: when, by whom, of which device, how many and why."""
     skipped = Skipped()
     found = asyncio.run(read_discards(kafka_log("users"), skipped, device))
@@ -180,8 +232,12 @@ def discarded(*, device: OfDevice = None, as_json: AsJson = False) -> None:
             asdict(each) | {"at": format_seconds(each.at), "punches": len(each.event_ids)} for each in found
         )
         return
-    cells = ((format_seconds(each.at), each.by, each.device_id, len(each.event_ids), each.note) for each in found)
-    print_rows(("At (UTC)", "By", "Device", "Punches", "Note"), cells)
+    if as_csv:
+        rows = ({**asdict(each), "at": format_seconds(each.at), "punches": len(each.event_ids)} for each in found)
+        print_csv(_DISCARD, ([row[name] for name in _DISCARD[:-1]] + [" ".join(row["event_ids"])] for row in rows))
+        return
+    cells = [(format_seconds(each.at), each.by, each.device_id, len(each.event_ids), each.note) for each in found]
+    print_whole(("At (UTC)", "By", "Device", "Punches", "Note"), cells)
     say(
         f"{counted(sum(len(each.event_ids) for each in found), 'punch', 'punches')} in {counted(len(found), 'discard')}"
     )

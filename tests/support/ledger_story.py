@@ -92,6 +92,12 @@ class Story:
         waiting = Waiting(RawEvent.decode(raw.value), reason)
         return self.put("unmapped", OutRecord("", waiting.key, waiting.encode()), raw.partition)
 
+    def send_back(self, raw: StoredRecord, employee: str, checkin: int) -> StoredRecord:
+        """Of several that wait for one punch the newest counts."""
+        place = f"0:{checkin}"
+        waiting = Waiting(RawEvent.decode(raw.value), Reason.EMPLOYEE_INACTIVE, employee, 1, checkin=place)
+        return self.put("unmapped", OutRecord("", waiting.key, waiting.encode()), raw.partition)
+
     def release(self, waiting: StoredRecord) -> StoredRecord:
         return self.put("unmapped", OutRecord("", waiting.key, None), waiting.partition)
 
@@ -153,6 +159,7 @@ FATES: Final[Sequence[Become]] = (
     lambda story, raw, employee, _: story.deliver(story.checkin(raw, employee), "LATE", Late("D1", "Day")),
     lambda story, raw, _, other: story.drop(raw, other),
     lambda story, raw, *_: story.wait(raw),
+    lambda story, raw, employee, _: story.send_back(raw, employee, raw.offset % 3),
     _released,
     _discarded,
     lambda story, raw, *_: story.fail(raw),

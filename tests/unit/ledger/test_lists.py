@@ -8,18 +8,28 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
-from ledger_story import START_MS, TOPICS, Log, Story, prepared, stories
+from hypothesis import strategies as st
+from ledger_story import START_MS, TOPICS, Log, Story, event, prepared, stories
 from memory_log import MemoryLog
+from msgspec.structs import replace
+from postgres import Postgres
+from sqlalchemy.event import listen
 
 from attendance.adoptions import NOTHING_MOVED
+from attendance.errors import Reason
+from attendance.kafka.records import OutRecord
+from attendance.records.outcomes import Waiting
 from ledger.database import Database
 from ledger.device_statuses import LedgerStatuses
 from ledger.reading import NEVER
 from ledger.store import Store
+from ledger.waiting import LedgerWaiting
 from operations.device_statuses import StatusesOnTopic
 from operations.fact_reading import FactReader
 from operations.log import Skipped
+from operations.waiting import WaitingPunches, Which
 
 
 def memory_log(log: Log) -> MemoryLog:
@@ -54,7 +64,7 @@ def unread(skipped: Skipped) -> dict[str, tuple[int, str]]:
 
 
 @given(log=stories())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_devices_have_said_the_same(log: Log) -> None:
     on_topic, in_ledger = Skipped(), Skipped()
     with filled(log) as database:
@@ -75,6 +85,88 @@ def test_what_a_device_said_of_itself_stands_beside_what_it_says_later() -> None
     assert (found["D1"].pending, found["D2"].pending) == (None, 2**40)
     assert source.as_of == datetime.fromtimestamp(START_MS / 1000, UTC)
     assert source.name == "the ledger, as of 2026-03-02T00:00:00.000Z"
+
+
+WHICH = (
+    Which(),
+    Which(device="D1"),
+    Which(user="1"),
+    Which(device="D2", reason=Reason.EMPLOYEE_INACTIVE),
+    Which(site="elsewhere"),
+)
+
+
+@given(log=stories(), most=st.sampled_from((-1, 1, 2, 5)), after=st.integers(0, 3))
+@settings(max_examples=25)
+def test_the_same_punches_wait(log: Log, most: int, after: int) -> None:
+    log = without_the_erased(log)
+    on_topic, in_ledger = Skipped(), Skipped()
+    with filled(log) as database, LedgerWaiting(database, in_ledger) as ledger, WaitingPunches() as topic:
+        asyncio.run(topic.fill(memory_log(log), on_topic))
+        for which in WHICH:
+            assert ledger.count(which) == topic.count(which)
+            assert ledger.devices(which) == topic.devices(which)
+            assert [*ledger.users(which)] == [*topic.users(which)]
+            assert [*ledger.users(which, most=most, after=after)] == [*topic.users(which, most=most, after=after)]
+        for device in ("D1", "D2", "D3"):
+            assert asyncio.run(ledger.knows(device)) == asyncio.run(topic.knows(device))
+    assert unread(in_ledger) == unread(on_topic)
+
+
+def a_crowd() -> Log:
+    """Ten punches of each of five users, some of whom wait for two reasons."""
+    story = Story()
+    for number in range(50):
+        raw = story.raw(event(str(number % 5), number))
+        story.wait(raw, Reason.EMPLOYEE_INACTIVE if number % 3 == 0 else Reason.UNMAPPED_USER)
+    waiting = Waiting(replace(event("9", 0), event_time=None), Reason.UNMAPPED_USER)
+    story.put("unmapped", OutRecord("", waiting.key, waiting.encode()))
+    return dict(story.log)
+
+
+def test_all_lines_come_where_they_are_more_than_one_query_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.waiting.AT_ONCE", 3)
+    log = a_crowd()
+    with filled(log) as database, LedgerWaiting(database, Skipped()) as ledger, WaitingPunches() as topic:
+        asyncio.run(topic.fill(memory_log(log), Skipped()))
+        assert len([*ledger.users(Which())]) == 11
+        for most, after in ((-1, 0), (-1, 4), (7, 2), (3, 0), (2, 10), (6, 11)):
+            assert [*ledger.users(Which(), most=most, after=after)] == [*topic.users(Which(), most=most, after=after)]
+
+
+def test_postgresql_says_the_same_of_what_waits(postgres: Postgres) -> None:
+    log = a_crowd()
+    database = Database(postgres.new_database())
+    database.prepare()
+    Store(database).apply(FactReader(TOPICS, NOTHING_MOVED), log, {}, START_MS)
+    with LedgerWaiting(database, Skipped()) as ledger, WaitingPunches() as topic:
+        asyncio.run(topic.fill(memory_log(log), Skipped()))
+        assert [*ledger.users(Which(device="D1"), most=4, after=2)] == [
+            *topic.users(Which(device="D1"), most=4, after=2)
+        ]
+        assert ledger.devices(Which()) == topic.devices(Which())
+        assert ledger.count(Which(user="3")) == topic.count(Which(user="3"))
+    database.close()
+
+
+def test_a_page_of_what_waits_is_found_by_indexes(tmp_path: Path) -> None:
+    database = Database(prepared(tmp_path / "ledger.sqlite"))
+    asked: list[Any] = []
+    listen(
+        database._engine,
+        "before_cursor_execute",
+        lambda _, __, statement, given, *___: asked.append((statement, given)),
+    )
+    with LedgerWaiting(database, Skipped()) as ledger:
+        [*ledger.users(Which(), most=100, after=0)]
+        [*ledger.devices(Which(device="D1"))]
+    with database.transaction() as connection:
+        for statement, given in [each for each in asked if "waiting" in each[0]]:
+            plan = [row[3] for row in connection.exec_driver_sql(f"explain query plan {statement}", given)]
+            assert plan
+            assert not [step for step in plan if "SCAN" in step and "INDEX" not in step], plan
+            assert "USE TEMP B-TREE FOR GROUP BY" not in plan
+    database.close()
 
 
 def test_a_ledger_that_has_not_read_all_once_says_so(tmp_path: Path) -> None:

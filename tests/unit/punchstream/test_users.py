@@ -1,10 +1,12 @@
 """`punchstream users`: how the user map and the waiting are printed."""
 
+import csv
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import orjson
 import pytest
+from ledger_story import Story, event, kept_ledger
 from memory_log import MemoryLog
 from msgspec.structs import replace
 from typer.testing import CliRunner
@@ -90,14 +92,64 @@ def test_the_waiting_are_shown_by_page_and_by_device(log: MemoryLog) -> None:
         return CliRunner().invoke(users.app, ["unmapped", *options]).stdout
 
     page = shown("--limit", "2", "--page", "3")
-    assert [line.split()[-1] for line in page.splitlines() if line.startswith("Device user")] == ["3", "4"]
+    assert [line.split()[1] for line in page.splitlines()[1:-1]] == ["3", "4"]
     assert page.splitlines()[-1] == "6 punches of 6 users wait; page 3 of 3, --page shows others"
     assert shown("--user", "007").splitlines()[-1] == "1 punch of 1 user waits"
     assert [row["device_user_id"] for row in orjson.loads(shown("--json"))] == ["0", "007", "1", "2", "3", "4"]
-    assert (orjson.loads(shown("--json", "--site", "x")), shown("--site", "x")) == ([], "0 punches of 0 users wait\n")
+    assert list(csv.DictReader(shown("--csv", "--user", "007").splitlines())) == [
+        {
+            "site": "riyadh",
+            "device_user_id": "007",
+            "reason": "unmapped_user",
+            "employee": "",
+            "punches": "1",
+            "since": "2026-03-02T05:00:00Z",
+            "devices": "gate-1",
+        }
+    ]
     assert orjson.loads(shown("--by-device", "--json")) == [
         {"device_id": "gate-1", "users": 6, "punches": 6, "since": "2026-03-02T05:00:00Z"}
     ]
+
+
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/ledger.sqlite"])
+def test_whoever_nobody_has_heard_of_is_an_error_and_whoever_does_not_wait_is_none(
+    log: MemoryLog, fleet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str | None
+) -> None:
+    fleet_file.write_text("- {device_id: silent, site: hq, timezone: UTC, mode: file, adapter: csv}\n")
+    story = Story()
+    story.raw(event("1", 0))
+    log.put("raw", *story.log["raw", 0])
+    if url is not None:
+        kept_ledger(url.format(tmp_path), story)
+        monkeypatch.setenv("LEDGER_URL", url.format(tmp_path))
+    for asked, said in (
+        ("--device gate-9", "There is no device gate-9"),
+        ("--site x", "There is no site x"),
+        ("--user 7", "There is no user 7"),
+    ):
+        result = CliRunner().invoke(users.app, ["unmapped", *asked.split()])
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert said in result.stderr
+    for asked in ("--device silent", "--device D1", "--site hq", "--user 007", ""):
+        result = CliRunner().invoke(users.app, ["unmapped", *asked.split()])
+        assert (result.exit_code, result.stdout) == (0, "0 punches of 0 users wait\n")
+
+
+def test_the_ledger_says_who_waits_where_there_is_one(
+    log: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Story()
+    story.wait(story.raw(event("1", 0)))
+    kept_ledger(f"sqlite:///{tmp_path}/ledger.sqlite", story)
+    monkeypatch.setenv("LEDGER_URL", f"sqlite:///{tmp_path}/ledger.sqlite")
+    result = CliRunner().invoke(users.app, ["unmapped"], catch_exceptions=False)
+    assert result.stdout.splitlines()[-1] == "1 punch of 1 user waits"
+    assert "From the ledger, as of 2026-03-02T00:00:00.000Z." in result.stderr
+    wait(log)
+    result = CliRunner().invoke(users.app, ["unmapped", "--from-topics", "--json"], catch_exceptions=False)
+    assert [row["device_user_id"] for row in orjson.loads(result.stdout)] == ["007"]
+    assert "ledger" not in result.stderr
 
 
 def test_what_waits_is_discarded_with_a_note_and_not_without(log: MemoryLog) -> None:

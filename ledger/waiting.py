@@ -1,0 +1,122 @@
+"""LedgerWaiting: a ledger as a source of what waits."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+
+from sqlalchemy import ColumnElement, Connection, Row, func, select, tuple_
+
+from attendance.errors import Reason
+from ledger.database import Database
+from ledger.reading import LedgerReader
+from ledger.tables import RAW_RECORDS, WAITING
+from operations.log import Skipped
+from operations.waiting import WaitingOfDevice, WaitingUser, Which
+
+AT_ONCE: Final = 1_000
+"""Lines of one query."""
+_LINE: Final = WAITING.c.site, WAITING.c.device_user_id, WAITING.c.reason
+_SINCE: Final = func.min(func.coalesce(WAITING.c.event_time, WAITING.c.waiting_since))
+
+Key = tuple[str, str, str]
+"""Site, device user and reason."""
+
+
+class LedgerWaiting(LedgerReader):
+    """A ledger. See `operations.waiting.WaitingSource`."""
+
+    def __init__(self, database: Database, skipped: Skipped) -> None:
+        """Nothing is read yet. Takes what `LedgerReader` takes."""
+        super().__init__(database, ["unmapped"], skipped)
+        self._open = ExitStack()
+        self._connection: Connection
+
+    def __enter__(self) -> Self:
+        """Begin to ask. Raises LedgerUnavailable."""
+        self._connection = self._open.enter_context(self._asking())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    async def knows(self, device: str) -> bool:
+        """See `WaitingSource.knows`."""
+        query = select(RAW_RECORDS.c.kafka_offset).where(RAW_RECORDS.c.device_id == device).limit(1)
+        return await asyncio.to_thread(lambda: self._connection.execute(query).first() is not None)
+
+    def count(self, which: Which) -> tuple[int, int]:
+        """See `WaitingSource.count`."""
+        lines = (
+            select(func.count().label("punches")).select_from(WAITING).where(*_of(which)).group_by(*_LINE).subquery()
+        )
+        query = select(func.coalesce(func.sum(lines.c.punches), 0), func.count()).select_from(lines)
+        punches, users = self._connection.execute(query).one()
+        return int(punches), users
+
+    def users(self, which: Which, *, most: int = -1, after: int = 0) -> Iterator[WaitingUser]:
+        """See `WaitingSource.users`. Lines are in the order of the database."""
+        last: Key | None = None
+        left = most
+        while left:
+            size = min(left, AT_ONCE) if left > 0 else AT_ONCE
+            page = self._page(which, last, size, 0 if last else after)
+            yield from self._with_details(which, page)
+            if len(page) < size:
+                return
+            last, left = _key(page[-1]), left - size if left > 0 else left
+
+    def _page(self, which: Which, last: Key | None, size: int, after: int) -> Sequence[Row[Any]]:
+        counted = func.count().label("punches"), _SINCE.label("since")
+        query = select(*_LINE, *counted).where(*_of(which)).group_by(*_LINE).order_by(*_LINE)
+        if last is not None:
+            query = query.where(tuple_(*_LINE) > last)
+        return self._connection.execute(query.limit(size).offset(after)).all()
+
+    def _with_details(self, which: Which, page: Sequence[Row[Any]]) -> Iterator[WaitingUser]:
+        if not page:
+            return
+        devices: dict[Key, set[str]] = {}
+        employees: dict[Key, tuple[int, str]] = {}
+        columns = WAITING.c.device_id, WAITING.c.employee, WAITING.c.kafka_offset
+        within = tuple_(*_LINE) >= _key(page[0]), tuple_(*_LINE) <= _key(page[-1])
+        query = select(*_LINE, *columns).where(*_of(which), *within)
+        for site, user, reason, device, employee, offset in self._connection.execute(query):
+            devices.setdefault((site, user, reason), set()).add(device)
+            if employee is not None:
+                # That of the newest record that names one.
+                known = employees.get((site, user, reason), (-1, ""))
+                employees[site, user, reason] = max(known, (offset, employee))
+        for row in page:
+            site, user, reason = key = _key(row)
+            employee = employees[key][1] if key in employees else None
+            names = tuple(sorted(devices[key]))
+            yield WaitingUser(site, user, Reason(reason), employee, row.punches, _utc(row.since), names)
+
+    def devices(self, which: Which) -> list[WaitingOfDevice]:
+        """See `WaitingSource.devices`."""
+        users = func.count((WAITING.c.site + "\n" + WAITING.c.device_user_id).distinct()).label("users")
+        query = (
+            select(WAITING.c.device_id, users, func.count(), _SINCE).where(*_of(which)).group_by(WAITING.c.device_id)
+        )
+        rows = self._connection.execute(query.order_by(users.desc(), WAITING.c.device_id))
+        return [WaitingOfDevice(device, count, punches, _utc(since)) for device, count, punches, since in rows]
+
+
+def _key(row: Row[Any]) -> Key:
+    return row.site, row.device_user_id, row.reason
+
+
+def _of(which: Which) -> list[ColumnElement[bool]]:
+    asked = {"device_id": which.device, "site": which.site, "device_user_id": which.user, "reason": which.reason}
+    # Of several records of one punch the newest counts: the sink gives what it sends back a key of its own.
+    newer = WAITING.alias("newer")
+    place = tuple_(newer.c.kafka_partition, newer.c.kafka_offset)
+    is_newer = newer.c.event_id == WAITING.c.event_id, place > tuple_(WAITING.c.kafka_partition, WAITING.c.kafka_offset)
+    counts = ~select(newer.c.event_id).where(*is_newer).correlate(WAITING).exists()
+    return [counts, *(WAITING.c[name] == str(value) for name, value in asked.items() if value is not None)]
+
+
+def _utc(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds // 1000, UTC)
