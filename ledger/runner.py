@@ -200,7 +200,10 @@ class Keeper:
     async def _prune(self) -> None:
         newest = max((each.last.timestamp for each in self._positions.values() if each.last is not None), default=0)
         if newest // DAY_MS * DAY_MS - self._days * DAY_MS > self._pruned_before:
-            self._pruned_before = await asyncio.to_thread(self._store.prune, self._days)
+            numbers = [number for name, number in self._positions if name == "dead_letters"]
+            extents = await self._places["dead_letters"].extents(numbers) if numbers else {}
+            firsts = {number: extent.first for number, extent in extents.items()}
+            self._pruned_before = await asyncio.to_thread(self._store.prune, self._days, firsts)
 
 
 async def _ends_now(topics: SeveralTopics) -> EndsAt:

@@ -19,7 +19,19 @@ from attendance.records.user_map import ErasedEmployee, ErasedKey, decode, decod
 from attendance.topics import DAY_MS, TABLE, Name
 from ledger.database import Database, LedgerTakenOver
 from ledger.erased import ErasedPeople
-from ledger.tables import CAUGHT_UP, DEVICE_STATUS, DISCARDS, ERASED, FACTS, POSITIONS, STORED_AT, UNREADABLE, WAITING
+from ledger.tables import (
+    CAUGHT_UP,
+    DEAD_LETTER_ACTIONS,
+    DEAD_LETTERS,
+    DEVICE_STATUS,
+    DISCARDS,
+    ERASED,
+    FACTS,
+    POSITIONS,
+    STORED_AT,
+    UNREADABLE,
+    WAITING,
+)
 from operations.device_statuses import merged
 from operations.fact_reading import FactReader, milliseconds
 from operations.facts import FACT_TOPICS, Fact, StatusFact, WaitingEnded, WaitingFact
@@ -147,11 +159,14 @@ class Store:
             connection.execute(delete(CAUGHT_UP))
             connection.execute(insert(CAUGHT_UP), [{"topic": suffix, "as_of": read_at} for suffix in _NAMES])
 
-    def prune(self, days: int) -> int:
+    def prune(self, days: int, letters: Mapping[int, int]) -> int:
         """Let go of rows that are too old by the newest record, from the beginning of a day.
+
+        Dead letters about which nothing was done are never too old. They go when the topic has let go of them.
 
         Args:
             days: How many days of rows stay.
+            letters: By partition the first offset that the topic of dead letters has.
 
         Returns:
             Before when everything is gone, in milliseconds since the epoch.
@@ -163,7 +178,16 @@ class Store:
             before = kept_from(connection, days)
             for table in FACTS.values():
                 if table.name in STORED_AT:
-                    connection.execute(delete(table).where(table.c[STORED_AT[table.name]] < before))
+                    connection.execute(
+                        delete(table).where(table.c[STORED_AT[table.name]] < before, *_unless_open(table, before))
+                    )
+            gone = (
+                DEAD_LETTERS.c.kafka_partition == bindparam("number"),
+                DEAD_LETTERS.c.kafka_offset < bindparam("first"),
+            )
+            firsts = [{"number": number, "first": first} for number, first in letters.items()]
+            if firsts:
+                connection.execute(delete(DEAD_LETTERS).where(*gone), firsts)
             return before
 
     def _insert(self, table: Table) -> str:
@@ -194,6 +218,20 @@ class Store:
             if of_kind:
                 # The driver's own statement: SQLAlchemy's takes three times as long for each row.
                 connection.exec_driver_sql(self._inserts[kind], of_kind)
+
+
+def _unless_open(table: Table, before: int) -> list[ColumnElement[bool]]:
+    """Of a dead letter, that something was done about it, and that before then; of an action, that none is left."""
+    of_letter = (
+        DEAD_LETTER_ACTIONS.c.letter_partition == DEAD_LETTERS.c.kafka_partition,
+        DEAD_LETTER_ACTIONS.c.letter_offset == DEAD_LETTERS.c.kafka_offset,
+    )
+    if table is DEAD_LETTERS:
+        done = select(DEAD_LETTER_ACTIONS.c.action).where(*of_letter)
+        return [done.exists(), ~done.where(DEAD_LETTER_ACTIONS.c.done_at >= before).exists()]
+    if table is DEAD_LETTER_ACTIONS:
+        return [~select(DEAD_LETTERS.c.stage).where(*of_letter).exists()]
+    return []
 
 
 def _with_what_was_said_before(connection: Connection, statuses: Mapping[tuple[int, str], StatusFact]) -> list[Fact]:

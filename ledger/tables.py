@@ -264,5 +264,5 @@ STORED_AT: Final[Mapping[str, str]] = {
     "dead_letter_actions": "done_at",
     "unreadable": "stored_at",
 }
-"""By table the column by which its rows are too old. What waits and what devices say of
-themselves is never too old."""
+"""By table the column by which its rows are too old. What waits, a dead letter about which nothing was done,
+and what a device says of itself is never too old."""

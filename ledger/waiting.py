@@ -41,8 +41,8 @@ class LedgerWaiting(LedgerReader):
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    async def knows(self, device: str) -> bool:
-        """See `WaitingSource.knows`."""
+    async def has_heard_of(self, device: str) -> bool:
+        """See `WaitingSource.has_heard_of`."""
         query = select(RAW_RECORDS.c.kafka_offset).where(RAW_RECORDS.c.device_id == device).limit(1)
         return await asyncio.to_thread(lambda: self._connection.execute(query).first() is not None)
 

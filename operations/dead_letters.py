@@ -4,10 +4,10 @@ Nothing is ever changed or removed. What was done is a record of the dead-letter
 letter follows from those.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -20,7 +20,7 @@ from attendance.kafka.records import Record
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, LetterId
-from attendance.times import format_milliseconds, format_seconds
+from attendance.times import format_milliseconds
 from attendance.topics import Topics
 from operations.audit_accounts import read_moves
 from operations.log import Log, Skipped, decoded
@@ -41,6 +41,18 @@ class State(StrEnum):
 SETTLED: Final = frozenset({State.REPLAYED, State.DISCARDED})
 
 
+def state_of(last_action: str | None, replay_count: int) -> State:
+    """What a dead letter is now.
+
+    Args:
+        last_action: What was last done about it; None where nothing was.
+        replay_count: How often it was replayed before it came here.
+    """
+    if last_action is not None:
+        return State(last_action)
+    return State.PARKED if replay_count >= MAX_REPLAYS else State.OPEN
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A dead letter, where it stands, and what was done about it, oldest first."""
@@ -52,9 +64,7 @@ class Letter:
     @property
     def state(self) -> State:
         """The last action decides; without one, how often it was replayed before it came here."""
-        if self.history:
-            return State(self.history[-1].action)
-        return State.PARKED if self.content.replay_count >= MAX_REPLAYS else State.OPEN
+        return state_of(self.history[-1].action if self.history else None, self.content.replay_count)
 
     def device(self, topics: Topics) -> str | None:
         """The device that it is about, None where nothing says so."""
@@ -103,67 +113,6 @@ class Selection:
     def includes(self, letter: Letter, topics: Topics) -> bool:
         """Whether something is to be done about it. Takes what `matches` takes."""
         return self.matches(letter, topics) and (bool(self.ids) or letter.state not in SETTLED)
-
-
-@dataclass(slots=True)
-class Group:
-    """The letters of one stage and reason, counted. The sample is the newest, if possible one that is unsettled.
-
-    `readable` counts the unsettled ones that today's adapters understand; None where no adapter was asked.
-    """
-
-    stage: str
-    reason: Reason
-    states: Counter[State] = field(default_factory=Counter)
-    first: datetime | None = None
-    last: datetime | None = None
-    sample: LetterId | None = None
-    message: str = ""
-    sample_is_settled: bool = True
-    sampled_at: datetime | None = None
-    readable: int | None = None
-
-    def add(self, letter: Letter) -> None:
-        """Count a letter. Of the letter itself only the sample's id and message are kept."""
-        at, settled = letter.content.at, letter.state in SETTLED
-        self.states[letter.state] += 1
-        self.first = at if self.first is None else min(self.first, at)
-        self.last = at if self.last is None else max(self.last, at)
-        if self.sampled_at is None or (not settled, at) >= (not self.sample_is_settled, self.sampled_at):
-            self.sample, self.message = letter.id, letter.content.message
-            self.sample_is_settled, self.sampled_at = settled, at
-
-    def to_json(self) -> dict[str, object]:
-        """The group for programs."""
-        return {
-            "stage": self.stage,
-            "reason": self.reason,
-            "count": self.states.total(),
-            **{state.value: self.states[state] for state in State},
-            "readable": self.readable,
-            "first": seconds(self.first),
-            "last": seconds(self.last),
-            "sample_id": str(self.sample),
-            "sample_message": self.message,
-        }
-
-
-class Groups:
-    """Every group, by stage and reason."""
-
-    def __init__(self) -> None:
-        self._groups: dict[tuple[str, Reason], Group] = {}
-
-    def add(self, letter: Letter) -> Group:
-        """Count a letter in its group. Returns the group."""
-        key = (letter.content.stage, letter.content.reason)
-        group = self._groups.setdefault(key, Group(*key))
-        group.add(letter)
-        return group
-
-    def sorted(self) -> list[Group]:
-        """The groups, in the order of stage and reason."""
-        return [self._groups[key] for key in sorted(self._groups)]
 
 
 def begin_at(ids: Iterable[LetterId]) -> dict[int, int]:
@@ -219,11 +168,6 @@ def readable(data: bytes | None) -> dict[str, object] | None:
         return {"bytes": len(data), "text": data.decode()}
     except UnicodeDecodeError:
         return {"bytes": len(data), "hex": data.hex()}
-
-
-def seconds(instant: datetime | None) -> str | None:
-    """An instant in UTC, whole seconds."""
-    return None if instant is None else format_seconds(instant)
 
 
 async def read_letters(

@@ -94,7 +94,7 @@ class Which:
 class WaitingSource(Source, Protocol):
     """Where it is known what waits."""
 
-    async def knows(self, device: str) -> bool:
+    async def has_heard_of(self, device: str) -> bool:
         """Whether a punch of a device was ever heard of. Raises RetriableError."""
 
     def count(self, which: Which) -> tuple[int, int]:
@@ -164,8 +164,8 @@ class WaitingPunches(FromTopics):
             row = (event.site, event.device_id, event.device_user_id, waiting.reason, waiting.employee, time)
         self._db.execute("insert or replace into record values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*where, *row))
 
-    async def knows(self, device: str) -> bool:
-        """See `WaitingSource.knows`. Reads the raw topic until there is one. Raises KafkaUnavailable."""
+    async def has_heard_of(self, device: str) -> bool:
+        """See `WaitingSource.has_heard_of`. Reads the raw topic until there is one. Raises KafkaUnavailable."""
         assert self._log is not None, "nothing was read"
         return not await Asked(devices=(device,)).not_there(self._log, ("raw",))
 
@@ -225,7 +225,7 @@ async def unknown(source: WaitingSource, which: Which, users: UserMap | None, fl
     devices = list(fleet)
     found = []
     in_fleet = which.device is None or any(each.device_id == which.device for each in devices)
-    if which.device is not None and not in_fleet and not await source.knows(which.device):
+    if which.device is not None and not in_fleet and not await source.has_heard_of(which.device):
         found.append(f"There is no device {which.device}: the fleet does not have it, and no raw record names it.")
     if which.site is not None and all(each.site != which.site for each in devices):
         found.append(f"There is no site {which.site}: no device of the fleet is of it, and nothing of it waits.")

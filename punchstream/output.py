@@ -231,6 +231,11 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
+def cut(text: str, length: int) -> str:
+    """Text of at most so many characters, and a note of what is missing."""
+    return text if len(text) <= length else f"{text[:length]} … ({len(text) - length} more characters)"
+
+
 def say_skipped(skipped: Skipped) -> None:
     """Say on standard error which records could not be read."""
     for line in skipped.lines():

@@ -1,9 +1,8 @@
 """The `dead-letters` commands: list what failed and why, show it, send it back or read it again, or set it aside."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import aclosing, closing
+from collections.abc import Mapping
+from contextlib import closing
 from typing import Annotated, Final
 
 import typer
@@ -14,8 +13,7 @@ from attendance.records.dead_letter_action import LetterId
 from attendance.records.unread import UnreadRequest
 from attendance.settings import ErpnextSettings, StreamSettings
 from attendance.site import site_of
-from attendance.times import format_milliseconds, format_seconds
-from attendance.topics import Topics
+from attendance.times import format_milliseconds
 from operations.dead_letter_actions import (
     REPLAYS_PER_SECOND,
     Plan,
@@ -27,26 +25,20 @@ from operations.dead_letter_actions import (
     replay,
 )
 from operations.dead_letters import (
-    SETTLED,
-    Group,
-    Groups,
     Letter,
     Selection,
-    State,
     describe,
     find,
-    read_letters,
     readable,
-    seconds,
 )
 from operations.log import Log, Skipped
 from operations.reading_again import Fleet
-from operations.unread import GONE, ReadingAgain, describe_request, find_request
+from operations.unread import GONE, describe_request, find_request
 from producers.pictures import redact
 from punchstream.commands.arguments import kafka_log, known_fleet, stop_where_nothing_is, who
-from punchstream.output import AsJson, counted, print_facts, print_json, print_rows, say, say_skipped, terminal
+from punchstream.commands.letter_list import OfDevice, OfReason, OfStage, list_letters
+from punchstream.output import AsJson, cut, print_facts, print_json, say, say_skipped, terminal
 
-SHOWN_MESSAGE: Final = 200
 SHOWN_VALUE: Final = 4000  # characters
 MANY: Final = 10  # from here on progress is shown
 
@@ -63,125 +55,7 @@ def _letter_id(text: str) -> LetterId:
 Ids = Annotated[
     list[LetterId] | None, typer.Argument(metavar="ID", parser=_letter_id, help="As `list` shows it: `3:17`.")
 ]
-OfReason = Annotated[Reason | None, typer.Option("--reason", metavar="REASON", help="Only letters of this reason.")]
-OfStage = Annotated[str | None, typer.Option("--stage", help="Only letters of this stage, such as push or sink.")]
-OfDevice = Annotated[str | None, typer.Option("--device", help="Only letters about this device's punches.")]
-
-
-@app.command("list")
-def list_letters(
-    *,
-    reason: OfReason = None,
-    stage: OfStage = None,
-    device: OfDevice = None,
-    each: Annotated[bool, typer.Option("--each", help="One row for each letter, not for each group.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show the dead letters, grouped by stage and reason.
-
-    Of what no adapter understood, it says how much the adapters and the fleet file of today understand.
-    """
-    log = kafka_log("dead-letters")
-    _stop_at_unknown(log, device)
-    wanted = Selection(reason=reason, stage=stage, device=device)
-    groups, skipped = Groups(), Skipped()
-    rows: list[dict[str, object]] = []
-    fleet = Fleet(known_fleet)
-    reading = ReadingAgain(fleet.read, log.topics)
-    unsettled: dict[LetterId, Group] = {}
-
-    async def gather() -> None:
-        async with aclosing(read_letters(log, skipped)) as letters:
-            async for letter in letters:
-                if wanted.matches(letter, log.topics):
-                    group = groups.add(letter)
-                    if letter.state not in SETTLED and reading.add(letter):
-                        unsettled[letter.id] = group
-                    if each:
-                        rows.append(_row(letter, log.topics))
-        await reading.find(log, skipped)
-
-    asyncio.run(gather())
-    say_skipped(skipped)
-    if fleet.problem is not None:
-        say(f"What could be read again is not known: {fleet.problem}", err=True)
-    else:
-        _note_readable(reading.readable(), unsettled, rows)
-    if as_json:
-        print_json(rows if each else [group.to_json() for group in groups.sorted()])
-    elif each:
-        _print_rows(rows)
-    else:
-        _print_groups(groups.sorted())
-
-
-def _note_readable(
-    readable: Mapping[LetterId, bool], groups: Mapping[LetterId, Group], rows: Iterable[dict[str, object]]
-) -> None:
-    for id_, understood in readable.items():
-        groups[id_].readable = (groups[id_].readable or 0) + understood
-    by_row = {str(id_): understood for id_, understood in readable.items()}
-    for row in rows:
-        row["readable"] = by_row.get(str(row["id"]))
-
-
-def _row(letter: Letter, topics: Topics) -> dict[str, object]:
-    content = letter.content
-    return {
-        "id": str(letter.id),
-        "state": letter.state,
-        "stage": content.stage,
-        "reason": content.reason,
-        "at": format_seconds(content.at),
-        "device": letter.device(topics),
-        "replay_count": content.replay_count,
-        "readable": None,
-        "message": content.message,
-    }
-
-
-def _print_rows(rows: Iterable[Mapping[str, object]]) -> None:
-    names = ("Id", "State", "Stage, reason", "At (UTC)", "Device", "Message")
-    cells = (
-        (
-            row["id"],
-            f"{row['state']}{', readable' if row['readable'] else ''}",
-            f"{row['stage']}\n{row['reason']}",
-            row["at"],
-            row["device"],
-            cut(str(row["message"]), SHOWN_MESSAGE),
-        )
-        for row in rows
-    )
-    print_rows(names, cells, whole=len(names) - 1)
-
-
-def _print_groups(groups: Iterable[Group]) -> None:
-    names = ("Stage, reason", "Letters", "First, last (UTC)", "Id", "Sample")
-    rows = []
-    total: Counter[State] = Counter()
-    readable = None
-    for group in groups:
-        total += group.states
-        if group.readable is not None:
-            readable = (readable or 0) + group.readable
-        rows.append(
-            (
-                f"{group.stage}\n{group.reason}",
-                _counts(group.states, "\n") + (f"\n{group.readable} readable" if group.readable else ""),
-                f"{seconds(group.first)}\n{seconds(group.last)}",
-                group.sample,
-                cut(group.message, SHOWN_MESSAGE),
-            )
-        )
-    print_rows(names, rows, whole=len(names) - 1)
-    say(f"{counted(total.total(), 'dead letter')}{': ' if total else ''}{_counts(total, ', ')}")
-    if readable is not None:
-        say(f"Today's adapters understand {readable} of what no adapter understood; `replay` reads it again.")
-
-
-def _counts(states: Counter[State], separator: str) -> str:
-    return separator.join(f"{states[state]} {state}" for state in State if states[state])
+app.command("list")(list_letters)
 
 
 @app.command("show")
@@ -390,8 +264,3 @@ def _finish(plan: Plan, done: str) -> None:
     say(f"{done}, {len(plan.refused)} refused{superseded}")
     if plan.refused:
         raise typer.Exit(1)
-
-
-def cut(text: str, length: int) -> str:
-    """Text of at most so many characters, and a note of what is missing."""
-    return text if len(text) <= length else f"{text[:length]} … ({len(text) - length} more characters)"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, Literal
 
 from hypothesis import strategies as st
 from memory_log import StoredRecord
@@ -120,8 +120,9 @@ class Story:
         letter = DeadLetter(stage="push", reason=Reason.UNDECODABLE_RECORD, message="no", at=at, **whose)
         return self.put("dead_letters", letter.to_record(""))
 
-    def act(self, letter: StoredRecord) -> StoredRecord:
-        action = Action(LetterId(letter.partition, letter.offset), "discarded", START, "fatima", "known")
+    def act(self, letter: StoredRecord, what: Literal["replayed", "discarded"] = "discarded") -> StoredRecord:
+        at = datetime.fromtimestamp(self.clock / 1000, UTC)
+        action = Action(LetterId(letter.partition, letter.offset), what, at, "fatima", "known")
         return self.put("dead_letter_actions", OutRecord("", action.key, action.encode()))
 
     def erase(self, employee: str, *users: tuple[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,12 +23,16 @@ from attendance.kafka.records import OutRecord
 from attendance.records.outcomes import Waiting
 from ledger.database import Database
 from ledger.device_statuses import LedgerStatuses
+from ledger.letters import LedgerLetters
 from ledger.reading import NEVER
 from ledger.store import Store
 from ledger.waiting import LedgerWaiting
+from operations.dead_letters import Selection
 from operations.device_statuses import StatusesOnTopic
 from operations.fact_reading import FactReader
+from operations.letter_lists import LetterLine, LettersOnTopics, LetterSource
 from operations.log import Skipped
+from operations.reading_again import NotUnderstood, Reading
 from operations.waiting import WaitingPunches, Which
 
 
@@ -109,7 +113,7 @@ def test_the_same_punches_wait(log: Log, most: int, after: int) -> None:
             assert [*ledger.users(which)] == [*topic.users(which)]
             assert [*ledger.users(which, most=most, after=after)] == [*topic.users(which, most=most, after=after)]
         for device in ("D1", "D2", "D3"):
-            assert asyncio.run(ledger.knows(device)) == asyncio.run(topic.knows(device))
+            assert asyncio.run(ledger.has_heard_of(device)) == asyncio.run(topic.has_heard_of(device))
     assert unread(in_ledger) == unread(on_topic)
 
 
@@ -166,6 +170,73 @@ def test_a_page_of_what_waits_is_found_by_indexes(tmp_path: Path) -> None:
             assert plan
             assert not [step for step in plan if "SCAN" in step and "INDEX" not in step], plan
             assert "USE TEMP B-TREE FOR GROUP BY" not in plan
+    database.close()
+
+
+WANTED = (
+    Selection(),
+    Selection(device="D1"),
+    Selection(reason=Reason.TARGET_REJECTED),
+    Selection(stage="stream", device="D2"),
+    Selection(stage="nobody"),
+)
+
+
+async def lines(source: LetterSource, wanted: Selection) -> list[LetterLine]:
+    async with aclosing(source.lines(wanted)) as found:
+        return [line async for line in found]
+
+
+def on_topics(log: Log, skipped: Skipped) -> LettersOnTopics:
+    def read(_: object) -> Reading:
+        raise NotUnderstood("nobody asks")
+
+    return LettersOnTopics(memory_log(log), read, skipped)
+
+
+@given(log=stories())
+@settings(max_examples=25)
+def test_the_same_letters_are_dead(log: Log) -> None:
+    log = without_the_erased(log)
+    for wanted in WANTED:
+        on_topic, in_ledger = Skipped(), Skipped()
+        with filled(log) as database:
+            ledger, topics = LedgerLetters(database, in_ledger), on_topics(log, on_topic)
+            found = asyncio.run(lines(ledger, wanted))
+            assert found == asyncio.run(lines(topics, wanted))
+            for device in ("D1", "D2", "D3"):
+                assert asyncio.run(ledger.has_heard_of(device)) == asyncio.run(topics.has_heard_of(device))
+        assert unread(in_ledger) == unread(on_topic)
+
+
+def test_letters_come_page_by_page_with_what_was_last_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.letters.AT_ONCE", 3)
+    story = Story()
+    letters = [story.fail(story.raw(event("1", hour))) for hour in range(10)]
+    story.act(letters[2], "replayed")
+    story.act(letters[2])
+    story.act(letters[4])
+    story.act(letters[4], "replayed")
+    log = dict(story.log)
+    with filled(log) as database:
+        found = asyncio.run(lines(LedgerLetters(database, Skipped()), Selection()))
+    assert found == asyncio.run(lines(on_topics(log, Skipped()), Selection()))
+    assert [found[number].state for number in (1, 2, 4)] == ["open", "discarded", "replayed"]
+
+
+def test_postgresql_says_the_same_of_dead_letters(postgres: Postgres) -> None:
+    story = Story()
+    for user in ("1", "2"):
+        story.act(story.fail(story.raw(event(user, 1))), "replayed")
+        story.fail(story.checkin(story.raw(event(user, 2, "D2")), "EMP-1"), Reason.TARGET_REJECTED, "sink")
+    log = dict(story.log)
+    database = Database(postgres.new_database())
+    database.prepare()
+    Store(database).apply(FactReader(TOPICS, NOTHING_MOVED), log, {}, START_MS)
+    for wanted in WANTED:
+        assert asyncio.run(lines(LedgerLetters(database, Skipped()), wanted)) == asyncio.run(
+            lines(on_topics(log, Skipped()), wanted)
+        )
     database.close()
 
 

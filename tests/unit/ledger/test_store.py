@@ -277,14 +277,44 @@ def test_rows_that_are_too_old_by_the_newest_record_go_and_what_waits_stays(ledg
     story.raw(event("1", 80))
     ledger.read_all(dict(story.log))
 
-    ledger.store.prune(3)
+    ledger.store.prune(3, {})
     assert len(ledger.punches()) == 3
-    ledger.store.prune(2)
+    ledger.store.prune(2, {})
     assert [each["stored_at"] for each in ledger.punches()] == [story.clock]
     rows = ledger.dump()
     assert not rows["checkins"]
     assert not rows["deliveries"]
     assert len(rows["waiting"]) == 1
+
+
+def test_a_dead_letter_about_which_nothing_was_done_stays_until_its_topic_lets_go_of_it(ledger: Ledger) -> None:
+    story = Story()
+    for hour in range(4):
+        story.fail(story.raw(event("1", hour)))
+    done = story.fail(story.raw(event("1", 4)))
+    story.act(done)
+    story.clock += 9 * DAY_MS
+    story.raw(event("1", 240))
+    ledger.read_all(dict(story.log))
+
+    ledger.store.prune(8, {0: 0})
+    assert len(ledger.dump()["dead_letters"]) == 4
+    assert not ledger.dump()["dead_letter_actions"]
+    ledger.store.prune(8, {0: 3})
+    assert [row[1] for row in ledger.dump()["dead_letters"]] == [3]
+
+
+def test_what_was_done_lately_about_an_old_dead_letter_stays_with_it(ledger: Ledger) -> None:
+    story = Story()
+    letter = story.fail(story.raw(event("1", 0)))
+    story.clock += 9 * DAY_MS
+    story.act(letter)
+    story.raw(event("1", 240))
+    ledger.read_all(dict(story.log))
+
+    ledger.store.prune(8, {})
+    rows = ledger.dump()
+    assert len(rows["dead_letters"]) == len(rows["dead_letter_actions"])
 
 
 def test_whoever_was_erased_is_in_no_row_whenever_that_was_read(ledger: Ledger) -> None:

@@ -26,7 +26,8 @@ from operations.dead_letter_actions import (
     replay,
     replay_one,
 )
-from operations.dead_letters import MAX_REPLAYS, Group, Groups, Letter, Selection, State, begin_at, find
+from operations.dead_letters import MAX_REPLAYS, Letter, Selection, State, begin_at, find
+from operations.letter_lists import Group, Groups, line_of
 from operations.log import Skipped
 from operations.reading_again import NotUnderstood, Reading
 
@@ -161,7 +162,7 @@ def test_a_filter_leaves_alone_what_is_settled_but_a_name_does_not() -> None:
 def groups_of(*letters: Letter) -> list[Group]:
     groups = Groups()
     for each in letters:
-        groups.add(each)
+        groups.add(line_of(each, TOPICS))
     return groups.sorted()
 
 

@@ -1,12 +1,14 @@
 """`punchstream dead-letters`: what it prints, and which selection it takes."""
 
 import base64
+import csv
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 import pytest
 from checkin_site import CheckinSite
+from ledger_story import Story, event, kept_ledger
 from memory_log import MemoryLog
 from msgspec.structs import replace
 from typer.testing import CliRunner
@@ -118,6 +120,31 @@ def test_they_are_listed_by_stage_and_reason_or_each(log: MemoryLog) -> None:
         ("0:1", "discarded", "D1"),
     ]
     assert "cut off" in run("list", "--each")[1]
+    exported = list(csv.DictReader(run("list", "--csv")[1].splitlines()))
+    assert [(row["stage"], row["count"], row["discarded"]) for row in exported] == [
+        ("push", "1", "0"),
+        ("stream", "2", "1"),
+    ]
+    exported = list(csv.DictReader(run("list", "--each", "--csv")[1].splitlines()))
+    assert [row["id"] for row in exported] == ["0:0", "0:1", "0:2"]
+
+
+def test_the_ledger_has_the_list_where_there_is_one(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    story = Story()
+    story.fail(story.raw(event("1", 0)))
+    story.act(story.fail(story.raw(event("1", 1))), "replayed")
+    kept_ledger(f"sqlite:///{tmp_path}/ledger.sqlite", story)
+    monkeypatch.setenv("LEDGER_URL", f"sqlite:///{tmp_path}/ledger.sqlite")
+    status, shown, said = run("list")
+    assert (status, shown.splitlines()[-1]) == (0, "2 dead letters: 1 open, 1 replayed")
+    assert "From the ledger, as of 2026-03-02T00:00:00.000Z." in said
+    assert "only --from-topics says" in said
+    assert [row["state"] for row in orjson.loads(run("list", "--each", "--json")[1])] == ["open", "replayed"]
+    assert "3 dead letters" in run("list", "--from-topics")[1]
+    assert run("list", "--device", "D9")[0] == 1
+    assert run("list", "--device", "D1", "--reason", "erased")[0] == 0
 
 
 UNREAD = UnreadRequest(
