@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
+from attendance.durations import format_rounded
 from attendance.errors import Reason
 from attendance.fleet import Device
 from attendance.kafka.records import Record
@@ -89,7 +90,7 @@ def find_time_fault(
         return ImplausibleTime(TimeFault.UNREADABLE, Reason.UNREADABLE_TIME, message)
     ahead = event_time - (arrived or event.received_at)
     if ahead.total_seconds() > future_tolerance:
-        message = f"{format_seconds(event_time)} is {ahead} ahead of its arrival"
+        message = f"{format_seconds(event_time)} is {format_rounded(ahead.total_seconds())} ahead of its arrival"
         return ImplausibleTime(TimeFault.AHEAD, Reason.IMPLAUSIBLE_TIME, message)
     zone(event.device_timezone)  # to read the time by; one that is not known here is no zone
     installed = max(device.installed_on, _FIRST) if device and device.installed_on else EARLIEST

@@ -46,6 +46,7 @@ class Statuses:
         self._known: dict[str, DeviceStatus] = {}
         self._last_event: dict[str, datetime | None] = {}
         self._unwritten: dict[str, DeviceStatus] = {}
+        self._heard_since: dict[str, datetime] = {}  # when the newest punches arrived that are too soon to be written
 
     def check(self) -> None:
         """Return where it is known what other processes were told.
@@ -88,9 +89,12 @@ class Statuses:
             return
         last_event = self._last_event[device_id] = newest(events, self._last_event.get(device_id))
         known = self._known.get(device_id) or DeviceStatus(device_id, datetime.min.replace(tzinfo=UTC))
-        if at - known.heard_at >= ALIVE:
-            # What it once said of itself stands.
-            self._known[device_id] = self._unwritten[device_id] = replace(known, heard_at=at, last_event=last_event)
+        if at - known.heard_at < ALIVE:
+            self._heard_since[device_id] = at
+            return
+        # What it once said of itself stands.
+        self._known[device_id] = self._unwritten[device_id] = replace(known, heard_at=at, last_event=last_event)
+        self._heard_since.pop(device_id, None)
 
     async def report(self, device_id: str, heard_at: datetime, report: DeviceReport) -> None:
         """Return when Kafka has it, or has nothing to learn from it. Assumes and raises what `Publisher.report` does.
@@ -114,15 +118,25 @@ class Statuses:
         await self._publisher.report(status)
         self._known[device_id] = status
         self._unwritten.pop(device_id, None)
+        self._heard_since.pop(device_id, None)
 
     async def keep(self) -> NoReturn:
         """Write what `punched` left, for ever. What is lost of it is written with the next punch or heartbeat."""
         while True:
             await asyncio.sleep(WRITE_SECONDS)
+            self._take_in_last_punches(now())
             unwritten, self._unwritten = self._unwritten, {}
             if unwritten:
                 with suppress(KafkaUnavailable):  # the publisher says so, once
                     await self._publisher.report(*unwritten.values())
+
+    def _take_in_last_punches(self, at: datetime) -> None:
+        """After the last punches of a day nothing may come for hours, and they would be said to have been earlier."""
+        due = [each for each in self._heard_since if at - self._known[each].heard_at >= ALIVE]
+        for device_id in due:
+            heard_at = max(self._heard_since.pop(device_id), self._known[device_id].heard_at)
+            status = replace(self._known[device_id], heard_at=heard_at, last_event=self._last_event[device_id])
+            self._known[device_id] = self._unwritten[device_id] = status
 
 
 def _says_nothing_new(report: DeviceReport, known: DeviceStatus) -> bool:

@@ -17,6 +17,7 @@ from producers.devices.common.clocks import ASSUMED_LAG
 from producers.devices.contract import DeviceReport
 from producers.publisher import Publisher
 from producers.status import Statuses, heartbeat, newest
+from virtual_time import run_in_virtual_time
 
 HEARD = datetime(2026, 3, 2, 5, 0, 0, 900_000, tzinfo=UTC)
 SECOND = HEARD.replace(microsecond=0)
@@ -142,3 +143,26 @@ def test_what_a_device_said_to_us_stands_beside_what_another_process_was_answere
     statuses.apply(record(asked.encode()))
     asyncio.run(statuses.report("D1", SECOND + timedelta(seconds=95), DeviceReport()))
     assert wire.reported[-1].details == {"zone": "differs", "settings": "as wanted"}
+
+
+def test_the_last_punches_before_a_device_is_silent_are_written_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it would be said for the whole night that it was heard from, and had its last punch, before them."""
+    wire = Wire()
+
+    async def evening() -> None:
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr("producers.status.now", lambda: HEARD + timedelta(seconds=loop.time()))
+        statuses = Statuses(cast("Publisher", wire))
+        keeping = asyncio.ensure_future(statuses.keep())
+        for second in (0, 5, 20):
+            await asyncio.sleep(second - loop.time())
+            arrived = HEARD + timedelta(seconds=second)
+            statuses.punched("D1", arrived, [event(SECOND - timedelta(seconds=60 - second))])
+        await asyncio.sleep(600)
+        keeping.cancel()
+
+    run_in_virtual_time(evening())
+    assert [(each.heard_at, each.last_event) for each in wire.reported] == [
+        (HEARD, SECOND - timedelta(seconds=60)),
+        (HEARD + timedelta(seconds=20), SECOND - timedelta(seconds=40)),
+    ]
