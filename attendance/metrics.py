@@ -58,6 +58,9 @@ Name = Literal[
     "punchstream_records_missing",
     "punchstream_ledger_behind_records",
     "punchstream_ledger_behind_seconds",
+    "punchstream_reconciled_devices_with_gap",
+    "punchstream_reconciled_missing_punches",
+    "punchstream_reconciled_until_timestamp_seconds",
 ]
 
 
@@ -293,6 +296,18 @@ TABLE: Final[Mapping[Name, _Metric]] = {
         Gauge,
         "The age of the oldest record of the last batch, while records are not in the ledger yet.",
         stages=("ledger",),
+    ),
+    "punchstream_reconciled_devices_with_gap": _Metric(
+        Gauge, "Devices with a gap on the newest day that was reconciled.", ("site",), stages=("ledger",)
+    ),
+    "punchstream_reconciled_missing_punches": _Metric(
+        Gauge,
+        "Punches of these gaps, as far as their number is known. The table `reconciled_devices` has them by device.",
+        ("site",),
+        stages=("ledger",),
+    ),
+    "punchstream_reconciled_until_timestamp_seconds": _Metric(
+        Gauge, "The end of the newest day that was reconciled, seconds since the epoch.", ("site",), stages=("ledger",)
     ),
 }
 

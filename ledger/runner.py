@@ -19,6 +19,7 @@ from attendance.settings import KafkaSettings
 from attendance.topics import DAY_MS, TABLE, Name
 from ledger.database import Database, LedgerTakenOver, LedgerUnavailable
 from ledger.guard import PositionsGuard
+from ledger.nightly import Nightly
 from ledger.store import LEDGER_TOPICS, Batch, Partition, Position, Store
 from operations.audit_accounts import read_moves
 from operations.fact_reading import FactReader
@@ -43,7 +44,14 @@ class EndsAt(NamedTuple):
     ends: Ends
 
 
-async def run(kafka: KafkaSettings, database: Database, days: int, metrics: Metrics, stop: asyncio.Event) -> None:
+async def run(
+    kafka: KafkaSettings,
+    database: Database,
+    days: int,
+    metrics: Metrics,
+    stop: asyncio.Event,
+    nightly: Nightly | None = None,
+) -> None:
     """Keep a ledger until `stop` is set. It waits for Kafka and for the database.
 
     Args:
@@ -52,13 +60,15 @@ async def run(kafka: KafkaSettings, database: Database, days: int, metrics: Metr
         days: How many days of rows stay.
         metrics: Show how far behind the ledger is.
         stop: Set when the process is to stop.
+        nightly: Reconciles beside it; None does not.
 
     Raises:
         ConfigurationError: a setting is wrong, or the tables are of a later release.
     """
     keeper = Keeper(kafka, database, days, metrics)
     try:
-        await run_until_stopped(stop, keeper.keep(), keeper.guards.keep())
+        beside = [] if nightly is None else [nightly.keep()]
+        await run_until_stopped(stop, keeper.keep(), keeper.guards.keep(), *beside)
     finally:
         await keeper.close()
         database.close()

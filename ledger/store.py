@@ -6,6 +6,7 @@ ledger has exactly the rows of the records before its positions.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from msgspec import ValidationError
@@ -28,6 +29,8 @@ from ledger.tables import (
     ERASED,
     FACTS,
     POSITIONS,
+    RECONCILED_DEVICES,
+    RECONCILIATIONS,
     STORED_AT,
     UNREADABLE,
     WAITING,
@@ -188,6 +191,9 @@ class Store:
             firsts = [{"number": number, "first": first} for number, first in letters.items()]
             if firsts:
                 connection.execute(delete(DEAD_LETTERS).where(*gone), firsts)
+            first = datetime.fromtimestamp(before / 1000, UTC).date().isoformat()
+            for table in (RECONCILIATIONS, RECONCILED_DEVICES):
+                connection.execute(delete(table).where(table.c.day < first))
             return before
 
     def _insert(self, table: Table) -> str:

@@ -240,6 +240,45 @@ CAUGHT_UP: Final = Table(
     sqlite_with_rowid=False,
 )
 
+RECONCILIATIONS: Final = Table(
+    "reconciliations",
+    METADATA,
+    Column("site", Text, primary_key=True),
+    Column("day", Text, primary_key=True),
+    _number("reconciled_at"),
+    _number("devices"),
+    _number("devices_with_gap"),
+    _number("missing"),
+    _text("problem", null=True),
+    sqlite_with_rowid=False,
+)
+RECONCILED_DEVICES: Final = Table(
+    "reconciled_devices",
+    METADATA,
+    Column("day", Text, primary_key=True),
+    Column("device_id", Text, primary_key=True),
+    Column("site", Text, primary_key=True),
+    _text("timezone"),
+    _number("reconciled_at"),
+    _number("counted", null=True),
+    _number("complete_until", null=True),
+    _number("raw_records"),
+    _number("punches"),
+    _number("delivered"),
+    _number("superseded"),
+    _number("dropped"),
+    _number("discarded"),
+    _number("undecided"),
+    _number("undelivered"),
+    _number("waiting"),
+    _number("dead_letters"),
+    _number("rejected"),
+    _number("in_erpnext", null=True),
+    _number("missing"),
+    _text("gaps"),
+    sqlite_with_rowid=False,
+)
+
 FACTS: Final[Mapping[type[facts.Fact], Table]] = {
     facts.RawFact: RAW_RECORDS,
     facts.DroppedFact: DROPPED,

@@ -1,5 +1,6 @@
 """Which punches of a day ERPNext has, asked by their event ids."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Erpnext:
     settings: ErpnextSettings
 
     async def which(self, log: Log, punches: Sequence[Punch]) -> frozenset[str]:
-        """The event ids of the punches that ERPNext has. It stands still while ERPNext answers.
+        """The event ids of the punches that ERPNext has. ERPNext is asked in a thread, for its client waits.
 
         Args:
             log: The topics, which have the zone of the site.
@@ -37,6 +38,9 @@ class Erpnext:
             PunchstreamError: what `ErpnextClient.call` raises.
             KafkaUnavailable: Kafka does not answer.
         """
+        return await asyncio.to_thread(asyncio.run, self._which(log, punches))
+
+    async def _which(self, log: Log, punches: Sequence[Punch]) -> frozenset[str]:
         with closing(ErpnextClient(self.settings)) as client:
             try:
                 zone = await the_sites_zone(log, client, site_of(self.settings.url))

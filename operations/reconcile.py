@@ -4,6 +4,7 @@ A gap is a punch of which nobody can say that it is where it belongs: the device
 outcome yet, it waits, it failed, or ERPNext lacks it. What was dropped, corrected or discarded is no gap.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -196,7 +197,8 @@ async def reconcile(
         RetriableError: the source or Kafka does not answer.
     """
     asked = Asked(day=day, zones={device.device_id: device.timezone for device in devices})
-    found = day_punches(await source.facts(asked), asked) if devices else {}
+    # In a thread: a day of a large site takes a while, and the ledger goes on meanwhile.
+    found = await asyncio.to_thread(day_punches, await source.facts(asked), asked) if devices else {}
     own = await own_counts(log, devices, day, skipped)
     fetched: Mapping[str, Fetched] = {}
     if fetch is not None:

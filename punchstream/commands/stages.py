@@ -29,7 +29,7 @@ from attendance.times import TZDATA
 from attendance.topics import Stage
 from ledger.settings import LedgerSettings
 from punchstream.commands.ledger_database import open_database
-from punchstream.commands.settings import misspelt
+from punchstream.commands.settings import is_set, misspelt
 from punchstream.output import say
 
 log = structlog.get_logger(__name__)
@@ -157,8 +157,14 @@ def ledger(
         database.delete()
         say("The ledger is deleted.")
         return
+    from ledger.nightly import nightly
     from ledger.runner import run
+    from operations.day_in_erpnext import Erpnext
 
     _, metrics = begin("ledger")
     kafka = topics_checked("ledger")
-    run_with_stop(lambda stop: run(kafka, database, settings.days, metrics, stop))
+    beside = None
+    if settings.reconcile_at is not None:
+        in_erpnext = Erpnext(ErpnextSettings.load()).which if is_set("ERPNEXT_URL") else None
+        beside = nightly(kafka, database, settings.reconcile_at, in_erpnext, metrics)
+    run_with_stop(lambda stop: run(kafka, database, settings.days, metrics, stop, beside))
