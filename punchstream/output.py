@@ -4,19 +4,20 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
+from itertools import chain, zip_longest
+from textwrap import TextWrapper
 from typing import Annotated, Any, Final
 
 import orjson
 import typer
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from attendance.shown import shown, shown_json
 from operations.log import Skipped
 
-LONGEST_WORD: Final = 20  # characters, as a time has; a longer word in a table may be broken
+NARROWEST: Final = 30  # characters; a last column that is narrower is not worth wrapping
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
@@ -28,6 +29,11 @@ class Terminal(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """See `Console.render_str`."""
         return super().render_str(shown(text), **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """See `Console.print`. A word that is longer than a line is left as it is."""
+        whole: dict[str, Any] = {"overflow": "ignore", "crop": False}
+        super().print(*objects, **whole | options)
 
 
 def terminal(*, stderr: bool = False, soft_wrap: bool = False) -> Terminal:
@@ -50,77 +56,55 @@ def say(text: str, *, err: bool = False) -> None:
     typer.echo(shown(text), err=err)
 
 
-def show(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
-    """Print rows.
+def show(rows: Sequence[Mapping[str, object]], *, as_json: bool, as_csv: bool = False) -> None:
+    """Print rows as JSON, as CSV, or as a table in which nothing is cut.
 
     Args:
-        rows: All with the same columns.
-        as_json: Whether to print JSON, not a table.
+        rows: All with the same columns. Without rows there is no table, and in CSV no header.
+        as_json: Whether `AsJson` was given.
+        as_csv: Whether `AsCsv` was.
     """
-    if as_json:
-        print_json(rows)
-        return
-    print_rows(list(rows[0]) if rows else (), (list(row.values()) for row in rows))
+    print_records(list(rows[0]) if rows else (), rows, as_json=as_json, as_csv=as_csv)
 
 
-def print_rows(names: Sequence[str], rows: Iterable[Iterable[object]], *, whole: int = 1) -> None:
-    """Print a table, or a paragraph for each row where the terminal is too narrow. Without rows nothing is printed.
+def print_whole(names: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table in which no word is broken or cut, at any width: a row a line, or a fact a line.
 
-    Args:
-        names: Of the columns.
-        rows: As many cells as there are names; None is an empty one.
-        whole: So many of the first columns are never broken, because people type them into the next command.
-    """
-    texts = [["" if cell is None else shown(str(cell)) for cell in row] for row in rows]
-    if not texts:
-        return
-    columns = ["\n".join(column) for column in zip(names, *texts, strict=True)]
-    widest = [max(map(cell_len, column.splitlines())) for column in columns]
-    widths = [
-        wide if index < whole else min(max(map(cell_len, column.split())), LONGEST_WORD)
-        for index, (column, wide) in enumerate(zip(columns, widest, strict=True))
-    ]
-    room = terminal().width - sum(widths) - 2 * (len(names) - 1)
-    if room < 0:
-        _print_paragraphs(names, texts)
-        return
-    while room > 0 and (narrow := [index for index, wide in enumerate(widest) if widths[index] < wide]):
-        for index in narrow[:room]:
-            widths[index] += 1
-        room -= len(narrow)
-    table = Table(box=None, pad_edge=False)
-    for name, width in zip(names, widths, strict=True):
-        table.add_column(name, width=width, overflow="fold")
-    for text in texts:
-        table.add_row(*text)
-    print_table(table)
-
-
-def print_whole(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table in which nothing is broken or cut, at any width: a row a line, or a fact a line.
-
-    It is a fact a line where rows do not fit a terminal's width. A pipe has any.
+    It is a fact a line where rows do not fit a terminal's width. A pipe has any. Only the last column may be wrapped,
+    between its words. Without rows nothing is printed.
 
     Args:
         names: Of the columns.
-        rows: As many cells as there are names; None is an empty one.
+        rows: As many cells as there are names. None is an empty one, and a tuple is one of several lines.
     """
-    texts = [["" if cell is None else shown(str(cell)).replace("\n", " ") for cell in row] for row in rows]
+    texts = [[_lines(cell) for cell in row] for row in rows]
     if not texts:
         return
-    widths = [max(map(cell_len, column)) for column in zip(names, *texts, strict=True)]
+    columns = [[name, *chain(*column)] for name, *column in zip(names, *texts, strict=True)]
+    widths = [max(map(cell_len, column)) for column in columns]
     console = terminal()
-    if not console.is_terminal or sum(widths) + 2 * (len(names) - 1) <= console.width:
-        for line in [list(names), *texts]:
+    room = console.width - sum(widths[:-1]) - 2 * (len(names) - 1)
+    if console.is_terminal and widths[-1] > room:
+        wrapped = [[*row[:-1], _wrapped(row[-1], room)] for row in texts] if room >= NARROWEST else texts
+        if max(cell_len(line) for row in wrapped for line in row[-1]) > room:
+            _print_paragraphs(names, texts)
+            return
+        texts = wrapped
+    for row in [[[name] for name in names], *texts]:
+        for line in zip_longest(*row, fillvalue=""):
             padded = (text + " " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True))
             typer.echo("  ".join(padded).rstrip())
-        return
-    longest = max(map(cell_len, names))
-    for index, row in enumerate(texts):
-        if index:
-            typer.echo("")
-        for name, text in zip(names, row, strict=True):
-            typer.echo(f"{name}{' ' * (longest - cell_len(name))}  {text}".rstrip())
+
+
+def _lines(cell: object) -> list[str]:
+    """The lines of a cell. In a text of others a new line would be taken for ours."""
+    parts = cell if isinstance(cell, tuple) else (cell,)
+    return ["" if part is None else shown(str(part)).replace("\n", " ") for part in parts] or [""]
+
+
+def _wrapped(lines: Iterable[str], width: int) -> list[str]:
+    wrapper = TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+    return [part for line in lines for part in wrapper.wrap(line) or [""]]
 
 
 def print_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -174,23 +158,27 @@ def csv_cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
-def _print_paragraphs(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    facts: list[tuple[str, str]] = []
+def _print_paragraphs(names: Sequence[str], rows: Iterable[Sequence[Sequence[str]]]) -> None:
+    longest = max(map(cell_len, names))
     for index, row in enumerate(rows):
         if index:
-            facts.append(("", ""))
-        facts += zip(names, row, strict=True)
-    print_facts(facts)
+            typer.echo("")
+        for name, lines in zip(names, row, strict=True):
+            _print_fact(name, lines, longest)
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
-    """Print names with what they stand for, one below the other; None is nothing."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, fact in facts:
-        table.add_row(shown(name), "" if fact is None else shown(str(fact)))
-    print_table(table)
+    """Print names with what they stand for, one below the other; None is nothing. No word is broken or cut."""
+    texts = [(shown(name), "" if fact is None else shown(str(fact))) for name, fact in facts]
+    longest = max((cell_len(name) for name, _ in texts), default=0)
+    for name, text in texts:
+        _print_fact(name, text.splitlines(), longest)
+
+
+def _print_fact(name: str, lines: Sequence[str], longest: int) -> None:
+    for index, line in enumerate(lines or [""]):
+        begin = name if index == 0 else ""
+        typer.echo(f"{begin}{' ' * (longest - cell_len(begin))}  {line}".rstrip())
 
 
 def print_json_list(rows: Iterable[object]) -> None:
@@ -213,11 +201,6 @@ def _json(data: object) -> str:
     except orjson.JSONEncodeError:  # it takes no integer of more than 64 bits, and a record may hold one
         text = json.dumps(data, default=str, indent=2, ensure_ascii=False)
     return shown_json(text)
-
-
-def print_table(table: Table) -> None:
-    """Print a table. Nothing in it is taken for markup: device users and file names may look like it."""
-    terminal().print(table)
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

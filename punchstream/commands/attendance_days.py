@@ -12,7 +12,7 @@ from attendance.fleet import Shift
 from attendance.settings import CommonSettings, ErpnextSettings
 from operations.log import Log, Skipped
 from punchstream.commands.arguments import known_fleet
-from punchstream.output import counted, print_json, print_rows, say, say_skipped
+from punchstream.output import counted, print_json, print_whole, say, say_skipped
 
 if TYPE_CHECKING:
     from operations.attendance_days import ComparedDay
@@ -54,7 +54,7 @@ def run(log: Log, erpnext: ErpnextSettings | None, *, since: datetime | None, as
             for day in days
         )
         names = ("Employee", "Day", "Shift", "Outcome", "Reason", "Document", "Status", "Hours", "In ERPNext")
-        print_rows(names, cells)
+        print_whole(names, cells)
         say(summary(days))
     return int(needs_a_look(days))
 

@@ -11,7 +11,7 @@ from attendance.times import format_seconds
 from punchstream.commands import attendance_days
 from punchstream.commands import late as late_deliveries
 from punchstream.commands.arguments import SINCE, fleet_has, instant, kafka_log, known_fleet, stop_where_nothing_is
-from punchstream.output import AsJson, counted, print_json, print_rows, say, say_skipped, terminal
+from punchstream.output import AsJson, counted, print_json, print_whole, say, say_skipped, terminal
 
 if TYPE_CHECKING:
     from operations.audit_report import Report
@@ -142,7 +142,7 @@ def _show_rows(report: "Report", console: Console) -> None:
                 (each.document, each.employee, each.time, f"{each.why}{'; ' + each.stays if each.stays else ''}")
                 for each in findings[:named]
             )
-            print_rows(("Document", "Employee", "Time", "What is wrong"), cells)
+            print_whole(("Document", "Employee", "Time", "What is wrong"), cells)
             if len(findings) >= named:
                 console.print("… --json shows all of them")
     if report.times_compared is False:

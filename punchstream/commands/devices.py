@@ -20,7 +20,7 @@ from operations.log import Skipped
 from producers.knocks import NO_TERMINALS, SENDERS
 from punchstream.commands.arguments import kafka_log, known_fleet, who
 from punchstream.commands.device_list import list_devices
-from punchstream.output import AsJson, print_csv, print_json, print_rows, say, say_skipped, show
+from punchstream.output import AsCsv, AsJson, print_csv, print_json, print_whole, say, say_skipped, show
 
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
 app.command("list")(list_devices)
@@ -52,6 +52,7 @@ def probe(
     host: Annotated[str, typer.Argument(help="Name or IP address of a terminal, or of a vendor's server.")],
     *,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Find out which protocols answer at an address. Changes nothing there, and sends no credential."""
     from producers.probe import probe as look
@@ -62,20 +63,20 @@ def probe(
     if not found and not as_json:
         say(f"Nothing that is known answers at {host}.", err=True)
     else:
-        show([asdict(finding) for finding in found], as_json=as_json)
+        show([asdict(finding) for finding in found], as_json=as_json, as_csv=as_csv)
     if not found:
         raise typer.Exit(1)
 
 
 @app.command("test")
-def ask(device_id: DeviceId, *, as_json: AsJson = False) -> None:
+def ask(device_id: DeviceId, *, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Ask a device who it is, as the pull stage would, and show what it last said. Exit status 1 where that fails."""
     from operations.devices import check_device
 
     device, skipped = _device(device_id), Skipped()
     checks = asyncio.run(check_device(kafka_log("devices"), device, skipped))
     say_skipped(skipped)
-    show([asdict(each) for each in checks], as_json=as_json)
+    show([asdict(each) for each in checks], as_json=as_json, as_csv=as_csv)
     if not all(each.ok for each in checks):
         raise typer.Exit(1)
 
@@ -141,14 +142,14 @@ def pending(
     cells = (
         (
             each["serial"],
-            "\n".join([each["adapter"], *(each["clients"] or [each["client"] or ""])]),
-            f"{each['first_seen']}\n{each['last_seen']}",
-            f"{each['requests']}\n{each['visits']}",
-            "\n".join([*_moved(each), *(f"{name}: {fact}" for name, fact in each["facts"].items())]),
+            (each["adapter"], *(each["clients"] or [each["client"]])),
+            (each["first_seen"], each["last_seen"]),
+            (each["requests"], each["visits"]),
+            (*_moved(each), *(f"{name}: {fact}" for name, fact in each["facts"].items())),
         )
         for each in shown
     )
-    print_rows(("Serial", "Adapter, address", "First, last seen (UTC)", "Requests, visits", "Facts"), cells, whole=3)
+    print_whole(("Serial", "Adapter, address", "First, last seen (UTC)", "Requests, visits", "Facts"), cells)
     if len(waiting) > len(shown):
         say(f"And {len(waiting) - len(shown):,} less likely ones, which --limit, --search and --format show.")
     _show_knocks(turned_away[:limit])
@@ -185,10 +186,10 @@ def _show_knocks(knocks: Sequence[Knock]) -> None:
         (
             each.client,
             SENDERS.get(each.sender, each.sender),
-            f"{each.cause}\n{each.status or ''}",
-            f"{each.first_seen}\n{each.last_seen}",
+            (each.cause, each.status or ""),
+            (each.first_seen, each.last_seen),
             each.requests,
-            "\n".join(filter(None, (f"{each.method} {each.path}", each.user_agent, each.device_id))),
+            (*filter(None, (f"{each.method} {each.path}", each.user_agent, each.device_id)),),
         )
         for each in [*terminals, *others[-OTHERS_SHOWN:]]
     )
@@ -200,7 +201,7 @@ def _show_knocks(knocks: Sequence[Knock]) -> None:
         "Requests",
         "Path, user agent, device",
     )
-    print_rows(names, cells)
+    print_whole(names, cells)
     if len(others) > OTHERS_SHOWN:
         say(f"And {len(others) - OTHERS_SHOWN:,} earlier ones, of no terminal, which --json shows.")
 
@@ -321,14 +322,14 @@ def verify(
 
 
 @app.command()
-def commands(*, as_json: AsJson = False) -> None:
+def commands(*, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Show what terminals were told to do, and what they answered."""
     from operations.devices import orders
 
     skipped = Skipped()
     rows = [structs.asdict(order) for order in asyncio.run(orders(kafka_log("devices"), skipped))]
     say_skipped(skipped)
-    show(rows, as_json=as_json)
+    show(rows, as_json=as_json, as_csv=as_csv)
 
 
 def _device(device_id: str) -> Device:

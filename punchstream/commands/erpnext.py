@@ -11,7 +11,7 @@ from attendance.errors import KafkaUnavailable
 from attendance.settings import CommonSettings, ErpnextSettings
 from attendance.site import site_of
 from punchstream.commands.arguments import kafka_log, who
-from punchstream.output import AsJson, print_facts, print_json, print_rows, say
+from punchstream.output import AsCsv, AsJson, print_csv, print_facts, print_json, print_whole, say
 
 if TYPE_CHECKING:
     from attendance.records.site import SiteZone
@@ -41,7 +41,7 @@ def setup() -> None:
 
 
 @app.command()
-def check(*, as_json: AsJson = False) -> None:
+def check(*, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Check what deliveries need, and what some commands need. Nothing is left at the site.
 
     Among the checks is a check-in that is stored and undone in one request. A warning is for a person to look at;
@@ -57,8 +57,8 @@ def check(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(each) for each in found])
     else:
-        cells = ((each.name, each.state, _in_words(each)) for each in found)
-        print_rows(("Check", "Result", "Detail"), cells, whole=2)
+        cells = [(each.name, each.state, _in_words(each)) for each in found]
+        (print_csv if as_csv else print_whole)(("Check", "Result", "Detail"), cells)
     if any(each.hinders for each in found):
         raise typer.Exit(code=1)
 

@@ -20,7 +20,7 @@ from attendance.times import format_seconds
 from producers.devices.contract import Rejected
 from punchstream.commands.arguments import known_fleet
 from punchstream.commands.stages import begin
-from punchstream.output import AsJson, counted, print_json, print_rows, say, terminal
+from punchstream.output import AsJson, counted, print_json, print_whole, say, terminal
 
 if TYPE_CHECKING:
     from operations.imports import Imported
@@ -141,7 +141,7 @@ def _show(imported: "Imported", *, dry_run: bool) -> None:
         for each in imported.readings:
             say(_columns(each))
         names = ("Line", "Device", "User", "Time", "UTC", "Direction", "Rejected")
-        print_rows(names, (row.values() for row in _first(imported)))
+        print_whole(names, (row.values() for row in _first(imported)))
     counts = {"rejected": tally.rejected, "that are no punches": tally.ignored} | {
         f"whose time {fault.value}": tally.implausible[fault] for fault in TimeFault
     }

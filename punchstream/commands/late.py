@@ -11,7 +11,7 @@ from attendance.settings import ErpnextSettings
 from attendance.site import site_of
 from attendance.times import format_seconds
 from operations.log import Log, Skipped
-from punchstream.output import counted, print_json, print_rows, say, say_skipped, terminal
+from punchstream.output import counted, print_json, print_whole, say, say_skipped, terminal
 
 if TYPE_CHECKING:
     from attendance.erpnext import ErpnextClient
@@ -80,7 +80,7 @@ def _show(deliveries: Sequence["LateDelivery"], *, as_json: bool) -> None:
         )
         for each in deliveries
     )
-    print_rows(("Employee", "Day", "Shift", "In ERPNext", "Event", "Device", "Delivered (UTC)"), cells)
+    print_whole(("Employee", "Day", "Shift", "In ERPNext", "Event", "Device", "Delivered (UTC)"), cells)
     _say_how_many(deliveries)
 
 

@@ -13,7 +13,7 @@ from attendance.settings import ErpnextSettings
 from attendance.site import site_of
 from operations.log import Log
 from punchstream.commands.arguments import SINCE, UNTIL, instant, kafka_log, known_fleet, stop_where_nothing_is
-from punchstream.output import AsJson, counted, print_json, print_rows, say, say_skipped, terminal
+from punchstream.output import AsJson, counted, print_json, print_whole, say, say_skipped, terminal
 
 if TYPE_CHECKING:
     from operations.corrections import Corrections
@@ -181,7 +181,7 @@ def _show(corrections: "Corrections") -> None:
         )
         for each in islice(corrections.differences(), NAMED)
     )
-    print_rows(("Document", "Employee", "Time", "Log type", "Not replaced for"), cells)
+    print_whole(("Document", "Employee", "Time", "Log type", "Not replaced for"), cells)
     days = corrections.days()
     for employee, date in days[:NAMED]:
         say(f"touches {employee} {date}")

@@ -18,7 +18,7 @@ from attendance.errors import ConfigurationError
 from attendance.settings import GROUPS, SettingsGroup
 from attendance.shown import MASK
 from ledger.settings import LedgerSettings
-from punchstream.output import AsJson, say, show, terminal
+from punchstream.output import AsCsv, AsJson, say, show, terminal
 from sinks.targets import target_settings
 
 HEADER: Final = """# Settings
@@ -39,6 +39,7 @@ _ALIKE: Final = 0.88  # of 1; KAFKA_BOOTSTRAP_SERVER is 0.98 like KAFKA_BOOTSTRA
 def settings(
     *,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     style: Annotated[Literal["table", "markdown"], typer.Option("--format", help="How to print it.")] = "table",
 ) -> None:
     """Show every setting: its value (secrets masked), where it came from, what it means.
@@ -48,7 +49,7 @@ def settings(
     if style == "markdown":
         say(markdown(every_group()).removesuffix("\n"))
         return
-    show(describe(every_group(), Path(".env"), with_units=not as_json), as_json=as_json)
+    show(describe(every_group(), Path(".env"), with_units=not as_json), as_json=as_json, as_csv=as_csv)
     stderr = terminal(stderr=True, soft_wrap=True)
     for name, meant in misspelt(Path(".env")).items():
         stderr.print(f"{name} is no setting{f'; {meant} is' if meant else ''}.", style="yellow")

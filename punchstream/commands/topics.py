@@ -12,7 +12,7 @@ from attendance.settings import KafkaSettings
 from attendance.times import now
 from attendance.topics import Name
 from punchstream.commands.arguments import kafka_log
-from punchstream.output import AsJson, counted, print_json, print_rows, say
+from punchstream.output import AsCsv, AsJson, counted, print_csv, print_json, print_whole, say
 
 if TYPE_CHECKING:
     from attendance.topic_findings import Finding
@@ -33,7 +33,7 @@ def create() -> None:
 
 
 @app.command("describe")
-def describe(*, as_json: AsJson = False) -> None:
+def describe(*, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Show each topic as the broker has it, beside what it has to be.
 
     Exit status 1 if one is missing, would lose records, or may not be looked at.
@@ -43,8 +43,10 @@ def describe(*, as_json: AsJson = False) -> None:
     rows = asyncio.run(describe_topics(KafkaSettings.load()))
     if as_json:
         print_json(rows)
+    elif as_csv:
+        print_csv(COLUMNS, map(_cells, rows))
     else:
-        print_rows(COLUMNS, map(_cells, rows))
+        print_whole(COLUMNS, map(_cells, rows))
     wrong = [finding for row in rows for finding in row["findings"]]
     if not as_json:
         for finding in wrong:

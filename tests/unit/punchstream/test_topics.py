@@ -35,13 +35,16 @@ def test_topics_are_described_with_what_they_hold(broker: MemoryBroker) -> None:
     assert result.exit_code == 0
     rows = {row["topic"]: row for row in orjson.loads(result.stdout)}
     assert rows["attendance.raw.v1"]["records"] == 1
-    wide, narrow = (
-        CliRunner().invoke(app, ["topics", "describe"], env={"COLUMNS": columns}).stdout.splitlines()
-        for columns in ("200", "80")
-    )
-    assert wide[0].split()[:2] == ["topic", "partitions"]
-    assert wide[1].split()[0] == "attendance.raw.v1"
-    assert [line.split() for line in narrow[:2]] == [["topic", "attendance.raw.v1"], ["partitions", "12"]]
+    pipe = CliRunner().invoke(app, ["topics", "describe"], env={"COLUMNS": "80"}).stdout.splitlines()
+    assert pipe[0].split()[:2] == ["topic", "partitions"]
+    assert pipe[1].split()[0] == "attendance.raw.v1"
+    narrow = CliRunner().invoke(app, ["topics", "describe"], env={"COLUMNS": "60", "FORCE_COLOR": "1"})
+    assert [line.split() for line in narrow.stdout.splitlines()[:2]] == [
+        ["topic", "attendance.raw.v1"],
+        ["partitions", "12"],
+    ]
+    exported = CliRunner().invoke(app, ["topics", "describe", "--csv"]).stdout.splitlines()
+    assert exported[1].startswith("attendance.raw.v1,12,")
 
 
 def test_a_missing_topic_is_shown_and_is_exit_status_1(broker: MemoryBroker) -> None:
