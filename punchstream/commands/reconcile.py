@@ -50,7 +50,8 @@ _SHOWN: Final = {
     "undelivered": "not delivered",
     "undecided": "undecided",
 }
-"""The columns of the table."""
+"""The columns of the table. Without a number in any row, one that is not of `_ALWAYS` is left out."""
+_ALWAYS: Final = frozenset({"device_id", "counted", "raw", "punches", "delivered", "in_erpnext"})
 
 
 def reconcile(
@@ -162,8 +163,9 @@ def _day(text: str, devices: Sequence[Device]) -> date:
 
 def _show(found: Reconciliation, source: str, day: date) -> None:
     unknown = {"counted": "not said", "in_erpnext": "not asked"}
-    rows = [[_or(getattr(each, name), unknown.get(name, "")) for name in _SHOWN] for each in found.devices]
-    print_whole(list(_SHOWN.values()), rows)
+    names = [name for name in _SHOWN if name in _ALWAYS or any(getattr(each, name) for each in found.devices)]
+    rows = [[_or(getattr(each, name), unknown.get(name, "")) for name in names] for each in found.devices]
+    print_whole([_SHOWN[name] for name in names], rows)
     for each in found.devices:
         for gap in each.gaps:
             say(f"\n{each.device_id}: {gap.what}{': ' if gap.names else ''}{', '.join(gap.names)}\n  {gap.do}")

@@ -56,7 +56,7 @@ def test_a_row_for_each_device_and_a_line_with_what_to_do_for_each_gap(story: St
     said = run("--site", "s")
     assert said.exit_code == 1
     lines = said.output.splitlines()
-    assert lines[0].split()[:4] == ["device", "device", "counts", "raw"]
+    assert lines[0].split() == ["device", "device", "counts", "raw", "punches", "delivered", "in", "ERPNext", "waiting"]
     assert lines[1].split()[:7] == ["D1", "not", "said", "2", "2", "1", "not"]
     assert f"D1: 1 waiting: {WAITS}" in lines
     assert "  map its users, or discard: punchstream users unmapped" in lines
