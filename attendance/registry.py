@@ -124,7 +124,17 @@ class Registry:
         """
         try:
             async with self._alone:
-                return await asyncio.to_thread(self.refresh)
+                version = self._version
+                is_changed = await asyncio.to_thread(self.refresh)
+            if self._version != version:
+                fleet = self._fleet
+                log.info(
+                    "The fleet topic was taken up.",
+                    devices=len(fleet.devices),
+                    sites=len(fleet.sites),
+                    shifts=len(fleet.shifts),
+                )
+            return is_changed
         except Exception:
             log.exception("The fleet cannot be read; the last good fleet stays.")
             return False

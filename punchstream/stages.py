@@ -21,8 +21,8 @@ log = structlog.get_logger(__name__)
 
 # In this order a fresh start has least to wait for; they are stopped from the way in to the way out.
 STAGES: Final[tuple[str, ...]] = ("directory", "stream", "sink", "push")
-COMPLETENESS: Final = "completeness"  # only where the fleet file lists shifts
-PULL: Final = "pull"  # only where the fleet file has devices to ask
+COMPLETENESS: Final = "completeness"  # only where the fleet lists shifts
+PULL: Final = "pull"  # only where the fleet has devices to ask
 
 READY_SECONDS: Final = 60
 RESTART_SECONDS: Final = 2.0

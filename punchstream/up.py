@@ -20,9 +20,12 @@ from attendance.private_files import write_private
 from attendance.registry import Registry
 from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import format_seconds, now
+from operations.fleet import learn_fleet
+from operations.log import KafkaLog, Skipped
 from operations.site.setup import ensure_event_id_field
 from producers.pull.sources import sources
 from punchstream.commands.settings import every_group, is_set
+from punchstream.output import say_skipped
 from punchstream.stages import COMPLETENESS, PULL, STAGES, Stages
 from sandbox.broker import BrokerKind, create_broker
 from sandbox.erpnext.server import ErpnextStandIn
@@ -74,13 +77,13 @@ def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
         stand_in = stack.enter_context(sandbox_erpnext(directory))
         stand_in.employees([SAMPLE_EMPLOYEE])
         console.print(f"ERPNext: a stand-in at {stand_in.url}, in memory.", style="yellow")
-    if not common.punchstream_devices.exists():
-        token = sample_registry(directory / "devices.yaml")
-        console.print(f"Fleet: one sample device, in {directory / 'devices.yaml'}.", style="yellow")
     for group in every_group():
         group.load()  # so that a wrong setting ends the start in one line, not each stage in its own log
-    asyncio.run(create_topics(KafkaSettings.load()))
-    registry = Registry(CommonSettings.load().punchstream_devices)
+    registry = Registry.load(common)
+    asyncio.run(_make_topics_and_learn_fleet(registry))
+    if not registry.has_file and not registry.topic.all():
+        token = sample_registry(directory / "devices.yaml")
+        console.print(f"Fleet: one sample device, in {directory / 'devices.yaml'}.", style="yellow")
     names = (
         *((COMPLETENESS,) if registry.shifts else ()),
         *STAGES,
@@ -96,6 +99,13 @@ def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
         console.print("The other commands, in another terminal:", end=" ")
         console.print(f"set -a; . {shlex.quote(str(directory / 'env'))}; punchstream audit", soft_wrap=True)
     return stages
+
+
+async def _make_topics_and_learn_fleet(registry: Registry) -> None:
+    kafka, skipped = KafkaSettings.load(), Skipped()
+    await create_topics(kafka)
+    await learn_fleet(KafkaLog(kafka, "up"), registry, skipped)
+    say_skipped(skipped)
 
 
 @contextmanager

@@ -34,7 +34,10 @@ def demo(
 def up(
     *, directory: Annotated[Path, typer.Option(help="For logs and the sandbox's data.")] = Path(".punchstream")
 ) -> None:
-    """Run every stage on this machine, until Ctrl-C. Missing parts come from the sandbox."""
+    """Run every stage on this machine, until Ctrl-C. Missing parts come from the sandbox.
+
+    Pull runs if the fleet has devices to ask at the start, and completeness if it lists shifts.
+    """
     with _needs_the_sandbox():
         from punchstream.up import run
 

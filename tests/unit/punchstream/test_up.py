@@ -1,5 +1,6 @@
 """`punchstream up`: what is missing comes from the sandbox, what is set is left alone, and it says which."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -13,9 +14,15 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
+from attendance.errors import ConfigurationError
 from attendance.fleet import hash_token
+from attendance.kafka.admin import create_topics
 from attendance.registry import Registry
+from attendance.settings import KafkaSettings
 from memory_broker import MemoryBroker, install
+from operations.fleet import read_fleet, write
+from operations.fleet_plan import About, Fields, Wanted
+from operations.log import KafkaLog
 from punchstream import up as module
 from punchstream.cli import app
 
@@ -124,6 +131,62 @@ def test_what_is_set_is_used_and_the_stages_are_those_that_the_fleet_needs(
     assert machine.stages == ("completeness", "directory", "stream", "sink", "push", "pull")
     assert machine.env_file == "", "there is nothing that the other commands do not know"
     assert "sample" not in result.stdout
+
+
+PULLED = {"site": "hq", "timezone": "UTC", "mode": "pull", "adapter": "zkteco_tcp", "host": "10.0.0.1"}
+PUSHED = {"site": "hq", "timezone": "UTC", "serial": "S1", "adapter": "zkteco_adms"}
+
+
+@pytest.mark.parametrize(
+    ("file", "topic", "more"),
+    [
+        pytest.param(None, {("device", "D1"): PUSHED}, set(), id="a device that pushes"),
+        pytest.param(None, {("device", "D1"): PULLED}, {"pull"}, id="a device that is asked"),
+        pytest.param(None, {("device", "D1"): PULLED | {"disabled": True}}, set(), id="a device that is disabled"),
+        pytest.param(
+            None,
+            {("device", "D1"): PUSHED, ("shift", "Day"): {"sites": ["hq"]}},
+            {"completeness"},
+            id="a shift",
+        ),
+        pytest.param("D2", {("device", "D1"): PULLED}, {"pull"}, id="a device that is asked beside the file"),
+        pytest.param("D1", {("device", "D1"): PULLED}, {"pull"}, id="a device of the file that is another source's"),
+        pytest.param("D1", {}, set(), id="the file alone"),
+    ],
+)
+def test_the_stages_are_those_that_the_fleet_on_the_topic_and_in_the_file_needs(
+    machine: Machine,
+    broker: MemoryBroker,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    file: str | None,
+    topic: dict[About, Fields],
+    more: set[str],
+) -> None:
+    for name, value in {"KAFKA_BOOTSTRAP_SERVERS": "memory:9092", **ERPNEXT}.items():
+        monkeypatch.setenv(name, value)
+    if file:
+        (tmp_path / "devices.yaml").write_text(yaml.safe_dump([PUSHED | {"device_id": file, "serial": "S2"}]))
+
+    async def put() -> None:
+        kafka = KafkaSettings.load()
+        await create_topics(kafka)
+        log = KafkaLog(kafka, "test")
+        await write(log, Wanted("north", "zoe", topic), await read_fleet(log))
+
+    asyncio.run(put())
+    result = CliRunner().invoke(app, ["up"], catch_exceptions=False)
+    assert set(machine.stages) == {"directory", "stream", "sink", "push", *more}
+    assert "sample" not in result.stdout
+
+
+def test_a_fleet_file_that_somebody_named_has_to_be_there(
+    machine: Machine, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PUNCHSTREAM_DEVICES", str(tmp_path / "gone.yaml"))
+    with pytest.raises(ConfigurationError, match=r"PUNCHSTREAM_DEVICES.*gone\.yaml"):
+        module.run(tmp_path, Console(quiet=True))
+    assert machine.stages == ()
 
 
 def test_a_wrong_setting_stops_the_start_before_any_stage(
