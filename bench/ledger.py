@@ -5,6 +5,7 @@ that of a server of PostgreSQL does not.
 """
 
 import argparse
+import asyncio
 import random
 import time
 from collections import defaultdict
@@ -27,7 +28,10 @@ from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.topics import DAY_MS, Name, Topics
 from ledger.database import Database
 from ledger.store import Partition, Store
+from ledger.trace import LedgerTrace
+from operations.day_punches import day_punches
 from operations.fact_reading import FactReader, milliseconds
+from operations.trace import Asked
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 TOPICS: Final = Topics("bench")
@@ -38,6 +42,8 @@ SECONDS_BETWEEN: Final = 3.6  # 24,000 punches a day
 ONE_DROPPED_OF: Final = 20
 AT_ONCE: Final = 700  # punches, which are some 2,000 records
 QUERIES: Final = 300
+SITE: Final = 100  # devices
+SITE_DAYS: Final = 20
 console = Console()
 
 
@@ -135,6 +141,23 @@ def ask(database: Database, punches: int, seed: int) -> None:
             console.print(f"{page}: {median(seconds) * 1e3:.1f} ms, p95 {p95 * 1e3:.1f} ms")
 
 
+def reconcile(database: Database, punches: int, seed: int) -> None:
+    """Compare a day of the devices of a site by what the ledger has, and print how long that takes."""
+    chance, days = random.Random(seed), max(1, int(punches * SECONDS_BETWEEN / 86_400))
+    source = LedgerTrace(database)
+    seconds, found = [], 0
+    for _ in range(SITE_DAYS):
+        first, day = chance.randrange(DEVICES - SITE), START.date() + timedelta(days=chance.randrange(days))
+        asked = Asked(day=day, zones={f"D{number}": "UTC" for number in range(first, first + SITE)})
+        began = time.perf_counter()
+        devices = day_punches(asyncio.run(source.facts(asked)), asked)
+        seconds.append(time.perf_counter() - began)
+        found += sum(len(each.punches) for each in devices.values())
+    p95 = sorted(seconds)[int(0.95 * len(seconds))]
+    each = f"{found / SITE_DAYS:,.0f} punches"
+    console.print(f"a day of {SITE} devices, {each}: {median(seconds) * 1e3:.0f} ms, p95 {p95 * 1e3:.0f} ms")
+
+
 def main() -> None:
     """Fill a new ledger, and ask it."""
     parser = argparse.ArgumentParser(prog="python -m bench.ledger", description=__doc__)
@@ -147,6 +170,7 @@ def main() -> None:
         database.prepare()
         fill(database, arguments.punches)
         ask(database, arguments.punches, arguments.seed)
+        reconcile(database, arguments.punches, arguments.seed)
         database.close()
 
 

@@ -124,6 +124,7 @@ class Nightly:
             return False
         source, skipped, at = LedgerTrace(self._database), Skipped(), self._clock()
         found = await reconcile(source, self._log, devices, day, skipped, now=at, in_erpnext=self._in_erpnext)
+        _say_skipped(skipped)
         await asyncio.to_thread(self._results.save, site, day, found, at)
         gaps = [each.device_id for each in found.devices if each.gaps]
         said = {"site": site, "day": str(day), "devices": len(found.devices), "with_gap": len(gaps), "first": gaps[:3]}
@@ -158,6 +159,11 @@ def due_day(devices: Sequence[Device], at: time, now_: datetime) -> date:
     return min((to_wall_clock(now_, zone) - since_midnight).date() for zone in zones) - timedelta(days=1)
 
 
+def _say_skipped(skipped: Skipped) -> None:
+    for line in skipped.lines():
+        log.warning("Records cannot be read.", what=line)
+
+
 def nightly(
     kafka: KafkaSettings, database: Database, at: time, in_erpnext: InErpnext | None, metrics: Metrics
 ) -> Nightly:
@@ -179,8 +185,7 @@ def nightly(
     async def read_fleet() -> Sequence[Device]:
         registry, skipped = Registry.load(CommonSettings.load()), Skipped()
         await learn_fleet(topics, registry, skipped)
-        for line in skipped.lines():
-            log.warning("Records of the fleet topic cannot be read.", what=line)
+        _say_skipped(skipped)
         return [*registry]
 
     return Nightly(topics, database, at, read_fleet, in_erpnext, metrics)

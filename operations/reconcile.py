@@ -44,6 +44,8 @@ ADVICE: Final[Mapping[Kind, str]] = {
     "not_in_erpnext": "send it again: punchstream audit --device {device} --against-erpnext --repair",
 }
 """By kind of gap what to do about it."""
+AGAIN: Final = "run this again in a minute: they are on their way"
+"""What to do about what was fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +276,7 @@ class _Gaps:
         """What the device has and Kafka has not."""
         if fetched is not None and fetched.names is not None:
             missing = sorted(fetched.names - found.ids)
-            self._add("not_in_kafka", missing, "the device had and Kafka had not")
+            self._add("not_in_kafka", missing, "the device had and Kafka had not; they are published now", do=AGAIN)
         elif own.counted is not None:
             there = len(found.punches) + len(found.rejected) + found.settled
             if own.counted > there:
@@ -305,12 +307,14 @@ class _Gaps:
             lacking = [each.name for each in found.delivered_to(TARGET) if each.name not in in_erpnext]
             self._add("not_in_erpnext", lacking, "delivered, and not in ERPNext")
 
-    def _add(self, kind: Kind, names: Sequence[str], what: str) -> None:
+    def _add(self, kind: Kind, names: Sequence[str], what: str, *, do: str | None = None) -> None:
         if names:
-            self._add_number(kind, len(names), what, names)
+            self._add_number(kind, len(names), what, names, do=do)
 
-    def _add_number(self, kind: Kind, count: int, what: str, names: Sequence[str] = ()) -> None:
-        self.found.append(Gap(kind, count, tuple(names), f"{count:,} {what}", self._do(kind)))
+    def _add_number(
+        self, kind: Kind, count: int, what: str, names: Sequence[str] = (), *, do: str | None = None
+    ) -> None:
+        self.found.append(Gap(kind, count, tuple(names), f"{count:,} {what}", do or self._do(kind)))
 
     def _do(self, kind: Kind) -> str:
         return ADVICE[kind].format(device=self.device.device_id, day=self.day)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ledger_story import START, START_MS, TOPICS, Story, event, prepared
 from memory_log import MemoryLog
+from postgres import Postgres
 from sqlalchemy import select
 
 from attendance.adoptions import NOTHING_MOVED
@@ -124,6 +125,23 @@ def test_a_day_is_kept_with_the_counts_of_each_device_and_shown(night: Night) ->
     assert night.shown("punchstream_reconciled_missing_punches")[0].endswith(" 1.0")
     [until, _] = night.shown("punchstream_reconciled_until_timestamp_seconds")
     assert float(until.split()[-1]) == NEXT_DAY.timestamp()
+
+
+def test_postgresql_keeps_results_as_sqlite_does(night: Night, postgres: Postgres) -> None:
+    lite = night.database
+    night.take()
+    night.run()
+    of_lite = night.rows(), night.rows(RECONCILED_DEVICES)
+    night.database = Database(postgres.new_database())
+    night.database.prepare()
+    store = Store(night.database)
+    store.apply(FactReader(TOPICS, NOTHING_MOVED), dict(night.story.log), store.load(), START_MS)
+    for _ in range(2):
+        night.run()
+        assert (night.rows(), night.rows(RECONCILED_DEVICES)) == of_lite
+    store.prune(1, {})
+    for each in (lite, night.database):
+        each.close()
 
 
 def test_each_day_is_reconciled_once_whatever_is_started_anew(night: Night) -> None:

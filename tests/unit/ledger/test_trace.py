@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from ledger_story import START, START_MS, TOPICS, Log, Story, event, prepared, stories
 from memory_log import MemoryLog
 from msgspec.structs import replace
+from postgres import Postgres
 from sqlalchemy import text
 
 from attendance.adoptions import NOTHING_MOVED
@@ -39,9 +40,13 @@ def memory_log(log: Log) -> MemoryLog:
 
 def made(log: Log, directory: str) -> Database:
     database = Database(prepared(Path(directory, "ledger.sqlite")))
+    take(database, log)
+    return database
+
+
+def take(database: Database, log: Log) -> None:
     store = Store(database)
     store.note_read(list(store.apply(FactReader(TOPICS, NOTHING_MOVED), log, {}, START_MS)), START_MS)
-    return database
 
 
 def without_the_erased(log: Log) -> Log:
@@ -119,6 +124,26 @@ def test_the_ledger_and_the_topics_say_the_same_of_the_day_of_devices(log: Log) 
                 assert day_punches(of_ledger, asked) == day_punches(of_topics, asked)
                 assert sorted(map(repr, of_ledger)) == sorted(map(repr, of_topics))
         database.close()
+
+
+def test_the_day_of_a_device_is_the_same_from_both_databases(story: Story, postgres: Postgres, tmp_path: Path) -> None:
+    story.garbage("raw")
+    story.reject("D1")
+    story.act(story.reject("D1"))
+    wrong = story.raw(event("2", 3))
+    story.deliver(story.checkin(wrong, "EMP-2"), "CHK-5")
+    story.deliver(story.checkin(story.raw(event("2", 30)), "EMP-2", event("2", 3).event_id), "CHK-5")
+    server = Database(postgres.new_database())
+    server.prepare()
+    take(server, dict(story.log))
+    asked = Asked(day=DAY, zones={"D1": "UTC"})
+    lite, topics = both(story, tmp_path)
+    found = [asyncio.run(source.facts(asked)) for source in (LedgerTrace(server), lite, topics)]
+    assert sorted(map(repr, found[0])) == sorted(map(repr, found[1])) == sorted(map(repr, found[2]))
+    punches = day_punches(found[0], asked)["D1"]
+    assert (len(punches.rejected), punches.settled) == (1, 1)
+    assert punches.that("superseded") == [event("2", 3).event_id]
+    server.close()
 
 
 @pytest.fixture

@@ -234,6 +234,7 @@ def test_what_a_device_gave_again_is_compared_by_event_id() -> None:
     [row] = found.devices
     assert (row.counted, found.notes) == (2, ["D1 was asked."])
     assert [(gap.kind, gap.names) for gap in row.gaps] == [("not_in_kafka", (lost,))]
+    assert "run this again" in row.gaps[0].do
 
 
 def punch(story: Story, hour: int, document: str, employee: str = "E1") -> Punch:
