@@ -31,6 +31,11 @@ class Reached:
     next_offsets: Mapping[str, Mapping[int, int]]
     behind: int
 
+    def to_json(self) -> dict[str, object]:
+        """The same for programs."""
+        named = {topic: {str(number): at for number, at in of.items()} for topic, of in self.next_offsets.items()}
+        return {"next_offsets": named, "behind": self.behind}
+
 
 async def until_reached(database: Database, log: Log, seconds: float) -> Reached:
     """Return once the ledger has all that the topics have now, or time is up.

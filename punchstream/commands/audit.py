@@ -1,6 +1,7 @@
 """`punchstream audit`: every raw event and its outcome."""
 
 import asyncio
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 FEW: Final = 3  # documents on no shift are shown: where nobody has a shift, it is all of them
 
 
-def audit(  # noqa: PLR0913 - the options of the command
+def audit(  # noqa: C901, PLR0913 - the options of the command
     *,
     since: Annotated[str | None, typer.Option(help=SINCE)] = None,
     device: Annotated[str | None, typer.Option(help="Only this device's punches.")] = None,
@@ -47,13 +48,22 @@ def audit(  # noqa: PLR0913 - the options of the command
     attendance: Annotated[
         bool, typer.Option("--attendance", help="List the days that became Attendance directly, or not, instead.")
     ] = False,
+    from_ledger: Annotated[
+        bool, typer.Option("--from-ledger", help="Count what the ledger has, and not the topics. Repairs nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Account for every raw event, and with --against-erpnext for every document.
 
     Exit status 1 when an event has no outcome or a document is not as it was delivered, also where that was repaired.
+    With --from-ledger also while the ledger is behind.
     """
     changing = remove_surplus or correct_employees or refetch_shift
+    if from_ledger:
+        if any((against_erpnext, repair, including_deleted, changing, late, repair_late, attendance)):
+            raise typer.BadParameter("goes with --since, --device and --json alone", param_hint="--from-ledger")
+        _from_ledger(instant(since), device, as_json=as_json)
+        return
     erpnext_settings = ErpnextSettings.load() if against_erpnext or changing or repair_late else None
     log, begin = kafka_log("late" if late or repair_late else "audit"), instant(since)
     if late or repair_late:
@@ -109,6 +119,21 @@ def audit(  # noqa: PLR0913 - the options of the command
         show(report, terminal(), dry_run=dry_run)
         attendance_days.show_summary(days)
     if not report.balanced or attendance_days.needs_a_look(days):
+        raise typer.Exit(1)
+
+
+def _from_ledger(since: datetime | None, device: str | None, *, as_json: bool) -> None:
+    from operations.audit_report import NAMED
+    from punchstream.commands.ledger_audit import audit_ledger, say_offsets
+
+    named = -1 if as_json else NAMED
+    report, reached = audit_ledger(kafka_log("audit"), since=since, device=device, named=named)
+    if as_json:
+        print_json(report.to_json() | reached.to_json())
+    else:
+        show(report, terminal())
+        say_offsets(reached)
+    if not report.balanced:
         raise typer.Exit(1)
 
 

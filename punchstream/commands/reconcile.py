@@ -131,10 +131,7 @@ def _offsets(reached: "Reached | None") -> dict[str, object]:
     """Up to where the ledger has the topics."""
     if reached is None:
         return {}
-    offsets = {
-        topic: {str(number): offset for number, offset in at.items()} for topic, at in reached.next_offsets.items()
-    }
-    return {"next_offsets": offsets, "behind": reached.behind}
+    return reached.to_json()
 
 
 def _devices(fleet: Registry, site: str | None, device: str | None) -> Sequence[Device]:

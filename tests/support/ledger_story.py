@@ -72,7 +72,7 @@ class Story:
             "UTC",
             supersedes=supersedes,
         )
-        place = [(RAW_RECORD, b"%d:%d" % (raw.partition, raw.offset))]
+        place = [*checkin.headers(), (RAW_RECORD, b"%d:%d" % (raw.partition, raw.offset))]
         return self.put("checkins", OutRecord("", checkin.key, checkin.encode(), place), int(employee == "EMP-2"))
 
     def deliver(self, checkin: StoredRecord, document: str, late: Late | None = None) -> StoredRecord:
@@ -110,7 +110,12 @@ class Story:
     def fail(
         self, record: StoredRecord, reason: Reason = Reason.IMPLAUSIBLE_TIME, stage: str = "stream"
     ) -> StoredRecord:
-        letter = DeadLetter.of(record, stage, InvalidRecord(reason, "no"), START)
+        kind: type[Checkin | RawEvent] = Checkin if record.topic == TOPICS["checkins"] else RawEvent
+        try:
+            event_id = kind.decode(record.value).event_id
+        except InvalidRecord:
+            event_id = None
+        letter = DeadLetter.of(record, stage, InvalidRecord(reason, "no"), START, event_id=event_id)
         return self.put("dead_letters", letter.to_record(""))
 
     def reject(self, device: str) -> StoredRecord:

@@ -6,6 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 from checkin_site import CheckinSite
+from ledger_story import Story, event, kept_ledger
 from memory_log import MemoryLog
 from typer.testing import CliRunner
 
@@ -143,3 +144,27 @@ def test_what_is_gone_and_what_was_accepted_of_it_is_printed(log: MemoryLog) -> 
     assert printed.endswith("NOT balanced.")
     found = orjson.loads(run("--json", status=1))
     assert [each["kind"] for each in found["faults"]] == ["removed"]
+
+
+def test_the_ledger_is_counted_where_that_is_asked_for(
+    log: MemoryLog, fleet_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fleet_file.write_text("[]")
+    story = Story()
+    story.deliver(story.checkin(story.raw(event("1", 8)), "E1"), "CHK-1")
+    for (name, _), records in story.log.items():
+        log.put(name, *records)
+    kept_ledger(f"sqlite:///{tmp_path}/ledger.sqlite", story)
+    monkeypatch.setenv("LEDGER_URL", f"sqlite:///{tmp_path}/ledger.sqlite")
+    monkeypatch.setattr("punchstream.commands.ledger_audit.REACH_SECONDS", 0.0)
+
+    printed = run("--from-ledger", status=0)
+    assert "1 raw = 1 delivered" in printed
+    assert "Balanced." in printed
+    assert "  raw.v1  0: 1" in printed
+    assert "There is no device D9" in run("--from-ledger", "--device", "D9", status=1)
+    assert "Nothing arrived since" in run("--from-ledger", "--since", "2999-01-01", status=1)
+    assert run("--from-ledger", "--repair", status=2) == ""
+    log.put("raw", story.raw(event("1", 9)))
+    found = orjson.loads(run("--from-ledger", "--json", status=1))
+    assert (found["balanced"], found["behind"], found["next_offsets"]["raw.v1"]) == (False, 1, {"0": 1})
