@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
 from attendance.errors import ConfigurationError, ZoneInDoubt
@@ -17,8 +16,6 @@ from operations.deleted_rows import LOOK_UP
 from operations.log import Log
 from operations.site.zone import the_sites_zone
 from sinks.targets.erpnext.documents import StoredPunch
-
-TARGET: Final = "erpnext"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,13 @@ from typing import Final, Literal
 from attendance.errors import PunchstreamError
 from attendance.fleet import Device
 from attendance.times import format_seconds, from_wall_clock, to_wall_clock
-from operations.day_in_erpnext import TARGET
 from operations.day_punches import DayPunches, Punch, day_punches
 from operations.log import Log, Skipped
 from operations.own_counts import OwnCount, own_counts
 from operations.trace import Asked, TraceSource
+
+TARGET: Final = "erpnext"
+"""As deliveries name it."""
 
 Kind = Literal[
     "not_in_kafka",

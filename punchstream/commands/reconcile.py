@@ -14,9 +14,8 @@ from attendance.registry import Registry
 from attendance.settings import ErpnextSettings
 from attendance.times import format_seconds, now, to_wall_clock
 from ledger.settings import LedgerSettings
-from operations.day_in_erpnext import Erpnext
 from operations.log import Log, Skipped
-from operations.reconcile import DeviceDay, Gap, Reconciliation
+from operations.reconcile import DeviceDay, Gap, InErpnext, Reconciliation
 from operations.reconcile import reconcile as reconciled
 from operations.trace import TopicsSource, TraceSource
 from punchstream.commands.arguments import kafka_log, known_fleet
@@ -82,7 +81,7 @@ def reconcile(
     devices = _devices(fleet, site, device)
     on = _day(day, devices)
     log = kafka_log("reconcile")
-    erpnext = None if without_erpnext or not is_set("ERPNEXT_URL") else Erpnext(ErpnextSettings.load()).which
+    erpnext = None if without_erpnext or not is_set("ERPNEXT_URL") else _erpnext()
     source, reach = _source(log, skipped, on, from_topics=from_topics)
 
     async def ask() -> "tuple[Reconciliation, Reached | None]":
@@ -111,6 +110,12 @@ def reconcile(
         _show(found, source.name, on)
     if not found.is_whole:
         raise typer.Exit(1)
+
+
+def _erpnext() -> InErpnext:
+    from operations.day_in_erpnext import Erpnext
+
+    return Erpnext(ErpnextSettings.load()).which
 
 
 def _source(
