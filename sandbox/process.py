@@ -53,6 +53,7 @@ class ChildProcess:
         *,
         log_file: Path,
         env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
         stop_seconds: float = 10.0,
     ) -> None:
         """Nothing is started yet.
@@ -61,11 +62,13 @@ class ChildProcess:
             command: The program and its arguments.
             log_file: Gets standard output and standard error; appended to, so that it covers restarts.
             env: The environment of the process, instead of that of this one.
+            cwd: Its current folder, instead of that of this process.
             stop_seconds: How long `stop` waits after SIGTERM before it kills.
         """
         self.log_file = log_file
         self._command = [str(part) for part in command]
         self._env = env
+        self._cwd = cwd
         self._stop_seconds = stop_seconds
         self._popen: subprocess.Popen[bytes] | None = None
         # Linux ties the death signal to the thread that forked, not to its process. This one lives as long as the
@@ -117,6 +120,7 @@ class ChildProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._env,
+                cwd=self._cwd,
                 # Ctrl-C in a terminal goes to a whole group; who started the process decides when it ends.
                 process_group=0,
             ).result()
