@@ -240,8 +240,10 @@ async def _pasts(log: Log, abouts: Collection[About], source: str) -> dict[About
 def _lost(kept: Iterable[Change], source: str, after: FleetTopicEntries) -> dict[About, str]:
     """What was written and does not count, and why."""
     owned = after.owned()
-    fleet = compiled(each.as_entry() for each in owned.values())
-    wrong = {(each.kind, each.name): why for each, why in fleet.wrong}
+    wrong: dict[About, str] = {}
+    if any(each.what == "added" for each in kept):
+        fleet = compiled(each.as_entry() for each in owned.values())
+        wrong = {(each.kind, each.name or ""): why for each, why in fleet.wrong}
     lost: dict[About, str] = {}
     for each in kept:
         owner = owned.get((each.kind, each.name))

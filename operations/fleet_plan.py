@@ -221,7 +221,6 @@ def _problems(
             )
         )
     placed = {about: each.as_entry() for about, each in owned.items()}
-    was = frozenset(compiled(placed.values()).problems)
     left = [about for about in gone if about in owned and owned[about].entry.source == source]
     for about in left:
         del placed[about]
@@ -240,7 +239,9 @@ def _problems(
             placed[about] = each
             seen[about] = None
     fleet = compiled([*placed.values(), *twice])
-    problems += [each for each in fleet.problems if each not in was]
+    if fleet.problems:
+        was = frozenset(compiled(each.as_entry() for each in owned.values()).problems)
+        problems += [each for each in fleet.problems if each not in was]
     devices = [fleet.devices[name] for kind, name in seen if kind == "device" and name in fleet.devices]
     for name, why in options_problems(devices).items():
         problems.append(placed["device", name].problem(why.removeprefix(f"{name}: ")))

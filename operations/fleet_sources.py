@@ -17,7 +17,6 @@ from attendance.fleet import PLACE, Device
 from attendance.fleet_entries import GivenEntry
 from attendance.fleet_file import parse
 from producers.devices.common.tables.cells import UNCOMPUTED
-from producers.devices.generic.xlsx_book import open_book
 
 YAML: Final = frozenset((".yaml", ".yml"))
 TABLES: Final = frozenset((".csv", ".xlsx"))
@@ -170,6 +169,9 @@ def _csv_rows(content: bytes) -> Iterator[tuple[int, Sequence[object]]]:
 
 
 def _xlsx_rows(path: Path) -> Iterator[tuple[int, Sequence[object]]]:
+    # The library for workbooks is slow to load, and most fleets have none.
+    from producers.devices.generic.xlsx_book import open_book
+
     with open_book(path) as book:
         if book.has_merged_cells:
             raise ConfigurationError(f"{path}: it has merged cells, of which only the first has a value; unmerge them")

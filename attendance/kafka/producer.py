@@ -253,9 +253,10 @@ class Producer:
     ) -> dict[tuple[str, int], list[OutRecord]]:
         """The records by topic and partition, in their order."""
         counts = {topic: await self._partitions(producer, topic) for topic in {record.topic for record in records}}
+        used = {topic: self._settings.partitions_used(topic, count) for topic, count in counts.items()}
         groups: dict[tuple[str, int], list[OutRecord]] = defaultdict(list)
         for record in records:
-            partition = _partition(record, self._settings.partitions_used(record.topic, counts[record.topic]))
+            partition = _partition(record, used[record.topic])
             if partition >= counts[record.topic]:
                 raise KafkaUnavailable(
                     f"topic {record.topic} has no partition {partition}; `punchstream topics describe` says more"
