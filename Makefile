@@ -6,7 +6,7 @@ LOCK := $(LOCK_OF) pyproject.toml
 PEERS := $(notdir $(wildcard bench/peers/*))
 PAGES := commands metrics
 EXAMPLES := unit
-PARTS := stream push pull sink latency state profile
+PARTS := stream push pull sink latency fleet state profile
 .DEFAULT_GOAL := help
 .PHONY: help install kerberos demo unit floors contracts stages servers test attack faults soak check docs format kafka bench performance lock clean
 

@@ -84,6 +84,19 @@ SECTIONS: Final[dict[str, tuple[str, dict[str, str]]]] = {
             "request_to_row": "Every stage, Kafka, the load and the stand-in (20 ms a request) on this machine.",
         },
     ),
+    "fleet": (
+        "The fleet on its topic",
+        {
+            "apply": "`punchstream fleet apply`, from the start of the command to its end: it reads files and topic,"
+            " writes what is different, and reads the topic again to see that it counts. *New*: the topic is empty;"
+            " *unchanged*: it has all of it; *all changed*: one field of each device is another.",
+            "apply_embedded": "The same on the embedded broker, which gets each record as a request of its own: it"
+            " takes the first offset of a batch for the last.",
+            "reach": "Four stages without a fleet file, on Apache Kafka. *Whole after its start*: from the start of all"
+            " four processes until one has the whole fleet and may work. *Change*: from the moment at which a writer"
+            " sends one entry until a stage goes by it; a stage looks once a second.",
+        },
+    ),
     "state": (
         "State",
         {

@@ -150,6 +150,18 @@ def at_least(limit: float) -> Callable[[float], bool]:
 
 _OURS: Final = _cpu("compare", "punchstream")
 
+
+def _new_fleet(tables: Tables) -> float:
+    for row in tables["fleet"]["apply"]["rows"]:
+        if (row["file"], row["fleet"]) == ("CSV", "new"):
+            return middle(row["s"])
+    raise LookupError("fleet, apply: no new fleet")
+
+
+def _longest_change(tables: Tables) -> float:
+    return max(float(row["change s"]["max"]) for row in tables["fleet"]["reach"]["rows"])
+
+
 TARGETS: Final = (
     Target(
         "stream, CPU beside an ordinary Faust agent",
@@ -256,6 +268,20 @@ TARGETS: Final = (
         _last("latency", "request_to_row", "p99 ms"),
         at_most(1000),
         "{:.0f} ms",
+    ),
+    Target(
+        "5,000 new devices of a table to the fleet topic",
+        "≤ 5 s",
+        _new_fleet,
+        at_most(5),
+        "{:.1f} s",
+    ),
+    Target(
+        "a change of a fleet of 5,000 to each stage, the longest",
+        "≤ 2 s",
+        _longest_change,
+        at_most(2),
+        "{:.1f} s",
     ),
     Target(
         "growing memory, most CPU for an event beside a young process",
