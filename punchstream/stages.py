@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 STAGES: Final[tuple[str, ...]] = ("directory", "stream", "sink", "push")
 COMPLETENESS: Final = "completeness"  # only where the fleet lists shifts
 PULL: Final = "pull"  # only where the fleet has devices to ask
+LEDGER: Final = "ledger"  # only where LEDGER_URL is set
 
 READY_SECONDS: Final = 60
 RESTART_SECONDS: Final = 2.0

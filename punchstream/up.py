@@ -20,13 +20,15 @@ from attendance.private_files import write_private
 from attendance.registry import Registry
 from attendance.settings import CommonSettings, ErpnextSettings, KafkaSettings
 from attendance.times import format_seconds, now
+from ledger.settings import LedgerSettings
 from operations.fleet import learn_fleet
 from operations.log import KafkaLog, Skipped
 from operations.site.setup import ensure_event_id_field
 from producers.pull.sources import sources
+from punchstream.commands.ledger_database import open_database
 from punchstream.commands.settings import every_group, is_set
 from punchstream.output import say_skipped
-from punchstream.stages import COMPLETENESS, PULL, STAGES, Stages
+from punchstream.stages import COMPLETENESS, LEDGER, PULL, STAGES, Stages
 from sandbox.broker import BrokerKind, create_broker
 from sandbox.erpnext.server import ErpnextStandIn
 
@@ -79,12 +81,15 @@ def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
         console.print(f"ERPNext: a stand-in at {stand_in.url}, in memory.", style="yellow")
     for group in every_group():
         group.load()  # so that a wrong setting ends the start in one line, not each stage in its own log
+    if has_ledger := is_set("LEDGER_URL"):
+        open_database(LedgerSettings.load()).close()
     registry = Registry.load(common)
     asyncio.run(_make_topics_and_learn_fleet(registry))
     if not registry.has_file and not registry.topic.all():
         token = sample_registry(directory / "devices.yaml")
         console.print(f"Fleet: one sample device, in {directory / 'devices.yaml'}.", style="yellow")
     names = (
+        *((LEDGER,) if has_ledger else ()),
         *((COMPLETENESS,) if registry.shifts else ()),
         *STAGES,
         *((PULL,) if sources(registry) else ()),

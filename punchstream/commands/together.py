@@ -36,7 +36,8 @@ def up(
 ) -> None:
     """Run every stage on this machine, until Ctrl-C. Missing parts come from the sandbox.
 
-    Pull runs if the fleet has devices to ask at the start, and completeness if it lists shifts.
+    Pull runs if the fleet has devices to ask at the start, completeness if it lists shifts, and the ledger
+    if LEDGER_URL is set.
     """
     with _needs_the_sandbox():
         from punchstream.up import run

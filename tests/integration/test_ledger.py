@@ -56,6 +56,8 @@ sys.argv = ["punchstream", "ledger"]
 main()
 """
 PUNCHES = 2_500
+TIMES = ("positions", "caught_up")
+"""Tables that say when something was read."""
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ class Ledgers:
             with database.transaction() as connection:
                 return {
                     name: sorted((tuple(row) for row in connection.execute(select(METADATA.tables[name]))), key=repr)
-                    for name in names or [each for each in METADATA.tables if each != "positions"]
+                    for name in names or [each for each in METADATA.tables if each not in TIMES]
                 }
         except LedgerUnavailable:
             return {}

@@ -68,7 +68,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine
     machine = Machine()
     monkeypatch.chdir(tmp_path)
     environment = dict(os.environ)
-    for name in ("KAFKA_BOOTSTRAP_SERVERS", "PUNCHSTREAM_DEVICES", *ERPNEXT):
+    for name in ("KAFKA_BOOTSTRAP_SERVERS", "PUNCHSTREAM_DEVICES", "LEDGER_URL", *ERPNEXT):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(module, "create_broker", machine.broker)
     monkeypatch.setattr(module, "ErpnextStandIn", machine.stand_in)
@@ -202,3 +202,16 @@ def test_sigterm_ends_it_as_an_interrupt_does(machine: Machine) -> None:
     module.sigterm_interrupts()
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_ledger_is_kept_where_one_is_set_and_a_wrong_one_stops_the_start(
+    machine: Machine, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LEDGER_URL", f"sqlite:///{tmp_path}/ledger.sqlite")
+    CliRunner().invoke(app, ["up"], catch_exceptions=False)
+    assert machine.stages == ("ledger", "directory", "stream", "sink", "push")
+    machine.stages = ()
+    monkeypatch.setenv("LEDGER_URL", "mysql://host/db")
+    with pytest.raises(ConfigurationError, match="LEDGER_URL"):
+        module.run(tmp_path, Console(quiet=True))
+    assert machine.stages == ()
