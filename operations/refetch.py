@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Final
 
+import structlog
+
 from attendance.errors import ConfigurationError, DeviceRefused, DeviceUnavailable
 from attendance.fleet import Device
 from attendance.metrics import Metrics
@@ -26,6 +28,8 @@ from producers.devices.contract import Fetch, Page, PullAdapter, Rejected
 from producers.devices.zkteco import adms as zkteco_adms
 from producers.intake import Intake, Place
 from producers.pull.sources import PullSource, sources
+
+log = structlog.get_logger(__name__)
 
 CLIENT: Final = "reconcile"
 CHUNK: Final = 2_000
@@ -78,6 +82,7 @@ class Refetch:
         self._skipped = skipped
         self._intake = Intake("pull", Clocks(Metrics()))
         self._at_once = asyncio.Semaphore(settings.concurrency)
+        self._publishing = asyncio.Lock()
 
     async def __call__(
         self, devices: Sequence[Device], day: date, known: Mapping[str, frozenset[str]]
@@ -125,14 +130,19 @@ class Refetch:
             async with self._at_once:
                 answer = await self._read(source, devices, day)
         except (DeviceUnavailable, DeviceRefused, ConfigurationError) as error:
-            why = f"was not asked: {error}"
-            return {each.device_id: Fetched(None, f"{each.device_id} {why}", failed=True) for each in devices}
+            return _failed(devices, str(error))
+        except Exception as error:
+            # An adapter that fails on one device must not keep the others from being asked.
+            log.exception("An adapter failed on a device.", device_id=source.device.device_id)
+            return _failed(devices, f"its adapter failed: {type(error).__name__}")
         found = {}
         for device in devices:
             its = answer.events[device.device_id]
             missing = [event for event_id, event in its.items() if event_id not in known[device.device_id]]
-            for begin in range(0, len(missing), CHUNK):
-                await self._publish(missing[begin : begin + CHUNK])
+            # One after the other: no more may wait for Kafka than the publisher takes.
+            async with self._publishing:
+                for begin in range(0, len(missing), CHUNK):
+                    await self._publish(missing[begin : begin + CHUNK])
             said = f"{device.device_id} gave {len(its):,} punches of the day."
             if missing:
                 said += f" Kafka lacked {len(missing):,} of them, and has them now: run this again in a minute."
@@ -198,6 +208,10 @@ async def refetching(log: Log, fleet: Iterable[Device], skipped: Skipped) -> Asy
             yield Refetch(log, fleet, settings, made.of, publisher.publish, skipped)
     finally:
         await publisher.stop()
+
+
+def _failed(devices: Sequence[Device], why: str) -> dict[str, Fetched]:
+    return {each.device_id: Fetched(None, f"{each.device_id} was not asked: {why}", failed=True) for each in devices}
 
 
 def _is_of(event: RawEvent, day: date, zone: str) -> bool:

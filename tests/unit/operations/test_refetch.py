@@ -112,12 +112,18 @@ async def _silent(_: FakeAdapter, __: Fetch) -> AsyncIterator[Page]:
     yield Page({})
 
 
+async def _broken(_: FakeAdapter, __: Fetch) -> AsyncIterator[Page]:
+    raise KeyError("serial")
+    yield Page({})
+
+
 @pytest.mark.parametrize(
     ("asked", "adapter", "why"),
     [
         (device(), FakeAdapter(_away), "no route"),
         (device(), FakeAdapter(_silent), "no page within 0.5 s"),
         (device(adapter="wrong"), gives(), "no such adapter"),
+        (device(), FakeAdapter(_broken), "its adapter failed: KeyError"),
     ],
 )
 def test_a_device_that_does_not_answer_is_no_device_that_has_nothing(
