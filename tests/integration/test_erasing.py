@@ -1,8 +1,16 @@
-"""A person is erased on Apache Kafka: the stream goes on, knows everybody else, and holds what comes again of them."""
+"""A person is erased on Apache Kafka: the stream goes on, knows everybody else, and holds what comes again of them.
+
+A ledger forgets the person too.
+"""
 
 import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,6 +41,8 @@ def broker(kafka_broker: Broker) -> Broker:
 def stream(kafka: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stream]:
     monkeypatch.setenv("DEDUP_STORE", "rocksdb")
     monkeypatch.setenv("DEDUP_DIRECTORY", str(tmp_path / "stores"))
+    monkeypatch.setenv("LEDGER_URL", f"sqlite:///{tmp_path}/ledger.sqlite")
+    monkeypatch.setenv("LEDGER_DAYS", "36500")
     stream = Stream(kafka, tmp_path)
     stream.fleet({"device_id": "USB-1", "adapter": "attlog"})
     for number in ("17", "170"):
@@ -78,6 +88,21 @@ async def members_are_seen(kafka: KafkaSettings) -> tuple[bool, bool]:
     return while_there, await cluster.has_members(group)
 
 
+def employees_of_ledger(directory: Path) -> Counter[str]:
+    with closing(sqlite3.connect(directory / "ledger.sqlite")) as connection:
+        try:
+            return Counter(dict(connection.execute("select employee, count(*) from checkins group by employee")))
+        except sqlite3.OperationalError:
+            return Counter()  # it has no tables yet
+
+
+def trace(stream: Stream, employee: str, *source: str) -> tuple[int, int]:
+    """The exit status, and how many punches it shows, of the day of the first punch."""
+    command = "-m", "punchstream", "trace", "--employee", employee, "--day", f"{BEGIN:%Y-%m-%d}", "--json", *source
+    run = subprocess.run([sys.executable, *command], env=stream.env, capture_output=True, check=False, timeout=DEADLINE)
+    return run.returncode, len(json.loads(run.stdout or "[]"))
+
+
 def test_the_stream_goes_on_without_an_erased_person_and_holds_what_comes_again_of_them(
     stream: Stream, tmp_path: Path
 ) -> None:
@@ -89,11 +114,18 @@ def test_the_stream_goes_on_without_an_erased_person_and_holds_what_comes_again_
     rows = Counter(checkin.employee for checkin in stream.checkins())
     assert rows == {"HR-EMP-17": DAYS, "HR-EMP-170": DAYS}
     asyncio.run(deliver(stream.kafka))
+    stream.start("-m", "punchstream", "ledger")
+    stream.until(lambda: employees_of_ledger(tmp_path) == rows)
+    for source in ((), ("--from-topics",)):
+        assert trace(stream, "HR-EMP-17", *source) == (0, 1)
 
     assert asyncio.run(members_are_seen(stream.kafka)) == (True, False)
     command = ("-m", "punchstream", "privacy", "erase", "--employee", "HR-EMP-17")
     assert stream.start(*command).wait(DEADLINE) == 0
     assert list((tmp_path / "stores").rglob("CURRENT")) == []
+    stream.until(lambda: employees_of_ledger(tmp_path) == {"HR-EMP-170": DAYS})
+    assert trace(stream, "HR-EMP-17") == (1, 0)
+    assert trace(stream, "HR-EMP-170") == (0, 1)
 
     take_in(stream, tmp_path / "again.dat", 4 * DAYS)
     assert Counter(checkin.employee for checkin in stream.checkins()) == rows
