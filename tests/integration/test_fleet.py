@@ -22,7 +22,8 @@ from attendance.kafka.admin import create_topics
 from attendance.kafka.clients import create_admin
 from attendance.settings import KafkaSettings
 from attendance.topics import TABLE, topic_configs
-from operations.fleet import Wanted, read_fleet, write
+from operations.fleet import read_fleet, write
+from operations.fleet_plan import Wanted
 from operations.log import KafkaLog
 
 pytestmark = pytest.mark.broker
