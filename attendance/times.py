@@ -56,6 +56,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def from_milliseconds(at: int) -> datetime:
+    """The instant, UTC, that is so many milliseconds after the epoch: how Kafka and the ledger have times."""
+    return datetime.fromtimestamp(at / 1000, UTC)
+
+
 def from_wall_clock(naive: datetime, zone_name: str) -> datetime:
     """The UTC instant of a wall-clock time in a zone, by the rule at the head of this module."""
     # fold=0 selects the offset before the change, for ambiguous and for impossible times alike (PEP 495).

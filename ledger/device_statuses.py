@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import select
 
 from attendance.records.device_status import DeviceStatus
+from attendance.times import from_milliseconds
 from ledger.database import Database
 from ledger.reading import LedgerReader
 from ledger.tables import DEVICE_STATUS
@@ -49,4 +50,4 @@ def _status(fact: StatusFact) -> DeviceStatus:
 
 
 def _instant(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return None if milliseconds is None else from_milliseconds(milliseconds)

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, select, tuple_
 
 from attendance.errors import Reason
 from attendance.records.dead_letter_action import LetterId
+from attendance.times import from_milliseconds
 from attendance.wire import Place
 from ledger.database import Database
 from ledger.reading import LedgerReader
@@ -87,7 +87,7 @@ def _line(row: Row[Any]) -> LetterLine:
         state_of(row.last_action, row.replay_count),
         row.stage,
         Reason(row.reason),
-        datetime.fromtimestamp(row.failed_at / 1000, UTC),
+        from_milliseconds(row.failed_at),
         row.device_id,
         row.replay_count,
         row.message,

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection, func, select
 
-from attendance.times import format_milliseconds
+from attendance.times import format_milliseconds, from_milliseconds
 from attendance.topics import TABLE, Name
 from ledger.database import Database
 from ledger.tables import CAUGHT_UP, UNREADABLE
@@ -52,7 +52,7 @@ class LedgerReader:
         if found < len(self._suffixes):
             self.name = NEVER
             return
-        self.as_of = datetime.fromtimestamp(oldest / 1000, UTC)
+        self.as_of = from_milliseconds(oldest)
         self.name = f"the ledger, as of {format_milliseconds(self.as_of)}"
 
     def _count(self, connection: Connection, skipped: Skipped) -> None:

@@ -6,7 +6,6 @@ ledger has exactly the rows of the records before its positions.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from msgspec import ValidationError
@@ -17,6 +16,7 @@ from attendance.errors import InvalidRecord
 from attendance.kafka.records import Record
 from attendance.records.account import Fingerprint
 from attendance.records.user_map import ErasedEmployee, ErasedKey, decode, decode_key
+from attendance.times import from_milliseconds
 from attendance.topics import DAY_MS, TABLE, Name
 from ledger.database import Database, LedgerTakenOver
 from ledger.erased import ErasedPeople
@@ -191,7 +191,7 @@ class Store:
             firsts = [{"number": number, "first": first} for number, first in letters.items()]
             if firsts:
                 connection.execute(delete(DEAD_LETTERS).where(*gone), firsts)
-            first = datetime.fromtimestamp(before / 1000, UTC).date().isoformat()
+            first = from_milliseconds(before).date().isoformat()
             for table in (RECONCILIATIONS, RECONCILED_DEVICES):
                 connection.execute(delete(table).where(table.c.day < first))
             return before

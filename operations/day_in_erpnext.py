@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
 from attendance.errors import ConfigurationError, ZoneInDoubt
 from attendance.settings import ErpnextSettings
 from attendance.site import site_of
-from attendance.times import to_wall_clock
+from attendance.times import from_milliseconds, to_wall_clock
 from operations.day_punches import Punch
 from operations.deleted_rows import LOOK_UP
 from operations.log import Log
@@ -84,7 +83,7 @@ def _says(row: Document, punch: Punch, site_zone: str | None) -> bool:
     """Whether a document has the time of a punch, in the zone of the site or in that of the device."""
     times = set()
     for checkin in punch.checkins:
-        at = datetime.fromtimestamp(checkin.event_time / 1000, UTC)
+        at = from_milliseconds(checkin.event_time)
         for zone in (site_zone, checkin.device_timezone):
             try:
                 times.add("" if zone is None else f"{to_wall_clock(at, zone):%Y-%m-%d %H:%M:%S}")

@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final, Literal
 
+from attendance.times import from_milliseconds
 from operations.facts import ActionFact, CheckinFact, DeliveryFact, Fact, LetterFact, RawFact
 from operations.journeys import Journey, journeys
 from operations.trace import RAW_SUFFIX, Asked
@@ -181,8 +181,8 @@ def _numbers_missing(facts: Iterable[Fact]) -> dict[str, list[tuple[int, int]]]:
     raw = (each for each in facts if isinstance(each, RawFact))
     for each in sorted(raw, key=lambda fact: (fact.kafka_partition, fact.kafka_offset)):
         if each.sequence is not None and each.supersedes is None and each.copy_partition is None:
-            at = datetime.fromtimestamp(each.stored_at / 1000, UTC)
-            dated = None if each.event_time is None else datetime.fromtimestamp(each.event_time / 1000, UTC)
+            at = from_milliseconds(each.stored_at)
+            dated = None if each.event_time is None else from_milliseconds(each.event_time)
             counts[each.device_id].add(each.sequence, dated, at)
     runs = {device_id: numbers.counted.runs for device_id, numbers in counts.items()}
     return {

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from attendance.errors import PunchstreamError, Reason
@@ -19,7 +19,7 @@ from attendance.records.outcomes import Dropped, Waiting, waiting_event_id
 from attendance.records.raw_event import RawEvent
 from attendance.records.user_map import Employee, ErasedEmployee
 from attendance.removal import Cluster, Retention
-from attendance.times import format_seconds, now
+from attendance.times import format_seconds, from_milliseconds, now
 from attendance.topics import COMPACTED_AFTER_MS, DAY_MS, Name
 from attendance.wire import Place
 from operations.changelog import REWRITE_WHILE_STOPPED, ChangelogRewriting
@@ -150,7 +150,7 @@ async def plan_erasure(log: Log, cluster: Cluster, groups: Mapping[str, str], pe
         async for name, record, certain in found:
             erasure.is_found = True
             (erasure.records if certain else erasure.mentions)[name] += 1
-            _note_expiry(erasure, retention, name, datetime.fromtimestamp(record.timestamp / 1000, UTC))
+            _note_expiry(erasure, retention, name, from_milliseconds(record.timestamp))
             if not certain:
                 continue
             match name:

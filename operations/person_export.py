@@ -8,7 +8,7 @@ what a device sent may be about others.
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -16,7 +16,7 @@ import orjson
 from attendance.personal_data import HOLDINGS
 from attendance.records.raw_event import event_id
 from attendance.removal import Retention
-from attendance.times import format_milliseconds, format_seconds
+from attendance.times import format_milliseconds, format_seconds, from_milliseconds
 from attendance.topics import Name
 from operations.dead_letters import readable
 from operations.log import Log
@@ -55,7 +55,7 @@ async def export(log: Log, retention: Retention, person: Person, at: datetime) -
 
 def _described(found: Found, retention: Retention, person: Person) -> dict[str, Any]:
     name, record, certain = found
-    at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    at = from_milliseconds(record.timestamp)
     until = retention.until(name, at)
     described: dict[str, Any] = {
         "topic": record.topic,

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Protocol
 
 from attendance.errors import ConfigurationError
-from attendance.times import to_wall_clock
+from attendance.times import from_milliseconds, to_wall_clock
 from attendance.topics import TABLE, Name
 from attendance.user_map import UserMap
 from operations.audit_accounts import read_moves
@@ -56,9 +56,9 @@ class Asked:
 
     def _has(self, at: int, zone: str) -> bool:
         try:
-            return to_wall_clock(datetime.fromtimestamp(at / 1000, UTC), zone).date() == self.day
+            return to_wall_clock(from_milliseconds(at), zone).date() == self.day
         except (ConfigurationError, OverflowError):
-            return datetime.fromtimestamp(at / 1000, UTC).date() == self.day
+            return from_milliseconds(at).date() == self.day
 
     def is_devices(self, fact: RawFact) -> bool:
         """Whether a raw record is of one of the devices and of the day."""

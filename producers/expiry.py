@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, NoReturn
 
 import structlog
@@ -15,7 +15,7 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, LetterId
 from attendance.records.unread import UnreadRequest
 from attendance.settings import KafkaSettings
-from attendance.times import format_seconds, now
+from attendance.times import format_seconds, from_milliseconds, now
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ class Expiry:
         came: list[datetime] = []
         async for batch in read(self._settings, self._settings.topics["dead_letters"], self._client_id, until=until):
             for record in batch:
-                at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+                at = from_milliseconds(record.timestamp)
                 try:
                     DeadLetter.decode(record.key, record.value, record.headers)
                 except InvalidRecord:
@@ -121,7 +121,7 @@ class Expiry:
         came: dict[str, datetime] = {}
         async for batch in read(self._settings, self._settings.topics["unread"], self._client_id, until=until):
             for record in batch:
-                at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+                at = from_milliseconds(record.timestamp)
                 try:
                     id_ = UnreadRequest.decode(record.value).unread_id
                 except InvalidRecord:

@@ -31,9 +31,14 @@ class Terminal(Console):
         return super().render_str(shown(text), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """See `Console.print`. A word that is longer than a line is left as it is."""
+        """See `Console.print`. Sentences are wrapped between words; a word that is longer than a line is left whole."""
         whole: dict[str, Any] = {"overflow": "ignore", "crop": False}
-        super().print(*objects, **whole | options)
+        super().print(
+            *(self._sentences(each) if isinstance(each, str) else each for each in objects), **whole | options
+        )
+
+    def _sentences(self, text: str) -> str:
+        return text if self.soft_wrap else "\n".join(_wrapped(text.split("\n"), self.width))
 
 
 def terminal(*, stderr: bool = False, soft_wrap: bool = False) -> Terminal:

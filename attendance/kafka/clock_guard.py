@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -13,7 +13,7 @@ from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
 from attendance.server_clock import Clock, ClockReader, conclude, is_here
 from attendance.settings import ClockSettings, KafkaSettings
-from attendance.times import now
+from attendance.times import from_milliseconds, now
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ class ClockGuard:
             return None, ""
         if seconds > LONGEST_ANSWER:
             raise KafkaUnavailable(f"the broker took {seconds:.0f} s for one record")
-        appended = datetime.fromtimestamp(found.appended_ms / 1000, UTC)
+        appended = from_milliseconds(found.appended_ms)
         ahead = (appended - at).total_seconds() - seconds / 2
         return Clock("that of the broker", ahead, seconds / 2), found.host
 

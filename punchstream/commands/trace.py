@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Annotated, Final
 
 import typer
 
 from attendance.durations import format_rounded
 from attendance.errors import ConfigurationError
-from attendance.times import format_milliseconds, format_seconds, to_wall_clock
+from attendance.times import format_milliseconds, format_seconds, from_milliseconds, to_wall_clock
 from operations.facts import RawFact
 from operations.journeys import Journey, Milestone, journeys
 from operations.log import Skipped
@@ -123,7 +123,7 @@ def _to_json(journey: Journey) -> dict[str, object]:
         "device_user_id": raw.device_user_id,
         "site": raw.site,
         "event_type": raw.event_type,
-        "event_time": None if raw.event_time is None else format_seconds(_utc(raw.event_time)),
+        "event_time": None if raw.event_time is None else format_seconds(from_milliseconds(raw.event_time)),
         "device_time": raw.device_time,
         "outcome": journey.outcome,
         "reason": journey.reason,
@@ -134,7 +134,7 @@ def _to_json(journey: Journey) -> dict[str, object]:
         "partition": raw.kafka_partition,
         "offset": raw.kafka_offset,
         **{
-            f"{name}_at": format_milliseconds(_utc(milestones[name].at)) if name in milestones else None
+            f"{name}_at": format_milliseconds(from_milliseconds(milestones[name].at)) if name in milestones else None
             for name in _MILESTONES
         },
         **{f"{name}_after": milestones[name].after if name in milestones else None for name in _MILESTONES[1:]},
@@ -147,7 +147,8 @@ def _lines(journey: Journey) -> Iterator[str]:
     yield f"  event      {raw.event_id}"
     for milestone in journey.milestones:
         after = "" if milestone.after is None else f"  {format_rounded(milestone.after)} later"
-        yield f"  {milestone.name:10} {format_milliseconds(_utc(milestone.at))}{after}{_what(journey, milestone)}"
+        at = format_milliseconds(from_milliseconds(milestone.at))
+        yield f"  {milestone.name:10} {at}{after}{_what(journey, milestone)}"
     if journey.message:
         yield f"  message    {journey.message}"
     yield ""
@@ -156,7 +157,7 @@ def _lines(journey: Journey) -> Iterator[str]:
 def _time_of(raw: RawFact) -> str:
     if raw.event_time is None:
         return f"{raw.device_time or 'without a time'} (cannot be read)"
-    at = _utc(raw.event_time)
+    at = from_milliseconds(raw.event_time)
     try:
         return f"{to_wall_clock(at, raw.device_timezone or 'UTC'):%Y-%m-%d %H:%M:%S} ({raw.device_timezone})"
     except (ConfigurationError, OverflowError):
@@ -176,7 +177,3 @@ def _what(journey: Journey, milestone: Milestone) -> str:
         None if journey.employee is None else f"for {journey.employee}",
     )
     return f": {' '.join(word for word in words if word)}"
-
-
-def _utc(at: int) -> datetime:
-    return datetime.fromtimestamp(at / 1000, UTC)

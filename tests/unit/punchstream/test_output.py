@@ -39,6 +39,14 @@ def test_no_fact_and_no_sentence_is_broken(capsys: pytest.CaptureFixture[str]) -
     assert WORD in capsys.readouterr().out
 
 
+def test_a_sentence_is_wrapped_between_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    terminal().print("Each of the punches was delivered,\nand none is missing.")
+    assert capsys.readouterr().out.splitlines() == ["Each of the punches was", "delivered,", "and none is missing."]
+
+
 def test_a_column_of_sentences_is_wrapped_between_words_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
