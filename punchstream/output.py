@@ -33,12 +33,15 @@ class Terminal(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """See `Console.print`. Sentences are wrapped between words; a word that is longer than a line is left whole."""
         whole: dict[str, Any] = {"overflow": "ignore", "crop": False}
-        super().print(
-            *(self._sentences(each) if isinstance(each, str) else each for each in objects), **whole | options
-        )
+        if not options.get("soft_wrap", self.soft_wrap):
+            objects = tuple(self._sentences(each) if isinstance(each, str) else each for each in objects)
+        super().print(*objects, **whole | options)
 
     def _sentences(self, text: str) -> str:
-        return text if self.soft_wrap else "\n".join(_wrapped(text.split("\n"), self.width))
+        lines = text.split("\n")
+        return "\n".join(
+            line if cell_len(line) <= self.width else "\n".join(_wrapped([line], self.width)) for line in lines
+        )
 
 
 def terminal(*, stderr: bool = False, soft_wrap: bool = False) -> Terminal:

@@ -344,6 +344,8 @@ def test_a_member_that_leaves_hands_its_partitions_to_the_other_where_it_committ
         await goes.until(lambda: bool(goes.taken))
         assert goes.taken == [b"1"]
         await goes.commit(2)
+        # Before that its own is on its way, and would be there twice.
+        await stays.until(lambda: len(stays.taken) > 4)
         stays.taken.clear()
         await goes.consumer.stop()
         await stays.until(lambda: stays.calls[-2:] == ["revoked 1", "assigned 2"] and bool(stays.taken))

@@ -45,6 +45,8 @@ def test_a_sentence_is_wrapped_between_words(
     monkeypatch.setenv("COLUMNS", "30")
     terminal().print("Each of the punches was delivered,\nand none is missing.")
     assert capsys.readouterr().out.splitlines() == ["Each of the punches was", "delivered,", "and none is missing."]
+    terminal().print("curl http://127.0.0.1:8080/v1/events -d '{}'", soft_wrap=True)
+    assert len(capsys.readouterr().out.splitlines()) == 1, "it is to be copied"
 
 
 def test_a_column_of_sentences_is_wrapped_between_words_on_a_terminal(
