@@ -20,7 +20,11 @@ from sandbox.broker import Broker, BrokerKind, create_broker, unavailable_reason
 # A machine that does other things at the same time is no fault of the code under test.
 # CI looks at the same examples for the same commit, so that its verdict is one.
 settings.register_profile(
-    "shared", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
+    "shared",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+    max_examples=60,
 )
 # For `make unit`: a test that names no number of examples looks at fewer.
 settings.register_profile("unit", settings.get_profile("shared"), max_examples=25)
