@@ -180,7 +180,7 @@ class Scene:
             ),
             ("", "duplicates", self._sum("punchstream_outcomes_total duplicate"), expected.duplicates),
             ("", "repeats", self._sum("punchstream_outcomes_total repeat"), expected.repeats),
-            ("", "waiting", self._sum("punchstream_waiting"), sum(expected.waiting.values())),
+            ("", "waiting", self._sum("punchstream_waiting "), sum(expected.waiting.values())),
             (
                 "",
                 "dead letters",
@@ -201,6 +201,7 @@ class Scene:
         return self._sum("punchstream_deliveries_total created")
 
     def _sum(self, *prefixes: str) -> int:
+        """Counts have the name of a metric, a blank and its labels. Without the blank, a longer name begins so too."""
         return round(sum(n for name, n in (self.counts or {}).items() if name.startswith(prefixes)))
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pytest
 from rich.console import Console
@@ -53,6 +53,19 @@ def account(report: Report, tally: Tally | None = None, *, differences: list[str
     console = Console(file=io.StringIO(), width=200)
     balanced = module._account(PLAN, tally or good_tally(), report, differences or [], console, beside=0)
     return balanced, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_picture_counts_each_punch_that_waits_once() -> None:
+    counts = {
+        "punchstream_waiting unmapped_user": 2.0,
+        "punchstream_waiting inactive_employee": 1.0,
+        "punchstream_waiting_users D1": 2.0,
+        "punchstream_waiting_punches D1": 3.0,
+    }
+    console = Console(file=io.StringIO(), width=200)
+    console.print(Scene(PLAN, cast("Any", None), counts=counts))
+    [row] = [line for line in console.file.getvalue().splitlines() if "waiting" in line]  # type: ignore[attr-defined]
+    assert row.split() == ["waiting", "3", str(sum(EXPECTED.waiting.values()))]
 
 
 @pytest.mark.parametrize("hour", [time(0), time(3, 30), time(12), time(23, 59, 59)])
