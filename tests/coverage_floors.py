@@ -12,6 +12,7 @@ FLOORS: Final = {
     "sinks": 85,
     "operations": 85,
     "ledger": 85,
+    "console": 85,
     "punchstream": 85,
     "zkreader": 85,
     "sinks/delivery/runner.py": 80,

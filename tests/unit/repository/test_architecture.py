@@ -7,7 +7,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "architecture.md"
-PRODUCT = ("attendance", "producers", "streams", "sinks", "operations", "ledger", "punchstream", "sandbox", "zkreader")
+PRODUCT = (
+    "attendance",
+    "producers",
+    "streams",
+    "sinks",
+    "operations",
+    "ledger",
+    "console",
+    "punchstream",
+    "sandbox",
+    "zkreader",
+)
 PACKAGES = (*PRODUCT, "bench")
 
 

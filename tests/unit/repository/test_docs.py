@@ -227,7 +227,7 @@ def test_every_log_sentence_that_a_page_shows_is_in_the_code(page: Path) -> None
 @cache
 def log_sentences() -> str:
     """The product's code, with literals that are written in several parts as one."""
-    folders = ("attendance", "producers", "streams", "sinks", "operations", "ledger", "punchstream")
+    folders = ("attendance", "producers", "streams", "sinks", "operations", "ledger", "console", "punchstream")
     modules = [path for folder in folders for path in ROOT.glob(f"{folder}/**/*.py")]
     return re.sub(r'"\s*\n\s*f?"', "", "".join(path.read_text() for path in modules))
 

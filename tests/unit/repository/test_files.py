@@ -21,6 +21,7 @@ TRACKED = [
 PACKAGES = {
     "attendance",
     "bench",
+    "console",
     "ledger",
     "operations",
     "producers",

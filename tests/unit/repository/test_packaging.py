@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = {"attendance", "ledger", "operations", "producers", "punchstream", "sandbox", "sinks", "streams", "zkreader"}
+PACKAGES = {
+    "attendance",
+    "console",
+    "ledger",
+    "operations",
+    "producers",
+    "punchstream",
+    "sandbox",
+    "sinks",
+    "streams",
+    "zkreader",
+}
 
 
 def test_the_wheel_holds_our_packages_with_their_types_and_nothing_else(tmp_path: Path) -> None:

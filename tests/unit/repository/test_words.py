@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-PRODUCT = ("attendance", "producers", "streams", "sinks", "operations", "ledger", "punchstream", "zkreader")
+PRODUCT = ("attendance", "producers", "streams", "sinks", "operations", "ledger", "console", "punchstream", "zkreader")
 EVERYWHERE = (*PRODUCT, "sandbox", "bench", "tests")
 HISTORY = {"CHANGELOG.md", "docs/glossary.md", "tests/unit/repository/test_words.py"}
 
