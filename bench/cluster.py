@@ -1,6 +1,9 @@
 """One Apache Kafka for a run: topics, records in bulk, and how far a consumer group is."""
 
+import asyncio
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -12,7 +15,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from attendance.kafka.admin import create_topics
 from attendance.kafka.clients import create_consumer
 from attendance.kafka.producer import Producer
 from attendance.kafka.records import OutRecord
@@ -20,11 +22,28 @@ from attendance.records.raw_event import RawEvent
 from attendance.records.user_map import Employee, UserMapping
 from attendance.settings import KafkaSettings
 from attendance.topics import Name
+from bench.results import ROOT
 from sandbox.broker import create_broker
 
 SESSION_SECONDS: Final = 300
 """Processes are paused while their topics are filled; their group must not miss them."""
 _AT_A_TIME: Final = 5000
+
+
+def of_checkout(root: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """The command that runs a module as it stands in a checkout, with what is installed here, and its environment.
+
+    Args:
+        root: The checkout's folder.
+        arguments: The module's name and its arguments.
+
+    Raises:
+        FileNotFoundError: There is no Punchstream in that folder.
+    """
+    if not (root / "punchstream" / "__main__.py").exists():
+        raise FileNotFoundError(f"{root} holds no checkout of Punchstream.")
+    # -P, so that the folder in which the benchmark runs does not come before that of the checkout.
+    return [sys.executable, "-P", "-m", *arguments], {"PYTHONPATH": str(root.resolve())}
 
 
 class Cluster:
@@ -37,9 +56,19 @@ class Cluster:
 
     @asynccontextmanager
     async def topics(
-        self, label: str, *, partitions: int = 4, session_seconds: float = SESSION_SECONDS
+        self, label: str, *, partitions: int = 4, session_seconds: float = SESSION_SECONDS, root: Path = ROOT
     ) -> AsyncIterator["TopicSet"]:
-        """All topics of the product under a prefix of their own, empty."""
+        """All topics of the product under a prefix of their own, empty.
+
+        Args:
+            label: The end of the prefix.
+            partitions: Of each topic.
+            session_seconds: How long a consumer may be silent.
+            root: The checkout that makes them. Each refuses topics with other settings than its own.
+
+        Raises:
+            RuntimeError: They were not made; the reason is on standard error.
+        """
         settings = KafkaSettings.load(
             bootstrap_servers=self._servers,
             topic_prefix=f"bench{next(self._numbers)}-{label}",
@@ -47,8 +76,13 @@ class Cluster:
             session_timeout=session_seconds,
             request_timeout=60,
         )
-        await create_topics(settings)
         topics = TopicSet(settings, self.directory)
+        command, environment = of_checkout(root, "punchstream", "topics", "create")
+        process = await asyncio.create_subprocess_exec(
+            *command, env=topics.environment() | environment, stdout=subprocess.DEVNULL
+        )
+        if await process.wait():
+            raise RuntimeError(f"{root} made no topics; its error stands above")
         try:
             await topics.open()
             yield topics
@@ -62,13 +96,13 @@ class TopicSet:
     def __init__(self, kafka: KafkaSettings, directory: Path) -> None:
         self.kafka = kafka
         self.directory = directory / kafka.topic_prefix
+        self.directory.mkdir()
         self._producer = Producer(kafka, "bench")
         self._consumer: AIOKafkaConsumer = create_consumer(kafka, client_id="bench")
         self._admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
 
     async def open(self) -> None:
         """Connect."""
-        self.directory.mkdir()
         await self._consumer.start()
         await self._admin.start()
 

@@ -5,10 +5,10 @@
 
 import argparse
 import asyncio
-import socket
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from rich.console import Console
 from attendance.fleet import hash_token
 from attendance.records.raw_event import RawEvent
 from bench.client import adms_request, heystar_request, post, request
-from bench.cluster import Cluster, TopicSet, cluster
+from bench.cluster import Cluster, TopicSet, cluster, of_checkout
 from bench.events import Workload
 from bench.measure import cpu_seconds, percentile, spread
 from bench.report import table
@@ -76,27 +76,31 @@ def requests(workload: Workload, first: int, count: int, batch: int, build: Buil
     return made
 
 
-def listens(port: int) -> bool:
-    """Whether something does."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def serves(port: int) -> bool:
+    """Whether a server takes in requests; push listens before it knows the whole fleet, and answers 503 until then."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("POST", "/v1/events")
+        return connection.getresponse().status != HTTPStatus.SERVICE_UNAVAILABLE
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 @contextmanager
 def running(topics: TopicSet, server: str, workload: Workload, root: Path = ROOT) -> Iterator[tuple[ChildProcess, int]]:
-    """One server that listens, as it stands in a checkout, and its port."""
+    """One server that takes in requests, as it stands in a checkout, and its port."""
     registry(topics.directory / "devices.yaml", workload)
     port = free_port()
     environment = topics.environment() | {
         "PUSH_PORT": str(port),
         "PEER_SERVERS": topics.kafka.bootstrap_servers,
         "PEER_RAW": topics.kafka.topics["raw"],
-        "PYTHONPATH": str(root.resolve()),
     }
-    # -P, so that the folder in which the benchmark runs does not come before that of the checkout.
-    command = [sys.executable, "-P", "-m", *SERVERS[server]]
-    with ChildProcess(command, log_file=topics.directory / "push.log", env=environment) as process:
-        process.wait_until_ready(lambda: listens(port), timeout=60)
+    command, of_its_own = of_checkout(root, *SERVERS[server])
+    with ChildProcess(command, log_file=topics.directory / "push.log", env=environment | of_its_own) as process:
+        process.wait_until_ready(lambda: serves(port), timeout=60)
         yield process, port
 
 
@@ -203,7 +207,7 @@ async def checkouts(kafka: Cluster, arguments: argparse.Namespace) -> list[Row]:
         runs: dict[Path, list[Row]] = {arguments.other: [], ROOT: []}
         for turn in range(arguments.repetitions):
             for root in [*runs] if turn % 2 else [*reversed(runs)]:
-                async with kafka.topics("push") as topics:
+                async with kafka.topics("push", root=root) as topics:
                     workload = Workload(seed=arguments.seed)
                     runs[root].append(await serve(topics, "punchstream", workload, batch, count, build, root))
         rows += [

@@ -108,7 +108,7 @@ async def bench(
     The workload's first `WARM_UP // 2` punches are used up.
     """
     async with AsyncExitStack() as stack:
-        topics = await stack.enter_async_context(cluster.topics(subject.name, partitions=partitions))
+        topics = await stack.enter_async_context(cluster.topics(subject.name, partitions=partitions, root=subject.root))
         await topics.know(workload.user_map())
         processes = [subject.process(topics, workload, number) for number in range(workers)]
         for process in processes:

@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 
 from attendance.topics import Name
-from bench.cluster import TopicSet
+from bench.cluster import TopicSet, of_checkout
 from bench.events import Workload
 from bench.results import ROOT
 from sandbox.process import ChildProcess
@@ -36,6 +36,8 @@ class Subject:
     commits: bool = True
     share: float = 1.0
     """Of the events, for one that is slow."""
+    root: Path = ROOT
+    """The checkout that makes its topics."""
 
     def process(self, topics: TopicSet, workload: Workload, number: int = 1) -> ChildProcess:
         """One of its processes, not started."""
@@ -66,15 +68,12 @@ def checkout(name: str, root: Path) -> Subject:
     Raises:
         FileNotFoundError: There is no Punchstream in that folder.
     """
-    if not (root / "punchstream" / "__main__.py").exists():
-        raise FileNotFoundError(f"{root} holds no checkout of Punchstream.")
+    command, environment = of_checkout(root, "punchstream", "stream")
 
     def prepare(topics: TopicSet, _workload: Workload) -> tuple[list[str | Path], dict[str, str]]:
-        # -P, so that the folder in which the benchmark runs does not come before that of the checkout.
-        command: list[str | Path] = [sys.executable, "-P", "-m", "punchstream", "stream"]
-        return command, topics.environment() | {"PYTHONPATH": str(root.resolve())}
+        return [*command], topics.environment() | environment
 
-    return replace(PUNCHSTREAM, name=name, prepare=prepare)
+    return replace(PUNCHSTREAM, name=name, prepare=prepare, root=root)
 
 
 def _peer(name: str, *arguments: str | Path) -> Callable[[TopicSet, Workload], tuple[list[str | Path], dict[str, str]]]:
