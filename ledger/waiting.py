@@ -18,7 +18,8 @@ from operations.waiting import WaitingOfDevice, WaitingUser, Which
 AT_ONCE: Final = 1_000
 """Lines of one query."""
 _LINE: Final = WAITING.c.site, WAITING.c.device_user_id, WAITING.c.reason
-_SINCE: Final = func.min(func.coalesce(WAITING.c.event_time, WAITING.c.waiting_since))
+SINCE: Final = func.min(func.coalesce(WAITING.c.event_time, WAITING.c.waiting_since))
+"""The oldest of some punches that wait, in milliseconds since the epoch."""
 
 Key = tuple[str, str, str]
 """Site, device user and reason."""
@@ -68,7 +69,7 @@ class LedgerWaiting(LedgerReader):
             last, left = _key(page[-1]), left - size if left > 0 else left
 
     def _page(self, which: Which, last: Key | None, size: int, after: int) -> Sequence[Row[Any]]:
-        counted = func.count().label("punches"), _SINCE.label("since")
+        counted = func.count().label("punches"), SINCE.label("since")
         query = select(*_LINE, *counted).where(*_of(which)).group_by(*_LINE).order_by(*_LINE)
         if last is not None:
             query = query.where(tuple_(*_LINE) > last)
@@ -97,9 +98,7 @@ class LedgerWaiting(LedgerReader):
     def devices(self, which: Which) -> list[WaitingOfDevice]:
         """See `WaitingSource.devices`."""
         users = func.count((WAITING.c.site + "\n" + WAITING.c.device_user_id).distinct()).label("users")
-        query = (
-            select(WAITING.c.device_id, users, func.count(), _SINCE).where(*_of(which)).group_by(WAITING.c.device_id)
-        )
+        query = select(WAITING.c.device_id, users, func.count(), SINCE).where(*_of(which)).group_by(WAITING.c.device_id)
         rows = self._connection.execute(query.order_by(users.desc(), WAITING.c.device_id))
         return [WaitingOfDevice(device, count, punches, _utc(since)) for device, count, punches, since in rows]
 
@@ -108,14 +107,17 @@ def _key(row: Row[Any]) -> Key:
     return row.site, row.device_user_id, row.reason
 
 
-def _of(which: Which) -> list[ColumnElement[bool]]:
-    asked = {"device_id": which.device, "site": which.site, "device_user_id": which.user, "reason": which.reason}
-    # Of several records of one punch the newest counts: the sink gives what it sends back a key of its own.
+def is_newest() -> ColumnElement[bool]:
+    """Of several records of one punch the newest counts: the sink gives what it sends back a key of its own."""
     newer = WAITING.alias("newer")
     place = tuple_(newer.c.kafka_partition, newer.c.kafka_offset)
     is_newer = newer.c.event_id == WAITING.c.event_id, place > tuple_(WAITING.c.kafka_partition, WAITING.c.kafka_offset)
-    counts = ~select(newer.c.event_id).where(*is_newer).correlate(WAITING).exists()
-    return [counts, *(WAITING.c[name] == str(value) for name, value in asked.items() if value is not None)]
+    return ~select(newer.c.event_id).where(*is_newer).correlate(WAITING).exists()
+
+
+def _of(which: Which) -> list[ColumnElement[bool]]:
+    asked = {"device_id": which.device, "site": which.site, "device_user_id": which.user, "reason": which.reason}
+    return [is_newest(), *(WAITING.c[name] == str(value) for name, value in asked.items() if value is not None)]
 
 
 def _utc(milliseconds: int) -> datetime:

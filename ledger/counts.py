@@ -1,0 +1,104 @@
+"""Counts: how many punches of a time came to what, how many wait, and how many dead letters nobody has dealt with."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, case, func, select
+
+from attendance.errors import Reason
+from attendance.times import from_milliseconds
+from ledger.punches import PUNCHES
+from ledger.tables import DEAD_LETTER_ACTIONS, DEAD_LETTERS, WAITING
+from ledger.waiting import SINCE, is_newest
+from operations.dead_letters import MAX_REPLAYS
+from operations.fact_reading import milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeCount:
+    """The raw records of a site that came to one outcome, of `ledger.punches.OUTCOMES`."""
+
+    site: str
+    outcome: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingCount:
+    """The punches that wait for one reason. `oldest` is the time of the oldest punch, UTC."""
+
+    reason: Reason
+    punches: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LetterCount:
+    """The dead letters of one stage and reason about which nothing was done.
+
+    Attributes:
+        stage: Where they failed.
+        reason: Why.
+        letters: How many.
+        parked: How many of these have failed after so many replays that one more is refused.
+        oldest: When the first failed, UTC.
+        newest: When the last failed, UTC.
+    """
+
+    stage: str
+    reason: Reason
+    letters: int
+    parked: int
+    oldest: datetime
+    newest: datetime
+
+
+def count_outcomes(connection: Connection, first: datetime, last: datetime) -> list[OutcomeCount]:
+    """What became of the raw records whose punch is of a time, by site and outcome, in that order.
+
+    It costs some lookups by index for each raw record of that time.
+
+    Args:
+        connection: In a transaction.
+        first: From this time on.
+        last: Before this time.
+    """
+    at, of = PUNCHES.c.event_time, (PUNCHES.c.site, PUNCHES.c.outcome)
+    query = select(*of, func.count()).where(at >= milliseconds(first), at < milliseconds(last)).group_by(*of)
+    return sorted((OutcomeCount(*row) for row in connection.execute(query)), key=lambda each: (each.site, each.outcome))
+
+
+def count_waiting(connection: Connection) -> list[WaitingCount]:
+    """How many punches wait for each reason, in the order of reasons.
+
+    It costs a lookup by index for each punch that waits.
+
+    Args:
+        connection: In a transaction.
+    """
+    reason = WAITING.c.reason
+    rows = connection.execute(select(reason, func.count(), SINCE).where(is_newest()).group_by(reason).order_by(reason))
+    return [WaitingCount(Reason(of), punches, from_milliseconds(oldest)) for of, punches, oldest in rows]
+
+
+def count_open_letters(connection: Connection) -> list[LetterCount]:
+    """How many dead letters of each stage and reason nobody has dealt with, in that order.
+
+    It costs a lookup by index for each dead letter of the ledger.
+
+    Args:
+        connection: In a transaction.
+    """
+    letters, of = DEAD_LETTERS.c, (DEAD_LETTERS.c.stage, DEAD_LETTERS.c.reason)
+    its = (
+        DEAD_LETTER_ACTIONS.c.letter_partition == letters.kafka_partition,
+        DEAD_LETTER_ACTIONS.c.letter_offset == letters.kafka_offset,
+    )
+    is_done = select(DEAD_LETTER_ACTIONS.c.action).where(*its).exists()
+    parked = func.sum(case((letters.replay_count >= MAX_REPLAYS, 1), else_=0))
+    counted = func.count(), parked, func.min(letters.failed_at), func.max(letters.failed_at)
+    rows = connection.execute(select(*of, *counted).where(~is_done).group_by(*of).order_by(*of))
+    return [
+        LetterCount(stage, Reason(reason), count, int(parked), from_milliseconds(oldest), from_milliseconds(newest))
+        for stage, reason, count, parked, oldest, newest in rows
+    ]

@@ -1,0 +1,155 @@
+"""Punches, the newest first: those of an employee, a device, a site, a time, or of one outcome. A page at a time."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, Select, and_, column, select, table, tuple_, union
+
+from attendance.times import from_milliseconds
+from ledger.tables import CHECKINS, RAW_RECORDS, WAITING
+from operations.fact_reading import milliseconds
+from operations.paging import Page, page_key, page_token
+
+LOOKED_AT: Final = 1_000
+"""So many raw records one page looks at, at most."""
+OUTCOMES: Final = (
+    *("delivered", "dropped", "waiting", "dead_lettered", "discarded_waiting", "undelivered", "undecided"),
+)
+"""What becomes of a raw record."""
+
+
+@dataclass(frozen=True, slots=True)
+class PunchRow:
+    """A raw record and what became of it: a row of the view `punches`. Times are UTC."""
+
+    kafka_partition: int
+    kafka_offset: int
+    event_id: str
+    device_id: str
+    device_user_id: str
+    site: str
+    event_type: str
+    event_time: datetime
+    received_at: datetime
+    stored_at: datetime
+    outcome: str
+    reason: str | None
+    kept_event_id: str | None
+    employee: str | None
+    decided_at: datetime | None
+    delivered_at: datetime | None
+    document: str | None
+
+
+_COLUMNS: Final = tuple(PunchRow.__dataclass_fields__)
+_TIMES: Final = frozenset({"event_time", "received_at", "stored_at", "decided_at", "delivered_at"})
+PUNCHES: Final = table("punches", *map(column, _COLUMNS))
+"""The view."""
+_PLACE: Final = PUNCHES.c.kafka_partition, PUNCHES.c.kafka_offset
+_KEY: Final = RAW_RECORDS.c.event_time, RAW_RECORDS.c.kafka_partition, RAW_RECORDS.c.kafka_offset
+Key = tuple[int, int, int]
+"""Time of the punch, and place of its raw record: by these the list is in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhichPunches:
+    """Which punches: None is any.
+
+    Attributes:
+        employee: Whose.
+        device: Its device_id.
+        site: At which site.
+        outcome: One of `OUTCOMES`.
+        first: From this time of the punch on.
+        last: Before this time of the punch.
+    """
+
+    employee: str | None = None
+    device: str | None = None
+    site: str | None = field(default=None, kw_only=True)
+    outcome: str | None = field(default=None, kw_only=True)
+    first: datetime | None = field(default=None, kw_only=True)
+    last: datetime | None = field(default=None, kw_only=True)
+
+
+def newest_punches(connection: Connection, which: WhichPunches, most: int, after: str | None = None) -> Page[PunchRow]:
+    """A page of punches, the newest first. A raw record that cannot be read has no time, and is in none.
+
+    Device and time are found by an index, at any depth. The punches of an employee are all looked up, however few of
+    them a page has. Site and outcome have no index: a page looks at `LOOKED_AT` raw records at most. So it may have
+    fewer rows than were asked for, or none, and go on all the same.
+
+    Args:
+        connection: In a transaction.
+        which: Of which punches.
+        most: At most so many rows, at least one.
+        after: The token of the page before; None for the first.
+
+    Raises:
+        InvalidPageToken: `after` is of no such list.
+    """
+    begin: Key | None = None if after is None else page_key(after, int, int, int)
+    sought = {"site": which.site, "outcome": which.outcome, "employee": which.employee}
+    wanted = {name: value for name, value in sought.items() if value is not None}
+    at_once = max(LOOKED_AT, most) if wanted else most
+    keys = _keys(which, begin).limit(at_once)
+    if wanted:
+        looked_at, found = _among(connection, keys, wanted)
+    else:
+        looked_at = found = [(at, number, offset) for at, number, offset in connection.execute(keys)]
+    found = found[:most]
+    last = found[-1] if len(found) == most else looked_at[-1] if len(looked_at) == at_once else None
+    return Page(_rows(connection, found), None if last is None else page_token(*last))
+
+
+def _keys(which: WhichPunches, begin: Key | None) -> Select[int, int, int]:
+    at = RAW_RECORDS.c.event_time
+    query = select(*_KEY).where(at.is_not(None)).order_by(*(each.desc() for each in _KEY))
+    if begin is not None:
+        query = query.where(tuple_(*_KEY) < begin)
+    if which.first is not None:
+        query = query.where(at >= milliseconds(which.first))
+    if which.last is not None:
+        query = query.where(at < milliseconds(which.last))
+    if which.device is not None:
+        query = query.where(RAW_RECORDS.c.device_id == which.device)
+    if which.employee is not None:
+        theirs = (select(each.c.event_id).where(each.c.employee == which.employee) for each in (CHECKINS, WAITING))
+        ids = union(*theirs).subquery()
+        query = query.join_from(ids, RAW_RECORDS, RAW_RECORDS.c.event_id == ids.c.event_id)
+    return query
+
+
+def _among(connection: Connection, keys: Select[int, int, int], wanted: dict[str, str]) -> tuple[list[Key], list[Key]]:
+    """The raw records of a query, and those of them of which the view says what is wanted."""
+    these = keys.subquery()
+    is_theirs = and_(_PLACE[0] == these.c.kafka_partition, _PLACE[1] == these.c.kafka_offset)
+    query = select(*these.c, *(PUNCHES.c[name] for name in wanted)).join_from(these, PUNCHES, is_theirs)
+    said = {_key(row): tuple(row[len(_KEY) :]) for row in connection.execute(query)}
+    looked_at = sorted(said, reverse=True)
+    return looked_at, [key for key in looked_at if said[key] == tuple(wanted.values())]
+
+
+def _rows(connection: Connection, keys: Sequence[Key]) -> list[PunchRow]:
+    offsets: dict[int, list[int]] = defaultdict(list)
+    for _, partition, offset in keys:
+        offsets[partition].append(offset)
+    found: dict[Key, PunchRow] = {}
+    # SQLite finds no index for a list of pairs.
+    for partition, of_partition in offsets.items():
+        query = select(*PUNCHES.c).where(_PLACE[0] == partition, _PLACE[1].in_(of_partition))
+        found |= {_key(row): _punch(row) for row in connection.execute(query)}
+    return [found[key] for key in keys]
+
+
+def _key(row: Row[Any]) -> Key:
+    return row.event_time, row.kafka_partition, row.kafka_offset
+
+
+def _punch(row: Row[Any]) -> PunchRow:
+    said = row._asdict()
+    times = {name: from_milliseconds(said[name]) for name in _TIMES if said[name] is not None}
+    return PunchRow(**said | times)
