@@ -210,9 +210,12 @@ def cloudevents_headers(id_: str, type_: bytes, source: bytes, time: datetime) -
 
 Place = tuple[int, int]
 """Partition and offset of a record."""
+_PLACE: Final = re.compile(rb"(\d{1,9}):(\d{1,18})")
 
 
 def position(headers: Sequence[tuple[str, bytes]], name: str) -> Place | None:
     """Partition and offset in the header of that name, None where it is missing or is something else."""
-    matches = (re.fullmatch(rb"(\d{1,9}):(\d{1,18})", data or b"") for each, data in headers if each == name)
-    return next(((int(match[1]), int(match[2])) for match in matches if match), None)
+    for each, data in headers:
+        if each == name and (match := _PLACE.fullmatch(data or b"")) is not None:
+            return int(match[1]), int(match[2])
+    return None

@@ -24,6 +24,8 @@ _CONNECT_SECONDS: Final = 10
 _STATEMENT_MS: Final = 600_000
 _LOCK_MS: Final = 30_000
 _CACHE_KIB: Final = 64 * 1024
+_CHECKPOINT_PAGES: Final = 10_000
+"""40 MB. Ids are digests, so each row changes a page anywhere in their index. Rare checkpoints write that page once."""
 
 
 class LedgerUnavailable(RetriableError):
@@ -178,7 +180,8 @@ def _engine(url: str) -> Engine:
 def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
     # Readers see the last commit while a batch is written. After a power loss the last commits may be missing, with
     # their positions: they are read again.
-    for pragma in ("journal_mode = wal", "synchronous = normal", f"cache_size = -{_CACHE_KIB}"):
+    pragmas = "journal_mode = wal", "synchronous = normal", f"wal_autocheckpoint = {_CHECKPOINT_PAGES}"
+    for pragma in (*pragmas, f"cache_size = -{_CACHE_KIB}"):
         connection.execute(f"pragma {pragma}")
 
 

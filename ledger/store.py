@@ -73,6 +73,13 @@ class Store:
         """
         self._database = database
         self._erased = ErasedPeople()
+        values = ("next_offset", "read_at", "last_offset", "last_stored_at", "last_digest")
+        key = ("topic", "kafka_partition", "next_offset")
+        of, to = (
+            between.join(f"{each} = {database.parameter}" for each in names)
+            for names, between in ((key, " and "), (values, ", "))
+        )
+        self._update_position = f"update positions set {to} where {of}"  # noqa: S608 - only our words
         self._inserts = {kind: self._insert(table) for kind, table in FACTS.items()}
 
     def load(self) -> dict[Partition, Position]:
@@ -115,8 +122,7 @@ class Store:
         after = {partition: Position(last.offset + 1, read_at, fingerprint(last)) for partition, last in ends.items()}
         try:
             with self._database.transaction() as connection:
-                for partition, position in after.items():
-                    _move(connection, partition, before.get(partition), position)
+                self._move(connection, before, after)
                 self._erased.add(connection, people)
                 self._write(connection, self._erased.without_theirs(connection, found))
         except BaseException:
@@ -142,7 +148,7 @@ class Store:
             here = UNREADABLE.c.topic == TABLE[name].suffix, UNREADABLE.c.kafka_partition == number
             connection.execute(delete(UNREADABLE).where(*here))
             connection.execute(delete(POSITIONS).where(*_at(partition)))
-            _move(connection, partition, None, Position(0, read_at))
+            self._move(connection, {}, {partition: Position(0, read_at)})
 
     def note_read(self, partitions: Sequence[Partition], read_at: int) -> None:
         """Note that everything was read that the topics had at a time.
@@ -200,6 +206,24 @@ class Store:
         names = ", ".join(f'"{column.name}"' for column in table.columns)
         places = ", ".join([self._database.parameter] * len(table.columns))
         return f"insert into {table.name} ({names}) values ({places})"  # noqa: S608 - only our words
+
+    def _move(
+        self, connection: Connection, before: Mapping[Partition, Position], after: Mapping[Partition, Position]
+    ) -> None:
+        """Write positions. Raises LedgerTakenOver where they are not what they were."""
+        moved, new = [], []
+        for at, position in after.items():
+            name, number = at
+            said = (position.next_offset, position.read_at, *(position.last or (None, None, None)))
+            place = TABLE[name].suffix, number
+            if at in before:
+                moved.append((*said, *place, before[at].next_offset))
+            else:
+                new.append((*place, *said))
+        if new:
+            connection.exec_driver_sql(self._insert(POSITIONS), new)
+        if moved and connection.exec_driver_sql(self._update_position, moved).rowcount != len(moved):
+            raise LedgerTakenOver("another process writes this ledger: its positions are not where they were")
 
     def _write(self, connection: Connection, facts: Sequence[Fact]) -> None:
         rows: dict[type[Fact], list[Fact]] = defaultdict(list)
@@ -280,20 +304,6 @@ def positions(connection: Connection) -> dict[Partition, Position]:
 def _at(partition: Partition) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     name, number = partition
     return POSITIONS.c.topic == TABLE[name].suffix, POSITIONS.c.kafka_partition == number
-
-
-def _move(connection: Connection, partition: Partition, before: Position | None, after: Position) -> None:
-    name, number = partition
-    values: dict[str, object] = {"next_offset": after.next_offset, "read_at": after.read_at}
-    if (last := after.last) is not None:
-        values |= {"last_offset": last.offset, "last_stored_at": last.timestamp, "last_digest": last.digest}
-    if before is None:
-        row = {"topic": TABLE[name].suffix, "kafka_partition": number, **values}
-        connection.execute(insert(POSITIONS), [row])
-        return
-    as_it_was = POSITIONS.c.next_offset == before.next_offset
-    if connection.execute(update(POSITIONS).where(*_at(partition), as_it_was).values(values)).rowcount != 1:
-        raise LedgerTakenOver(f"another process writes this ledger: {TABLE[name].suffix}:{number} is not where it was")
 
 
 def _erased(record: Record) -> list[tuple[str, int]]:
