@@ -71,7 +71,7 @@ def count_outcomes(connection: Connection, first: datetime, last: datetime) -> l
 def count_waiting(connection: Connection) -> list[WaitingCount]:
     """How many punches wait for each reason, in the order of reasons.
 
-    It costs a lookup by index for each punch that waits.
+    It costs one pass over what waits.
 
     Args:
         connection: In a transaction.

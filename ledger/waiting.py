@@ -6,14 +6,14 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, func, select, tuple_
 
 from attendance.errors import Reason
 from ledger.database import Database
 from ledger.reading import LedgerReader
 from ledger.tables import RAW_RECORDS, WAITING
 from operations.log import Skipped
-from operations.waiting import WaitingOfDevice, WaitingUser, Which
+from operations.waiting import WaitingOfDevice, WaitingUser, Which, line_key
 
 AT_ONCE: Final = 1_000
 """Lines of one query."""
@@ -50,30 +50,34 @@ class LedgerWaiting(LedgerReader):
     def count(self, which: Which) -> tuple[int, int]:
         """See `WaitingSource.count`."""
         lines = (
-            select(func.count().label("punches")).select_from(WAITING).where(*_of(which)).group_by(*_LINE).subquery()
+            select(func.count().label("punches"))
+            .select_from(WAITING)
+            .where(is_newest(), *_of(which))
+            .group_by(*_LINE)
+            .subquery()
         )
         query = select(func.coalesce(func.sum(lines.c.punches), 0), func.count()).select_from(lines)
         punches, users = self._connection.execute(query).one()
         return int(punches), users
 
-    def users(self, which: Which, *, most: int = -1, after: int = 0) -> Iterator[WaitingUser]:
-        """See `WaitingSource.users`. Lines are in the order of the database."""
-        last: Key | None = None
+    def users(self, which: Which, *, most: int = -1, after: str | None = None) -> Iterator[WaitingUser]:
+        """See `WaitingSource.users`. In the order of the database; a page at depth costs what the first does."""
+        last: Key | None = None if after is None else line_key(after)
         left = most
         while left:
             size = min(left, AT_ONCE) if left > 0 else AT_ONCE
-            page = self._page(which, last, size, 0 if last else after)
+            page = self._page(which, last, size)
             yield from self._with_details(which, page)
             if len(page) < size:
                 return
             last, left = _key(page[-1]), left - size if left > 0 else left
 
-    def _page(self, which: Which, last: Key | None, size: int, after: int) -> Sequence[Row[Any]]:
+    def _page(self, which: Which, last: Key | None, size: int) -> Sequence[Row[Any]]:
         counted = func.count().label("punches"), SINCE.label("since")
-        query = select(*_LINE, *counted).where(*_of(which)).group_by(*_LINE).order_by(*_LINE)
+        query = select(*_LINE, *counted).where(~_is_older(WAITING), *_of(which)).group_by(*_LINE).order_by(*_LINE)
         if last is not None:
             query = query.where(tuple_(*_LINE) > last)
-        return self._connection.execute(query.limit(size).offset(after)).all()
+        return self._connection.execute(query.limit(size)).all()
 
     def _with_details(self, which: Which, page: Sequence[Row[Any]]) -> Iterator[WaitingUser]:
         if not page:
@@ -82,7 +86,7 @@ class LedgerWaiting(LedgerReader):
         employees: dict[Key, tuple[int, str]] = {}
         columns = WAITING.c.device_id, WAITING.c.employee, WAITING.c.kafka_offset
         within = tuple_(*_LINE) >= _key(page[0]), tuple_(*_LINE) <= _key(page[-1])
-        query = select(*_LINE, *columns).where(*_of(which), *within)
+        query = select(*_LINE, *columns).where(~_is_older(WAITING), *_of(which), *within)
         for site, user, reason, device, employee, offset in self._connection.execute(query):
             devices.setdefault((site, user, reason), set()).add(device)
             if employee is not None:
@@ -98,7 +102,11 @@ class LedgerWaiting(LedgerReader):
     def devices(self, which: Which) -> list[WaitingOfDevice]:
         """See `WaitingSource.devices`."""
         users = func.count((WAITING.c.site + "\n" + WAITING.c.device_user_id).distinct()).label("users")
-        query = select(WAITING.c.device_id, users, func.count(), SINCE).where(*_of(which)).group_by(WAITING.c.device_id)
+        query = (
+            select(WAITING.c.device_id, users, func.count(), SINCE)
+            .where(is_newest(), *_of(which))
+            .group_by(WAITING.c.device_id)
+        )
         rows = self._connection.execute(query.order_by(users.desc(), WAITING.c.device_id))
         return [WaitingOfDevice(device, count, punches, _utc(since)) for device, count, punches, since in rows]
 
@@ -108,16 +116,30 @@ def _key(row: Row[Any]) -> Key:
 
 
 def is_newest() -> ColumnElement[bool]:
-    """Of several records of one punch the newest counts: the sink gives what it sends back a key of its own."""
+    """Of several records of one punch the newest counts: the sink gives what it sends back a key of its own.
+
+    For counts of all that waits: punches with several records are looked for once, and these are few.
+    """
+    each = WAITING.alias("each")
+    several = select(each.c.event_id).group_by(each.c.event_id).having(func.count() > 1)
+    older = WAITING.alias("older")
+    of_several = select(older.c.kafka_partition, older.c.wait_key).where(
+        older.c.event_id.in_(several), _is_older(older)
+    )
+    return tuple_(WAITING.c.kafka_partition, WAITING.c.wait_key).not_in(of_several)
+
+
+def _is_older(of: FromClause) -> ColumnElement[bool]:
+    """That there is a newer record of the same punch."""
     newer = WAITING.alias("newer")
     place = tuple_(newer.c.kafka_partition, newer.c.kafka_offset)
-    is_newer = newer.c.event_id == WAITING.c.event_id, place > tuple_(WAITING.c.kafka_partition, WAITING.c.kafka_offset)
-    return ~select(newer.c.event_id).where(*is_newer).correlate(WAITING).exists()
+    is_newer = newer.c.event_id == of.c.event_id, place > tuple_(of.c.kafka_partition, of.c.kafka_offset)
+    return select(newer.c.event_id).where(*is_newer).correlate(of).exists()
 
 
 def _of(which: Which) -> list[ColumnElement[bool]]:
     asked = {"device_id": which.device, "site": which.site, "device_user_id": which.user, "reason": which.reason}
-    return [is_newest(), *(WAITING.c[name] == str(value) for name, value in asked.items() if value is not None)]
+    return [WAITING.c[name] == str(value) for name, value in asked.items() if value is not None]
 
 
 def _utc(milliseconds: int) -> datetime:

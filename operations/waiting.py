@@ -23,6 +23,7 @@ from attendance.times import now
 from attendance.user_map import UserMap
 from operations.asked import Asked
 from operations.log import Log, Skipped, decoded
+from operations.paging import page_key, page_token
 from operations.sources import FromTopics, Source
 
 # Of several records of one punch the newest counts: the sink gives what it sends back a key of its own.
@@ -52,6 +53,17 @@ class WaitingUser:
     punches: int
     since: datetime
     devices: tuple[str, ...]
+
+    @property
+    def token(self) -> str:
+        """The token of the lines after this one."""
+        return page_token(self.site, self.device_user_id, self.reason.value)
+
+
+def line_key(token: str) -> tuple[str, str, str]:
+    """Site, device user and reason of the line of a token. Raises InvalidPageToken."""
+    site, user, reason = page_key(token, str, str, str)
+    return site, user, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +112,16 @@ class WaitingSource(Source, Protocol):
     def count(self, which: Which) -> tuple[int, int]:
         """How many punches wait, and how many lines `users` has of them."""
 
-    def users(self, which: Which, *, most: int = -1, after: int = 0) -> Iterator[WaitingUser]:
+    def users(self, which: Which, *, most: int = -1, after: str | None = None) -> Iterator[WaitingUser]:
         """The waiting punches counted, by site, user and reason, in that order.
 
         Args:
             which: Of which punches.
             most: At most so many lines; -1 for all.
-            after: So many lines are left out before them.
+            after: The token of the line before them; None for the first.
+
+        Raises:
+            InvalidPageToken: `after` is of no such list. It is raised once the first line is asked for.
         """
 
     def devices(self, which: Which) -> list[WaitingOfDevice]:
@@ -177,14 +192,16 @@ class WaitingPunches(FromTopics):
         punches, lines = rows.fetchone()
         return punches, lines
 
-    def users(self, which: Which, *, most: int = -1, after: int = 0) -> Iterator[WaitingUser]:
+    def users(self, which: Which, *, most: int = -1, after: str | None = None) -> Iterator[WaitingUser]:
         """See `WaitingSource.users`."""
         where, given = which.sql()
+        key = () if after is None else line_key(after)
+        rest = "and (site, user, reason) > (?, ?, ?)" if key else ""
         # The employee is that of the newest record that names one.
         query = f"""select site, user, reason, substr(max(printf('%020d', offset) || employee), 21), count(*),
-            min(time), json_group_array(distinct device) from waiting where {where}
-            group by site, user, reason order by site, user, reason limit ? offset ?"""  # noqa: S608 - only our words
-        for site, user, reason, employee, punches, since, devices in self._db.execute(query, (*given, most, after)):
+            min(time), json_group_array(distinct device) from waiting where {where} {rest}
+            group by site, user, reason order by site, user, reason limit ?"""  # noqa: S608 - only our words
+        for site, user, reason, employee, punches, since, devices in self._db.execute(query, (*given, *key, most)):
             names = tuple(sorted(orjson.loads(devices)))
             yield WaitingUser(site, user, Reason(reason), employee, punches, _utc(since), names)
 

@@ -1,11 +1,11 @@
 """The `users` commands: who a device's user is, and whose punches wait for an answer to that."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -21,6 +21,7 @@ from operations.waiting import (
     WaitingUser,
     Which,
     discard,
+    line_key,
     read_discards,
     unknown,
 )
@@ -112,7 +113,9 @@ def unmapped(  # noqa: PLR0913 - the options of the command
         int | None,
         typer.Option(min=1, help="Lines of a page; if it is not given, 100 in a table, and all in JSON and CSV."),
     ] = None,
-    page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="TOKEN", help="Go on after the page that ended with this token.")
+    ] = None,
     from_topics: FromTopics = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -123,6 +126,8 @@ def unmapped(  # noqa: PLR0913 - the options of the command
     or user.
     """
     which = Which(device, site, user)
+    if after is not None:
+        line_key(after)
     with _waiting(from_topics=from_topics) as waiting:
         punches, lines = waiting.count(which)
         if not lines:
@@ -131,21 +136,35 @@ def unmapped(  # noqa: PLR0913 - the options of the command
             devices = [asdict(row) | {"since": format_seconds(row.since)} for row in waiting.devices(which)]
             print_records(_OF_DEVICE, devices, as_json=as_json, as_csv=as_csv)
             return
-        most = limit or (-1 if as_json or as_csv else PAGE)
-        rows = waiting.users(which, most=most, after=(page - 1) * max(most, 0))
-        described = (asdict(row) | {"since": format_seconds(row.since)} for row in rows)
+        rows, token = _page(waiting, which, limit or (None if as_json or as_csv else PAGE), after)
+        described = map(_described, rows)
         if as_json:
             print_json_list(described)
-            return
-        if as_csv:
+        elif as_csv:
             print_csv(_WAITING, ([*{**row, "devices": " ".join(row["devices"])}.values()] for row in described))
-            return
-        cells = [[*{**row, "devices": _named(row["devices"])}.values()] for row in described]
-        print_whole(("Site", "Device user", "Reason", "Employee", "Punches", "Since (UTC)", "Devices"), cells)
-    pages = -(-lines // most)
+        else:
+            cells = [[*{**row, "devices": _named(row["devices"])}.values()] for row in described]
+            print_whole(("Site", "Device user", "Reason", "Employee", "Punches", "Since (UTC)", "Devices"), cells)
     wait = "waits" if punches == 1 else "wait"
-    where = f"; page {page} of {pages:,}, --page shows others" if pages > 1 else ""
-    say(f"{counted(punches, 'punch', 'punches')} of {counted(lines, 'user')} {wait}{where}")
+    if not (as_json or as_csv):
+        say(f"{counted(punches, 'punch', 'punches')} of {counted(lines, 'user')} {wait}")
+    if token is not None:
+        say(f"The list goes on with --after {token}", err=True)
+
+
+def _page(
+    waiting: WaitingSource, which: Which, most: int | None, after: str | None
+) -> tuple[Iterable[WaitingUser], str | None]:
+    """Some lines, and the token by which the list goes on after them. All lines, one by one, without a limit."""
+    if most is None:
+        return waiting.users(which, after=after), None
+    # One more says whether the list goes on.
+    rows = [*waiting.users(which, most=most + 1, after=after)]
+    return rows[:most], rows[most - 1].token if len(rows) > most else None
+
+
+def _described(row: WaitingUser) -> dict[str, Any]:
+    return asdict(row) | {"since": format_seconds(row.since)}
 
 
 def _named(devices: Sequence[str]) -> str:

@@ -110,8 +110,12 @@ def test_the_same_punches_wait(log: Log, most: int, after: int) -> None:
         for which in WHICH:
             assert ledger.count(which) == topic.count(which)
             assert ledger.devices(which) == topic.devices(which)
-            assert [*ledger.users(which)] == [*topic.users(which)]
-            assert [*ledger.users(which, most=most, after=after)] == [*topic.users(which, most=most, after=after)]
+            every = [*ledger.users(which)]
+            assert every == [*topic.users(which)]
+            token = every[after - 1].token if 0 < after <= len(every) else None
+            found = [*ledger.users(which, most=most, after=token)]
+            assert found == [*topic.users(which, most=most, after=token)]
+            assert token is None or found == every[after:][: most if most > 0 else None]
         for device in ("D1", "D2", "D3"):
             assert asyncio.run(ledger.has_heard_of(device)) == asyncio.run(topic.has_heard_of(device))
     assert unread(in_ledger) == unread(on_topic)
@@ -133,9 +137,12 @@ def test_all_lines_come_where_they_are_more_than_one_query_gives(monkeypatch: py
     log = a_crowd()
     with filled(log) as database, LedgerWaiting(database, Skipped()) as ledger, WaitingPunches() as topic:
         asyncio.run(topic.fill(memory_log(log), Skipped()))
-        assert len([*ledger.users(Which())]) == 11
+        every = [*ledger.users(Which())]
+        assert len(every) == 11
         for most, after in ((-1, 0), (-1, 4), (7, 2), (3, 0), (2, 10), (6, 11)):
-            assert [*ledger.users(Which(), most=most, after=after)] == [*topic.users(Which(), most=most, after=after)]
+            token = every[after - 1].token if after else None
+            assert [*ledger.users(Which(), most=most, after=token)] == every[after:][: most if most > 0 else None]
+            assert [*topic.users(Which(), most=most, after=token)] == every[after:][: most if most > 0 else None]
 
 
 def test_postgresql_says_the_same_of_what_waits(postgres: Postgres) -> None:
@@ -145,9 +152,9 @@ def test_postgresql_says_the_same_of_what_waits(postgres: Postgres) -> None:
     Store(database).apply(FactReader(TOPICS, NOTHING_MOVED), log, {}, START_MS)
     with LedgerWaiting(database, Skipped()) as ledger, WaitingPunches() as topic:
         asyncio.run(topic.fill(memory_log(log), Skipped()))
-        assert [*ledger.users(Which(device="D1"), most=4, after=2)] == [
-            *topic.users(Which(device="D1"), most=4, after=2)
-        ]
+        of_device = [*topic.users(Which(device="D1"))]
+        after = of_device[1].token
+        assert [*ledger.users(Which(device="D1"), most=4, after=after)] == of_device[2:6]
         assert ledger.devices(Which()) == topic.devices(Which())
         assert ledger.count(Which(user="3")) == topic.count(Which(user="3"))
     database.close()
@@ -162,7 +169,7 @@ def test_a_page_of_what_waits_is_found_by_indexes(tmp_path: Path) -> None:
         lambda _, __, statement, given, *___: asked.append((statement, given)),
     )
     with LedgerWaiting(database, Skipped()) as ledger:
-        [*ledger.users(Which(), most=100, after=0)]
+        [*ledger.users(Which(), most=100, after=None)]
         [*ledger.devices(Which(device="D1"))]
     with database.transaction() as connection:
         for statement, given in [each for each in asked if "waiting" in each[0]]:

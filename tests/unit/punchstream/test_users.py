@@ -16,6 +16,7 @@ from attendance.records.discard import DiscardedWaiting
 from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import EVERYWHERE, Employee, UserMapping, site_scope
+from operations.paging import InvalidPageToken
 from producers.directory.csv_files import InvalidUserMapFile
 from punchstream.commands import users
 
@@ -91,9 +92,19 @@ def test_the_waiting_are_shown_by_page_and_by_device(log: MemoryLog) -> None:
     def shown(*options: str) -> str:
         return CliRunner().invoke(users.app, ["unmapped", *options]).stdout
 
-    page = shown("--limit", "2", "--page", "3")
-    assert [line.split()[1] for line in page.splitlines()[1:-1]] == ["3", "4"]
-    assert page.splitlines()[-1] == "6 punches of 6 users wait; page 3 of 3, --page shows others"
+    pages: list[list[str]] = []
+    after: list[str] = []
+    while len(pages) < 9:
+        page = CliRunner().invoke(users.app, ["unmapped", "--limit", "2", *after])
+        assert page.stdout.splitlines()[-1] == "6 punches of 6 users wait"
+        pages.append([line.split()[1] for line in page.stdout.splitlines()[1:-1]])
+        if "--after" not in page.stderr:
+            break
+        after = page.stderr.split()[-2:]
+    assert pages == [["0", "007"], ["1", "2"], ["3", "4"]]
+    of_another = CliRunner().invoke(users.app, ["unmapped", "--json", "--after", "WzFd"])
+    assert isinstance(of_another.exception, InvalidPageToken)
+    assert not of_another.stdout
     assert shown("--user", "007").splitlines()[-1] == "1 punch of 1 user waits"
     assert [row["device_user_id"] for row in orjson.loads(shown("--json"))] == ["0", "007", "1", "2", "3", "4"]
     assert list(csv.DictReader(shown("--csv", "--user", "007").splitlines())) == [
