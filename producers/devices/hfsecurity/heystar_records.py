@@ -7,7 +7,7 @@ empty. Nothing of this was tried on hardware.
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from attendance.fleet import Device
 from attendance.records.raw_event import RawEvent, Scalar, Source
@@ -60,11 +60,16 @@ def is_refusal(fields: Mapping[str, object]) -> bool:
     Args:
         fields: As the device wrote them.
     """
-    return (
-        _text(fields.get("strangerFlag")) == "1"
-        or _text(fields.get("personType")) == "3"
-        or _text(fields.get("resultFlag")) in ("2", "3")
-    )
+    return _refused(fields) is not None
+
+
+def _refused(fields: Mapping[str, object]) -> Literal["stranger", "blacklist", "denied"] | None:
+    """Why a record says that nobody was let in; None where it does not."""
+    if _text(fields.get("strangerFlag")) == "1":
+        return "stranger"
+    if _text(fields.get("personType")) == "3":
+        return "blacklist"
+    return "denied" if _text(fields.get("resultFlag")) in ("2", "3") else None
 
 
 def record_payload_names(configured: Collection[str]) -> tuple[str, ...]:
@@ -140,17 +145,15 @@ def _no_punch(record: Mapping[str, object], user: object, options: HfSecurityOpt
         InvalidRecord: the verdict has a value that nobody has written down (`invalid_event`).
     """
     unknown, person = _text(record.get("strangerFlag")), _text(record.get("personType"))
-    result = _text(record.get("resultFlag"))
-    if unknown == "1":
-        return "stranger"
-    if person == "3":
-        return "blacklist"
+    result, refused = _text(record.get("resultFlag")), _refused(record)
+    if refused in ("stranger", "blacklist"):
+        return refused
     if user is None:
         return _nobody(record, result)
     if (nobody := NOBODY.get(str(user).upper())) is not None:
         return nobody
-    if result in ("2", "3"):
-        return "denied"
+    if refused is not None:
+        return refused
     if result not in ("", "0", "1") or unknown not in _NO:
         raise invalid("the verdict of the terminal has a value that is not known")
     # A record that also has the LAN API's word for the outcome is a punch where both say so.

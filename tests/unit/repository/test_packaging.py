@@ -33,12 +33,16 @@ def test_the_wheel_holds_our_packages_with_their_types_and_nothing_else(tmp_path
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
 
 
-@pytest.mark.parametrize("lock", ["runtime.txt", "dev.txt"])
-def test_the_lock_pins_every_requirement_by_hash_and_names_no_host(lock: str) -> None:
+LOCKS = {"runtime.txt": 50, "dev.txt": 50, "kerberos.txt": 50, "kerberos-build.txt": 2}
+"""Each lock, and how many requirements it has at least."""
+
+
+@pytest.mark.parametrize(("lock", "least"), LOCKS.items())
+def test_the_lock_pins_every_requirement_by_hash_and_names_no_host(lock: str, least: int) -> None:
     text = (ROOT / "requirements" / lock).read_text()
     requirements = re.split(r"\n(?=\S)", text.strip())
 
-    assert len(requirements) > 50
+    assert len(requirements) >= least
     for requirement in requirements:
         assert re.match(r"[a-z0-9.-]+(\[[a-z0-9,-]+\])?==\S+", requirement), requirement
         assert "--hash=sha256:" in requirement, requirement
@@ -46,10 +50,16 @@ def test_the_lock_pins_every_requirement_by_hash_and_names_no_host(lock: str) ->
     assert "--index-url" not in text
 
 
-def test_both_locks_agree() -> None:
+def test_no_lock_is_forgotten() -> None:
+    assert {path.name for path in (ROOT / "requirements").glob("*.txt")} == LOCKS.keys()
+
+
+def test_the_locks_agree() -> None:
     def pins(lock: str) -> dict[str, str]:
         return dict(re.findall(r"(?m)^([a-z0-9.-]+)==(\S+)", (ROOT / "requirements" / lock).read_text()))
 
-    runtime, dev = pins("runtime.txt"), pins("dev.txt")
+    dev, kerberos = pins("dev.txt"), pins("kerberos.txt")
 
-    assert runtime.items() <= dev.items()
+    assert pins("runtime.txt").items() <= dev.items()
+    # It is installed into an environment of the developers' lock.
+    assert {name: dev[name] for name in kerberos if name in dev}.items() <= kerberos.items()
