@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -23,15 +23,21 @@ from attendance.adoptions import NOTHING_MOVED
 from attendance.errors import Reason
 from attendance.kafka.records import Headers
 from attendance.records.checkin import Checkin
-from attendance.records.outcomes import Delivery, Dropped
+from attendance.records.outcomes import Delivery, Dropped, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.topics import DAY_MS, Name, Topics
+from ledger.counts import count_outcomes, count_waiting
 from ledger.database import Database
+from ledger.punches import WhichPunches, newest_punches
 from ledger.store import Partition, Store
 from ledger.trace import LedgerTrace
+from ledger.waiting import LedgerWaiting
 from operations.day_punches import day_punches
 from operations.fact_reading import FactReader, milliseconds
+from operations.log import Skipped
+from operations.paging import page_token
 from operations.trace import Asked
+from operations.waiting import Which
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 TOPICS: Final = Topics("bench")
@@ -40,8 +46,11 @@ DEVICES: Final = 2_000
 EMPLOYEES: Final = 24_000
 SECONDS_BETWEEN: Final = 3.6  # 24,000 punches a day
 ONE_DROPPED_OF: Final = 20
+ONE_WAITS_OF: Final = 100
 AT_ONCE: Final = 700  # punches, which are some 2,000 records
 QUERIES: Final = 300
+LISTS: Final = 60
+PAGE: Final = 100  # lines
 SITE: Final = 100  # devices
 SITE_DAYS: Final = 20
 console = Console()
@@ -84,6 +93,10 @@ class Maker:
             of = event.event_id, event.event_id, Reason.DUPLICATE, device, user, at, raw.partition, raw.offset
             dropped = Dropped(*of)
             yield "dropped", self._made("dropped", number, at, dropped.key, dropped.encode(), dropped.headers(headers))
+            return
+        if number % ONE_WAITS_OF == 1:
+            waiting = Waiting(event, Reason.UNMAPPED_USER)
+            yield "unmapped", self._made("unmapped", number, at, waiting.key, waiting.encode(), ())
             return
         employee = f"HR-EMP-{user:>05}"
         checkin = Checkin(event.event_id, employee, at, "IN", device, user, "s", "UTC")
@@ -137,8 +150,53 @@ def ask(database: Database, punches: int, seed: int) -> None:
                 began = time.perf_counter()
                 connection.execute(text(query), {"of": of, "first": first, "last": first + length}).fetchall()
                 seconds.append(time.perf_counter() - began)
-            p95 = sorted(seconds)[int(0.95 * len(seconds))]
-            console.print(f"{page}: {median(seconds) * 1e3:.1f} ms, p95 {p95 * 1e3:.1f} ms")
+            show(page, seconds)
+
+
+def list_pages(database: Database, punches: int, seed: int) -> None:
+    """Ask for the pages of lists and for counts, and print how long that takes."""
+    chance, days = random.Random(seed), max(1, int(punches * SECONDS_BETWEEN / 86_400))
+
+    def day() -> tuple[datetime, datetime]:
+        first = START + timedelta(days=chance.randrange(days))
+        return first, first + timedelta(days=1)
+
+    def deep() -> str:
+        return page_token(milliseconds(day()[0]), 0, 0)
+
+    def dropped() -> WhichPunches:
+        first, last = day()
+        return WhichPunches(outcome="dropped", first=first, last=last)
+
+    def of_employee() -> WhichPunches:
+        return WhichPunches(f"HR-EMP-{chance.randrange(EMPLOYEES):>05}")
+
+    with database.transaction() as connection, LedgerWaiting(database, Skipped()) as waiting:
+        middle = page_token("s", str(EMPLOYEES // 2), "unmapped_user")
+        pages: dict[str, Callable[[], object]] = {
+            "the newest punches": lambda: newest_punches(connection, WhichPunches(), PAGE),
+            "punches before some day": lambda: newest_punches(connection, WhichPunches(), PAGE, deep()),
+            "the newest punches of an employee": lambda: newest_punches(connection, of_employee(), PAGE),
+            "what was dropped on a day": lambda: newest_punches(connection, dropped(), PAGE),
+            "what became of a day": lambda: count_outcomes(connection, *day()),
+            "what waits, counted by reason": lambda: count_waiting(connection),
+            "what waits, its lines counted": lambda: waiting.count(Which()),
+            "who waits, the first page": lambda: [*waiting.users(Which(), most=PAGE)],
+            "who waits, a page in the middle": lambda: [*waiting.users(Which(), most=PAGE, after=middle)],
+        }
+        for name, ask_for in pages.items():
+            seconds = []
+            for _ in range(LISTS):
+                began = time.perf_counter()
+                ask_for()
+                seconds.append(time.perf_counter() - began)
+            show(name, seconds)
+
+
+def show(name: str, seconds: Sequence[float]) -> None:
+    """Print how long something took: the median and the 95th percentile."""
+    p95 = sorted(seconds)[int(0.95 * len(seconds))]
+    console.print(f"{name}: {median(seconds) * 1e3:.1f} ms, p95 {p95 * 1e3:.1f} ms")
 
 
 def reconcile(database: Database, punches: int, seed: int) -> None:
@@ -153,9 +211,7 @@ def reconcile(database: Database, punches: int, seed: int) -> None:
         devices = day_punches(asyncio.run(source.facts(asked)), asked)
         seconds.append(time.perf_counter() - began)
         found += sum(len(each.punches) for each in devices.values())
-    p95 = sorted(seconds)[int(0.95 * len(seconds))]
-    each = f"{found / SITE_DAYS:,.0f} punches"
-    console.print(f"a day of {SITE} devices, {each}: {median(seconds) * 1e3:.0f} ms, p95 {p95 * 1e3:.0f} ms")
+    show(f"a day of {SITE} devices, {found / SITE_DAYS:,.0f} punches", seconds)
 
 
 def main() -> None:
@@ -170,6 +226,7 @@ def main() -> None:
         database.prepare()
         fill(database, arguments.punches)
         ask(database, arguments.punches, arguments.seed)
+        list_pages(database, arguments.punches, arguments.seed)
         reconcile(database, arguments.punches, arguments.seed)
         database.close()
 
