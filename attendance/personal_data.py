@@ -53,6 +53,9 @@ HOLDINGS: Final[Mapping[Name, Holding]] = {
     "site": Holding("facts of ERPNext, and which operator decided", "nothing"),
     "fleet": Holding("devices, sites and shifts, and which operator wrote them", "nothing"),
     "accounts": Holding("offsets, and which operator accepted a loss", "nothing"),
+    "console_users": Holding(
+        "names by which people sign in to the console, and what argon2 made of their passwords", "nothing"
+    ),
     "probe": Holding("trials", "nothing"),
 }
 """By topic."""

@@ -28,6 +28,7 @@ Name = Literal[
     "site",
     "fleet",
     "accounts",
+    "console_users",
     "probe",
 ]
 
@@ -159,6 +160,7 @@ TABLE: Final[Mapping[Name, Topic]] = {
         partitions=1,
         segment_bytes=4 * 1024 * 1024,
     ),
+    "console_users": Topic("console-users.v1", "kind, name", "who may use the console", "compact", partitions=1),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
     "probe": Topic(
         "probe.v1",
@@ -226,7 +228,7 @@ def topic_configs(
     return configs
 
 
-Stage = Literal["push", "pull", "directory", "stream", "sink", "completeness", "ledger"]
+Stage = Literal["push", "pull", "directory", "stream", "sink", "completeness", "ledger", "console"]
 
 USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
     "push": frozenset(
@@ -303,5 +305,6 @@ USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
             "accounts",
         )
     ),
+    "console": frozenset(("fleet", "console_users")),
 }
 """The topics that a stage reads or writes, and compares with what it needs."""

@@ -1,14 +1,14 @@
 """Counts: how many punches of a time came to what, how many wait, and how many dead letters nobody has dealt with."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, case, func, select, text
 
 from attendance.errors import Reason
 from attendance.times import from_milliseconds
 from ledger.punches import PUNCHES
-from ledger.tables import DEAD_LETTER_ACTIONS, DEAD_LETTERS, WAITING
+from ledger.tables import DEAD_LETTER_ACTIONS, DEAD_LETTERS, RAW_RECORDS, WAITING
 from ledger.waiting import SINCE, is_newest
 from operations.dead_letters import MAX_REPLAYS
 from operations.fact_reading import milliseconds
@@ -67,6 +67,28 @@ def count_outcomes(connection: Connection, first: datetime, last: datetime) -> l
     at, of = PUNCHES.c.event_time, (PUNCHES.c.site, PUNCHES.c.outcome)
     query = select(*of, func.count()).where(at >= milliseconds(first), at < milliseconds(last)).group_by(*of)
     return sorted((OutcomeCount(*row) for row in connection.execute(query)), key=lambda each: (each.site, each.outcome))
+
+
+def count_hours(connection: Connection, first: datetime, last: datetime) -> list[int]:
+    """The raw records of each hour of a time, by when the punch was made.
+
+    It costs the reading of an index for each raw record of that time.
+
+    Args:
+        connection: In a transaction.
+        first: When the first hour begins.
+        last: Before this time. The last hour may be shorter.
+
+    Returns:
+        One number for each hour.
+    """
+    hour, begin = timedelta(hours=1), milliseconds(first)
+    length = round(hour.total_seconds()) * 1000
+    at = RAW_RECORDS.c.event_time
+    of = (at - begin - (at - begin) % length) / length
+    query = select(of.label("hour"), func.count()).where(at >= begin, at < milliseconds(last)).group_by(text("1"))
+    counted = {round(number): count for number, count in connection.execute(query)}
+    return [counted.get(number, 0) for number in range(-((first - last) // hour))]
 
 
 def count_waiting(connection: Connection) -> list[WaitingCount]:

@@ -4,13 +4,14 @@ import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import orjson
 
 from attendance.errors import PunchstreamError
 
 Row = TypeVar("Row")
+_LARGEST: Final = 2**63
 
 
 class InvalidPageToken(PunchstreamError):
@@ -53,6 +54,11 @@ def page_key(token: str, *kinds: type) -> tuple[Any, ...]:
         key = orjson.loads(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (binascii.Error, ValueError):
         key = None
-    if not isinstance(key, list) or [*map(type, key)] != [*kinds]:
+    if not isinstance(key, list) or [*map(type, key)] != [*kinds] or not all(map(_fits, key)):
         raise InvalidPageToken("this page token is of no such list: begin with its first page")
     return tuple(key)
+
+
+def _fits(part: str | int) -> bool:
+    """Whether a database takes it."""
+    return isinstance(part, str) or -_LARGEST <= part < _LARGEST

@@ -14,6 +14,7 @@ from attendance.errors import PunchstreamError
 from punchstream.commands import (
     adoption,
     audit,
+    console,
     dead_letters,
     devices,
     erpnext,
@@ -68,6 +69,7 @@ for name, edit in fleet_edit.COMMANDS.items():
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(devices.app, name="devices")
 app.add_typer(users.app, name="users")
+app.add_typer(console.app, name="console")
 app.add_typer(erpnext.app, name="erpnext")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(privacy.app, name="privacy")

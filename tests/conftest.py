@@ -8,9 +8,12 @@ from typing import cast
 
 import pytest
 import structlog
+from chromium import chromium
+from chromium import unavailable_reason as no_chromium
 from hypothesis import HealthCheck, settings
 from key_distribution import KeyDistribution
 from key_distribution import unavailable_reason as no_kerberos
+from playwright.sync_api import Browser
 from postgres import Postgres
 from postgres import unavailable_reason as no_postgres
 from secured_kafka import SecuredKafka
@@ -100,6 +103,18 @@ def postgres() -> Iterator[Postgres]:
         pytest.skip(reason)
     with Postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser. Where it has to be (PUNCHSTREAM_REQUIRE_CHROMIUM=1) its absence is a failure."""
+    if (missing := no_chromium()) is not None:
+        reason = f"not run: {missing}"
+        if os.environ.get("PUNCHSTREAM_REQUIRE_CHROMIUM") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

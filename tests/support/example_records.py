@@ -13,6 +13,7 @@ from attendance.kafka.records import OutRecord
 from attendance.records.account import AcceptedLoss, Account, Adoption, Ended, Fingerprint, Moved
 from attendance.records.attendance_day import AttendanceDay, AttendanceProgress
 from attendance.records.checkin import Checkin
+from attendance.records.console_user import ConsoleUser
 from attendance.records.cursor import SavedCursor
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, LetterId
@@ -245,6 +246,14 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
         SiteZone("https://erp.example.com", "Asia/Kolkata", "in_doubt", ARRIVED, "sink on worker-1", why="an hour off"),
     ),
     "site-zone-accepted": ("site", SiteZone("http://erp:8080", "Asia/Riyadh", "accepted", ARRIVED, "fatima")),
+    "console-user": (
+        "console_users",
+        ConsoleUser("fatima", "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA", ARRIVED, "root"),
+    ),
+    "console-user-disabled": (
+        "console_users",
+        ConsoleUser("fatima", "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA", ARRIVED, "root", disabled=True, epoch=2),
+    ),
     "fleet-device": (
         "fleet",
         FleetEntry(

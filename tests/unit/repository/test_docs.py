@@ -276,7 +276,7 @@ def access(stage: str) -> dict[str, set[str]]:
     return {what: {*cell.split(", ")} - {"none"} for what, cell in zip(("read", "written"), row[1:3], strict=True)}
 
 
-@pytest.mark.parametrize("stage", ["push", "pull", "directory", "stream", "sink", "completeness", "ledger"])
+@pytest.mark.parametrize("stage", ["push", "pull", "directory", "stream", "sink", "completeness", "ledger", "console"])
 def test_the_access_rules_allow_a_stage_what_the_architecture_says_of_it(stage: str) -> None:
     of_topics = rows(section(ARCHITECTURE, "Topics"))
     assert access(stage) == {

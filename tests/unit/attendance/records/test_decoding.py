@@ -14,6 +14,8 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.records.account import AcceptedLoss, Account, Adoption
 from attendance.records.account import decode as decode_account
 from attendance.records.account import decode_key as decode_account_key
+from attendance.records.console_user import ConsoleUser
+from attendance.records.console_user import decode_key as decode_user_key
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action
 from attendance.records.fleet import FleetEntry
@@ -42,7 +44,7 @@ def decoder(name: str) -> Callable[[bytes | None], Any]:
             return lambda value: decode(decode_key(key), value)
         case Account() | AcceptedLoss() | Adoption():
             return lambda value: decode_account(key, value)
-        case Action() | FleetEntry() | Sequences() | SiteZone():
+        case Action() | ConsoleUser() | FleetEntry() | Sequences() | SiteZone():
             return lambda value: type(record).decode(key, value)
     return type(record).decode
 
@@ -99,6 +101,7 @@ def test_a_key_of_somebody_else_is_refused(key: bytes | None) -> None:
         decode_terminal_key,
         decode_account_key,
         decode_fleet_key,
+        decode_user_key,
         lambda each: Action.decode(each, golden("dead-letter-replay").value),
     ):
         with pytest.raises(InvalidRecord):

@@ -1,0 +1,84 @@
+"""What the pages have in common: the ledger, the fleet, who is signed in, and how a page is answered."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from attendance.registry import Registry
+from attendance.times import now
+from console.attempts import Attempts
+from console.language import Language, choose, languages
+from console.rendering import render
+from console.sessions import Sessions
+from console.settings import ConsoleSettings
+from ledger.database import Database
+from operations.console_users import ConsoleUsers
+
+LANGUAGE_COOKIE: Final = "punchstream_language"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a console has for all of its pages.
+
+    Attributes:
+        settings: Its settings.
+        database: The ledger.
+        registry: The fleet, kept up to date.
+        users: Who may use it.
+        sessions: Who is signed in.
+        attempts: What failed of late to sign in.
+        erpnext_url: Where documents of ERPNext are; None where nobody said it.
+        clock: What time it is.
+    """
+
+    settings: ConsoleSettings
+    database: Database
+    registry: Registry
+    users: ConsoleUsers
+    sessions: Sessions
+    attempts: Attempts = field(default_factory=Attempts)
+    erpnext_url: str | None = None
+    clock: Callable[[], datetime] = now
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie of a session."""
+        # A browser takes this prefix over TLS only, and from this very host.
+        return "__Host-punchstream" if self.settings.is_secure else "punchstream"
+
+
+def context_of(request: Request) -> Context:
+    """The context of the application that serves a request."""
+    context: Context = request.app.state.context
+    return context
+
+
+def language_of(request: Request) -> Language:
+    """The language of a request: the one chosen, or the best of those that the browser asks for."""
+    settings = context_of(request).settings
+    wanted = request.cookies.get(LANGUAGE_COOKIE)
+    return choose(wanted, request.headers.get("accept-language", ""), settings.language)
+
+
+def page(request: Request, template: str, status: int = 200, **content: Any) -> HTMLResponse:
+    """Answer with a page.
+
+    Args:
+        request: What is answered.
+        template: Its file in `console/templates/`.
+        status: The HTTP status.
+        content: What the template names.
+    """
+    shared = {
+        "nonce": request.state.nonce,
+        "path": request.url.path,
+        "languages": languages(),
+        "signed_in": getattr(request.state, "signed_in", None),
+        "zone": context_of(request).settings.zone,
+    }
+    return HTMLResponse(render(template, language_of(request), shared | content), status)

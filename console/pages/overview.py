@@ -1,0 +1,141 @@
+"""Overview: is everybody's punch on its way, and what needs somebody."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
+from typing import Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from attendance.times import from_wall_clock, to_wall_clock
+from console.context import context_of, page
+from console.device_states import SeenDevice, seen_devices
+from console.words import DEVICE_STATES, DeviceState
+from ledger.counts import (
+    LetterCount,
+    OutcomeCount,
+    WaitingCount,
+    count_hours,
+    count_open_letters,
+    count_outcomes,
+    count_waiting,
+)
+from ledger.database import Database
+from ledger.device_statuses import LedgerStatuses
+from operations.log import Skipped
+
+router: Final = APIRouter()
+
+WEEK: Final = timedelta(days=7)
+HEIGHT: Final = 100
+"""Of the chart, in its own units."""
+WIDTH: Final = 20
+"""Of an hour."""
+
+
+@dataclass(slots=True)
+class SiteLine:
+    """A site, today."""
+
+    site: str
+    states: Counter[DeviceState] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def punches(self) -> int:
+        """Records of today that are no repeats."""
+        return self.outcomes.total() - self.outcomes["dropped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """An hour of the chart: what came in it today and a week ago, and how high the bars are."""
+
+    number: int
+    now: int
+    before: int
+    now_height: float
+    before_height: float
+
+    @property
+    def at(self) -> int:
+        """Where its bars begin."""
+        return self.number * WIDTH
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What the ledger says of a day."""
+
+    hours: Sequence[int]
+    hours_before: Sequence[int]
+    until_now_before: int
+    outcomes: Sequence[OutcomeCount]
+    waiting: Sequence[WaitingCount]
+    letters: Sequence[LetterCount]
+
+
+@router.get("/")
+async def overview(request: Request) -> Response:
+    """The page."""
+    context = context_of(request)
+    at, zone = context.clock(), context.settings.zone
+    source = LedgerStatuses(context.database, Skipped())
+    seen = seen_devices(context.registry, await source.newest(), at, context.settings)
+    day = await asyncio.to_thread(_day, context.database, midnight(at, zone), at)
+    return page(
+        request,
+        "overview.html",
+        today=to_wall_clock(at, zone).date(),
+        received=sum(day.hours),
+        before=day.until_now_before,
+        hours=list(_hours(day.hours, day.hours_before)),
+        height=HEIGHT,
+        hour_width=WIDTH,
+        sites=_sites(seen, day.outcomes),
+        states=DEVICE_STATES,
+        counts=Counter(each.state for each in seen),
+        devices=len(seen),
+        worst=[each for each in seen if each.needs_somebody][:5],
+        waiting=sum(each.punches for each in day.waiting),
+        oldest=min((each.oldest for each in day.waiting), default=None),
+        on_their_way=sum(each.records for each in day.outcomes if each.outcome == "undelivered"),
+        letters=sum(each.letters for each in day.letters),
+        source=source,
+    )
+
+
+def midnight(at: datetime, zone: str) -> datetime:
+    """When the day begins in a zone, UTC."""
+    return from_wall_clock(datetime.combine(to_wall_clock(at, zone).date(), time()), zone)
+
+
+def _day(database: Database, begin: datetime, at: datetime) -> Day:
+    with database.transaction() as connection:
+        return Day(
+            count_hours(connection, begin, at),
+            count_hours(connection, begin - WEEK, begin - WEEK + timedelta(days=1)),
+            sum(count_hours(connection, begin - WEEK, at - WEEK)),
+            count_outcomes(connection, begin, at),
+            count_waiting(connection),
+            count_open_letters(connection),
+        )
+
+
+def _hours(now: Sequence[int], before: Sequence[int]) -> Iterable[Hour]:
+    most = max(*now, *before, 1)
+    for number, then in enumerate(before):
+        count = now[number] if number < len(now) else 0
+        yield Hour(number, count, then, count / most * HEIGHT, then / most * HEIGHT)
+
+
+def _sites(seen: Iterable[SeenDevice], outcomes: Iterable[OutcomeCount]) -> list[SiteLine]:
+    lines: dict[str, SiteLine] = {}
+    for each in seen:
+        lines.setdefault(each.device.site, SiteLine(each.device.site)).states[each.state] += 1
+    for count in outcomes:
+        lines.setdefault(count.site, SiteLine(count.site)).outcomes[count.outcome] += count.records
+    return [lines[site] for site in sorted(lines)]

@@ -1,0 +1,131 @@
+"""The console's process: it serves pages, and follows who may use it and what the fleet is."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from attendance.errors import ConfigurationError
+from attendance.kafka.fleet import FleetTopic
+from attendance.kafka.readers import follow
+from attendance.metrics import Metrics
+from attendance.registry import Registry
+from attendance.runtime import STOP_SIGNALS, made_anew
+from attendance.settings import KafkaSettings
+from console.app import Lifespan, create_app
+from console.context import Context
+from console.sessions import Sessions
+from console.settings import ConsoleSettings
+from ledger.database import Database
+from operations.console_users import ConsoleUsers
+
+log = structlog.get_logger(__name__)
+
+STAGE: Final = "console"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listen for connections.
+
+    Args:
+        host: A name or an address.
+        port: 0 for any free one.
+
+    Raises:
+        ConfigurationError: it cannot listen there.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        where = f"{host} port {port}"
+        raise ConfigurationError(f"CONSOLE_HOST, CONSOLE_PORT: cannot listen on {where}: {error}") from error
+
+
+def serve(
+    kafka: KafkaSettings,
+    settings: ConsoleSettings,
+    database: Database,
+    registry: Registry,
+    metrics: Metrics,
+    erpnext_url: str | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; then finish the requests at hand and return.
+
+    Args:
+        kafka: Where the topics are.
+        settings: Where to listen, and as what the console is reached.
+        database: The ledger that the pages show, prepared.
+        registry: The fleet.
+        metrics: Say that the part `console` is ready, once it is known who may use it.
+        erpnext_url: Where documents of ERPNext are; None where nobody said it.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on.
+    """
+    users = ConsoleUsers()
+    works: list[Callable[[], Awaitable[object]]] = [
+        partial(
+            follow,
+            kafka,
+            kafka.topics["console_users"],
+            users.learn,
+            client_id=kafka.client_id(f"{STAGE}-users"),
+            caught_up=users.caught_up,
+        ),
+        FleetTopic(kafka, registry, STAGE).follow,
+        registry.keep,
+        partial(_say_ready, users, metrics),
+    ]
+    sessions = Sessions(settings.idle, settings.longest)
+    app = create_app(Context(settings, database, registry, users, sessions, erpnext_url=erpnext_url), _lifespan(*works))
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        # It would believe any header of a proxy on this machine.
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    server = uvicorn.Server(config)
+    # At its end the server raises each signal again, for whoever handled it before: that must not kill the process.
+    for number in STOP_SIGNALS:
+        signal.signal(number, server.handle_exit)
+    with listen(settings.host, settings.port) as listener:
+        host, port = listener.getsockname()[:2]
+        log.info("Listening.", host=host, port=port)
+        server.run([listener])
+    database.close()
+
+
+async def _say_ready(users: ConsoleUsers, metrics: Metrics) -> None:
+    await users.caught_up.wait()
+    metrics.ready(STAGE, None)
+    if not len(users):
+        log.warning("Nobody may use the console yet: `punchstream console user add NAME` makes an account.")
+    await asyncio.Event().wait()
+
+
+def _lifespan(*works: Callable[[], Awaitable[object]]) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        following = [asyncio.create_task(made_anew(work)) for work in works]
+        try:
+            yield
+        finally:
+            for task in following:
+                task.cancel()
+            await asyncio.gather(*following, return_exceptions=True)
+
+    return lifespan

@@ -1,0 +1,139 @@
+"""The `console` commands: the pages for HR and IT, and who may use them."""
+
+import asyncio
+import sys
+from importlib.util import find_spec
+from typing import Annotated, Final
+
+import typer
+
+from attendance.errors import ConfigurationError
+from attendance.registry import Registry
+from attendance.settings import ErpnextSettings
+from attendance.times import format_seconds
+from ledger.settings import LedgerSettings
+from operations.log import Skipped
+from punchstream.commands.arguments import kafka_log, who
+from punchstream.commands.ledger_database import open_database
+from punchstream.commands.settings import is_set
+from punchstream.commands.stages import begin, topics_checked
+from punchstream.output import AsCsv, AsJson, print_records, say, say_skipped
+
+app = typer.Typer(help="The console: pages for HR and IT in a browser.", invoke_without_command=True)
+user = typer.Typer(help="Who may use the console.", no_args_is_help=True)
+app.add_typer(user, name="user")
+
+Name = Annotated[str, typer.Argument(help="By which they sign in.")]
+FromInput = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input. Otherwise one is made.")
+]
+_USER: Final = ("name", "disabled", "changed_at", "changed_by")
+
+
+@app.callback()
+def console(context: typer.Context) -> None:
+    """Serve the console, or change who may use it.
+
+    Without a command it serves the pages. They show the ledger of LEDGER_URL, which `punchstream ledger` keeps.
+    """
+    _refuse_without_libraries()
+    if context.invoked_subcommand is not None:
+        return
+    from console.server import serve
+    from console.settings import ConsoleSettings
+
+    common, metrics = begin("console")
+    metrics.ready("console", "the console does not know yet who may use it")
+    settings, registry = ConsoleSettings.load(), Registry.load(common)
+    database = open_database(LedgerSettings.load())
+    erpnext_url = ErpnextSettings.load().url if is_set("ERPNEXT_URL") else None
+    kafka = topics_checked("console")
+    database.prepare()
+    serve(kafka, settings, database, registry, metrics, erpnext_url)
+
+
+@user.command("add")
+def add(name: Name, *, password_stdin: FromInput = False) -> None:
+    """Let somebody use the console. A password that is made here is shown once."""
+    from operations.console_users import add_user, new_password
+
+    skipped = Skipped()
+    password = _typed() if password_stdin else new_password()
+    asyncio.run(add_user(kafka_log("console"), name, password, who(), skipped))
+    say_skipped(skipped)
+    say(f"{name} may use the console.{'' if password_stdin else f' The password, shown once: {password}'}")
+
+
+@user.command("list")
+def list_users(*, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """Show who may use the console."""
+    from operations.console_users import read_console_users
+
+    skipped = Skipped()
+    known = asyncio.run(read_console_users(kafka_log("console"), skipped))
+    say_skipped(skipped)
+    rows = [
+        {
+            "name": each.name,
+            "disabled": each.disabled,
+            "changed_at": format_seconds(each.changed_at),
+            "changed_by": each.changed_by,
+        }
+        for each in known.all()
+    ]
+    print_records(_USER, rows, as_json=as_json, as_csv=as_csv)
+
+
+@user.command("password")
+def password(name: Name, *, password_stdin: FromInput = False) -> None:
+    """Give somebody another password, and end their sessions. One that is made here is shown once."""
+    from operations.console_users import change_password, new_password
+
+    skipped = Skipped()
+    given = _typed() if password_stdin else new_password()
+    asyncio.run(change_password(kafka_log("console"), name, given, who(), skipped))
+    say_skipped(skipped)
+    say(f"{name} has another password.{'' if password_stdin else f' It is shown once: {given}'}")
+
+
+@user.command("disable")
+def disable(name: Name) -> None:
+    """Keep somebody out, and end their sessions."""
+    _set_disabled(name, disabled=True)
+    say(f"{name} may not use the console any more.")
+
+
+@user.command("enable")
+def enable(name: Name) -> None:
+    """Let somebody in again."""
+    _set_disabled(name, disabled=False)
+    say(f"{name} may use the console again.")
+
+
+@user.command("remove")
+def remove(name: Name) -> None:
+    """Remove somebody, and end their sessions."""
+    from operations.console_users import remove_user
+
+    skipped = Skipped()
+    asyncio.run(remove_user(kafka_log("console"), name, skipped))
+    say_skipped(skipped)
+    say(f"{name} is removed.")
+
+
+def _set_disabled(name: str, *, disabled: bool) -> None:
+    from operations.console_users import set_disabled
+
+    skipped = Skipped()
+    asyncio.run(set_disabled(kafka_log("console"), name, who(), skipped, disabled=disabled))
+    say_skipped(skipped)
+
+
+def _typed() -> str:
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def _refuse_without_libraries() -> None:
+    missing = [name for name in ("argon2", "babel", "jinja2", "sqlalchemy") if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(f"the console needs {', '.join(missing)}: pip install 'punchstream[console,ledger]'")

@@ -1,0 +1,114 @@
+"""A console over a ledger that has read a story, as a browser's requests reach it."""
+
+import asyncio
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient, Cookies, Response
+from ledger_story import START, START_MS, TOPICS, Story, event, kept_ledger, prepared
+from memory_log import StoredRecord
+
+from attendance.errors import Reason
+from attendance.records.console_user import ConsoleUser
+from attendance.registry import Registry
+from console.app import create_app
+from console.attempts import Attempts
+from console.context import Context
+from console.sessions import Sessions
+from console.settings import ConsoleSettings
+from ledger.database import Database
+from operations.console_users import ConsoleUsers
+
+NAME: Final = "fatima"
+PASSWORD: Final = "a long password of hers"
+QUICK: Final = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""A test signs in often, and nobody guesses."""
+ADDRESS: Final = "http://127.0.0.1:8180"
+OURS: Final = {"sec-fetch-site": "same-origin"}
+
+
+class Clock:
+    """What time it is for the console."""
+
+    def __init__(self) -> None:
+        self.at = START + timedelta(hours=12)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+def story() -> Story:
+    """Two people on two devices: one punch of each outcome that a page shows."""
+    written = Story()
+    written.deliver(written.checkin(written.raw(event("1", 8)), "EMP-1"), "CHK-1")
+    written.drop(written.raw(event("1", 8, "D2")), event("1", 8).event_id, Reason.REPEAT)
+    written.wait(written.raw(event("77", 9)))
+    written.fail(written.raw(event("2", 10)), Reason.CLOCK_SKEW)
+    written.checkin(written.raw(event("2", 11)), "EMP-2")
+    written.report("D1", 3, firmware="<script>alert(1)</script>\x1b[2J\u202e")
+    return written
+
+
+class Browser:
+    """Somebody's browser: it keeps cookies, and follows where it is sent unless a request says otherwise."""
+
+    def __init__(self, app: FastAPI, address: str = ADDRESS, headers: dict[str, str] = OURS) -> None:
+        transport = ASGITransport(app, raise_app_exceptions=False)
+        self._client = AsyncClient(transport=transport, base_url=address, headers=headers, follow_redirects=True)
+
+    @property
+    def cookies(self) -> Cookies:
+        return self._client.cookies
+
+    def get(self, address: str, **options: Any) -> Response:
+        return asyncio.run(self._client.get(address, **options))
+
+    def post(self, address: str, **options: Any) -> Response:
+        return asyncio.run(self._client.post(address, **options))
+
+
+class ConsoleSite:
+    """A console, its clock and who may use it."""
+
+    def __init__(self, directory: Path, written: Story, **settings: object) -> None:
+        url = prepared(directory / "ledger.sqlite")
+        kept_ledger(url, written)
+        device = {"site": "s", "timezone": "Asia/Riyadh", "token_sha256": "0" * 64}
+        fleet = [{"device_id": name, **device} for name in ("D1", "D2", "D3")]
+        file = directory / "devices.yaml"
+        file.write_text(yaml.safe_dump(fleet))
+        self.clock = Clock()
+        self.users = ConsoleUsers(QUICK)
+        self.put(ConsoleUser(NAME, QUICK.hash(PASSWORD), START, "root"))
+        loaded = ConsoleSettings(_env_file=None, **settings)  # type: ignore[call-arg]
+        self.database = Database(url)
+        sessions = Sessions(loaded.idle, loaded.longest)
+        self.context = Context(
+            loaded, self.database, Registry(file), self.users, sessions, Attempts(), "https://erp.example", self.clock
+        )
+        self.app = create_app(self.context)
+
+    def put(self, user: ConsoleUser) -> None:
+        """Change who may use it, as the topic would."""
+        self.users.apply(StoredRecord(TOPICS["console_users"], 0, 0, START_MS, user.key, user.encode(), []))
+
+    def browser(self) -> Browser:
+        """Somebody's browser, not signed in."""
+        return Browser(self.app)
+
+    def signed_in(self) -> Browser:
+        """The browser of somebody who is signed in."""
+        browser = self.browser()
+        answer = browser.post("/sign-in", data={"name": NAME, "password": PASSWORD})
+        assert answer.status_code == 200, answer.text
+        return browser
+
+
+def text_of(page: str) -> str:
+    """What a page says, without its tags, in one line."""
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())

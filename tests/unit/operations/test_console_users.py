@@ -1,0 +1,100 @@
+"""Who may use the console."""
+
+import asyncio
+
+import pytest
+from memory_log import MemoryLog
+
+from attendance.errors import ConfigurationError
+from operations.console_users import (
+    add_user,
+    change_password,
+    new_password,
+    read_console_users,
+    remove_user,
+    set_disabled,
+)
+from operations.log import Skipped
+
+PASSWORD = "a long password"
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog()
+
+
+def add(log: MemoryLog, name: str = "fatima", password: str = PASSWORD) -> None:
+    asyncio.run(add_user(log, name, password, "root", Skipped()))
+
+
+def verified(log: MemoryLog, name: str, password: str) -> bool:
+    async def ask() -> bool:
+        return await (await read_console_users(log, Skipped())).verify(name, password) is not None
+
+    return asyncio.run(ask())
+
+
+def test_whoever_was_added_has_that_password_and_no_other(log: MemoryLog) -> None:
+    add(log)
+    assert verified(log, "fatima", PASSWORD)
+    assert not verified(log, "fatima", PASSWORD + " ")
+    assert not verified(log, "Fatima", PASSWORD)
+
+
+def test_the_topic_does_not_have_the_password(log: MemoryLog) -> None:
+    add(log)
+    user = asyncio.run(read_console_users(log, Skipped())).user("fatima")
+    assert user is not None
+    assert PASSWORD.encode() not in user.encode()
+    assert user.password.startswith("$argon2id$")
+
+
+def test_a_name_is_not_added_twice(log: MemoryLog) -> None:
+    add(log)
+    with pytest.raises(ConfigurationError, match="there already"):
+        add(log, password="another long password")
+    assert verified(log, "fatima", PASSWORD)
+
+
+@pytest.mark.parametrize("name", ["", " fatima", "fa\ntima", "x" * 101, "\u202efatima"])
+def test_a_name_that_cannot_be_is_refused(log: MemoryLog, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="NAME"):
+        add(log, name=name)
+
+
+@pytest.mark.parametrize("password", ["", "short", "x" * 1025])
+def test_a_password_that_is_too_short_or_too_long_is_refused(log: MemoryLog, password: str) -> None:
+    with pytest.raises(ConfigurationError, match="password"):
+        add(log, password=password)
+
+
+def test_whatever_changes_somebody_ends_their_sessions(log: MemoryLog) -> None:
+    add(log)
+    changes = (
+        lambda: change_password(log, "fatima", "another long password", "root", Skipped()),
+        lambda: set_disabled(log, "fatima", "root", Skipped(), disabled=True),
+        lambda: set_disabled(log, "fatima", "root", Skipped(), disabled=False),
+    )
+    assert [asyncio.run(change()).epoch for change in changes] == [1, 2, 3]
+    assert verified(log, "fatima", "another long password")
+
+
+def test_whoever_is_disabled_or_removed_is_kept_out(log: MemoryLog) -> None:
+    add(log)
+    asyncio.run(set_disabled(log, "fatima", "root", Skipped(), disabled=True))
+    assert not verified(log, "fatima", PASSWORD)
+    asyncio.run(remove_user(log, "fatima", Skipped()))
+    assert not verified(log, "fatima", PASSWORD)
+    assert not len(asyncio.run(read_console_users(log, Skipped())))
+
+
+def test_somebody_who_is_not_there_cannot_be_changed(log: MemoryLog) -> None:
+    with pytest.raises(ConfigurationError, match="nobody called"):
+        asyncio.run(remove_user(log, "fatima", Skipped()))
+
+
+def test_passwords_that_are_made_are_long_and_differ() -> None:
+    made = {new_password() for _ in range(100)}
+    assert len(made) == 100
+    assert min(map(len, made)) >= 20
