@@ -3,10 +3,10 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 import requests
@@ -14,7 +14,8 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from attendance.settings import PushSettings
-from sandbox.ports import free_port, free_ports
+from console.settings import ConsoleSettings
+from sandbox.ports import free_port, free_port_like, free_ports
 from sandbox.process import ChildProcess
 
 log = structlog.get_logger(__name__)
@@ -23,7 +24,8 @@ log = structlog.get_logger(__name__)
 STAGES: Final[tuple[str, ...]] = ("directory", "stream", "sink", "push")
 COMPLETENESS: Final = "completeness"  # only where the fleet lists shifts
 PULL: Final = "pull"  # only where the fleet has devices to ask
-LEDGER: Final = "ledger"  # only where LEDGER_URL is set
+LEDGER: Final = "ledger"
+CONSOLE: Final = "console"  # shows a ledger
 
 READY_SECONDS: Final = 60
 RESTART_SECONDS: Final = 2.0
@@ -33,20 +35,37 @@ STOP_SECONDS: Final = 30
 class Stages:
     """Runs every stage. `check`, called now and then, starts again what has ended."""
 
-    def __init__(self, directory: Path, stages: Sequence[str] = STAGES) -> None:
-        """Nothing is started yet. Each stage has this process's settings, and its log in the directory."""
+    def __init__(
+        self, directory: Path, stages: Sequence[str] = STAGES, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Nothing is started yet. Each stage has this process's settings, and its log in the directory.
+
+        Args:
+            directory: For the logs.
+            stages: Which are run.
+            settings: Of the stages alone, beside those of this process.
+        """
         self.names = tuple(stages)
         push = PushSettings.load()
         port = push.port or free_port()
         ports = dict(zip(stages, free_ports(len(stages)), strict=True))
         self._metrics = {stage: f"http://127.0.0.1:{metrics_port}/metrics" for stage, metrics_port in ports.items()}
         self.url = f"http://{push.host}:{port}"
+        console = ConsoleSettings.load()
+        console_port = free_port_like(console.port)
+        self.console_url = f"http://{console.host}:{console_port}"
         self._processes = {
             stage: ChildProcess(
                 [sys.executable, "-m", "punchstream", stage],
                 log_file=directory / f"{stage}.log",
-                env=os.environ
-                | {"PUSH_PORT": str(port), "METRICS_HOST": "127.0.0.1", "METRICS_PORT": str(metrics_port)},
+                env={
+                    **os.environ,
+                    **settings,
+                    "PUSH_PORT": str(port),
+                    "CONSOLE_PORT": str(console_port),
+                    "METRICS_HOST": "127.0.0.1",
+                    "METRICS_PORT": str(metrics_port),
+                },
                 stop_seconds=STOP_SECONDS,
             )
             for stage, metrics_port in ports.items()

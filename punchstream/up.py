@@ -25,13 +25,15 @@ from operations.fleet import learn_fleet
 from operations.log import KafkaLog, Skipped
 from operations.site.setup import ensure_event_id_field
 from producers.pull.sources import sources
+from punchstream.commands.console import missing_libraries
 from punchstream.commands.ledger_database import open_database
 from punchstream.commands.settings import every_group, is_set
 from punchstream.output import say_skipped
-from punchstream.stages import COMPLETENESS, LEDGER, PULL, STAGES, Stages
+from punchstream.stages import COMPLETENESS, CONSOLE, LEDGER, PULL, STAGES, Stages
 from sandbox.broker import BrokerKind, create_broker
 from sandbox.erpnext.server import ErpnextStandIn
 
+FIRST_ACCOUNT: Final = "admin"
 SAMPLE_EMPLOYEE: Final = {"name": "HR-EMP-00001", "attendance_device_id": "1001", "status": "Active"}
 
 
@@ -72,8 +74,12 @@ def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = dict(os.environ)
     token = None
+    ledger = directory / "ledger.sqlite"
     if not is_set("KAFKA_BOOTSTRAP_SERVERS"):
         stack.enter_context(sandbox_broker("embedded", directory))
+        # It has read topics that are gone.
+        for file in directory.glob(f"{ledger.name}*"):
+            file.unlink()
         console.print("Kafka: the embedded broker, in memory: what it holds is gone at the end.", style="yellow")
     if not is_set("ERPNEXT_URL"):
         stand_in = stack.enter_context(sandbox_erpnext(directory))
@@ -81,22 +87,32 @@ def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
         console.print(f"ERPNext: a stand-in at {stand_in.url}, in memory.", style="yellow")
     for group in every_group():
         group.load()  # so that a wrong setting ends the start in one line, not each stage in its own log
-    if has_ledger := is_set("LEDGER_URL"):
+    if is_set("LEDGER_URL"):
         open_database(LedgerSettings.load()).close()
     registry = Registry.load(common)
     asyncio.run(_make_topics_and_learn_fleet(registry))
     if not registry.has_file and not registry.topic.all():
         token = sample_registry(directory / "devices.yaml")
         console.print(f"Fleet: one sample device, in {directory / 'devices.yaml'}.", style="yellow")
+    lacking = missing_libraries()
+    # For the stages alone: the other commands go on reading the topics, unless somebody has chosen a ledger.
+    of_its_own = {} if is_set("LEDGER_URL") or lacking else {"LEDGER_URL": f"sqlite:///{ledger.resolve()}"}
     names = (
-        *((LEDGER,) if has_ledger else ()),
+        *((LEDGER,) if is_set("LEDGER_URL") or of_its_own else ()),
+        *(() if lacking else (CONSOLE,)),
         *((COMPLETENESS,) if registry.shifts else ()),
         *STAGES,
         *((PULL,) if sources(registry) else ()),
     )
-    stages = stack.enter_context(Stages(directory, names))
+    stages = stack.enter_context(Stages(directory, names, of_its_own))
+    password = None if lacking else asyncio.run(_make_first_account())
     console.print(f"Running {', '.join(names)}; their logs are in {directory}/.")
     console.print(f"Punches: POST {stages.url}/v1/events")
+    if lacking:
+        console.print(f"No console: it needs {', '.join(lacking)}.", style="yellow")
+    else:
+        entry = "" if password is None else f" Sign in as {FIRST_ACCOUNT} with {password}, which is shown once."
+        console.print(f"Console: {stages.console_url}{entry}", soft_wrap=True)
     if token:
         console.print(f"Try it:\n{example(stages.url, token)}", soft_wrap=True)
     if added := {name: value for name, value in os.environ.items() if settings.get(name) != value}:
@@ -111,6 +127,18 @@ async def _make_topics_and_learn_fleet(registry: Registry) -> None:
     await create_topics(kafka)
     await learn_fleet(KafkaLog(kafka, "up"), registry, skipped)
     say_skipped(skipped)
+
+
+async def _make_first_account() -> str | None:
+    """An account of the console, where there is none. Returns its password."""
+    from operations.console_users import add_user, new_password, read_console_users
+
+    log, skipped, password = KafkaLog(KafkaSettings.load(), "up"), Skipped(), new_password()
+    known = await read_console_users(log, skipped)
+    if not len(known):
+        await add_user(log, FIRST_ACCOUNT, password, "punchstream up", skipped)
+    say_skipped(skipped)
+    return None if len(known) else password
 
 
 @contextmanager

@@ -14,6 +14,22 @@ def free_port() -> int:
     return free_ports(1)[0]
 
 
+def free_port_like(wanted: int) -> int:
+    """A port on 127.0.0.1 that no socket uses now: the wanted one, or any where that is taken.
+
+    Args:
+        wanted: 0 for any.
+    """
+    with socket.socket() as server:
+        # As a server binds it: connections of one that has just ended do not keep it.
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_port()
+    return wanted or free_port()
+
+
 def free_ports(count: int) -> list[int]:
     """As many different ports on 127.0.0.1 that no socket uses now.
 

@@ -133,7 +133,11 @@ def _typed() -> str:
     return sys.stdin.readline().rstrip("\r\n")
 
 
+def missing_libraries() -> list[str]:
+    """What the console needs and is not installed."""
+    return [name for name in ("alembic", "argon2", "babel", "jinja2", "sqlalchemy") if find_spec(name) is None]
+
+
 def _refuse_without_libraries() -> None:
-    missing = [name for name in ("argon2", "babel", "jinja2", "sqlalchemy") if find_spec(name) is None]
-    if missing:
+    if missing := missing_libraries():
         raise ConfigurationError(f"the console needs {', '.join(missing)}: pip install 'punchstream[console,ledger]'")

@@ -36,8 +36,8 @@ def up(
 ) -> None:
     """Run every stage on this machine, until Ctrl-C. Missing parts come from the sandbox.
 
-    Pull runs if the fleet has devices to ask at the start, completeness if it lists shifts, and the ledger
-    if LEDGER_URL is set.
+    Pull runs if the fleet has devices to ask at the start, completeness if it lists shifts. The console shows the
+    ledger of LEDGER_URL, or one beside the logs. Where it has no account, one is made, and its password is shown once.
     """
     with _needs_the_sandbox():
         from punchstream.up import run

@@ -68,7 +68,7 @@ class Up:
             self._process = subprocess.Popen(
                 ["punchstream", "up"],
                 cwd=directory,
-                env=environment | {"PUSH_PORT": "0"},
+                env=environment | {"PUSH_PORT": "0", "CONSOLE_PORT": "0"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -91,6 +91,10 @@ class Up:
     @property
     def url(self) -> str:
         return self.says(r"^Punches: POST (\S+)$")[1]
+
+    @property
+    def console(self) -> str:
+        return self.says(r"^Console: (http\S+)")[1]
 
     def stage(self, name: str) -> psutil.Process | None:
         for process in psutil.Process(self._process.pid).children(recursive=True):
@@ -286,7 +290,14 @@ def test_up_with_nothing_configured_takes_the_punch_it_proposes_once_and_leaves_
     for command in ("topics describe", "users list", "users unmapped", "devices list", "erpnext check"):
         assert beside(f"punchstream {command}").returncode == 0, command
 
-    assert len(running.survivors()) >= 7  # up, the broker, the stand-in and four stages
+    password = running.says(r"^Console: \S+ Sign in as admin with (\S+),")[1]
+    ours = {"sec-fetch-site": "same-origin"}
+    with httpx.Client(base_url=running.console, headers=ours, timeout=30, follow_redirects=True) as browser:
+        entered = {"name": "admin", "password": password}
+        eventually(lambda: browser.post("/sign-in", data=entered).is_success, within=30, wanted="the console is there")
+        both = "<strong>2</strong> <span>Punches today</span>"
+        eventually(lambda: both in browser.get("/").text, within=30, wanted="both records on the console")
+    assert len(running.survivors()) >= 9  # up, the broker, the stand-in, four stages, the ledger and the console
     assert running.stop() == 0
     assert running.survivors() == []
     assert not (tmp_path / ".punchstream" / "env").exists()

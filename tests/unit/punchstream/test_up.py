@@ -35,6 +35,7 @@ class Machine:
     def __init__(self) -> None:
         self.started: list[str] = []
         self.stages: tuple[str, ...] = ()
+        self.settings: dict[str, str] = {}
         self.stand_in_has: list[dict[str, Any]] = []
         self.looks = 2
         self.env_file = ""
@@ -51,9 +52,11 @@ class Machine:
         yield SimpleNamespace(url="http://127.0.0.1:1", api_key="k", api_secret="s", employees=self.stand_in_has.extend)
 
     @contextmanager
-    def run_stages(self, directory: Path, names: tuple[str, ...]) -> Iterator[Any]:
-        self.stages = names
-        yield SimpleNamespace(url="http://127.0.0.1:8080", check=lambda: self._look(directory))
+    def run_stages(self, directory: Path, names: tuple[str, ...], settings: dict[str, str]) -> Iterator[Any]:
+        self.stages, self.settings = names, settings
+        yield SimpleNamespace(
+            url="http://127.0.0.1:8080", console_url="http://127.0.0.1:8180", check=lambda: self._look(directory)
+        )
 
     def _look(self, directory: Path) -> None:
         if (directory / "env").exists():
@@ -92,7 +95,7 @@ def test_with_nothing_set_everything_comes_from_the_sandbox(machine: Machine, br
     result = CliRunner().invoke(app, ["up"], catch_exceptions=False)
     assert result.exit_code == 0
     assert machine.started == ["broker embedded", "stand-in", "event_id", "broker stopped"]
-    assert machine.stages == ("directory", "stream", "sink", "push")
+    assert machine.stages == ("ledger", "console", "directory", "stream", "sink", "push")
     assert [row["name"] for row in machine.stand_in_has] == ["HR-EMP-00001"]
     assert "attendance.raw.v1" in broker.topics
     for said in ("in memory: what it holds is gone", "a stand-in at http://127.0.0.1:1", "one sample device"):
@@ -128,7 +131,7 @@ def test_what_is_set_is_used_and_the_stages_are_those_that_the_fleet_needs(
         monkeypatch.setenv(name, value)
     result = CliRunner().invoke(app, ["up"], catch_exceptions=False)
     assert machine.started == []
-    assert machine.stages == ("completeness", "directory", "stream", "sink", "push", "pull")
+    assert machine.stages == ("ledger", "console", "completeness", "directory", "stream", "sink", "push", "pull")
     assert machine.env_file == "", "there is nothing that the other commands do not know"
     assert "sample" not in result.stdout
 
@@ -176,7 +179,7 @@ def test_the_stages_are_those_that_the_fleet_on_the_topic_and_in_the_file_needs(
 
     asyncio.run(put())
     result = CliRunner().invoke(app, ["up"], catch_exceptions=False)
-    assert set(machine.stages) == {"directory", "stream", "sink", "push", *more}
+    assert set(machine.stages) == {"ledger", "console", "directory", "stream", "sink", "push", *more}
     assert "sample" not in result.stdout
 
 
@@ -209,7 +212,8 @@ def test_a_ledger_is_kept_where_one_is_set_and_a_wrong_one_stops_the_start(
 ) -> None:
     monkeypatch.setenv("LEDGER_URL", f"sqlite:///{tmp_path}/ledger.sqlite")
     CliRunner().invoke(app, ["up"], catch_exceptions=False)
-    assert machine.stages == ("ledger", "directory", "stream", "sink", "push")
+    assert machine.stages == ("ledger", "console", "directory", "stream", "sink", "push")
+    assert machine.settings == {}
     machine.stages = ()
     monkeypatch.setenv("LEDGER_URL", "mysql://host/db")
     with pytest.raises(ConfigurationError, match="LEDGER_URL"):
