@@ -9,10 +9,9 @@ from attendance.fleet import Device
 from attendance.records.device_status import DeviceStatus
 from console.settings import ConsoleSettings
 from console.words import DEVICE_STATES, DeviceState
+from operations.devices import WRONG_CLOCK
 
 _ORDER: Final = list(DEVICE_STATES)
-WRONG_CLOCK: Final = 60
-"""Seconds by which a clock may be off before it is shown as wrong."""
 _PULLS: Final = 3
 """A device that is asked is late after so many intervals."""
 

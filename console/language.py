@@ -77,10 +77,6 @@ class Language:
         at = instant.astimezone(zone(zone_name))
         return f"{self.day(at.date())} {at:%H:%M:%S}"
 
-    def time(self, instant: datetime, zone_name: str) -> str:
-        """The time of day in a zone, to the second."""
-        return f"{instant.astimezone(zone(zone_name)):%H:%M:%S}"
-
     def day(self, day: date) -> str:
         """A date with its weekday."""
         return format_skeleton("yMMMEd", datetime(day.year, day.month, day.day), locale=self.locale)  # noqa: DTZ001 - a date has no zone

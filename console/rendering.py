@@ -4,14 +4,12 @@ import hashlib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from attendance.shown import shown
 from console.language import Language, languages
-
-STATIC: Final = ("console.css", "htmx.min.js", "icon.svg")
 
 
 def _safe(value: object) -> object:
@@ -57,7 +55,7 @@ def static(name: str) -> str:
     """The address of a file that pages load. It changes with the file, so that a browser may keep it for ever.
 
     Args:
-        name: One of `STATIC`.
+        name: Of a file in `console/static/`.
     """
     content = files("console").joinpath("static", name).read_bytes()
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"

@@ -97,10 +97,6 @@ class Sessions:
         """End the session of a cookie, if there is one."""
         self._sessions.pop(_digest(cookie), None)
 
-    def end_all_of(self, name: str) -> None:
-        """End every session of somebody."""
-        self._sessions = OrderedDict((key, each) for key, each in self._sessions.items() if each.name != name)
-
 
 def _digest(cookie: str) -> bytes:
     return sha256(cookie.encode(errors="replace")).digest()

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, case, func, select, text
 
 from attendance.errors import Reason
 from attendance.times import from_milliseconds
+from ledger.letters import OF_LETTER
 from ledger.punches import PUNCHES
 from ledger.tables import DEAD_LETTER_ACTIONS, DEAD_LETTERS, RAW_RECORDS, WAITING
 from ledger.waiting import SINCE, is_newest
@@ -113,11 +114,7 @@ def count_open_letters(connection: Connection) -> list[LetterCount]:
         connection: In a transaction.
     """
     letters, of = DEAD_LETTERS.c, (DEAD_LETTERS.c.stage, DEAD_LETTERS.c.reason)
-    its = (
-        DEAD_LETTER_ACTIONS.c.letter_partition == letters.kafka_partition,
-        DEAD_LETTER_ACTIONS.c.letter_offset == letters.kafka_offset,
-    )
-    is_done = select(DEAD_LETTER_ACTIONS.c.action).where(*its).exists()
+    is_done = select(DEAD_LETTER_ACTIONS.c.action).where(*OF_LETTER).exists()
     parked = func.sum(case((letters.replay_count >= MAX_REPLAYS, 1), else_=0))
     counted = func.count(), parked, func.min(letters.failed_at), func.max(letters.failed_at)
     rows = connection.execute(select(*of, *counted).where(~is_done).group_by(*of).order_by(*of))

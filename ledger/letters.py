@@ -20,13 +20,14 @@ from operations.log import Skipped
 AT_ONCE: Final = 1_000
 """Letters of one query."""
 _PLACE: Final = DEAD_LETTERS.c.kafka_partition, DEAD_LETTERS.c.kafka_offset
-_OF_LETTER: Final = (
+OF_LETTER: Final = (
     DEAD_LETTER_ACTIONS.c.letter_partition == DEAD_LETTERS.c.kafka_partition,
     DEAD_LETTER_ACTIONS.c.letter_offset == DEAD_LETTERS.c.kafka_offset,
 )
+"""An action is about a dead letter."""
 _LAST_ACTION: Final = (
     select(DEAD_LETTER_ACTIONS.c.action)
-    .where(*_OF_LETTER)
+    .where(*OF_LETTER)
     .order_by(DEAD_LETTER_ACTIONS.c.kafka_partition.desc(), DEAD_LETTER_ACTIONS.c.kafka_offset.desc())
     .limit(1)
     .scalar_subquery()

@@ -4,20 +4,19 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from sqlalchemy import Connection, Row, Select, and_, column, select, table, tuple_, union
 
 from attendance.times import from_milliseconds
 from ledger.tables import CHECKINS, RAW_RECORDS, WAITING
 from operations.fact_reading import milliseconds
+from operations.journeys import Outcome
 from operations.paging import Page, page_key, page_token
 
 LOOKED_AT: Final = 1_000
 """So many raw records one page looks at, at most."""
-OUTCOMES: Final = (
-    *("delivered", "dropped", "waiting", "dead_lettered", "discarded_waiting", "undelivered", "undecided"),
-)
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 """What becomes of a raw record."""
 
 

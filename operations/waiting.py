@@ -23,7 +23,7 @@ from attendance.times import now
 from attendance.user_map import UserMap
 from operations.asked import Asked
 from operations.log import Log, Skipped, decoded
-from operations.paging import page_key, page_token
+from operations.paging import Page, page_key, page_token
 from operations.sources import FromTopics, Source
 
 # Of several records of one punch the newest counts: the sink gives what it sends back a key of its own.
@@ -126,6 +126,13 @@ class WaitingSource(Source, Protocol):
 
     def devices(self, which: Which) -> list[WaitingOfDevice]:
         """The waiting punches counted by device, the one with the most users first."""
+
+
+def page_of_users(source: WaitingSource, which: Which, most: int, after: str | None) -> Page[WaitingUser]:
+    """Some lines of `WaitingSource.users`, and how the list goes on after them. Takes what `users` takes."""
+    # One more says whether the list goes on.
+    rows = [*source.users(which, most=most + 1, after=after)]
+    return Page(rows[:most], rows[most - 1].token if len(rows) > most else None)
 
 
 class WaitingPunches(FromTopics):

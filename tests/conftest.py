@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import cast
+from typing import NoReturn, cast
 
 import pytest
 import structlog
@@ -52,14 +52,24 @@ def logs_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.reset_defaults()
 
 
+def not_run(reason: str, part: str) -> NoReturn:
+    """End a test for which a part is missing: skipped, or failed where the part has to be there.
+
+    Args:
+        reason: What is missing, in a line.
+        part: By which `PUNCHSTREAM_REQUIRE_...` says that it has to be there.
+    """
+    if os.environ.get(f"PUNCHSTREAM_REQUIRE_{part}") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def kafka_jars() -> None:
     """Apache Kafka can be run here. Where it has to be (PUNCHSTREAM_REQUIRE_KAFKA=1) its absence is a failure."""
     reason = unavailable_reason("kafka")
     if reason is not None:
-        if os.environ.get("PUNCHSTREAM_REQUIRE_KAFKA") == "1":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        not_run(reason, "KAFKA")
 
 
 @pytest.fixture(scope="session")
@@ -86,10 +96,7 @@ def secured_kafka(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) ->
 def kerberos(secured_kafka: SecuredKafka) -> KeyDistribution:
     """The realm. Where it has to be (PUNCHSTREAM_REQUIRE_KERBEROS=1) its absence is a failure."""
     if secured_kafka.kerberos is None:
-        reason = f"not run: {no_kerberos()}"
-        if os.environ.get("PUNCHSTREAM_REQUIRE_KERBEROS") == "1":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        not_run(f"not run: {no_kerberos()}", "KERBEROS")
     return secured_kafka.kerberos
 
 
@@ -97,10 +104,7 @@ def kerberos(secured_kafka: SecuredKafka) -> KeyDistribution:
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL for all tests. Where it has to be (PUNCHSTREAM_REQUIRE_POSTGRES=1) its absence is a failure."""
     if (missing := no_postgres()) is not None:
-        reason = f"not run: {missing}"
-        if os.environ.get("PUNCHSTREAM_REQUIRE_POSTGRES") == "1":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        not_run(f"not run: {missing}", "POSTGRES")
     with Postgres() as server:
         yield server
 
@@ -109,10 +113,7 @@ def postgres() -> Iterator[Postgres]:
 def browser() -> Iterator[Browser]:
     """A browser. Where it has to be (PUNCHSTREAM_REQUIRE_CHROMIUM=1) its absence is a failure."""
     if (missing := no_chromium()) is not None:
-        reason = f"not run: {missing}"
-        if os.environ.get("PUNCHSTREAM_REQUIRE_CHROMIUM") == "1":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        not_run(f"not run: {missing}", "CHROMIUM")
     with chromium() as started:
         yield started
 

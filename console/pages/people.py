@@ -10,7 +10,8 @@ from console.context import context_of, page
 from console.words import REASONS
 from ledger.waiting import LedgerWaiting
 from operations.log import Skipped
-from operations.waiting import WaitingUser, Which
+from operations.paging import Page
+from operations.waiting import WaitingUser, Which, page_of_users
 
 router: Final = APIRouter()
 
@@ -23,15 +24,18 @@ async def people(request: Request, after: Annotated[str | None, Query(max_length
     """The list of numbers, by site. `after` is the token of the page before."""
     source = LedgerWaiting(context_of(request).database, Skipped())
     punches, lines, found = await asyncio.to_thread(_find, source, after)
-    those = found[:AT_ONCE]
-    more = those[-1].token if len(found) > AT_ONCE else None
     return page(
-        request, "people.html", users=those, lines=lines, punches=punches, more=more, reasons=REASONS, source=source
+        request,
+        "people.html",
+        users=found.rows,
+        lines=lines,
+        punches=punches,
+        more=found.next,
+        reasons=REASONS,
+        source=source,
     )
 
 
-def _find(source: LedgerWaiting, after: str | None) -> tuple[int, int, list[WaitingUser]]:
+def _find(source: LedgerWaiting, after: str | None) -> tuple[int, int, Page[WaitingUser]]:
     with source:
-        punches, lines = source.count(Which())
-        # One more says whether the list goes on.
-        return punches, lines, [*source.users(Which(), most=AT_ONCE + 1, after=after)]
+        return *source.count(Which()), page_of_users(source, Which(), AT_ONCE, after)

@@ -22,6 +22,7 @@ from operations.waiting import (
     Which,
     discard,
     line_key,
+    page_of_users,
     read_discards,
     unknown,
 )
@@ -158,9 +159,8 @@ def _page(
     """Some lines, and the token by which the list goes on after them. All lines, one by one, without a limit."""
     if most is None:
         return waiting.users(which, after=after), None
-    # One more says whether the list goes on.
-    rows = [*waiting.users(which, most=most + 1, after=after)]
-    return rows[:most], rows[most - 1].token if len(rows) > most else None
+    found = page_of_users(waiting, which, most, after)
+    return found.rows, found.next
 
 
 def _described(row: WaitingUser) -> dict[str, Any]:
