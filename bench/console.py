@@ -1,0 +1,185 @@
+"""`python -m bench.console`: how long the pages of the console take on the server, over a large ledger and fleet.
+
+The application answers in this process, without a network and without Kafka. Pages that are not among the questions
+here are asked for as they are, so that a new one is measured too. CPU time says more where the machine does other
+things too.
+"""
+
+import argparse
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Final
+from urllib.parse import urlencode
+
+import orjson
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from httpx import ASGITransport, AsyncClient
+from rich.console import Console
+from rich.table import Table
+
+from attendance.adoptions import NOTHING_MOVED
+from attendance.records.console_user import ConsoleUser
+from attendance.registry import Registry
+from bench.ledger import fill
+from bench.ledger_records import TOPICS, Made, Maker, Shape
+from bench.measure import percentile
+from console.app import create_app
+from console.context import Context
+from console.sessions import Sessions
+from console.settings import ConsoleSettings
+from ledger.database import Database
+from ledger.store import Store
+from operations.console_users import ConsoleUsers
+from operations.fact_reading import FactReader, milliseconds
+from operations.paging import page_token
+
+SHAPE: Final = Shape(
+    devices=5_000,
+    sites=100,
+    employees=60_000,
+    seconds_between=1.728,  # 50,000 punches a day
+    one_waits_of=10,
+    one_fails_of=100,
+)
+TARGET_MS: Final = 300
+SIGNED_IN: Final = "bench", "a password of the bench"
+ADDRESS: Final = "http://127.0.0.1:8180"
+Question = Callable[[], str]
+console = Console()
+
+
+def questions(punches: int, chance: random.Random) -> Mapping[str, Question]:
+    """By name what is asked: pages, what narrows them, and pages at depth."""
+
+    def number() -> int:
+        return chance.randrange(punches)
+
+    def asked(path: str, **query: object) -> str:
+        return f"{path}?{urlencode(query)}"
+
+    def day(of: int) -> str:
+        return SHAPE.at(of).date().isoformat()
+
+    def punches_of_employee() -> str:
+        of = number()
+        return asked("/trace", employee=SHAPE.employee(of), day=day(of))
+
+    def punches_of_user() -> str:
+        of = number()
+        return asked("/trace", device=SHAPE.device(of), user=of % SHAPE.employees, day=day(of))
+
+    def people_after() -> str:
+        return asked("/people", after=page_token(SHAPE.site(number()), "", "unmapped_user"))
+
+    return {
+        "overview": lambda: "/",
+        "devices": lambda: "/devices",
+        "devices, the last page": lambda: asked("/devices", number=SHAPE.devices // 100),
+        "devices of a site": lambda: asked("/devices", site=SHAPE.site(number())),
+        "devices in a state": lambda: asked("/devices", state="silent"),
+        "devices by name": lambda: asked("/devices", q=SHAPE.device(number())),
+        "a device": lambda: f"/devices/{SHAPE.device(number())}",
+        "needs attention": lambda: "/attention",
+        "unmapped people": lambda: "/people",
+        "unmapped people, somewhere": people_after,
+        "trace, nothing asked": lambda: "/trace",
+        "trace of an employee": punches_of_employee,
+        "trace of a device user": punches_of_user,
+    }
+
+
+def unnamed(app: FastAPI, named: Mapping[str, Question]) -> Iterator[tuple[str, Question]]:
+    """The pages that nothing here asks for, and that need nothing in their address."""
+    known = {ask().partition("?")[0] for ask in named.values()} | {"/sign-in"}
+    for route in app.routes:
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()) and "{" not in route.path:
+            path = route.path
+            if path not in known:
+                yield path, partial(str, path)
+
+
+async def measure(app: FastAPI, punches: int, times: int, seed: int) -> None:
+    """Ask for each page, and print how long each took."""
+    transport = ASGITransport(app, raise_app_exceptions=False)
+    headers = {"sec-fetch-site": "same-origin"}
+    table = Table("page", "status", "median, ms", "p95, ms", "CPU p95, ms", "KB", "")
+    async with AsyncClient(transport=transport, base_url=ADDRESS, headers=headers) as client:
+        name, password = SIGNED_IN
+        answer = await client.post("/sign-in", data={"name": name, "password": password})
+        assert answer.status_code == 303, answer.text
+        named = questions(punches, random.Random(seed))
+        for what, ask in (*named.items(), *unnamed(app, named)):
+            seconds, cpu, statuses, size = [], [], set(), 0
+            for turn in range(times + 1):
+                address = ask()
+                began, cpu_before = time.perf_counter(), time.process_time()
+                answer = await client.get(address)
+                if turn:  # The first one reads the template.
+                    seconds.append(time.perf_counter() - began)
+                    cpu.append(time.process_time() - cpu_before)
+                statuses.add(answer.status_code)
+                size = max(size, len(answer.content))
+            p95 = percentile(seconds, 95) * 1e3
+            figures = (
+                f"{median(seconds) * 1e3:.0f}",
+                f"{p95:.0f}",
+                f"{percentile(cpu, 95) * 1e3:.0f}",
+                f"{size / 1024:.0f}",
+            )
+            said = " ".join(map(str, sorted(statuses)))
+            table.add_row(what, said, *figures, "over" if p95 > TARGET_MS else "")
+    console.print(table)
+
+
+def context(directory: Path, database: Database, punches: int) -> Context:
+    """What the pages have: the fleet, one account, and the end of the last day as the time."""
+    file = directory / "devices.yaml"
+    devices = [
+        {"device_id": SHAPE.device(n), "site": SHAPE.site(n), "timezone": "Asia/Riyadh", "token_sha256": "0" * 64}
+        for n in range(SHAPE.devices)
+    ]
+    file.write_bytes(orjson.dumps(devices))
+    users, hasher, (name, password), at = ConsoleUsers(), PasswordHasher(), SIGNED_IN, SHAPE.at(punches - 1)
+    user = ConsoleUser(name, hasher.hash(password), at, "bench")
+    users.apply(Made(TOPICS["console_users"], 0, 0, milliseconds(at), user.key, user.encode(), ()))
+    settings = ConsoleSettings(_env_file=None)
+    sessions = Sessions(settings.idle, settings.longest)
+    return Context(settings, database, Registry(file), users, sessions, clock=lambda: at)
+
+
+def main() -> None:
+    """Fill a ledger, and ask for pages."""
+    parser = argparse.ArgumentParser(prog="python -m bench.console", description=__doc__)
+    parser.add_argument("--punches", type=int, default=1_000_000, help="to take in (%(default)s)")
+    parser.add_argument("--file", type=Path, help="where the ledger is, or comes to be; a temporary one if not given")
+    parser.add_argument("--times", type=int, default=40, help="that each page is asked for (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the questions (%(default)s)")
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as directory:
+        file = arguments.file or Path(directory, "ledger.sqlite")
+        is_there = file.exists()
+        database = Database(f"sqlite:///{file}")
+        database.prepare()
+        if not is_there:
+            maker = Maker(SHAPE)
+            fill(database, maker, arguments.punches)
+            store = Store(database)
+            end, positions = SHAPE.at(arguments.punches - 1), store.load()
+            reader = FactReader(TOPICS, NOTHING_MOVED)
+            positions |= store.apply(reader, maker.reports(end), positions, milliseconds(end))
+            store.note_read([*positions], milliseconds(end))
+        app = create_app(context(Path(directory), database, arguments.punches))
+        asyncio.run(measure(app, arguments.punches, arguments.times, arguments.seed))
+        database.close()
+
+
+if __name__ == "__main__":
+    main()
