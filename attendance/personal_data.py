@@ -56,6 +56,9 @@ HOLDINGS: Final[Mapping[Name, Holding]] = {
     "console_users": Holding(
         "names by which people sign in to the console, and what argon2 made of their passwords", "nothing"
     ),
+    "console_activity": Holding(
+        "what HR and IT had the console do, with employee, device, number, and what they wrote about it", "expires"
+    ),
     "probe": Holding("trials", "nothing"),
 }
 """By topic."""

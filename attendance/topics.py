@@ -29,6 +29,7 @@ Name = Literal[
     "fleet",
     "accounts",
     "console_users",
+    "console_activity",
     "probe",
 ]
 
@@ -160,7 +161,15 @@ TABLE: Final[Mapping[Name, Topic]] = {
         partitions=1,
         segment_bytes=4 * 1024 * 1024,
     ),
-    "console_users": Topic("console-users.v1", "kind, name", "who may use the console", "compact", partitions=1),
+    "console_users": Topic(
+        "console-users.v1",
+        "kind, name; or kind, id",
+        "who may use the console, and tokens of its API",
+        "compact",
+        partitions=1,
+    ),
+    # One partition keeps the actions in the order in which they were taken.
+    "console_activity": Topic("console-activity.v1", "id", "who had the console do what", partitions=1),
     # A topic of its own, so that asking whether Kafka takes records adds none to those that count.
     "probe": Topic(
         "probe.v1",
@@ -305,6 +314,6 @@ USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
             "accounts",
         )
     ),
-    "console": frozenset(("fleet", "console_users")),
+    "console": frozenset(("fleet", "console_users", "console_activity")),
 }
 """The topics that a stage reads or writes, and compares with what it needs."""

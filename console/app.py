@@ -13,16 +13,18 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from attendance.errors import RetriableError
+from console.acting import SIGNED_IN, NotSignedIn, Refused
+from console.api.app import PATH, create_api
 from console.context import Context, language_of, page
 from console.guarding import STATIC, Guarding
 from console.language import marked as _
-from console.pages import attention, devices, overview, people, signing, trace
+from console.pages import accounts, activity, attention, devices, overview, people, signing, trace
 from operations.paging import InvalidPageToken
 
 log = structlog.get_logger(__name__)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-PAGES: Final = (overview, attention, devices, people, trace)
+PAGES: Final = (overview, attention, devices, people, trace, activity, accounts)
 """Modules whose pages are for whoever is signed in."""
 
 
@@ -38,8 +40,10 @@ def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
     app.mount(STATIC.rstrip("/"), StaticFiles(directory=str(files("console").joinpath("static"))))
     app.include_router(signing.router)
     for module in PAGES:
-        app.include_router(module.router, dependencies=[signing.SIGNED_IN])
-    app.add_exception_handler(signing.NotSignedIn, _to_sign_in)
+        app.include_router(module.router, dependencies=[SIGNED_IN])
+    app.mount(PATH, create_api(context))
+    app.add_exception_handler(Refused, _not_done)
+    app.add_exception_handler(NotSignedIn, _to_sign_in)
     app.add_exception_handler(RetriableError, _not_now)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
@@ -60,8 +64,15 @@ async def _not_now(request: Request, error: Exception) -> Response:
         "problem.html",
         503,
         what=language.say(_("Not now")),
-        to_do=language.say(_("The ledger does not answer. Try again in a minute; if it stays so, call IT.")),
+        to_do=language.say(_("The console does not reach its data. Try again in a minute; if it stays so, call IT.")),
     )
+
+
+async def _not_done(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    language = language_of(request)
+    what, to_do = language.say(_("That did not work")), language.say(error.message) % error.values
+    return page(request, "problem.html", 409, what=what, to_do=to_do)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -13,10 +13,13 @@ from attendance.times import now
 from console.attempts import Attempts
 from console.language import Language, choose, languages
 from console.rendering import render
-from console.sessions import Sessions
+from console.rights import Right
+from console.sessions import Session, Sessions
 from console.settings import ConsoleSettings
 from ledger.database import Database
+from operations.activity import Activities
 from operations.console_users import ConsoleUsers
+from operations.log import Log
 
 LANGUAGE_COOKIE: Final = "punchstream_language"
 
@@ -32,6 +35,8 @@ class Context:
         users: Who may use it.
         sessions: Who is signed in.
         attempts: What failed of late to sign in.
+        log: The topics.
+        activities: Who had the console do what.
         erpnext_url: Where documents of ERPNext are; None where nobody said it.
         clock: What time it is.
     """
@@ -41,6 +46,8 @@ class Context:
     registry: Registry
     users: ConsoleUsers
     sessions: Sessions
+    log: Log
+    activities: Activities = field(default_factory=Activities)
     attempts: Attempts = field(default_factory=Attempts)
     erpnext_url: str | None = None
     clock: Callable[[], datetime] = now
@@ -74,11 +81,15 @@ def page(request: Request, template: str, status: int = 200, **content: Any) -> 
         status: The HTTP status.
         content: What the template names.
     """
+    signed_in: Session | None = getattr(request.state, "signed_in", None)
     shared = {
         "nonce": request.state.nonce,
         "path": request.url.path,
         "languages": languages(),
-        "signed_in": getattr(request.state, "signed_in", None),
+        "signed_in": signed_in,
+        "actor": getattr(request.state, "actor", None),
+        "Right": Right,
+        "notices": [] if signed_in is None else signed_in.take_notices(),
         "zone": context_of(request).settings.zone,
     }
     return HTMLResponse(render(template, language_of(request), shared | content), status)

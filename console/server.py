@@ -24,7 +24,9 @@ from console.context import Context
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
 from ledger.database import Database
+from operations.activity import Activities
 from operations.console_users import ConsoleUsers
+from operations.log import KafkaLog
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +73,7 @@ def serve(
         ConfigurationError: the address cannot be listened on.
     """
     users = ConsoleUsers()
+    activities = Activities()
     works: list[Callable[[], Awaitable[object]]] = [
         partial(
             follow,
@@ -80,12 +83,21 @@ def serve(
             client_id=kafka.client_id(f"{STAGE}-users"),
             caught_up=users.caught_up,
         ),
+        partial(
+            follow,
+            kafka,
+            kafka.topics["console_activity"],
+            activities.learn,
+            client_id=kafka.client_id(f"{STAGE}-activity"),
+        ),
         FleetTopic(kafka, registry, STAGE).follow,
         registry.keep,
         partial(_say_ready, users, metrics),
     ]
     sessions = Sessions(settings.idle, settings.longest)
-    app = create_app(Context(settings, database, registry, users, sessions, erpnext_url=erpnext_url), _lifespan(*works))
+    log_ = KafkaLog(kafka, STAGE)
+    context = Context(settings, database, registry, users, sessions, log_, activities, erpnext_url=erpnext_url)
+    app = create_app(context, _lifespan(*works))
     config = uvicorn.Config(
         app,
         loop="uvloop",

@@ -26,6 +26,7 @@ class Session:
         began: When.
         seen: When it was last used.
         csrf: The token that every form of it has.
+        notices: What the next page says, once.
     """
 
     name: str
@@ -33,6 +34,12 @@ class Session:
     began: datetime
     seen: datetime
     csrf: str = field(repr=False)
+    notices: list[str] = field(default_factory=list, repr=False)
+
+    def take_notices(self) -> list[str]:
+        """What is to be said, which is said by that."""
+        taken, self.notices = self.notices, []
+        return taken
 
     def has_token(self, token: str) -> bool:
         """Whether a form has the token of the session."""

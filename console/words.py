@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 from attendance.errors import Reason
+from attendance.records.activity import ActivityState
+from attendance.records.console_user import Role
 from console.language import marked as _
+from operations.activity import Act
 from operations.journeys import Outcome
 
 Who = Literal["hr", "it"]
@@ -159,3 +162,39 @@ DEVICE_STATES: Final[Mapping[DeviceState, str]] = {
     "off": _("Switched off"),
 }
 """Those that need somebody first."""
+
+ROLES: Final[Mapping[Role, str]] = {
+    "viewer": _("Viewer: changes nothing"),
+    "hr": _("HR: people, corrections, imports, and what HR can mend"),
+    "it": _("IT: devices, imports, and what failed"),
+    "administrator": _("Administrator: everything, and accounts"),
+}
+
+ACTS: Final[Mapping[Act, str]] = {
+    "account.add": _("Made an account"),
+    "account.change": _("Changed an account"),
+    "account.password": _("Gave somebody another password"),
+    "account.remove": _("Removed an account"),
+    "token.add": _("Made a token"),
+    "token.remove": _("Removed a token"),
+}
+
+ABOUT: Final[Mapping[str, str]] = {
+    "account": _("Account"),
+    "device": _("Device"),
+    "disabled": _("Kept out"),
+    "employee": _("Employee"),
+    "event_id": _("Id of the punch"),
+    "number": _("Number on the device"),
+    "role": _("Role"),
+    "site": _("Site"),
+    "sites": _("Sites"),
+    "token": _("Token"),
+}
+"""What an activity is about."""
+
+ACTIVITY_STATES: Final[Mapping[ActivityState, str]] = {
+    "begun": _("Broken off: look whether it is done"),
+    "done": _("Done"),
+    "failed": _("Failed"),
+}

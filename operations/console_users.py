@@ -1,10 +1,13 @@
-"""Who may use the console: their entries on the topic, and whether a password is theirs.
+"""Who may use the console: their entries on the topic, whether a password is theirs, and the tokens of its API.
 
-The topic has what argon2 makes of a password, so that whoever reads it cannot sign in.
+The topic has what argon2 makes of a password, and the digest of a token, so that whoever reads it cannot come in.
 """
 
 import asyncio
 import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
 from typing import Final
 
 import structlog
@@ -14,7 +17,7 @@ from msgspec.structs import replace
 
 from attendance.errors import ConfigurationError, InvalidRecord
 from attendance.kafka.records import OutRecord, Record
-from attendance.records.console_user import ConsoleUser, decode_key
+from attendance.records.console_user import ApiToken, ApiTokenKey, ConsoleUser, Role, decode_key
 from attendance.times import now
 from operations.log import Log, Skipped, take_all
 
@@ -26,6 +29,17 @@ LONGEST: Final = 1_024
 """Bytes of a password: what is longer costs whoever checks it, and nobody types it."""
 MOST_LETTERS: Final = 100
 _GENERATED_BYTES: Final = 18
+_ID_BYTES: Final = 6
+TOKEN_MARK: Final = "punchstream_"  # noqa: S105 - it opens nothing
+"""Every token begins so: whoever finds one knows what it is."""
+
+
+class UnknownAccount(ConfigurationError):
+    """There is nobody of that name."""
+
+
+class LastAdministrator(ConfigurationError):
+    """Nobody would be left who may give others the right to use the console."""
 
 
 class ConsoleUsers:
@@ -38,6 +52,7 @@ class ConsoleUsers:
             hasher: Checks passwords; None for argon2's own parameters.
         """
         self._users: dict[str, ConsoleUser] = {}
+        self._tokens: dict[str, ApiToken] = {}
         self._hasher = hasher or PasswordHasher()
         # An unknown name costs what a known one costs, so that the time does not say which there are.
         self._nobody = self._hasher.hash(secrets.token_urlsafe())
@@ -50,20 +65,47 @@ class ConsoleUsers:
         """Everybody, by name."""
         return [self._users[name] for name in sorted(self._users)]
 
+    def tokens(self) -> list[ApiToken]:
+        """Every token, by when it was made."""
+        return sorted(self._tokens.values(), key=lambda each: (each.made_at, each.id))
+
+    def administrators(self) -> list[str]:
+        """Those who may give others the right to use the console, and are not kept out."""
+        return [each.name for each in self.all() if each.role == "administrator" and not each.disabled]
+
     def apply(self, record: Record) -> None:
         """Take in one record of the topic.
 
         Args:
-            record: One without a value removes somebody.
+            record: One without a value removes somebody, or a token.
 
         Raises:
             InvalidRecord: it is something else; nobody is changed.
         """
-        if record.value is None:
-            self._users.pop(decode_key(record.key).name, None)
+        about = decode_key(record.key)
+        if isinstance(about, ApiTokenKey):
+            self._tokens.pop(about.id, None)
+            if record.value is not None:
+                self._tokens[about.id] = ApiToken.decode(record.key, record.value)
+        elif record.value is None:
+            self._users.pop(about.name, None)
         else:
-            user = ConsoleUser.decode(record.key, record.value)
-            self._users[user.name] = user
+            self._users[about.name] = ConsoleUser.decode(record.key, record.value)
+
+    def put(self, entry: ConsoleUser | ApiToken) -> None:
+        """Take in an entry that was just written, before its record comes back."""
+        if isinstance(entry, ConsoleUser):
+            self._users[entry.name] = entry
+        else:
+            self._tokens[entry.id] = entry
+
+    def forget(self, name: str) -> None:
+        """Take in that somebody was just removed."""
+        self._users.pop(name, None)
+
+    def forget_token(self, id_: str) -> None:
+        """Take in that a token was just removed."""
+        self._tokens.pop(id_, None)
 
     def learn(self, record: Record) -> None:
         """Take in one record, or log that it cannot be read: an entry that nobody understands lets nobody in."""
@@ -75,6 +117,19 @@ class ConsoleUsers:
     def user(self, name: str) -> ConsoleUser | None:
         """Somebody by name; None where there is no such entry."""
         return self._users.get(name)
+
+    def token(self, text: str, at: datetime) -> ApiToken | None:
+        """The token that a program shows; None where there is no such one, or its time is over.
+
+        Args:
+            text: What it shows.
+            at: What time it is.
+        """
+        id_, _, _ = text.removeprefix(TOKEN_MARK).partition("_")
+        known = self._tokens.get(id_)
+        if known is None or not secrets.compare_digest(known.digest, _digest(text)):
+            return None
+        return None if known.expires_at is not None and known.expires_at <= at else known
 
     async def verify(self, name: str, password: str) -> ConsoleUser | None:
         """Whoever has that name and that password; None where nobody has, or is disabled.
@@ -114,7 +169,16 @@ async def read_console_users(log_: Log, skipped: Skipped) -> ConsoleUsers:
     return found
 
 
-async def add_user(log_: Log, name: str, password: str, by: str, skipped: Skipped) -> ConsoleUser:
+async def add_user(
+    log_: Log,
+    name: str,
+    password: str,
+    by: str,
+    skipped: Skipped,
+    *,
+    role: Role | None = None,
+    sites: Sequence[str] | None = None,
+) -> ConsoleUser:
     """Let somebody use the console.
 
     Args:
@@ -123,6 +187,8 @@ async def add_user(log_: Log, name: str, password: str, by: str, skipped: Skippe
         password: With which.
         by: Who does it.
         skipped: As in `read_console_users`.
+        role: What they may do. None is all of it where nobody may do that yet, and to look otherwise.
+        sites: The sites that they see; None for every one.
 
     Returns:
         Their entry.
@@ -136,17 +202,54 @@ async def add_user(log_: Log, name: str, password: str, by: str, skipped: Skippe
     known = await read_console_users(log_, skipped)
     if known.user(name) is not None:
         raise ConfigurationError(f"NAME: {name} is there already; `console user password` changes the password")
-    return await _write(log_, ConsoleUser(name, _hash(password), now(), by))
+    role = role or ("viewer" if known.administrators() else "administrator")
+    return await _write(log_, ConsoleUser(name, _hash(password), now(), by, role=role, sites=_sites(sites)))
+
+
+async def change_role(
+    log_: Log,
+    name: str,
+    by: str,
+    skipped: Skipped,
+    *,
+    role: Role,
+    sites: Sequence[str] | None = None,
+    keep_last: bool = False,
+) -> ConsoleUser:
+    """Give somebody another role, or other sites. Their sessions go on with it.
+
+    Args:
+        log_: The topics.
+        name: Who.
+        by: Who does it.
+        skipped: As in `read_console_users`.
+        role: What they may do from now on.
+        sites: The sites that they see from now on; None for every one.
+        keep_last: Whether the last administrator stays one.
+
+    Raises:
+        UnknownAccount: there is nobody of that name.
+        ConfigurationError: a site has no name.
+        LastAdministrator: with `keep_last`, nobody else is an administrator.
+        KafkaUnavailable: Kafka does not answer; it may be done or not.
+    """
+    known = await read_console_users(log_, skipped)
+    user = _named(known, name)
+    if keep_last and role != "administrator":
+        _refuse_last(known, name)
+    return await _write(log_, replace(user, changed_at=now(), changed_by=by, role=role, sites=_sites(sites)))
 
 
 async def change_password(log_: Log, name: str, password: str, by: str, skipped: Skipped) -> ConsoleUser:
     """Give somebody another password, and end their sessions. Takes, returns and raises what `add_user` does."""
     _check_password(password)
-    user = await _known(log_, name, skipped)
+    user = _named(await read_console_users(log_, skipped), name)
     return await _write(log_, _changed(user, by, password=_hash(password)))
 
 
-async def set_disabled(log_: Log, name: str, by: str, skipped: Skipped, *, disabled: bool) -> ConsoleUser:
+async def set_disabled(
+    log_: Log, name: str, by: str, skipped: Skipped, *, disabled: bool, keep_last: bool = False
+) -> ConsoleUser:
     """Keep somebody out, and end their sessions, or let them in again.
 
     Args:
@@ -155,20 +258,87 @@ async def set_disabled(log_: Log, name: str, by: str, skipped: Skipped, *, disab
         by: Who does it.
         skipped: As in `read_console_users`.
         disabled: Whether they are kept out.
+        keep_last: Whether the last administrator is not.
 
     Raises:
-        ConfigurationError: there is nobody of that name.
+        UnknownAccount: there is nobody of that name.
+        LastAdministrator: with `keep_last`, nobody else is an administrator.
         KafkaUnavailable: Kafka does not answer; it may be done or not.
     """
-    user = await _known(log_, name, skipped)
+    known = await read_console_users(log_, skipped)
+    user = _named(known, name)
+    if disabled and keep_last:
+        _refuse_last(known, name)
     return await _write(log_, _changed(user, by, disabled=disabled))
 
 
-async def remove_user(log_: Log, name: str, skipped: Skipped) -> None:
+async def remove_user(log_: Log, name: str, skipped: Skipped, *, keep_last: bool = False) -> None:
     """Remove somebody, and end their sessions. Takes and raises what `set_disabled` does."""
-    user = await _known(log_, name, skipped)
+    known = await read_console_users(log_, skipped)
+    user = _named(known, name)
+    if keep_last:
+        _refuse_last(known, name)
     async with log_.sending() as send:
         await send(OutRecord(log_.topics["console_users"], user.key, None))
+
+
+async def add_token(
+    log_: Log,
+    name: str,
+    by: str,
+    *,
+    role: Role,
+    sites: Sequence[str] | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[ApiToken, str]:
+    """Make a token of the API.
+
+    Args:
+        log_: The topics.
+        name: What it is for.
+        by: Who makes it.
+        role: What whoever has it may do.
+        sites: The sites that they see; None for every one.
+        expires_at: Until when it is good; None for ever.
+
+    Returns:
+        Its entry, and the token, which nobody can find out again.
+
+    Raises:
+        ConfigurationError: the name cannot be, or a site has no name.
+        KafkaUnavailable: Kafka does not answer; it may be there or not.
+    """
+    _check_name(name)
+    id_ = secrets.token_hex(_ID_BYTES)
+    text = f"{TOKEN_MARK}{id_}_{secrets.token_urlsafe(_GENERATED_BYTES)}"
+    token = ApiToken(id_, name, _digest(text), now(), by, role, _sites(sites), expires_at)
+    async with log_.sending() as send:
+        await send(OutRecord(log_.topics["console_users"], token.key, token.encode()))
+    return token, text
+
+
+async def remove_token(log_: Log, id_: str, skipped: Skipped) -> ApiToken:
+    """Remove a token: it is refused from then on.
+
+    Args:
+        log_: The topics.
+        id_: Of which one.
+        skipped: As in `read_console_users`.
+
+    Returns:
+        Its entry, as it was.
+
+    Raises:
+        ConfigurationError: there is no such token.
+        KafkaUnavailable: Kafka does not answer; it may be done or not.
+    """
+    known = await read_console_users(log_, skipped)
+    token = next((each for each in known.tokens() if each.id == id_), None)
+    if token is None:
+        raise ConfigurationError(f"ID: there is no token {id_}; `console token list` has all")
+    async with log_.sending() as send:
+        await send(OutRecord(log_.topics["console_users"], token.key, None))
+    return token
 
 
 def new_password() -> str:
@@ -176,11 +346,28 @@ def new_password() -> str:
     return secrets.token_urlsafe(_GENERATED_BYTES)
 
 
-async def _known(log_: Log, name: str, skipped: Skipped) -> ConsoleUser:
-    user = (await read_console_users(log_, skipped)).user(name)
+def _named(known: ConsoleUsers, name: str) -> ConsoleUser:
+    user = known.user(name)
     if user is None:
-        raise ConfigurationError(f"NAME: there is nobody called {name}; `console user list` has all")
+        raise UnknownAccount(f"NAME: there is nobody called {name}; `console user list` has all")
     return user
+
+
+def _refuse_last(known: ConsoleUsers, name: str) -> None:
+    if known.administrators() == [name]:
+        raise LastAdministrator(f"NAME: {name} is the last administrator; make another one first")
+
+
+def _sites(sites: Sequence[str] | None) -> tuple[str, ...] | None:
+    if sites is None:
+        return None
+    if not sites or not all(sites):
+        raise ConfigurationError("SITES: names of sites; whoever is to see every site has none of them")
+    return tuple(sorted(set(sites)))
+
+
+def _digest(token: str) -> str:
+    return sha256(token.encode(errors="replace")).hexdigest()
 
 
 async def _write(log_: Log, user: ConsoleUser) -> ConsoleUser:

@@ -26,7 +26,8 @@ from operations.changelog import REWRITE_WHILE_STOPPED, ChangelogRewriting
 from operations.dead_letter_actions import discard
 from operations.dead_letters import SETTLED, read_letters
 from operations.log import Log, Skipped
-from operations.persons import Asked, Person, find_person, records_of
+from operations.personal_records import records_of
+from operations.persons import Asked, Person, find_person
 
 AT_ONCE: Final = 500  # records that wait for one acknowledgement
 NOTE: Final = "privacy erase"

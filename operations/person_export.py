@@ -20,7 +20,8 @@ from attendance.times import format_milliseconds, format_seconds, from_milliseco
 from attendance.topics import Name
 from operations.dead_letters import readable
 from operations.log import Log
-from operations.persons import Found, Pair, Person, records_of
+from operations.personal_records import Found, records_of
+from operations.persons import Pair, Person
 from streams.dedup import Punch
 
 FORMAT: Final = "punchstream-person-1"

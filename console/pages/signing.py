@@ -1,46 +1,22 @@
 """Signing in and out, who is signed in, and the language of the pages."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import quote
 
 import structlog
-from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from console.acting import SIGNED_IN, check_token
 from console.context import LANGUAGE_COOKIE, context_of, language_of, page
 from console.language import languages
 from console.language import marked as _
-from console.sessions import Session
 
 log = structlog.get_logger(__name__)
 router: Final = APIRouter()
 
 YEAR: Final = 365 * 24 * 3600
 Text = Annotated[str, Form(max_length=2000)]
-
-
-class NotSignedIn(Exception):
-    """Nobody is signed in."""
-
-
-def session_of(request: Request) -> Session:
-    """The session of a request. What is sent by it has the token of the session.
-
-    Raises:
-        NotSignedIn: there is none, or it has ended.
-    """
-    context = context_of(request)
-    cookie = request.cookies.get(context.cookie, "")
-    session = context.sessions.find(cookie, context.clock())
-    user = None if session is None else context.users.user(session.name)
-    if session is None or user is None or user.disabled or user.epoch != session.epoch:
-        raise NotSignedIn
-    request.state.signed_in = session
-    return session
-
-
-SIGNED_IN: Final[Any] = Depends(session_of)
-"""For pages that are for whoever is signed in."""
 
 
 def address(request: Request) -> str:
@@ -105,17 +81,3 @@ async def choose_language(request: Request, language: Text, back: Text = "/") ->
         secure = context_of(request).settings.is_secure
         answer.set_cookie(LANGUAGE_COOKIE, language, max_age=YEAR, secure=secure, samesite="lax", path="/")
     return answer
-
-
-def check_token(request: Request, token: str) -> None:
-    """Refuse what does not come from a page of this session.
-
-    Args:
-        request: Of somebody who is signed in.
-        token: What the form sent.
-
-    Raises:
-        HTTPException: it is not the token of the session.
-    """
-    if not request.state.signed_in.has_token(token):
-        raise HTTPException(403)

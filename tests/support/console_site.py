@@ -10,8 +10,8 @@ import yaml
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Cookies, Response
-from ledger_story import START, START_MS, TOPICS, Story, event, kept_ledger, prepared
-from memory_log import StoredRecord
+from ledger_story import START, START_MS, Story, event, kept_ledger, prepared
+from memory_log import MemoryLog
 
 from attendance.errors import Reason
 from attendance.records.console_user import ConsoleUser
@@ -71,6 +71,12 @@ class Browser:
     def post(self, address: str, **options: Any) -> Response:
         return asyncio.run(self._client.post(address, **options))
 
+    def put(self, address: str, **options: Any) -> Response:
+        return asyncio.run(self._client.put(address, **options))
+
+    def delete(self, address: str, **options: Any) -> Response:
+        return asyncio.run(self._client.delete(address, **options))
+
 
 class ConsoleSite:
     """A console, its clock and who may use it."""
@@ -83,19 +89,28 @@ class ConsoleSite:
         file = directory / "devices.yaml"
         file.write_text(yaml.safe_dump(fleet))
         self.clock = Clock()
+        self.log = MemoryLog()
         self.users = ConsoleUsers(QUICK)
-        self.put(ConsoleUser(NAME, QUICK.hash(PASSWORD), START, "root"))
+        self.put(ConsoleUser(NAME, QUICK.hash(PASSWORD), START, "root", role="administrator"))
         loaded = ConsoleSettings(_env_file=None, **settings)  # type: ignore[call-arg]
         self.database = Database(url)
         sessions = Sessions(loaded.idle, loaded.longest)
         self.context = Context(
-            loaded, self.database, Registry(file), self.users, sessions, Attempts(), "https://erp.example", self.clock
+            loaded,
+            self.database,
+            Registry(file),
+            self.users,
+            sessions,
+            self.log,
+            attempts=Attempts(),
+            erpnext_url="https://erp.example",
+            clock=self.clock,
         )
         self.app = create_app(self.context)
 
     def put(self, user: ConsoleUser) -> None:
         """Change who may use it, as the topic would."""
-        self.users.apply(StoredRecord(TOPICS["console_users"], 0, 0, START_MS, user.key, user.encode(), []))
+        self.users.apply(self.log.add("console_users", user.key, user.encode(), timestamp=START_MS))
 
     def browser(self) -> Browser:
         """Somebody's browser, not signed in."""

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from attendance.errors import InvalidRecord, Reason
 from attendance.kafka.records import OutRecord
 from attendance.records.account import AcceptedLoss, Account, Adoption, Ended, Fingerprint, Moved
+from attendance.records.activity import Activity
 from attendance.records.attendance_day import AttendanceDay, AttendanceProgress
 from attendance.records.checkin import Checkin
-from attendance.records.console_user import ConsoleUser
+from attendance.records.console_user import ApiToken, ConsoleUser
 from attendance.records.cursor import SavedCursor
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, LetterId
@@ -253,6 +254,24 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "console-user-disabled": (
         "console_users",
         ConsoleUser("fatima", "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA", ARRIVED, "root", disabled=True, epoch=2),
+    ),
+    "console-user-of-sites": (
+        "console_users",
+        ConsoleUser(
+            "omar", "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA", ARRIVED, "fatima", role="hr", sites=("riyadh",)
+        ),
+    ),
+    "console-token": (
+        "console_users",
+        ApiToken("5f3a", "payroll", "0" * 64, ARRIVED, "fatima", "viewer", ("riyadh",), ARRIVED),
+    ),
+    "activity-begun": (
+        "console_activity",
+        Activity("7", ARRIVED, "fatima", "console", "account.add", "begun", {"account": "omar"}, "new in HR"),
+    ),
+    "activity-failed": (
+        "console_activity",
+        Activity("7", ARRIVED, "fatima", "api", "account.add", "failed", {"account": "omar"}, None, "is there already"),
     ),
     "fleet-device": (
         "fleet",

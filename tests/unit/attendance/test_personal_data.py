@@ -7,7 +7,7 @@ import pytest
 
 from attendance.personal_data import HOLDINGS
 from attendance.topics import FOREVER, TABLE, Name, Topics, topic_configs
-from operations.persons import READ
+from operations.personal_records import READ
 
 PAGE = Path(__file__).parents[3] / "docs" / "privacy.md"
 

@@ -123,7 +123,7 @@ def test_while_the_ledger_does_not_answer_a_page_says_so(site: ConsoleSite) -> N
         connection.exec_driver_sql("drop table device_status")
     answer = browser.get("/devices")
     assert answer.status_code == 503
-    assert "The ledger does not answer." in answer.text
+    assert "The console does not reach its data." in answer.text
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,21 @@
 """Who may use the console."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from memory_log import MemoryLog
 
 from attendance.errors import ConfigurationError
 from operations.console_users import (
+    LastAdministrator,
+    add_token,
     add_user,
     change_password,
+    change_role,
     new_password,
     read_console_users,
+    remove_token,
     remove_user,
     set_disabled,
 )
@@ -87,6 +92,37 @@ def test_whoever_is_disabled_or_removed_is_kept_out(log: MemoryLog) -> None:
     asyncio.run(remove_user(log, "fatima", Skipped()))
     assert not verified(log, "fatima", PASSWORD)
     assert not len(asyncio.run(read_console_users(log, Skipped())))
+
+
+def test_the_first_is_an_administrator_and_the_last_one_stays_where_that_is_asked(log: MemoryLog) -> None:
+    add(log)
+    add(log, "omar")
+    assert [each.role for each in asyncio.run(read_console_users(log, Skipped())).all()] == ["administrator", "viewer"]
+    for change in (
+        lambda: change_role(log, "fatima", "root", Skipped(), role="hr", keep_last=True),
+        lambda: set_disabled(log, "fatima", "root", Skipped(), disabled=True, keep_last=True),
+        lambda: remove_user(log, "fatima", Skipped(), keep_last=True),
+    ):
+        with pytest.raises(LastAdministrator):
+            asyncio.run(change())
+    asyncio.run(change_role(log, "omar", "root", Skipped(), role="administrator"))
+    sites = ["b", "a", "b"]
+    changed = asyncio.run(change_role(log, "fatima", "root", Skipped(), role="hr", sites=sites, keep_last=True))
+    assert changed.sites == ("a", "b")
+
+
+def test_a_token_is_known_again_until_its_time_and_no_other_text_is(log: MemoryLog) -> None:
+    until = datetime(2026, 3, 2, tzinfo=UTC)
+    token, text = asyncio.run(add_token(log, "payroll", "root", role="viewer", expires_at=until))
+    known = asyncio.run(read_console_users(log, Skipped()))
+    shown = known.token(text, until - timedelta(seconds=1))
+    assert shown is not None
+    assert (shown.id, shown.role, shown.digest) == (token.id, "viewer", token.digest)
+    for other in ("", text[:-1], text + "x", text.replace("punchstream_", ""), f"punchstream_{token.id}_"):
+        assert known.token(other, until - timedelta(seconds=1)) is None
+    assert known.token(text, until) is None
+    asyncio.run(remove_token(log, token.id, Skipped()))
+    assert asyncio.run(read_console_users(log, Skipped())).tokens() == []
 
 
 def test_somebody_who_is_not_there_cannot_be_changed(log: MemoryLog) -> None:

@@ -14,7 +14,7 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.records.account import AcceptedLoss, Account, Adoption
 from attendance.records.account import decode as decode_account
 from attendance.records.account import decode_key as decode_account_key
-from attendance.records.console_user import ConsoleUser
+from attendance.records.console_user import ApiToken, ConsoleUser
 from attendance.records.console_user import decode_key as decode_user_key
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action
@@ -44,7 +44,7 @@ def decoder(name: str) -> Callable[[bytes | None], Any]:
             return lambda value: decode(decode_key(key), value)
         case Account() | AcceptedLoss() | Adoption():
             return lambda value: decode_account(key, value)
-        case Action() | ConsoleUser() | FleetEntry() | Sequences() | SiteZone():
+        case Action() | ApiToken() | ConsoleUser() | FleetEntry() | Sequences() | SiteZone():
             return lambda value: type(record).decode(key, value)
     return type(record).decode
 

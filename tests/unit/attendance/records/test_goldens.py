@@ -5,7 +5,7 @@ from example_records import ENVELOPES, EXAMPLES, GOLDEN, TOPICS, golden
 
 from attendance.records.account import AcceptedLoss, Account, Adoption
 from attendance.records.account import decode as decode_account
-from attendance.records.console_user import ConsoleUser
+from attendance.records.console_user import ApiToken, ConsoleUser
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action
 from attendance.records.fleet import FleetEntry
@@ -33,7 +33,7 @@ def test_a_golden_file_is_read_as_the_record_that_it_was(name: str) -> None:
             read = decode(decode_key(written.key), written.value)
         case Account() | AcceptedLoss() | Adoption():
             read = decode_account(written.key, written.value)
-        case Action() | ConsoleUser() | FleetEntry() | Sequences() | SiteZone():
+        case Action() | ApiToken() | ConsoleUser() | FleetEntry() | Sequences() | SiteZone():
             read = type(record).decode(written.key, written.value)
         case Stamps():
             key = decode_terminal_key(written.key)

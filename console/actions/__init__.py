@@ -1,0 +1,1 @@
+"""What people have the console do, by page or by API: written down, and refused in words that can be translated."""

@@ -1,0 +1,73 @@
+"""create_api: the API as an application of its own, below the console's."""
+
+from typing import Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from attendance.errors import RetriableError
+from console.acting import Refused
+from console.api import accounts
+from console.api.calling import PROBLEMS
+from console.context import Context
+from operations.paging import InvalidPageToken
+
+log = structlog.get_logger(__name__)
+
+PATH: Final = "/api/v1"
+AREAS: Final = (accounts,)
+"""Modules whose calls are the API."""
+
+
+def create_api(context: Context) -> FastAPI:
+    """The application.
+
+    Args:
+        context: What it has in common with the pages.
+    """
+    api = FastAPI(
+        title="Punchstream",
+        version="1",
+        summary="Punches, devices and people, and what is to be done about them.",
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        responses=PROBLEMS,
+    )
+    api.state.context = context
+    for area in AREAS:
+        api.include_router(area.router)
+    api.add_exception_handler(HTTPException, _refused)
+    api.add_exception_handler(Refused, _not_done)
+    api.add_exception_handler(RequestValidationError, _not_understood)
+    api.add_exception_handler(InvalidPageToken, _not_understood)
+    api.add_exception_handler(RetriableError, _not_now)
+    return api
+
+
+def _problem(status: int, error: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": error}, status, headers)
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _problem(error.status_code, str(error.detail), dict(error.headers or {}))
+
+
+async def _not_done(_request: Request, error: Exception) -> Response:
+    return _problem(409, str(error))
+
+
+async def _not_understood(_request: Request, error: Exception) -> Response:
+    if isinstance(error, RequestValidationError):
+        places = ("{}: {}".format(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors())
+        return _problem(422, "; ".join(places))
+    return _problem(422, str(error))
+
+
+async def _not_now(request: Request, error: Exception) -> Response:
+    log.warning("A call of the API could not be answered.", path=request.url.path, error=str(error))
+    return _problem(503, "Kafka or the ledger does not answer; try again")
