@@ -28,6 +28,7 @@ from rich.table import Table
 from attendance.adoptions import NOTHING_MOVED
 from attendance.records.console_user import ConsoleUser
 from attendance.registry import Registry
+from attendance.settings import KafkaSettings
 from bench.ledger import fill
 from bench.ledger_records import TOPICS, Made, Maker, Shape
 from bench.measure import percentile
@@ -39,6 +40,7 @@ from ledger.database import Database
 from ledger.store import Store
 from operations.console_users import ConsoleUsers
 from operations.fact_reading import FactReader, milliseconds
+from operations.log import KafkaLog
 from operations.paging import page_token
 
 SHAPE: Final = Shape(
@@ -148,11 +150,12 @@ def context(directory: Path, database: Database, punches: int) -> Context:
     ]
     file.write_bytes(orjson.dumps(devices))
     users, hasher, (name, password), at = ConsoleUsers(), PasswordHasher(), SIGNED_IN, SHAPE.at(punches - 1)
-    user = ConsoleUser(name, hasher.hash(password), at, "bench")
+    user = ConsoleUser(name, hasher.hash(password), at, "bench", role="administrator")
     users.apply(Made(TOPICS["console_users"], 0, 0, milliseconds(at), user.key, user.encode(), ()))
     settings = ConsoleSettings(_env_file=None)
     sessions = Sessions(settings.idle, settings.longest)
-    return Context(settings, database, Registry(file), users, sessions, clock=lambda: at)
+    nowhere = KafkaLog(KafkaSettings(_env_file=None), "bench")  # no page that is measured asks it
+    return Context(settings, database, Registry(file), users, sessions, nowhere, clock=lambda: at)
 
 
 def main() -> None:
