@@ -15,6 +15,7 @@ from attendance.durations import Seconds
 from attendance.errors import ConfigurationError
 from attendance.records.checkin import CheckinTime
 from attendance.times import zone
+from attendance.working_hours import EXAMPLE, parse_spans
 
 Direction = Literal["from_device", "in", "out", "none"]
 
@@ -43,6 +44,13 @@ def _known_network(text: object) -> str:
         raise ValueError("an address such as 10.0.0.7, or a network such as 10.2.0.0/16") from None
 
 
+def _known_hours(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a text such as {EXAMPLE}")  # noqa: TRY004 - pydantic takes no other error
+    parse_spans(value)
+    return " ".join(value.split())
+
+
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -67,6 +75,8 @@ _HOST: Final = re.compile(r"\w(?:[\w.-]{0,250}\w)?\.?")
 Network = Annotated[str, BeforeValidator(_known_network)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
+Hours = Annotated[str, BeforeValidator(_known_hours)]
+"""What `attendance.working_hours` reads."""
 # Strict: YAML has words for true and false that look like a compass direction, such as `n`.
 Latitude = Annotated[float, Field(strict=True, ge=-90, le=90)]
 Longitude = Annotated[float, Field(strict=True, ge=-180, le=180)]
@@ -142,6 +152,7 @@ class Device(BaseModel):
 class Site(BaseModel):
     """A place, and what its devices have that do not say it themselves.
 
+    `working_hours` are when people punch there, by the clock of its `timezone`, or of each device where it has none.
     `latitude` and `longitude` are defaults together: a device that has one of them has both of its own.
     """
 
@@ -153,6 +164,7 @@ class Site(BaseModel):
     checkin_time: CheckinTime | None = None
     latitude: Latitude | None = None
     longitude: Longitude | None = None
+    working_hours: Hours | None = None
 
     @model_validator(mode="after")
     def _has_both_coordinates(self) -> Self:
@@ -167,12 +179,15 @@ class Site(BaseModel):
         """
         own = set(fields)
         own |= PLACE if own & PLACE else set()
-        found = self.model_dump(exclude_none=True, exclude={"site"})
+        found = self.model_dump(exclude_none=True, exclude={"site", "working_hours"})
         return {name: value for name, value in found.items() if name not in own}
 
 
 class Shift(BaseModel):
     """A Shift Type of ERPNext, and the devices on which its people punch: each by its id, or all of a site.
+
+    `working_hours` are when its people punch, by the clock of a device's site. They count for the devices of sites that
+    have none themselves.
 
     `attendance` says who makes the Attendance of its days: ERPNext's auto attendance, or Punchstream (`direct`). The
     other fields are for `direct`. A day with less than `half_day_below` between its first and its last punch is a Half
@@ -185,6 +200,7 @@ class Shift(BaseModel):
     shift_type: str = Field(min_length=1, max_length=140)
     devices: tuple[Identifier, ...] = ()
     sites: tuple[Identifier, ...] = ()
+    working_hours: Hours | None = None
     attendance: Literal["erpnext", "direct"] = "erpnext"
     # Less is a slip: YAML reads 4:00 as 240, and a plain number is in seconds.
     half_day_below: Seconds | None = Field(None, ge=900, le=86400)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from attendance.fleet import Device, Shift, Site
 from attendance.records.fleet import Kind
+from attendance.working_hours import WorkingHours, parse_spans
 
 MODELS: Final[Mapping[Kind, type[BaseModel]]] = {"site": Site, "device": Device, "shift": Shift}
 NAMED_BY: Final[Mapping[Kind, str]] = {"site": "site", "device": "device_id", "shift": "shift_type"}
@@ -52,6 +53,8 @@ class Compiled:
         devices: By device_id, each with the defaults of its site.
         shifts: The devices of each shift, without those that are disabled.
         shift_entries: What those shifts say.
+        hours: The working hours of the devices that have some, by device_id: those of its site, or else those of its
+            shifts together, if each of them says some.
         problems: What is wrong, in the order of the entries. What is wrong is left out.
         wrong: The entries that are left out, each with the first thing that is wrong with it.
     """
@@ -60,6 +63,7 @@ class Compiled:
     devices: Mapping[str, Device]
     shifts: Mapping[str, tuple[Device, ...]]
     shift_entries: Mapping[str, Shift]
+    hours: Mapping[str, WorkingHours]
     problems: Sequence[str]
     wrong: Sequence[tuple[GivenEntry, str]]
 
@@ -92,7 +96,8 @@ class _Compiler:
         sites = {site.site: site for _, site in self._valid("site", Site)}
         devices = self._devices(sites)
         shifts, shift_entries = self._shifts(devices)
-        return Compiled(sites, devices, shifts, shift_entries, tuple(self._problems), tuple(self._wrong))
+        hours = _working_hours(sites, devices, shifts, shift_entries)
+        return Compiled(sites, devices, shifts, shift_entries, hours, tuple(self._problems), tuple(self._wrong))
 
     def _valid(
         self, kind: Kind, model: type[_Model], sites: Mapping[str, Site] | None = None
@@ -170,6 +175,27 @@ class _Compiler:
         return shifts, entries
 
 
+def _working_hours(
+    sites: Mapping[str, Site],
+    devices: Mapping[str, Device],
+    shifts: Mapping[str, Sequence[Device]],
+    shift_entries: Mapping[str, Shift],
+) -> dict[str, WorkingHours]:
+    of_shifts: dict[str, list[str | None]] = {}
+    for name, members in shifts.items():
+        for device in members:
+            of_shifts.setdefault(device.device_id, []).append(shift_entries[name].working_hours)
+    found: dict[str, WorkingHours] = {}
+    for device in devices.values():
+        site = sites.get(device.site)
+        texts = [site.working_hours] if site and site.working_hours else of_shifts.get(device.device_id, [])
+        # A shift that says nothing may punch at any hour.
+        spans = {span for text in texts if text for span in parse_spans(text)} if all(texts) else set()
+        if spans:
+            found[device.device_id] = WorkingHours((site and site.timezone) or device.timezone, tuple(sorted(spans)))
+    return found
+
+
 def _clash(device: Device, devices: Mapping[str, Device], holders: dict[tuple[str, str], str]) -> str | None:
     """What is wrong with a device beside the others; None if nothing is."""
     if device.via is not None and device.via not in devices:
@@ -189,4 +215,4 @@ def said(error: ValidationError) -> Iterator[str]:
     """
     for each in error.errors():
         field = ".".join(str(part) for part in each["loc"])  # none where fields do not go together
-        yield ": ".join(filter(None, (field, each["msg"])))
+        yield ": ".join(filter(None, (field, each["msg"].removeprefix("Value error, "))))

@@ -272,8 +272,8 @@ TABLE: Final[Mapping[Name, _Metric]] = {
     ),
     "punchstream_pull_behind_timestamp_seconds": _Metric(
         Gauge,
-        "When a device that is behind, for three intervals and five minutes, last answered, seconds since the epoch;"
-        " the hundred that are behind most.",
+        "When a device that is behind, for three intervals and five minutes of the working hours of its site, last"
+        " answered, seconds since the epoch; the hundred that are behind most.",
         ("device_id",),
         stages=("pull",),
     ),

@@ -7,6 +7,7 @@ from typing import Final
 
 from attendance.fleet import Device
 from attendance.records.device_status import DeviceStatus
+from attendance.working_hours import WorkingHours, working_time
 from console.settings import ConsoleSettings
 from console.words import DEVICE_STATES, DeviceState
 from operations.devices import WRONG_CLOCK
@@ -26,6 +27,7 @@ class SeenDevice:
         state: How it is.
         heard_ago: How many seconds ago it was heard; None for never.
         punched_ago: How many seconds ago its last punch was made; None where nobody knows.
+        hours: The working hours of its site; None where it works always.
     """
 
     device: Device
@@ -33,6 +35,7 @@ class SeenDevice:
     state: DeviceState
     heard_ago: float | None
     punched_ago: float | None
+    hours: WorkingHours | None
 
     @property
     def has_wrong_clock(self) -> bool:
@@ -46,33 +49,49 @@ class SeenDevice:
 
 
 def seen_devices(
-    fleet: Iterable[Device], statuses: Mapping[str, DeviceStatus], at: datetime, settings: ConsoleSettings
+    fleet: Iterable[Device],
+    statuses: Mapping[str, DeviceStatus],
+    hours: Mapping[str, WorkingHours],
+    at: datetime,
+    settings: ConsoleSettings,
 ) -> list[SeenDevice]:
     """Every device, those that need somebody first.
 
     Args:
         fleet: The devices.
         statuses: By device_id what each last said of itself.
+        hours: By device_id the working hours of its site, where it has some.
         at: What time it is.
         settings: When a device is late, and when silent.
     """
-    seen = [_seen(device, statuses.get(device.device_id), at, settings) for device in fleet]
+    seen = [_seen(each, statuses.get(each.device_id), hours.get(each.device_id), at, settings) for each in fleet]
     return sorted(seen, key=lambda each: (_ORDER.index(each.state), not each.has_wrong_clock, each.device.device_id))
 
 
-def _seen(device: Device, status: DeviceStatus | None, at: datetime, settings: ConsoleSettings) -> SeenDevice:
+def _seen(
+    device: Device, status: DeviceStatus | None, hours: WorkingHours | None, at: datetime, settings: ConsoleSettings
+) -> SeenDevice:
     heard_ago = None if status is None else (at - status.heard_at).total_seconds()
     last = None if status is None or status.last_event is None else (at - status.last_event).total_seconds()
-    return SeenDevice(device, status, _state(device, heard_ago, settings), heard_ago, last)
+    return SeenDevice(device, status, _state(device, status, hours, at, settings), heard_ago, last, hours)
 
 
-def _state(device: Device, heard_ago: float | None, settings: ConsoleSettings) -> DeviceState:
+def _state(
+    device: Device, status: DeviceStatus | None, hours: WorkingHours | None, at: datetime, settings: ConsoleSettings
+) -> DeviceState:
     if device.disabled:
         return "off"
-    if heard_ago is None:
+    if status is None:
         return "never"
     # A file comes when somebody brings it, and a device that is asked is heard when it is asked.
     asked = timedelta(seconds=(device.interval or 0) * _PULLS)
-    if device.mode == "file" or heard_ago < max(settings.late, asked).total_seconds():
+    late, silent = max(settings.late, asked), max(settings.silent, asked)
+    if device.mode == "file" or at - status.heard_at < late:
         return "connected"
-    return "late" if heard_ago < max(settings.silent, asked).total_seconds() else "silent"
+    missed = working_time(hours, status.heard_at, at)
+    # What was missed while the site worked stays missed at night: it is to be mended before the morning.
+    if missed >= silent:
+        return "silent"
+    if hours is not None and not hours.include(at):
+        return "outside"
+    return "late" if missed >= late else "connected"

@@ -1,7 +1,7 @@
 """Languages of the console: words by catalogue, and numbers, times and ages as each language writes them."""
 
 import gettext
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cache
@@ -12,6 +12,7 @@ from typing import Final
 
 from babel import Locale, negotiate_locale
 from babel.dates import format_date, format_skeleton, format_timedelta
+from babel.lists import format_list
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
@@ -80,6 +81,10 @@ class Language:
     def day(self, day: date) -> str:
         """A date with its weekday."""
         return format_skeleton("yMMMEd", datetime(day.year, day.month, day.day), locale=self.locale)  # noqa: DTZ001 - a date has no zone
+
+    def weekdays(self, numbers: Iterable[int]) -> str:
+        """The names of days of the week, of which Monday is 0."""
+        return format_list([self.locale.days["format"]["wide"][each] for each in numbers], locale=self.locale)
 
     def weekday(self, day: date) -> str:
         """The name of a day of the week."""

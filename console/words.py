@@ -152,13 +152,14 @@ REASONS: Final[Mapping[Reason, Plain]] = {
     ),
 }
 
-DeviceState = Literal["silent", "never", "late", "connected", "off"]
+DeviceState = Literal["silent", "never", "late", "connected", "outside", "off"]
 
 DEVICE_STATES: Final[Mapping[DeviceState, str]] = {
     "silent": _("Silent"),
     "never": _("Never heard"),
     "late": _("Late"),
     "connected": _("Connected"),
+    "outside": _("Outside working hours"),
     "off": _("Switched off"),
 }
 """Those that need somebody first."""

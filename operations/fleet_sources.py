@@ -13,9 +13,10 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from attendance.errors import ConfigurationError, UnreadableFile
-from attendance.fleet import PLACE, Device
-from attendance.fleet_entries import GivenEntry
+from attendance.fleet import PLACE, Device, Site
+from attendance.fleet_entries import NAMED_BY, GivenEntry
 from attendance.fleet_file import parse
+from attendance.records.fleet import Kind
 from producers.devices.common.tables.cells import UNCOMPUTED
 
 YAML: Final = frozenset((".yaml", ".yml"))
@@ -92,7 +93,8 @@ def read_file(path: Path) -> ReadFile:
     """What a file holds.
 
     A table has a device in each row and a field in each column. Columns such as `options.tls` are parts of a field. A
-    table without a column `site` is of the site that its file is named after.
+    table without a column `site` is of the site that its file is named after. One whose columns are fields of a site,
+    `site` among them, has a site in each row.
 
     Args:
         path: One that `files_of` has.
@@ -184,10 +186,11 @@ def _table(path: Path, rows: Iterator[tuple[int, Sequence[object]]], problems: l
     line, header = next(((line, row) for line, row in rows if any(map(_text, row))), (0, ()))
     names = [_text(cell) for cell in header]
     named = list(filter(None, names))
-    wrong = [f"no such column: {name!r}" for name in named if not _is_column(name)]
+    kind: Kind = "site" if "site" in named and Site.model_fields.keys() >= set(named) else "device"
+    wrong = [f"no such column: {name!r}" for name in named if kind == "device" and not _is_column(name)]
     wrong += [f"the column {name!r} is there twice" for name in dict.fromkeys(named) if named.count(name) > 1]
-    if "device_id" not in names:
-        wrong.append("the header has no column device_id")
+    if NAMED_BY[kind] not in names:
+        wrong.append(f"the header has no column {NAMED_BY[kind]}; of sites, it has only {', '.join(Site.model_fields)}")
     if wrong:
         raise ConfigurationError("\n".join(f"{path}:{line}: {each}" for each in wrong))
     number = 0
@@ -196,7 +199,8 @@ def _table(path: Path, rows: Iterator[tuple[int, Sequence[object]]], problems: l
             continue
         number += 1
         cells = {name: cell for name, cell in zip(names, row, strict=False) if name}
-        where = GivenEntry("device", {"device_id": _text(cells["device_id"])}, f"{path}:{line}", f"device {number}")
+        named_so = {NAMED_BY[kind]: _text(cells[NAMED_BY[kind]])}
+        where = GivenEntry(kind, named_so, f"{path}:{line}", f"{kind} {number}")
         found = [f"{name}: {why}" for name, cell in cells.items() if (why := _fault(name, cell))]
         nameless = [*(cell for name, cell in zip(names, row, strict=False) if not name), *row[len(names) :]]
         if any(map(_text, nameless)):
@@ -205,7 +209,7 @@ def _table(path: Path, rows: Iterator[tuple[int, Sequence[object]]], problems: l
         fields = fields_of_cells({name: cell for name, cell in cells.items() if _text(cell)})
         if "site" not in names:
             fields["site"] = path.stem
-        yield GivenEntry("device", fields, where.where, where.position)
+        yield GivenEntry(kind, fields, where.where, where.position)
 
 
 def _is_column(name: str) -> bool:

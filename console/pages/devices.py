@@ -26,6 +26,7 @@ ADVICE: Final = {
     "silent": _("It was not heard for a long time. Is it switched on? Does the network of the site work?"),
     "never": _("It was never heard. Is it switched on, and does it have the right address and key?"),
     "late": _("It should have been heard by now. If it stays so, look at the network of the site."),
+    "outside": _("Nobody works at its site now, so nobody expects to hear it."),
     "off": _("It is switched off in the fleet: what it sends is not taken."),
 }
 MODES: Final = {
@@ -96,12 +97,13 @@ async def device(request: Request, device_id: str) -> Response:
         raise HTTPException(404)
     source = LedgerStatuses(context.database, Skipped())
     statuses = await source.newest()
-    (seen,) = seen_devices([entry], statuses, context.clock(), context.settings)
+    (seen,) = seen_devices([entry], statuses, context.registry.fleet.hours, context.clock(), context.settings)
     return page(request, "device.html", seen=seen, states=DEVICE_STATES, advice=ADVICE, modes=MODES, source=source)
 
 
 async def _seen(context: Context, source: LedgerStatuses) -> list[SeenDevice]:
-    return seen_devices(context.registry, await source.newest(), context.clock(), context.settings)
+    registry = context.registry
+    return seen_devices(registry, await source.newest(), registry.fleet.hours, context.clock(), context.settings)
 
 
 def _sites(seen: Iterable[SeenDevice]) -> list[str]:

@@ -84,7 +84,8 @@ async def overview(request: Request) -> Response:
     context = context_of(request)
     at, zone = context.clock(), context.settings.zone
     source = LedgerStatuses(context.database, Skipped())
-    seen = seen_devices(context.registry, await source.newest(), at, context.settings)
+    hours = context.registry.fleet.hours
+    seen = seen_devices(context.registry, await source.newest(), hours, at, context.settings)
     day = await asyncio.to_thread(_day, context.database, midnight(at, zone), at)
     return page(
         request,

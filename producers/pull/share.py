@@ -26,6 +26,7 @@ from attendance.runtime import made_anew, run_until_stopped
 from attendance.sealing import Seal
 from attendance.settings import DeadLetterSettings, KafkaSettings, PullSettings, UnreadSettings
 from attendance.times import now
+from attendance.working_hours import working_time
 from producers.clocks import Clocks
 from producers.devices.common.http import create_client
 from producers.devices.contract import PullAdapter, Tools
@@ -42,7 +43,7 @@ log = structlog.get_logger(__name__)
 STAGE: Final = "pull"
 MAX_IN_FLIGHT: Final = 32 * 1024 * 1024  # bytes that may wait for Kafka's acknowledgement
 BEHIND: Final = timedelta(minutes=5)
-"""A device that has not answered for three intervals, and for so long, is behind."""
+"""A device that has not answered for three intervals, and for so long, both of working time, is behind."""
 NAMED: Final = 100  # devices in the metrics, which must not grow with the fleet
 SERIES: Final = "punchstream_pull_behind_timestamp_seconds"
 
@@ -122,11 +123,13 @@ class Pull:
         self._behind = set(behind)
 
     def _furthest_behind(self, at: datetime) -> Mapping[str, datetime]:
+        hours = self._registry.fleet.hours
         behind = [
             (puller.answered_at, device_id)
             for device_id, puller in self._pullers.items()
             if device_id in self._tasks
-            and at - puller.answered_at > max(BEHIND, 3 * timedelta(seconds=puller.interval))
+            and working_time(hours.get(device_id), puller.answered_at, at)
+            > max(BEHIND, 3 * timedelta(seconds=puller.interval))
         ]
         return {device_id: answered_at for answered_at, device_id in sorted(behind)[:NAMED]}
 

@@ -11,7 +11,7 @@ from attendance.durations import parse_seconds
 from attendance.errors import ConfigurationError
 from attendance.fleet import Device
 from attendance.records.device_status import DeviceStatus
-from attendance.times import now
+from attendance.working_hours import WorkingHours, working_time
 from operations.device_statuses import StatusesOnTopic, StatusSource
 from operations.log import Skipped
 from producers.devices import ADAPTERS
@@ -26,7 +26,9 @@ OfAdapter = Annotated[str | None, typer.Option("--adapter", help="Only devices o
 Silent = Annotated[
     str | None,
     typer.Option(
-        "--silent", help="Only devices that said nothing for so long, such as `30m`. Exit status 1 if there are any."
+        "--silent",
+        help="Only devices that said nothing for so long, such as `30m`, within the working hours of their site. Exit"
+        " status 1 if there are any.",
     ),
 ]
 SortBy = Annotated[str, typer.Option("--sort", help="By which column.")]
@@ -72,30 +74,34 @@ def newest_statuses(*, from_topics: bool) -> dict[str, DeviceStatus]:
     return newest
 
 
-def silent_before(text: str) -> datetime:
-    """Whoever was last heard before this time is silent.
+def silence(text: str) -> timedelta:
+    """For how long a device said nothing that is silent.
 
     Args:
-        text: For how long, such as `30m`.
+        text: Such as `30m`.
 
     Raises:
         ConfigurationError: it is no duration.
     """
     try:
-        return now() - timedelta(seconds=parse_seconds(text))
+        return timedelta(seconds=parse_seconds(text))
     except (ValueError, OverflowError) as error:
         raise ConfigurationError(f"--silent: {error}") from error
 
 
-def is_silent(device: Device, status: DeviceStatus | None, before: datetime) -> bool:
-    """Whether a device that is to be heard was not, since a time.
+def is_silent(
+    device: Device, status: DeviceStatus | None, hours: WorkingHours | None, at: datetime, longest: timedelta
+) -> bool:
+    """Whether a device that is to be heard was not, for too long a part of the working hours of its site.
 
     Args:
         device: Which one.
         status: What it last said; None where it never said anything.
-        before: As `silent_before` gives it.
+        hours: Of its site; None where it works always.
+        at: What time it is.
+        longest: As `silence` gives it.
     """
-    return not device.disabled and (status is None or status.heard_at < before)
+    return not device.disabled and (status is None or working_time(hours, status.heard_at, at) > longest)
 
 
 def sort_rows(rows: list[dict[str, Any]], columns: Sequence[str], by: str) -> None:

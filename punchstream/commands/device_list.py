@@ -1,6 +1,7 @@
 """`punchstream devices list`: the fleet as it is understood, and what each device last said of itself."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
@@ -10,6 +11,7 @@ from attendance.errors import ConfigurationError
 from attendance.fleet import Device
 from attendance.records.device_status import DeviceStatus
 from attendance.times import format_seconds, now
+from attendance.working_hours import WorkingHours
 from punchstream.commands.arguments import known_fleet
 from punchstream.commands.device_filters import (
     OfAdapter,
@@ -19,7 +21,7 @@ from punchstream.commands.device_filters import (
     chosen,
     is_silent,
     newest_statuses,
-    silent_before,
+    silence,
     sort_rows,
 )
 from punchstream.commands.ledger_database import FromTopics
@@ -49,25 +51,29 @@ def list_devices(
     """
     if silent is not None and not status:
         raise ConfigurationError("--silent needs --status")
-    devices = chosen(known_fleet(), site, adapter)
+    fleet = known_fleet()
+    devices = chosen(fleet, site, adapter)
     if not status:
         rows = [{name: getattr(device, name) for name in SHOWN} for device in devices]
         sort_rows(rows, SHOWN, sort)
         print_records(SHOWN, rows, as_json=as_json, as_csv=as_csv)
         return
-    before = None if silent is None else silent_before(silent)
+    longest = None if silent is None else silence(silent)
     newest = newest_statuses(from_topics=from_topics)
+    at, hours = now(), fleet.fleet.hours
     rows = [
-        _row(device, newest.get(device.device_id))
+        _row(device, status)
         for device in devices
-        if before is None or is_silent(device, newest.get(device.device_id), before)
+        for status in (newest.get(device.device_id),)
+        if longest is None or is_silent(device, status, hours.get(device.device_id), at, longest)
     ]
     sort_rows(rows, SAID, sort)
     if as_json or as_csv:
         print_records(SAID, rows, as_json=as_json, as_csv=as_csv)
     else:
-        print_whole(SAID, [list(_as_read(row, newest.get(row["device_id"]))) for row in rows])
-    if before is not None and rows:
+        of_devices = [(row, newest.get(row["device_id"]), hours.get(row["device_id"])) for row in rows]
+        print_whole(SAID, [list(_as_read(row, status, at, of)) for row, status, of in of_devices])
+    if longest is not None and rows:
         raise typer.Exit(1)
 
 
@@ -88,12 +94,15 @@ def _row(device: Device, status: DeviceStatus | None) -> dict[str, Any]:
     }
 
 
-def _as_read(row: dict[str, Any], status: DeviceStatus | None) -> Iterable[object]:
+def _as_read(
+    row: dict[str, Any], status: DeviceStatus | None, at: datetime, hours: WorkingHours | None
+) -> Iterable[object]:
     """The cells of a row for people: how long ago it was heard, and by how much its clock is off, in words."""
     words = dict(row)
     if status is not None:
-        ago = format_rounded(max(0.0, (now() - status.heard_at).total_seconds()))
-        words["heard_at"] = f"{row['heard_at']} ({ago} ago)"
+        ago = f"{format_rounded(max(0.0, (at - status.heard_at).total_seconds()))} ago"
+        outside = "" if hours is None or hours.include(at) else ", outside working hours"
+        words["heard_at"] = f"{row['heard_at']} ({ago}{outside})"
     if row["clock_skew"] is not None:
         skew = row["clock_skew"]
         words["clock_skew"] = f"{format_rounded(abs(skew))} {'ahead' if skew > 0 else 'behind'}" if skew else "right"

@@ -13,7 +13,7 @@ from attendance.errors import ConfigurationError, KafkaUnavailable, PunchstreamE
 from attendance.fleet_topic import FILE
 from attendance.records.fleet import Kind
 from attendance.registry import REFRESH_SECONDS, Registry
-from attendance.times import format_seconds
+from attendance.times import format_seconds, now
 from operations.fleet_plan import Change
 from punchstream.commands.arguments import kafka_log, known_fleet, who
 from punchstream.commands.device_filters import (
@@ -24,7 +24,7 @@ from punchstream.commands.device_filters import (
     chosen,
     is_silent,
     newest_statuses,
-    silent_before,
+    silence,
     sort_rows,
 )
 from punchstream.commands.fleet_changes import Name, Names, OfKind, as_cell, print_changes
@@ -135,21 +135,23 @@ def list_(
     """
     fleet = known_fleet()
     devices = chosen(fleet, site, adapter)
-    before = None if silent is None else silent_before(silent)
-    statuses = {} if before is None else newest_statuses(from_topics=from_topics)
-    columns = [*SHOWN, *(["heard_at"] if before is not None else [])]
-    sources = _sources(fleet)
+    longest = None if silent is None else silence(silent)
+    statuses = {} if longest is None else newest_statuses(from_topics=from_topics)
+    columns = [*SHOWN, *(["heard_at"] if longest is not None else [])]
+    sources, hours, at = _sources(fleet), fleet.fleet.hours, now()
     rows = []
     for device in devices:
         row = {name: getattr(device, name, None) for name in SHOWN} | {"source": sources[device.device_id]}
         status = statuses.get(device.device_id)
-        if before is not None:
+        if longest is not None:
             row["heard_at"] = None if status is None else format_seconds(status.heard_at)
-        if source in (None, row["source"]) and (before is None or is_silent(device, status, before)):
+        if source in (None, row["source"]) and (
+            longest is None or is_silent(device, status, hours.get(device.device_id), at, longest)
+        ):
             rows.append(row)
     sort_rows(rows, columns, sort)
     print_records(columns, rows, as_json=as_json, as_csv=as_csv)
-    if silent is not None and rows:
+    if longest is not None and rows:
         raise typer.Exit(1)
 
 

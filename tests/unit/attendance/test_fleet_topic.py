@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_log import MemoryLog
 
+from attendance.errors import ConfigurationError
 from attendance.fleet_topic import FILE, FleetTopicEntries
 from attendance.records.fleet import FleetEntry
 from attendance.registry import Registry
+from attendance.working_hours import WorkingHours, parse_spans
 
 GATE: dict[str, Any] = {"site": "hq", "timezone": "UTC", "serial": "SN1", "adapter": "zkteco_adms"}
 
@@ -168,6 +170,58 @@ def test_a_device_has_the_defaults_of_its_site_and_what_it_says_itself(path: Pat
         ("Asia/Riyadh", "out", 1.5),
         ("UTC", "from_device", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("site", "shifts", "hours"),
+    [
+        ({"working_hours": "sun-thu 07:00-19:00"}, [{"working_hours": "fri 08:00-12:00"}], "sun-thu 07:00-19:00"),
+        ({}, [{"working_hours": "fri 08:00-12:00"}, {"working_hours": "sat 08:00-12:00"}], "fri,sat 08:00-12:00"),
+        ({}, [{"working_hours": "fri 08:00-12:00"}, {}], None),
+        ({}, [], None),
+    ],
+    ids=["of the site", "of all its shifts", "a shift says none", "nobody says any"],
+)
+def test_the_working_hours_of_a_device_are_those_of_its_site_or_of_its_shifts(
+    path: Path, site: dict[str, Any], shifts: list[dict[str, Any]], hours: str | None
+) -> None:
+    of_file(
+        path,
+        {"device_id": "A", "site": "hq", "serial": "S1", "timezone": "Asia/Aden"},
+        sites=[{"site": "hq", **site}],
+        shifts=[{"shift_type": f"Shift {number}", "devices": ["A"], **each} for number, each in enumerate(shifts)],
+    )
+    wanted = {} if hours is None else {"A": WorkingHours("Asia/Aden", parse_spans(hours))}
+    assert Registry(path).fleet.hours == wanted
+
+
+def test_working_hours_are_those_of_the_clock_of_the_site(path: Path) -> None:
+    of_file(
+        path,
+        {"device_id": "A", "site": "hq", "serial": "S1", "timezone": "UTC"},
+        sites=[{"site": "hq", "timezone": "Asia/Riyadh", "working_hours": "mon  08:00-12:00"}],
+    )
+    assert Registry(path).fleet.hours["A"].zone == "Asia/Riyadh"
+    assert Registry(path).fleet.sites["hq"].working_hours == "mon 08:00-12:00"
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [
+        ("every day", "'every' is none of mon, tue"),
+        ({"mon": "07:00-19:00"}, "a text such as sun-thu 07:00-12:00"),
+        (420, "a text such as sun-thu 07:00-12:00"),
+    ],
+)
+def test_wrong_working_hours_are_said_with_file_line_and_entry(path: Path, hours: object, said: str) -> None:
+    device = {"device_id": "A", "site": "hq", "serial": "S1", "timezone": "UTC"}
+    shift = {"shift_type": "Day", "devices": ["A"], "working_hours": hours}
+    of_file(path, device, sites=[{"site": "hq", "working_hours": hours}], shifts=[shift])
+    with pytest.raises(ConfigurationError) as caught:
+        Registry(path)
+    for problem, name in zip(str(caught.value).splitlines(), ("hq", "Day"), strict=True):
+        assert problem.startswith(f"{path}:")
+        assert f": {name}: working_hours: {said}" in problem
 
 
 def test_a_field_of_a_later_release_is_left_out_and_a_wrong_entry_with_what_needs_it(path: Path) -> None:

@@ -252,7 +252,7 @@ def test_a_file_without_shifts_has_none(path: Path) -> None:
         ({"shift_type": "Day", "sites": ["jeddah"], "attendance": "both"}, ": Day: attendance"),
         (
             {"shift_type": "Day", "sites": ["jeddah"], "half_day_below": "4 h"},
-            ": Day: Value error, half_day_below",
+            ": Day: half_day_below",
         ),
         *(
             ({"shift_type": "Day", "sites": ["jeddah"], "attendance": "direct", **wrong}, f": Day: {field}")

@@ -1,13 +1,16 @@
 """What each page says of a ledger that is known."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import yaml
 from console_site import ConsoleSite, text_of
 from ledger_story import event
 
 from attendance.errors import Reason
+from attendance.registry import Registry
 from console.words import DEVICE_STATES, OUTCOMES, REASONS
 
 ADDRESSES = ["/", "/devices", "/devices/D1", "/attention", "/people", "/trace"]
@@ -48,6 +51,20 @@ def test_devices_that_need_somebody_stand_first(site: ConsoleSite) -> None:
     page = site.signed_in().get("/devices").text
     assert [*re.findall(r'href="/devices/(\w+)"', page)] == ["D2", "D3", "D1"]
     assert "Connected" in text_of(page)
+
+
+def test_outside_of_the_working_hours_of_a_site_nobody_is_sent_to_its_devices(site: ConsoleSite) -> None:
+    file = site.context.registry.path
+    hours = {"site": "s", "working_hours": "tue 22:00-06:00; wed,thu 07:00-12:00"}
+    file.write_text(yaml.safe_dump({"sites": [hours], "devices": yaml.safe_load(file.read_text())}))
+    site.app.state.context = replace(site.context, registry=Registry(file))
+    browser = site.signed_in()
+    said = text_of(browser.get("/").text)
+    assert "1 Devices: Outside working hours" in said
+    assert "Devices: Silent" not in said
+    page = text_of(browser.get("/devices/D1").text)
+    assert "Nobody works at its site now" in page
+    assert "Working hours Tuesday 22:00-06:00 Wednesday and Thursday 07:00-12:00" in page
 
 
 @pytest.mark.parametrize(("query", "found"), [("q=d3", ["D3"]), ("state=silent", ["D1"]), ("site=other", [])])

@@ -123,6 +123,35 @@ def test_the_cells_of_a_workbook_are_what_its_table_program_shows(tmp_path: Path
     ]
 
 
+SITES = ["site", "timezone", "working_hours", "latitude", "longitude"]
+HQ = ["hq", "Asia/Riyadh", "sun-thu 07:00-12:00 13:00-19:00; sat 22:00-06:00", 24.5, 46]
+
+
+def test_a_table_of_sites_has_a_site_in_each_row(tmp_path: Path) -> None:
+    wanted = dict(zip(SITES, HQ, strict=True))
+    assert found(a_book(tmp_path / "sites.xlsx", SITES, HQ)) == ([wanted], [])
+    row = ",".join(str(each) for each in HQ)
+    assert found(a_table(tmp_path / "sites.csv", ",".join(SITES), row, row))[1] == [
+        "sites.csv:3: hq: hq is there twice; first: sites.csv:2"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "said"),
+    [
+        (SITES[:3], ["hq", "UTC", "friday"], "sites.csv:2: hq: working_hours: 'friday' is none of mon"),
+        (SITES[:3], ["", "UTC", "fri 8:00-9:00"], "sites.csv:2: site 1: site: "),
+        (["site", "hours"], ["hq", ""], "sites.csv:1: no such column: 'hours'\nsites.csv:1: the header has no column "),
+        (["device_id", "site", "working_hours"], ["A", "hq", "x"], "sites.csv:1: no such column: 'working_hours'"),
+    ],
+)
+def test_what_is_wrong_in_a_table_of_sites_is_said(
+    tmp_path: Path, header: list[str], row: list[str], said: str
+) -> None:
+    _, problems = found(a_table(tmp_path / "sites.csv", ",".join(header), ",".join(row)))
+    assert problems[0].startswith(said), problems
+
+
 @pytest.mark.parametrize(
     ("serial", "said"),
     [

@@ -1,12 +1,13 @@
 """`punchstream devices`: what it prints, and what it writes."""
 
 import csv
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+import yaml
 from example_records import ARRIVED, AT, EVENT, KNOCK
 from ledger_story import Story, kept_ledger
 from memory_log import MemoryLog
@@ -19,6 +20,7 @@ from attendance.records.fleet import FleetEntry
 from attendance.records.terminals import RESET, Order, PendingDevice, Stamps
 from attendance.registry import Registry
 from attendance.times import format_seconds, now
+from attendance.working_hours import WEEKDAYS
 from producers.devices.zkteco.adms_handshake import ACCESS, KIND, STAMP
 from punchstream.commands.devices import OTHERS_SHOWN, PENDING_SHOWN, app
 
@@ -88,6 +90,19 @@ def test_the_list_is_narrowed_sorted_and_exported(log: MemoryLog, monkeypatch: p
     assert "1.25 min" not in run("list", "--status")[1]
     assert "1 min behind" in run("list", "--status")[1]
     assert " s ago)" in run("list", "--status")[1]
+
+
+def test_outside_of_the_working_hours_of_its_site_a_device_is_said_to_be_so(
+    log: MemoryLog, fleet_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard_at = now() - timedelta(days=1)
+    hours = f"{WEEKDAYS[(heard_at.weekday() + 3) % 7]} 07:00-19:00"
+    sites = [{"site": "hq", "working_hours": hours}]
+    fleet_file.write_text(yaml.safe_dump({"sites": sites, "devices": yaml.safe_load(FLEET)}))
+    log.add("device_status", b"GATE-1", DeviceStatus("GATE-1", heard_at).encode())
+    monkeypatch.setenv("COLUMNS", "300")
+    assert "(24.0 h ago, outside working hours)" in run("list", "--status")[1]
+    assert [row["device_id"] for row in rows("list", "--status", "--silent", "1h")] == ["OFFICE"], "it never spoke"
 
 
 @pytest.mark.parametrize(

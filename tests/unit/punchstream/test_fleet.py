@@ -1,6 +1,7 @@
 """`punchstream fleet`: what it prints, writes and refuses."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from attendance.errors import ConfigurationError, KafkaUnavailable
 from attendance.fleet import hash_token
 from attendance.records.device_status import DeviceStatus
 from attendance.times import now
+from attendance.working_hours import WEEKDAYS
 from operations.fleet import edit
 from operations.fleet_plan import About, Fields
 from operations.log import Log
@@ -163,6 +165,22 @@ def test_silent_devices_are_listed_with_exit_status_1(tmp_path: Path, log: Memor
     assert run("list", "--silent", "30m", "--site", "riyadh", "--adapter", "json") == (0, "")
 
 
+def test_outside_of_the_working_hours_of_its_site_a_device_is_not_silent(tmp_path: Path, log: MemoryLog) -> None:
+    yesterday = now() - timedelta(days=1)
+    others = ",".join(WEEKDAYS[(yesterday.weekday() + each) % 7] for each in (3, 4))
+    run("apply", a_file(tmp_path / "a.yaml", "A"))
+    status = DeviceStatus("A", yesterday)
+    log.add("device_status", status.key, status.encode())
+    assert run("list", "--silent", "30m")[0] == 1
+    with pytest.raises(ConfigurationError, match=r"riyadh: working_hours: 'always' is none of"):
+        run("add", "riyadh", "--kind", "site", "working_hours=always")
+    run("add", "riyadh", "--kind", "site", f"working_hours={others} 07:00-19:00")
+    assert run("list", "--silent", "30m", "--json") == (0, "[]\n")
+    said = run("set", "riyadh", "--kind", "site", "working_hours=mon-sun 00:00-24:00")[1]
+    assert f"working_hours: {others} 07:00-19:00 -> mon-sun 00:00-24:00" in said
+    assert run("list", "--silent", "30m")[0] == 1
+
+
 @pytest.mark.parametrize(
     "command", [["show", "X"], ["list", "--site", "X"], ["list", "--sort", "X"], ["move", "X", "--source", "y"]]
 )
@@ -258,8 +276,8 @@ def test_sites_and_shifts_are_added_changed_shown_moved_and_removed_as_devices_a
     shown = orjson.loads(run("show", "Day Shift", "--kind", "shift", "--json")[1])
     assert (shown["half_day_below"], shown["has_devices"], shown["source"]) == (14400.0, ["A"], "command")
     assert run("show", "hq", "--kind", "site", "--csv")[1].splitlines() == [
-        "site,timezone,direction,checkin_time,latitude,longitude,source,written_by",
-        f"hq,UTC,out,,,,command,{who()}",
+        "site,timezone,direction,checkin_time,latitude,longitude,working_hours,source,written_by",
+        f"hq,UTC,out,,,,,command,{who()}",
     ]
     assert "source: command -> north" in run("move", "hq", "--kind", "site", "--source", "north")[1]
     with pytest.raises(ConfigurationError, match="belongs to the source north"):

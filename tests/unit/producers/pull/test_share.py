@@ -30,6 +30,7 @@ class Fleet:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "devices.yaml"
         self.entries: dict[str, dict[str, Any]] = {}
+        self.sites: list[dict[str, str]] = []
         self._written = 0
 
     def write(self, *names: str, **fields: Any) -> None:
@@ -39,7 +40,7 @@ class Fleet:
             self.entries[name] = entry | fields
         shown = [entry for entry in self.entries.values() if not entry.get("gone")]
         self._written += 1
-        self.path.write_text(yaml.safe_dump(shown) + "#" * self._written)
+        self.path.write_text(yaml.safe_dump({"sites": self.sites, "devices": shown}) + "#" * self._written)
 
 
 @pytest.fixture
@@ -277,6 +278,31 @@ def test_the_metrics_show_states_and_no_more_than_a_hundred_devices(fleet: Fleet
                 fleet.write(*(f"dead-{number}" for number in range(NAMED + 50)), name="repaired")
                 await asyncio.sleep(100)
                 assert not shown(metrics, "punchstream_pull_behind_timestamp_seconds")
+
+    test()
+
+
+def test_a_device_is_behind_by_the_working_hours_of_its_site_only(fleet: Fleet) -> None:
+    # It begins at noon of a Friday, UTC.
+    fleet.sites += [
+        {"site": "works", "working_hours": "fri 12:00-13:00"},
+        {"site": "rests", "working_hours": "sat 08:00-16:00"},
+    ]
+    fleet.write("D1", site="works")
+    fleet.write("D2", site="rests")
+
+    async def answer(_: FakeAdapter, __: Fetch) -> Any:
+        raise DeviceRefused("no")
+        yield
+
+    @in_virtual_time
+    async def test() -> None:
+        metrics = Metrics()
+        with capture_logs():
+            async with Process(fleet, scene(answer, metrics=metrics)) as process:
+                await process.take_over()
+                await asyncio.sleep(0.5 * HOUR)
+        assert shown(metrics, "punchstream_pull_behind_timestamp_seconds").keys() == {"D1"}
 
     test()
 
