@@ -1,6 +1,5 @@
 """Accounts: who may use the console, what they may do, and the tokens of its API."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Final
 
@@ -130,7 +129,7 @@ def known_sites(context: Context) -> list[str]:
     return sorted({device.site for device in context.registry})
 
 
-def chosen(sites: Sequence[str] | None, *, every: bool) -> list[str] | None:
+def chosen(sites: list[str] | None, *, every: bool) -> list[str] | None:
     """The sites that a form says; None for every one.
 
     Args:
@@ -138,10 +137,8 @@ def chosen(sites: Sequence[str] | None, *, every: bool) -> list[str] | None:
         every: Whether every site is.
 
     Raises:
-        Refused: neither: somebody who is to see no site at all is a slip.
+        Refused: both or neither: nobody knows what was meant.
     """
-    if every:
-        return None
-    if not sites:
-        raise Refused(_("Tick the sites, or every site."))
-    return list(sites)
+    if every == bool(sites):
+        raise Refused(_("Tick the sites, or every site, and not both."))
+    return None if every else sites

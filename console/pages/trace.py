@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from attendance.errors import ConfigurationError, Reason
 from attendance.times import from_milliseconds
+from console.acting import Reader
 from console.context import context_of, language_of, page
 from console.language import Language
 from console.language import marked as _
@@ -67,7 +68,13 @@ class Shown:
 
 @router.get("/trace")
 async def trace(
-    request: Request, employee: Text = "", day: Text = "", device: Text = "", user: Text = "", event_id: Text = ""
+    request: Request,
+    actor: Reader,
+    employee: Text = "",
+    day: Text = "",
+    device: Text = "",
+    user: Text = "",
+    event_id: Text = "",
 ) -> Response:
     """The page, with an answer where something was asked."""
     form = Form(*(each.strip() for each in (employee, day, device, user, event_id)))
@@ -77,9 +84,11 @@ async def trace(
     source = None
     if asked is not None:
         source = LedgerTrace(context_of(request).database)
-        records = journeys(await source.facts(asked))
+        every = journeys(await source.facts(asked))
+        records = [each for each in every if actor.sees(each.raw.site)]
         found = [_shown(each, language, context_of(request).erpnext_url) for each in records]
-        if not records and not await source.is_known(asked):
+        # What is of a site that they do not see is as if it was not there.
+        if not records and (every or not await source.is_known(asked)):
             found, problem = None, _("Nobody has heard of that. Look at how it is written.")
     return page(
         request,

@@ -15,7 +15,16 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from console.server import listen
 
-PAGES = ["/", "/devices", "/devices/D1", "/attention", "/people", "/trace?employee=EMP-1&day=2026-03-02"]
+PAGES = [
+    "/",
+    "/devices",
+    "/devices/D1",
+    "/attention",
+    "/people",
+    "/trace?employee=EMP-1&day=2026-03-02",
+    "/activity",
+    "/accounts",
+]
 LOOKS = {
     "light": {},
     "dark": {"color_scheme": "dark"},
@@ -38,11 +47,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     site.database.close()
 
 
-def signed_in(context: BrowserContext, address: str) -> Page:
+def signed_in(context: BrowserContext, address: str, name: str = NAME, password: str = PASSWORD) -> Page:
     page = context.new_page()
     page.goto(address)
-    page.locator("input[name=name]").fill(NAME)
-    page.locator("input[name=password]").fill(PASSWORD)
+    page.locator("input[name=name]").fill(name)
+    page.locator("input[name=password]").fill(password)
     page.locator("button.main").click()
     return page
 
@@ -56,6 +65,7 @@ def test_every_page_is_usable_by_everybody_in_every_look(browser: Browser, addre
     page = signed_in(context, address)
     for path in PAGES:
         page.goto(f"{address}{path}")
+        page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
         found = Axe().run(page).response["violations"]
         assert not [f"{each['id']}: {each['nodes'][0]['html']}" for each in found], path
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
@@ -99,4 +109,23 @@ def test_the_language_is_chosen_and_kept_and_whoever_signs_out_is_out(browser: B
     page.locator("footer form[action='/sign-out'] button").click()
     page.goto(f"{address}/devices")
     expect(page.locator("input[name=password]")).to_be_visible()
+    context.close()
+
+
+def test_an_administrator_makes_an_account_whose_password_lets_its_owner_in(browser: Browser, address: str) -> None:
+    context = browser.new_context()
+    page = signed_in(context, address)
+    page.get_by_role("link", name="Accounts").click()
+    form = page.locator("form[action='/accounts/add']")
+    form.locator("input[name=name]").fill("omar")
+    form.locator("select[name=role]").select_option("it")
+    form.locator("button").click()
+    said = page.get_by_role("status").inner_text()
+    page.get_by_role("link", name="Activity").click()
+    expect(page.locator(".groups li").first).to_contain_text("Made an account")
+    context.close()
+    context = browser.new_context()
+    page = signed_in(context, address, "omar", said.rpartition(" ")[2])
+    expect(page.locator("footer")).to_contain_text("Signed in as omar")
+    expect(page.get_by_role("link", name="Accounts")).to_have_count(0)
     context.close()

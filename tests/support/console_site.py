@@ -11,17 +11,19 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Cookies, Response
 from ledger_story import START, START_MS, Story, event, kept_ledger, prepared
-from memory_log import MemoryLog
+from memory_log import MemoryLog, StoredRecord
 
 from attendance.errors import Reason
 from attendance.records.console_user import ConsoleUser
 from attendance.registry import Registry
+from attendance.topics import Name
 from console.app import create_app
 from console.attempts import Attempts
 from console.context import Context
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
 from ledger.database import Database
+from operations.activity import Activities
 from operations.console_users import ConsoleUsers
 
 NAME: Final = "fatima"
@@ -78,6 +80,20 @@ class Browser:
         return asyncio.run(self._client.delete(address, **options))
 
 
+class FollowedLog(MemoryLog):
+    """A log whose topic of activity a console follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activities = Activities()
+
+    def add(self, topic: Name, *record: Any, **place: Any) -> StoredRecord:
+        added = super().add(topic, *record, **place)
+        if topic == "console_activity":
+            self.activities.learn(added)
+        return added
+
+
 class ConsoleSite:
     """A console, its clock and who may use it."""
 
@@ -89,7 +105,7 @@ class ConsoleSite:
         file = directory / "devices.yaml"
         file.write_text(yaml.safe_dump(fleet))
         self.clock = Clock()
-        self.log = MemoryLog()
+        self.log = FollowedLog()
         self.users = ConsoleUsers(QUICK)
         self.put(ConsoleUser(NAME, QUICK.hash(PASSWORD), START, "root", role="administrator"))
         loaded = ConsoleSettings(_env_file=None, **settings)  # type: ignore[call-arg]
@@ -102,6 +118,7 @@ class ConsoleSite:
             self.users,
             sessions,
             self.log,
+            self.log.activities,
             attempts=Attempts(),
             erpnext_url="https://erp.example",
             clock=self.clock,

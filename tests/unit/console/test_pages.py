@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 import yaml
-from console_site import ConsoleSite, text_of
-from ledger_story import event
+from console_site import NAME, PASSWORD, QUICK, ConsoleSite, text_of
+from ledger_story import START, event
 
 from attendance.errors import Reason
+from attendance.records.console_user import ConsoleUser
 from attendance.registry import Registry
 from console.words import DEVICE_STATES, OUTCOMES, REASONS
 
@@ -126,6 +127,13 @@ def test_a_question_that_cannot_be_answered_is_said_to_be_so(site: ConsoleSite, 
     page = site.signed_in().get(f"/trace?{query}").text
     assert problem in page
     assert 'role="alert"' in page
+
+
+def test_somebody_of_other_sites_traces_nothing_of_this_one(site: ConsoleSite) -> None:
+    site.put(ConsoleUser(NAME, QUICK.hash(PASSWORD), START, "root", role="hr", sites=("other",)))
+    page = site.signed_in().get("/trace?employee=EMP-1&day=2026-03-02").text
+    assert "Nobody has heard of that." in page
+    assert "CHK-1" not in page
 
 
 def test_every_reason_and_every_state_has_words() -> None:
