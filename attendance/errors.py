@@ -59,6 +59,7 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"
     REPEAT = "repeat"
     UNMAPPED_USER = "unmapped_user"
+    USER_IGNORED = "user_ignored"
     EMPLOYEE_INACTIVE = "employee_inactive"
     BEFORE_JOINING = "before_joining"
 

@@ -31,7 +31,11 @@ class Holding:
 
 HOLDINGS: Final[Mapping[Name, Holding]] = {
     "raw": Holding("device, number, time and direction of each punch, and allowed fields of the vendor", "expires"),
-    "user_map": Holding("which employee a number is; the employee's status and dates, company and branch", "removed"),
+    "user_map": Holding(
+        "which employee a number is, or that it is ignored, by whom and why; the employee's status and dates, company"
+        " and branch",
+        "removed",
+    ),
     "checkins": Holding("employee, device, number and time of each punch", "expires"),
     "dropped": Holding("device, number and time of each punch that was there already", "expires"),
     "unmapped": Holding("the punches that wait, with their employee where one is known", "removed"),

@@ -73,8 +73,8 @@ TABLE: Final[Mapping[Name, Topic]] = {
     "raw": Topic("raw.v1", "device_id", "every punch as it arrived; the audit trail"),
     "user_map": Topic(
         "user-map.v1",
-        "kind, scope, user, source; kind, employee; or kind, digest",
-        "device users and employees, and that somebody was erased",
+        "kind, scope, user, source; kind, scope, user; kind, employee; or kind, digest",
+        "device users and employees, who is ignored, and that somebody was erased",
         "compact",
         partitions=1,
     ),

@@ -9,11 +9,13 @@ from attendance.errors import InvalidRecord
 from attendance.kafka.records import KeyValue
 from attendance.records.user_map import (
     EVERYWHERE,
-    SOURCES,
+    LIST_SOURCES,
     Employee,
     EmployeeKey,
     ErasedEmployee,
     ErasedKey,
+    IgnoredKey,
+    IgnoredUser,
     UserKey,
     UserMapping,
     decode,
@@ -28,7 +30,11 @@ log = structlog.get_logger(__name__)
 ANSWERS: Final = 100_000
 """That are remembered at most: a device may send the punches of everybody who is in the map."""
 
+Entry = UserMapping | IgnoredUser | Employee
+"""What the map says of a device user or of an employee."""
 _Record = TypeVar("_Record", bound=KeyValue)
+_Key = TypeVar("_Key")
+_Entry = TypeVar("_Entry")
 
 
 class UserMap:
@@ -36,13 +42,16 @@ class UserMap:
 
     def __init__(self) -> None:
         self._mappings: dict[UserKey, UserMapping] = {}
+        # The console's are few, and asked for last.
+        self._from_console: dict[UserKey, UserMapping] = {}
+        self._ignored: dict[IgnoredKey, IgnoredUser] = {}
         self._employees: dict[str, Employee] = {}
         self._erased: dict[bytes, ErasedEmployee] = {}
         # Who was asked for before, until a mapping changes: one question instead of six for each punch. Whoever is not
         # in the map is not remembered: a sender makes up as many as it likes.
         self._answers: dict[tuple[str, str, str], UserMapping] = {}
 
-    def apply(self, key: bytes | None, value: bytes | None) -> UserMapping | Employee | None:
+    def apply(self, key: bytes | None, value: bytes | None) -> Entry | None:
         """Take in one record of the topic; a record without a value removes its key.
 
         Args:
@@ -53,27 +62,26 @@ class UserMap:
             The entry that is new, changed or removed; None where the record says nothing new.
 
         Raises:
-            InvalidRecord: the record is neither kind; the map is unchanged.
+            InvalidRecord: the record is of no kind; the map is unchanged.
         """
-        known: UserMapping | Employee | None
         whose = decode_key(key)
         if isinstance(whose, ErasedKey):
             self._learn_erased(whose, value)
             return None
-        if value is None:
-            if isinstance(whose, EmployeeKey):
-                return self._employees.pop(whose.name, None)
-            self._answers.clear()
-            return self._mappings.pop(whose, None)
-        entry = decode(whose, value)
+        entry = None if value is None else decode(whose, value)
         assert not isinstance(entry, ErasedEmployee)
-        if isinstance(entry, Employee):
-            known, self._employees[entry.name] = self._employees.get(entry.name), entry
+        known: Entry | None
+        if isinstance(whose, EmployeeKey):
+            assert entry is None or isinstance(entry, Employee)
+            known = _put(self._employees, whose.name, entry)
+        elif isinstance(whose, IgnoredKey):
+            assert entry is None or isinstance(entry, IgnoredUser)
+            known = _put(self._ignored, whose, entry)
         else:
-            assert isinstance(whose, UserKey)
-            known, self._mappings[whose] = self._mappings.get(whose), entry
+            assert entry is None or isinstance(entry, UserMapping)
+            known = _put(self._from_console if whose.source == "console" else self._mappings, whose, entry)
             self._answers.clear()
-        return None if entry == known else entry
+        return None if entry == known else entry or known
 
     def _learn_erased(self, whose: ErasedKey, value: bytes | None) -> None:
         key = encode_json(whose)
@@ -84,8 +92,8 @@ class UserMap:
         assert isinstance(entry, ErasedEmployee)
         self._erased[key] = entry
 
-    def learn(self, record: KeyValue) -> UserMapping | Employee | None:
-        """Take in one record, as `apply` does; one that is neither kind is logged and ignored."""
+    def learn(self, record: KeyValue) -> Entry | None:
+        """Take in one record, as `apply` does; one that is of no kind is logged and ignored."""
         try:
             return self.apply(record.key, record.value)
         except InvalidRecord as error:
@@ -93,28 +101,61 @@ class UserMap:
             return None
 
     def mapping(self, site: str, device_id: str, device_user_id: str) -> UserMapping | None:
-        """Who this user of this device is: the device's own mapping before the site's before the general one."""
+        """Who this user of this device is: the device's own mapping before the site's before the general one.
+
+        What the console says counts only where neither a file nor ERPNext names anybody.
+        """
         asked = (site, device_id, device_user_id)
         answer = self._answers.get(asked)
         if answer is None:
-            answer = (
-                self.in_scope(device_scope(device_id), device_user_id)
-                or self.in_scope(site_scope(site), device_user_id)
-                or self.in_scope(EVERYWHERE, device_user_id)
-            )
+            answer = self.listed(site, device_id, device_user_id) or self._by_console(site, device_id, device_user_id)
             if answer is not None:
                 if len(self._answers) >= ANSWERS:
                     self._answers.clear()
                 self._answers[asked] = answer
         return answer
 
+    def listed(self, site: str, device_id: str, device_user_id: str) -> UserMapping | None:
+        """Who this user is by the file or ERPNext alone."""
+        return (
+            self.in_scope(device_scope(device_id), device_user_id)
+            or self.in_scope(site_scope(site), device_user_id)
+            or self.in_scope(EVERYWHERE, device_user_id)
+        )
+
+    def _by_console(self, site: str, device_id: str, device_user_id: str) -> UserMapping | None:
+        if not self._from_console:
+            return None
+        return self.from_console(device_scope(device_id), device_user_id) or self.from_console(
+            site_scope(site), device_user_id
+        )
+
     def in_scope(self, scope: str, device_user_id: str) -> UserMapping | None:
         """Who this user is by the mappings of that very scope: the CSV file's before ERPNext's."""
-        for source in SOURCES:
+        for source in LIST_SOURCES:
             entry = self._mappings.get(UserKey(scope, device_user_id, source))
             if entry is not None:
                 return entry
         return None
+
+    def from_console(self, scope: str, device_user_id: str) -> UserMapping | None:
+        """Whose the console says this user is in that very scope, whether or not it counts."""
+        return self._from_console.get(UserKey(scope, device_user_id, "console"))
+
+    def ignored(self, site: str, device_id: str, device_user_id: str) -> IgnoredUser | None:
+        """By which entry this user of this device is ignored, the device's own before the site's.
+
+        It counts where there is no `mapping`.
+        """
+        if not self._ignored:
+            return None
+        return self.ignored_in(device_scope(device_id), device_user_id) or self.ignored_in(
+            site_scope(site), device_user_id
+        )
+
+    def ignored_in(self, scope: str, device_user_id: str) -> IgnoredUser | None:
+        """By which entry of that very scope this user is ignored, whether or not it counts."""
+        return self._ignored.get(IgnoredKey(scope, device_user_id))
 
     def employee(self, name: str) -> Employee | None:
         """What is known of that employee; None where the directory does not know it."""
@@ -131,14 +172,27 @@ class UserMap:
 
     def mappings(self) -> Iterator[UserMapping]:
         """Every mapping, in no order."""
-        return iter(self._mappings.values())
+        yield from self._mappings.values()
+        yield from self._from_console.values()
+
+    def ignored_users(self) -> Iterator[IgnoredUser]:
+        """Everybody who is ignored, in no order."""
+        return iter(self._ignored.values())
 
     def employees(self) -> Iterator[Employee]:
         """Every employee, in no order."""
         return iter(self._employees.values())
 
     def __len__(self) -> int:
-        return len(self._mappings) + len(self._employees)
+        return len(self._mappings) + len(self._from_console) + len(self._ignored) + len(self._employees)
+
+
+def _put(entries: dict[_Key, _Entry], key: _Key, entry: _Entry | None) -> _Entry | None:
+    """Put an entry in its place, or remove what is there. Returns what was there."""
+    known = entries.pop(key, None)
+    if entry is not None:
+        entries[key] = entry
+    return known
 
 
 def log_ignored(record: KeyValue, error: InvalidRecord) -> None:

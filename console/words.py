@@ -115,6 +115,9 @@ REASONS: Final[Mapping[Reason, Plain]] = {
     Reason.UNMAPPED_USER: Plain(
         _("Nobody knows whose number this is"), _("Say whose number it is. The punches then flow by themselves."), "hr"
     ),
+    Reason.USER_IGNORED: Plain(
+        _("The number is ignored"), _("Nothing, unless it is an employee's: then take it back."), "hr"
+    ),
     Reason.EMPLOYEE_INACTIVE: Plain(
         _("The employee is not active in ERPNext"),
         _("Correct the employee's status or dates in ERPNext. The punches then flow by themselves."),

@@ -11,7 +11,7 @@ from ledger.letters import OF_LETTER
 from ledger.punches import PUNCHES
 from ledger.tables import DEAD_LETTER_ACTIONS, DEAD_LETTERS, RAW_RECORDS, WAITING
 from ledger.waiting import SINCE, is_newest
-from operations.dead_letters import MAX_REPLAYS
+from operations.dead_letters import BORN_DISCARDED, MAX_REPLAYS
 from operations.fact_reading import milliseconds
 
 
@@ -117,7 +117,8 @@ def count_open_letters(connection: Connection) -> list[LetterCount]:
     is_done = select(DEAD_LETTER_ACTIONS.c.action).where(*OF_LETTER).exists()
     parked = func.sum(case((letters.replay_count >= MAX_REPLAYS, 1), else_=0))
     counted = func.count(), parked, func.min(letters.failed_at), func.max(letters.failed_at)
-    rows = connection.execute(select(*of, *counted).where(~is_done).group_by(*of).order_by(*of))
+    is_open = ~is_done, letters.reason != BORN_DISCARDED
+    rows = connection.execute(select(*of, *counted).where(*is_open).group_by(*of).order_by(*of))
     return [
         LetterCount(stage, Reason(reason), count, int(parked), from_milliseconds(oldest), from_milliseconds(newest))
         for stage, reason, count, parked, oldest, newest in rows

@@ -85,7 +85,7 @@ def _of(wanted: Selection) -> list[ColumnElement[bool]]:
 def _line(row: Row[Any]) -> LetterLine:
     return LetterLine(
         LetterId(row.kafka_partition, row.kafka_offset),
-        state_of(row.last_action, row.replay_count),
+        state_of(Reason(row.reason), row.last_action, row.replay_count),
         row.stage,
         Reason(row.reason),
         from_milliseconds(row.failed_at),

@@ -16,7 +16,7 @@ create table dead (event_id primary key) without rowid;
 create table refused (partition, offset, what, primary key (partition, offset)) without rowid;
 create table waiting (look, key, event_id, primary key (look, key)) without rowid;
 create index waiting_events on waiting (event_id);
--- What a person discarded while it waited; what arrived later is not meant.
+-- What a person discarded while it waited, or by ignoring its device user; what arrived later is not meant.
 create table discarded (event_id primary key, at) without rowid;
 create table checkin (event_id, partition, offset, at, primary key (event_id, partition, offset)) without rowid;
 -- Up to where an earlier audit found every record accounted for. What was so may have lost its outcome to retention.

@@ -23,7 +23,7 @@ from operations.audit_accounts import Accounts, Range
 from operations.audit_report import NAMED, Report
 from operations.audit_schema import FOR_EVER, NO_OUTCOME, NOTHING_KEPT, OLDER, OUTCOMES, SCHEMA, WITHOUT_HOLES
 from operations.audit_topics import TopicsLook
-from operations.dead_letters import dead_letter
+from operations.dead_letters import BORN_DISCARDED, dead_letter
 from operations.deleted_rows import SCHEMA as DELETED_ROWS
 from operations.in_erpnext import MISSING, ErpnextRows, Kind
 from operations.in_erpnext import SCHEMA as ROWS
@@ -214,13 +214,16 @@ class AuditTables:
                     self._db.execute("insert into waiting values (?, ?, ?)", (look, key, waiting_event_id(key)))
 
     def _discarded(self, record: Record, skipped: Skipped) -> None:
+        for _, discard in decoded([record], lambda record: DiscardedWaiting.decode(record.value), skipped):
+            self._note_discarded(discard.events, record)
+
+    def _note_discarded(self, events: Iterable[str], record: Record) -> None:
         # A copy may have given what was discarded a later time than the discard.
         at = self._adopted_at if self._moves.is_before(record) else record.timestamp
-        for _, discard in decoded([record], lambda record: DiscardedWaiting.decode(record.value), skipped):
-            self._many(
-                "insert into discarded values (?, ?) on conflict (event_id) do update set at = max(at, excluded.at)",
-                ((id_, at) for id_ in discard.events),
-            )
+        self._many(
+            "insert into discarded values (?, ?) on conflict (event_id) do update set at = max(at, excluded.at)",
+            ((id_, at) for id_ in events),
+        )
 
     def _checkins(self, batch: Iterable[Record], device: str | None) -> None:
         found = decoded(batch, _checkin, self.skipped)
@@ -241,6 +244,9 @@ class AuditTables:
 
     def _dead_letters(self, batch: Iterable[Record], raw_topic: str, device: str | None) -> None:
         for record, letter in decoded(batch, dead_letter, self.skipped):
+            if letter.reason is BORN_DISCARDED and letter.event_id is not None:
+                # It may have been kept before, so that repeats of it were dropped.
+                self._note_discarded([letter.event_id], record)
             if letter.topic == raw_topic:
                 if letter.partition is not None and letter.offset is not None:
                     place = self._moves.now(raw_topic, (letter.partition, letter.offset), record)

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, Literal
 
+from attendance.errors import Reason
 from attendance.times import from_milliseconds
+from operations.dead_letters import State, state_of
 from operations.facts import ActionFact, CheckinFact, DeliveryFact, Fact, LetterFact, RawFact
 from operations.journeys import Journey, journeys
 from operations.trace import RAW_SUFFIX, Asked
@@ -172,7 +174,9 @@ class _Facts:
             for each in self.letters
             if each.event_id == name or (each.failed_topic, each.failed_partition, each.failed_offset) == place
         ]
-        return bool(its) and all(self.action(each) == "discarded" for each in its)
+        return bool(its) and all(
+            state_of(Reason(each.reason), self.action(each), each.replay_count) is State.DISCARDED for each in its
+        )
 
 
 def _numbers_missing(facts: Iterable[Fact]) -> dict[str, list[tuple[int, int]]]:

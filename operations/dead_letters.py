@@ -41,15 +41,22 @@ class State(StrEnum):
 SETTLED: Final = frozenset({State.REPLAYED, State.DISCARDED})
 
 
-def state_of(last_action: str | None, replay_count: int) -> State:
+BORN_DISCARDED: Final = Reason.USER_IGNORED
+"""The reason of letters that are discarded from the beginning: an entry of the user map said so, with a note."""
+
+
+def state_of(reason: Reason, last_action: str | None, replay_count: int) -> State:
     """What a dead letter is now.
 
     Args:
+        reason: Why it is one.
         last_action: What was last done about it; None where nothing was.
         replay_count: How often it was replayed before it came here.
     """
     if last_action is not None:
         return State(last_action)
+    if reason is BORN_DISCARDED:
+        return State.DISCARDED
     return State.PARKED if replay_count >= MAX_REPLAYS else State.OPEN
 
 
@@ -63,8 +70,9 @@ class Letter:
 
     @property
     def state(self) -> State:
-        """The last action decides; without one, how often it was replayed before it came here."""
-        return state_of(self.history[-1].action if self.history else None, self.content.replay_count)
+        """The last action decides; without one, its reason and how often it was replayed before it came here."""
+        last_action = self.history[-1].action if self.history else None
+        return state_of(self.content.reason, last_action, self.content.replay_count)
 
     def device(self, topics: Topics) -> str | None:
         """The device that it is about, None where nothing says so."""
@@ -197,6 +205,26 @@ async def read_letters(
                 id_ = LetterId(record.partition, record.offset)
                 as_of_now = _as_of_now(content, record, moves, log.topics["raw"])
                 yield Letter(id_, as_of_now, tuple(history.get(id_, ())))
+
+
+async def letters_at(log: Log, ids: Iterable[LetterId], skipped: Skipped) -> list[Letter]:
+    """The dead letters of these ids, in their order, without what was done about them; without those that are gone.
+
+    Args:
+        log: Where they stand.
+        ids: Which ones.
+        skipped: Where the records are counted that are no dead letters.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer, or a topic is missing.
+    """
+    moves = await read_moves(log)
+    found = await log.at("dead_letters", [(each.partition, each.offset) for each in ids])
+    records = [record for _, record in sorted(found.items())]
+    return [
+        Letter(LetterId(record.partition, record.offset), _as_of_now(content, record, moves, log.topics["raw"]))
+        for record, content in decoded(records, dead_letter, skipped)
+    ]
 
 
 def _as_of_now(content: DeadLetter, record: Record, moves: Moves, raw: str) -> DeadLetter:

@@ -24,7 +24,7 @@ from attendance.topics import COMPACTED_AFTER_MS, DAY_MS, Name
 from attendance.wire import Place
 from operations.changelog import REWRITE_WHILE_STOPPED, ChangelogRewriting
 from operations.dead_letter_actions import discard
-from operations.dead_letters import SETTLED, read_letters
+from operations.dead_letters import BORN_DISCARDED, SETTLED, read_letters
 from operations.log import Log, Skipped
 from operations.personal_records import records_of
 from operations.persons import Asked, Person, find_person
@@ -168,7 +168,9 @@ async def plan_erasure(log: Log, cluster: Cluster, groups: Mapping[str, str], pe
     if person.letters:
         async with aclosing(read_letters(log, Skipped())) as letters:
             async for letter in letters:
-                if letter.id in person.letters and letter.state not in SETTLED:
+                # What was ignored could be sent again, unless a discard says that this is over.
+                may_be_sent_again = letter.content.reason is BORN_DISCARDED and not letter.history
+                if letter.id in person.letters and (letter.state not in SETTLED or may_be_sent_again):
                     erasure.open_letters.append(letter.id)
     _note_outcomes(erasure, retention, log)
     erasure.objections = await _objections(cluster, groups, undecided, undelivered)

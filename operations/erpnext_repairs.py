@@ -13,12 +13,13 @@ from typing import Final, Literal
 from msgspec.structs import replace
 
 from attendance.erpnext import CHECKIN, ErpnextClient
-from attendance.errors import DocumentRejected, PermissionDenied, ServerError
+from attendance.errors import DocumentRejected, PermissionDenied, Reason, ServerError
 from attendance.fleet import Device
 from attendance.kafka.records import OutRecord
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Delivery
 from attendance.records.raw_event import RawEvent
+from attendance.records.user_map import IgnoredUser
 from attendance.times import now
 from attendance.user_map import UserMap
 from operations.in_erpnext import ErpnextRows, Finding
@@ -189,7 +190,8 @@ async def _correct(
         change = Change(finding.event_id, finding.document, "corrected", f"{finding.why}; for {outcome.employee} now")
     else:
         # Nobody can take the document over, and whoever has the number now would be paid for it.
-        change = Change(finding.event_id, finding.document, "waits", f"{finding.why}; removed: {outcome.reason}")
+        reason = Reason.USER_IGNORED if isinstance(outcome, IgnoredUser) else outcome.reason
+        change = Change(finding.event_id, finding.document, "waits", f"{finding.why}; removed: {reason}")
         if not wanted.dry_run:
             try:
                 client.delete(CHECKIN, finding.document)

@@ -19,6 +19,7 @@ from attendance.records.unread import UnreadRequest
 from attendance.records.user_map import (
     EmployeeKey,
     ErasedKey,
+    IgnoredKey,
     UserKey,
     UserMapping,
     decode,
@@ -105,6 +106,8 @@ def _user_map(person: Person, record: Record, _: Log) -> bool:
         return person.is_named(whose.name)
     if isinstance(whose, ErasedKey):
         return False  # it names nobody, and stays
+    if isinstance(whose, IgnoredKey):
+        return person.has_ignored(whose)
     if person.asked.employee is None:
         return (whose.scope, whose.device_user_id) == (person.asked.scope, person.asked.device_user_id)
     if record.value is not None and person.is_named(_mapped(whose, record.value)):

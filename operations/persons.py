@@ -18,6 +18,7 @@ from attendance.records.dead_letter_action import LetterId
 from attendance.records.raw_event import event_id
 from attendance.records.user_map import (
     EVERYWHERE,
+    IgnoredKey,
     device_scope,
     site_scope,
 )
@@ -158,6 +159,20 @@ class Person:
         if mapping is not None:
             return mapping.employee == self.asked.employee
         return (device_id, user) in self.pairs and (device_id, user) not in self._shared
+
+    def has_ignored(self, key: IgnoredKey) -> bool:
+        """Whether an entry by which somebody is ignored is about a number of the person, where that is theirs."""
+        theirs = [(device_scope(device_id), number) for device_id, number in self.pairs]
+        if self.asked.device_user_id is not None:
+            theirs.append((self.asked.scope, self.asked.device_user_id))
+        theirs += [(each.scope, each.device_user_id) for each in self.users.mappings() if self.is_named(each.employee)]
+        return any(user == key.device_user_id and self._overlap(scope, key.scope) for scope, user in theirs)
+
+    def _overlap(self, scope: str, other: str) -> bool:
+        return any(
+            outer in (EVERYWHERE, inner) or outer == site_scope(self._site(inner.removeprefix(device_scope(""))) or "")
+            for inner, outer in ((scope, other), (other, scope))
+        )
 
     def punches(self, record: Record) -> list[tuple[Pair, Punch]]:
         """The same with the device user, as punches."""

@@ -7,6 +7,7 @@ from attendance.fleet import Device, Direction
 from attendance.records.checkin import Checkin, CheckinTime, LogType
 from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import EventType, RawEvent
+from attendance.records.user_map import IgnoredUser
 from attendance.times import to_wall_clock
 from attendance.user_map import UserMap
 
@@ -14,16 +15,24 @@ _FROM_DEVICE: Final[dict[EventType, LogType]] = {"IN": "IN", "OUT": "OUT", "UNKN
 _FIXED: Final[dict[Direction, LogType]] = {"in": "IN", "out": "OUT", "none": ""}
 
 
-def assign(event: RawEvent, users: UserMap, device: Device | None) -> Checkin | Waiting:
-    """The check-in of a punch whose employee is known and may check in, else what it waits for.
+def assign(
+    event: RawEvent, users: UserMap, device: Device | None, ignored_before: bytes | None = None
+) -> Checkin | Waiting | IgnoredUser:
+    """The check-in of a punch whose employee is known and may check in, else what it waits for, or who ignores it.
 
     Args:
         event: The punch. It has an event time.
         users: The user map.
         device: The device's policies; None, for a device that is not in the registry any more, are the defaults.
+        ignored_before: The id of the entry by which the punch was ignored before it was sent again: that one does not
+            ignore it any more.
     """
     assert event.event_time is not None
     mapping = users.mapping(event.site, event.device_id, event.device_user_id)
+    if mapping is None:
+        ignored = users.ignored(event.site, event.device_id, event.device_user_id)
+        if ignored is not None and ignored.ignoring_id.encode() != ignored_before:
+            return ignored
     employee = users.employee(mapping.employee) if mapping else None
     if mapping is None or employee is None:
         return Waiting(event, Reason.UNMAPPED_USER, mapping.employee if mapping else None)

@@ -15,16 +15,15 @@ from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter, is_dead_letter_replay, was_dead_letter_of
 from attendance.records.outcomes import Dropped, Waiting
 from attendance.records.raw_event import RawEvent, event_id, is_replay_copy
+from attendance.records.user_map import IgnoredUser
 from attendance.times import format_seconds, read_device_time
 from attendance.user_map import UserMap
 from attendance.wire import encode_json
-from streams import dedup, erased, mapping
+from streams import dedup, erased, ignoring, mapping
 from streams.dedup import Kept, Punch, Verdict
 from streams.store import HistoryNeeded, Known, StoreFailed
 
 log = structlog.get_logger(__name__)
-
-STAGE: Final = "stream"
 
 _NOT_KNOWN: Final = (Verdict.NEW, Verdict.NEAR_SUPERSEDED, Verdict.BEYOND_HORIZON)
 _SAME: Final = (Verdict.DUPLICATE, Verdict.SUPERSEDED)  # as the kept punch: the id is the same too
@@ -95,12 +94,14 @@ class Pipeline:
                 outcome = self._decide_one(record, state, decisions, anybody_erased=anybody_erased)
             except (StoreFailed, HistoryNeeded):
                 raise
+            except ignoring.IgnoredPunch as punch:
+                outcome = ignoring.letter_of_record(record, punch, now)
             except InvalidRecord as error:
-                outcome = DeadLetter.of(record, STAGE, error, now, event_id=_event_id(record))
+                outcome = DeadLetter.of(record, ignoring.STAGE, error, now, event_id=_event_id(record))
             except Exception as error:
                 log.exception("A record could not be decided.", partition=record.partition, offset=record.offset)
                 fault = InvalidRecord(Reason.INTERNAL_ERROR, repr(error))
-                outcome = DeadLetter.of(record, STAGE, fault, now, event_id=_event_id(record))
+                outcome = DeadLetter.of(record, ignoring.STAGE, fault, now, event_id=_event_id(record))
             decisions.outcomes.append(outcome)
         return decisions
 
@@ -132,7 +133,7 @@ class Pipeline:
             if dropped is not None:
                 return dropped
         # The outcome first: if it fails, the punch must not be kept.
-        outcome = mapping.assign(event, self.users, device)
+        outcome = self._assign(event, record, device)
         entries = [] if found.verdict in (Verdict.REDELIVERY, Verdict.DUPLICATE) else [punch.pack()]
         if (
             event.supersedes is not None
@@ -143,6 +144,20 @@ class Pipeline:
             entries += _superseded_entries(event, key, known, state, decisions)
         for entry in entries:
             known = decisions.keep(key, entry, known, rules.horizon)
+        return outcome
+
+    def _assign(self, event: RawEvent, record: Record, device: Device | None) -> Checkin | Waiting:
+        """The check-in of a punch, or what it waits for.
+
+        Raises:
+            IgnoredPunch: its device user is ignored. It is not kept: so it is new if somebody sends it again.
+        """
+        outcome = mapping.assign(event, self.users, device)
+        if isinstance(outcome, IgnoredUser):
+            # Few are. So only these pay for the look at whether this entry ignored them before.
+            outcome = mapping.assign(event, self.users, device, ignoring.ignoring_id(record.headers))
+        if isinstance(outcome, IgnoredUser):
+            raise ignoring.IgnoredPunch(event, outcome)
         return outcome
 
     def _classify(

@@ -11,10 +11,11 @@ from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import SENT_BACK, Dropped, Waiting
-from attendance.records.raw_event import RAW_RECORD
+from attendance.records.raw_event import IGNORED_BY, RAW_RECORD
 from attendance.times import now
 from attendance.topics import Topics
-from streams.pipeline import STAGE, Decisions, Outcome, Pipeline
+from streams.ignoring import STAGE, ignoring_id
+from streams.pipeline import Decisions, Outcome, Pipeline
 from streams.state import DeduplicationState
 from streams.store import HistoryNeeded
 
@@ -101,6 +102,9 @@ def to_record(outcome: Outcome, topics: Topics, record: Record) -> OutRecord:
                 error = InvalidRecord(Reason.UNDECODABLE_RECORD, f"{len(value)} bytes when it is written again")
                 return DeadLetter.of(record, STAGE, error, now()).to_record(topics["dead_letters"])
             headers.append((RAW_RECORD, _raw_record(record)))
+            ignored_before = ignoring_id(record.headers)
+            if ignored_before is not None:
+                headers.append((IGNORED_BY, ignored_before))
             return OutRecord(topics["unmapped"], key, value, headers, partition_key=user)
         case DeadLetter():
             return outcome.to_record(topics["dead_letters"])

@@ -4,6 +4,8 @@ What waits is in the unmapped topic, and the tombstones there are the only recor
 acknowledged before its tombstone is sent. So a crash between the two has the punch released a second time, with the
 same `event_id`, and none is lost.
 
+What waits of somebody who is ignored is released the same way, as dead letters (`streams/ignoring.py`).
+
 What the sink sent back is released again when the user map names somebody else for it or says something new, and
 otherwise at growing intervals (ADR 0030).
 """
@@ -25,16 +27,17 @@ from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.records.discard import is_discard_key
 from attendance.records.outcomes import Waiting, is_of_older_checkin, waiting_event_id
-from attendance.records.raw_event import RAW_RECORD
-from attendance.records.user_map import Employee, UserMapping
+from attendance.records.raw_event import IGNORED_BY, RAW_RECORD, raw_place
+from attendance.records.user_map import Employee, IgnoredUser, UserMapping
 from attendance.times import now
 from attendance.topics import Topics
 from attendance.user_map import UserMap
+from streams.ignoring import STAGE, letter_of_waiting
 from streams.mapping import assign
 from streams.step import checkin_record
 from streams.trials import Cause, Trials, pause
 from streams.waiting_by_device import WARN_USERS, WaitingByDevice
-from streams.waiting_table import WaitingPunch, WaitingTable
+from streams.waiting_table import Origin, WaitingPunch, WaitingTable
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +115,7 @@ class Release:
     def learn(self, record: KeyValue) -> None:
         """Take one record into the user map, and have the punches that it may concern assigned again."""
         match self._users.learn(record):
-            case UserMapping(device_user_id=user) if self._waiting:
+            case UserMapping(device_user_id=user) | IgnoredUser(device_user_id=user) if self._waiting:
                 self._waiting.add_news(user)
             case Employee(name=name) if self._waiting:
                 self._changed_employees.add(name)
@@ -158,16 +161,18 @@ class Release:
         if due is not None:
             self._trials.came_back(self._cause(waiting), event_id, self._clock())
         # Most of what waits for an unknown user is done with here: of that, nothing is looked at again.
-        outcome = self._assign(key, waiting)
+        headers = dict(moves.headers(record.headers, record.topic, self._topics["raw"], record))
+        origin = Origin(headers.get(RAW_RECORD) or None, headers.get(IGNORED_BY))
+        outcome = self._assign(key, waiting, origin)
         self._waiting.add(
             key,
             record.partition,
             record.value,
-            dict(moves.headers(record.headers, record.topic, self._topics["raw"], record)).get(RAW_RECORD) or None,
+            origin,
             event=waiting.event,
             reason=outcome.reason if isinstance(outcome, Waiting) else waiting.reason,
             due=due,
-            undecided=isinstance(outcome, Checkin),
+            undecided=isinstance(outcome, Checkin | IgnoredUser),
         )
 
     def _due(self, waiting: Waiting) -> datetime | None:
@@ -201,6 +206,11 @@ class Release:
         # Once: what the user map says meanwhile may make an older punch of the same employee ready.
         await self._decide()
         for _ in range(BATCHES):
+            ignored = self._waiting.ignored(BATCH)
+            if not ignored:
+                break
+            await self._end_ignored(ignored)
+        for _ in range(BATCHES):
             ready = self._ready()
             if not ready:
                 break
@@ -222,8 +232,10 @@ class Release:
 
     def _decide_one(self, punch: WaitingPunch) -> None:
         waiting = Waiting.decode(punch.value)
-        outcome = self._assign(punch.key, waiting)
+        outcome = self._assign(punch.key, waiting, punch.origin)
         match outcome:
+            case IgnoredUser():
+                self._waiting.decide(punch, ignored=True)
             case Checkin():
                 later = self._tried_again_at(punch, waiting, outcome)
                 if later is None:
@@ -263,7 +275,7 @@ class Release:
 
     def _checkin(self, punch: WaitingPunch, employee: str) -> list[Ready]:
         waiting = Waiting.decode(punch.value)
-        checkin = self._assign(punch.key, waiting)
+        checkin = self._assign(punch.key, waiting, punch.origin)
         if not isinstance(checkin, Checkin) or checkin.employee != employee:
             # The user map was changed since that was decided.
             self._waiting.decide(punch, again=True)
@@ -271,13 +283,17 @@ class Release:
         sent_back = waiting.sent_back if punch.due is not None and _is_the_same_again(punch, waiting, checkin) else 0
         return [Ready(punch.key, punch.partition, checkin, punch.raw_record, sent_back)]
 
-    def _assign(self, key: bytes, waiting: Waiting) -> Checkin | Waiting | None:
+    def _assign(self, key: bytes, waiting: Waiting, origin: Origin) -> Checkin | Waiting | IgnoredUser | None:
         """What the user map says now; None after a fault of our own, which leaves the punch waiting."""
         try:
-            return assign(waiting.event, self._users, self._device(waiting.event.device_id))
+            outcome = assign(waiting.event, self._users, self._device(waiting.event.device_id), origin.ignored_before)
         except Exception:
             log.exception("A waiting punch could not be assigned.", key=key)
             return None
+        if isinstance(outcome, IgnoredUser) and raw_place(origin.raw_record) is None:
+            # An older version wrote it, and a dead letter could not say of which record it is the outcome.
+            return Waiting(waiting.event, Reason.UNMAPPED_USER)
+        return outcome
 
     async def _release(self, ready: Sequence[Ready]) -> None:
         await send_until_acknowledged(
@@ -291,6 +307,29 @@ class Release:
         employees = list(dict.fromkeys(each.checkin.employee for each in ready))
         named = ", ".join(employees[:NAMED]) + (", …" if len(employees) > NAMED else "")
         log.info("Released waiting punches.", punches=len(ready), employees=named)
+
+    async def _end_ignored(self, punches: Sequence[WaitingPunch]) -> None:
+        """Have punches end as dead letters. The letters come first, and then the tombstones, as with check-ins."""
+        ended: list[WaitingPunch] = []
+        letters: list[OutRecord] = []
+        for punch in punches:
+            waiting, place = Waiting.decode(punch.value), raw_place(punch.raw_record)
+            ignored = self._assign(punch.key, waiting, punch.origin)
+            if place is None or not isinstance(ignored, IgnoredUser):
+                # The user map was changed since that was decided.
+                self._waiting.decide(punch, again=True)
+                continue
+            letter = letter_of_waiting(waiting, place, ignored, self._clock(), self._topics["raw"])
+            ended.append(punch)
+            letters.append(letter.to_record(self._topics["dead_letters"]))
+        if not ended:
+            return
+        await send_until_acknowledged(self._producer, letters)
+        await self._remove([(punch.key, punch.partition) for punch in ended])
+        for punch in ended:
+            self._waiting.forget(punch.key)
+        self._metrics.count("punchstream_dead_letters_total", len(ended), stage=STAGE, reason=Reason.USER_IGNORED)
+        log.info("Waiting punches of ignored users became dead letters.", punches=len(ended))
 
     async def _remove(self, records: Iterable[tuple[bytes, int]]) -> None:
         unmapped = self._topics["unmapped"]

@@ -27,6 +27,8 @@ create table punch (id integer primary key, key blob not null, partition integer
   later real, -- it is assigned again then, whatever the user map says
   news integer not null default 0, -- the user map said something new of its user or employee since it was read
   undecided integer not null default 0, -- it is to be assigned again
+  ignored_before blob, -- the id of the entry by which it was ignored before it was sent again
+  ignored integer not null default 0, -- nothing is to come of it
   employee text -- who it can be released for
 );
 create unique index keys on punch (key);
@@ -34,16 +36,28 @@ create index users on punch (user, device);
 create index undecided on punch (id) where undecided = 1;
 create index due on punch (later) where later is not null;
 create index ready on punch (employee, time, id) where employee is not null;
+create index ignored on punch (id) where ignored = 1;
 create table replaced (key blob primary key, partition integer) without rowid;
 """
-_COLUMNS: Final = "id, key, partition, value, raw_record, due, news"
+_COLUMNS: Final = "id, key, partition, value, raw_record, ignored_before, due, news"
+
+
+class Origin(NamedTuple):
+    """Where a waiting punch comes from, by the headers of its record.
+
+    `raw_record` is the place of its raw record, `partition:offset`; None if an older version wrote it. `ignored_before`
+    is the id of the entry by which it was ignored before it was sent again, if it was.
+    """
+
+    raw_record: bytes | None = None
+    ignored_before: bytes | None = None
 
 
 class WaitingPunch(NamedTuple):
     """A waiting punch as the table has it.
 
-    `value` is that of its waiting record, `key` and `partition` are where that stands. `raw_record` says where its raw
-    record is, `partition:offset`; None if an older version wrote it. `due` is None where nothing was sent back.
+    `value` is that of its waiting record, `key` and `partition` are where that stands. `due` is None where nothing was
+    sent back.
     """
 
     id: int
@@ -51,8 +65,14 @@ class WaitingPunch(NamedTuple):
     partition: int
     value: bytes
     raw_record: bytes | None
+    ignored_before: bytes | None
     due: float | None
     news: int
+
+    @property
+    def origin(self) -> Origin:
+        """Where it comes from."""
+        return Origin(self.raw_record, self.ignored_before)
 
 
 class OfDevice(NamedTuple):
@@ -98,7 +118,7 @@ class WaitingTable:
         key: bytes,
         partition: int,
         value: bytes,
-        raw_record: bytes | None,
+        origin: Origin,
         *,
         event: RawEvent,
         reason: Reason,
@@ -111,7 +131,7 @@ class WaitingTable:
             key: That of its waiting record.
             partition: Where that stands.
             value: What it says.
-            raw_record: Where its raw record is, `partition:offset`, if that is known.
+            origin: Where it comes from.
             event: The punch.
             reason: What it waits for.
             due: If it was sent back, from when on the same may be tried again.
@@ -121,13 +141,13 @@ class WaitingTable:
         if not self._has_user(device_id, user):
             self._users[device_id] += 1
         self._db.execute(
-            "insert into punch (key, partition, value, raw_record, device, user, time, reason, due, undecided)"
-            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert into punch (key, partition, value, raw_record, ignored_before, device, user, time, reason, due,"
+            " undecided) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 key,
                 partition,
                 value,
-                raw_record,
+                *origin,
                 device_id,
                 user,
                 0 if event.event_time is None else int(event.event_time.timestamp()),
@@ -185,6 +205,7 @@ class WaitingTable:
         employee: str | None = None,
         reason: Reason | None = None,
         later: datetime | None = None,
+        ignored: bool = False,
         again: bool = False,
     ) -> None:
         """Note what became of an assignment.
@@ -194,6 +215,7 @@ class WaitingTable:
             employee: Whom it can be released for; None if it waits on.
             reason: What it waits for now; None if that is as it was.
             later: When it is to be assigned again in any case.
+            ignored: Whether nothing is to come of it.
             again: Whether it is to be assigned again the next time.
         """
         if reason is not None:
@@ -203,8 +225,9 @@ class WaitingTable:
             self.reasons[Reason(row[0])] -= 1
             self.reasons[reason] += 1
         self._db.execute(
-            "update punch set undecided = ?, employee = ?, reason = coalesce(?, reason), later = ? where id = ?",
-            (again, employee, reason, None if later is None else later.timestamp(), punch.id),
+            "update punch set undecided = ?, employee = ?, reason = coalesce(?, reason), later = ?, ignored = ?"
+            " where id = ?",
+            (again, employee, reason, None if later is None else later.timestamp(), ignored, punch.id),
         )
 
     def next_employee(self, after: str) -> str | None:
@@ -223,6 +246,15 @@ class WaitingTable:
         """
         query = f"select {_COLUMNS} from punch where employee = ? and undecided = 0 order by time, id limit ?"  # noqa: S608 - only our words
         return [WaitingPunch(*row) for row in self._db.execute(query, (employee, most))]
+
+    def ignored(self, most: int) -> list[WaitingPunch]:
+        """Some of those of which nothing is to come.
+
+        Args:
+            most: At most so many.
+        """
+        query = f"select {_COLUMNS} from punch where ignored = 1 and undecided = 0 order by id limit ?"  # noqa: S608 - only our words
+        return [WaitingPunch(*row) for row in self._db.execute(query, (most,))]
 
     def replace(self, key: bytes, partition: int) -> None:
         """Note a record of an event that has a newer one, and forget what waits under its key."""

@@ -13,7 +13,16 @@ from msgspec import Struct
 
 from attendance.kafka.records import Record
 from attendance.times import format_milliseconds, format_seconds
-from attendance.wire import JsonRecord, Milliseconds, Seconds, Text, cloudevents_headers, encode_json
+from attendance.wire import (
+    JsonRecord,
+    Milliseconds,
+    Place,
+    Seconds,
+    Text,
+    cloudevents_headers,
+    encode_json,
+    position,
+)
 
 EventType = Literal["IN", "OUT", "UNKNOWN"]
 Transport = Literal["push", "pull", "file", "sql"]
@@ -33,6 +42,8 @@ UNREAD_ID: Final = "x-unread-id"
 """The header of a raw record that was made by reading an unread request again: the id of that request."""
 RAW_RECORD: Final = "x-raw-record"
 """The header of a check-in, and of what waits to be one: `partition:offset` of the raw record that it was made from."""
+IGNORED_BY: Final = "x-ignored-by"
+"""The header of a punch that was ignored, kept when it is sent again: the `ignoring_id` of the entry that did so."""
 
 
 LOG_APPEND_TIME: Final = 1
@@ -155,6 +166,11 @@ def broker_time(record: Record) -> int | None:
     # What is no record of Kafka's own need not say whose time it has.
     is_brokers = getattr(record, "timestamp_type", 0) == LOG_APPEND_TIME
     return record.timestamp if is_brokers else None
+
+
+def raw_place(data: bytes | None) -> Place | None:
+    """The place that a header `RAW_RECORD` says; None where it is missing or is something else."""
+    return position([(RAW_RECORD, data or b"")], RAW_RECORD)
 
 
 def is_replay_copy(headers: Sequence[tuple[str, bytes]] | None) -> bool:

@@ -1,11 +1,13 @@
 """Who a device's user is and what is known of that employee: the wire format of the user-map topic.
 
-The topic is compacted and holds three kinds of records. A *user* record says which employee a device user is, within a
-scope: one device, one site, or everywhere. An *employee* record says what ERPNext knows of an employee. An *erased*
-record says, without naming them, that an employee was erased. A record without a value removes.
+The topic is compacted and holds four kinds of records. A *user* record says which employee a device user is, within a
+scope: one device, one site, or everywhere. An *ignored* record says that nothing is to come of a device user's punches.
+An *employee* record says what ERPNext knows of an employee. An *erased* record says, without naming them, that an
+employee was erased. A record without a value removes.
 
 The source is part of a user record's key: each source writes keys of its own, so neither can overwrite the other, and
-what a CSV file said is removed without a trace. Readers prefer the CSV file's word within one scope.
+what a CSV file said is removed without a trace. Readers prefer the CSV file's word within one scope. The console's word
+counts for whom neither the file nor ERPNext names, in whichever scope.
 """
 
 from collections.abc import Sequence
@@ -20,8 +22,10 @@ from attendance.errors import Reason
 from attendance.wire import KeyedRecord, Milliseconds, Text, decode_json, encode_json
 
 EVERYWHERE: Final = "*"
-MapSource = Literal["csv", "erpnext"]
-SOURCES: Final[tuple[MapSource, ...]] = get_args(MapSource)  # the preferred one first
+ListSource = Literal["csv", "erpnext"]
+"""Who lists everybody: a file, and ERPNext."""
+LIST_SOURCES: Final[tuple[ListSource, ...]] = get_args(ListSource)  # the preferred one first
+MapSource = Literal["csv", "erpnext", "console"]
 
 
 def site_scope(site: str) -> str:
@@ -42,6 +46,13 @@ class UserKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
     source: MapSource
 
 
+class IgnoredKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="ignored"):
+    """The key of who is ignored: `["ignored", scope, device_user_id]`."""
+
+    scope: str
+    device_user_id: str
+
+
 class EmployeeKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="employee"):
     """The key of an employee record: `["employee", name]`."""
 
@@ -55,7 +66,10 @@ class ErasedKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
 
 
 class UserMapping(KeyedRecord, frozen=True):
-    """A device user is this employee, within the scope (`*`, `site:NAME` or `device:ID`)."""
+    """A device user is this employee, within the scope (`*`, `site:NAME` or `device:ID`).
+
+    One of the console, or of a command that does the same, says when, by whom and why: `at`, `by`, `note`.
+    """
 
     what: ClassVar[str] = "a user map entry"
     in_key: ClassVar[Sequence[str]] = ("scope", "device_user_id", "source")
@@ -64,11 +78,41 @@ class UserMapping(KeyedRecord, frozen=True):
     device_user_id: str
     employee: Text
     source: MapSource
+    at: Milliseconds | None = None
+    by: str | None = None
+    note: str | None = None
 
     @property
     def key(self) -> bytes:
         """The record key."""
         return encode_json(UserKey(self.scope, self.device_user_id, self.source))
+
+    def encode(self) -> bytes:
+        """The record value: JSON in UTF-8. Fields that came later are left out where nothing is known."""
+        return super().encode() if self.at is not None else encode_json({"employee": self.employee})
+
+
+class IgnoredUser(KeyedRecord, frozen=True):
+    """Nothing is to come of the punches of a device user, such as a visitor, within the scope.
+
+    It counts only for whom no mapping names an employee. `ignoring_id` is random: a punch that was ignored says by
+    which entry, so that it is not ignored by the same one once more after it was sent again.
+    """
+
+    what: ClassVar[str] = "a user map entry"
+    in_key: ClassVar[Sequence[str]] = ("scope", "device_user_id")
+
+    scope: str
+    device_user_id: str
+    ignoring_id: Text
+    at: Milliseconds
+    by: Text
+    note: Text
+
+    @property
+    def key(self) -> bytes:
+        """The record key."""
+        return encode_json(IgnoredKey(self.scope, self.device_user_id))
 
 
 class Employee(KeyedRecord, frozen=True):
@@ -216,17 +260,21 @@ def _digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:32]
 
 
-def decode_key(key: bytes | None) -> UserKey | EmployeeKey | ErasedKey:
+Key = UserKey | IgnoredKey | EmployeeKey | ErasedKey
+"""Whose entry a record is."""
+
+
+def decode_key(key: bytes | None) -> Key:
     """Whose entry a record of the topic is.
 
     Raises:
         InvalidRecord: no kind's (`undecodable_record`).
     """
-    whose: UserKey | EmployeeKey | ErasedKey = decode_json(_KEY, key, "a user map key")
+    whose: Key = decode_json(_KEY, key, "a user map key")
     return whose
 
 
-def decode(key: UserKey | EmployeeKey | ErasedKey, value: bytes | None) -> UserMapping | Employee | ErasedEmployee:
+def decode(key: Key, value: bytes | None) -> UserMapping | IgnoredUser | Employee | ErasedEmployee:
     """The entry that a record of the topic holds.
 
     Args:
@@ -239,10 +287,12 @@ def decode(key: UserKey | EmployeeKey | ErasedKey, value: bytes | None) -> UserM
     match key:
         case UserKey(scope, user, source):
             return UserMapping.decode_value(value, scope=scope, device_user_id=user, source=source)
+        case IgnoredKey(scope, user):
+            return IgnoredUser.decode_value(value, scope=scope, device_user_id=user)
         case EmployeeKey(name):
             return Employee.decode_value(value, name=name)
         case ErasedKey(digest):
             return ErasedEmployee.decode_value(value, digest=digest)
 
 
-_KEY: Final = Decoder(UserKey | EmployeeKey | ErasedKey)
+_KEY: Final = Decoder(Key)

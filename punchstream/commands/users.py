@@ -26,6 +26,7 @@ from operations.waiting import (
     read_discards,
     unknown,
 )
+from punchstream.commands import user_decisions
 from punchstream.commands.arguments import kafka_log, known_devices, who
 from punchstream.commands.ledger_database import FromTopics, ledger_to_ask, say_source
 from punchstream.output import (
@@ -41,7 +42,7 @@ from punchstream.output import (
 )
 
 app = typer.Typer(help="The user map, and who is waiting for it.", no_args_is_help=True)
-
+user_decisions.add_to(app)
 
 _SHOWN_PROBLEMS: Final = 20
 PAGE: Final = 100  # lines
@@ -55,7 +56,11 @@ _DISCARD: Final = ("at", "by", "device_id", "punches", "note", "event_ids")
 def list_users(*, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Who each device user is, by the user map as Kafka has it."""
     skipped = Skipped()
-    rows = user_rows(asyncio.run(read_user_map(kafka_log("users"), skipped)))
+    users = asyncio.run(read_user_map(kafka_log("users"), skipped))
+    # Of whom else a mapping of one device may be, the site of the device says. Few are the console's.
+    by_console = any(each.source == "console" for each in users.mappings())
+    sites = {each.device_id: each.site for each in known_devices()} if by_console else {}
+    rows = user_rows(users, sites.get)
     say_skipped(skipped)
     if as_json or as_csv:
         print_records(_MAPPING, [asdict(row) for row in rows], as_json=as_json, as_csv=as_csv)

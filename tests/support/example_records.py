@@ -28,9 +28,10 @@ from attendance.records.sequences import Counted, Run, Sequences
 from attendance.records.site import SiteZone
 from attendance.records.terminals import Knock, Order, PendingDevice, Stamps
 from attendance.records.unread import UnreadRequest
-from attendance.records.user_map import Employee, ErasedEmployee, UserMapping
+from attendance.records.user_map import Employee, ErasedEmployee, IgnoredUser, UserMapping
 from attendance.sealing import Seal
 from attendance.topics import Name, Topics
+from streams.ignoring import letter_of_waiting
 
 GOLDEN: Final = Path(__file__).parents[1] / "golden" / "records"
 TOPICS: Final = Topics("attendance")
@@ -90,6 +91,7 @@ CORRECTION: Final = replace(
 )
 CHECKIN: Final = Checkin(EVENT.event_id, "HR-EMP-00042", AT, "IN", "riyadh-01", "001042", "riyadh", "Asia/Riyadh")
 DROPPED: Final = Dropped(EVENT.event_id, "0f" * 16, Reason.REPEAT, "riyadh-01", "001042", AT, 3, 78)
+IGNORED: Final = IgnoredUser("site:riyadh", "7", "5e" * 16, ARRIVED, "fatima", "a visitor")
 WAITING: Final = Waiting(EVENT, Reason.UNMAPPED_USER)
 DELIVERY: Final = Delivery(EVENT.event_id, "HR-EMP-00042", "EMP-CKIN-03-2026-000017", "created", "erpnext", ARRIVED, 2)
 DAY: Final = AttendanceDay(
@@ -223,6 +225,11 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     ),
     "cursor-first": ("cursors", SavedCursor("riyadh-01", "sql", "2", None, {}, ARRIVED)),
     "user-mapping": ("user_map", UserMapping("site:riyadh", "007", "HR-EMP-00042", "csv")),
+    "user-mapping-console": (
+        "user_map",
+        UserMapping("device:riyadh-01", "7", "HR-EMP-00042", "console", ARRIVED, "fatima", "the new guard"),
+    ),
+    "user-ignored": ("user_map", IGNORED),
     "employee": ("user_map", Employee("HR-EMP-00042", "Left", date(2026, 1, 31), "Acme", None)),
     "employee-erased": (
         "user_map",
@@ -401,6 +408,9 @@ ENVELOPES: Final[dict[str, OutRecord]] = {
         unread=UNREAD.unread_id,
         further=3,
     ).to_record(TOPICS["dead_letters"]),
+    "dead-letter-ignored": letter_of_waiting(WAITING, (3, 78), IGNORED, ARRIVED, TOPICS["raw"]).to_record(
+        TOPICS["dead_letters"]
+    ),
     "other-event": OtherEvent("riyadh-01", "riyadh", "hikvision_push", "door", ARRIVED, b'{"door":1}').to_record(
         TOPICS["other_events"]
     ),

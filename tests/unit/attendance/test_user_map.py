@@ -2,7 +2,7 @@
 
 import tracemalloc
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from attendance import user_map as user_map_module
 from attendance.records.user_map import (
     EVERYWHERE,
     Employee,
+    IgnoredUser,
     UserMapping,
     device_scope,
     site_scope,
@@ -70,6 +71,28 @@ def test_the_narrowest_scope_answers_and_in_it_the_csv_file(
         assert users.mapping(site, device_id, user) == best
         users.apply(best.key, None)
     assert users.mapping(site, device_id, user) is None
+
+
+def test_the_console_names_whom_neither_a_file_nor_erpnext_names_whatever_the_scope() -> None:
+    listed = [UserMapping(EVERYWHERE, "7", "E1", "erpnext"), UserMapping(EVERYWHERE, "7", "E2", "csv")]
+    given_ = [UserMapping("device:D1", "7", "E3", "console"), UserMapping("site:s", "7", "E4", "console")]
+    users = user_map(*listed, *given_)
+    for best in (listed[1], listed[0], *given_):
+        assert users.mapping("s", "D1", "7") == best
+        assert users.apply(best.key, None) == best
+    assert users.mapping("s", "D1", "7") is None
+    assert list(users.mappings()) == []
+
+
+def test_a_device_user_is_ignored_on_a_device_or_at_a_site_until_that_is_removed() -> None:
+    at = datetime(2026, 3, 2, tzinfo=UTC)
+    here, there = (IgnoredUser(scope, "7", scope, at, "fatima", "a visitor") for scope in ("device:D1", "site:s"))
+    users = user_map(here, there)
+    assert [users.ignored("s", device, "7") for device in ("D1", "D2")] == [here, there]
+    assert users.ignored("other", "D2", "7") is None
+    assert users.apply(here.key, here.encode()) is None
+    assert users.apply(here.key, None) == here
+    assert list(users.ignored_users()) == [there]
 
 
 @given(key=st.none() | st.binary(max_size=40), value=st.binary(max_size=40))

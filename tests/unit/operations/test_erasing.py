@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.outcomes import Delivery, Dropped, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.records.unread import UnreadRequest
-from attendance.records.user_map import Employee, UserMapping
+from attendance.records.user_map import Employee, IgnoredUser, UserMapping
 from attendance.sealing import Seal
 from attendance.times import now
 from attendance.topics import EMBEDDED_CLUSTER, Name
@@ -134,9 +134,9 @@ class Scene:
         self.wait(event("99"))
         self.finish()
 
-    def plan(self, asked: Asked | None = None) -> Erasure:
+    def plan(self, asked: Asked | None = None, site_of: Callable[[str], str | None] = lambda _: None) -> Erasure:
         async def plan() -> Erasure:
-            person = await find_person(self.log, asked or Asked(EMPLOYEE))
+            person = await find_person(self.log, asked or Asked(EMPLOYEE), site_of)
             return await plan_erasure(self.log, self.cluster, {"stream": self.kafka.group("stream")}, person)
 
         return run_in_virtual_time(plan())
@@ -210,6 +210,39 @@ def test_what_is_left_of_an_erased_person_has_a_day_on_which_it_goes(scene: Scen
     assert erasure.last_day == max(erasure.until.values())
     assert {"raw", "checkins", "dropped", "deliveries", "dead_letters", "attendance_days"} <= erasure.until.keys()
     assert erasure.mentions == {"unread": 1}
+
+
+def test_what_was_decided_about_the_numbers_of_an_erased_person_goes_with_its_notes(scene: Scene) -> None:
+    scene.deliver(event(), EMPLOYEE)
+    for user, note in ((NUMBER, "his"), (OTHERS, "hers")):
+        for scope in ("device:D1", "site:riyadh", "site:jeddah"):
+            scene.put("user_map", IgnoredUser(scope, user, f"{user}{scope}", now(), "fatima", f"{note} at {scope}"))
+    scene.put("user_map", UserMapping("site:jeddah", "4", EMPLOYEE, "console", now(), "fatima", "his too"))
+    scene.put("user_map", UserMapping("site:jeddah", "5", OTHER, "console", now(), "fatima", "hers too"))
+    letter = DeadLetter(
+        "stream", Reason.USER_IGNORED, "his", now(), b"D1", event(days=3).encode(), topic=scene.kafka.topics["raw"]
+    )
+    out = letter.to_record("")
+    scene.broker.put(scene.kafka.topics["dead_letters"], out.value, out.key, headers=tuple(out.headers))
+    scene.finish()
+
+    erasure = scene.plan()
+    assert [str(each) for each in erasure.open_letters] == ["0:0"]
+    scene.erase(erasure)
+
+    scene.broker.compact(scene.kafka.topics["user_map"])
+    notes = re.findall(rb'"note":"([^"]*)"', b"".join(scene.values("user_map")))
+    assert sorted(notes) == [b"hers at device:D1", b"hers at site:jeddah", b"hers at site:riyadh", b"hers too"]
+
+
+def test_the_notes_about_a_visitor_who_was_ignored_go_with_them(scene: Scene) -> None:
+    for scope in ("device:D1", "device:D2", "site:riyadh"):
+        scene.put("user_map", IgnoredUser(scope, "99", scope, now(), "fatima", scope))
+    scene.wait(event("99"))
+    scene.finish()
+    scene.erase(scene.plan(Asked(device_user_id="99", scope="device:D1"), {"D1": "riyadh"}.get))
+    scene.broker.compact(scene.kafka.topics["user_map"])
+    assert re.findall(rb'"note":"([^"]*)"', b"".join(scene.values("user_map"))) == [b"device:D2"]
 
 
 def test_the_audit_balances_before_and_after(scene: Scene) -> None:

@@ -1,6 +1,7 @@
 """`punchstream users`: how the user map and the waiting are printed."""
 
 import csv
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from ledger_story import Story, event, kept_ledger
 from memory_log import MemoryLog
 from msgspec.structs import replace
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from attendance.errors import Reason
 from attendance.records.discard import DiscardedWaiting
@@ -17,6 +18,7 @@ from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import EVERYWHERE, Employee, UserMapping, site_scope
 from operations.paging import InvalidPageToken
+from operations.user_decisions import CannotDecide
 from producers.directory.csv_files import InvalidUserMapFile
 from punchstream.commands import users
 
@@ -188,3 +190,72 @@ def test_what_waits_is_discarded_with_a_note_and_not_without(log: MemoryLog) -> 
     assert (row["device_id"], row["punches"], row["event_ids"]) == ("gate-1", 1, [PUNCH.event_id])
     assert (row["note"], row["at"][-1]) == ("x", "Z")
     assert orjson.loads(CliRunner().invoke(users.app, ["discarded", "--device", "gate-2", "--json"]).stdout) == []
+
+
+@pytest.fixture
+def run(log: MemoryLog, fleet_file: Path) -> Callable[..., Result]:
+    """`punchstream users`, where the fleet has gate-1 of riyadh."""
+    fleet_file.write_text(
+        "- {device_id: gate-1, site: riyadh, timezone: Asia/Riyadh, token_sha256: '" + "0" * 64 + "'}"
+    )
+
+    def run(*arguments: str) -> Result:
+        result = CliRunner().invoke(users.app, list(arguments))
+        for record in log.sent:
+            log.add("user_map", record.key, record.value)
+        log.sent.clear()
+        return result
+
+    return run
+
+
+def test_a_number_is_mapped_and_unmapped_by_hand(run: Callable[..., Result]) -> None:
+    said = run("map", "7", "--employee", "E1", "--site", "riyadh", "--note", "the guard").stdout
+    assert said == "Number 7 of site riyadh is E1 now.\n"
+    (row,) = (each for each in orjson.loads(run("list", "--json").stdout) if each["source"] == "console")
+    assert (row["scope"], row["employee"], row["note"], row["overridden"]) == ("site:riyadh", "E1", "the guard", False)
+    assert run("unmap", "7", "--site", "riyadh").stdout == "Number 7 of site riyadh is E1 no more.\n"
+    assert isinstance(run("unmap", "7", "--site", "riyadh").exception, CannotDecide)
+
+
+def test_the_list_says_which_mapping_of_a_number_counts(log: MemoryLog, run: Callable[..., Result]) -> None:
+    run("map", "7", "--employee", "E1", "--device", "gate-1")
+    listed = UserMapping(site_scope("riyadh"), "7", "E2", "csv")
+    log.add("user_map", listed.key, listed.encode())
+    rows = orjson.loads(run("list", "--json").stdout)
+    assert [(each["source"], each["overridden"]) for each in rows if each["device_user_id"] == "7"] == [
+        ("console", True),
+        ("csv", False),
+    ]
+
+
+def test_a_number_is_ignored_with_a_note_and_that_is_taken_back(log: MemoryLog, run: Callable[..., Result]) -> None:
+    waiting = Waiting(replace(PUNCH, device_user_id="7"), Reason.UNMAPPED_USER)
+    log.add("unmapped", waiting.key, waiting.encode())
+    ignore = ("ignore", "7", "--device", "gate-1", "--note", "a visitor")
+    assert run(*ignore, "--dry-run").stdout == "Number 7 of device gate-1 would be ignored; 1 punch of it waits.\n"
+    assert orjson.loads(run("ignored", "--json").stdout) == []
+    assert run(*ignore).stdout == "Number 7 of device gate-1 is ignored now; 1 punch of it waits.\n"
+    (row,) = orjson.loads(run("ignored", "--json").stdout)
+    assert (row["scope"], row["note"], row["punches"], row["in_force"]) == ("device:gate-1", "a visitor", 0, True)
+    assert "a visitor" in run("ignored").stdout
+    said = run("stop-ignoring", "7", "--device", "gate-1").stdout
+    assert said == "Number 7 of device gate-1 is ignored no more; 0 punches sent again.\n"
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ((), "give one of them"),
+        (("--site", "riyadh", "--device", "gate-1"), "give one of them"),
+        (("--site", "jeddah"), "no device of the fleet is of site jeddah"),
+        (("--device", "gate-9"), "the fleet has no device gate-9"),
+    ],
+)
+def test_a_number_is_only_decided_about_where_the_fleet_has_it(
+    log: MemoryLog, run: Callable[..., Result], where: Sequence[str], error: str
+) -> None:
+    result = run("ignore", "7", "--note", "a visitor", *where)
+    assert result.exit_code == 2
+    assert error in " ".join(result.stderr.split())
+    assert len(log.records("user_map")) == 4

@@ -10,7 +10,7 @@ from attendance.metrics import Metrics
 from attendance.records.raw_event import RawEvent, Source
 from streams import waiting_by_device
 from streams.waiting_by_device import WaitingByDevice
-from streams.waiting_table import WaitingTable
+from streams.waiting_table import Origin, WaitingTable
 
 TIME = datetime(2026, 3, 2, 5, tzinfo=UTC)
 
@@ -26,7 +26,14 @@ class World:
     def add(self, device: str, user: str) -> None:
         event = RawEvent(device, "s", user, "IN", TIME, None, "UTC", TIME, Source("push", "json"))
         self.waiting.add(
-            event.event_id.encode(), 0, b"{}", None, event=event, reason=Reason.UNMAPPED_USER, due=None, undecided=False
+            event.event_id.encode(),
+            0,
+            b"{}",
+            Origin(),
+            event=event,
+            reason=Reason.UNMAPPED_USER,
+            due=None,
+            undecided=False,
         )
 
     def shown(self) -> dict[str, float]:

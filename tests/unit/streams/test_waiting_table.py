@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from attendance.errors import Reason
 from attendance.records.outcomes import Waiting
 from attendance.records.raw_event import RawEvent, Source
-from streams.waiting_table import OfDevice, WaitingTable
+from streams.waiting_table import OfDevice, Origin, WaitingTable
 
 TIME = datetime(2026, 3, 2, 5, tzinfo=UTC)
 
@@ -14,7 +14,9 @@ TIME = datetime(2026, 3, 2, 5, tzinfo=UTC)
 def add(table: WaitingTable, user: str, device: str = "D1", minute: int = 0) -> bytes:
     event = RawEvent(device, "s", user, "IN", TIME.replace(minute=minute), None, "UTC", TIME, Source("push", "json"))
     waiting = Waiting(event, Reason.UNMAPPED_USER)
-    table.add(waiting.key, 0, waiting.encode(), b"0:1", event=event, reason=waiting.reason, due=None, undecided=False)
+    table.add(
+        waiting.key, 0, waiting.encode(), Origin(b"0:1"), event=event, reason=waiting.reason, due=None, undecided=False
+    )
     return waiting.key
 
 

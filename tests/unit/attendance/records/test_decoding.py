@@ -24,7 +24,7 @@ from attendance.records.sequences import Sequences
 from attendance.records.site import SiteZone
 from attendance.records.terminals import Stamps, StampsKey, decode_stamps
 from attendance.records.terminals import decode_key as decode_terminal_key
-from attendance.records.user_map import Employee, ErasedEmployee, UserMapping, decode, decode_key
+from attendance.records.user_map import Employee, ErasedEmployee, IgnoredUser, UserMapping, decode, decode_key
 
 BY_NAME = {name: record for name, (_, record) in EXAMPLES.items() if not isinstance(record, Stamps)}
 WRONG: Any = [{"neither": ["text", "number"]}]
@@ -40,7 +40,7 @@ def decoder(name: str) -> Callable[[bytes | None], Any]:
     """Decodes a value as the record of that golden file, with the key of that."""
     record, key = BY_NAME[name], golden(name).key
     match record:
-        case UserMapping() | Employee() | ErasedEmployee():
+        case UserMapping() | IgnoredUser() | Employee() | ErasedEmployee():
             return lambda value: decode(decode_key(key), value)
         case Account() | AcceptedLoss() | Adoption():
             return lambda value: decode_account(key, value)

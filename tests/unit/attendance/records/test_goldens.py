@@ -13,7 +13,7 @@ from attendance.records.sequences import Sequences
 from attendance.records.site import SiteZone
 from attendance.records.terminals import Stamps, StampsKey, decode_stamps
 from attendance.records.terminals import decode_key as decode_terminal_key
-from attendance.records.user_map import Employee, ErasedEmployee, UserMapping, decode, decode_key
+from attendance.records.user_map import Employee, ErasedEmployee, IgnoredUser, UserMapping, decode, decode_key
 from attendance.topics import TABLE
 
 
@@ -29,7 +29,7 @@ def test_a_golden_file_is_read_as_the_record_that_it_was(name: str) -> None:
     _, record = EXAMPLES[name]
     written = golden(name)
     match record:
-        case UserMapping() | Employee() | ErasedEmployee():
+        case UserMapping() | IgnoredUser() | Employee() | ErasedEmployee():
             read = decode(decode_key(written.key), written.value)
         case Account() | AcceptedLoss() | Adoption():
             read = decode_account(written.key, written.value)
