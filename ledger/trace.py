@@ -47,7 +47,8 @@ class LedgerTrace(LedgerReader):
             found: list[Fact] = [*raw, *_without_id(connection, asked, raw)]
             tables = [table for table in _OF_EVENTS if not asked.zones or table is not RAW_RECORDS]
             ids_of_devices = {each.event_id for each in raw if each.event_id is not None}
-            for ids in _parts(sorted(ids_of_devices or self._ids(connection, asked))):
+            ids_of_asked = ids_of_devices or _with_corrections(connection, self._ids(connection, asked))
+            for ids in _parts(sorted(ids_of_asked)):
                 for table in tables:
                     found += _rows(connection, table, table.c.event_id.in_(ids))
                 if asked.zones:
@@ -137,6 +138,19 @@ def _of_others(connection: Connection, ids: Collection[str], employee: str) -> s
     for part in _parts(ids):
         query = select(CHECKINS.c.event_id).where(CHECKINS.c.event_id.in_(part), CHECKINS.c.employee != employee)
         found |= set(connection.execute(query).scalars())
+    return found
+
+
+def _with_corrections(connection: Connection, ids: Collection[str]) -> set[str]:
+    """The punches, with those that correct one of them, and so on."""
+    found, new = set(ids), set(ids)
+    while new:
+        later: set[str] = set()
+        for part in _parts(sorted(new)):
+            query = select(RAW_RECORDS.c.event_id).where(RAW_RECORDS.c.supersedes.in_(part))
+            later |= set(connection.execute(query).scalars())
+        new = later - found
+        found |= new
     return found
 
 

@@ -28,7 +28,7 @@ from operations.alignment import Restored, Run, Traits
 from operations.audit_accounts import Accounts
 from operations.dead_letters import dead_letter
 from operations.log import Log, Skipped, decoded
-from streams.dedup import Punch
+from streams.dedup import ANY_RECORD, Punch
 from streams.erased import is_erasure
 from streams.state import FLOOR_KEY, NO_OFFSET, is_whole
 from streams.state import decode as decode_changelog
@@ -309,7 +309,7 @@ class KnownRecords:
                 self._whole[record.partition] = is_whole(punches)
             for key, entry in punches:
                 offset = Punch.unpack(entry).offset
-                if key == FLOOR_KEY or is_erasure(key) or offset == NO_OFFSET:
+                if key == FLOOR_KEY or is_erasure(key) or offset in (NO_OFFSET, ANY_RECORD):
                     continue
                 place = self._moves.now(log.topics["raw"], (record.partition, offset), record)
                 if place is not None:

@@ -10,6 +10,8 @@ create index raw_events on raw (event_id);
 create table dropped (partition, offset, event_id, kept_event_id, primary key (partition, offset, event_id))
 without rowid;
 create table erased (event_id primary key) without rowid;
+-- Whose time a person said is wrong. Nothing of that id is kept, and the right one has an outcome of its own.
+create table moved (event_id primary key) without rowid;
 create table kept_for_nothing (event_id primary key) without rowid;
 create table dead_record (partition, offset, at, primary key (partition, offset, at)) without rowid;
 create table dead (event_id primary key) without rowid;
@@ -82,6 +84,7 @@ where not exists (select 1 from delivered x where x.event_id = d.kept_event_id)
   and not exists (select 1 from waiting x where x.event_id = d.kept_event_id)
   and not exists (select 1 from checkin x where x.event_id = d.kept_event_id)
   and not exists (select 1 from erased x where x.event_id = d.kept_event_id)
+  and not exists (select 1 from moved x where x.event_id = d.kept_event_id)
   and not exists (select 1 from discarded x where x.event_id = d.kept_event_id)
   and (not exists (select 1 from gone) or (
     exists (select 1 from raw k where k.event_id = d.kept_event_id) and not exists (

@@ -173,6 +173,8 @@ class AuditTables:
             try:
                 event = RawEvent.decode(record.value)
                 row = (record.partition, record.offset, event.event_id, event.device_id, record.timestamp)
+                if event.given_time is not None:
+                    self._many("insert or ignore into moved values (?)", [(event.supersedes,)])
             except InvalidRecord:  # it needs an outcome as any other
                 key = (record.key or b"").decode(errors="replace")
                 row = (record.partition, record.offset, None, key, record.timestamp)

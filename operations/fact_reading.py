@@ -46,6 +46,15 @@ def _milliseconds_or_none(instant: datetime | None) -> int | None:
 _MOST: Final = 2**63 - 1
 
 
+def _given(event: RawEvent) -> tuple[str | None, int | None, str | None, int | None]:
+    """Who gave the punch its time, when, why, and instead of which one."""
+    given = event.given_time
+    if given is None:
+        return None, None, None, None
+    wrong = None if given.instead_of is None else milliseconds(given.instead_of)
+    return given.by, milliseconds(given.at), given.note, wrong
+
+
 def _storable(fact: Fact) -> Fact:
     """The fact as every database takes it: without NUL characters, and without numbers of more than 64 bits."""
     for value in fact:
@@ -139,6 +148,7 @@ class FactReader:
                 event.supersedes,
                 of_partition,
                 of_offset,
+                *_given(event),
             )
         ]
 

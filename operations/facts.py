@@ -44,6 +44,10 @@ class RawFact(NamedTuple):
     supersedes: str | None
     copy_partition: int | None
     copy_offset: int | None
+    time_given_by: str | None
+    time_given_at: int | None
+    time_given_note: str | None
+    time_given_instead_of: int | None
 
 
 class DroppedFact(NamedTuple):

@@ -1,5 +1,6 @@
 """trace: every punch of somebody on a day, of a device user, of devices, or of an event id, and what became of it."""
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,8 @@ class Asked:
 
     `day` is the date on the device's clock. None is every day. `zones` are the devices whose punches are asked about,
     all of them, each with the zone in which its day is. Of these, what was rejected before it became a raw record is
-    asked about too, and the check-ins that supersede one of theirs.
+    asked about too, and the check-ins that supersede one of theirs. Of others, the corrections of their punches are, of
+    whatever day.
     """
 
     employee: str | None = None
@@ -113,9 +115,7 @@ class TopicsSource(FromTopics):
         """See `TraceSource.facts`."""
         reader = FactReader(self._log.topics, await read_moves(self._log))
         theirs = await self._theirs(reader, asked)
-        records = self._read(reader, "raw", asked)
-        raw = [each async for each in records if isinstance(each, RawFact) and theirs.has(each)]
-        ids = {each.event_id for each in raw if each.event_id is not None} | theirs.ids
+        raw, ids = await self._raw(reader, theirs, asked)
         unreadable = {(each.kafka_partition, each.kafka_offset) for each in raw if each.event_id is None}
         found: list[Fact] = [*raw]
         for name in _OF_EVENTS:
@@ -130,6 +130,25 @@ class TopicsSource(FromTopics):
             actions = self._read(reader, "dead_letter_actions", asked)
             found += [each async for each in actions if isinstance(each, ActionFact) and _of(each) in letters]
         return found
+
+    async def _raw(self, reader: FactReader, theirs: "_Theirs", asked: Asked) -> tuple[list[RawFact], set[str]]:
+        """The raw records that are asked about, with the corrections of them, and the ids of all of these punches."""
+        while True:
+            raw: list[RawFact] = []
+            corrected_by: dict[str, set[str]] = defaultdict(set)
+            async for each in self._read(reader, "raw", asked):
+                if not isinstance(each, RawFact):
+                    continue
+                if theirs.has(each):
+                    raw.append(each)
+                if each.supersedes is not None and each.event_id is not None:
+                    corrected_by[each.supersedes].add(each.event_id)
+            ids = {each.event_id for each in raw if each.event_id is not None} | theirs.ids
+            later = set().union(*(corrected_by[id_] for id_ in ids if id_ in corrected_by)) - ids
+            # Of devices a day is asked about, and a correction may be of another.
+            if not later or asked.zones:
+                return raw, ids
+            theirs.ids |= later
 
     async def is_known(self, asked: Asked) -> bool:
         """See `TraceSource.is_known`."""

@@ -25,6 +25,7 @@ from punchstream.commands import (
     privacy,
     reconcile,
     replay,
+    right_time,
     settings,
     stages,
     together,
@@ -54,6 +55,7 @@ for command in (
     trace.trace,
     reconcile.reconcile,
     replay.replay,
+    right_time.set_time,
     stages.push,
     stages.pull,
 ):

@@ -11,6 +11,10 @@ same time and offset, with a code that no punch has. It wins over the punch that
 that a changelog of both can be read in any order. A genuine punch may stand where a superseded one stood, so what is
 near one is neither new nor a repeat by its time alone.
 
+Where a person said that a time is wrong, no record tells by its zone that it is the wrong one once more. So there is a
+superseded entry of `ANY_RECORD` besides: whatever record has that very time and type, it is the wrong punch. Whether
+another one near it is a second tap of the wrong clock or a punch of a right one, nobody knows.
+
 Whoever knows a serial number may send a punch that is dated ahead of its arrival, and so have it stand before the
 genuine one comes. An entry therefore says by how much its punch was ahead (`lead_of`), and drops no repeat that was
 less ahead than it, give or take how unevenly a terminal sends. What is not ahead is dropped by nothing that is.
@@ -41,6 +45,10 @@ _LEAD_SECONDS: Final = 10
 _MOST_LEAD: Final = 31
 
 PUNCH_BYTES: Final = _ENTRY.size
+ANY_RECORD: Final = 2**64 - 2
+"""In the place of an offset: whichever record it is."""
+MAX_SECONDS: Final = 2**32 - 1
+"""The latest time that an entry has room for."""
 MAX_KEY_BYTES: Final = 2**16 - 1
 """The longest key of a device user that a record of the changelog has room for."""
 _CODE_AT: Final = 4
@@ -196,12 +204,13 @@ def classify(kept: bytes, punch: Punch, window: float) -> Classification:
         return _NEW  # the usual one: later than all that is known
     near = _near(kept, punch.seconds - window, punch.seconds + window)
     for other in near:
-        if other.is_same(punch) and (other.offset == punch.offset or not other.is_superseded):
+        if other.is_same(punch) and (other.offset in (punch.offset, ANY_RECORD) or not other.is_superseded):
             return _classify_same(near, punch, other)
     nearest = _nearest(punch, near)
     if nearest is not None:
         return Classification(Verdict.REPEAT, nearest)
-    wrong = _nearest(punch, near, superseded=True)
+    of_any = [each for each in near if each.offset == ANY_RECORD]
+    wrong = _nearest(punch, of_any, superseded=True) or _nearest(punch, near, superseded=True)
     return _NEW if wrong is None else Classification(Verdict.NEAR_SUPERSEDED, wrong.as_it_was())
 
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
 from attendance.fleet import Device
@@ -128,7 +129,11 @@ class Pipeline:
         found = self._classify(record, key, known, punch, state, decisions, anybody_erased=anybody_erased)
         if found.confirmed is not None:
             known = decisions.keep(key, found.confirmed.pack(), known, rules.horizon)
-        if found.verdict is not Verdict.NEW and found.verdict is not Verdict.REDELIVERY:
+        if (
+            found.verdict is not Verdict.NEW
+            and found.verdict is not Verdict.REDELIVERY
+            and not _is_given_back(event, found, key, known, state, decisions)
+        ):
             dropped = self._dropped(event, record, found, device)
             if dropped is not None:
                 return dropped
@@ -142,6 +147,7 @@ class Pipeline:
         ):
             # Only the first time: later another punch may be where the wrong one was.
             entries += _superseded_entries(event, key, known, state, decisions)
+            entries += _wrong_time_entries(event, rules.horizon)
         for entry in entries:
             known = decisions.keep(key, entry, known, rules.horizon)
         return outcome
@@ -218,6 +224,7 @@ class Pipeline:
             return None
         assert kept is not None
         if verdict is Verdict.NEAR_SUPERSEDED:
+            _check_given(event, record, kept)
             # The cause of the correction is repaired. What is read as it was before is the wrong one once more.
             passes = event.supersedes is not None or _is_read_so_today(event, device)
         else:
@@ -249,6 +256,18 @@ def _check_erased(record: Record) -> None:
         raise InvalidRecord(Reason.ERASED, "of a device user who was erased: it may be there already")
 
 
+def _check_given(event: RawEvent, record: Record, wrong: Punch) -> None:
+    """Hold back what is near a time that a person said is wrong, unless a person sent it again.
+
+    Raises:
+        InvalidRecord: it is held.
+    """
+    if wrong.offset != dedup.ANY_RECORD or event.supersedes is not None or is_dead_letter_replay(record.headers):
+        return
+    message = f"the device's clock was wrong about {format_seconds(wrong.time)}, as a person said: this may be so too"
+    raise InvalidRecord(Reason.CLOCK_SKEW, message)
+
+
 def user_key(event: RawEvent) -> bytes:
     """The key of a device user in the deduplication state."""
     return encode_json([event.device_id, event.device_user_id])
@@ -270,6 +289,35 @@ def _superseded_entries(event: RawEvent, key: bytes, known: bytes, state: Known,
     return _superseded_among(event, known) or _superseded_among(
         event, dedup.union(state.everything(key), decisions.kept_of(key))
     )
+
+
+def _is_given_back(
+    event: RawEvent, found: dedup.Classification, key: bytes, known: bytes, state: Known, decisions: Decisions
+) -> bool:
+    """Whether a person says of a time that it was right, after a person had said that it was wrong.
+
+    It takes the place of a punch that stands. The first correction of all does not, if it comes again.
+    """
+    if event.given_time is None or found.kept is None or found.kept.offset != dedup.ANY_RECORD:
+        return False
+    is_same = found.verdict is Verdict.SUPERSEDED
+    return is_same and bool(_superseded_entries(event, key, known, state, decisions))
+
+
+def _wrong_time_entries(event: RawEvent, horizon: float) -> list[bytes]:
+    """The entry of the time that a person said was wrong: a terminal may send its history again.
+
+    A time that lies far ahead has none, because a list lets go of what is older than the horizon before its newest.
+    """
+    given = event.given_time
+    if given is None or given.instead_of is None:
+        return []
+    wrong = replace(event, event_time=given.instead_of)
+    seconds = given.instead_of.timestamp()
+    latest = min(dedup.MAX_SECONDS, given.at.timestamp() + horizon / 2)
+    if wrong.event_id != event.supersedes or not 0 <= seconds <= latest:
+        return []
+    return [Punch.of(given.instead_of, event.event_type, dedup.ANY_RECORD).as_superseded().pack()]
 
 
 def _superseded_among(event: RawEvent, packed: bytes) -> list[bytes]:

@@ -38,7 +38,7 @@ from attendance.kafka.records import OutRecord, Record
 from attendance.runtime import until_available
 from attendance.settings import KafkaSettings
 from attendance.times import now
-from streams.dedup import PUNCH_BYTES, Kept, Punch, insert
+from streams.dedup import ANY_RECORD, PUNCH_BYTES, Kept, Punch, insert
 from streams.erased import is_erasure
 from streams.history import History
 from streams.store import Checkpoint, HistoryNeeded, Known, OpenStore, Store
@@ -360,6 +360,8 @@ def as_of_now(punches: list[Kept], record: Record, moves: Moves, raw: str) -> li
         if kept.key == FLOOR_KEY or is_erasure(kept.key):
             return kept
         punch = Punch.unpack(kept.entry)
+        if punch.offset == ANY_RECORD:
+            return kept
         now = moves.now(raw, (record.partition, punch.offset), record)
         # A record that is gone is not delivered again: no other one may pass for it.
         return Kept(kept.key, punch._replace(offset=NO_OFFSET if now is None else now[1]).pack())

@@ -61,6 +61,15 @@ class Source(Struct, frozen=True):
     line: int | None = None
 
 
+class GivenTime(Struct, frozen=True):
+    """Who gave a punch its right time, when, and why. `instead_of` is the wrong one; None where it cannot be read."""
+
+    by: Text
+    at: Milliseconds
+    note: Text
+    instead_of: Seconds | None = None
+
+
 class RawEvent(JsonRecord, frozen=True):
     """One punch, unchanged by any policy.
 
@@ -74,6 +83,9 @@ class RawEvent(JsonRecord, frozen=True):
 
     `clock_skew` is how many seconds the device's clock was ahead of the server's when that was last measured, where it
     was worth a warning; None otherwise.
+
+    `given_time` says that a person, and no clock, gave the punch its `event_time`. Only an event that supersedes
+    another has it.
     """
 
     what: ClassVar[str] = "a raw event"
@@ -93,6 +105,7 @@ class RawEvent(JsonRecord, frozen=True):
     supersedes: Text | None = None
     superseded_document: Text | None = None
     clock_skew: int | None = None
+    given_time: GivenTime | None = None
 
     @property
     def event_id(self) -> str:
@@ -141,6 +154,14 @@ class RawEvent(JsonRecord, frozen=True):
             data |= {"supersedes": self.supersedes, "superseded_document": self.superseded_document}
         if self.clock_skew is not None:
             data["clock_skew"] = self.clock_skew
+        if self.given_time is not None:
+            given = self.given_time
+            data["given_time"] = {
+                "by": given.by,
+                "at": format_milliseconds(given.at),
+                "note": given.note,
+                "instead_of": None if given.instead_of is None else format_seconds(given.instead_of),
+            }
         return encode_json(data)
 
 

@@ -1,8 +1,8 @@
 """`punchstream trace`: what became of each punch of somebody, and how long each milestone took."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime
 from typing import Annotated, Final
 
 import typer
@@ -109,6 +109,7 @@ _COLUMNS: Final = (
         "reason",
     ),
     *("kept_event_id", "employee", "document", "message", "partition", "offset"),
+    *("supersedes", "time_given_by", "time_given_at", "time_given_note", "time_given_instead_of"),
     *(f"{name}_at" for name in _MILESTONES),
     *(f"{name}_after" for name in _MILESTONES[1:]),
 )
@@ -133,6 +134,11 @@ def _to_json(journey: Journey) -> dict[str, object]:
         "message": journey.message,
         "partition": raw.kafka_partition,
         "offset": raw.kafka_offset,
+        "supersedes": raw.supersedes,
+        "time_given_by": raw.time_given_by,
+        "time_given_at": _instant(raw.time_given_at, format_milliseconds),
+        "time_given_note": raw.time_given_note,
+        "time_given_instead_of": _instant(raw.time_given_instead_of, format_seconds),
         **{
             f"{name}_at": format_milliseconds(from_milliseconds(milestones[name].at)) if name in milestones else None
             for name in _MILESTONES
@@ -151,7 +157,17 @@ def _lines(journey: Journey) -> Iterator[str]:
         yield f"  {milestone.name:10} {at}{after}{_what(journey, milestone)}"
     if journey.message:
         yield f"  message    {journey.message}"
+    if raw.supersedes not in (None, raw.event_id):
+        yield f"  corrects   {raw.supersedes}"
+    if raw.time_given_at is not None:
+        wrong = _instant(raw.time_given_instead_of, format_seconds) or "no time"
+        at = format_milliseconds(from_milliseconds(raw.time_given_at))
+        yield f"  time given {at} by {raw.time_given_by}, instead of {wrong}: {raw.time_given_note}"
     yield ""
+
+
+def _instant(at: int | None, written: Callable[[datetime], str]) -> str | None:
+    return None if at is None else written(from_milliseconds(at))
 
 
 def _time_of(raw: RawFact) -> str:

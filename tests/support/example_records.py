@@ -23,7 +23,7 @@ from attendance.records.discard import DiscardedWaiting
 from attendance.records.fleet import FleetEntry
 from attendance.records.other_event import OtherEvent
 from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
-from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
+from attendance.records.raw_event import RAW_RECORD, GivenTime, RawEvent, Source
 from attendance.records.sequences import Counted, Run, Sequences
 from attendance.records.site import SiteZone
 from attendance.records.terminals import Knock, Order, PendingDevice, Stamps
@@ -89,6 +89,13 @@ UNREADABLE: Final = replace(
 CORRECTION: Final = replace(
     EVENT, supersedes="0f" * 16, superseded_document="EMP-CKIN-03-2026-000017", clock_skew=-4200
 )
+GIVEN: Final = replace(
+    EVENT,
+    supersedes="0f" * 16,
+    given_time=GivenTime(
+        "fatima", datetime(2026, 1, 2, 9, tzinfo=UTC), "the clock's battery was empty", AT - timedelta(hours=3)
+    ),
+)
 CHECKIN: Final = Checkin(EVENT.event_id, "HR-EMP-00042", AT, "IN", "riyadh-01", "001042", "riyadh", "Asia/Riyadh")
 DROPPED: Final = Dropped(EVENT.event_id, "0f" * 16, Reason.REPEAT, "riyadh-01", "001042", AT, 3, 78)
 IGNORED: Final = IgnoredUser("site:riyadh", "7", "5e" * 16, ARRIVED, "fatima", "a visitor")
@@ -150,6 +157,7 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "raw": ("raw", EVENT),
     "raw-unreadable-time": ("raw", UNREADABLE),
     "raw-correction": ("raw", CORRECTION),
+    "raw-given-time": ("raw", GIVEN),
     "checkin": ("checkins", CHECKIN),
     "checkin-place": ("checkins", replace(CHECKIN, latitude=24.7136, longitude=-46.5)),
     "checkin-correction": ("checkins", replace(CHECKIN, checkin_time="device_local", supersedes="0f" * 16)),
@@ -369,6 +377,7 @@ ENVELOPES: Final[dict[str, OutRecord]] = {
     "raw": OutRecord(TOPICS["raw"], *EVENT.record()),
     "raw-unreadable-time": OutRecord(TOPICS["raw"], *UNREADABLE.record()),
     "raw-correction": OutRecord(TOPICS["raw"], *CORRECTION.record()),
+    "raw-given-time": OutRecord(TOPICS["raw"], *GIVEN.record()),
     "checkin": OutRecord(
         TOPICS["checkins"], CHECKIN.key, CHECKIN.encode(), [*CHECKIN.headers(), (RAW_RECORD, b"3:78")]
     ),

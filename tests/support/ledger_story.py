@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from hypothesis import strategies as st
 from memory_log import StoredRecord
+from msgspec.structs import replace
 
 from attendance.adoptions import NOTHING_MOVED
 from attendance.errors import InvalidRecord, Reason
@@ -20,7 +21,7 @@ from attendance.records.dead_letter_action import Action, LetterId
 from attendance.records.device_status import DeviceStatus
 from attendance.records.discard import DiscardedWaiting
 from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
-from attendance.records.raw_event import RAW_RECORD, REPLAY_OF, RawEvent, Source
+from attendance.records.raw_event import RAW_RECORD, REPLAY_OF, GivenTime, RawEvent, Source
 from attendance.records.user_map import Employee, ErasedEmployee
 from attendance.topics import Name, Topics
 from ledger.database import Database
@@ -57,6 +58,14 @@ class Story:
     def raw(self, raw: RawEvent, *, copy_of: StoredRecord | None = None) -> StoredRecord:
         headers = [] if copy_of is None else [(REPLAY_OF, b"%d:%d" % (copy_of.partition, copy_of.offset))]
         return self.put("raw", OutRecord("", raw.key, raw.encode(), headers), int(raw.device_id == "D2"))
+
+    def give(self, raw: StoredRecord) -> StoredRecord:
+        """A person gives a punch the time one hour later."""
+        wrong = RawEvent.decode(raw.value)
+        assert wrong.event_time is not None
+        said = GivenTime("fatima", START, "the clock was off", wrong.event_time)
+        time = wrong.event_time + timedelta(hours=1)
+        return self.raw(replace(wrong, event_time=time, supersedes=wrong.event_id, given_time=said))
 
     def checkin(self, raw: StoredRecord, employee: str, supersedes: str | None = None) -> StoredRecord:
         of = RawEvent.decode(raw.value)
@@ -146,6 +155,10 @@ class Story:
         return self.put(name, OutRecord("", b"D1", b'{"\\u0000": "no such record"'))
 
 
+def _id(raw: StoredRecord) -> str:
+    return RawEvent.decode(raw.value).event_id
+
+
 Become = Callable[[Story, StoredRecord, str, str], object]
 
 
@@ -175,6 +188,8 @@ FATES: Final[Sequence[Become]] = (
     lambda story, raw, employee, other: story.deliver(story.checkin(raw, employee, other), f"CHK-{raw.offset}"),
     lambda story, raw, employee, _: story.fail(story.checkin(raw, employee), Reason.TARGET_REJECTED, "sink"),
     lambda story, raw, *_: story.raw(RawEvent.decode(raw.value), copy_of=raw),
+    lambda story, raw, *_: story.give(raw),
+    lambda story, raw, employee, _: story.deliver(story.checkin(story.give(raw), employee, _id(raw)), "GIVEN"),
     lambda story, _, employee, __: story.erase(employee),
     lambda story, _, employee, __: story.erase(employee, ("D1", employee[-1])),
     lambda story, raw, *_: story.report(RawEvent.decode(raw.value).device_id, raw.offset, serial="S1"),

@@ -18,11 +18,11 @@ from attendance.kafka.records import MAX_RECORD_BYTES
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import REPLAY_COUNT, DeadLetter
 from attendance.records.outcomes import Dropped, Waiting
-from attendance.records.raw_event import ARRIVED_AT, REPLAY_OF, RawEvent, Source
+from attendance.records.raw_event import ARRIVED_AT, REPLAY_OF, GivenTime, RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
 from attendance.user_map import UserMap
 from operations.origin import copy_of
-from streams.dedup import insert
+from streams.dedup import insert, unpack
 from streams.pipeline import Outcome, Pipeline, Rules, user_key
 from streams.store import Known, StoreFailed
 
@@ -521,6 +521,76 @@ def test_a_correction_that_was_corrected_itself_does_not_come_back() -> None:
     *_, outcome = in_turn((EVENT, 0, []), (first, 1, []), (second, 2, []), (first, 1, []))
 
     assert isinstance(outcome, Dropped)
+
+
+def given(event: RawEvent, hours: float) -> RawEvent:
+    """The event with the time that a person gave it."""
+    assert event.event_time is not None
+    said = GivenTime("fatima", NOW, "the clock was off", event.event_time)
+    time = event.event_time + timedelta(hours=hours)
+    return replace(event, event_time=time, supersedes=event.event_id, clock_skew=None, given_time=said)
+
+
+SKEWED = replace(EVENT, clock_skew=-3600)
+
+
+@pytest.mark.parametrize("wrong", [EVENT, SKEWED], ids=["delivered", "dead letter"])
+def test_a_punch_whose_time_a_person_gave_counts_once_however_often_the_wrong_one_comes(wrong: RawEvent) -> None:
+    # The terminal's clock is right by now, so nothing in its history says that it was not.
+    history = replace(EVENT, received_at=NOW + timedelta(days=1))
+
+    first, right, *again = in_turn((wrong, 0, []), (given(wrong, 1), 1, []), (history, 2, []), (history, 2, []))
+
+    assert isinstance(first, Checkin if wrong is EVENT else DeadLetter)
+    assert isinstance(right, Checkin)
+    assert (right.event_time, right.supersedes) == (TIME + timedelta(hours=1), EVENT.event_id)
+    for each in again:
+        assert isinstance(each, Dropped)
+        assert (each.reason, each.kept_event_id) == (Reason.DUPLICATE, EVENT.event_id)
+
+
+def test_a_second_tap_of_a_time_that_a_person_said_is_wrong_is_held_for_a_person() -> None:
+    tap = replace(EVENT, event_time=TIME + timedelta(seconds=30))
+    replayed = [(REPLAY_COUNT, b"1")]
+
+    *_, held, passed, far = in_turn(
+        *((EVENT, 0, []), (given(EVENT, 1), 1, []), (tap, 2, []), (tap, 3, replayed)),
+        (replace(EVENT, event_time=TIME + timedelta(minutes=10)), 4, []),
+    )
+
+    assert isinstance(held, DeadLetter)
+    assert held.reason is Reason.CLOCK_SKEW
+    assert isinstance(passed, Checkin)
+    assert isinstance(far, Checkin)
+
+
+def test_a_time_may_be_given_again_and_given_back() -> None:
+    first = given(EVENT, 1)
+    second, back = given(first, 1), given(first, -1)
+
+    *_, last, once_more = in_turn((EVENT, 0, []), (first, 1, []), (second, 2, []), (first, 3, []))
+    assert isinstance(last, Checkin)
+    assert isinstance(once_more, Dropped)
+    *_, returned, history = in_turn((EVENT, 0, []), (first, 1, []), (back, 2, []), (EVENT, 3, []))
+    assert isinstance(returned, Checkin)
+    assert (returned.event_id, returned.supersedes) == (EVENT.event_id, first.event_id)
+    assert isinstance(history, Dropped)
+    assert history.reason is Reason.DUPLICATE
+
+
+def test_a_wrong_time_far_ahead_drives_nothing_out_of_the_list() -> None:
+    ahead = replace(EVENT, event_time=TIME + timedelta(days=4000))
+    assert ahead.event_time is not None
+    said = GivenTime("fatima", NOW, "the clock was off", ahead.event_time)
+    right = replace(EVENT, event_time=TIME, supersedes=ahead.event_id, given_time=said)
+
+    state = KnownPunches()
+
+    *_, outcome, copy = decide_in_turn(state, ((ahead, 0, []), (right, 1, []), (EVENT, 2, [])))
+
+    assert isinstance(outcome, Checkin)
+    assert isinstance(copy, Dropped)
+    assert [each.time for each in unpack(state[user_key(EVENT)])] == [TIME]
 
 
 WRONG = replace(EVENT, event_time=TIME + timedelta(hours=3), device_timezone="UTC")

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from attendance.errors import InvalidRecord, Reason
-from attendance.records.raw_event import EVENT_TYPES, TRANSPORTS, RawEvent, Source, event_id
+from attendance.records.raw_event import EVENT_TYPES, TRANSPORTS, GivenTime, RawEvent, Source, event_id
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "raw-event-v1.json"
 CLOCK = GOLDEN.with_name("raw-event-v1-clock.json")
 CORRECTION = GOLDEN.with_name("raw-event-v1-correction.json")
+GIVEN_TIME = GOLDEN.with_name("raw-event-v1-given-time.json")
 
 AN_EVENT = RawEvent(
     device_id="riyadh-01",
@@ -60,6 +61,14 @@ events = st.builds(
         words, words | integers | st.booleans() | st.none() | st.floats(allow_nan=False, allow_infinity=False)
     ),
     clock_skew=st.none() | integers,
+    given_time=st.none()
+    | st.builds(
+        GivenTime,
+        by=words,
+        at=instants.map(lambda instant: instant.replace(microsecond=0)),
+        note=words,
+        instead_of=st.none() | instants.map(lambda instant: instant.replace(microsecond=0)),
+    ),
 )
 
 
@@ -231,3 +240,16 @@ def test_a_correction_is_read_and_written_with_what_it_supersedes() -> None:
     correction = replace(AN_EVENT, supersedes="0f" * 16, superseded_document="EMP-CKIN-03-2026-000017")
     assert RawEvent.decode(CORRECTION.read_bytes()) == correction
     assert orjson.loads(correction.encode()) == orjson.loads(CORRECTION.read_bytes())
+
+
+def test_who_gave_a_time_stands_in_the_event_and_is_no_part_of_its_id() -> None:
+    said = GivenTime(
+        "fatima",
+        datetime(2026, 1, 2, 9, tzinfo=UTC),
+        "the terminal's battery was empty",
+        datetime(2026, 1, 1, 2, tzinfo=UTC),
+    )
+    given = replace(AN_EVENT, supersedes="0f" * 16, superseded_document="EMP-CKIN-03-2026-000017", given_time=said)
+    assert RawEvent.decode(GIVEN_TIME.read_bytes()) == given
+    assert orjson.loads(given.encode()) == orjson.loads(GIVEN_TIME.read_bytes())
+    assert given.event_id == AN_EVENT.event_id

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec.structs import fields
 
-from attendance.records.raw_event import EVENT_TYPES, TRANSPORTS, RawEvent, Source
+from attendance.records.raw_event import EVENT_TYPES, TRANSPORTS, GivenTime, RawEvent, Source
 
 ROOT = Path(__file__).parents[4]
 SCHEMA: dict[str, Any] = orjson.loads((ROOT / "docs" / "raw-event.schema.json").read_bytes())
@@ -33,6 +33,14 @@ events = st.builds(
     sequence=st.none() | integers,
     replayed=st.booleans(),
     payload=st.dictionaries(words, words | integers | st.floats() | st.booleans() | st.none()),
+    given_time=st.none()
+    | st.builds(
+        GivenTime,
+        by=words,
+        at=st.datetimes(timezones=st.timezones()),
+        note=words,
+        instead_of=st.none() | st.datetimes(timezones=st.timezones()),
+    ),
 )
 
 
@@ -49,6 +57,7 @@ def test_every_event_that_is_encoded_is_valid(event: RawEvent) -> None:
 def test_the_fields_are_those_of_the_code() -> None:
     assert set(SCHEMA["properties"]) == {field.name for field in fields(RawEvent)} | {"event_id"}
     assert set(SCHEMA["properties"]["source"]["properties"]) == {field.name for field in fields(Source)}
+    assert set(SCHEMA["properties"]["given_time"]["properties"]) == {field.name for field in fields(GivenTime)}
 
 
 def test_the_choices_are_those_of_the_code() -> None:
