@@ -314,6 +314,24 @@ USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
             "accounts",
         )
     ),
-    "console": frozenset(("fleet", "console_users", "console_activity")),
+    "console": frozenset(
+        (
+            "raw",
+            "user_map",
+            "checkins",
+            "dropped",
+            "unmapped",
+            "dead_letters",
+            "dead_letter_actions",
+            "deliveries",
+            "device_status",
+            "terminals",
+            "site",
+            "fleet",
+            "accounts",
+            "console_users",
+            "console_activity",
+        )
+    ),
 }
 """The topics that a stage reads or writes, and compares with what it needs."""

@@ -18,13 +18,24 @@ from console.api.app import PATH, create_api
 from console.context import Context, language_of, page
 from console.guarding import STATIC, Guarding
 from console.language import marked as _
-from console.pages import accounts, activity, attention, devices, overview, people, signing, trace
+from console.pages import (
+    accounts,
+    activity,
+    attention,
+    devices,
+    overview,
+    people,
+    reconcile,
+    right_time,
+    signing,
+    trace,
+)
 from operations.paging import InvalidPageToken
 
 log = structlog.get_logger(__name__)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-PAGES: Final = (overview, attention, devices, people, trace, activity, accounts)
+PAGES: Final = (overview, attention, devices, people, trace, right_time, reconcile, activity, accounts)
 """Modules whose pages are for whoever is signed in."""
 
 

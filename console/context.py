@@ -1,5 +1,6 @@
 """What the pages have in common: the ledger, the fleet, who is signed in, and how a page is answered."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from attendance.registry import Registry
+from attendance.settings import ErpnextSettings
 from attendance.times import now
 from console.attempts import Attempts
 from console.language import Language, choose, languages
@@ -38,6 +40,8 @@ class Context:
         log: The topics.
         activities: Who had the console do what.
         erpnext_url: Where documents of ERPNext are; None where nobody said it.
+        erpnext: The same, to ask it; None where nobody said it.
+        giving: Held by whoever gives a punch its time: the next one sees what was given.
         clock: What time it is.
     """
 
@@ -50,6 +54,8 @@ class Context:
     activities: Activities = field(default_factory=Activities)
     attempts: Attempts = field(default_factory=Attempts)
     erpnext_url: str | None = None
+    erpnext: ErpnextSettings | None = None
+    giving: asyncio.Lock = field(default_factory=asyncio.Lock)
     clock: Callable[[], datetime] = now
 
     @property

@@ -18,7 +18,7 @@ from attendance.kafka.readers import follow
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import STOP_SIGNALS, made_anew
-from attendance.settings import KafkaSettings
+from attendance.settings import ErpnextSettings, KafkaSettings
 from console.app import Lifespan, create_app
 from console.context import Context
 from console.sessions import Sessions
@@ -57,7 +57,7 @@ def serve(
     database: Database,
     registry: Registry,
     metrics: Metrics,
-    erpnext_url: str | None = None,
+    erpnext: ErpnextSettings | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then finish the requests at hand and return.
 
@@ -67,7 +67,7 @@ def serve(
         database: The ledger that the pages show, prepared.
         registry: The fleet.
         metrics: Say that the part `console` is ready, once it is known who may use it.
-        erpnext_url: Where documents of ERPNext are; None where nobody said it.
+        erpnext: The ERPNext that has the documents; None where nobody said it.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -96,7 +96,10 @@ def serve(
     ]
     sessions = Sessions(settings.idle, settings.longest)
     log_ = KafkaLog(kafka, STAGE)
-    context = Context(settings, database, registry, users, sessions, log_, activities, erpnext_url=erpnext_url)
+    erpnext_url = None if erpnext is None else erpnext.url
+    context = Context(
+        settings, database, registry, users, sessions, log_, activities, erpnext_url=erpnext_url, erpnext=erpnext
+    )
     app = create_app(context, _lifespan(*works))
     config = uvicorn.Config(
         app,

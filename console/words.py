@@ -179,6 +179,7 @@ ACTS: Final[Mapping[Act, str]] = {
     "account.change": _("Changed an account"),
     "account.password": _("Gave somebody another password"),
     "account.remove": _("Removed an account"),
+    "time.give": _("Gave a punch its right time"),
     "token.add": _("Made a token"),
     "token.remove": _("Removed a token"),
 }
@@ -190,10 +191,12 @@ ABOUT: Final[Mapping[str, str]] = {
     "employee": _("Employee"),
     "event_id": _("Id of the punch"),
     "number": _("Number on the device"),
+    "right_time": _("Right time"),
     "role": _("Role"),
     "site": _("Site"),
     "sites": _("Sites"),
     "token": _("Token"),
+    "wrong_time": _("Time until now"),
 }
 """What an activity is about."""
 

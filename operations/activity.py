@@ -24,6 +24,7 @@ Act = Literal[
     "account.change",
     "account.password",
     "account.remove",
+    "time.give",
     "token.add",
     "token.remove",
 ]

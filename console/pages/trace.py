@@ -18,6 +18,7 @@ from console.language import marked as _
 from console.words import DIRECTIONS, MILESTONES, OUTCOMES, REASONS, WHO, Plain
 from ledger.trace import LedgerTrace
 from operations.journeys import Journey, Outcome, journeys
+from operations.right_time import OF_CLOCKS
 from operations.trace import Asked
 
 router: Final = APIRouter()
@@ -64,6 +65,19 @@ class Shown:
     document: str | None
     link: str | None
     event_id: str | None
+    supersedes: str | None
+    given: "Given | None"
+    may_be_given: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Who gave a punch its time, as it is shown."""
+
+    by: str
+    at: str
+    note: str
+    instead_of: str
 
 
 @router.get("/trace")
@@ -146,7 +160,30 @@ def _shown(journey: Journey, language: Language, erpnext_url: str | None) -> Sho
         document=journey.document,
         link=link,
         event_id=raw.event_id,
+        supersedes=raw.supersedes if raw.supersedes != raw.event_id else None,
+        given=_given(journey, language),
+        may_be_given=journey.outcome == "delivered"
+        or (journey.outcome == "dead_lettered" and journey.reason in OF_CLOCKS),
     )
+
+
+def _given(journey: Journey, language: Language) -> Given | None:
+    raw = journey.raw
+    if raw.time_given_at is None:
+        return None
+    at = _clock(raw.time_given_at, raw.device_timezone, language)
+    wrong = raw.time_given_instead_of
+    instead_of = language.say(_("without a time")) if wrong is None else _clock(wrong, raw.device_timezone, language)
+    return Given(raw.time_given_by or "", at, raw.time_given_note or "", instead_of)
+
+
+def _clock(milliseconds: int, zone: str | None, language: Language) -> str:
+    """A time on the clock of a device; in UTC where its zone is not known here."""
+    at = from_milliseconds(milliseconds)
+    try:
+        return language.clock(at, zone or "UTC")
+    except (ConfigurationError, OverflowError):
+        return language.clock(at, "UTC")
 
 
 def _plain(journey: Journey) -> Plain | None:
@@ -159,20 +196,13 @@ def _time_of(journey: Journey, language: Language) -> str:
     raw = journey.raw
     if raw.event_time is None:
         return raw.device_time or language.say(_("without a time"))
-    at = from_milliseconds(raw.event_time)
-    try:
-        return language.clock(at, raw.device_timezone or "UTC")
-    except (ConfigurationError, OverflowError):
-        return language.clock(at, "UTC")
+    return _clock(raw.event_time, raw.device_timezone, language)
 
 
 def _steps(journey: Journey, language: Language) -> Iterator[Step]:
-    zone = journey.raw.device_timezone or "UTC"
+    zone = journey.raw.device_timezone
     for each in journey.milestones:
-        try:
-            at = language.clock(from_milliseconds(each.at), zone)
-        except (ConfigurationError, OverflowError):
-            at = language.clock(from_milliseconds(each.at), "UTC")
+        at = _clock(each.at, zone, language)
         after = None
         if each.after is not None and each.after >= 1:
             after = language.say(_("%(time)s later")) % {"time": language.lasting(each.after)}

@@ -56,10 +56,10 @@ def console(context: typer.Context) -> None:
     metrics.ready("console", "the console does not know yet who may use it")
     settings, registry = ConsoleSettings.load(), Registry.load(common)
     database = open_database(LedgerSettings.load())
-    erpnext_url = ErpnextSettings.load().url if is_set("ERPNEXT_URL") else None
+    erpnext = ErpnextSettings.load() if is_set("ERPNEXT_URL") else None
     kafka = topics_checked("console")
     database.prepare()
-    serve(kafka, settings, database, registry, metrics, erpnext_url)
+    serve(kafka, settings, database, registry, metrics, erpnext)
 
 
 @user.command("add")
