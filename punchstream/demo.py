@@ -26,8 +26,17 @@ from operations.audit import audit
 from operations.audit_report import Report
 from operations.log import KafkaLog
 from punchstream.commands.audit import show
-from punchstream.stages import PULL, STAGES, Stages
-from punchstream.up import sandbox_broker, sandbox_erpnext, sigterm_interrupts
+from punchstream.commands.console import missing_libraries
+from punchstream.stages import CONSOLE, LEDGER, PULL, STAGES, Stages
+from punchstream.up import (
+    LEDGER_FILE,
+    other_commands,
+    remove_ledger,
+    sandbox_broker,
+    sandbox_erpnext,
+    say_console,
+    sigterm_interrupts,
+)
 from sandbox.broker import BrokerFailed, BrokerKind, unavailable_reason
 from sandbox.fleet.compare import compare
 from sandbox.fleet.model import FleetPlan
@@ -57,7 +66,16 @@ SCENE_COLUMNS: Final[dict[str, Literal["left", "right"]]] = {
 }
 
 
-def run(broker: BrokerKind, *, seed: int, seconds: float, vendors: bool, keep: Path | None, console: Console) -> int:
+def run(
+    broker: BrokerKind,
+    *,
+    seed: int,
+    seconds: float,
+    vendors: bool,
+    keep: Path | None,
+    stay: bool,
+    console: Console,
+) -> int:
     """Run the demo and return its exit status: 0 only when every punch is accounted for.
 
     Args:
@@ -66,6 +84,7 @@ def run(broker: BrokerKind, *, seed: int, seconds: float, vendors: bool, keep: P
         seconds: Over how long the fleet sends.
         vendors: Whether a terminal of every protocol takes part.
         keep: Where to keep the logs; None keeps them only where the demo fails.
+        stay: Whether everything stays up after the account, until SIGINT or SIGTERM.
         console: Where to draw.
 
     Raises:
@@ -78,7 +97,7 @@ def run(broker: BrokerKind, *, seed: int, seconds: float, vendors: bool, keep: P
     directory.mkdir(parents=True, exist_ok=True)
     balanced = False
     try:
-        balanced = _perform(broker, seed, seconds, directory, console, vendors=vendors)
+        balanced = _perform(broker, seed, seconds, directory, console, vendors=vendors, stay=stay)
     finally:
         if balanced and keep is None:
             shutil.rmtree(directory)
@@ -88,10 +107,10 @@ def run(broker: BrokerKind, *, seed: int, seconds: float, vendors: bool, keep: P
 
 
 def _perform(
-    broker: BrokerKind, seed: int, seconds: float, directory: Path, console: Console, *, vendors: bool
+    broker: BrokerKind, seed: int, seconds: float, directory: Path, console: Console, *, vendors: bool, stay: bool
 ) -> bool:
     """Start everything, run the fleet, print the account, stop everything. True when the account balances."""
-    started = time.monotonic()
+    started, settings = time.monotonic(), dict(os.environ)
     plan = make_plan(seed, now())
     others = VendorFleet(seed, now()) if vendors else None
     with ExitStack() as stack:
@@ -114,9 +133,16 @@ def _perform(
             os.environ.update(PUNCHSTREAM_DEVICES=str(registry), PUSH_PORT="0")
             kafka = KafkaSettings.load()
             asyncio.run(create_topics(kafka))
-            names = (PULL, *STAGES) if others else STAGES
+            lacking = missing_libraries()
+            names = (*(() if lacking else (LEDGER, CONSOLE)), *((PULL,) if others else ()), *STAGES)
             console.print(f"Stages: {', '.join(names)}, each its own process.")
-            stages = stack.enter_context(Stages(directory, names))
+            remove_ledger(directory)
+            # Whatever ledger somebody has: these punches belong into none.
+            own = {"LEDGER_URL": f"sqlite:///{(directory / LEDGER_FILE).resolve()}", "CONSOLE_ZONE": ERPNEXT_ZONE}
+            stages = stack.enter_context(Stages(directory, names, own))
+            say_console(console, stages.console_url, lacking, "punchstream demo")
+            if not stay and not lacking:
+                console.print("It ends with the demo; with --stay, when you press Ctrl-C.")
             console.print(
                 f"Fleet: {len(plan.terminals)} terminals, which now send.", end="\n\n" if not others else "\n"
             )
@@ -135,7 +161,21 @@ def _perform(
             differences += others.differences(filter(others.has, rows), ERPNEXT_ZONE)
         balanced = _account(plan, tally, report, differences, console, beside=others.punches if others else 0)
         console.print(f"{time.monotonic() - started:.0f} s in all.")
+        if stay:
+            with other_commands(directory / "env", settings, console):
+                _stay(stages, console)
     return balanced
+
+
+def _stay(stages: Stages, console: Console) -> None:
+    """Keep everything up until somebody interrupts it."""
+    console.print("Everything stays up until Ctrl-C.")
+    try:
+        while True:
+            stages.check()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        console.print("Stopping.")
 
 
 @dataclass(slots=True)

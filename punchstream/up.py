@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -34,6 +34,7 @@ from sandbox.broker import BrokerKind, create_broker
 from sandbox.erpnext.server import ErpnextStandIn
 
 FIRST_ACCOUNT: Final = "admin"
+LEDGER_FILE: Final = "ledger.sqlite"
 SAMPLE_EMPLOYEE: Final = {"name": "HR-EMP-00001", "attendance_device_id": "1001", "status": "Active"}
 
 
@@ -74,12 +75,10 @@ def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = dict(os.environ)
     token = None
-    ledger = directory / "ledger.sqlite"
+    ledger = directory / LEDGER_FILE
     if not is_set("KAFKA_BOOTSTRAP_SERVERS"):
         stack.enter_context(sandbox_broker("embedded", directory))
-        # It has read topics that are gone.
-        for file in directory.glob(f"{ledger.name}*"):
-            file.unlink()
+        remove_ledger(directory)
         console.print("Kafka: the embedded broker, in memory: what it holds is gone at the end.", style="yellow")
     if not is_set("ERPNEXT_URL"):
         stand_in = stack.enter_context(sandbox_erpnext(directory))
@@ -105,20 +104,12 @@ def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
         *((PULL,) if sources(registry) else ()),
     )
     stages = stack.enter_context(Stages(directory, names, of_its_own))
-    password = None if lacking else asyncio.run(_make_first_account())
     console.print(f"Running {', '.join(names)}; their logs are in {directory}/.")
     console.print(f"Punches: POST {stages.url}/v1/events")
-    if lacking:
-        console.print(f"No console: it needs {', '.join(lacking)}.", style="yellow")
-    else:
-        entry = "" if password is None else f" Sign in as {FIRST_ACCOUNT} with {password}, which is shown once."
-        console.print(f"Console: {stages.console_url}{entry}", soft_wrap=True)
+    say_console(console, stages.console_url, lacking, "punchstream up")
     if token:
         console.print(f"Try it:\n{example(stages.url, token)}", soft_wrap=True)
-    if added := {name: value for name, value in os.environ.items() if settings.get(name) != value}:
-        stack.enter_context(environment_file(directory / "env", added))
-        console.print("The other commands, in another terminal:", end=" ")
-        console.print(f"set -a; . {shlex.quote(str(directory / 'env'))}; punchstream audit", soft_wrap=True)
+    stack.enter_context(other_commands(directory / "env", settings, console))
     return stages
 
 
@@ -129,14 +120,34 @@ async def _make_topics_and_learn_fleet(registry: Registry) -> None:
     say_skipped(skipped)
 
 
-async def _make_first_account() -> str | None:
+def say_console(console: Console, address: str, lacking: Sequence[str], by: str) -> None:
+    """Say where the console is, and make an account where there is none. Its password is shown once.
+
+    Args:
+        console: Where to say it.
+        address: Of the console.
+        lacking: The libraries without which there is no console.
+        by: The command that makes the account.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer.
+    """
+    if lacking:
+        console.print(f"No console: it needs {', '.join(lacking)}.", style="yellow")
+        return
+    password = asyncio.run(_make_first_account(by))
+    entry = "" if password is None else f" Sign in as {FIRST_ACCOUNT} with {password}, which is shown once."
+    console.print(f"Console: {address}{entry}", soft_wrap=True)
+
+
+async def _make_first_account(by: str) -> str | None:
     """An account of the console, where there is none. Returns its password."""
     from operations.console_users import add_user, new_password, read_console_users
 
     log, skipped, password = KafkaLog(KafkaSettings.load(), "up"), Skipped(), new_password()
     known = await read_console_users(log, skipped)
     if not len(known):
-        await add_user(log, FIRST_ACCOUNT, password, "punchstream up", skipped)
+        await add_user(log, FIRST_ACCOUNT, password, by, skipped)
     say_skipped(skipped)
     return None if len(known) else password
 
@@ -175,15 +186,34 @@ def sandbox_erpnext(directory: Path, *, time_zone: str = "UTC", latency_ms: int 
         yield stand_in
 
 
+def remove_ledger(directory: Path) -> None:
+    """Remove a ledger that has read topics that are gone.
+
+    Args:
+        directory: Where it is, if it is there.
+    """
+    for file in directory.glob(f"{LEDGER_FILE}*"):
+        file.unlink()
+
+
 @contextmanager
-def environment_file(path: Path, settings: Mapping[str, str]) -> Iterator[None]:
+def other_commands(path: Path, before: Mapping[str, str], console: Console) -> Iterator[None]:
     """A file for a shell's `.` that leads the other commands to what was started here, while the context lasts.
+
+    Where this process has no other settings than the one that started it, there is no file.
 
     Args:
         path: Will be readable by its owner only.
-        settings: Names and values.
+        before: The environment with which this process began.
+        console: Where to say how the file is used.
     """
-    write_private(path, "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
+    added = {name: value for name, value in os.environ.items() if before.get(name) != value}
+    if not added:
+        yield
+        return
+    write_private(path, "".join(f"{name}={shlex.quote(value)}\n" for name, value in added.items()))
+    console.print("The other commands, in another terminal:", end=" ")
+    console.print(f"set -a; . {shlex.quote(str(path))}; punchstream audit", soft_wrap=True)
     try:
         yield
     finally:

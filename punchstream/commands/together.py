@@ -23,12 +23,21 @@ def demo(
         typer.Option(help="`all` adds a terminal of every protocol: pushed, pulled and by file."),
     ] = "none",
     keep: Annotated[Path | None, typer.Option(help="A directory that keeps the logs.")] = None,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Keep everything up after the audit, until Ctrl-C, to look around.")
+    ] = False,
 ) -> None:
-    """Run a simulated fleet through the whole pipeline, then the audit. Exit status 0 only when it balances."""
+    """Run a simulated fleet through the whole pipeline, then the audit. Exit status 0 only when it balances.
+
+    The console shows it in a browser meanwhile, by a ledger of its own. An account is made, and its password is shown
+    once.
+    """
     with _needs_the_sandbox():
         from punchstream.demo import run
 
-    raise typer.Exit(run(broker, seed=seed, seconds=seconds, vendors=vendors == "all", keep=keep, console=terminal()))
+    raise typer.Exit(
+        run(broker, seed=seed, seconds=seconds, vendors=vendors == "all", keep=keep, stay=stay, console=terminal())
+    )
 
 
 def up(

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from memory_broker import MemoryBroker, install
 from operations.audit_report import Report
+from operations.console_users import ConsoleUsers
 from punchstream import demo as module
 from punchstream.cli import app
 from punchstream.demo import DRAIN_SECONDS, Scene
@@ -113,6 +115,7 @@ class FakeStages:
 
     names = ("push", "sink")
     url = "http://127.0.0.1:1"
+    console_url = "http://127.0.0.1:2"
 
     def __init__(self, *_: object, delivered: float = 1) -> None:
         self.checks = 0
@@ -163,7 +166,13 @@ class Machine:
         self.audits = 0
         self.stages = FakeStages()
         self.looks_before_the_audit = 0
+        self.names: tuple[str, ...] = ()
+        self.settings: Mapping[str, str] = {}
         self.stored: list[dict[str, Any]] = []
+
+    def run_stages(self, _: Path, names: tuple[str, ...], settings: Mapping[str, str]) -> FakeStages:
+        self.names, self.settings = names, settings
+        return self.stages
 
     @contextmanager
     def broker(self, *_: object) -> Iterator[None]:
@@ -201,13 +210,13 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine
     monkeypatch.setattr(module, "make_plan", lambda *_: PLAN)
     monkeypatch.setattr(module, "sandbox_broker", machine.broker)
     monkeypatch.setattr(module, "sandbox_erpnext", machine.erpnext)
-    monkeypatch.setattr(module, "Stages", lambda *_: machine.stages)
+    monkeypatch.setattr(module, "Stages", machine.run_stages)
     monkeypatch.setattr(module, "send", machine.send)
     monkeypatch.setattr(module, "audit", machine.audit)
     monkeypatch.setattr(module, "compare", lambda *_: [])
 
-    async def at_once(work: Any) -> Any:
-        return work()
+    async def at_once(work: Any, *arguments: object) -> Any:
+        return work(*arguments)
 
     sleep = asyncio.sleep
     monkeypatch.setattr(module.asyncio, "to_thread", at_once)
@@ -226,6 +235,63 @@ def test_the_demo_waits_until_the_pipeline_has_drained(machine: Machine, broker:
     assert "attendance.raw.v1" in broker.topics
     assert f"Fleet: {len(PLAN.terminals)} terminals" in result.stdout
     assert (tmp_path / "kept" / "devices.yaml").exists()
+
+
+def test_the_console_shows_the_demo_by_a_ledger_of_its_own(
+    machine: Machine, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LEDGER_URL", "postgresql://somebody/elses")
+    (tmp_path / "ledger.sqlite").write_text("of topics that are gone")
+    machine.reports = [good_report()]
+    result = CliRunner().invoke(app, ["demo", "--keep", str(tmp_path)], catch_exceptions=False)
+    assert machine.names == ("ledger", "console", "directory", "stream", "sink", "push")
+    assert machine.settings["LEDGER_URL"] == f"sqlite:///{tmp_path}/ledger.sqlite"
+    assert not (tmp_path / "ledger.sqlite").exists()
+    (password,) = re.findall(r"Console: http://127\.0\.0\.1:2 Sign in as admin with (\S+), which", result.stdout)
+    users = ConsoleUsers()
+    for record in broker.records("attendance.console-users.v1"):
+        users.learn(record)
+    account = asyncio.run(users.verify("admin", password))
+    assert account is not None
+    assert account.role == "administrator"
+    assert "It ends with the demo; with --stay, when you press Ctrl-C." in result.stdout
+
+
+def test_without_its_libraries_there_is_no_console(
+    machine: Machine, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "missing_libraries", lambda: ["jinja2"])
+    machine.reports = [good_report()]
+    result = CliRunner().invoke(app, ["demo"], catch_exceptions=False)
+    assert (result.exit_code, machine.names) == (0, ("directory", "stream", "sink", "push"))
+    assert "No console: it needs jinja2." in result.stdout
+    assert "It ends with the demo" not in result.stdout
+
+
+@pytest.mark.parametrize(("report", "status"), [(good_report(), 0), (good_report(without_outcome=["e"]), 1)])
+def test_a_demo_that_stays_is_up_until_it_is_interrupted(
+    machine: Machine, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, report: Report, status: int
+) -> None:
+    ticks, looks = iter(range(0, 100 * DRAIN_SECONDS, DRAIN_SECONDS // 3)), iter(range(3))
+    found: list[str] = []
+
+    def sleep(_: float) -> None:
+        found.append((tmp_path / "env").read_text())
+        if next(looks) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(ticks), sleep=sleep))
+    machine.reports = [report]
+    command = ["demo", "--stay", "--keep", str(tmp_path)]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == status
+    assert "It ends with the demo" not in result.stdout
+    said = result.stdout.partition("s in all.")[2]
+    assert f"set -a; . {tmp_path}/env; punchstream audit" in said
+    assert "Everything stays up until Ctrl-C.\nStopping.\n" in said
+    assert len(found) == 3
+    assert f"PUNCHSTREAM_DEVICES={tmp_path}/devices.yaml\n" in found[0]
+    assert not (tmp_path / "env").exists()
 
 
 def test_the_audit_waits_for_the_first_check_in_which_proves_the_zone_of_erpnext(
