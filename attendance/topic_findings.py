@@ -14,7 +14,7 @@ REPAIR: Final = "punchstream topics repair"
 CREATE: Final = "punchstream topics create"
 UNCLEAN: Final = "unclean.leader.election.enable"
 BY_HAND: Final = "docs/topics.md"
-EXPIRES: Final[frozenset[Name]] = frozenset({"dead_letters", "dead_letter_actions"})
+EXPIRES: Final[frozenset[Name]] = frozenset({"dead_letters", "dead_letter_actions", "jobs"})
 """Topics of which a setting says not only how long they are kept, but also when what they hold goes."""
 
 

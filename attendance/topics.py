@@ -15,6 +15,7 @@ Name = Literal[
     "unmapped",
     "dead_letters",
     "dead_letter_actions",
+    "jobs",
     "deliveries",
     "attendance_days",
     "attendance_progress",
@@ -96,6 +97,15 @@ TABLE: Final[Mapping[Name, Topic]] = {
         "dead-letter-actions.v1",
         "partition:offset of the dead letter",
         "replays and discards of dead letters",
+        partitions=1,
+        retention_setting="DEAD_LETTER_DAYS",
+    ),
+    # Not compacted: a note or a filter may name a person, and has to go on a day. One partition, whose order says who
+    # runs a job.
+    "jobs": Topic(
+        "jobs.v1",
+        "part, job",
+        "jobs over dead letters: what was asked, how far it is, and that it is to stop",
         partitions=1,
         retention_setting="DEAD_LETTER_DAYS",
     ),

@@ -78,8 +78,9 @@ class LedgerLetters(LedgerReader):
 
 
 def _of(wanted: Selection) -> list[ColumnElement[bool]]:
-    asked = {"reason": wanted.reason, "stage": wanted.stage, "device_id": wanted.device}
-    return [DEAD_LETTERS.c[name] == str(value) for name, value in asked.items() if value is not None]
+    stages = None if wanted.stage is None else (wanted.stage,)
+    asked = {"reason": wanted.reasons, "stage": stages, "device_id": wanted.devices}
+    return [DEAD_LETTERS.c[name].in_(sorted(of)) for name, of in asked.items() if of is not None]
 
 
 def _line(row: Row[Any]) -> LetterLine:

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 from msgspec.structs import replace
 
@@ -96,12 +96,30 @@ def device_of(content: DeadLetter, topics: Topics) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which letters a command is about: those named, whatever became of them; else the unsettled ones of a filter."""
+    """Which letters a command is about: those named, whatever became of them; else the unsettled ones of a filter.
+
+    Attributes:
+        ids: Those named. Where there are some, reasons, stage and devices say nothing.
+        reasons: Those of these reasons; None for any.
+        stage: Those of this stage; None for any.
+        devices: Those about these devices; None for any, also for those of which nothing says it.
+        ends: By partition the offset from which on letters are left out; None for none.
+    """
 
     ids: frozenset[LetterId] = frozenset()
-    reason: Reason | None = None
+    reasons: frozenset[Reason] | None = None
     stage: str | None = None
-    device: str | None = None
+    devices: frozenset[str] | None = None
+    ends: Mapping[int, int] | None = None
+
+    @classmethod
+    def of(cls, reason: Reason | None = None, stage: str | None = None, device: str | None = None) -> Self:
+        """Those of one reason, one stage and one device; None is any."""
+        return cls(
+            reasons=None if reason is None else frozenset((reason,)),
+            stage=stage,
+            devices=None if device is None else frozenset((device,)),
+        )
 
     def matches(self, letter: Letter, topics: Topics) -> bool:
         """Whether it is one of the named or, where none is named, the filter lets it through.
@@ -110,12 +128,14 @@ class Selection:
             letter: Any dead letter.
             topics: The full names.
         """
+        if self.ends is not None and letter.id.offset >= self.ends.get(letter.id.partition, 0):
+            return False
         if self.ids:
             return letter.id in self.ids
         return (
-            self.reason in (None, letter.content.reason)
+            (self.reasons is None or letter.content.reason in self.reasons)
             and self.stage in (None, letter.content.stage)
-            and (self.device is None or self.device == letter.device(topics))
+            and (self.devices is None or letter.device(topics) in self.devices)
         )
 
     def includes(self, letter: Letter, topics: Topics) -> bool:

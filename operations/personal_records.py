@@ -13,6 +13,8 @@ from attendance.records.attendance_day import AttendanceDay
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter_action import Action, LetterId
 from attendance.records.discard import is_discard_key
+from attendance.records.job import JobAsked, JobProgress
+from attendance.records.job import decode as decode_job
 from attendance.records.outcomes import Delivery, Dropped, Waiting, waiting_event_id
 from attendance.records.raw_event import RawEvent
 from attendance.records.unread import UnreadRequest
@@ -39,6 +41,7 @@ READ: Final[tuple[Name, ...]] = (
     "dropped",
     "dead_letters",
     "dead_letter_actions",
+    "jobs",
     "deliveries",
     "attendance_days",
     "dedup_state",
@@ -182,6 +185,15 @@ def _activity(person: Person, record: Record, _: Log) -> bool | None:
     return False if has_number or any(person.occurs_in(text, "") for text in texts) else None
 
 
+def _jobs(person: Person, record: Record, _: Log) -> bool:
+    job = decode_job(record.key, record.value)
+    if isinstance(job, JobAsked):
+        named = any(str(each) in job.wanted.ids for each in person.letters)
+        note, devices = job.note or "", job.wanted.devices or ("",)
+        return named or (note != "" and any(person.occurs_in(note, each) for each in devices))
+    return isinstance(job, JobProgress) and any(person.occurs_in(each, "") for each in job.problems)
+
+
 def _deliveries(person: Person, record: Record, _: Log) -> bool:
     delivery = Delivery.decode(record.value)
     return delivery.event_id in person.events or person.is_named(delivery.employee)
@@ -236,6 +248,7 @@ _CHECKS: Final[dict[Name, Callable[[Person, Record, Log], bool | None]]] = {
     "dropped": _check(_dropped),
     "dead_letters": _check(_dead_letters),
     "dead_letter_actions": _check(_actions),
+    "jobs": _check(_jobs),
     "deliveries": _check(_deliveries),
     "attendance_days": _check(_days),
     "dedup_state": _check(_dedup_state),

@@ -21,6 +21,7 @@ from punchstream.commands import (
     fleet,
     fleet_edit,
     imports,
+    jobs,
     losses,
     privacy,
     reconcile,
@@ -74,6 +75,7 @@ app.add_typer(users.app, name="users")
 app.add_typer(console.app, name="console")
 app.add_typer(erpnext.app, name="erpnext")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(privacy.app, name="privacy")
 
 

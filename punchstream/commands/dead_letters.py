@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from typing import Annotated, Final
 
 import typer
@@ -157,7 +158,7 @@ def replay_letters(  # noqa: PLR0913 - as many as it has options
 
     What no adapter understood is given to the adapter that its device has today. Exit status 1 when one was refused.
     """
-    wanted = _wanted(ids, reason, stage, device, everything=everything)
+    wanted = wanted_letters(ids, reason, stage, device, everything=everything)
     log, fleet = kafka_log("dead-letters"), Fleet(known_fleet)
     _stop_at_unknown(log, device)
     plan = asyncio.run(make_replay_plan(log, wanted, fleet.read, force=force))
@@ -226,7 +227,7 @@ def discard_letters(
     """Record that nothing is to be done about letters. They stay where they are. Exit status 1 when one was refused."""
     if not note.strip():
         raise typer.BadParameter("must say why", param_hint="--note")
-    wanted = _wanted(ids, reason, stage, device)
+    wanted = wanted_letters(ids, reason, stage, device)
     log = kafka_log("dead-letters")
     _stop_at_unknown(log, device)
     plan = asyncio.run(make_plan(log, wanted, objection_to_discard))
@@ -235,7 +236,7 @@ def discard_letters(
     _finish(plan, f"{len(plan.ids)} discarded")
 
 
-def _wanted(
+def wanted_letters(
     ids: list[LetterId] | None,
     reason: Reason | None,
     stage: str | None,
@@ -243,12 +244,23 @@ def _wanted(
     *,
     everything: bool = False,
 ) -> Selection:
-    """The selection. One that is empty by mistake must not become all."""
+    """The selection that options name. One that is empty by mistake must not become all.
+
+    Args:
+        ids: Letters, as they are listed.
+        reason: A reason.
+        stage: A stage, which narrows the reason or all.
+        device: A device, likewise.
+        everything: Whether all are meant.
+
+    Raises:
+        typer.BadParameter: none of these is given, or more than one.
+    """
     if [bool(ids), reason is not None, everything].count(True) != 1:
         raise typer.BadParameter("give either IDs, or --reason, or (to replay) --all")
     if ids and (stage or device):
         raise typer.BadParameter("--stage and --device narrow --reason or --all, not IDs")
-    return Selection(frozenset(ids or ()), reason, stage, device)
+    return replace(Selection.of(reason, stage, device), ids=frozenset(ids or ()))
 
 
 def _stop_at_unknown(log: Log, device: str | None) -> None:

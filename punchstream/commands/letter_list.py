@@ -51,7 +51,7 @@ def list_letters(
     """
     skipped, fleet = Skipped(), Fleet(known_fleet)
     source = _source(fleet, skipped, from_topics=from_topics)
-    wanted = Selection(reason=reason, stage=stage, device=device)
+    wanted = Selection.of(reason, stage, device)
     groups, lines, readable = asyncio.run(_gather(source, wanted, each=each))
     say_skipped(skipped)
     say_source(source)

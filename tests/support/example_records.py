@@ -21,6 +21,7 @@ from attendance.records.dead_letter_action import Action, LetterId
 from attendance.records.device_status import DeviceStatus
 from attendance.records.discard import DiscardedWaiting
 from attendance.records.fleet import FleetEntry
+from attendance.records.job import JobAsked, JobCancel, JobProgress, LettersWanted
 from attendance.records.other_event import OtherEvent
 from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
 from attendance.records.raw_event import RAW_RECORD, GivenTime, RawEvent, Source
@@ -216,6 +217,26 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
         "dead_letter_actions",
         Action(LetterId(4, 18), "discarded", ARRIVED, "fatima", "a test punch"),
     ),
+    "job-asked": (
+        "jobs",
+        JobAsked(
+            *("5e" * 8, "discard_letters"),
+            LettersWanted(
+                {0: 12, 3: 79}, (), (Reason.CLOCK_SKEW, Reason.IMPLAUSIBLE_TIME), "stream", ("riyadh-01",), 1
+            ),
+            *(ARRIVED, "fatima", "the clock was set back", 9),
+        ),
+    ),
+    "job-asked-by-id": (
+        "jobs",
+        JobAsked("5e" * 8, "replay_letters", LettersWanted({3: 79}, ("3:17", "3:18")), ARRIVED, "fatima"),
+    ),
+    "job-claim": ("jobs", JobProgress("5e" * 8, "worker-1:77:0f0f", "running", ARRIVED)),
+    "job-progress": (
+        "jobs",
+        JobProgress("5e" * 8, "worker-1:77:0f0f", "done", ARRIVED, 9, 8, 2, 1, ("3:17: replayed already",)),
+    ),
+    "job-cancel": ("jobs", JobCancel("5e" * 8, ARRIVED, "fatima")),
     "device-status": (
         "device_status",
         DeviceStatus("riyadh-01", ARRIVED, AT, 0, 77, -75, {"firmware": "3.2.4", "faces": 812, "free": 0.3}, AT),

@@ -12,7 +12,7 @@ from attendance.wire import Place
 from operations.log import Send
 
 Begin = Mapping[int, int | None]
-STANDING: tuple[Name, ...] = ("accounts", "console_activity", "console_users", "fleet")
+STANDING: tuple[Name, ...] = ("accounts", "console_activity", "console_users", "fleet", "jobs")
 
 
 @dataclass

@@ -108,7 +108,7 @@ def _pass(pipeline: Pipeline, seconds: float) -> None:
 async def release(pipeline: Pipeline) -> int:
     """Replay what was dead-lettered for its time, as an operator does. Returns how many records that were."""
     log = KafkaLog(pipeline.kafka, "release")
-    letters = await make_replay_plan(log, Selection(reason=Reason.IMPLAUSIBLE_TIME), _read_nothing, force=False)
+    letters = await make_replay_plan(log, Selection.of(Reason.IMPLAUSIBLE_TIME), _read_nothing, force=False)
     if letters.ids:
         await replay(log, letters, per_second=1000, by="the cell", report=lambda *_: None)
     return len(letters.ids)

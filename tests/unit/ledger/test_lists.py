@@ -182,9 +182,9 @@ def test_a_page_of_what_waits_is_found_by_indexes(tmp_path: Path) -> None:
 
 WANTED = (
     Selection(),
-    Selection(device="D1"),
-    Selection(reason=Reason.TARGET_REJECTED),
-    Selection(stage="stream", device="D2"),
+    Selection.of(device="D1"),
+    Selection.of(Reason.TARGET_REJECTED),
+    Selection.of(stage="stream", device="D2"),
     Selection(stage="nobody"),
 )
 

@@ -146,9 +146,9 @@ def test_a_filter_takes_what_all_its_parts_let_through_and_names_take_nothing_el
         return [each.id.offset for each in subjects if wanted.matches(each, TOPICS)]
 
     assert taken(Selection()) == [0, 1, 2]
-    assert taken(Selection(reason=Reason.EMPLOYEE_INACTIVE)) == [1]
-    assert taken(Selection(stage="push", device="D1")) == [2]
-    assert taken(Selection(stage="push", device="D2")) == []
+    assert taken(Selection.of(Reason.EMPLOYEE_INACTIVE)) == [1]
+    assert taken(Selection.of(stage="push", device="D1")) == [2]
+    assert taken(Selection.of(stage="push", device="D2")) == []
     assert taken(Selection(ids=frozenset({LetterId(0, 2), LetterId(1, 0)}))) == [2]
 
 

@@ -21,6 +21,8 @@ from attendance.personal_data import HOLDINGS
 from attendance.records.attendance_day import AttendanceDay
 from attendance.records.checkin import Checkin
 from attendance.records.dead_letter import DeadLetter
+from attendance.records.dead_letter_action import LetterId
+from attendance.records.job import JobAsked, JobCancel, JobProgress, LettersWanted
 from attendance.records.outcomes import Delivery, Dropped, Waiting
 from attendance.records.raw_event import RAW_RECORD, RawEvent, Source
 from attendance.records.unread import UnreadRequest
@@ -37,6 +39,7 @@ from operations.changelog import ChangelogRewriting
 from operations.erasing import Erasure, NotErased, erase, plan_erasure, readmit
 from operations.fact_reading import FactReader
 from operations.log import KafkaLog
+from operations.personal_records import records_of
 from operations.persons import Asked, find_person
 from streams.dedup import Kept, Punch
 from streams.open_store import open_dict_store
@@ -243,6 +246,29 @@ def test_the_notes_about_a_visitor_who_was_ignored_go_with_them(scene: Scene) ->
     scene.erase(scene.plan(Asked(device_user_id="99", scope="device:D1"), {"D1": "riyadh"}.get))
     scene.broker.compact(scene.kafka.topics["user_map"])
     assert re.findall(rb'"note":"([^"]*)"', b"".join(scene.values("user_map"))) == [b"device:D2"]
+
+
+def test_a_job_is_of_a_person_whose_letter_or_name_it_has_and_goes_with_its_day(scene: Scene) -> None:
+    scene.run()
+    (number,) = {each.offset for each in find_letters(scene)}
+    for job_id, ids, note in (("a", (f"0:{number}",), None), ("b", (), f"for {EMPLOYEE}"), ("c", ("9:9",), OTHER)):
+        asked = JobAsked(job_id, "replay_letters", LettersWanted({0: 9}, ids), now(), "fatima", note)
+        scene.put("jobs", asked)
+    scene.put("jobs", JobProgress("c", "w", "done", now(), 1, problems=(f"no employee {EMPLOYEE}",)))
+    scene.put("jobs", JobCancel("c", now(), "fatima"))
+    erasure = scene.plan()
+    assert erasure.records["jobs"] == 3
+    assert erasure.until["jobs"] > now()
+
+
+def find_letters(scene: Scene) -> set[LetterId]:
+    async def find() -> set[LetterId]:
+        person = await find_person(scene.log, Asked(EMPLOYEE))
+        async for _ in records_of(scene.log, person):
+            pass
+        return person.letters
+
+    return run_in_virtual_time(find())
 
 
 def test_the_audit_balances_before_and_after(scene: Scene) -> None:

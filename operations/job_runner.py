@@ -1,0 +1,247 @@
+"""JobRunner: does what jobs ask for, as one process of perhaps several, and goes on with what another has left.
+
+What was done already is known by the dead-letter actions, so whoever goes on with a job does the rest of it, and that
+only. A process stops between two letters where it is told to, or where it has not heard for too long that the job is
+still its own.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import structlog
+from msgspec.structs import replace
+
+from attendance.errors import KafkaUnavailable
+from attendance.records.dead_letter_action import LetterId
+from attendance.records.job import JobAsked, JobProgress, Running
+from attendance.times import now
+from operations.dead_letter_actions import AT_ONCE, REPLAYS_PER_SECOND, Plan, discard, replay
+from operations.jobs import LEASE, Job, plan_job, read_jobs, send
+from operations.log import Log
+from operations.unread import Read
+
+log = structlog.get_logger(__name__)
+
+PROGRESS_SECONDS: Final = 5.0
+"""A job that runs says so this often, and looks this often whether it is to stop."""
+SURE_SECONDS: Final = LEASE.total_seconds() - 10
+"""So long after it began to say so a process does not doubt that a job is its own."""
+STOP_SECONDS: Final = 5.0
+"""So long the letter in hand may take when a job is to stop."""
+MOST_PROBLEMS: Final = 20
+"""Sentences that the progress of a job has at most."""
+
+
+class _Stopped(Exception):
+    """A job is to do no more, or may be another process's."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """What a process does of a job.
+
+    Attributes:
+        asked: The job.
+        earlier: What was last said of it before this process claimed it.
+        total: How many letters the job takes; None until it is planned.
+        before: How many of these were done before.
+        is_to_stop: Whether no further letter is to be taken in hand.
+        sure_until: Up to then the job is this process's, by the loop's clock.
+    """
+
+    asked: JobAsked
+    earlier: JobProgress | None
+    total: int | None = None
+    before: int = 0
+    done: int = 0
+    refused: int = 0
+    failed: int = 0
+    problems: list[str] = field(default_factory=list)
+    is_to_stop: bool = False
+    sure_until: float = 0.0
+
+    def plan(self, plan: Plan) -> None:
+        """Take in the plan. Of a job that goes on, what is planned no more was done before."""
+        if self.earlier is None or self.earlier.total is None:
+            self.total, self.refused = len(plan.ids), len(plan.refused)
+            for id_, why in plan.refused.items():
+                self.say(f"{id_}: {why}")
+        else:
+            self.total, self.refused = self.earlier.total, self.earlier.refused
+            self.problems = list(self.earlier.problems)
+            self.before = max(self.earlier.total - len(plan.ids), 0)
+
+    def count(self, id_: LetterId, problem: str | None) -> None:
+        """Count a letter of the plan: it is done, or `problem` says why not. Raises `_Stopped`."""
+        if problem is None:
+            self.done += 1
+        else:
+            self.failed += 1
+            self.say(f"{id_}: {problem}")
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Raise `_Stopped` where no further letter is to be taken in hand."""
+        if self.is_to_stop or asyncio.get_running_loop().time() > self.sure_until:
+            raise _Stopped
+
+    def say(self, problem: str) -> None:
+        """Keep a sentence, if there is room."""
+        if len(self.problems) < MOST_PROBLEMS and problem not in self.problems:
+            self.problems.append(problem)
+
+    def progress(self, owner: str, state: Running) -> JobProgress:
+        """How far the job is."""
+        if self.total is None and self.earlier is not None:
+            # Until it is planned anew it is as far as it was.
+            problems = tuple([*self.problems, *self.earlier.problems][:MOST_PROBLEMS])
+            return replace(self.earlier, owner=owner, state=state, at=now(), problems=problems)
+        return JobProgress(
+            self.asked.job_id,
+            owner,
+            state,
+            now(),
+            total=self.total,
+            done=self.before + self.done,
+            refused=self.refused,
+            failed=self.failed,
+            problems=tuple(self.problems),
+        )
+
+
+class JobRunner:
+    """Runs jobs, one at a time."""
+
+    def __init__(
+        self,
+        log_: Log,
+        read: Read,
+        *,
+        per_second: float = REPLAYS_PER_SECOND,
+        progress_seconds: float = PROGRESS_SECONDS,
+        clock: Callable[[], datetime] = now,
+    ) -> None:
+        """Nothing is claimed yet.
+
+        Args:
+            log_: The topics.
+            read: What today's adapter makes of a request.
+            per_second: At most so many dead letters are replayed in a second.
+            progress_seconds: How often a job that runs says so; well below `LEASE`.
+            clock: Says when it is worth while to claim a job of somebody else. What counts, the broker's says.
+        """
+        self._log = log_
+        self._read = read
+        self._per_second = per_second
+        self._progress_seconds = progress_seconds
+        self._clock = clock
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+    async def run_all(self) -> list[Job]:
+        """Run every job that nobody runs, in the order in which they were asked for.
+
+        Returns:
+            Those that are over now.
+
+        Raises:
+            KafkaUnavailable: Kafka does not answer. The job that runs then goes on once somebody claims it.
+        """
+        over: list[Job] = []
+        while (free := (await read_jobs(self._log)).free(self._clock())) is not None:
+            job = await self.run(free)
+            if job is None:
+                return over
+            over.append(job)
+        return over
+
+    async def run(self, job: Job) -> Job | None:
+        """Claim a job and do what is left of it. Raises what `run_all` does.
+
+        Args:
+            job: One that may be claimed.
+
+        Returns:
+            The job as it is now; None where somebody else has it, or may have it.
+        """
+        work = _Work(job.asked, job.progress)
+        ours = await self._write(work, "running")
+        if ours is None or ours.cancel is not None:
+            return None if ours is None else await self._write(work, "cancelled")
+        task = asyncio.create_task(self._do(work))
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=self._progress_seconds)
+                if not task.done() and (ours := await self._write(work, "running")) is None:
+                    return None
+                if ours is not None and ours.cancel is not None and not task.done():
+                    await _stop(work, task)
+                    return await self._write(work, "cancelled")
+        finally:
+            await _stop(work, task)
+        state = _ending(task, work)
+        return None if state is None else await self._write(work, state)
+
+    async def _do(self, work: _Work) -> None:
+        asked = work.asked
+        plan = await plan_job(self._log, asked, self._read)
+        work.plan(plan)
+        # Before anything is done: whoever goes on with it has fewer letters to do, and would not know the total.
+        if await self._write(work, "running") is None:
+            raise _Stopped
+        if asked.kind == "replay_letters":
+            await replay(self._log, plan, per_second=self._per_second, by=asked.by, report=work.count)
+            return
+        for start in range(0, len(plan.ids), AT_ONCE):
+            work.go_on()
+            part = plan.ids[start : start + AT_ONCE]
+            await discard(self._log, part, note=asked.note or "", by=asked.by)
+            work.done += len(part)
+
+    async def _write(self, work: _Work, state: Running) -> Job | None:
+        """Say how far a job is. Returns the job as the topic has it then; None where it is not this process's."""
+        began = asyncio.get_running_loop().time()
+        await send(self._log, work.progress(self.owner, state))
+        known = (await read_jobs(self._log)).get(work.asked.job_id)
+        if known is None or known.progress is None or known.progress.owner != self.owner:
+            log.info("Another process runs this job.", job=work.asked.job_id)
+            return None
+        work.sure_until = began + SURE_SECONDS
+        return known
+
+
+async def _stop(work: _Work, task: asyncio.Task[None]) -> None:
+    """Have the work end after the letter in hand, so that what was sent is also recorded."""
+    work.is_to_stop = True
+    if not task.done():
+        await asyncio.wait([task], timeout=STOP_SECONDS)
+    task.cancel()
+    # What it raises, `_ending` sees, or nobody needs.
+    with suppress(asyncio.CancelledError, Exception):
+        await task
+
+
+def _ending(task: asyncio.Task[None], work: _Work) -> Running | None:
+    """How a job ended; None where it goes on once somebody claims it.
+
+    Raises:
+        KafkaUnavailable: it did not: Kafka did not answer.
+    """
+    error = task.exception()
+    if error is None:
+        return "done"
+    if isinstance(error, _Stopped):
+        log.warning("Leaving a job that may be another process's by now.", job=work.asked.job_id)
+        return None
+    if isinstance(error, KafkaUnavailable):
+        raise error
+    # Whatever it is: run again it would fail again, and hold up the jobs after it.
+    log.error("A job has failed.", job=work.asked.job_id, exc_info=error)
+    work.problems.insert(0, f"{type(error).__name__}: {error}")
+    return "failed"
