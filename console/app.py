@@ -23,6 +23,7 @@ from console.pages import (
     activity,
     attention,
     devices,
+    jobs,
     overview,
     people,
     reconcile,
@@ -35,7 +36,7 @@ from operations.paging import InvalidPageToken
 log = structlog.get_logger(__name__)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-PAGES: Final = (overview, attention, devices, people, trace, right_time, reconcile, activity, accounts)
+PAGES: Final = (overview, attention, jobs, devices, people, trace, right_time, reconcile, activity, accounts)
 """Modules whose pages are for whoever is signed in."""
 
 

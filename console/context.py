@@ -21,6 +21,7 @@ from console.settings import ConsoleSettings
 from ledger.database import Database
 from operations.activity import Activities
 from operations.console_users import ConsoleUsers
+from operations.jobs import Jobs
 from operations.log import Log
 
 LANGUAGE_COOKIE: Final = "punchstream_language"
@@ -39,6 +40,7 @@ class Context:
         attempts: What failed of late to sign in.
         log: The topics.
         activities: Who had the console do what.
+        jobs: Those of the topic.
         erpnext_url: Where documents of ERPNext are; None where nobody said it.
         erpnext: The same, to ask it; None where nobody said it.
         giving: Held by whoever gives a punch its time: the next one sees what was given.
@@ -52,6 +54,7 @@ class Context:
     sessions: Sessions
     log: Log
     activities: Activities = field(default_factory=Activities)
+    jobs: Jobs = field(default_factory=Jobs)
     attempts: Attempts = field(default_factory=Attempts)
     erpnext_url: str | None = None
     erpnext: ErpnextSettings | None = None
@@ -88,14 +91,18 @@ def page(request: Request, template: str, status: int = 200, **content: Any) -> 
         content: What the template names.
     """
     signed_in: Session | None = getattr(request.state, "signed_in", None)
+    return part(request, template, status, notices=[] if signed_in is None else signed_in.take_notices(), **content)
+
+
+def part(request: Request, template: str, status: int = 200, **content: Any) -> HTMLResponse:
+    """Answer with a part of a page, which a page that is shown asks for. Takes what `page` takes."""
     shared = {
         "nonce": request.state.nonce,
         "path": request.url.path,
         "languages": languages(),
-        "signed_in": signed_in,
+        "signed_in": getattr(request.state, "signed_in", None),
         "actor": getattr(request.state, "actor", None),
         "Right": Right,
-        "notices": [] if signed_in is None else signed_in.take_notices(),
         "zone": context_of(request).settings.zone,
     }
     return HTMLResponse(render(template, language_of(request), shared | content), status)

@@ -1,4 +1,4 @@
-"""The console's process: it serves pages, and follows who may use it and what the fleet is."""
+"""The console's process: it serves pages, follows who may use it and what the fleet is, and runs jobs."""
 
 import asyncio
 import signal
@@ -26,7 +26,10 @@ from console.settings import ConsoleSettings
 from ledger.database import Database
 from operations.activity import Activities
 from operations.console_users import ConsoleUsers
+from operations.job_runner import JobRunner
+from operations.jobs import Jobs
 from operations.log import KafkaLog
+from operations.reading_again import Fleet
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +76,8 @@ def serve(
         ConfigurationError: the address cannot be listened on.
     """
     users = ConsoleUsers()
-    activities = Activities()
+    activities, jobs = Activities(), Jobs()
+    log_ = KafkaLog(kafka, STAGE)
     works: list[Callable[[], Awaitable[object]]] = [
         partial(
             follow,
@@ -90,15 +94,16 @@ def serve(
             activities.learn,
             client_id=kafka.client_id(f"{STAGE}-activity"),
         ),
+        partial(follow, kafka, kafka.topics["jobs"], jobs.learn, client_id=kafka.client_id(f"{STAGE}-jobs")),
+        partial(JobRunner(log_, Fleet(lambda: registry).read).keep, jobs),
         FleetTopic(kafka, registry, STAGE).follow,
         registry.keep,
         partial(_say_ready, users, metrics),
     ]
     sessions = Sessions(settings.idle, settings.longest)
-    log_ = KafkaLog(kafka, STAGE)
     erpnext_url = None if erpnext is None else erpnext.url
     context = Context(
-        settings, database, registry, users, sessions, log_, activities, erpnext_url=erpnext_url, erpnext=erpnext
+        settings, database, registry, users, sessions, log_, activities, jobs, erpnext_url=erpnext_url, erpnext=erpnext
     )
     app = create_app(context, _lifespan(*works))
     config = uvicorn.Config(

@@ -9,8 +9,11 @@ from typing import Final, Literal, NamedTuple
 from attendance.errors import Reason
 from attendance.records.activity import ActivityState
 from attendance.records.console_user import Role
+from attendance.records.job import JobKind
 from console.language import marked as _
 from operations.activity import Act
+from operations.dead_letters import State
+from operations.jobs import State as JobState
 from operations.journeys import Outcome
 
 Who = Literal["hr", "it"]
@@ -180,21 +183,29 @@ ACTS: Final[Mapping[Act, str]] = {
     "account.password": _("Gave somebody another password"),
     "account.remove": _("Removed an account"),
     "time.give": _("Gave a punch its right time"),
+    "job.cancel": _("Cancelled a job"),
+    "letters.discard": _("Discarded what failed"),
+    "letters.replay": _("Replayed what failed"),
     "token.add": _("Made a token"),
     "token.remove": _("Removed a token"),
 }
 
 ABOUT: Final[Mapping[str, str]] = {
     "account": _("Account"),
+    "count": _("How many"),
     "device": _("Device"),
     "disabled": _("Kept out"),
     "employee": _("Employee"),
     "event_id": _("Id of the punch"),
+    "job": _("Job"),
+    "letters": _("Which"),
     "number": _("Number on the device"),
     "right_time": _("Right time"),
+    "reason": _("What failed"),
     "role": _("Role"),
     "site": _("Site"),
     "sites": _("Sites"),
+    "stage": _("Where it failed"),
     "token": _("Token"),
     "wrong_time": _("Time until now"),
 }
@@ -203,5 +214,25 @@ ABOUT: Final[Mapping[str, str]] = {
 ACTIVITY_STATES: Final[Mapping[ActivityState, str]] = {
     "begun": _("Broken off: look whether it is done"),
     "done": _("Done"),
+    "failed": _("Failed"),
+}
+
+LETTER_STATES: Final[Mapping[State, str]] = {
+    State.OPEN: _("Nobody has dealt with it"),
+    State.PARKED: _("It failed again after several replays"),
+    State.REPLAYED: _("Replayed"),
+    State.DISCARDED: _("Discarded"),
+}
+
+JOB_KINDS: Final[Mapping[JobKind, str]] = {
+    "replay_letters": _("Replay"),
+    "discard_letters": _("Discard"),
+}
+
+JOB_STATES: Final[Mapping[JobState, str]] = {
+    "queued": _("Waits for its turn"),
+    "running": _("In progress"),
+    "done": _("Done"),
+    "cancelled": _("Cancelled"),
     "failed": _("Failed"),
 }

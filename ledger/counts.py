@@ -2,17 +2,27 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import Connection, case, func, select, text
+from sqlalchemy import Connection, and_, case, func, select, text
 
 from attendance.errors import Reason
 from attendance.times import from_milliseconds
-from ledger.letters import OF_LETTER
+from ledger.letters import OF_LETTER, of_selection
 from ledger.punches import PUNCHES
 from ledger.tables import DEAD_LETTER_ACTIONS, DEAD_LETTERS, RAW_RECORDS, WAITING
 from ledger.waiting import SINCE, is_newest
-from operations.dead_letters import BORN_DISCARDED, MAX_REPLAYS
+from operations.dead_letters import BORN_DISCARDED, MAX_REPLAYS, Selection
 from operations.fact_reading import milliseconds
+
+EVERY: Final = Selection()
+"""Every dead letter."""
+IS_OPEN: Final = and_(
+    ~select(DEAD_LETTER_ACTIONS.c.action).where(*OF_LETTER).exists(), DEAD_LETTERS.c.reason != BORN_DISCARDED
+)
+"""Nobody has dealt with a dead letter, and somebody has to."""
+PARKED: Final = func.coalesce(func.sum(case((DEAD_LETTERS.c.replay_count >= MAX_REPLAYS, 1), else_=0)), 0)
+"""How many of some dead letters have failed after so many replays that one more is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +115,19 @@ def count_waiting(connection: Connection) -> list[WaitingCount]:
     return [WaitingCount(Reason(of), punches, from_milliseconds(oldest)) for of, punches, oldest in rows]
 
 
-def count_open_letters(connection: Connection) -> list[LetterCount]:
+def count_open_letters(connection: Connection, wanted: Selection = EVERY) -> list[LetterCount]:
     """How many dead letters of each stage and reason nobody has dealt with, in that order.
 
-    It costs a lookup by index for each dead letter of the ledger.
+    It costs a lookup by index for each dead letter of the ledger that is wanted.
 
     Args:
         connection: In a transaction.
+        wanted: By reason, stage and device.
     """
     letters, of = DEAD_LETTERS.c, (DEAD_LETTERS.c.stage, DEAD_LETTERS.c.reason)
-    is_done = select(DEAD_LETTER_ACTIONS.c.action).where(*OF_LETTER).exists()
-    parked = func.sum(case((letters.replay_count >= MAX_REPLAYS, 1), else_=0))
-    counted = func.count(), parked, func.min(letters.failed_at), func.max(letters.failed_at)
-    is_open = ~is_done, letters.reason != BORN_DISCARDED
-    rows = connection.execute(select(*of, *counted).where(*is_open).group_by(*of).order_by(*of))
+    counted = func.count(), PARKED, func.min(letters.failed_at), func.max(letters.failed_at)
+    query = select(*of, *counted).where(IS_OPEN, *of_selection(wanted)).group_by(*of)
+    rows = connection.execute(query.order_by(*of))
     return [
         LetterCount(stage, Reason(reason), count, int(parked), from_milliseconds(oldest), from_milliseconds(newest))
         for stage, reason, count, parked, oldest, newest in rows

@@ -25,7 +25,7 @@ OF_LETTER: Final = (
     DEAD_LETTER_ACTIONS.c.letter_offset == DEAD_LETTERS.c.kafka_offset,
 )
 """An action is about a dead letter."""
-_LAST_ACTION: Final = (
+LAST_ACTION: Final = (
     select(DEAD_LETTER_ACTIONS.c.action)
     .where(*OF_LETTER)
     .order_by(DEAD_LETTER_ACTIONS.c.kafka_partition.desc(), DEAD_LETTER_ACTIONS.c.kafka_offset.desc())
@@ -33,6 +33,7 @@ _LAST_ACTION: Final = (
     .scalar_subquery()
     .label("last_action")
 )
+"""What was last done about a dead letter; null where nothing was."""
 
 
 class LedgerLetters(LedgerReader):
@@ -52,7 +53,7 @@ class LedgerLetters(LedgerReader):
         while True:
             page = await asyncio.to_thread(self._page, wanted, last)
             for row in page:
-                yield _line(row)
+                yield line(row)
             if len(page) < AT_ONCE:
                 return
             last = page[-1].kafka_partition, page[-1].kafka_offset
@@ -70,20 +71,26 @@ class LedgerLetters(LedgerReader):
         return False
 
     def _page(self, wanted: Selection, last: Place | None) -> Sequence[Row[Any]]:
-        query = select(DEAD_LETTERS, _LAST_ACTION).where(*_of(wanted)).order_by(*_PLACE).limit(AT_ONCE)
+        query = select(DEAD_LETTERS, LAST_ACTION).where(*of_selection(wanted)).order_by(*_PLACE).limit(AT_ONCE)
         if last is not None:
             query = query.where(tuple_(*_PLACE) > last)
         with self._asking() if last is None else self._database.transaction() as connection:
             return connection.execute(query).all()
 
 
-def _of(wanted: Selection) -> list[ColumnElement[bool]]:
+def of_selection(wanted: Selection) -> list[ColumnElement[bool]]:
+    """That a letter is of the reasons, the stage and the devices that are wanted, whatever is named by its id."""
     stages = None if wanted.stage is None else (wanted.stage,)
     asked = {"reason": wanted.reasons, "stage": stages, "device_id": wanted.devices}
     return [DEAD_LETTERS.c[name].in_(sorted(of)) for name, of in asked.items() if of is not None]
 
 
-def _line(row: Row[Any]) -> LetterLine:
+def line(row: Row[Any]) -> LetterLine:
+    """A letter, as a list has it.
+
+    Args:
+        row: Its row, with `LAST_ACTION`.
+    """
     return LetterLine(
         LetterId(row.kafka_partition, row.kafka_offset),
         state_of(Reason(row.reason), row.last_action, row.replay_count),

@@ -25,6 +25,9 @@ Act = Literal[
     "account.password",
     "account.remove",
     "time.give",
+    "job.cancel",
+    "letters.discard",
+    "letters.replay",
     "token.add",
     "token.remove",
 ]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 from msgspec.structs import replace
@@ -23,7 +23,7 @@ from attendance.records.dead_letter_action import LetterId
 from attendance.records.job import JobAsked, JobProgress, Running
 from attendance.times import now
 from operations.dead_letter_actions import AT_ONCE, REPLAYS_PER_SECOND, Plan, discard, replay
-from operations.jobs import LEASE, Job, plan_job, read_jobs, send
+from operations.jobs import LEASE, Job, Jobs, plan_job, read_jobs, send
 from operations.log import Log
 from operations.unread import Read
 
@@ -35,6 +35,8 @@ SURE_SECONDS: Final = LEASE.total_seconds() - 10
 """So long after it began to say so a process does not doubt that a job is its own."""
 STOP_SECONDS: Final = 5.0
 """So long the letter in hand may take when a job is to stop."""
+LOOK_SECONDS: Final = 1.0
+"""A process that runs jobs for ever looks this often whether there is one."""
 MOST_PROBLEMS: Final = 20
 """Sentences that the progress of a job has at most."""
 
@@ -160,6 +162,20 @@ class JobRunner:
                 return over
             over.append(job)
         return over
+
+    async def keep(self, jobs: Jobs) -> NoReturn:
+        """Run jobs for ever, soon after they are asked for.
+
+        Args:
+            jobs: Those of the topic, which this process follows. It reads the topic only where there is one to run.
+        """
+        while True:
+            if jobs.free(self._clock()) is not None:
+                try:
+                    await self.run_all()
+                except KafkaUnavailable as error:
+                    log.warning("Waiting for Kafka, to run jobs.", error=str(error))
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def run(self, job: Job) -> Job | None:
         """Claim a job and do what is left of it. Raises what `run_all` does.

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from attendance.errors import ConfigurationError
+import structlog
+
+from attendance.errors import ConfigurationError, InvalidRecord
 from attendance.kafka.records import OutRecord, Record
 from attendance.records.dead_letter_action import LetterId
 from attendance.records.job import JobAsked, JobCancel, JobKind, JobProgress, LettersWanted, decode
@@ -20,6 +22,8 @@ from operations.dead_letter_actions import Plan, make_plan, make_replay_plan, ob
 from operations.dead_letters import Selection
 from operations.log import Log, Skipped, take_all
 from operations.unread import Read
+
+logger = structlog.get_logger(__name__)
 
 LEASE: Final = timedelta(seconds=60)
 """So long after the last record of its process a job may be claimed by another."""
@@ -93,6 +97,24 @@ class Jobs:
         is_its_own = job.progress is not None and job.progress.owner == said.owner
         if is_its_own or self.free(at) is job:
             job.progress, job.progressed_at = said, at
+
+    def learn(self, record: Record) -> None:
+        """Take in a record of the topic that is followed, or log that it cannot be read.
+
+        One without a value says that its key is gone from the topic: so is a job that was asked for too long ago.
+        """
+        if record.value is None:
+            for job_id in [id_ for id_, job in self._jobs.items() if job.asked.key == record.key]:
+                del self._jobs[job_id]
+            return
+        try:
+            self.take(record)
+        except InvalidRecord as error:
+            logger.error("A record of a job cannot be read.", error=error.message)
+
+    def put(self, job: Job) -> None:
+        """Take in what this process knows of a job, before the topic that is followed says it."""
+        self._jobs[job.asked.job_id] = job
 
     def get(self, job_id: str) -> Job | None:
         """The job of that id; None where there is none."""
@@ -215,7 +237,7 @@ async def cancel(log: Log, job_id: str, by: str) -> Job:
         by: Who says so.
 
     Returns:
-        The job as it was.
+        The job as it is then. One that a process runs stops within seconds.
 
     Raises:
         ConfigurationError: there is no such job, or it is over.
@@ -226,7 +248,9 @@ async def cancel(log: Log, job_id: str, by: str) -> Job:
         raise ConfigurationError(f"{job_id}: there is no such job; `punchstream jobs list` has all")
     if job.is_over:
         raise ConfigurationError(f"{job_id}: it is {job.state} already")
-    await send(log, JobCancel(job_id, now(), by))
+    said = JobCancel(job_id, now(), by)
+    await send(log, said)
+    job.cancel = said
     return job
 
 

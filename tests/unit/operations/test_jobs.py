@@ -389,6 +389,42 @@ def test_a_job_waits_for_kafka_and_goes_on(site: Site, monkeypatch: pytest.Monke
     assert (site.job(job_id).state, site.sent().total()) == ("done", 3)
 
 
+def test_a_process_that_keeps_running_jobs_does_each_soon_and_goes_on_after_kafka_was_away(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.fail(2)
+    first, known = site.ask(), Jobs()
+
+    async def away(*_: object, **__: object) -> Jobs:
+        raise KafkaUnavailable("no answer")
+
+    async def keep() -> None:
+        job = (await read_jobs(site.log)).get(first)
+        assert job is not None
+        known.put(job)
+        task = asyncio.create_task(site.runner().keep(known))
+        with monkeypatch.context() as without_kafka:
+            without_kafka.setattr(job_runner, "read_jobs", away)
+            await asyncio.sleep(5)
+        await asyncio.sleep(5)
+        task.cancel()
+        await asyncio.wait([task])
+
+    site.run(keep())
+    assert (site.job(first).state, site.sent().total()) == ("done", 2)
+
+
+def test_jobs_that_are_followed_forget_what_the_topic_has_no_more_and_pass_over_what_nobody_can_read() -> None:
+    known = Jobs()
+    known.learn(records((ASKED, 0))[0])
+    known.learn(StoredRecord("jobs", 0, 1, 0, b"?", b"?"))
+    assert [each.asked for each in known.all()] == [ASKED]
+    known.learn(StoredRecord("jobs", 0, 2, 0, claim("A").key, None))
+    assert known.get(ASKED.job_id) is not None
+    known.learn(StoredRecord("jobs", 0, 3, 0, ASKED.key, None))
+    assert known.all() == []
+
+
 def records(*said: tuple[JobAsked | JobProgress, float]) -> list[StoredRecord]:
     """The records of a topic, each with the second in which the broker took it."""
     return [
