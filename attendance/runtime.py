@@ -5,8 +5,8 @@ import random
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from math import inf
 from typing import Any, Final, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
@@ -246,3 +246,19 @@ async def until_available(work: Callable[[], Awaitable[_T]]) -> _T:
             say_waiting(error)
             await asyncio.sleep(pause_for_kafka(failures))
             failures += 1
+
+
+@asynccontextmanager
+async def background(works: Iterable[Callable[[], Awaitable[object]]]) -> AsyncIterator[None]:
+    """Have work go on for as long as the context lasts, each begun anew whenever it ends by itself.
+
+    Args:
+        works: Each can be begun again.
+    """
+    tasks = [asyncio.create_task(made_anew(work)) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

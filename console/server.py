@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,12 +11,12 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from attendance.errors import ConfigurationError
 from attendance.kafka.fleet import FleetTopic
 from attendance.kafka.readers import follow
+from attendance.listening import listen
 from attendance.metrics import Metrics
 from attendance.registry import Registry
-from attendance.runtime import STOP_SIGNALS, made_anew
+from attendance.runtime import STOP_SIGNALS, background
 from attendance.settings import ErpnextSettings, KafkaSettings
 from console.app import Lifespan, create_app
 from console.context import Context
@@ -34,24 +33,6 @@ from operations.reading_again import Fleet
 log = structlog.get_logger(__name__)
 
 STAGE: Final = "console"
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Listen for connections.
-
-    Args:
-        host: A name or an address.
-        port: 0 for any free one.
-
-    Raises:
-        ConfigurationError: it cannot listen there.
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family)
-    except OSError as error:
-        where = f"{host} port {port}"
-        raise ConfigurationError(f"CONSOLE_HOST, CONSOLE_PORT: cannot listen on {where}: {error}") from error
 
 
 def serve(
@@ -122,7 +103,7 @@ def serve(
     # At its end the server raises each signal again, for whoever handled it before: that must not kill the process.
     for number in STOP_SIGNALS:
         signal.signal(number, server.handle_exit)
-    with listen(settings.host, settings.port) as listener:
+    with listen("CONSOLE", settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
         log.info("Listening.", host=host, port=port)
         server.run([listener])
@@ -140,12 +121,7 @@ async def _say_ready(users: ConsoleUsers, metrics: Metrics) -> None:
 def _lifespan(*works: Callable[[], Awaitable[object]]) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        following = [asyncio.create_task(made_anew(work)) for work in works]
-        try:
+        async with background(works):
             yield
-        finally:
-            for task in following:
-                task.cancel()
-            await asyncio.gather(*following, return_exceptions=True)
 
     return lifespan

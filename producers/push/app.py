@@ -1,6 +1,5 @@
 """The HTTP application: the adapters' routes, and beside them health."""
 
-import asyncio
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -18,7 +17,7 @@ from attendance.errors import KafkaUnavailable, Reason, StandingStill
 from attendance.guards import Guards
 from attendance.metrics import Metrics
 from attendance.registry import Registry
-from attendance.runtime import made_anew
+from attendance.runtime import background
 from attendance.settings import PushSettings
 from producers.clocks import Clocks
 from producers.devices import PUSH_ADAPTERS, create_push_adapter
@@ -165,13 +164,10 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         works = (fleet.follow, terminals.keep, statuses.keep, guards.keep, *beside)
         # Punches are taken in whatever becomes of these.
-        following = [asyncio.create_task(made_anew(work)) for work in works]
         try:
-            yield
+            async with background(works):
+                yield
         finally:
-            for task in following:
-                task.cancel()
-            await asyncio.gather(*following, return_exceptions=True)
             with suppress(KafkaUnavailable):
                 await terminals.write()
             await publisher.stop()

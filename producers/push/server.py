@@ -6,7 +6,6 @@ a request holds is in Kafka.
 
 import math
 import signal
-import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
@@ -14,11 +13,11 @@ from typing import Final
 import structlog
 import uvicorn
 
-from attendance.errors import ConfigurationError
 from attendance.kafka.fleet import FleetTopic
 from attendance.kafka.producer import Producer
 from attendance.kafka.readers import follow
 from attendance.kafka.stage_guards import stage_guards
+from attendance.listening import BACKLOG, listen
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import STOP_SIGNALS, raise_file_limit
@@ -39,25 +38,6 @@ log = structlog.get_logger(__name__)
 RESERVED_FILES: Final = 128
 """Beside the connections of terminals: those to Kafka, the fleet file, and what the interpreter has open."""
 FEWEST: Final = 16
-BACKLOG: Final = 2048  # terminals that connect at the same moment, as after a power cut
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Listen for connections.
-
-    Args:
-        host: A name or an address. IPv4 or IPv6, as the address is; `::` is both.
-        port: 0 for any free one.
-
-    Raises:
-        ConfigurationError: it cannot listen there.
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        both = host == "::" and socket.has_dualstack_ipv6()
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
-    except OSError as error:
-        raise ConfigurationError(f"PUSH_HOST, PUSH_PORT: cannot listen on {host} port {port}: {error}") from error
 
 
 def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics: Metrics, seal: Seal) -> None:
@@ -129,7 +109,7 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
     # At its end the server raises each signal again, for whoever handled it before: that must not kill the process.
     for number in STOP_SIGNALS:
         signal.signal(number, server.handle_exit)
-    with listen(push.host, push.port) as listener:
+    with listen("PUSH", push.host, push.port) as listener:
         host, port = listener.getsockname()[:2]
         log.info("Listening.", host=host, port=port, devices=len(registry))
         server.run([listener])

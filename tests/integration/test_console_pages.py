@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from console_site import NAME, PASSWORD, ConsoleSite, story
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from console.server import listen
+from attendance.listening import listen
 
 PAGES = [
     "/",
@@ -38,7 +38,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a console is served over a short story."""
     site = ConsoleSite(tmp_path_factory.mktemp("console"), story())
     server = uvicorn.Server(uvicorn.Config(site.app, log_config=None, ws="none"))
-    with listen("127.0.0.1", 0) as listener:
+    with listen("PUSH", "127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
