@@ -29,6 +29,7 @@ COMMANDS_PAGE = ROOT / "docs" / "commands.md"
 FLEET = ROOT / "docs" / "fleet.md"
 HTTP = ROOT / "docs" / "http.md"
 OPERATING = ROOT / "docs" / "operating.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 USER_MAP = ROOT / "docs" / "user-map.md"
 DECISIONS = ROOT / "docs" / "adr"
 CHANGELOG = ROOT / "CHANGELOG.md"
@@ -233,7 +234,7 @@ def log_sentences() -> str:
 
 
 def test_the_operators_page_shows_log_sentences() -> None:
-    assert {row[1] for row in rows(section(OPERATING, "What to do")) if row[1].endswith(".")}
+    assert {row[1] for row in rows(section(OPERATIONS, "Lines of the log")) if row[1].endswith(".")}
 
 
 @pytest.mark.parametrize(
