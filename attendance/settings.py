@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from attendance.durations import Days, Seconds, WholeSeconds, format_seconds
 from attendance.errors import ConfigurationError
+from attendance.name_lists import name_list
 from attendance.personal import is_never_kept
 from attendance.topics import TABLE, Name, Topics
 
@@ -20,14 +20,6 @@ def _servers(value: object) -> object:
     if isinstance(value, str) and not re.fullmatch(rf"\s*{server}(\s*,\s*{server})*\s*", value):
         raise ValueError("host:port, separated by commas")
     return value
-
-
-def _names(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith(("[", "{", '"')):
-        return orjson.loads(value)
-    return [name for each in value.split(",") if (name := each.strip())]
 
 
 def _may_be_kept(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -277,7 +269,7 @@ class PushSettings(SettingsGroup):
         67_108_864, ge=65_536, description="Bytes of requests that arrive, or wait for an answer."
     )
     max_receiving_per_address: int = Field(33_554_432, ge=65_536, description="The same from one address.")
-    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_names)] = Field(
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(name_list)] = Field(
         (), description="Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` is believed."
     )
     max_in_flight: int = Field(
@@ -287,10 +279,12 @@ class PushSettings(SettingsGroup):
     )
     retry_after: WholeSeconds = Field(5, ge=1, description="How long a 503 asks a terminal to wait (Retry-After).")
     # pydantic-settings would report broken JSON by an error of its own, before any validation.
-    payload_fields: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_may_be_kept)] = Field(
-        ("type", "verify_mode", "work_code", "sequence", "log_id", "temperature", "mask"),
-        description="The vendor's own fields that are kept, separated by commas, or a JSON list. Photographs, "
-        "templates, names, passwords and identity cards are refused, however they are spelled.",
+    payload_fields: Annotated[tuple[str, ...], NoDecode, BeforeValidator(name_list), AfterValidator(_may_be_kept)] = (
+        Field(
+            ("type", "verify_mode", "work_code", "sequence", "log_id", "temperature", "mask"),
+            description="The vendor's own fields that are kept, separated by commas, or a JSON list. Photographs, "
+            "templates, names, passwords and identity cards are refused, however they are spelled.",
+        )
     )
 
 

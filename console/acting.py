@@ -7,7 +7,9 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Form, HTTPException, Request, params
 from starlette.responses import RedirectResponse, Response
 
+from attendance.records.console_user import ConsoleUser
 from console.context import Context, context_of
+from console.identity.groups import Grant
 from console.rights import Actor, Right
 from console.sessions import Session
 from operations import activity
@@ -27,12 +29,35 @@ def session_of(request: Request) -> Session:
     context = context_of(request)
     cookie = request.cookies.get(context.cookie, "")
     session = context.sessions.find(cookie, context.clock())
-    user = None if session is None else context.users.user(session.name)
-    if session is None or user is None or user.disabled or user.epoch != session.epoch:
+    actor = None if session is None or not _is_still_theirs(request, session) else _actor(context, session)
+    if session is None or actor is None:
         raise NotSignedIn
     request.state.signed_in = session
-    request.state.actor = Actor(user.name, user.role, None if user.sites is None else frozenset(user.sites))
+    request.state.actor = actor
     return session
+
+
+def _is_still_theirs(request: Request, session: Session) -> bool:
+    """Whether a proxy that has begun a session still says the same. It says with each request who somebody is."""
+    if session.way != "proxy":
+        return True
+    ways = context_of(request).ways
+    identity = ways.by_proxy(request)
+    if identity is None or identity.name != session.name:
+        return False
+    return session.grant is None or session.grant == ways.grant(identity.groups)
+
+
+def _actor(context: Context, session: Session) -> Actor | None:
+    """Whose a session is, as their account is now; None where that has ended it."""
+    user = context.users.user(session.name)
+    if user is not None:
+        return None if user.disabled or user.epoch != session.epoch else _with(user.name, user)
+    return None if session.grant is None else _with(session.name, session.grant)
+
+
+def _with(name: str, of: ConsoleUser | Grant) -> Actor:
+    return Actor(name, of.role, None if of.sites is None else frozenset(of.sites))
 
 
 SIGNED_IN: Final[Any] = Depends(session_of)

@@ -24,6 +24,7 @@ from console.pages import (
     attention,
     devices,
     jobs,
+    openid,
     overview,
     people,
     reconcile,
@@ -51,6 +52,7 @@ def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
     app.state.context = context
     app.mount(STATIC.rstrip("/"), StaticFiles(directory=str(files("console").joinpath("static"))))
     app.include_router(signing.router)
+    app.include_router(openid.router)
     for module in PAGES:
         app.include_router(module.router, dependencies=[SIGNED_IN])
     app.mount(PATH, create_api(context))

@@ -13,6 +13,7 @@ from attendance.registry import Registry
 from attendance.settings import ErpnextSettings
 from attendance.times import now
 from console.attempts import Attempts
+from console.identity.ways import Ways
 from console.language import Language, choose, languages
 from console.rendering import render
 from console.rights import Right
@@ -45,6 +46,7 @@ class Context:
         erpnext: The same, to ask it; None where nobody said it.
         giving: Held by whoever gives a punch its time: the next one sees what was given.
         clock: What time it is.
+        ways: How people may sign in.
     """
 
     settings: ConsoleSettings
@@ -60,6 +62,7 @@ class Context:
     erpnext: ErpnextSettings | None = None
     giving: asyncio.Lock = field(default_factory=asyncio.Lock)
     clock: Callable[[], datetime] = now
+    ways: Ways = field(default_factory=Ways)
 
     @property
     def cookie(self) -> str:

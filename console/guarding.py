@@ -15,9 +15,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from console.hosts import LOOPBACK
 from console.settings import ConsoleSettings
 
-_LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 _READS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _FIXED: Final[Mapping[str, str]] = {
     "x-content-type-options": "nosniff",
@@ -57,7 +57,7 @@ class Guarding:
         self._app = app
         self._is_secure = settings.is_secure
         outside = urlsplit(settings.url).hostname if settings.url else None
-        self._hosts = _LOOPBACK | ({outside} if outside else set())
+        self._hosts = LOOPBACK | ({outside} if outside else set())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

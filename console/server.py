@@ -20,6 +20,7 @@ from attendance.runtime import STOP_SIGNALS, background
 from attendance.settings import ErpnextSettings, KafkaSettings
 from console.app import Lifespan, create_app
 from console.context import Context
+from console.identity.ways import Ways
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
 from ledger.database import Database
@@ -38,6 +39,7 @@ STAGE: Final = "console"
 def serve(
     kafka: KafkaSettings,
     settings: ConsoleSettings,
+    ways: Ways,
     database: Database,
     registry: Registry,
     metrics: Metrics,
@@ -48,6 +50,7 @@ def serve(
     Args:
         kafka: Where the topics are.
         settings: Where to listen, and as what the console is reached.
+        ways: How people may sign in.
         database: The ledger that the pages show, prepared.
         registry: The fleet.
         metrics: Say that the part `console` is ready, once it is known who may use it.
@@ -84,7 +87,17 @@ def serve(
     sessions = Sessions(settings.idle, settings.longest)
     erpnext_url = None if erpnext is None else erpnext.url
     context = Context(
-        settings, database, registry, users, sessions, log_, activities, jobs, erpnext_url=erpnext_url, erpnext=erpnext
+        settings,
+        database,
+        registry,
+        users,
+        sessions,
+        log_,
+        activities,
+        jobs,
+        erpnext_url=erpnext_url,
+        erpnext=erpnext,
+        ways=ways,
     )
     app = create_app(context, _lifespan(*works))
     config = uvicorn.Config(

@@ -11,8 +11,13 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import Final
 
+from console.identity.groups import Grant
+from console.identity.ways import Way
+
 MOST: Final = 10_000
 """Sessions at a time. The one that was idle longest goes for a new one."""
+NO_ACCOUNT: Final = -1
+"""The epoch of a session whose person has no account: no account has it."""
 _BYTES: Final = 32
 
 
@@ -26,6 +31,8 @@ class Session:
         began: When.
         seen: When it was last used.
         csrf: The token that every form of it has.
+        way: How they signed in.
+        grant: What their groups gave them, where they have no account.
         notices: What the next page says, once.
     """
 
@@ -34,6 +41,8 @@ class Session:
     began: datetime
     seen: datetime
     csrf: str = field(repr=False)
+    way: Way = "password"
+    grant: Grant | None = None
     notices: list[str] = field(default_factory=list, repr=False)
 
     def take_notices(self) -> list[str]:
@@ -65,13 +74,15 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def begin(self, name: str, epoch: int, at: datetime) -> str:
+    def begin(self, name: str, epoch: int, at: datetime, way: Way = "password", grant: Grant | None = None) -> str:
         """Begin one.
 
         Args:
             name: Who has signed in.
-            epoch: Of the account.
+            epoch: Of the account; `NO_ACCOUNT` where there is none.
             at: What time it is.
+            way: How they signed in.
+            grant: What their groups give them, where they have no account.
 
         Returns:
             The cookie.
@@ -79,7 +90,7 @@ class Sessions:
         while len(self._sessions) >= self._most:
             self._sessions.popitem(last=False)
         cookie = secrets.token_urlsafe(_BYTES)
-        self._sessions[_digest(cookie)] = Session(name, epoch, at, at, secrets.token_urlsafe(_BYTES))
+        self._sessions[_digest(cookie)] = Session(name, epoch, at, at, secrets.token_urlsafe(_BYTES), way, grant)
         return cookie
 
     def find(self, cookie: str, at: datetime) -> Session | None:

@@ -144,6 +144,10 @@ class ConsoleUsers:
         is_right = await asyncio.to_thread(self._is_right, expected, password)
         return user if is_right and user is not None and not user.disabled else None
 
+    def has_old_hash(self, user: ConsoleUser) -> bool:
+        """Whether what argon2 made of a password has other parameters than those of today."""
+        return self._hasher.check_needs_rehash(user.password)
+
     def _is_right(self, expected: str, password: str) -> bool:
         given = password.encode(errors="replace")
         if len(given) > LONGEST:
@@ -245,6 +249,24 @@ async def change_password(log_: Log, name: str, password: str, by: str, skipped:
     _check_password(password)
     user = _named(await read_console_users(log_, skipped), name)
     return await _write(log_, _changed(user, by, password=_hash(password)))
+
+
+async def renew_hash(log_: Log, user: ConsoleUser, password: str, skipped: Skipped) -> None:
+    """Make the hash of a password anew, with the parameters of today. Sessions go on.
+
+    Args:
+        log_: The topics.
+        user: Whose, as they signed in.
+        password: With which they did.
+        skipped: As in `read_console_users`.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer; it may be done or not.
+    """
+    made = replace(user, password=await asyncio.to_thread(_hash, password))
+    # Whoever was changed meanwhile may have another password, which this one must not replace.
+    if (await read_console_users(log_, skipped)).user(user.name) == user:
+        await _write(log_, made)
 
 
 async def set_disabled(
@@ -384,8 +406,13 @@ def _hash(password: str) -> str:
     return PasswordHasher().hash(password)
 
 
+def is_name(name: str) -> bool:
+    """Whether somebody may have a name."""
+    return name.isprintable() and name == name.strip() and 0 < len(name) <= MOST_LETTERS
+
+
 def _check_name(name: str) -> None:
-    if not name.isprintable() or name != name.strip() or not 0 < len(name) <= MOST_LETTERS:
+    if not is_name(name):
         raise ConfigurationError(f"NAME: 1 to {MOST_LETTERS} characters, without a blank before or after them")
 
 

@@ -17,11 +17,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from attendance.errors import Overloaded
 from attendance.logs import Seldom
 from attendance.metrics import Metrics
+from attendance.proxies import Proxies
 from attendance.settings import PushSettings
 from producers.knocks import BROKEN_HEAD, HEAD_TOO_LARGE, HEAD_TOO_SLOW
 from producers.push.connections import Connections, Seat
 from producers.push.knocking import Knocking
-from producers.push.proxies import Proxies
 from producers.push.receiving import Receiving, Share
 from producers.push.senders import broken_head
 

@@ -19,6 +19,7 @@ from attendance.kafka.readers import follow
 from attendance.kafka.stage_guards import stage_guards
 from attendance.listening import BACKLOG, listen
 from attendance.metrics import Metrics
+from attendance.proxies import Proxies
 from attendance.registry import Registry
 from attendance.runtime import STOP_SIGNALS, raise_file_limit
 from attendance.sealing import Seal
@@ -29,7 +30,6 @@ from producers.publisher import Publisher
 from producers.push.app import create_app
 from producers.push.connections import Connections
 from producers.push.protocol import Shared, seen_heads
-from producers.push.proxies import Proxies
 from producers.status import Statuses
 from producers.terminals import Terminals
 

@@ -37,6 +37,7 @@ SiteNames = Annotated[
     list[str] | None, typer.Option("--site", help="A site that they see; again for each. Without it every site.")
 ]
 _USER: Final = ("name", "role", "sites", "disabled", "changed_at", "changed_by")
+_LIBRARIES: Final = ("alembic", "argon2", "authlib", "babel", "jinja2", "joserfc", "sqlalchemy")
 _TOKEN: Final = ("id", "name", "role", "sites", "expires_at", "made_at", "made_by")
 
 
@@ -49,17 +50,20 @@ def console(context: typer.Context) -> None:
     _refuse_without_libraries()
     if context.invoked_subcommand is not None:
         return
+    from console.identity.settings import SignInSettings
+    from console.identity.ways import Ways
     from console.server import serve
     from console.settings import ConsoleSettings
 
     common, metrics = begin("console")
     metrics.ready("console", "the console does not know yet who may use it")
     settings, registry = ConsoleSettings.load(), Registry.load(common)
+    ways = Ways(SignInSettings.load(), settings.url)
     database = open_database(LedgerSettings.load())
     erpnext = ErpnextSettings.load() if is_set("ERPNEXT_URL") else None
     kafka = topics_checked("console")
     database.prepare()
-    serve(kafka, settings, database, registry, metrics, erpnext)
+    serve(kafka, settings, ways, database, registry, metrics, erpnext)
 
 
 @user.command("add")
@@ -230,7 +234,7 @@ def _typed() -> str:
 
 def missing_libraries() -> list[str]:
     """What the console needs and is not installed."""
-    return [name for name in ("alembic", "argon2", "babel", "jinja2", "sqlalchemy") if find_spec(name) is None]
+    return [name for name in _LIBRARIES if find_spec(name) is None]
 
 
 def _refuse_without_libraries() -> None:

@@ -20,6 +20,8 @@ from attendance.topics import Name
 from console.app import create_app
 from console.attempts import Attempts
 from console.context import Context
+from console.identity.settings import SignInSettings
+from console.identity.ways import Ways
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
 from ledger.database import Database
@@ -59,8 +61,10 @@ def story() -> Story:
 class Browser:
     """Somebody's browser: it keeps cookies, and follows where it is sent unless a request says otherwise."""
 
-    def __init__(self, app: FastAPI, address: str = ADDRESS, headers: dict[str, str] = OURS) -> None:
-        transport = ASGITransport(app, raise_app_exceptions=False)
+    def __init__(
+        self, app: FastAPI, address: str = ADDRESS, headers: dict[str, str] = OURS, client: str = "127.0.0.1"
+    ) -> None:
+        transport = ASGITransport(app, raise_app_exceptions=False, client=(client, 1))
         self._client = AsyncClient(transport=transport, base_url=address, headers=headers, follow_redirects=True)
 
     @property
@@ -97,7 +101,9 @@ class FollowedLog(MemoryLog):
 class ConsoleSite:
     """A console, its clock and who may use it."""
 
-    def __init__(self, directory: Path, written: Story, **settings: object) -> None:
+    def __init__(
+        self, directory: Path, written: Story, sign_in: dict[str, object] | None = None, **settings: object
+    ) -> None:
         url = prepared(directory / "ledger.sqlite")
         kept_ledger(url, written)
         device = {"site": "s", "timezone": "Asia/Riyadh", "token_sha256": "0" * 64}
@@ -119,6 +125,7 @@ class ConsoleSite:
             sessions,
             self.log,
             self.log.activities,
+            ways=Ways(SignInSettings(_env_file=None, **sign_in or {}), loaded.url),  # type: ignore[call-arg]
             attempts=Attempts(),
             erpnext_url="https://erp.example",
             clock=self.clock,

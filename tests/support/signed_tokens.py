@@ -32,9 +32,10 @@ class Signer:
             subject: Who.
             issued: When it was made, in seconds since 1970.
             expires: Until when it is valid, likewise.
-            claims: Others, or instead of those.
+            claims: Others, or instead of those. None leaves one out.
         """
-        said = {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "iat": round(issued), "exp": round(expires), **claims}
+        right = {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "iat": round(issued), "exp": round(expires)}
+        said = {name: value for name, value in (right | claims).items() if value is not None}
         head = {"alg": "RS256", "typ": "JWT", "kid": _KEY_ID}
         content = ".".join(_encoded(json.dumps(each).encode()) for each in (head, said))
         return f"{content}.{_encoded(_openssl('dgst', '-sha256', '-sign', str(self._key), given=content.encode()))}"

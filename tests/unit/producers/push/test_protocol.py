@@ -10,10 +10,10 @@ import uvicorn
 from pushing import PUNCH, TOKEN, Bench, batch
 from uvicorn.server import ServerState
 
+from attendance.proxies import Proxies
 from attendance.records.terminals import Knock
 from producers.push.connections import Connections
 from producers.push.protocol import SeenHeads, Shared, seen_heads
-from producers.push.proxies import Proxies
 from virtual_time import run_in_virtual_time
 
 HEAD_SECONDS = 60

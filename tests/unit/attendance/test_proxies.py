@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from producers.push.proxies import Proxies
+from attendance.proxies import Proxies
 
 PROXIES = Proxies([ip_network("10.0.0.0/24"), ip_network("2001:db8:9::/48")])
 
