@@ -87,6 +87,7 @@ check: $(VENV)/dev  ## lint, types, import rules, dependencies, spelling and gen
 docs: $(VENV)/dev  ## the generated pages of docs/
 	$(BIN)/punchstream settings --format markdown > docs/settings.md
 	set -e; for page in $(PAGES); do $(BIN)/python -m punchstream.reference $$page > docs/$$page.md; done
+	$(BIN)/python -m punchstream.reference console-api > docs/console-api.yaml
 
 format: $(VENV)/dev  ## the code in its one format
 	$(BIN)/ruff format .

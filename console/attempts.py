@@ -39,17 +39,17 @@ class Attempts:
     def __len__(self) -> int:
         return len(self._failures)
 
-    def wait(self, name: str, client: str, at: datetime) -> timedelta:
+    def wait(self, name: str | None, client: str, at: datetime) -> timedelta:
         """How long the next attempt has to wait; zero where it may be made.
 
         Args:
-            name: Who is to be signed in.
+            name: Who is to be signed in; None where nobody is named.
             client: From which address.
             at: What time it is.
         """
         return max(self._wait(key, at) for key in _keys(name, client))
 
-    def failed(self, name: str, client: str, at: datetime) -> None:
+    def failed(self, name: str | None, client: str, at: datetime) -> None:
         """Count an attempt that failed. Takes what `wait` takes."""
         for key in _keys(name, client):
             before = self._failures.pop(key, None)
@@ -72,8 +72,8 @@ class Attempts:
         return max(found.last + pause - at, timedelta())
 
 
-def _keys(name: str, client: str) -> tuple[tuple[str, str], tuple[str, str]]:
-    return ("name", _name(name)), ("client", client)
+def _keys(name: str | None, client: str) -> list[tuple[str, str]]:
+    return [("client", client)] if name is None else [("name", _name(name)), ("client", client)]
 
 
 def _name(name: str) -> str:

@@ -39,6 +39,7 @@ class Context:
         users: Who may use it.
         sessions: Who is signed in.
         attempts: What failed of late to sign in.
+        wrong_tokens: Where wrong tokens of the API came from of late.
         log: The topics.
         activities: Who had the console do what.
         jobs: Those of the topic.
@@ -58,6 +59,7 @@ class Context:
     activities: Activities = field(default_factory=Activities)
     jobs: Jobs = field(default_factory=Jobs)
     attempts: Attempts = field(default_factory=Attempts)
+    wrong_tokens: Attempts = field(default_factory=Attempts)
     erpnext_url: str | None = None
     erpnext: ErpnextSettings | None = None
     giving: asyncio.Lock = field(default_factory=asyncio.Lock)

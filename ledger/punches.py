@@ -1,21 +1,28 @@
 """Punches, the newest first: those of an employee, a device, a site, a time, or of one outcome. A page at a time."""
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, get_args
 
-from sqlalchemy import Connection, Row, Select, and_, column, select, table, tuple_, union
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, column, func, select, table, tuple_, union
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from attendance.times import from_milliseconds
+from ledger.database import Database
+from ledger.reading import LedgerReader
 from ledger.tables import CHECKINS, RAW_RECORDS, WAITING
 from operations.fact_reading import milliseconds
+from operations.facts import OF_PUNCHES
 from operations.journeys import Outcome
 from operations.paging import Page, page_key, page_token
 
 LOOKED_AT: Final = 1_000
 """So many raw records one page looks at, at most."""
+COUNTED: Final = 20_000
+"""So many raw records one count looks at, at most."""
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 """What becomes of a raw record."""
 
@@ -61,6 +68,7 @@ class WhichPunches:
         employee: Whose.
         device: Its device_id.
         site: At which site.
+        sites: At one of these sites.
         outcome: One of `OUTCOMES`.
         first: From this time of the punch on.
         last: Before this time of the punch.
@@ -69,9 +77,60 @@ class WhichPunches:
     employee: str | None = None
     device: str | None = None
     site: str | None = field(default=None, kw_only=True)
+    sites: frozenset[str] | None = field(default=None, kw_only=True)
     outcome: str | None = field(default=None, kw_only=True)
     first: datetime | None = field(default=None, kw_only=True)
     last: datetime | None = field(default=None, kw_only=True)
+
+    @property
+    def said(self) -> Mapping[str, frozenset[str]]:
+        """What the view has to say of a punch, by column one of these values; for what no index finds."""
+        one = {"site": self.site, "outcome": self.outcome, "employee": self.employee}
+        said = {name: frozenset((value,)) for name, value in one.items() if value is not None}
+        if self.sites is not None:
+            said["site"] = self.sites if self.site is None else self.sites & said["site"]
+        return said
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Punches by what became of them.
+
+    Attributes:
+        outcomes: How many of each outcome. One of which there is none is missing.
+        next: The token by which the count goes on with older punches; None where it has all.
+    """
+
+    outcomes: Mapping[str, int]
+    next: str | None = None
+
+
+class LedgerPunches(LedgerReader):
+    """A ledger that is asked for punches."""
+
+    def __init__(self, database: Database) -> None:
+        """Nothing is read yet.
+
+        Args:
+            database: Prepared.
+        """
+        super().__init__(database, OF_PUNCHES)
+
+    async def page(self, which: WhichPunches, most: int, after: str | None = None) -> Page[PunchRow]:
+        """See `newest_punches`. Raises LedgerUnavailable too."""
+        return await asyncio.to_thread(self._page, which, most, after)
+
+    async def count(self, which: WhichPunches, after: str | None = None) -> Count:
+        """See `count_punches`. Raises LedgerUnavailable too."""
+        return await asyncio.to_thread(self._counted, which, after)
+
+    def _page(self, which: WhichPunches, most: int, after: str | None) -> Page[PunchRow]:
+        with self._asking() as connection:
+            return newest_punches(connection, which, most, after)
+
+    def _counted(self, which: WhichPunches, after: str | None) -> Count:
+        with self._asking() as connection:
+            return count_punches(connection, which, after)
 
 
 def newest_punches(connection: Connection, which: WhichPunches, most: int, after: str | None = None) -> Page[PunchRow]:
@@ -90,11 +149,9 @@ def newest_punches(connection: Connection, which: WhichPunches, most: int, after
     Raises:
         InvalidPageToken: `after` is of no such list.
     """
-    begin: Key | None = None if after is None else page_key(after, int, int, int)
-    sought = {"site": which.site, "outcome": which.outcome, "employee": which.employee}
-    wanted = {name: value for name, value in sought.items() if value is not None}
+    wanted = which.said
     at_once = max(LOOKED_AT, most) if wanted else most
-    keys = _keys(which, begin).limit(at_once)
+    keys = _keys(which, _begin(after)).limit(at_once)
     if wanted:
         looked_at, found = _among(connection, keys, wanted)
     else:
@@ -102,6 +159,33 @@ def newest_punches(connection: Connection, which: WhichPunches, most: int, after
     found = found[:most]
     last = found[-1] if len(found) == most else looked_at[-1] if len(looked_at) == at_once else None
     return Page(_rows(connection, found), None if last is None else page_token(*last))
+
+
+def count_punches(connection: Connection, which: WhichPunches, after: str | None = None) -> Count:
+    """Count punches by their outcome, the newest first. One count looks at `COUNTED` raw records at most.
+
+    It costs some lookups by index for each raw record that it looks at.
+
+    Args:
+        connection: In a transaction.
+        which: Of which punches.
+        after: The token of the count before; None for the first. All counts together have every punch once.
+
+    Raises:
+        InvalidPageToken: `after` is of no such list.
+    """
+    keys = _keys(which, _begin(after))
+    # Found first, so that what is stored meanwhile is counted by this count or by the next, and not by both.
+    beyond = connection.execute(keys.offset(COUNTED - 1).limit(1)).first()
+    these = (keys if beyond is None else keys.where(tuple_(*_KEY) >= tuple_(*beyond))).subquery()
+    among = (PUNCHES.c[name].in_(sorted(values)) for name, values in which.said.items())
+    query = select(PUNCHES.c.outcome, func.count()).join_from(these, PUNCHES, _is(these.c)).where(*among)
+    outcomes = {row.outcome: row[1] for row in connection.execute(query.group_by(PUNCHES.c.outcome))}
+    return Count(outcomes, None if beyond is None else page_token(*beyond))
+
+
+def _begin(after: str | None) -> Key | None:
+    return None if after is None else page_key(after, int, int, int)
 
 
 def _keys(which: WhichPunches, begin: Key | None) -> Select[int, int, int]:
@@ -122,14 +206,23 @@ def _keys(which: WhichPunches, begin: Key | None) -> Select[int, int, int]:
     return query
 
 
-def _among(connection: Connection, keys: Select[int, int, int], wanted: dict[str, str]) -> tuple[list[Key], list[Key]]:
+def _among(
+    connection: Connection, keys: Select[int, int, int], wanted: Mapping[str, frozenset[str]]
+) -> tuple[list[Key], list[Key]]:
     """The raw records of a query, and those of them of which the view says what is wanted."""
     these = keys.subquery()
-    is_theirs = and_(_PLACE[0] == these.c.kafka_partition, _PLACE[1] == these.c.kafka_offset)
-    query = select(*these.c, *(PUNCHES.c[name] for name in wanted)).join_from(these, PUNCHES, is_theirs)
+    query = select(*these.c, *(PUNCHES.c[name] for name in wanted)).join_from(these, PUNCHES, _is(these.c))
     said = {_key(row): tuple(row[len(_KEY) :]) for row in connection.execute(query)}
     looked_at = sorted(said, reverse=True)
-    return looked_at, [key for key in looked_at if said[key] == tuple(wanted.values())]
+    allowed = tuple(wanted.values())
+    return looked_at, [
+        key for key in looked_at if all(value in values for value, values in zip(said[key], allowed, strict=True))
+    ]
+
+
+def _is(of: ReadOnlyColumnCollection[str, Any]) -> ColumnElement[bool]:
+    """That a row of the view is of the raw record of another row."""
+    return and_(_PLACE[0] == of.kafka_partition, _PLACE[1] == of.kafka_offset)
 
 
 def _rows(connection: Connection, keys: Sequence[Key]) -> list[PunchRow]:

@@ -1,6 +1,6 @@
 """create_api: the API as an application of its own, below the console's."""
 
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from attendance.errors import RetriableError
 from console.acting import Refused
-from console.api import accounts, jobs, letters, reconcile, right_time
+from console.api import accounts, days, jobs, letters, punches, reconcile, right_time
 from console.api.calling import PROBLEMS
 from console.context import Context
 from operations.paging import InvalidPageToken
@@ -18,7 +18,7 @@ from operations.paging import InvalidPageToken
 log = structlog.get_logger(__name__)
 
 PATH: Final = "/api/v1"
-AREAS: Final = (accounts, jobs, letters, reconcile, right_time)
+AREAS: Final = (accounts, days, jobs, letters, punches, reconcile, right_time)
 """Modules whose calls are the API."""
 
 
@@ -28,6 +28,22 @@ def create_api(context: Context) -> FastAPI:
     Args:
         context: What it has in common with the pages.
     """
+    api = _calls()
+    api.state.context = context
+    api.add_exception_handler(HTTPException, _refused)
+    api.add_exception_handler(Refused, _not_done)
+    api.add_exception_handler(RequestValidationError, _not_understood)
+    api.add_exception_handler(InvalidPageToken, _not_understood)
+    api.add_exception_handler(RetriableError, _not_now)
+    return api
+
+
+def document() -> dict[str, Any]:
+    """Every call, as OpenAPI describes it."""
+    return _calls().openapi()
+
+
+def _calls() -> FastAPI:
     api = FastAPI(
         title="Punchstream",
         version="1",
@@ -36,15 +52,13 @@ def create_api(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=PROBLEMS,
+        generate_unique_id_function=lambda route: route.name,
+        servers=[{"url": PATH}],
+        # The document says what is served, wherever it is read.
+        root_path_in_servers=False,
     )
-    api.state.context = context
     for area in AREAS:
         api.include_router(area.router)
-    api.add_exception_handler(HTTPException, _refused)
-    api.add_exception_handler(Refused, _not_done)
-    api.add_exception_handler(RequestValidationError, _not_understood)
-    api.add_exception_handler(InvalidPageToken, _not_understood)
-    api.add_exception_handler(RetriableError, _not_now)
     return api
 
 

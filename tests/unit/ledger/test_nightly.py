@@ -19,7 +19,7 @@ from attendance.metrics import Metrics
 from ledger import nightly
 from ledger.database import Database
 from ledger.nightly import Nightly, due_day
-from ledger.reconciliations import Reconciliations
+from ledger.reconciliations import ReconciledDay, Reconciliations, WhichDays
 from ledger.store import Store
 from ledger.tables import FACTS, POSITIONS, RECONCILED_DEVICES, RECONCILIATIONS
 from operations.fact_reading import FactReader
@@ -125,6 +125,36 @@ def test_a_day_is_kept_with_the_counts_of_each_device_and_shown(night: Night) ->
     assert night.shown("punchstream_reconciled_missing_punches")[0].endswith(" 1.0")
     [until, _] = night.shown("punchstream_reconciled_until_timestamp_seconds")
     assert float(until.split()[-1]) == NEXT_DAY.timestamp()
+
+
+def every_day(night: Night, which: WhichDays, most: int = 2) -> list[ReconciledDay]:
+    found: list[ReconciledDay] = []
+    token = None
+    for _ in range(100):
+        page = Reconciliations(night.database).days(which, most, token)
+        found += page.rows
+        if (token := page.next) is None:
+            return found
+    raise AssertionError("the list has no end")
+
+
+def test_the_days_of_devices_are_listed_page_by_page_the_newest_first(night: Night) -> None:
+    night.take()
+    night.devices = [device(), device("D2"), device("D3", "t")]
+    night.run()
+    night.clock += timedelta(days=1)
+    night.run()
+    listed = every_day(night, WhichDays())
+    assert [(each.day.day, each.device_id) for each in listed] == [
+        (day, device_id) for day in (3, 2) for device_id in ("D1", "D2", "D3")
+    ]
+    assert every_day(night, WhichDays(sites=frozenset(("t",))), 1) == [each for each in listed if each.site == "t"]
+    assert every_day(night, WhichDays(sites=frozenset())) == []
+    assert every_day(night, WhichDays(device="D2", last=DAY)) == [listed[4]]
+    assert every_day(night, WhichDays(first=DAY + timedelta(days=1))) == listed[:3]
+    [only] = every_day(night, WhichDays(only_gaps=True))
+    assert (only.punches, only.delivered, only.waiting, only.gaps) == (2, 1, 1, ("waiting",))
+    assert only.reconciled_at == NEXT_DAY + timedelta(hours=4)
 
 
 def test_postgresql_keeps_results_as_sqlite_does(night: Night, postgres: Postgres) -> None:

@@ -18,7 +18,7 @@ from attendance.adoptions import NOTHING_MOVED
 from attendance.errors import Reason
 from ledger.counts import LetterCount, OutcomeCount, WaitingCount, count_open_letters, count_outcomes, count_waiting
 from ledger.database import Database
-from ledger.punches import OUTCOMES, PunchRow, WhichPunches, newest_punches
+from ledger.punches import OUTCOMES, PunchRow, WhichPunches, count_punches, newest_punches
 from ledger.store import Store
 from operations.fact_reading import FactReader, milliseconds
 from operations.paging import InvalidPageToken, page_token
@@ -54,6 +54,17 @@ def all_pages(connection: Connection, which: WhichPunches, most: int) -> list[Pu
     raise AssertionError("the list has no end")
 
 
+def every_count(connection: Connection, which: WhichPunches) -> Counter[str]:
+    counted = Counter[str]()
+    token = None
+    for _ in range(1_000):
+        count = count_punches(connection, which, token)
+        counted.update(count.outcomes)
+        if (token := count.next) is None:
+            return counted
+    raise AssertionError("the count has no end")
+
+
 def matching(view: list[Any], which: WhichPunches) -> list[tuple[int, int]]:
     def is_wanted(row: Any) -> bool:
         asked = {"employee": which.employee, "device_id": which.device, "site": which.site, "outcome": which.outcome}
@@ -61,7 +72,12 @@ def matching(view: list[Any], which: WhichPunches) -> list[tuple[int, int]]:
             (which.first is None or row.event_time >= milliseconds(which.first))
             and (which.last is None or row.event_time < milliseconds(which.last))
         )
-        return is_of_time and all(value is None or getattr(row, name) == value for name, value in asked.items())
+        is_of_sites = which.sites is None or row.site in which.sites
+        return (
+            is_of_time
+            and is_of_sites
+            and all(value is None or getattr(row, name) == value for name, value in asked.items())
+        )
 
     wanted = [row for row in view if is_wanted(row)]
     wanted.sort(key=lambda row: (row.event_time, row.kafka_partition, row.kafka_offset), reverse=True)
@@ -73,6 +89,7 @@ whiches = st.builds(
     st.sampled_from((None, None, "EMP-1", "EMP-9")),
     st.sampled_from((None, "D1", "D2")),
     site=st.sampled_from((None, None, "s", "elsewhere")),
+    sites=st.sampled_from((None, None, frozenset(("s", "t")), frozenset(("elsewhere",)), frozenset())),
     outcome=st.sampled_from((None, None, *OUTCOMES)),
     first=st.sampled_from((None, START + HOUR)),
     last=st.sampled_from((None, START + 4 * HOUR)),
@@ -86,12 +103,15 @@ def test_the_pages_have_every_punch_that_is_meant_once_the_newest_first(
 ) -> None:
     with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patched:
         patched.setattr("ledger.punches.LOOKED_AT", looked_at)
+        patched.setattr("ledger.punches.COUNTED", looked_at)
         database = Database(prepared(Path(directory, "ledger.sqlite")))
         take_in(database, log)
         with database.transaction() as connection:
             view = connection.execute(text("select * from punches")).all()
             found = all_pages(connection, which, most)
             assert [(each.kafka_partition, each.kafka_offset) for each in found] == matching([*view], which)
+            outcome_of = {(row.kafka_partition, row.kafka_offset): row.outcome for row in view}
+            assert every_count(connection, which) == Counter(map(outcome_of.get, matching([*view], which)))
             counts = count_outcomes(connection, START + HOUR, START + 4 * HOUR)
             between = matching([*view], WhichPunches(first=START + HOUR, last=START + 4 * HOUR))
             of_place = {(row.kafka_partition, row.kafka_offset): (row.site, row.outcome) for row in view}
@@ -125,6 +145,18 @@ def test_each_database_shows_the_punches_of_an_employee_and_of_a_device(ledger: 
     assert of_employee[2].kept_event_id == of_employee[3].event_id
     assert [(each.event_time - START) // HOUR for each in of_device] == [2, 0, 0]
     assert {each.device_id for each in of_device} == {"D1"}
+
+
+def test_each_database_counts_the_punches_of_an_employee_and_of_sites(
+    ledger: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.punches.COUNTED", 3)
+    take_in(ledger, a_day_of_everything())
+    with ledger.transaction() as connection:
+        counted = every_count(connection, WhichPunches("EMP-1", sites=frozenset(("s", "t"))))
+        assert counted == {"dead_lettered": 1, "waiting": 1, "dropped": 1, "delivered": 1}
+        assert not every_count(connection, WhichPunches(sites=frozenset(("t",))))
+        assert every_count(connection, WhichPunches(outcome="waiting")) == {"waiting": 4}
 
 
 def test_each_database_counts_what_came_of_a_day_what_waits_and_what_failed(ledger: Database) -> None:
