@@ -175,6 +175,10 @@ class UserMap:
         yield from self._mappings.values()
         yield from self._from_console.values()
 
+    def mappings_by_hand(self) -> Iterator[UserMapping]:
+        """Every mapping of the console, in no order."""
+        return iter(self._from_console.values())
+
     def ignored_users(self) -> Iterator[IgnoredUser]:
         """Everybody who is ignored, in no order."""
         return iter(self._ignored.values())

@@ -13,7 +13,9 @@ from attendance.registry import Registry
 from attendance.settings import ErpnextSettings
 from attendance.times import now
 from console.attempts import Attempts
+from console.employees import Employees
 from console.identity.ways import Ways
+from console.known_people import KnownPeople
 from console.language import Language, choose, languages
 from console.rendering import render
 from console.rights import Right
@@ -43,6 +45,8 @@ class Context:
         log: The topics.
         activities: Who had the console do what.
         jobs: Those of the topic.
+        people: Whose the numbers are, as the topic says.
+        employees: Says the names of employees; None where there is no ERPNext to ask.
         erpnext_url: Where documents of ERPNext are; None where nobody said it.
         erpnext: The same, to ask it; None where nobody said it.
         giving: Held by whoever gives a punch its time: the next one sees what was given.
@@ -60,6 +64,8 @@ class Context:
     jobs: Jobs = field(default_factory=Jobs)
     attempts: Attempts = field(default_factory=Attempts)
     wrong_tokens: Attempts = field(default_factory=Attempts)
+    people: KnownPeople = field(default_factory=KnownPeople)
+    employees: Employees | None = None
     erpnext_url: str | None = None
     erpnext: ErpnextSettings | None = None
     giving: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -11,6 +11,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from attendance.erpnext import ErpnextClient
 from attendance.kafka.fleet import FleetTopic
 from attendance.kafka.readers import follow
 from attendance.listening import listen
@@ -20,7 +21,9 @@ from attendance.runtime import STOP_SIGNALS, background
 from attendance.settings import ErpnextSettings, KafkaSettings
 from console.app import Lifespan, create_app
 from console.context import Context
+from console.employees import Employees
 from console.identity.ways import Ways
+from console.known_people import KnownPeople
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
 from ledger.database import Database
@@ -60,7 +63,7 @@ def serve(
         ConfigurationError: the address cannot be listened on.
     """
     users = ConsoleUsers()
-    activities, jobs = Activities(), Jobs()
+    activities, jobs, people = Activities(), Jobs(), KnownPeople()
     log_ = KafkaLog(kafka, STAGE)
     works: list[Callable[[], Awaitable[object]]] = [
         partial(
@@ -80,6 +83,14 @@ def serve(
         ),
         partial(follow, kafka, kafka.topics["jobs"], jobs.learn, client_id=kafka.client_id(f"{STAGE}-jobs")),
         partial(JobRunner(log_, Fleet(lambda: registry).read).keep, jobs),
+        partial(
+            follow,
+            kafka,
+            kafka.topics["user_map"],
+            people.learn,
+            client_id=kafka.client_id(f"{STAGE}-people"),
+            caught_up=people.caught_up,
+        ),
         FleetTopic(kafka, registry, STAGE).follow,
         registry.keep,
         partial(_say_ready, users, metrics),
@@ -98,6 +109,8 @@ def serve(
         erpnext_url=erpnext_url,
         erpnext=erpnext,
         ways=ways,
+        people=people,
+        employees=None if erpnext is None else Employees(ErpnextClient(erpnext)),
     )
     app = create_app(context, _lifespan(*works))
     config = uvicorn.Config(

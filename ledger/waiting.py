@@ -139,7 +139,8 @@ def _is_older(of: FromClause) -> ColumnElement[bool]:
 
 def _of(which: Which) -> list[ColumnElement[bool]]:
     asked = {"device_id": which.device, "site": which.site, "device_user_id": which.user, "reason": which.reason}
-    return [WAITING.c[name] == str(value) for name, value in asked.items() if value is not None]
+    conditions = [WAITING.c[name] == str(value) for name, value in asked.items() if value is not None]
+    return conditions if which.sites is None else [*conditions, WAITING.c.site.in_(sorted(which.sites))]
 
 
 def _utc(milliseconds: int) -> datetime:

@@ -89,18 +89,23 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """Which waiting punches: those of a device, of a site, of a device user, for a reason; None is any."""
+    """Which waiting punches: of a device, of a site, of a device user, for a reason, of some sites; None is any."""
 
     device: str | None = None
     site: str | None = None
     user: str | None = None
     reason: Reason | None = None
+    sites: frozenset[str] | None = None
 
     def sql(self) -> tuple[str, list[str]]:
         """A condition on `waiting`, and its parameters."""
         asked = {"device": self.device, "site": self.site, "user": self.user, "reason": self.reason}
         given = {name: str(value) for name, value in asked.items() if value is not None}
-        return " and ".join(["1", *(f"{name} = ?" for name in given)]), list(given.values())
+        conditions, parameters = ["1", *(f"{name} = ?" for name in given)], list(given.values())
+        if self.sites is not None:
+            conditions.append(f"site in ({', '.join('?' * len(self.sites))})")
+            parameters += sorted(self.sites)
+        return " and ".join(conditions), parameters
 
 
 class WaitingSource(Source, Protocol):

@@ -52,7 +52,7 @@ def map_user(
 
 def unmap(user: TheUser, *, site: AtSite = None, device: OnDevice = None) -> None:
     """Take back what `users map` said. Punches that come from then on wait again; what was delivered stays."""
-    number = _number(user, site, device)
+    number = _number(user, site, device, taking_back=True)
     log = kafka_log("users")
     entry = asyncio.run(unmap_number(log, _user_map(log), number))
     say(f"Number {user} of {number.place} is {entry.employee} no more.")
@@ -87,7 +87,7 @@ def ignore(
 
 def stop(user: TheUser, *, site: AtSite = None, device: OnDevice = None) -> None:
     """Take back `users ignore`: what was ignored is sent again, and is delivered or waits."""
-    number = _number(user, site, device)
+    number = _number(user, site, device, taking_back=True)
     log = kafka_log("users")
     count = asyncio.run(stop_ignoring(log, _user_map(log), number, by=who()))
     say(f"Number {user} of {number.place} is ignored no more; {counted(count, 'punch', 'punches')} sent again.")
@@ -120,11 +120,16 @@ def list_ignored(*, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     say(counted(len(rows), "number"))
 
 
-def _number(user: str, site: str | None, device: str | None) -> Number:
-    """The number that is meant. A device is of the site that the fleet says."""
+def _number(user: str, site: str | None, device: str | None, *, taking_back: bool = False) -> Number:
+    """The number that is meant. A device is of the site that the fleet says.
+
+    What is taken back may be of a place that the fleet has not any more.
+    """
     if (site is None) == (device is None):
         raise typer.BadParameter("give one of them", param_hint="--site, --device")
     sites = {each.device_id: each.site for each in known_devices()}
+    if taking_back:
+        return Number(user, site or sites.get(device or ""), device)
     if device is not None:
         if device not in sites:
             raise typer.BadParameter(f"the fleet has no device {device}", param_hint="--device")

@@ -90,6 +90,8 @@ def test_waiting_punches_are_counted_by_site_user_and_reason(log: MemoryLog) -> 
     ("which", "lines", "count"),
     [
         (Which(site="jeddah"), LINES[:1], 1),
+        (Which(sites=frozenset(["jeddah", "tabuk"])), LINES[:1], 1),
+        (Which(sites=frozenset()), [], 0),
         (Which(user="7"), LINES[3:], 1),
         (
             Which(device="gate-2"),
