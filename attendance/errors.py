@@ -11,6 +11,7 @@ The tree is grouped by what the caller must do:
     │   ├── KafkaUnavailable  nothing was acknowledged; the record may or may not be in Kafka
     │   ├── Overloaded        too much waits for Kafka already; nothing was sent
     │   ├── StandingStill     a guard stands: this process may not work now, and nothing was done
+    │   ├── DevicePaused      a person paused the device; nothing of it was taken
     │   ├── CannotBeKept      what was not understood cannot be kept whole either; it is not acknowledged
     │   ├── DeviceUnavailable a device does not answer, or not now
     │   │   └── UnreadableAnswer  what it answers cannot be understood, or cannot be right
@@ -46,6 +47,7 @@ class Reason(StrEnum):
     KAFKA_UNAVAILABLE = "kafka_unavailable"
     OVERLOADED = "overloaded"
     STANDING_STILL = "standing_still"
+    DEVICE_PAUSED = "device_paused"
 
     # The record (any stage)
     UNDECODABLE_RECORD = "undecodable_record"
@@ -110,6 +112,10 @@ class Overloaded(RetriableError):
 
 class StandingStill(RetriableError):
     """A guard found that this process may not work now (`attendance.guards`). Nothing was done."""
+
+
+class DevicePaused(RetriableError):
+    """A person paused the device (`attendance.records.fleet`): it has to keep what it sent, and send it again."""
 
 
 class CannotBeKept(RetriableError):

@@ -9,11 +9,22 @@ from hashlib import sha256
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from msgspec import to_builtins
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    model_validator,
+)
 
 from attendance.durations import Seconds
 from attendance.errors import ConfigurationError
 from attendance.records.checkin import CheckinTime
+from attendance.records.fleet import DevicePause
 from attendance.times import zone
 from attendance.working_hours import EXAMPLE, parse_spans
 
@@ -49,6 +60,16 @@ def _known_hours(value: object) -> str:
         raise ValueError(f"a text such as {EXAMPLE}")  # noqa: TRY004 - pydantic takes no other error
     parse_spans(value)
     return " ".join(value.split())
+
+
+def _not_given(value: object) -> object:
+    if value is not None:
+        raise ValueError("no entry says that; `punchstream fleet pause` does")
+    return value
+
+
+def _as_fields(pause: DevicePause | None) -> object:
+    return None if pause is None else to_builtins(pause)
 
 
 def _as_list(value: object) -> object:
@@ -116,6 +137,9 @@ class Device(BaseModel):
     the entry of a server that holds this device's records. `interval` is the time between two pulls, in seconds or with
     a unit (`5 min`); a device that pushes and has one is asked as well, for what its pushes lost. `options` are the
     adapter's own.
+
+    `paused` is no field of an entry: whoever pauses a device writes that beside it. Nothing is taken from a device as
+    long as it is paused.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -142,6 +166,9 @@ class Device(BaseModel):
     numbered: bool = False
     installed_on: date | None = None
     disabled: bool = False
+    paused: Annotated[
+        InstanceOf[DevicePause] | None, BeforeValidator(_not_given), PlainSerializer(_as_fields, when_used="json")
+    ] = None
 
     @model_validator(mode="after")
     def _has_both_coordinates(self) -> Self:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from attendance.fleet import Device, Shift, Site
-from attendance.records.fleet import Kind
+from attendance.records.fleet import DevicePause, Kind
 from attendance.working_hours import WorkingHours, parse_spans
 
 MODELS: Final[Mapping[Kind, type[BaseModel]]] = {"site": Site, "device": Device, "shift": Shift}
@@ -73,21 +74,30 @@ class Compiled:
         return {name: shift for name, shift in self.shift_entries.items() if shift.attendance == "direct"}
 
 
-def compiled(entries: Iterable[GivenEntry], *, known_fields_only: bool = False) -> Compiled:
+def compiled(
+    entries: Iterable[GivenEntry],
+    pauses: Mapping[str, DevicePause] = MappingProxyType({}),
+    *,
+    known_fields_only: bool = False,
+) -> Compiled:
     """The fleet of these entries.
 
     Where two cannot both be right, such as two devices with one serial number, the earlier one is.
 
     Args:
         entries: In the order in which they count.
+        pauses: The devices that are paused, by device_id.
         known_fields_only: Whether a field that this release does not know is left out, and not wrong.
     """
-    return _Compiler(entries, known_fields_only=known_fields_only).compile()
+    return _Compiler(entries, pauses, known_fields_only=known_fields_only).compile()
 
 
 class _Compiler:
-    def __init__(self, entries: Iterable[GivenEntry], *, known_fields_only: bool) -> None:
+    def __init__(
+        self, entries: Iterable[GivenEntry], pauses: Mapping[str, DevicePause], *, known_fields_only: bool
+    ) -> None:
         self._entries = list(entries)
+        self._pauses = pauses
         self._known_fields_only = known_fields_only
         self._problems: list[str] = []
         self._wrong: list[tuple[GivenEntry, str]] = []
@@ -151,6 +161,10 @@ class _Compiler:
             if problem := _clash(device, devices, holders):
                 self._refuse(of[device.device_id], problem)
                 del devices[device.device_id]
+        for device in devices.values() if self._pauses else ():
+            # A server hands over the records of all of its terminals, so they are paused together.
+            if pause := self._pauses.get(device.via or device.device_id):
+                devices[device.device_id] = device.model_copy(update={"paused": pause})
         return devices
 
     def _shifts(self, devices: Mapping[str, Device]) -> tuple[dict[str, tuple[Device, ...]], dict[str, Shift]]:

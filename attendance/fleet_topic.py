@@ -15,7 +15,7 @@ import structlog
 from attendance.errors import InvalidRecord
 from attendance.fleet_entries import NAMED_BY, GivenEntry
 from attendance.kafka.records import Record
-from attendance.records.fleet import FleetEntry, FleetKey, Kind, decode_key
+from attendance.records.fleet import DevicePause, FleetEntry, FleetKey, Kind, PauseKey, decode_key
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ class Written(NamedTuple):
 
 
 class FleetTopicEntries:
-    """The entries of the fleet topic, of every source.
+    """The entries of the fleet topic, of every source; and the pauses of devices.
 
     Attributes:
         caught_up: Set once all is known that was there when the reading began.
@@ -73,6 +73,7 @@ class FleetTopicEntries:
     def __init__(self) -> None:
         """Nothing is known yet."""
         self._written: dict[FleetKey, Written] = {}
+        self._pauses: dict[str, DevicePause] = {}
         self.caught_up = asyncio.Event()
         self.version = 0
 
@@ -89,16 +90,24 @@ class FleetTopicEntries:
         Raises:
             InvalidRecord: it cannot be read, and changes nothing.
         """
-        key = decode_key(record.key)
-        if record.value is None:
-            self._written.pop(key, None)
-        else:
-            self._written[key] = Written(FleetEntry.decode(record.key, record.value), record.offset)
+        match decode_key(record.key), record.value:
+            case FleetKey() as key, None:
+                self._written.pop(key, None)
+            case FleetKey() as key, value:
+                self._written[key] = Written(FleetEntry.decode(record.key, value), record.offset)
+            case PauseKey(device_id), None:
+                self._pauses.pop(device_id, None)
+            case PauseKey(device_id), value:
+                self._pauses[device_id] = DevicePause.decode(record.key, value)
         self.version += 1
 
     def all(self) -> list[Written]:
         """What every source says, whether it counts or not. Safe from any thread."""
         return list(self._written.copy().values())
+
+    def pauses(self) -> dict[str, DevicePause]:
+        """The devices that are paused, in the fleet or not. Safe from any thread."""
+        return self._pauses.copy()
 
     def owned(self) -> dict[tuple[Kind, str], Written]:
         """What counts of each kind and name, in the order in which the entries came. Safe from any thread."""

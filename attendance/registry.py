@@ -170,8 +170,8 @@ class Registry:
 
     def _merged(self) -> Compiled:
         """The fleet of the file and the topic."""
-        owned = self.topic.owned()
-        if not owned:
+        owned, pauses = self.topic.owned(), self.topic.pauses()
+        if not owned and not pauses:
             return self._file.fleet
         of_file = {(each.kind, each.name): each for each in self._file.entries}
         entries: list[GivenEntry] = []
@@ -184,7 +184,7 @@ class Registry:
             entries.append(written.as_entry())
             if own is not None:
                 problems.append(own.problem(f"it belongs to the source {written.entry.source}, which counts"))
-        fleet = compiled([*entries, *of_file.values()], known_fields_only=True)
+        fleet = compiled([*entries, *of_file.values()], pauses, known_fields_only=True)
         return replace(fleet, problems=(*problems, *fleet.problems))
 
     def _refresh_file(self) -> bool:

@@ -87,6 +87,9 @@ REASONS: Final[Mapping[Reason, Plain]] = {
     Reason.STANDING_STILL: Plain(
         _("The service had stopped for safety"), _("Look at the log. The device sends again by itself."), "it"
     ),
+    Reason.DEVICE_PAUSED: Plain(
+        _("The device is paused"), _("Nothing: the device keeps its punches until somebody resumes it."), "it"
+    ),
     Reason.UNDECODABLE_RECORD: Plain(
         _("A stored record cannot be read"), _("Look at the record. Replay after the release that can read it."), "it"
     ),

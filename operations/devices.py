@@ -48,7 +48,8 @@ async def check_device(log: Log, device: Device, skipped: Skipped) -> list[Devic
         ConfigurationError: a setting is wrong.
     """
     checks = [_check_entry(device)]
-    if sources([device]):
+    # To ask who it is takes nothing from it, so a pause does not matter.
+    if sources([device.model_copy(update={"paused": None})]):
         checks += await _ask(device)
     try:
         status = (await newest_statuses(log, skipped)).get(device.device_id)
@@ -71,8 +72,9 @@ def _check_entry(device: Device) -> DeviceCheck:
         return DeviceCheck("entry", False, str(error))
     unbound = device.mode == "push" and device.serial and not device.token_sha256 and not device.addresses
     open_to = "; whoever knows its serial number can push in its name: it has no addresses and no token"
-    detail = f"{device.mode}, adapter {device.adapter}{open_to if unbound else ''}"
-    return DeviceCheck("entry", not device.disabled, detail)
+    paused = f"; paused by {device.paused.by}: {device.paused.why}" if device.paused else ""
+    detail = f"{device.mode}, adapter {device.adapter}{paused}{open_to if unbound else ''}"
+    return DeviceCheck("entry", not device.disabled and not paused, detail)
 
 
 async def _ask(device: Device) -> list[DeviceCheck]:

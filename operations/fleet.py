@@ -15,7 +15,7 @@ from attendance.errors import ConfigurationError, InvalidRecord
 from attendance.fleet_entries import compiled
 from attendance.fleet_topic import FleetTopicEntries, Written
 from attendance.kafka.records import OutRecord
-from attendance.records.fleet import FleetEntry, FleetKey, Kind
+from attendance.records.fleet import FleetEntry, FleetKey, Kind, PauseKey
 from attendance.registry import Registry
 from attendance.wire import encode_json
 from operations.fleet_plan import About, Change, Fields, Wanted, of_source, plan, still_named, whose
@@ -103,6 +103,9 @@ async def write_planned(log: Log, wanted: Wanted, before: FleetTopicEntries, fou
                 entry = _entry(each, wanted, own.get((kind, each.name)))
                 records.append(OutRecord(topic, entry.key, entry.encode()))
     records += [_removal(topic, each.kind, each.name, wanted.source) for each in removed if each.kind != "shift"]
+    # Whoever adds a device of that name later knows nothing of a pause.
+    gone = [each.name for each in removed if each.kind == "device" and each.name in before.pauses()]
+    records += [OutRecord(topic, encode_json(PauseKey(name)), None) for name in gone]
     async with log.sending() as send:
         await _send(send, records)
         after = await read_fleet(log)

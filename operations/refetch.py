@@ -106,8 +106,8 @@ class Refetch:
 
     async def _without_asking(self, device: Device, day: date) -> Fetched:
         name = device.device_id
-        if device.disabled:
-            return Fetched(None, f"{name} is disabled: it was not asked.")
+        if device.disabled or device.paused:
+            return Fetched(None, f"{name} is {'disabled' if device.disabled else 'paused'}: it was not asked.")
         if device.via is not None:
             return Fetched(None, f"{name} cannot be asked: {device.via} holds its records, and is not asked for any.")
         if device.mode == "file":

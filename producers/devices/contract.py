@@ -33,6 +33,7 @@ STATUS: Final[Mapping[Reason, HTTPStatus]] = {
     Reason.KAFKA_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.OVERLOADED: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.STANDING_STILL: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.DEVICE_PAUSED: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of a refusal, where a protocol has no form of its own for it."""
 
@@ -226,9 +227,9 @@ class PushAdapter(Adapter, Protocol):
     def refuse(self, head: Head, reason: Reason, retry_after: int) -> Answer:
         """What to answer where nothing was stored, or only as a dead letter (`unreadable_body`, `internal_error`).
 
-        For `kafka_unavailable`, `overloaded`, `cannot_be_kept` and `body_too_slow` it is the protocol's "send it
-        again", after `retry_after` seconds where it can say so; for `unknown_device` its "you are unknown", which makes
-        the device keep its punches.
+        For `kafka_unavailable`, `overloaded`, `cannot_be_kept`, `device_paused` and `body_too_slow` it is the
+        protocol's "send it again", after `retry_after` seconds where it can say so; for `unknown_device` its "you are
+        unknown", which makes the device keep its punches.
 
         Args:
             head: The head of the request.

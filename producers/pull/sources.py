@@ -21,7 +21,7 @@ class PullSource:
 def sources(fleet: Iterable[Device]) -> dict[str, PullSource]:
     """The devices that are to be asked, by id: those of mode `pull`, and those that push and have an interval.
 
-    Not those that are disabled, whose records another holds, or that push by a protocol that cannot be asked.
+    Not those that are disabled or paused, whose records another holds, or that push by a protocol that cannot be asked.
     """
     terminals: dict[str, dict[str, Device]] = {}
     asked = []
@@ -34,7 +34,7 @@ def sources(fleet: Iterable[Device]) -> dict[str, PullSource]:
 
 
 def _is_asked(device: Device) -> bool:
-    if device.disabled or device.via is not None:
+    if device.disabled or device.paused or device.via is not None:
         return False
     reconciled = device.mode == "push" and device.interval is not None and device.adapter in PULL_ADAPTERS
     return device.mode == "pull" or reconciled

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from attendance.errors import CannotBeKept, InvalidRecord, KafkaUnavailable, Overloaded, Reason, StandingStill
+from attendance.errors import CannotBeKept, InvalidRecord, Overloaded, Reason, StandingStill
 from attendance.fleet import Device
 from attendance.guards import Guards
 from attendance.metrics import Metrics
@@ -43,6 +43,7 @@ from producers.push.body import read_beginning, read_body, read_lines
 from producers.push.fleet import Fleet
 from producers.push.knocking import Knocking, client_of
 from producers.push.receiving import Receiving, Share
+from producers.push.refusing import ERRORS, Refusal, check_pauses, reason_of, retry_after
 from producers.push.turns import Turns
 from producers.push.unread import MOST_REFUSALS, REFUSALS, Came, Refusals, unread_request
 from producers.status import Statuses
@@ -60,7 +61,6 @@ SMALL: Final = 2 * MAX_EVENTS
 """Bytes of a body that cannot hold too many lines."""
 _NOT_UNDERSTOOD: Final = frozenset({Reason.UNREADABLE_BODY, Reason.INTERNAL_ERROR})
 _TOO_SLOW: Final = Reason.BODY_TOO_SLOW
-_Refusal = InvalidRecord | KafkaUnavailable | Overloaded | CannotBeKept | StandingStill
 
 
 class Coming(Protocol):
@@ -108,9 +108,9 @@ class Endpoint:
             # There is nobody to answer, and nothing was stored: the terminal sends the whole body again.
             log.debug("A client disconnected in the middle of a body.", client=client_of(scope))
             answer = Answer(status=HTTPStatus.BAD_REQUEST)
-        except (InvalidRecord, KafkaUnavailable, Overloaded, CannotBeKept, StandingStill) as error:
+        except ERRORS as error:
             answer = self._refused(error, head, scope)
-            if not share.is_whole and (share.lost or isinstance(error, Overloaded) or _reason(error) is _TOO_SLOW):
+            if not share.is_whole and (share.lost or isinstance(error, Overloaded) or reason_of(error) is _TOO_SLOW):
                 # What is still to come of the body would be taken for another request.
                 answer = replace(answer, headers={**answer.headers, "Connection": "close"})
         except Exception:  # noqa: BLE001 - logged by `_say`, which limits it
@@ -130,12 +130,12 @@ class Endpoint:
             what, write, sentence, adapter=self.adapter.name, route=self.route.path, **keys
         )
 
-    def _refused(self, error: _Refusal, head: Head, scope: Scope) -> Answer:
-        reason = _reason(error)
+    def _refused(self, error: Refusal, head: Head, scope: Scope) -> Answer:
+        reason = reason_of(error)
         self.services.metrics.count("punchstream_requests_refused_total", reason=reason)
         # A protocol has one word for both.
         said = Reason.UNKNOWN_DEVICE if reason is Reason.WRONG_ADDRESS else reason
-        answer = self.adapter.refuse(head, said, self.services.settings.retry_after)
+        answer = self.adapter.refuse(head, said, retry_after(reason, self.services.settings.retry_after))
         if answer.status < HTTPStatus.BAD_REQUEST:
             # It is a dead letter by then, and the terminal goes on.
             self._say(log.info, "Could not read a request.", reason=reason, why=str(error), client=client_of(scope))
@@ -164,7 +164,8 @@ class Endpoint:
 
         Raises:
             InvalidRecord: it is refused; where its sender is known and its body was read, Kafka has all of it.
-            KafkaUnavailable, Overloaded, CannotBeKept, StandingStill, ClientDisconnect: it has to be sent again.
+            KafkaUnavailable, Overloaded, CannotBeKept, DevicePaused, StandingStill, ClientDisconnect: it has to be
+                sent again.
         """
         await self._check(head, receive, scope, share)
         adapter, terminals = self.adapter, self.services.terminals
@@ -176,6 +177,7 @@ class Endpoint:
                 await terminals.note_unknown(adapter.name, sender.serial, client_of(scope), sender.facts)
             raise InvalidRecord(Reason.UNKNOWN_DEVICE, f"no enabled device of {adapter.name} has this token or serial")
         devices = await self._at_its_address(sender, devices, client_of(scope))
+        check_pauses(devices.values())
         came = self._coming(head, scope, sender, devices)
         length = head.headers.get("content-length", "")
         large = int(length) > SMALL if length.isdecimal() else "transfer-encoding" in head.headers
@@ -290,10 +292,10 @@ class Endpoint:
         """What the adapter makes of a request. What it does not understand is in Kafka when this raises.
 
         Raises:
-            InvalidRecord, KafkaUnavailable, Overloaded, CannotBeKept: as above.
+            InvalidRecord, KafkaUnavailable, Overloaded, CannotBeKept, DevicePaused: as above.
         """
         try:
-            return self._parse(came)
+            parsed = self._parse(came)
         except InvalidRecord as error:
             if error.reason in _NOT_UNDERSTOOD or self._was_refused_enough(error, came):
                 only = next(iter(came.devices)) if len(came.devices) == 1 else None
@@ -305,6 +307,9 @@ class Endpoint:
                 if error.reason not in _NOT_UNDERSTOOD:
                     raise InvalidRecord(Reason.UNREADABLE_BODY, error.message) from error
             raise
+        # Of several that share a token, the body alone says which one it is.
+        check_pauses([came.devices[parsed.device_id]])
+        return parsed
 
     def _parse(self, came: Came) -> Parsed:
         if came.missing:
@@ -424,20 +429,6 @@ async def _send(send: Send, answer: Answer) -> None:
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
-
-
-def _reason(error: _Refusal) -> Reason:
-    match error:
-        case InvalidRecord():
-            return error.reason
-        case Overloaded():
-            return Reason.OVERLOADED
-        case CannotBeKept():
-            return Reason.CANNOT_BE_KEPT
-        case StandingStill():
-            return Reason.STANDING_STILL
-        case _:
-            return Reason.KAFKA_UNAVAILABLE
 
 
 def failure(error: str) -> dict[str, Any]:

@@ -101,7 +101,9 @@ def is_silent(
         at: What time it is.
         longest: As `silence` gives it.
     """
-    return not device.disabled and (status is None or working_time(hours, status.heard_at, at) > longest)
+    if device.disabled or device.paused:
+        return False
+    return status is None or working_time(hours, status.heard_at, at) > longest
 
 
 def sort_rows(rows: list[dict[str, Any]], columns: Sequence[str], by: str) -> None:

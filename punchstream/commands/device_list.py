@@ -27,9 +27,11 @@ from punchstream.commands.device_filters import (
 from punchstream.commands.ledger_database import FromTopics
 from punchstream.output import AsCsv, AsJson, print_records, print_whole
 
-SHOWN: Final = ("device_id", "name", "site", "timezone", "mode", "adapter", "direction", "checkin_time", "disabled")
+SHOWN: Final = (
+    *("device_id", "name", "site", "timezone", "mode", "adapter", "direction", "checkin_time", "disabled", "paused"),
+)
 SAID: Final = (
-    *("device_id", "site", "adapter", "disabled", "heard_at", "last_event", "pending", "complete_until"),
+    *("device_id", "site", "adapter", "disabled", "paused", "heard_at", "last_event", "pending", "complete_until"),
     *("clock_skew", "details"),
 )
 
@@ -54,7 +56,7 @@ def list_devices(
     fleet = known_fleet()
     devices = chosen(fleet, site, adapter)
     if not status:
-        rows = [{name: getattr(device, name) for name in SHOWN} for device in devices]
+        rows = [{name: getattr(device, name) for name in SHOWN} | {"paused": bool(device.paused)} for device in devices]
         sort_rows(rows, SHOWN, sort)
         print_records(SHOWN, rows, as_json=as_json, as_csv=as_csv)
         return
@@ -85,6 +87,7 @@ def _row(device: Device, status: DeviceStatus | None) -> dict[str, Any]:
         "site": device.site,
         "adapter": device.adapter,
         "disabled": device.disabled,
+        "paused": bool(device.paused),
         "heard_at": format_seconds(status.heard_at) if status else None,
         "last_event": format_seconds(status.last_event) if status and status.last_event else None,
         "pending": status.pending if status else None,

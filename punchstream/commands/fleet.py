@@ -38,7 +38,7 @@ app = typer.Typer(help="The fleet on its topic: devices, sites and shifts.", no_
 
 Source = Annotated[str, typer.Option("--source", help="Who writes: only it changes these entries from then on.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
-SHOWN: Final = ("device_id", "site", "name", "mode", "adapter", "timezone", "disabled", "source")
+SHOWN: Final = ("device_id", "site", "name", "mode", "adapter", "timezone", "disabled", "paused", "source")
 
 
 @app.command()
@@ -141,7 +141,8 @@ def list_(
     sources, hours, at = _sources(fleet), fleet.fleet.hours, now()
     rows = []
     for device in devices:
-        row = {name: getattr(device, name, None) for name in SHOWN} | {"source": sources[device.device_id]}
+        own = {"paused": bool(device.paused), "source": sources[device.device_id]}
+        row = {name: getattr(device, name, None) for name in SHOWN} | own
         status = statuses.get(device.device_id)
         if longest is not None:
             row["heard_at"] = None if status is None else format_seconds(status.heard_at)

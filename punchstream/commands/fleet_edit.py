@@ -1,4 +1,4 @@
-"""`punchstream fleet add | set | disable | remove | export | tokens`: single entries of the fleet topic."""
+"""`punchstream fleet add | set | disable | pause | resume | remove | export | tokens`: single devices and entries."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +15,10 @@ from attendance.fleet_entries import NAMED_BY, GivenEntry
 from attendance.fleet_topic import COMMAND
 from attendance.private_files import new_private, write_private
 from attendance.records.fleet import Kind
+from attendance.times import now
 from operations.fleet import edit, no_such, read_fleet, write
 from operations.fleet_plan import About, Change, Fields, Wanted, check_writer, fields_of, whose
-from punchstream.commands.arguments import kafka_log, who
+from punchstream.commands.arguments import kafka_log, known_fleet, who
 from punchstream.commands.fleet_changes import Name, Names, OfKind, print_changes
 from punchstream.output import AsCsv, AsJson, counted, csv_text, print_records, say
 
@@ -25,6 +26,7 @@ Source = Annotated[str, typer.Option("--source", help="As whom: the source that 
 Given = Annotated[
     list[str], typer.Argument(metavar="FIELD=VALUE…", help="Such as `direction=in`, `options.tls=true`, `name=`.")
 ]
+Devices = Annotated[list[str], typer.Argument(metavar="DEVICE…", help="Their device_ids.")]
 TOKENS: Final = ("device_id", "token")
 
 
@@ -74,7 +76,7 @@ def set_(
 
 
 def disable(
-    names: Annotated[list[str], typer.Argument(metavar="DEVICE…", help="Their device_ids.")],
+    names: Devices,
     *,
     source: Source = COMMAND,
     undo: Annotated[bool, typer.Option("--undo", help="Let them work again.")] = False,
@@ -89,6 +91,30 @@ def disable(
 
     found = asyncio.run(edit(kafka_log("fleet"), [("device", name) for name in names], source, who(), disabled))
     print_changes(found, source, as_json=as_json, as_csv=as_csv)
+
+
+def pause(
+    names: Devices,
+    *,
+    why: Annotated[str, typer.Option(help="Why, for whoever looks at it later.")],
+) -> None:
+    """Take nothing from devices for now, whoever wrote their entries. They keep their punches until they are resumed.
+
+    Pull does not ask them, and push answers "later". Shifts wait for them.
+    """
+    from operations.pauses import pause as paused
+
+    fleet = known_fleet()
+    new = asyncio.run(paused(kafka_log("fleet"), fleet, names, by=who(), why=why, at=now()))
+    say(f"{counted(len(new), 'device')} paused; push and pull take it up within two seconds or so.")
+
+
+def resume(names: Devices) -> None:
+    """Take punches from devices again that were paused."""
+    from operations.pauses import resume as resumed
+
+    ended = asyncio.run(resumed(kafka_log("fleet"), names))
+    say(f"{counted(len(ended), 'pause')} ended; push and pull take it up within two seconds or so.")
 
 
 def remove(
@@ -224,6 +250,8 @@ COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "add": add,
     "set": set_,
     "disable": disable,
+    "pause": pause,
+    "resume": resume,
     "remove": remove,
     "export": export,
     "tokens": tokens,

@@ -157,6 +157,7 @@ class TestPush:
             Reason.KAFKA_UNAVAILABLE,
             Reason.OVERLOADED,
             Reason.STANDING_STILL,
+            Reason.DEVICE_PAUSED,
             Reason.BODY_TOO_SLOW,
             Reason.UNKNOWN_DEVICE,
         ],

@@ -20,7 +20,7 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, LetterId
 from attendance.records.device_status import DeviceStatus
 from attendance.records.discard import DiscardedWaiting
-from attendance.records.fleet import FleetEntry
+from attendance.records.fleet import DevicePause, FleetEntry
 from attendance.records.job import JobAsked, JobCancel, JobProgress, LettersWanted
 from attendance.records.other_event import OtherEvent
 from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
@@ -320,6 +320,7 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
         "fleet",
         FleetEntry("site", "riyadh", "console", {"timezone": "Asia/Riyadh"}, "fatima", claimed=77, handed_over=1),
     ),
+    "fleet-pause": ("fleet", DevicePause("riyadh-01", ARRIVED, "fatima", "moved to another door")),
     "account": (
         "accounts",
         Account("stream", "attendance.raw.v1", 3, 10, 79, ARRIVED, Fingerprint(78, 1_767_243_602_345, "5e" * 16), 80),

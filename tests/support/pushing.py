@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import orjson
 import yaml
+from pausing import pause
 
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
 from attendance.fleet import hash_token
@@ -109,13 +110,21 @@ class Bench:
     """The application with its fleet, its Kafka and its metrics."""
 
     def __init__(
-        self, directory: Path, devices: object = DEVICES, *, guards: Sequence[Guard] = (), **settings: Any
+        self,
+        directory: Path,
+        devices: object = DEVICES,
+        *,
+        guards: Sequence[Guard] = (),
+        paused: Sequence[str] = (),
+        **settings: Any,
     ) -> None:
         self.file = directory / "devices.yaml"
         self.write(devices)
         self.kafka = FakeProducer()
         self.metrics = Metrics()
         self.registry = Registry(self.file, count(0, 100).__next__)  # minutes pass between two looks
+        pause(self.registry, *paused)
+        self.registry.refresh()
         self.settings = PushSettings.load(**settings)
         publisher = Publisher(self.kafka, TOPICS, self.metrics, self.settings.max_in_flight)  # type: ignore[arg-type]
         self.terminals = Terminals(TOPICS["terminals"], self.kafka.send)

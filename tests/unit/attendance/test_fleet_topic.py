@@ -12,10 +12,12 @@ from memory_log import MemoryLog
 
 from attendance.errors import ConfigurationError
 from attendance.fleet_topic import FILE, FleetTopicEntries
-from attendance.records.fleet import FleetEntry
+from attendance.records.fleet import DevicePause, FleetEntry
 from attendance.registry import Registry
+from attendance.times import now
 from attendance.working_hours import WorkingHours, parse_spans
 
+SHIFT = {"shift_type": "Day", "sites": ["hq"]}
 GATE: dict[str, Any] = {"site": "hq", "timezone": "UTC", "serial": "SN1", "adapter": "zkteco_adms"}
 
 
@@ -232,3 +234,46 @@ def test_a_field_of_a_later_release_is_left_out_and_a_wrong_entry_with_what_need
     assert [each.device_id for each in found] == ["GATE"]
     assert not found.shifts
     assert len(found.fleet.problems) == 2
+
+
+def pauses(log: MemoryLog, *device_ids: str) -> None:
+    for each in device_ids:
+        pause = DevicePause(each, now(), "fatima", "moved")
+        log.add("fleet", pause.key, pause.encode())
+
+
+def test_a_device_is_paused_whoever_wrote_its_entry_and_its_shift_waits_for_it(path: Path) -> None:
+    log = MemoryLog()
+    put(log, entry("a", "TOPIC"))
+    pauses(log, "TOPIC", "FILE", "NOWHERE")
+    of_file(path, *(GATE | {"device_id": each, "serial": each} for each in ("FILE", "GATE")), shifts=[SHIFT])
+    found = registry(path, log)
+    assert [each.device_id for each in found if each.paused] == ["TOPIC", "FILE"]
+    assert [(each.device_id, bool(each.paused)) for each in found.shifts["Day"]] == [
+        ("TOPIC", True),
+        ("FILE", True),
+        ("GATE", False),
+    ]
+
+
+def test_a_pause_ends_with_a_record_without_a_value(path: Path) -> None:
+    log = MemoryLog()
+    put(log, entry("a"))
+    pauses(log, "GATE")
+    log.add("fleet", log.records("fleet")[-1].key, None)
+    assert [each.paused for each in registry(path, log)] == [None]
+
+
+def test_the_terminals_of_a_server_are_paused_with_it_and_not_without_it(path: Path) -> None:
+    log = MemoryLog()
+    put(log, entry("a", "SERVER", mode="pull"), entry("a", "T1", via="SERVER"), entry("a", "T2", via="OTHER"))
+    put(log, entry("a", "OTHER", mode="pull", serial="SN7"))
+    pauses(log, "SERVER", "T2")
+    assert [each.device_id for each in registry(path, log) if each.paused] == ["SERVER", "T1"]
+
+
+@pytest.mark.parametrize("given", [True, {"why": "moved"}, "yes"])
+def test_no_entry_says_that_its_device_is_paused(path: Path, given: object) -> None:
+    of_file(path, GATE | {"device_id": "GATE", "paused": given})
+    with pytest.raises(ConfigurationError, match=r"GATE: paused: .*`punchstream fleet pause` does"):
+        Registry(path)

@@ -10,9 +10,11 @@ from memory_log import MemoryLog
 
 from attendance.errors import ConfigurationError, DeviceUnavailable, KafkaUnavailable, Reason
 from attendance.fleet import Device
+from attendance.records.fleet import DevicePause
 from attendance.records.raw_event import RawEvent
 from attendance.records.terminals import Order
 from attendance.settings import PullSettings
+from attendance.times import now
 from operations.log import Skipped
 from operations.reconcile import Fetched
 from operations.refetch import Refetch
@@ -167,3 +169,10 @@ def test_of_a_device_that_cannot_be_asked_that_is_said(fields: dict[str, Any], w
     found = fetched([device(**fields)], adapter)["D1"]
     assert (found.names, found.failed, adapter.wanted) == (None, False, [])
     assert why in found.said
+
+
+def test_a_paused_device_is_not_asked() -> None:
+    adapter = gives(Page({}, [event("1", AT)]))
+    paused = device().model_copy(update={"paused": DevicePause("D1", now(), "fatima", "moved")})
+    found = fetched([paused], adapter)["D1"]
+    assert (found.names, adapter.wanted, found.said) == (None, [], "D1 is paused: it was not asked.")

@@ -428,3 +428,21 @@ async def _half_of_it(log: Log, abouts: list[About], source: str, by: str, chang
     """Somebody else is first with all but the first."""
     await edit(log, abouts[:1], source, by, changed)
     raise ConfigurationError(f"{abouts[1][1]}: the source north has just written it; it was not written")
+
+
+def test_a_device_of_a_file_is_paused_and_resumed_by_whoever_looks_after_it(tmp_path: Path, log: MemoryLog) -> None:
+    run("apply", a_file(tmp_path / "fleet.yaml", "A", "B"))
+    assert run("pause", "A", "B", "--why", "painted")[1].startswith("2 devices paused;")
+    assert run("pause", "A", "--why", "again")[1].startswith("0 devices paused;")
+    assert [each["paused"] for each in rows()] == [True, True]
+    assert run("resume", "A")[1].startswith("1 pause ended;")
+    assert {each["device_id"]: each["paused"] for each in rows()} == {"A": False, "B": True}
+    pause = orjson.loads(run("show", "B", "--json")[1])["paused"]
+    assert (pause["by"], pause["why"]) == (who(), "painted")
+    assert run("apply", tmp_path / "fleet.yaml")[1].splitlines()[-1] == "0 changes written, of the source file."
+
+
+def test_a_paused_device_is_not_silent(tmp_path: Path, log: MemoryLog) -> None:
+    run("apply", a_file(tmp_path / "fleet.yaml", "A", "B"))
+    run("pause", "A", "--why", "painted")
+    assert [each["device_id"] for each in rows("--silent", "30m", "--from-topics")] == ["B"]

@@ -18,7 +18,7 @@ from attendance.records.console_user import ApiToken, ConsoleUser
 from attendance.records.console_user import decode_key as decode_user_key
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action
-from attendance.records.fleet import FleetEntry
+from attendance.records.fleet import DevicePause, FleetEntry
 from attendance.records.fleet import decode_key as decode_fleet_key
 from attendance.records.sequences import Sequences
 from attendance.records.site import SiteZone
@@ -44,7 +44,7 @@ def decoder(name: str) -> Callable[[bytes | None], Any]:
             return lambda value: decode(decode_key(key), value)
         case Account() | AcceptedLoss() | Adoption():
             return lambda value: decode_account(key, value)
-        case Action() | ApiToken() | ConsoleUser() | FleetEntry() | Sequences() | SiteZone():
+        case Action() | ApiToken() | ConsoleUser() | DevicePause() | FleetEntry() | Sequences() | SiteZone():
             return lambda value: type(record).decode(key, value)
     return type(record).decode
 

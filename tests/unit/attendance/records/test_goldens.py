@@ -8,7 +8,7 @@ from attendance.records.account import decode as decode_account
 from attendance.records.console_user import ApiToken, ConsoleUser
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action
-from attendance.records.fleet import FleetEntry
+from attendance.records.fleet import DevicePause, FleetEntry
 from attendance.records.sequences import Sequences
 from attendance.records.site import SiteZone
 from attendance.records.terminals import Stamps, StampsKey, decode_stamps
@@ -33,7 +33,7 @@ def test_a_golden_file_is_read_as_the_record_that_it_was(name: str) -> None:
             read = decode(decode_key(written.key), written.value)
         case Account() | AcceptedLoss() | Adoption():
             read = decode_account(written.key, written.value)
-        case Action() | ApiToken() | ConsoleUser() | FleetEntry() | Sequences() | SiteZone():
+        case Action() | ApiToken() | ConsoleUser() | DevicePause() | FleetEntry() | Sequences() | SiteZone():
             read = type(record).decode(written.key, written.value)
         case Stamps():
             key = decode_terminal_key(written.key)

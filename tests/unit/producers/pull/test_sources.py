@@ -7,6 +7,8 @@ import pytest
 
 from attendance.errors import ConfigurationError, DeviceRefused
 from attendance.fleet import Device
+from attendance.records.fleet import DevicePause
+from attendance.times import now
 from producers.devices.contract import Tools
 from producers.pull.sources import Adapters, secret, sources
 from pulling import device
@@ -20,6 +22,7 @@ def test_who_is_to_be_asked() -> None:
     fleet = [
         entry("pulled"),
         entry("off", disabled=True),
+        entry("paused").model_copy(update={"paused": DevicePause("paused", now(), "fatima", "moved")}),
         entry("pushes", mode="push", adapter="hfsecurity"),
         entry("reconciled", mode="push", adapter="hfsecurity", interval=600),
         entry("cannot", mode="push", adapter="json", interval=600),

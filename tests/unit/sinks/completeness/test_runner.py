@@ -14,6 +14,7 @@ import pytest
 import structlog
 import yaml
 from fake_guard import standing
+from pausing import pause
 from site_zones import RecordedZones
 from structlog.testing import LogCapture
 
@@ -192,6 +193,17 @@ def test_a_device_that_was_never_heard_holds_its_own_shift_back_and_no_other(ben
     assert (entry["shift_type"], entry["first"]) == ("Day", ("D2",))
     assert bench.shown("Day") == {'held_by="D2"': 0.0}
     assert bench.shown("Night") == {'held_by=""': (NOW - timedelta(minutes=10)).timestamp()}
+
+
+def test_a_shift_waits_for_a_device_that_is_paused_and_not_for_one_that_is_disabled(bench: Bench) -> None:
+    bench.hear("D1", 10)
+    bench.hear("D2", 30)
+    pause(bench.stage._registry, "D2")
+    assert bench.update() == [("Day", "2026-03-02 17:30:00")]
+    assert bench.update() == [], "however long it takes"
+    bench.path.write_text(bench.path.read_text().replace("device_id: D2", "device_id: D2\n  disabled: true"))
+    bench.update()
+    assert bench.update() == [("Day", "2026-03-02 17:50:00")]
 
 
 def test_who_holds_a_shift_back_is_said_once_and_again_when_nobody_does(bench: Bench) -> None:
