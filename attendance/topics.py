@@ -157,8 +157,8 @@ TABLE: Final[Mapping[Name, Topic]] = {
     # One partition: its order says to which source an entry belongs.
     "fleet": Topic(
         "fleet.v1",
-        "kind, name, source",
-        "devices, sites and shifts, as each source lists them",
+        "kind, name, source; or pause, device_id",
+        "devices, sites and shifts, as each source lists them; and which devices are paused",
         "compact",
         partitions=1,
     ),
@@ -344,6 +344,7 @@ USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
             "accounts",
             "console_users",
             "console_activity",
+            "probe",
         )
     ),
 }

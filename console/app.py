@@ -22,10 +22,12 @@ from console.pages import (
     accounts,
     activity,
     attention,
+    device_entries,
     devices,
     jobs,
     openid,
     overview,
+    pending,
     people,
     reconcile,
     right_time,
@@ -37,7 +39,20 @@ from operations.paging import InvalidPageToken
 log = structlog.get_logger(__name__)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-PAGES: Final = (overview, attention, jobs, devices, people, trace, right_time, reconcile, activity, accounts)
+PAGES: Final = (
+    overview,
+    attention,
+    jobs,
+    devices,
+    people,
+    trace,
+    right_time,
+    reconcile,
+    activity,
+    accounts,
+    device_entries,
+    pending,
+)
 """Modules whose pages are for whoever is signed in."""
 
 

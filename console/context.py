@@ -13,6 +13,7 @@ from attendance.registry import Registry
 from attendance.settings import ErpnextSettings
 from attendance.times import now
 from console.attempts import Attempts
+from console.backfills import Backfills
 from console.employees import Employees
 from console.identity.ways import Ways
 from console.known_people import KnownPeople
@@ -24,8 +25,10 @@ from console.settings import ConsoleSettings
 from ledger.database import Database
 from operations.activity import Activities
 from operations.console_users import ConsoleUsers
+from operations.devices import terminals_view
 from operations.jobs import Jobs
 from operations.log import Log
+from producers.terminals import Terminals
 
 LANGUAGE_COOKIE: Final = "punchstream_language"
 
@@ -47,6 +50,8 @@ class Context:
         jobs: Those of the topic.
         people: Whose the numbers are, as the topic says.
         employees: Says the names of employees; None where there is no ERPNext to ask.
+        terminals: Which devices ask to be let in, and what devices were ordered to do; kept up to date.
+        backfills: The devices that are being asked for punches again.
         erpnext_url: Where documents of ERPNext are; None where nobody said it.
         erpnext: The same, to ask it; None where nobody said it.
         giving: Held by whoever gives a punch its time: the next one sees what was given.
@@ -66,6 +71,8 @@ class Context:
     wrong_tokens: Attempts = field(default_factory=Attempts)
     people: KnownPeople = field(default_factory=KnownPeople)
     employees: Employees | None = None
+    terminals: Terminals = field(default_factory=terminals_view)
+    backfills: Backfills = field(default_factory=Backfills)
     erpnext_url: str | None = None
     erpnext: ErpnextSettings | None = None
     giving: asyncio.Lock = field(default_factory=asyncio.Lock)

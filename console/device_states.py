@@ -79,8 +79,8 @@ def _seen(
 def _state(
     device: Device, status: DeviceStatus | None, hours: WorkingHours | None, at: datetime, settings: ConsoleSettings
 ) -> DeviceState:
-    if device.disabled:
-        return "off"
+    if device.disabled or device.paused:
+        return "off" if device.disabled else "paused"
     if status is None:
         return "never"
     # A file comes when somebody brings it, and a device that is asked is heard when it is asked.

@@ -29,6 +29,7 @@ from console.settings import ConsoleSettings
 from ledger.database import Database
 from operations.activity import Activities
 from operations.console_users import ConsoleUsers
+from operations.devices import terminals_view
 from operations.job_runner import JobRunner
 from operations.jobs import Jobs
 from operations.log import KafkaLog
@@ -63,7 +64,7 @@ def serve(
         ConfigurationError: the address cannot be listened on.
     """
     users = ConsoleUsers()
-    activities, jobs, people = Activities(), Jobs(), KnownPeople()
+    activities, jobs, people, terminals = Activities(), Jobs(), KnownPeople(), terminals_view()
     log_ = KafkaLog(kafka, STAGE)
     works: list[Callable[[], Awaitable[object]]] = [
         partial(
@@ -91,6 +92,13 @@ def serve(
             client_id=kafka.client_id(f"{STAGE}-people"),
             caught_up=people.caught_up,
         ),
+        partial(
+            follow,
+            kafka,
+            kafka.topics["terminals"],
+            terminals.learn,
+            client_id=kafka.client_id(f"{STAGE}-terminals"),
+        ),
         FleetTopic(kafka, registry, STAGE).follow,
         registry.keep,
         partial(_say_ready, users, metrics),
@@ -106,6 +114,7 @@ def serve(
         log_,
         activities,
         jobs,
+        terminals=terminals,
         erpnext_url=erpnext_url,
         erpnext=erpnext,
         ways=ways,

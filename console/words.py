@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 from attendance.errors import Reason
+from attendance.fleet_topic import APPROVAL, COMMAND, CONSOLE, ERPNEXT, FILE
 from attendance.records.activity import ActivityState
 from attendance.records.console_user import Role
 from attendance.records.job import JobKind
@@ -161,7 +162,7 @@ REASONS: Final[Mapping[Reason, Plain]] = {
     ),
 }
 
-DeviceState = Literal["silent", "never", "late", "connected", "outside", "off"]
+DeviceState = Literal["silent", "never", "late", "connected", "outside", "paused", "off"]
 
 DEVICE_STATES: Final[Mapping[DeviceState, str]] = {
     "silent": _("Silent"),
@@ -169,9 +170,25 @@ DEVICE_STATES: Final[Mapping[DeviceState, str]] = {
     "late": _("Late"),
     "connected": _("Connected"),
     "outside": _("Outside working hours"),
+    "paused": _("Paused"),
     "off": _("Switched off"),
 }
 """Those that need somebody first."""
+
+SOURCES: Final[Mapping[str, str]] = {
+    FILE: _("the fleet files"),
+    COMMAND: _("the command line"),
+    APPROVAL: _("an approval by the command line"),
+    ERPNEXT: "ERPNext",
+    CONSOLE: _("this console"),
+}
+"""Who wrote the entry of a device. Any other source is a name that people gave to files of theirs."""
+
+VERIFIED: Final[Mapping[str, str]] = {
+    "none": _("not tried on anything yet"),
+    "simulator": _("tried on a simulated device only"),
+}
+"""What an adapter was tried on. Anything else names the device."""
 
 ROLES: Final[Mapping[Role, str]] = {
     "viewer": _("Viewer: changes nothing"),
@@ -193,6 +210,16 @@ ACTS: Final[Mapping[Act, str]] = {
     "job.cancel": _("Cancelled a job"),
     "letters.discard": _("Discarded what failed"),
     "letters.replay": _("Replayed what failed"),
+    "device.add": _("Added a device"),
+    "device.approve": _("Let a device in"),
+    "device.backfill": _("Had a device send its punches again"),
+    "device.change": _("Changed a device"),
+    "device.configure": _("Changed settings of a device"),
+    "device.forget": _("Took a device from the list of those that wait"),
+    "device.pause": _("Paused a device"),
+    "device.remove": _("Removed a device"),
+    "device.resume": _("Resumed a device"),
+    "device.token": _("Gave a device another key"),
     "token.add": _("Made a token"),
     "token.remove": _("Removed a token"),
 }
@@ -200,6 +227,7 @@ ACTS: Final[Mapping[Act, str]] = {
 ABOUT: Final[Mapping[str, str]] = {
     "account": _("Account"),
     "count": _("How many"),
+    "days": _("Days"),
     "device": _("Device"),
     "disabled": _("Kept out"),
     "employee": _("Employee"),
@@ -210,6 +238,8 @@ ABOUT: Final[Mapping[str, str]] = {
     "right_time": _("Right time"),
     "reason": _("What failed"),
     "role": _("Role"),
+    "serial": _("Serial number"),
+    "settings": _("Settings"),
     "site": _("Site"),
     "sites": _("Sites"),
     "stage": _("Where it failed"),

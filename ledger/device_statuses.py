@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import select
@@ -26,10 +27,24 @@ class LedgerStatuses(LedgerReader):
         """See `StatusSource.newest`. Raises LedgerUnavailable."""
         return await asyncio.to_thread(self._newest)
 
-    def _newest(self) -> dict[str, DeviceStatus]:
+    async def newest_of(self, device_ids: Sequence[str]) -> dict[str, DeviceStatus]:
+        """What some devices last said of themselves, as `newest` has it of all.
+
+        Args:
+            device_ids: Which ones; a few.
+
+        Raises:
+            LedgerUnavailable: it does not answer.
+        """
+        return await asyncio.to_thread(self._newest, device_ids)
+
+    def _newest(self, device_ids: Sequence[str] | None = None) -> dict[str, DeviceStatus]:
         # A device is in one partition. Whoever wrote it to another one did that at some time.
+        asked = select(DEVICE_STATUS).order_by(DEVICE_STATUS.c.stored_at)
+        if device_ids is not None:
+            asked = asked.where(DEVICE_STATUS.c.device_id.in_(device_ids))
         with self._asking() as connection:
-            rows = connection.execute(select(DEVICE_STATUS).order_by(DEVICE_STATUS.c.stored_at))
+            rows = connection.execute(asked)
             return {fact.device_id: _status(fact) for fact in (StatusFact(*row) for row in rows)}
 
 

@@ -28,13 +28,14 @@ class Approval:
 
     `device_id` is for one terminal; None where each gets its serial number. `timezone` is None where the site has one.
     `addresses` are from where they may push: addresses, networks, or `heard` for where each was heard from; from
-    anywhere where there are none.
+    anywhere where there are none. `direction` is as in an entry; None where the site or the default has it.
     """
 
     device_id: str | None = None
     site: str | None = None
     timezone: str | None = None
     addresses: Sequence[str] = ()
+    direction: str | None = None
 
 
 async def approve(
@@ -46,6 +47,7 @@ async def approve(
     adapter: str | None,
     approval: Approval,
     by: str,
+    source: str = APPROVAL,
 ) -> list[str]:
     """Let terminals in. Each gets an entry on the fleet topic, or other addresses in its entry.
 
@@ -60,7 +62,8 @@ async def approve(
         serials: The serial numbers with which they ask.
         adapter: Their adapter; None for that with which each asks.
         approval: What is approved.
-        by: The operating system's user.
+        by: Who decides.
+        source: As whom their entries are written.
 
     Returns:
         The device_ids.
@@ -89,18 +92,31 @@ async def approve(
             raise ConfigurationError(f"SERIAL: {device.device_id} has {serial}; --address says from where it may push")
     if taken := [each for each in new if registry.get(each) is not None]:
         raise ConfigurationError(f"--device-id: there is {', '.join(taken)} already")
-    await _add(log, registry, new, by)
+    await _add(log, registry, new, source, by)
     for device, networks in known.values():
-        await _move(log, registry, device, networks, by)
-    async with log.sending() as send:
-        await send(*(approved_record(log.topics["terminals"], each) for found in asked.values() for each in found))
+        await _move(log, registry, device, networks, source, by)
+    await forget(log, [each for found in asked.values() for each in found])
     return [*new, *(device.device_id for device, _ in known.values())]
 
 
-async def _add(log: Log, registry: Registry, new: Mapping[str, Fields], by: str) -> None:
+async def forget(log: Log, pending: Sequence[PendingDevice]) -> None:
+    """Take terminals from those that wait. One that comes again waits again.
+
+    Args:
+        log: The topics.
+        pending: Which ones.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer; some may wait or not.
+    """
+    async with log.sending() as send:
+        await send(*(approved_record(log.topics["terminals"], each) for each in pending))
+
+
+async def _add(log: Log, registry: Registry, new: Mapping[str, Fields], source: str, by: str) -> None:
     """Give terminals entries: on the topic, or in the file where the topic could not be read."""
     if registry.topic.caught_up.is_set():
-        wanted = Wanted(APPROVAL, by, {("device", device_id): fields for device_id, fields in new.items()})
+        wanted = Wanted(source, by, {("device", device_id): fields for device_id, fields in new.items()})
         await write(log, wanted, await read_fleet(log))
         return
     for device_id, fields in new.items():
@@ -120,11 +136,11 @@ def _entry(approval: Approval, adapter: str, serial: str, networks: Sequence[str
     if approval.site is None:
         raise ConfigurationError("--site is needed for a terminal that no entry has, and --timezone if it has none")
     fields: dict[str, Any] = {"site": approval.site, "timezone": approval.timezone, "mode": "push", "adapter": adapter}
-    fields |= {"serial": serial, "addresses": list(networks) or None}
+    fields |= {"serial": serial, "addresses": list(networks) or None, "direction": approval.direction}
     return {name: value for name, value in fields.items() if value is not None}
 
 
-async def _move(log: Log, registry: Registry, device: Device, networks: Sequence[str], by: str) -> None:
+async def _move(log: Log, registry: Registry, device: Device, networks: Sequence[str], source: str, by: str) -> None:
     """Have a device that is in the fleet push from these addresses alone."""
     written = registry.topic.owned().get(("device", device.device_id))
     in_file = any(each.name == device.device_id for each in registry.file_entries if each.kind == "device")
@@ -135,7 +151,7 @@ async def _move(log: Log, registry: Registry, device: Device, networks: Sequence
     def moved(_: About, fields: Fields) -> Fields:
         return {**fields, "addresses": list(networks)}
 
-    await edit(log, [("device", device.device_id)], APPROVAL, by, moved)
+    await edit(log, [("device", device.device_id)], source, by, moved)
 
 
 def _is_of(pending: PendingDevice, device: Device) -> bool:

@@ -47,10 +47,7 @@ async def check_device(log: Log, device: Device, skipped: Skipped) -> list[Devic
     Raises:
         ConfigurationError: a setting is wrong.
     """
-    checks = [_check_entry(device)]
-    # To ask who it is takes nothing from it, so a pause does not matter.
-    if sources([device.model_copy(update={"paused": None})]):
-        checks += await _ask(device)
+    checks = await ask_device(device)
     try:
         status = (await newest_statuses(log, skipped)).get(device.device_id)
     except PunchstreamError as error:
@@ -62,6 +59,25 @@ async def check_device(log: Log, device: Device, skipped: Skipped) -> list[Devic
     findings = {name: str(each) for name, each in details.items() if str(each).startswith(DIFFERS)}
     # What was asked just now is newer.
     return checks + [DeviceCheck(name, False, found) for name, found in findings.items() if name not in shown]
+
+
+async def ask_device(device: Device) -> list[DeviceCheck]:
+    """Look at a device's entry, and ask the device who it is, where it can be asked. Nothing is changed or taken.
+
+    Args:
+        device: Its entry.
+
+    Returns:
+        What was looked at, within the time limit of a page (`PullSettings`).
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+    checks = [_check_entry(device)]
+    # To ask who it is takes nothing from it, so a pause does not matter.
+    if sources([device.model_copy(update={"paused": None})]):
+        checks += await _ask(device)
+    return checks
 
 
 def _check_entry(device: Device) -> DeviceCheck:
@@ -120,10 +136,19 @@ async def pending_devices(
     Raises:
         KafkaUnavailable: Kafka does not answer, or the topic is missing.
     """
-    known = {(device.adapter, device.serial): device for device in fleet}
     found = await terminals(log, skipped)
-    waiting = [each for each in found.pending() if _waits(each, known.get((each.adapter, each.serial)))]
-    return waiting, found.knocks.all()
+    return still_pending(found, fleet), found.knocks.all()
+
+
+def still_pending(found: Terminals, fleet: Iterable[Device]) -> list[PendingDevice]:
+    """The terminals that ask to be let in, the likeliest first.
+
+    Args:
+        found: What is known of terminals.
+        fleet: Every entry.
+    """
+    known = {(device.adapter, device.serial): device for device in fleet}
+    return [each for each in found.pending() if _waits(each, known.get((each.adapter, each.serial)))]
 
 
 def _waits(pending: PendingDevice, device: Device | None) -> bool:
@@ -239,10 +264,15 @@ async def terminals(log: Log, skipped: Skipped) -> Terminals:
     Raises:
         KafkaUnavailable: Kafka does not answer, or the topic is missing.
     """
+    found = terminals_view()
+    await take_all(log, "terminals", found.apply, skipped)
+    return found
+
+
+def terminals_view() -> Terminals:
+    """What is known of terminals, to be fed and looked at. It writes nothing."""
 
     async def refuse(*_: OutRecord) -> None:
         raise AssertionError("a view that only reads")
 
-    found = Terminals(log.topics["terminals"], refuse)
-    await take_all(log, "terminals", found.apply, skipped)
-    return found
+    return Terminals("", refuse)

@@ -148,11 +148,13 @@ class Fetched:
         names: The event ids of the day that it has; None where it has not answered yet, or cannot be asked.
         said: What came of it, in words.
         failed: Whether it should have answered, and did not.
+        new: How many of them Kafka lacked, which were published.
     """
 
     names: frozenset[str] | None
     said: str
     failed: bool = False
+    new: int = 0
 
 
 InErpnext = Callable[[Log, Sequence[Punch]], Awaitable[frozenset[str]]]

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -39,9 +39,19 @@ Publish = Callable[[Sequence[RawEvent]], Awaitable[object]]
 """Returns when Kafka has the events. Raises KafkaUnavailable."""
 
 
+class Days(NamedTuple):
+    """The days that are asked for, both included."""
+
+    first: date
+    last: date
+
+    def __str__(self) -> str:
+        return "day" if self.first == self.last else "days"
+
+
 @dataclass(slots=True)
 class _Answer:
-    """What a source gave of the day: events by device, each once, and how many records can be no punch."""
+    """What a source gave of the days: events by device, each once, and how many records can be no punch."""
 
     events: dict[str, dict[str, RawEvent]] = field(default_factory=lambda: defaultdict(dict))
     rejected: int = 0
@@ -99,10 +109,30 @@ class Refetch:
                 by_source[device.via or device.device_id].append(device)
             else:
                 found[device.device_id] = await self._without_asking(device, day)
-        asked = [self._ask(self._sources[name], its, day, known) for name, its in by_source.items()]
+        asked = [self._ask(self._sources[name], its, Days(day, day), known) for name, its in by_source.items()]
         for each in await asyncio.gather(*asked):
             found |= each
         return found
+
+    async def days(
+        self, device: Device, days: Days, known: Mapping[str, frozenset[str]], pages: Callable[[int], None]
+    ) -> Fetched:
+        """Ask one device for several days, as `__call__` does for one.
+
+        Args:
+            device: One that can be asked.
+            days: On the clock of its zone.
+            known: The ids of its punches of these days that Kafka has, by device_id.
+            pages: Is given how many pages have come, whenever one does.
+
+        Raises:
+            ConfigurationError: it cannot be asked, or not now.
+            KafkaUnavailable: Kafka does not take the events; some may be there.
+        """
+        source = self._sources.get(device.via or device.device_id)
+        if source is None or device.disabled:
+            raise ConfigurationError(f"{device.device_id} cannot be asked")
+        return (await self._ask(source, [device], days, known, pages))[device.device_id]
 
     async def _without_asking(self, device: Device, day: date) -> Fetched:
         name = device.device_id
@@ -124,11 +154,16 @@ class Refetch:
         return Fetched(None, f"{said[:-1]} and to count it (command {counting.order.id}): run this again then.")
 
     async def _ask(
-        self, source: PullSource, devices: Sequence[Device], day: date, known: Mapping[str, frozenset[str]]
+        self,
+        source: PullSource,
+        devices: Sequence[Device],
+        days: Days,
+        known: Mapping[str, frozenset[str]],
+        pages: Callable[[int], None] = lambda _: None,
     ) -> dict[str, Fetched]:
         try:
             async with self._at_once:
-                answer = await self._read(source, devices, day)
+                answer = await self._read(source, devices, days, pages)
         except (DeviceUnavailable, DeviceRefused, ConfigurationError) as error:
             return _failed(devices, str(error))
         except Exception as error:
@@ -143,34 +178,38 @@ class Refetch:
             async with self._publishing:
                 for begin in range(0, len(missing), CHUNK):
                     await self._publish(missing[begin : begin + CHUNK])
-            said = f"{device.device_id} gave {len(its):,} punches of the day."
+            said = f"{device.device_id} gave {len(its):,} punches of the {days}."
             if missing:
                 said += f" Kafka lacked {len(missing):,} of them, and has them now: run this again in a minute."
             if answer.rejected:
                 # Nobody knows of which day they are. The pull stage keeps them.
                 said += f" Records that can be no punch, of whatever day: {answer.rejected:,}."
-            found[device.device_id] = Fetched(frozenset(its), said)
+            found[device.device_id] = Fetched(frozenset(its), said, new=len(missing))
         return found
 
-    async def _read(self, source: PullSource, devices: Sequence[Device], day: date) -> _Answer:
-        """What a source gives of the day.
+    async def _read(
+        self, source: PullSource, devices: Sequence[Device], days: Days, came: Callable[[int], None]
+    ) -> _Answer:
+        """What a source gives of the days.
 
         Raises:
             DeviceUnavailable, DeviceRefused: as `PullAdapter.fetch` has it.
             ConfigurationError: the entry cannot work.
         """
         zones = {each.device_id: each.timezone for each in devices}
-        since = min(from_wall_clock(datetime.combine(day, time()), zone) for zone in zones.values())
+        since = min(from_wall_clock(datetime.combine(days.first, time()), zone) for zone in zones.values())
         adapter = self._adapter_of(source.device)
         pages = adapter.fetch(Fetch(source.device, source.terminals, None, since, now()))
         answer = _Answer()
+        count = 0
         try:
             while (page := await self._next(source.device, pages)) is not None:
+                came(count := count + 1)
                 records = self._intake.to_records(page, source.device, adapter, now(), _place)
                 answer.rejected += len(page.rejected)
                 for event in records.events:
                     zone = zones.get(event.device_id)
-                    if zone is not None and _is_of(event, day, zone):
+                    if zone is not None and _is_of(event, days, zone):
                         answer.events[event.device_id][event.event_id] = event
         finally:
             if isinstance(pages, AsyncGenerator):
@@ -214,9 +253,9 @@ def _failed(devices: Sequence[Device], why: str) -> dict[str, Fetched]:
     return {each.device_id: Fetched(None, f"{each.device_id} was not asked: {why}", failed=True) for each in devices}
 
 
-def _is_of(event: RawEvent, day: date, zone: str) -> bool:
+def _is_of(event: RawEvent, days: Days, zone: str) -> bool:
     try:
-        return event.event_time is not None and to_wall_clock(event.event_time, zone).date() == day
+        return event.event_time is not None and days.first <= to_wall_clock(event.event_time, zone).date() <= days.last
     except OverflowError:
         return False
 

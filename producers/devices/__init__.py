@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, cast
 from attendance.errors import ConfigurationError
 from attendance.fleet import Device
 from producers.devices.common.options import read_options
+from producers.devices.common.settings import Configurable
 from producers.devices.contract import (
     CreateFileAdapter,
     CreatePullAdapter,
@@ -66,6 +67,33 @@ def check_entry(way: Way, device: Device) -> None:
     if way == "pull" and adapter.options.needs_host and device.host is None:
         raise ConfigurationError(f"{device.device_id}: host: is needed")
     read_options(device, adapter.options)
+
+
+def verified_on(device: Device) -> str | None:
+    """What the adapter of a device was tried on, as `Adapter.verified_on` has it; None where there is no such adapter.
+
+    Args:
+        device: Its entry.
+    """
+    try:
+        found: str = _load(device.mode, device.adapter).verified_on
+    except ConfigurationError:
+        return None
+    return found
+
+
+def is_configurable(device: Device) -> bool:
+    """Whether a device can be asked for its settings, to compare them with what they should be.
+
+    Args:
+        device: Its entry.
+    """
+    if device.via is not None or device.host is None:
+        return False
+    try:
+        return issubclass(_load("pull", device.adapter), Configurable)
+    except ConfigurationError:
+        return False
 
 
 def create_push_adapter(name: str, payload_fields: Collection[str]) -> PushAdapter:

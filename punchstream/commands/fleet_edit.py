@@ -7,17 +7,17 @@ from typing import Annotated, Any, Final
 
 import typer
 import yaml
-from pydantic import ValidationError
 
 from attendance.errors import ConfigurationError
 from attendance.fleet import hash_token, new_token
-from attendance.fleet_entries import NAMED_BY, GivenEntry
+from attendance.fleet_entries import NAMED_BY
 from attendance.fleet_topic import COMMAND
 from attendance.private_files import new_private, write_private
 from attendance.records.fleet import Kind
 from attendance.times import now
-from operations.fleet import edit, no_such, read_fleet, write
-from operations.fleet_plan import About, Change, Fields, Wanted, check_writer, fields_of, whose
+from operations import fleet_changes
+from operations.fleet import edit, read_fleet
+from operations.fleet_plan import About, Fields, check_writer
 from punchstream.commands.arguments import kafka_log, known_fleet, who
 from punchstream.commands.fleet_changes import Name, Names, OfKind, print_changes
 from punchstream.output import AsCsv, AsJson, counted, csv_text, print_records, say
@@ -43,17 +43,8 @@ def add(
     fields = _changed(kind, {}, given)
     check_writer(source)
 
-    async def written() -> list[Change]:
-        log = kafka_log("fleet")
-        before = await read_fleet(log)
-        if owner := before.owned().get((kind, name)):
-            raise ConfigurationError(
-                f"NAME: the {kind} {name} is there already, of {whose(owner.entry.source)}; `punchstream fleet set`"
-                " changes it"
-            )
-        return await write(log, Wanted(source, who(), {(kind, name): fields}), before)
-
-    print_changes(asyncio.run(written()), source, as_json=as_json, as_csv=as_csv)
+    added = asyncio.run(fleet_changes.add(kafka_log("fleet"), (kind, name), fields, source, who()))
+    print_changes(added, source, as_json=as_json, as_csv=as_csv)
 
 
 def set_(
@@ -128,22 +119,8 @@ def remove(
     """Remove entries from the fleet. What devices sent stays. A site stays as long as devices name it."""
     check_writer(source)
 
-    async def written() -> list[Change]:
-        log = kafka_log("fleet")
-        before = await read_fleet(log)
-        owned = before.owned()
-        problems = []
-        for name in names:
-            owner = owned.get((kind, name))
-            if owner is None:
-                problems.append(no_such((kind, name)))
-            elif owner.entry.source != source:
-                problems.append(f"{name}: it belongs to {whose(owner.entry.source)}")
-        if problems:
-            raise ConfigurationError("\n".join(problems))
-        return await write(log, Wanted(source, who(), dict.fromkeys((kind, name) for name in names)), before)
-
-    print_changes(asyncio.run(written()), source, as_json=as_json, as_csv=as_csv)
+    removed = asyncio.run(fleet_changes.remove(kafka_log("fleet"), [(kind, name) for name in names], source, who()))
+    print_changes(removed, source, as_json=as_json, as_csv=as_csv)
 
 
 def export(
@@ -220,8 +197,6 @@ def _as_csv(made: Mapping[str, str]) -> str:
 
 
 def _changed(kind: Kind, fields: Fields, given: Sequence[str]) -> dict[str, Any]:
-    from operations.fleet_sources import NESTED, fields_of_cells
-
     cells: dict[str, str] = {}
     for each in given:
         name, sign, value = each.partition("=")
@@ -229,21 +204,8 @@ def _changed(kind: Kind, fields: Fields, given: Sequence[str]) -> dict[str, Any]
             raise ConfigurationError(f"FIELD=VALUE: {each!r} has no field or no `=`")
         if name in cells:
             raise ConfigurationError(f"FIELD=VALUE: {name} is given twice")
-        field, dot, part = name.partition(".")
-        if dot and (field not in NESTED or not part):
-            raise ConfigurationError(f"FIELD=VALUE: {field} has no parts, so there is no {name}")
         cells[name] = value
-    known = {name: dict(value) if isinstance(value, dict) else value for name, value in fields.items()}
-    for name, value in cells.items():
-        field, _, part = name.partition(".")
-        if not value:
-            (known.get(field, {}) if part else known).pop(part or field, None)
-    for name, value in fields_of_cells({name: value for name, value in cells.items() if value}).items():
-        known[name] = {**known.get(name, {}), **value} if isinstance(value, dict) else value
-    try:
-        return fields_of(GivenEntry(kind, {NAMED_BY[kind]: "any", **known}, "", ""))[1]
-    except ValidationError:
-        return known  # what writes it says what is wrong
+    return fleet_changes.changed_fields(kind, fields, cells)
 
 
 COMMANDS: Final[Mapping[str, Callable[..., None]]] = {

@@ -14,7 +14,8 @@ from ledger_story import START, START_MS, Story, event, kept_ledger, prepared
 from memory_log import MemoryLog, StoredRecord
 
 from attendance.errors import Reason
-from attendance.records.console_user import ConsoleUser
+from attendance.fleet_topic import FleetTopicEntries
+from attendance.records.console_user import ConsoleUser, Role
 from attendance.registry import Registry
 from attendance.topics import Name
 from console.app import create_app
@@ -80,21 +81,27 @@ class Browser:
     def put(self, address: str, **options: Any) -> Response:
         return asyncio.run(self._client.put(address, **options))
 
+    def patch(self, address: str, **options: Any) -> Response:
+        return asyncio.run(self._client.patch(address, **options))
+
     def delete(self, address: str, **options: Any) -> Response:
         return asyncio.run(self._client.delete(address, **options))
 
 
 class FollowedLog(MemoryLog):
-    """A log whose topic of activity a console follows."""
+    """A log whose topics of activity and of the fleet a console follows."""
 
     def __init__(self) -> None:
         super().__init__()
         self.activities = Activities()
+        self.fleet: FleetTopicEntries | None = None
 
     def add(self, topic: Name, *record: Any, **place: Any) -> StoredRecord:
         added = super().add(topic, *record, **place)
         if topic == "console_activity":
             self.activities.learn(added)
+        if topic == "fleet" and self.fleet is not None:
+            self.fleet.learn(added)
         return added
 
 
@@ -117,10 +124,13 @@ class ConsoleSite:
         loaded = ConsoleSettings(_env_file=None, **settings)  # type: ignore[call-arg]
         self.database = Database(url)
         sessions = Sessions(loaded.idle, loaded.longest)
+        self.registry = Registry(file)
+        self.log.fleet = self.registry.topic
+        self.registry.topic.caught_up.set()
         self.context = Context(
             loaded,
             self.database,
-            Registry(file),
+            self.registry,
             self.users,
             sessions,
             self.log,
@@ -146,6 +156,20 @@ class ConsoleSite:
         answer = browser.post("/sign-in", data={"name": NAME, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
         return browser
+
+
+def sign_in(site: ConsoleSite, role: Role, sites: tuple[str, ...] | None = None) -> Browser:
+    """The browser of somebody with a role, who is called as their role is.
+
+    Args:
+        site: The console.
+        role: What they may do.
+        sites: The sites that they see; None for every one.
+    """
+    site.put(ConsoleUser(role, QUICK.hash(PASSWORD), START, "root", role=role, sites=sites))
+    browser = site.browser()
+    assert browser.post("/sign-in", data={"name": role, "password": PASSWORD}).status_code == 200
+    return browser
 
 
 def text_of(page: str) -> str:
