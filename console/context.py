@@ -22,6 +22,7 @@ from console.rendering import render
 from console.rights import Right
 from console.sessions import Session, Sessions
 from console.settings import ConsoleSettings
+from console.uploads import Uploads
 from ledger.database import Database
 from operations.activity import Activities
 from operations.console_users import ConsoleUsers
@@ -54,6 +55,7 @@ class Context:
         backfills: The devices that are being asked for punches again.
         erpnext_url: Where documents of ERPNext are; None where nobody said it.
         erpnext: The same, to ask it; None where nobody said it.
+        uploads: Files that somebody wants to import.
         giving: Held by whoever gives a punch its time: the next one sees what was given.
         clock: What time it is.
         ways: How people may sign in.
@@ -75,6 +77,7 @@ class Context:
     backfills: Backfills = field(default_factory=Backfills)
     erpnext_url: str | None = None
     erpnext: ErpnextSettings | None = None
+    uploads: Uploads = field(default_factory=Uploads)
     giving: asyncio.Lock = field(default_factory=asyncio.Lock)
     clock: Callable[[], datetime] = now
     ways: Ways = field(default_factory=Ways)

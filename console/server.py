@@ -26,6 +26,7 @@ from console.identity.ways import Ways
 from console.known_people import KnownPeople
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
+from console.uploads import LOOK_SECONDS
 from ledger.database import Database
 from operations.activity import Activities
 from operations.console_users import ConsoleUsers
@@ -121,7 +122,7 @@ def serve(
         people=people,
         employees=None if erpnext is None else Employees(ErpnextClient(erpnext)),
     )
-    app = create_app(context, _lifespan(*works))
+    app = create_app(context, _lifespan(*works, partial(_forget_uploads, context)))
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -143,6 +144,16 @@ def serve(
         log.info("Listening.", host=host, port=port)
         server.run([listener])
     database.close()
+
+
+async def _forget_uploads(context: Context) -> None:
+    """Remove files that nobody has done anything with for a while, and at the end all of them."""
+    try:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            context.uploads.expire(context.clock())
+    finally:
+        context.uploads.close()
 
 
 async def _say_ready(users: ConsoleUsers, metrics: Metrics) -> None:

@@ -245,3 +245,24 @@ def _punch(row: Row[Any]) -> PunchRow:
     said = row._asdict()
     times = {name: from_milliseconds(said[name]) for name in _TIMES if said[name] is not None}
     return PunchRow(**said | times)
+
+
+def outcomes_of(database: Database, event_ids: Sequence[str]) -> dict[str, Outcome]:
+    """What became of punches. Of several records of one, the one that is no repeat counts.
+
+    Args:
+        database: A ledger's, prepared.
+        event_ids: Some hundreds at most. What the ledger does not have is left out.
+
+    Raises:
+        LedgerUnavailable: the database does not answer.
+    """
+    if not event_ids:
+        return {}
+    query = select(PUNCHES.c.event_id, PUNCHES.c.outcome).where(PUNCHES.c.event_id.in_(event_ids))
+    found: dict[str, Outcome] = {}
+    with database.transaction() as connection:
+        for event_id, outcome in connection.execute(query):
+            if outcome != "dropped" or event_id not in found:
+                found[event_id] = outcome
+    return found

@@ -28,6 +28,7 @@ Act = Literal[
     "number.map",
     "number.stop_ignoring",
     "number.unmap",
+    "import.commit",
     "time.give",
     "job.cancel",
     "letters.discard",

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ from attendance.plausibility import TimeFault
 from attendance.registry import Registry
 from attendance.settings import KafkaSettings, PushSettings, StreamSettings
 from operations.publishing import check_clock, create_publisher
+from producers.devices import FILE_ADAPTERS
+from producers.devices.common.tables.profiles import TABLES
 from producers.devices.contract import Reading
 from producers.directory.user_map import read_user_map
 from producers.files.folder import Folder
@@ -25,6 +27,39 @@ from producers.files.importer import Import, Tally, find_device, prepare, read, 
 log = structlog.get_logger(__name__)
 
 MAP_SECONDS: Final = 10.0  # for the user map to be read; a preview does without
+
+
+PROFILES: Final = (*FILE_ADAPTERS, *TABLES)
+"""What a file may be read as."""
+
+
+@dataclass(frozen=True, slots=True)
+class HowRead:
+    """How a file is read, where neither the device's entry nor the file says it. Empty is nothing said."""
+
+    profile: str = ""
+    date_format: str = ""
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+def prepare_file(path: Path, device_id: str, registry: Registry, how: HowRead) -> Import:
+    """Find out how a file is read. Takes and raises what `producers.files.importer.prepare` does.
+
+    Args:
+        path: The file.
+        device_id: Whose punches it holds.
+        registry: The fleet.
+        how: What somebody says of it.
+    """
+    return prepare(
+        path,
+        device_id,
+        registry,
+        PushSettings.load().payload_fields,
+        profile=how.profile or None,
+        date_format=how.date_format or None,
+        options=how.options,
+    )
 
 
 @dataclass(slots=True)
@@ -108,13 +143,18 @@ async def _until_known(fleet: FleetTopic) -> None:
             await asyncio.sleep(1)
 
 
-def _new_tally() -> Tally:
-    return Tally(StreamSettings.load().future_tolerance)
+def _new_tally(kind: type[Tally] = Tally) -> Tally:
+    return kind(StreamSettings.load().future_tolerance)
 
 
-async def look(files: Sequence[Import]) -> Sequence[Imported]:
-    """What an import of the files would take in, and which of their users the user map does not have."""
-    results = [Imported(file, _new_tally()) for file in files]
+async def look(files: Sequence[Import], kind: type[Tally] = Tally) -> Sequence[Imported]:
+    """What an import of the files would take in, and which of their users the user map does not have.
+
+    Args:
+        files: Which files, and whose punches they hold.
+        kind: What counts their rows.
+    """
+    results = [Imported(file, _new_tally(kind)) for file in files]
     for each in results:
         with _noting(each):
             each.readings = await asyncio.to_thread(each.file.readings)
@@ -128,12 +168,15 @@ async def look(files: Sequence[Import]) -> Sequence[Imported]:
     return results
 
 
-async def take_in(files: Sequence[Import], progress: Callable[[Import, int], object]) -> Sequence[Imported]:
+async def take_in(
+    files: Sequence[Import], progress: Callable[[Import, int], object], kind: type[Tally] = Tally
+) -> Sequence[Imported]:
     """Import files one after the other.
 
     Args:
         files: Which files, and whose punches they hold.
         progress: Called with how many rows of a file Kafka has acknowledged: 0 at its begin, then after each part.
+        kind: What counts their rows.
 
     Raises:
         ConfigurationError: the options of the device's entry are wrong.
@@ -141,7 +184,7 @@ async def take_in(files: Sequence[Import], progress: Callable[[Import, int], obj
         StandingStill: this machine's clock is wrong; nothing was imported.
     """
     publisher, clock = create_publisher("import", Metrics())
-    results = [Imported(file, _new_tally()) for file in files]
+    results = [Imported(file, _new_tally(kind)) for file in files]
     try:
         await check_clock(clock)
         for each in results:

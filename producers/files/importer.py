@@ -103,26 +103,32 @@ class Tally:
         """How many of its rows are dead letters, or will be."""
         return self.rejected + self.implausible.total()
 
-    def add(self, row: Row, devices: Mapping[str, Device]) -> None:
+    def add(self, row: Row, devices: Mapping[str, Device]) -> TimeFault | None:
         """Count a row.
 
         Args:
             row: The row.
             devices: The entries that its event may name, by id.
+
+        Returns:
+            What is wrong with the time of its event, if anything is.
         """
         self.rows += not row.is_further
         if isinstance(row.outcome, Ignored):
             self.ignored += 1
-            return
+            return None
         if len(self.first) < PREVIEW:
             self.first.append((row.line, row.outcome))
         if isinstance(row.outcome, Rejected):
             self.rejected += 1
-            return
+            return None
         self.events += 1
         self.users.add((row.outcome.site, row.outcome.device_id, row.outcome.device_user_id))
-        if implausible := find_time_fault(row.outcome, devices.get(row.outcome.device_id), self.future_tolerance):
-            self.implausible[implausible.fault] += 1
+        implausible = find_time_fault(row.outcome, devices.get(row.outcome.device_id), self.future_tolerance)
+        if implausible is None:
+            return None
+        self.implausible[implausible.fault] += 1
+        return implausible.fault
 
 
 def prepare(
