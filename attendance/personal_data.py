@@ -30,7 +30,11 @@ class Holding:
 
 
 HOLDINGS: Final[Mapping[Name, Holding]] = {
-    "raw": Holding("device, number, time and direction of each punch, and allowed fields of the vendor", "expires"),
+    "raw": Holding(
+        "device, number, time and direction of each punch, allowed fields of the vendor, and why somebody gave it its"
+        " right time",
+        "expires",
+    ),
     "user_map": Holding(
         "which employee a number is, or that it is ignored, by whom and why; the employee's status and dates, company"
         " and branch",

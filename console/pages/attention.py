@@ -69,14 +69,20 @@ async def attention(request: Request, actor: Reader) -> Response:
 
 @router.get("/attention/erpnext")
 async def erpnext(request: Request, actor: Reader) -> Response:
-    """A part of the page: what waits for ERPNext, and when it is tried again. Kafka is asked, which takes longer."""
+    """What waits for ERPNext, and when it is tried again. Kafka is asked, which takes longer than the rest of the page.
+
+    htmx takes it into the page; a browser that runs no scripts shows it as a page of its own.
+    """
     found: Undelivered | None = None
     if actor.sites is None:
         try:
             found = await read_undelivered(context_of(request).log)
         except KafkaUnavailable:
             found = None
-    return part(request, "attention_erpnext.html", found=found, retry=RETRY_SECONDS, recheck=RECHECK_SECONDS)
+    said: dict[str, Any] = {"found": found, "retry": RETRY_SECONDS, "recheck": RECHECK_SECONDS}
+    if request.headers.get("hx-request") == "true":
+        return part(request, "attention_erpnext.html", **said)
+    return page(request, "erpnext.html", **said)
 
 
 @router.get("/attention/letters")

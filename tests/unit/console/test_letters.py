@@ -239,6 +239,10 @@ def test_what_waits_for_erpnext_is_counted_with_when_it_is_tried_again(site: Con
     found = said(browser.get("/attention/erpnext"))
     assert "2 punches wait for ERPNext at most. The oldest waits since Mon, Mar 2, 2026 00:01:00." in found
     assert "within 10 seconds" in found
+    assert "<html" in browser.get("/attention/erpnext").text
+    part = browser.get("/attention/erpnext", headers={"hx-request": "true"}).text
+    assert "<html" not in part
+    assert "2 punches wait" in part
 
 
 def test_hr_mends_what_hr_can_and_it_all(site: ConsoleSite) -> None:
