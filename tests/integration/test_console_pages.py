@@ -11,17 +11,29 @@ import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from console_site import NAME, PASSWORD, ConsoleSite, story
+from ledger_story import event
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from attendance.listening import listen
 
+PUNCH = event("1", 8).event_id
 PAGES = [
     "/",
     "/devices",
     "/devices/D1",
     "/attention",
+    "/attention/letters?reason=clock_skew&stage=stream",
+    "/attention/letters/0:0",
+    "/jobs",
     "/people",
+    "/people/number?user=77&site=s",
+    "/people/decided",
     "/trace?employee=EMP-1&day=2026-03-02",
+    f"/right-time?event_id={PUNCH}",
+    "/reconcile?site=s&day=2026-03-02",
+    "/imports",
+    "/pending",
+    "/add-device",
     "/activity",
     "/accounts",
 ]
@@ -64,7 +76,9 @@ def test_every_page_is_usable_by_everybody_in_every_look(browser: Browser, addre
     context.on("weberror", lambda error: problems.append(str(error.error)))
     page = signed_in(context, address)
     for path in PAGES:
-        page.goto(f"{address}{path}")
+        answer = page.goto(f"{address}{path}")
+        assert answer is not None
+        assert answer.ok, path
         page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
         found = Axe().run(page).response["violations"]
         assert not [f"{each['id']}: {each['nodes'][0]['html']}" for each in found], path
