@@ -1,10 +1,11 @@
 """Counts: how many punches of a time came to what, how many wait, and how many dead letters nobody has dealt with."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, and_, case, func, select, text
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select, text
 
 from attendance.errors import Reason
 from attendance.times import from_milliseconds
@@ -64,7 +65,9 @@ class LetterCount:
     newest: datetime
 
 
-def count_outcomes(connection: Connection, first: datetime, last: datetime) -> list[OutcomeCount]:
+def count_outcomes(
+    connection: Connection, first: datetime, last: datetime, sites: Collection[str] | None = None
+) -> list[OutcomeCount]:
     """What became of the raw records whose punch is of a time, by site and outcome, in that order.
 
     It costs some lookups by index for each raw record of that time: some 10 µs each, so a large day takes longer than a
@@ -74,13 +77,17 @@ def count_outcomes(connection: Connection, first: datetime, last: datetime) -> l
         connection: In a transaction.
         first: From this time on.
         last: Before this time.
+        sites: Of which sites; None for all.
     """
     at, of = PUNCHES.c.event_time, (PUNCHES.c.site, PUNCHES.c.outcome)
-    query = select(*of, func.count()).where(at >= milliseconds(first), at < milliseconds(last)).group_by(*of)
+    which = at >= milliseconds(first), at < milliseconds(last), *_one_of(PUNCHES.c.site, sites)
+    query = select(*of, func.count()).where(*which).group_by(*of)
     return sorted((OutcomeCount(*row) for row in connection.execute(query)), key=lambda each: (each.site, each.outcome))
 
 
-def count_hours(connection: Connection, first: datetime, last: datetime) -> list[int]:
+def count_hours(
+    connection: Connection, first: datetime, last: datetime, sites: Collection[str] | None = None
+) -> list[int]:
     """The raw records of each hour of a time, by when the punch was made.
 
     It costs the reading of an index for each raw record of that time.
@@ -89,6 +96,7 @@ def count_hours(connection: Connection, first: datetime, last: datetime) -> list
         connection: In a transaction.
         first: When the first hour begins.
         last: Before this time. The last hour may be shorter.
+        sites: Of which sites; None for all.
 
     Returns:
         One number for each hour.
@@ -97,21 +105,24 @@ def count_hours(connection: Connection, first: datetime, last: datetime) -> list
     length = round(hour.total_seconds()) * 1000
     at = RAW_RECORDS.c.event_time
     of = (at - begin - (at - begin) % length) / length
-    query = select(of.label("hour"), func.count()).where(at >= begin, at < milliseconds(last)).group_by(text("1"))
+    which = at >= begin, at < milliseconds(last), *_one_of(RAW_RECORDS.c.site, sites)
+    query = select(of.label("hour"), func.count()).where(*which).group_by(text("1"))
     counted = {round(number): count for number, count in connection.execute(query)}
     return [counted.get(number, 0) for number in range(-((first - last) // hour))]
 
 
-def count_waiting(connection: Connection) -> list[WaitingCount]:
+def count_waiting(connection: Connection, sites: Collection[str] | None = None) -> list[WaitingCount]:
     """How many punches wait for each reason, in the order of reasons.
 
     It costs one pass over what waits.
 
     Args:
         connection: In a transaction.
+        sites: Of which sites; None for all.
     """
     reason = WAITING.c.reason
-    rows = connection.execute(select(reason, func.count(), SINCE).where(is_newest()).group_by(reason).order_by(reason))
+    which = is_newest(), *_one_of(WAITING.c.site, sites)
+    rows = connection.execute(select(reason, func.count(), SINCE).where(*which).group_by(reason).order_by(reason))
     return [WaitingCount(Reason(of), punches, from_milliseconds(oldest)) for of, punches, oldest in rows]
 
 
@@ -132,3 +143,7 @@ def count_open_letters(connection: Connection, wanted: Selection = EVERY) -> lis
         LetterCount(stage, Reason(reason), count, int(parked), from_milliseconds(oldest), from_milliseconds(newest))
         for stage, reason, count, parked, oldest, newest in rows
     ]
+
+
+def _one_of(column: ColumnElement[str], names: Collection[str] | None) -> list[ColumnElement[bool]]:
+    return [] if names is None else [column.in_(sorted(names))]

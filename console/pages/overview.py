@@ -11,6 +11,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from attendance.times import from_wall_clock, to_wall_clock
+from console.acting import Reader
+from console.actions.letters import WhichLetters, visible
 from console.context import context_of, page
 from console.device_states import SeenDevice, seen_devices
 from console.words import DEVICE_STATES, DeviceState
@@ -25,6 +27,7 @@ from ledger.counts import (
 )
 from ledger.database import Database
 from ledger.device_statuses import LedgerStatuses
+from operations.dead_letters import Selection
 from operations.log import Skipped
 
 router: Final = APIRouter()
@@ -79,14 +82,17 @@ class Day:
 
 
 @router.get("/")
-async def overview(request: Request) -> Response:
-    """The page."""
+async def overview(request: Request, actor: Reader) -> Response:
+    """The page, of the sites that somebody sees."""
     context = context_of(request)
     at, zone = context.clock(), context.settings.zone
     source = LedgerStatuses(context.database, Skipped())
     hours = context.registry.fleet.hours
-    seen = seen_devices(context.registry, await source.newest(), hours, at, context.settings)
-    day = await asyncio.to_thread(_day, context.database, midnight(at, zone), at)
+    theirs = [each for each in context.registry if actor.sees(each.site)]
+    seen = seen_devices(theirs, await source.newest(), hours, at, context.settings)
+    day = await asyncio.to_thread(
+        _day, context.database, midnight(at, zone), at, actor.sites, visible(context, actor, WhichLetters())
+    )
     return page(
         request,
         "overview.html",
@@ -114,15 +120,15 @@ def midnight(at: datetime, zone: str) -> datetime:
     return from_wall_clock(datetime.combine(to_wall_clock(at, zone).date(), time()), zone)
 
 
-def _day(database: Database, begin: datetime, at: datetime) -> Day:
+def _day(database: Database, begin: datetime, at: datetime, sites: frozenset[str] | None, letters: Selection) -> Day:
     with database.transaction() as connection:
         return Day(
-            count_hours(connection, begin, at),
-            count_hours(connection, begin - WEEK, begin - WEEK + timedelta(days=1)),
-            sum(count_hours(connection, begin - WEEK, at - WEEK)),
-            count_outcomes(connection, begin, at),
-            count_waiting(connection),
-            count_open_letters(connection),
+            count_hours(connection, begin, at, sites),
+            count_hours(connection, begin - WEEK, begin - WEEK + timedelta(days=1), sites),
+            sum(count_hours(connection, begin - WEEK, at - WEEK, sites)),
+            count_outcomes(connection, begin, at, sites),
+            count_waiting(connection, sites),
+            count_open_letters(connection, letters),
         )
 
 

@@ -136,6 +136,16 @@ def test_somebody_of_other_sites_traces_nothing_of_this_one(site: ConsoleSite) -
     assert "CHK-1" not in page
 
 
+def test_somebody_of_other_sites_sees_nothing_of_this_one_on_the_overview(site: ConsoleSite) -> None:
+    site.put(ConsoleUser(NAME, QUICK.hash(PASSWORD), START, "root", role="hr", sites=("other",)))
+    page = site.signed_in().get("/").text
+    said = text_of(page)
+    assert "0 Punches today" in said
+    assert "0 Punches that wait" in said
+    assert "0 Needs attention" in said
+    assert "D1" not in page
+
+
 def test_every_reason_and_every_state_has_words() -> None:
     assert set(REASONS) == set(Reason)
     assert len({plain.what for plain in REASONS.values()}) == len(REASONS)
