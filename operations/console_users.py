@@ -38,6 +38,10 @@ class UnknownAccount(ConfigurationError):
     """There is nobody of that name."""
 
 
+class AdministratorOfSites(ConfigurationError):
+    """An administrator sees every site."""
+
+
 class LastAdministrator(ConfigurationError):
     """Nobody would be left who may give others the right to use the console."""
 
@@ -207,7 +211,7 @@ async def add_user(
     if known.user(name) is not None:
         raise ConfigurationError(f"NAME: {name} is there already; `console user password` changes the password")
     role = role or ("viewer" if known.administrators() else "administrator")
-    return await _write(log_, ConsoleUser(name, _hash(password), now(), by, role=role, sites=_sites(sites)))
+    return await _write(log_, ConsoleUser(name, _hash(password), now(), by, role=role, sites=_sites(role, sites)))
 
 
 async def change_role(
@@ -241,7 +245,7 @@ async def change_role(
     user = _named(known, name)
     if keep_last and role != "administrator":
         _refuse_last(known, name)
-    return await _write(log_, replace(user, changed_at=now(), changed_by=by, role=role, sites=_sites(sites)))
+    return await _write(log_, replace(user, changed_at=now(), changed_by=by, role=role, sites=_sites(role, sites)))
 
 
 async def change_password(log_: Log, name: str, password: str, by: str, skipped: Skipped) -> ConsoleUser:
@@ -333,7 +337,7 @@ async def add_token(
     _check_name(name)
     id_ = secrets.token_hex(_ID_BYTES)
     text = f"{TOKEN_MARK}{id_}_{secrets.token_urlsafe(_GENERATED_BYTES)}"
-    token = ApiToken(id_, name, _digest(text), now(), by, role, _sites(sites), expires_at)
+    token = ApiToken(id_, name, _digest(text), now(), by, role, _sites(role, sites), expires_at)
     async with log_.sending() as send:
         await send(OutRecord(log_.topics["console_users"], token.key, token.encode()))
     return token, text
@@ -380,9 +384,12 @@ def _refuse_last(known: ConsoleUsers, name: str) -> None:
         raise LastAdministrator(f"NAME: {name} is the last administrator; make another one first")
 
 
-def _sites(sites: Sequence[str] | None) -> tuple[str, ...] | None:
+def _sites(role: Role, sites: Sequence[str] | None) -> tuple[str, ...] | None:
     if sites is None:
         return None
+    if role == "administrator":
+        # They could give themselves the others.
+        raise AdministratorOfSites("SITES: an administrator sees every site")
     if not sites or not all(sites):
         raise ConfigurationError("SITES: names of sites; whoever is to see every site has none of them")
     return tuple(sorted(set(sites)))

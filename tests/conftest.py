@@ -27,7 +27,7 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=bool(os.environ.get("CI")),
-    max_examples=60,
+    max_examples=30,
 )
 # For `make unit`: a test that names no number of examples looks at fewer.
 settings.register_profile("unit", settings.get_profile("shared"), max_examples=25)

@@ -11,7 +11,7 @@ from console.context import Context
 from console.language import marked as _
 from console.rights import Actor
 from operations import console_users
-from operations.console_users import LastAdministrator, UnknownAccount
+from operations.console_users import AdministratorOfSites, LastAdministrator, UnknownAccount
 from operations.log import Skipped
 
 
@@ -21,6 +21,8 @@ def _in_words(name: str) -> Iterator[None]:
         yield
     except LastAdministrator as error:
         raise Refused(_("%(name)s is the last administrator. Make somebody else one first."), name=name) from error
+    except AdministratorOfSites as error:
+        raise Refused(_("An administrator sees every site. Tick every site, or choose another role.")) from error
     except UnknownAccount as error:
         raise Refused(_("There is nobody called %(name)s any more."), name=name) from error
     except ConfigurationError as error:

@@ -87,4 +87,6 @@ def _group_role(text: str) -> GroupRole:
     role = next((each for each in _ROLES if each == name.strip()), None)
     if not group.strip() or role is None or (":" in given and not sites):
         raise ValueError(f"{text.strip()!r}: GROUP=ROLE or GROUP=ROLE:SITE|SITE; a role is {', '.join(_ROLES)}")
+    if role == "administrator" and sites:
+        raise ValueError(f"{text.strip()!r}: an administrator sees every site")
     return GroupRole(group.strip(), Grant(role, sites or None))

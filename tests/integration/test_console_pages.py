@@ -50,7 +50,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a console is served over a short story."""
     site = ConsoleSite(tmp_path_factory.mktemp("console"), story())
     server = uvicorn.Server(uvicorn.Config(site.app, log_config=None, ws="none"))
-    with listen("PUSH", "127.0.0.1", 0) as listener:
+    with listen("CONSOLE", "127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -80,8 +80,9 @@ def test_every_page_is_usable_by_everybody_in_every_look(browser: Browser, addre
         assert answer is not None
         assert answer.ok, path
         page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
-        found = Axe().run(page).response["violations"]
-        assert not [f"{each['id']}: {each['nodes'][0]['html']}" for each in found], path
+        if look != "phone":  # what axe looks at is the same there
+            found = Axe().run(page).response["violations"]
+            assert not [f"{each['id']}: {each['nodes'][0]['html']}" for each in found], path
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
     assert page.locator("html").get_attribute("dir") == ("rtl" if look == "arabic" else "ltr")
     assert not problems

@@ -12,6 +12,8 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Cookies, Response
 from ledger_story import START, START_MS, Story, event, kept_ledger, prepared
 from memory_log import MemoryLog, StoredRecord
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
 
 from attendance.errors import Reason
 from attendance.fleet_topic import FleetTopicEntries
@@ -59,11 +61,36 @@ def story() -> Story:
     return written
 
 
+class Served:
+    """The application of one console. It is built once for all of them, and gets the context with each request."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.fastapi = _application(context)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        mounted = [route.app for route in self.fastapi.routes if isinstance(route, Mount)]
+        for each in (self.fastapi, *mounted):
+            if isinstance(each, FastAPI):
+                each.state.context = self.context
+        await self.fastapi(scope, receive, send)
+
+
+_APPLICATIONS: Final[dict[str | None, FastAPI]] = {}
+"""By the address of their consoles, which is all that an application knows itself."""
+
+
+def _application(context: Context) -> FastAPI:
+    if context.settings.url not in _APPLICATIONS:
+        _APPLICATIONS[context.settings.url] = create_app(context)
+    return _APPLICATIONS[context.settings.url]
+
+
 class Browser:
     """Somebody's browser: it keeps cookies, and follows where it is sent unless a request says otherwise."""
 
     def __init__(
-        self, app: FastAPI, address: str = ADDRESS, headers: dict[str, str] = OURS, client: str = "127.0.0.1"
+        self, app: Served, address: str = ADDRESS, headers: dict[str, str] = OURS, client: str = "127.0.0.1"
     ) -> None:
         transport = ASGITransport(app, raise_app_exceptions=False, client=(client, 1))
         self._client = AsyncClient(transport=transport, base_url=address, headers=headers, follow_redirects=True)
@@ -140,7 +167,7 @@ class ConsoleSite:
             erpnext_url="https://erp.example",
             clock=self.clock,
         )
-        self.app = create_app(self.context)
+        self.app = Served(self.context)
 
     def put(self, user: ConsoleUser) -> None:
         """Change who may use it, as the topic would."""

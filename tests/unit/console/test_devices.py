@@ -125,7 +125,7 @@ def test_only_whoever_has_the_right_and_the_token_of_the_session_acts(site: Cons
 
 def test_whoever_looks_after_other_sites_neither_sees_nor_touches_a_device(site: ConsoleSite) -> None:
     browser = sign_in(site, "it", ("elsewhere",))
-    assert "D1" not in browser.get("/devices").text
+    assert "D1" not in text_of(browser.get("/devices").text)
     assert browser.get("/devices/D1").status_code == 404
     assert browser.get("/devices/D1/backfill").status_code == 404
     for path, form in [

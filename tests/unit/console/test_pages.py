@@ -58,7 +58,7 @@ def test_outside_of_the_working_hours_of_a_site_nobody_is_sent_to_its_devices(si
     file = site.context.registry.path
     hours = {"site": "s", "working_hours": "tue 22:00-06:00; wed,thu 07:00-12:00"}
     file.write_text(yaml.safe_dump({"sites": [hours], "devices": yaml.safe_load(file.read_text())}))
-    site.app.state.context = replace(site.context, registry=Registry(file))
+    site.app.context = replace(site.context, registry=Registry(file))
     browser = site.signed_in()
     said = text_of(browser.get("/").text)
     assert "1 Devices: Outside working hours" in said
@@ -143,7 +143,7 @@ def test_somebody_of_other_sites_sees_nothing_of_this_one_on_the_overview(site: 
     assert "0 Punches today" in said
     assert "0 Punches that wait" in said
     assert "0 Needs attention" in said
-    assert "D1" not in page
+    assert "D1" not in said
 
 
 def test_every_reason_and_every_state_has_words() -> None:

@@ -94,7 +94,7 @@ def test_a_punch_is_opened_with_what_became_of_each_of_its_records(site: Console
 
 
 def test_a_token_sees_its_sites_only(site: ConsoleSite) -> None:
-    here, elsewhere = asking(site, sites=["s", "t"]), asking(site, "administrator", ["elsewhere"])
+    here, elsewhere = asking(site, sites=["s", "t"]), asking(site, "it", ["elsewhere"])
     path = f"punches/{event('1', 8).event_id}"
     assert len(every(here, "punches")) == 5
     assert here(path).status_code == 200

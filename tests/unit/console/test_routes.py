@@ -95,7 +95,7 @@ def _right(guard: Any) -> Right | None:
 
 
 def closed(site: ConsoleSite) -> list[Way]:
-    found = [each for each in ways(site.app) if (each.method, each.path) not in PUBLIC]
+    found = [each for each in ways(site.app.fastapi) if (each.method, each.path) not in PUBLIC]
     assert len(found) > 15
     return found
 
@@ -142,7 +142,7 @@ def test_a_route_to_which_nobody_gave_a_guard_is_found() -> None:
 
 
 def test_what_is_open_is_there_and_no_more_than_that(site: ConsoleSite) -> None:
-    assert {(each.method, each.path) for each in ways(site.app)} >= PUBLIC | OWN
+    assert {(each.method, each.path) for each in ways(site.app.fastapi)} >= PUBLIC | OWN
 
 
 def test_nobody_comes_in_without_a_session_or_a_token(site: ConsoleSite) -> None:
