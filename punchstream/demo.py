@@ -30,6 +30,7 @@ from punchstream.commands.console import missing_libraries
 from punchstream.stages import CONSOLE, LEDGER, PULL, STAGES, Stages
 from punchstream.up import (
     LEDGER_FILE,
+    make_first_account,
     other_commands,
     remove_ledger,
     sandbox_broker,
@@ -140,7 +141,9 @@ def _perform(
             # Whatever ledger somebody has: these punches belong into none.
             own = {"LEDGER_URL": f"sqlite:///{(directory / LEDGER_FILE).resolve()}", "CONSOLE_ZONE": ERPNEXT_ZONE}
             stages = stack.enter_context(Stages(directory, names, own))
-            say_console(console, stages.console_url, lacking, "punchstream demo")
+            say_console(
+                console, stages.console_url, lacking, None if lacking else make_first_account("punchstream demo")
+            )
             if not stay and not lacking:
                 console.print("It ends with the demo; with --stay, when you press Ctrl-C.")
             console.print(

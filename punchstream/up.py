@@ -104,9 +104,11 @@ def _start(directory: Path, console: Console, stack: ExitStack) -> Stages:
         *((PULL,) if sources(registry) else ()),
     )
     stages = stack.enter_context(Stages(directory, names, of_its_own))
+    # Before anything is said: whoever reads where punches go finds everything else there.
+    password = None if lacking else make_first_account("punchstream up")
     console.print(f"Running {', '.join(names)}; their logs are in {directory}/.")
     console.print(f"Punches: POST {stages.url}/v1/events")
-    say_console(console, stages.console_url, lacking, "punchstream up")
+    say_console(console, stages.console_url, lacking, password)
     if token:
         console.print(f"Try it:\n{example(stages.url, token)}", soft_wrap=True)
     stack.enter_context(other_commands(directory / "env", settings, console))
@@ -120,28 +122,38 @@ async def _make_topics_and_learn_fleet(registry: Registry) -> None:
     say_skipped(skipped)
 
 
-def say_console(console: Console, address: str, lacking: Sequence[str], by: str) -> None:
-    """Say where the console is, and make an account where there is none. Its password is shown once.
+def say_console(console: Console, address: str, lacking: Sequence[str], password: str | None) -> None:
+    """Say where the console is, and the password of the first account, once.
 
     Args:
         console: Where to say it.
         address: Of the console.
         lacking: The libraries without which there is no console.
-        by: The command that makes the account.
-
-    Raises:
-        KafkaUnavailable: Kafka does not answer.
+        password: Of an account that was just made; None where there was one.
     """
     if lacking:
         console.print(f"No console: it needs {', '.join(lacking)}.", style="yellow")
         return
-    password = asyncio.run(_make_first_account(by))
     entry = "" if password is None else f" Sign in as {FIRST_ACCOUNT} with {password}, which is shown once."
     console.print(f"Console: {address}{entry}", soft_wrap=True)
 
 
+def make_first_account(by: str) -> str | None:
+    """Make an account of the console, where there is none.
+
+    Args:
+        by: The command that makes it.
+
+    Returns:
+        Its password; None where there is an account.
+
+    Raises:
+        KafkaUnavailable: Kafka does not answer.
+    """
+    return asyncio.run(_make_first_account(by))
+
+
 async def _make_first_account(by: str) -> str | None:
-    """An account of the console, where there is none. Returns its password."""
     from operations.console_users import add_user, new_password, read_console_users
 
     log, skipped, password = KafkaLog(KafkaSettings.load(), "up"), Skipped(), new_password()
