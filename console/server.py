@@ -14,11 +14,13 @@ from fastapi import FastAPI
 from attendance.erpnext import ErpnextClient
 from attendance.kafka.fleet import FleetTopic
 from attendance.kafka.readers import follow
+from attendance.kafka.records import Record
 from attendance.listening import listen
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import STOP_SIGNALS, background
 from attendance.settings import ErpnextSettings, KafkaSettings
+from attendance.topics import Name
 from console.app import Lifespan, create_app
 from console.context import Context
 from console.employees import Employees
@@ -67,39 +69,20 @@ def serve(
     users = ConsoleUsers()
     activities, jobs, people, terminals = Activities(), Jobs(), KnownPeople(), terminals_view()
     log_ = KafkaLog(kafka, STAGE)
+
+    def following(
+        topic: Name, client: str, learn: Callable[[Record], object], caught_up: asyncio.Event | None = None
+    ) -> Callable[[], Awaitable[None]]:
+        id_ = kafka.client_id(f"{STAGE}-{client}")
+        return partial(follow, kafka, kafka.topics[topic], learn, client_id=id_, caught_up=caught_up)
+
     works: list[Callable[[], Awaitable[object]]] = [
-        partial(
-            follow,
-            kafka,
-            kafka.topics["console_users"],
-            users.learn,
-            client_id=kafka.client_id(f"{STAGE}-users"),
-            caught_up=users.caught_up,
-        ),
-        partial(
-            follow,
-            kafka,
-            kafka.topics["console_activity"],
-            activities.learn,
-            client_id=kafka.client_id(f"{STAGE}-activity"),
-        ),
-        partial(follow, kafka, kafka.topics["jobs"], jobs.learn, client_id=kafka.client_id(f"{STAGE}-jobs")),
+        following("console_users", "users", users.learn, caught_up=users.caught_up),
+        following("console_activity", "activity", activities.learn),
+        following("jobs", "jobs", jobs.learn),
         partial(JobRunner(log_, Fleet(lambda: registry).read).keep, jobs),
-        partial(
-            follow,
-            kafka,
-            kafka.topics["user_map"],
-            people.learn,
-            client_id=kafka.client_id(f"{STAGE}-people"),
-            caught_up=people.caught_up,
-        ),
-        partial(
-            follow,
-            kafka,
-            kafka.topics["terminals"],
-            terminals.learn,
-            client_id=kafka.client_id(f"{STAGE}-terminals"),
-        ),
+        following("user_map", "people", people.learn, caught_up=people.caught_up),
+        following("terminals", "terminals", terminals.learn),
         FleetTopic(kafka, registry, STAGE).follow,
         registry.keep,
         partial(_say_ready, users, metrics),

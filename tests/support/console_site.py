@@ -199,6 +199,11 @@ def sign_in(site: ConsoleSite, role: Role, sites: tuple[str, ...] | None = None)
     return browser
 
 
+def csrf_of(page: Response) -> str:
+    """The token of the session that the forms of a page have."""
+    return re.findall(r'name="csrf" value="([^"]+)"', page.text)[0]
+
+
 def text_of(page: str) -> str:
     """What a page says, without its tags, in one line."""
     return " ".join(re.sub(r"<[^>]+>", " ", page).split())

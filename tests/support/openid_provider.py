@@ -1,16 +1,14 @@
 """An OpenID provider of a test's own on 127.0.0.1, which can be made to lie."""
 
 import base64
-import json
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
+from json_server import JsonHandler, JsonServer
 from signed_tokens import Signer
 
 CLIENT: Final = "punchstream"
@@ -18,7 +16,7 @@ SECRET: Final = "the client's secret"
 EMAIL: Final = "fatima@example.com"
 
 
-class OpenIdServer:
+class OpenIdServer(JsonServer):
     """Gives an ID token for each code, once, to the client that knows the secret and what the code was asked with.
 
     Attributes:
@@ -43,40 +41,20 @@ class OpenIdServer:
         self._codes: dict[str, dict[str, str]] = {}
         provider, keys = self, signer.key_set()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
+        class Handler(JsonHandler):
+            def do_GET(self) -> None:  # noqa: N802 - the library calls it so
                 provider.asked.append(self.path)
                 documents = {"/.well-known/openid-configuration": provider._said(), "/keys": keys}
                 found = documents.get(self.path)
-                self._answer(200 if found else 404, found or {})
+                self.answer(200 if found else 404, found or {})
 
-            def do_POST(self) -> None:
+            def do_POST(self) -> None:  # noqa: N802 - the library calls it so
                 provider.asked.append(self.path)
                 form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
                 login = base64.b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode()
-                self._answer(*provider._exchanged({key: value[0] for key, value in form.items()}, login))
+                self.answer(*provider._exchanged({key: value[0] for key, value in form.items()}, login))
 
-            def _answer(self, status: int, content: dict[str, Any]) -> None:
-                body = json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
     def sign_in(self, address: str, **changes: str) -> str:
         """Somebody signs in at the address to which they were sent.

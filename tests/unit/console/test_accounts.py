@@ -5,8 +5,7 @@ from datetime import timedelta
 
 import pytest
 from argon2 import PasswordHasher
-from console_site import NAME, QUICK, ConsoleSite, text_of
-from httpx import Response
+from console_site import NAME, QUICK, ConsoleSite, csrf_of, text_of
 from ledger_story import START
 
 from attendance.records.activity import Activity
@@ -23,17 +22,13 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console_users, "PasswordHasher", lambda: QUICK)
 
 
-def csrf(page: Response) -> str:
-    return re.findall(r'name="csrf" value="([^"]+)"', page.text)[0]
-
-
 def activities(site: ConsoleSite) -> list[Activity]:
     return [Activity.decode(each.value) for each in site.log.records("console_activity")]
 
 
 def test_an_account_is_made_and_its_password_said_once(site: ConsoleSite) -> None:
     browser = site.signed_in()
-    form = {"csrf": csrf(browser.get("/accounts")), "name": "omar", "role": "hr", "sites": ["s"]}
+    form = {"csrf": csrf_of(browser.get("/accounts")), "name": "omar", "role": "hr", "sites": ["s"]}
     said = text_of(browser.post("/accounts/add", data=form).text)
     password = re.findall(r"said once: (\S+)", said)[0]
     assert password not in browser.get("/accounts").text
@@ -73,7 +68,7 @@ def test_what_cannot_be_is_refused_in_words_and_changes_nothing(
 ) -> None:
     browser = site.signed_in()
     before = site.log.records("console_users")
-    answer = browser.post(f"/accounts/{path}", data={"csrf": csrf(browser.get("/accounts")), **form})
+    answer = browser.post(f"/accounts/{path}", data={"csrf": csrf_of(browser.get("/accounts")), **form})
     assert answer.status_code in (409, 422)
     assert said in text_of(answer.text)
     assert site.log.records("console_users") == before
@@ -86,7 +81,7 @@ def test_another_role_counts_for_a_session_that_goes_on(site: ConsoleSite) -> No
     other.post("/sign-in", data={"name": "omar", "password": "a password of his"})
     assert other.get("/accounts").status_code == 200
     browser = site.signed_in()
-    form = {"csrf": csrf(browser.get("/accounts")), "name": "omar", "role": "viewer", **EVERY}
+    form = {"csrf": csrf_of(browser.get("/accounts")), "name": "omar", "role": "viewer", **EVERY}
     assert browser.post("/accounts/change", data=form).status_code == 200
     assert other.get("/accounts").status_code == 403
     assert other.get("/").status_code == 200
@@ -97,7 +92,7 @@ def test_whoever_is_kept_out_is_out_and_let_in_again_signs_in_anew(site: Console
     other = site.browser()
     other.post("/sign-in", data={"name": "omar", "password": "a password of his"})
     browser = site.signed_in()
-    form = {"csrf": csrf(browser.get("/accounts")), "name": "omar"}
+    form = {"csrf": csrf_of(browser.get("/accounts")), "name": "omar"}
     browser.post("/accounts/disable", data=form)
     assert other.get("/").url.path == "/sign-in"
     browser.post("/accounts/enable", data=form)
@@ -110,7 +105,7 @@ def test_whoever_is_kept_out_is_out_and_let_in_again_signs_in_anew(site: Console
 def test_everybody_sees_their_own_activity_and_administrators_everybodys(site: ConsoleSite) -> None:
     site.put(ConsoleUser("omar", QUICK.hash("a password of his"), START, "root"))
     browser = site.signed_in()
-    browser.post("/accounts/password", data={"csrf": csrf(browser.get("/accounts")), "name": "omar"})
+    browser.post("/accounts/password", data={"csrf": csrf_of(browser.get("/accounts")), "name": "omar"})
     page = browser.get("/activity").text
     assert ACTS["account.password"] in page
     assert page.count("<li>") - browser.get("/activity?q=nothing like it").text.count("<li>") == 1
@@ -136,7 +131,7 @@ def test_everything_that_is_done_has_words() -> None:
 
 def token(site: ConsoleSite, role: str = "administrator") -> dict[str, str]:
     browser = site.signed_in()
-    form = {"csrf": csrf(browser.get("/accounts")), "name": "payroll", "role": role, "days": "2", **EVERY}
+    form = {"csrf": csrf_of(browser.get("/accounts")), "name": "payroll", "role": role, "days": "2", **EVERY}
     said = text_of(browser.post("/accounts/tokens/add", data=form).text)
     (text,) = re.findall(r"said once: (\S+)", said)
     return {"authorization": f"Bearer {text}"}
@@ -154,7 +149,7 @@ def test_a_token_may_do_what_its_role_may_until_its_time_is_over_or_it_is_remove
     site.clock.at -= timedelta(days=3)
     assert program.get("/api/v1/accounts", headers=headers).status_code == 200
     browser = site.signed_in()
-    form = {"csrf": csrf(browser.get("/accounts")), "token_id": first["id"]}
+    form = {"csrf": csrf_of(browser.get("/accounts")), "token_id": first["id"]}
     browser.post("/accounts/tokens/remove", data=form)
     answer = program.get("/api/v1/accounts", headers=headers)
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")

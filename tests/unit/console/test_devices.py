@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from console_site import ConsoleSite, sign_in, text_of
+from console_site import ConsoleSite, csrf_of, sign_in, text_of
 from httpx import Response
 from ledger_story import START
 
@@ -32,10 +32,6 @@ NEW = {"device_id": "GATE", "site": "s", "timezone": "Asia/Riyadh", "mode": "pus
 TERMINAL = {"site": "s", "timezone": "Asia/Riyadh", "mode": "push", "adapter": "zkteco_adms", "serial": "SN1"}
 
 
-def csrf(page: Response) -> str:
-    return re.findall(r'name="csrf" value="([^"]+)"', page.text)[0]
-
-
 def activities(site: ConsoleSite) -> list[tuple[str, str, str | None]]:
     found = [Activity.decode(each.value) for each in site.log.records("console_activity")]
     return [(each.action, each.state, each.note) for each in found]
@@ -46,7 +42,7 @@ def send(
 ) -> Response:
     """What somebody of a role hears who sends a form."""
     browser = sign_in(console, role, sites)
-    return browser.post(path, data={"csrf": csrf(browser.get("/")), **form})
+    return browser.post(path, data={"csrf": csrf_of(browser.get("/")), **form})
 
 
 def written(site: ConsoleSite, source: str, device_id: str, **fields: Any) -> None:
@@ -217,7 +213,7 @@ def test_what_somebody_else_changed_meanwhile_stays(site: ConsoleSite) -> None:
     browser = sign_in(site, "it")
     shown = browser.get("/devices/GATE/edit")
     was = dict(re.findall(r'name="(was_\w+)" value="([^"]*)"', shown.text))
-    form = {**NEW, **was, "direction": "", "csrf": csrf(shown)}
+    form = {**NEW, **was, "direction": "", "csrf": csrf_of(shown)}
     send(site, "/devices/GATE/edit", **{**NEW, **was, "direction": "out"})
     assert browser.post("/devices/GATE/edit", data=form | {"name": "Side"}).status_code == 200
     device = site.registry.get("GATE")

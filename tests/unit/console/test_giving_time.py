@@ -1,14 +1,12 @@
 """The right time of a punch, by page and by API: who may give it, what is said, and what is written down."""
 
-import re
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from console_site import PASSWORD, QUICK, Browser, ConsoleSite, text_of
-from httpx import Response
+from console_site import PASSWORD, QUICK, Browser, ConsoleSite, csrf_of, text_of
 from ledger_story import START, START_MS, Story, event
 from msgspec.structs import replace
 
@@ -40,10 +38,6 @@ def site(tmp_path: Path) -> Any:
     console.database.close()
 
 
-def csrf(page: Response) -> str:
-    return re.findall(r'name="csrf" value="([^"]+)"', page.text)[0]
-
-
 def signed_in(site: ConsoleSite, role: Role, *sites: str) -> Browser:
     site.put(ConsoleUser("omar", QUICK.hash(PASSWORD), START, "root", role=role, sites=sites or None))
     browser = site.browser()
@@ -59,7 +53,7 @@ def test_what_will_be_done_is_shown_first_and_then_it_is_done(site: ConsoleSite)
     browser = signed_in(site, "hr")
     form = browser.get(f"/right-time?event_id={WRONG.event_id}")
 
-    shown = browser.post("/right-time/look", data={"csrf": csrf(form), **GIVEN})
+    shown = browser.post("/right-time/look", data={"csrf": csrf_of(form), **GIVEN})
     said = text_of(shown.text)
     assert "11:00:00" in said
     assert "12:30:00" in said
@@ -68,7 +62,7 @@ def test_what_will_be_done_is_shown_first_and_then_it_is_done(site: ConsoleSite)
     assert NUMBER not in shown.text
     assert raw(site) == []
 
-    after = browser.post("/right-time/give", data={"csrf": csrf(shown), **GIVEN})
+    after = browser.post("/right-time/give", data={"csrf": csrf_of(shown), **GIVEN})
     assert after.url.path == "/trace"
     assert "The punch counts at" in text_of(after.text)
     (sent,) = raw(site)
@@ -97,7 +91,7 @@ def test_what_cannot_be_is_said_and_what_was_typed_stays(
 ) -> None:
     browser = signed_in(site, "hr")
     given = {**GIVEN, **changed}
-    answer = browser.post(f"/right-time/{path}", data={"csrf": csrf(browser.get("/right-time")), **given})
+    answer = browser.post(f"/right-time/{path}", data={"csrf": csrf_of(browser.get("/right-time")), **given})
     assert answer.status_code == 409
     assert said in text_of(answer.text)
     assert f'value="{given["event_id"]}"' in answer.text
@@ -108,20 +102,22 @@ def test_only_who_may_correct_and_sees_the_site_gives_a_time(site: ConsoleSite) 
     for role in ("viewer", "it"):
         assert signed_in(site, role).get("/right-time").status_code == 403  # type: ignore[arg-type]
     elsewhere = signed_in(site, "hr", "t")
-    form = csrf(elsewhere.get("/right-time"))
+    form = csrf_of(elsewhere.get("/right-time"))
     refused = elsewhere.post("/right-time/give", data={"csrf": form, **GIVEN})
     assert TIME_REFUSALS["unknown"] in text_of(refused.text)
     there = signed_in(site, "hr", "s")
     assert there.post("/right-time/give", data={"csrf": "none", **GIVEN}).status_code == 403
     assert raw(site) == []
-    assert there.post("/right-time/give", data={"csrf": csrf(there.get("/right-time")), **GIVEN}).url.path == "/trace"
+    assert (
+        there.post("/right-time/give", data={"csrf": csrf_of(there.get("/right-time")), **GIVEN}).url.path == "/trace"
+    )
 
 
 def test_while_the_ledger_is_behind_nobody_gives_a_time(site: ConsoleSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("console.actions.fresh.SECONDS", 0.0)
     site.log.add("raw", b"D1", event("3", 9).encode(), timestamp=START_MS)
     browser = signed_in(site, "hr")
-    answer = browser.post("/right-time/give", data={"csrf": csrf(browser.get("/right-time")), **GIVEN})
+    answer = browser.post("/right-time/give", data={"csrf": csrf_of(browser.get("/right-time")), **GIVEN})
     assert "The ledger is behind" in text_of(answer.text)
     assert raw(site) == []
 

@@ -1,12 +1,11 @@
 """Imports by page and by API: a file is looked at, taken in, and gone; and what came of each row is shown."""
 
-import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-from console_site import PASSWORD, QUICK, Browser, ConsoleSite, story, text_of
+from console_site import PASSWORD, QUICK, Browser, ConsoleSite, csrf_of, story, text_of
 from httpx import Response
 from ledger_story import START
 
@@ -88,12 +87,8 @@ def signed_in(site: ConsoleSite, role: Role = "hr", *sites: str) -> Browser:
     return browser
 
 
-def csrf(page: Response) -> str:
-    return re.findall(r'name="csrf" value="([^"]+)"', page.text)[0]
-
-
 def look(browser: Browser, content: bytes = CSV, name: str = "march.csv", **entered: str) -> Response:
-    form = {"csrf": csrf(browser.get("/imports")), "device": "D1", **entered}
+    form = {"csrf": csrf_of(browser.get("/imports")), "device": "D1", **entered}
     return browser.post("/imports/look", data=form, files={"file": (name, content)})
 
 
@@ -118,7 +113,7 @@ def test_it_is_taken_in_and_then_the_file_is_gone_and_each_row_has_its_result(
     page = look(browser)
     assert [each.name for each in folders.glob("*/*")] == ["march.csv"]
 
-    after = browser.post(f"{page.url.path}/commit", data={"csrf": csrf(page)})
+    after = browser.post(f"{page.url.path}/commit", data={"csrf": csrf_of(page)})
 
     said = text_of(after.text)
     assert "The file is taken in, and removed" in said
@@ -130,7 +125,7 @@ def test_it_is_taken_in_and_then_the_file_is_gone_and_each_row_has_its_result(
     begun, done = (Activity.decode(each.value) for each in site.log.records("console_activity"))
     assert (begun.action, begun.by, done.state) == ("import.commit", "omar", "done")
     assert done.result == "3 rows, 2 punches, 1 failed"
-    again = browser.post(f"{page.url.path}/commit", data={"csrf": csrf(page)})
+    again = browser.post(f"{page.url.path}/commit", data={"csrf": csrf_of(page)})
     assert "taken in already" in text_of(again.text)
     assert len(publisher.events) == 2
 
@@ -139,7 +134,7 @@ def test_what_became_of_a_punch_that_the_ledger_has_stands_in_its_row(site: Cons
     # 08:00 in UTC is 11:00 on the wall in Riyadh: a punch of the story, which is delivered.
     browser = signed_in(site)
     page = look(browser, b"user,time,direction\n1,2026-03-02 11:00:00,IN\n")
-    assert "In ERPNext" in text_of(browser.post(f"{page.url.path}/commit", data={"csrf": csrf(page)}).text)
+    assert "In ERPNext" in text_of(browser.post(f"{page.url.path}/commit", data={"csrf": csrf_of(page)}).text)
 
 
 def test_while_kafka_does_not_answer_the_file_stays_and_may_be_taken_in_later(
@@ -148,10 +143,10 @@ def test_while_kafka_does_not_answer_the_file_stays_and_may_be_taken_in_later(
     browser = signed_in(site)
     page = look(browser)
     publisher.refuses = True
-    stopped = browser.post(f"{page.url.path}/commit", data={"csrf": csrf(page)})
+    stopped = browser.post(f"{page.url.path}/commit", data={"csrf": csrf_of(page)})
     assert "It stopped after 0 rows." in text_of(stopped.text)
     publisher.refuses = False
-    after = browser.post(f"{page.url.path}/commit", data={"csrf": csrf(stopped)})
+    after = browser.post(f"{page.url.path}/commit", data={"csrf": csrf_of(stopped)})
     assert "The file is taken in" in text_of(after.text)
 
 
@@ -199,7 +194,7 @@ def test_a_file_is_its_bringers_alone_and_is_forgotten_after_a_while(site: Conso
 def test_a_file_may_be_put_aside(site: ConsoleSite, folders: Path, publisher: Publisher) -> None:
     browser = signed_in(site)
     page = look(browser)
-    after = browser.post(f"{page.url.path}/drop", data={"csrf": csrf(page)})
+    after = browser.post(f"{page.url.path}/drop", data={"csrf": csrf_of(page)})
     assert "The file is removed." in text_of(after.text)
     assert list(folders.iterdir()) == []
     assert publisher.events == []

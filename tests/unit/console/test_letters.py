@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from console_site import NAME, QUICK, Browser, ConsoleSite, text_of
+from console_site import NAME, QUICK, Browser, ConsoleSite, csrf_of, text_of
 from httpx import Response
 from ledger_story import START, Story, event
 
@@ -267,7 +267,7 @@ def test_a_viewer_looks_and_mends_nothing(site: ConsoleSite) -> None:
     page = viewer.get("/attention/letters")
     assert "Replay all" not in page.text
     assert "8 o" not in viewer.get(f"/attention/letters/{SKEW}").text
-    form = {"csrf": re.findall(r'name="csrf" value="([^"]+)"', page.text)[0], "which": "selected", "ids": [SKEW]}
+    form = {"csrf": csrf_of(page), "which": "selected", "ids": [SKEW]}
     assert viewer.post("/attention/replay", data=form).status_code == 403
     assert not asked(site)
 
@@ -285,7 +285,7 @@ def test_somebody_with_sites_sees_and_mends_what_is_of_these(site: ConsoleSite) 
     assert "Nothing needs anybody." in said(others.get("/attention"))
     assert others.get(f"/attention/letters/{SKEW}").status_code == 404
     form = {**hidden(others.get("/jobs")), "which": "selected", "ids": [SKEW]}
-    form["csrf"] = re.findall(r'name="csrf" value="([^"]+)"', others.get("/jobs").text)[0]
+    form["csrf"] = csrf_of(others.get("/jobs"))
     assert others.post("/attention/replay", data=form).status_code == 409
     # The account is the same, and so are its jobs.
     site.put(ConsoleUser("lina", QUICK.hash("a password of hers"), START, "root", role="it", sites=("s",)))
@@ -339,7 +339,7 @@ def test_a_job_is_cancelled_once_and_only_by_who_may(site: ConsoleSite) -> None:
     hr = signed_in(site, "hr")
     page = hr.get(f"/jobs/{job_id}")
     assert "Cancel the job" not in page.text
-    its = {"csrf": re.findall(r'name="csrf" value="([^"]+)"', page.text)[0]}
+    its = {"csrf": csrf_of(page)}
     assert hr.post(f"/jobs/{job_id}/cancel", data=its).status_code == 409
     assert "What it has done stays done." in said(browser.post(f"/jobs/{job_id}/cancel", data=form))
     assert "Cancelled" in said(browser.get(f"/jobs/{job_id}"))

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from console_site import ConsoleSite, sign_in, text_of
+from console_site import ConsoleSite, csrf_of, sign_in, text_of
 from httpx import Response
 
 from attendance.records.activity import Activity
@@ -26,7 +26,7 @@ def send(
     console: ConsoleSite, path: str, role: Role = "it", sites: tuple[str, ...] | None = None, /, **form: Any
 ) -> Response:
     browser = sign_in(console, role, sites)
-    token = re.findall(r'name="csrf" value="([^"]+)"', browser.get("/").text)[0]
+    token = csrf_of(browser.get("/"))
     return browser.post(path, data={"csrf": token, **form})
 
 
@@ -137,7 +137,7 @@ def test_another_address_is_let_in_for_the_consoles_own_device_only(asking: Cons
 
 def token(site: ConsoleSite, role: str, *sites: str) -> dict[str, str]:
     browser = site.signed_in()
-    csrf = re.findall(r'name="csrf" value="([^"]+)"', browser.get("/accounts").text)[0]
+    csrf = csrf_of(browser.get("/accounts"))
     where: dict[str, Any] = {"sites": list(sites)} if sites else {"every": "true"}
     said = browser.post("/accounts/tokens/add", data={"csrf": csrf, "name": "tool", "role": role, "days": "2", **where})
     (text,) = re.findall(r"said once: (\S+)", text_of(said.text))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from console_site import QUICK, Browser, ConsoleSite, text_of
+from console_site import QUICK, Browser, ConsoleSite, csrf_of, text_of
 from httpx import Response
 from ledger_story import START, Story, event
 from msgspec.structs import replace
@@ -93,7 +93,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def send(browser: Browser, path: str, **form: str) -> Response:
-    token = re.findall(r'name="csrf" value="([^"]+)"', browser.get("/people").text)[0]
+    token = csrf_of(browser.get("/people"))
     return browser.post(f"/people/{path}", data={"csrf": token, **NUMBER, **form})
 
 
@@ -397,7 +397,7 @@ def test_however_many_are_found_a_page_shows_some() -> None:
 
 def api(site: Site, role: str = "hr", **sites: str) -> dict[str, str]:
     browser = site.signed_in()
-    token = re.findall(r'name="csrf" value="([^"]+)"', browser.get("/accounts").text)[0]
+    token = csrf_of(browser.get("/accounts"))
     form = {"csrf": token, "name": "desk", "role": role, "days": "2", **(sites or {"every": "true"})}
     (text,) = re.findall(r"said once: (\S+)", text_of(browser.post("/accounts/tokens/add", data=form).text))
     return {"authorization": f"Bearer {text}"}

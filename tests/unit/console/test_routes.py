@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 
 import pytest
-from console_site import NAME, PASSWORD, QUICK, Browser, ConsoleSite
+from console_site import NAME, PASSWORD, QUICK, Browser, ConsoleSite, csrf_of
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -110,7 +110,7 @@ def accounts(site: ConsoleSite) -> dict[Role, Browser]:
 
 
 def csrf(browser: Browser) -> str:
-    return re.findall(r'name="csrf" value="([^"]+)"', browser.get("/trace").text)[0]
+    return csrf_of(browser.get("/trace"))
 
 
 def token(site: ConsoleSite, role: Role) -> dict[str, str]:
