@@ -29,12 +29,23 @@ from punchstream.commands.device_filters import (
 )
 from punchstream.commands.fleet_changes import Name, Names, OfKind, as_cell, print_changes
 from punchstream.commands.ledger_database import FromTopics
+from punchstream.on_demand import on_demand
 from punchstream.output import AsCsv, AsJson, counted, print_csv, print_facts, print_json, print_records, say
 
 if TYPE_CHECKING:
     from operations.fleet_sources import Found
 
-app = typer.Typer(help="The fleet on its topic: devices, sites and shifts.", no_args_is_help=True)
+EDITS: Final = {
+    "add": "fleet_edit:add",
+    "set": "fleet_edit:set_",
+    "disable": "fleet_edit:disable",
+    "pause": "fleet_edit:pause",
+    "resume": "fleet_edit:resume",
+    "remove": "fleet_edit:remove",
+    "export": "fleet_edit:export",
+    "tokens": "fleet_edit:tokens",
+}
+app = typer.Typer(cls=on_demand(EDITS), help="The fleet on its topic: devices, sites and shifts.", no_args_is_help=True)
 
 Source = Annotated[str, typer.Option("--source", help="Who writes: only it changes these entries from then on.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]

@@ -1,7 +1,7 @@
 """`punchstream fleet add | set | disable | pause | resume | remove | export | tokens`: single devices and entries."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -206,16 +206,3 @@ def _changed(kind: Kind, fields: Fields, given: Sequence[str]) -> dict[str, Any]
             raise ConfigurationError(f"FIELD=VALUE: {name} is given twice")
         cells[name] = value
     return fleet_changes.changed_fields(kind, fields, cells)
-
-
-COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
-    "add": add,
-    "set": set_,
-    "disable": disable,
-    "pause": pause,
-    "resume": resume,
-    "remove": remove,
-    "export": export,
-    "tokens": tokens,
-}
-"""By the words behind `punchstream fleet`."""

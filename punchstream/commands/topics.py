@@ -12,6 +12,7 @@ from attendance.settings import KafkaSettings
 from attendance.times import now
 from attendance.topics import Name
 from punchstream.commands.arguments import kafka_log
+from punchstream.on_demand import on_demand
 from punchstream.output import AsCsv, AsJson, counted, print_csv, print_json, print_whole, say
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = ("topic", "partitions", "replicas", "records", "cleanup", "kept", "largest", "times")
 
-app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
+app = typer.Typer(
+    cls=on_demand({"accept-loss": "losses:accept_loss", "adopt": "adoption:adopt"}),
+    help="The Kafka topics.",
+    no_args_is_help=True,
+)
 
 
 @app.command("create")

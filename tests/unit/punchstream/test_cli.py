@@ -4,10 +4,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import pytest
+import typer
 from typer.testing import CliRunner
 
-from punchstream.cli import app
+from punchstream.cli import COMMANDS, app
 
 PROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
@@ -18,8 +21,36 @@ def test_the_version_is_that_of_the_project() -> None:
     assert result.output == f"punchstream {tomllib.loads(PROJECT.read_text())['project']['version']}\n"
 
 
-def test_a_command_loads_its_stage_only_when_it_runs() -> None:
+def test_a_command_loads_no_other_command_and_its_stage_only_when_it_runs() -> None:
     slow = ("aiokafka", "faust", "requests", "frappeclient", "fastapi", "sqlalchemy")
-    program = f"import sys, punchstream.cli; print([name for name in {slow} if name in sys.modules])"
+    program = f"""
+import sys
+from typer.testing import CliRunner
+from punchstream.cli import COMMANDS, app
+
+assert CliRunner().invoke(app, ["fleet", "list", "--help"]).exit_code == 0
+print([name for name in {slow} if name in sys.modules])
+print("punchstream.commands.fleet" in sys.modules, "punchstream.commands.fleet_edit" in sys.modules)
+print("punchstream.commands.stages" in sys.modules)
+"""
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+    assert result.stdout.splitlines() == ["[]", "True False", "False"]
+
+
+def test_a_word_that_is_no_command_is_told_with_the_command_it_resembles() -> None:
+    result = CliRunner().invoke(app, ["directry"])
+    assert result.exit_code == 2
+    assert "Did you mean" in result.output
+    assert "directory" in result.output
+
+
+def test_commands_keep_their_order_whichever_was_loaded_first() -> None:
+    root: Any = typer.main.get_command(app)
+    assert root.commands["privacy"].name == "privacy"
+    assert list(root.commands) == list(COMMANDS)
+    topics = root.commands["topics"].commands
+    assert topics["adopt"].name == "adopt"
+    assert next(iter(topics)) == "create"
+    assert list(topics)[-2:] == ["accept-loss", "adopt"]
+    with pytest.raises(KeyError):
+        topics["nothing"]
