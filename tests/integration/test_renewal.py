@@ -24,7 +24,7 @@ def test_stages_go_on_with_a_renewed_certificate_and_a_rotated_password(
         site.login = "certificate"
         site.start("push")
         site.until(lambda: site.post("1", 1) == 200, "push")
-        site.until(lambda: len(site.values("checkins")) == 1, "stream")
+        site.until(lambda: len(site.checkins()) == 1, "stream")
 
         # The certificate's time is over, somebody has changed the password, and no connection outlives the broker.
         secured_kafka.authority.issue(f"{site.prefix}-push", days=-1)
@@ -38,7 +38,8 @@ def test_stages_go_on_with_a_renewed_certificate_and_a_rotated_password(
         secured_kafka.authority.issue(f"{site.prefix}-push")
         password.write_text("another")
         site.until(lambda: site.post("1", 9) == 200, "push")
-        site.until(lambda: len(site.values("checkins")) == 2, "stream")
+        # The first one may be there twice: nobody knows whether it was committed when the broker ended.
+        site.until(lambda: len(site.checkins()) == 2, "stream")
         assert site.running() == 2
     finally:
         site.stop()

@@ -42,6 +42,7 @@ OPERATIONS: dict[str, Operation] = {
     "AlterConfigs": "alter_configs",
     "Delete": "delete",
 }
+_COUNTED: tuple[Name, ...] = ("raw", "checkins", "dropped", "unmapped", "dead_letters")
 CONFIGS_OF_ITS_ROW = "Each stage also needs DescribeConfigs on the topics of its row"
 CONFIGS_OF_ALL = "`punchstream audit`, the `topics` commands and the `privacy`\n  commands need it on all."
 
@@ -177,6 +178,10 @@ class Site:
     def values(self, topic: Name) -> list[bytes]:
         return [record.value for record in run(snapshot(self.all, self.all.topics[topic], "test"))]
 
+    def checkins(self) -> set[bytes]:
+        """What the check-ins say, each once. Where a commit was lost, the stream decides again, and writes the same."""
+        return {*self.values("checkins")}
+
     def post(self, user: str, minute: int, day: str = "2026-03-02") -> int:
         event = {"user_id": user, "time": f"{day}T05:{minute:02}:00Z", "type": "IN"}
         with suppress(httpx.TransportError):
@@ -196,7 +201,10 @@ class Site:
     def until(self, condition: Callable[[], bool], stage: str) -> None:
         deadline = time.monotonic() + DEADLINE
         while not condition():
-            assert time.monotonic() < deadline, self.log(stage).read_text()[-6000:]
+            if time.monotonic() > deadline:
+                # How many records there are tells a stage that took nothing from a condition that is not met.
+                records = {topic: len(self.values(topic)) for topic in _COUNTED}
+                pytest.fail(f"{records}\n{self.log(stage).read_text()[-6000:]}")
             time.sleep(0.3)
 
 

@@ -216,6 +216,27 @@ def test_what_was_fetched_before_a_rebalance_is_neither_decided_nor_acknowledged
     play(story)
 
 
+def test_a_worker_that_rejoins_after_a_lost_commit_writes_the_same_checkin_again(scene: Scene) -> None:
+    scene.know()
+    scene.punch(0)
+
+    async def story() -> None:
+        stream = Stream(scene)
+        async with stream.running():
+            stream.fetch(0)
+            await asyncio.sleep(1)
+            scene.punch(10)
+            stream.assign(2, 0, 1)
+            stream.fetch(0, generation=2)
+            await asyncio.sleep(1)
+            assert stream.chunks.acknowledged == [(0, 0), (0, 1)]
+        assert (scene.checkins, scene.count("dropped")) == ([BEGIN, BEGIN, BEGIN + timedelta(minutes=10)], 0)
+        first, again, _ = scene.broker.values(scene.kafka.topics["checkins"])
+        assert first == again, "the sink can tell that it is one"
+
+    play(story)
+
+
 def test_a_worker_that_takes_a_partition_over_knows_what_the_other_kept(scene: Scene) -> None:
     scene.know()
     scene.punch(0)
