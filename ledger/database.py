@@ -1,9 +1,10 @@
 """The database of a ledger: SQLite or PostgreSQL, with the tables of this release."""
 
+import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -65,6 +66,23 @@ class Database:
         """How a driver's own statement marks a value."""
         return "?" if self.is_sqlite else "%s"
 
+    def among(self, column: str) -> str:
+        """The condition of a driver's own statement that a column has one of the values of `listed`.
+
+        Args:
+            column: Of text.
+        """
+        of_json = f"{column} in (select value from json_each(?))"  # noqa: S608 - only our words
+        return of_json if self.is_sqlite else f"{column} = any(%s)"
+
+    def listed(self, values: Collection[str]) -> str | list[str]:
+        """Values as `among` takes them.
+
+        Args:
+            values: Any.
+        """
+        return json.dumps([*values]) if self.is_sqlite else [*values]
+
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One transaction: all of it is there at the end, or nothing.
@@ -93,6 +111,8 @@ class Database:
             if not self.is_sqlite:
                 # Two that begin at once would both make the tables.
                 connection.execute(text("select pg_advisory_xact_lock(hashtext('punchstream ledger'))"))
+                # A step passes over every row, however many there are; broken off, it would begin again for ever.
+                connection.execute(text("set local statement_timeout = 0"))
             _refuse_later(connection, config)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -169,7 +189,8 @@ def _engine(url: str) -> Engine:
             event.listen(engine, "connect", _set_up_sqlite)
             return engine
         if parsed.get_backend_name() == "postgresql":
-            options = f"-c statement_timeout={_STATEMENT_MS} -c timezone=UTC"
+            # To compile a query of the view `punches` takes longer than to run it.
+            options = f"-c statement_timeout={_STATEMENT_MS} -c timezone=UTC -c jit=off"
             arguments = {"connect_timeout": _CONNECT_SECONDS, "options": options}
             return create_engine(parsed, connect_args=arguments, pool_pre_ping=True)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:

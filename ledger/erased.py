@@ -11,7 +11,18 @@ from typing import Final
 from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select
 
 from attendance.records.user_map import digest_of_name, digest_of_user
-from ledger.tables import CHECKINS, DEAD_LETTERS, DELIVERIES, DISCARDS, DROPPED, ERASED, FACTS, RAW_RECORDS, WAITING
+from ledger.tables import (
+    CHECKINS,
+    DEAD_LETTERS,
+    DELIVERIES,
+    DISCARDS,
+    DROPPED,
+    ERASED,
+    FACTS,
+    NOT_DELIVERED,
+    RAW_RECORDS,
+    WAITING,
+)
 from operations.facts import Fact
 
 FOR_EVER: Final = 2**62
@@ -77,7 +88,7 @@ class ErasedPeople:
         if not events:
             return
         self._keep(connection, dict.fromkeys(events, FOR_EVER))
-        for table in _OF_EVENTS:
+        for table in (*_OF_EVENTS, NOT_DELIVERED):
             these = delete(table).where(table.c.event_id == bindparam("of"))
             connection.execute(these, [{"of": each} for each in events])
 

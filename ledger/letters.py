@@ -12,7 +12,7 @@ from attendance.times import from_milliseconds
 from attendance.wire import Place
 from ledger.database import Database
 from ledger.reading import LedgerReader
-from ledger.tables import DEAD_LETTER_ACTIONS, DEAD_LETTERS, RAW_RECORDS
+from ledger.tables import DEAD_LETTERS, RAW_RECORDS
 from operations.dead_letters import Selection, state_of
 from operations.letter_lists import LetterLine, Readable
 from operations.log import Skipped
@@ -20,20 +20,6 @@ from operations.log import Skipped
 AT_ONCE: Final = 1_000
 """Letters of one query."""
 _PLACE: Final = DEAD_LETTERS.c.kafka_partition, DEAD_LETTERS.c.kafka_offset
-OF_LETTER: Final = (
-    DEAD_LETTER_ACTIONS.c.letter_partition == DEAD_LETTERS.c.kafka_partition,
-    DEAD_LETTER_ACTIONS.c.letter_offset == DEAD_LETTERS.c.kafka_offset,
-)
-"""An action is about a dead letter."""
-LAST_ACTION: Final = (
-    select(DEAD_LETTER_ACTIONS.c.action)
-    .where(*OF_LETTER)
-    .order_by(DEAD_LETTER_ACTIONS.c.kafka_partition.desc(), DEAD_LETTER_ACTIONS.c.kafka_offset.desc())
-    .limit(1)
-    .scalar_subquery()
-    .label("last_action")
-)
-"""What was last done about a dead letter; null where nothing was."""
 
 
 class LedgerLetters(LedgerReader):
@@ -71,7 +57,7 @@ class LedgerLetters(LedgerReader):
         return False
 
     def _page(self, wanted: Selection, last: Place | None) -> Sequence[Row[Any]]:
-        query = select(DEAD_LETTERS, LAST_ACTION).where(*of_selection(wanted)).order_by(*_PLACE).limit(AT_ONCE)
+        query = select(DEAD_LETTERS).where(*of_selection(wanted)).order_by(*_PLACE).limit(AT_ONCE)
         if last is not None:
             query = query.where(tuple_(*_PLACE) > last)
         with self._asking() if last is None else self._database.transaction() as connection:
@@ -89,7 +75,7 @@ def line(row: Row[Any]) -> LetterLine:
     """A letter, as a list has it.
 
     Args:
-        row: Its row, with `LAST_ACTION`.
+        row: Its row.
     """
     return LetterLine(
         LetterId(row.kafka_partition, row.kafka_offset),

@@ -9,8 +9,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from attendance.records.dead_letter_action import LetterId
 from attendance.times import from_milliseconds
-from ledger.letters import OF_LETTER
-from ledger.tables import CHECKINS, DEAD_LETTER_ACTIONS, DEAD_LETTERS, DELIVERIES
+from ledger.tables import CHECKINS, DEAD_LETTERS, DELIVERIES
 from operations.dead_letters import BORN_DISCARDED
 from operations.fact_reading import milliseconds
 
@@ -86,5 +85,4 @@ def ignored_letters(connection: Connection, number: str, devices: Collection[str
 
 
 def _left(query: Select[Any]) -> Select[Any]:
-    is_done = select(DEAD_LETTER_ACTIONS.c.action).where(*OF_LETTER).exists()
-    return query.where(_LETTERS.reason == BORN_DISCARDED, ~is_done)
+    return query.where(_LETTERS.reason == BORN_DISCARDED, _LETTERS.last_action.is_(None))

@@ -12,7 +12,7 @@ from attendance.times import from_milliseconds
 from attendance.topics import TABLE
 from ledger.counts import IS_OPEN, PARKED, LetterCount, count_open_letters
 from ledger.database import Database
-from ledger.letters import LAST_ACTION, line, of_selection
+from ledger.letters import line, of_selection
 from ledger.reading import LedgerReader
 from ledger.tables import DEAD_LETTER_ACTIONS, DEAD_LETTERS, POSITIONS
 from operations.dead_letters import Selection
@@ -75,7 +75,7 @@ class KnownLetter:
 class OpenLetters(LedgerReader):
     """The open letters of a ledger. Its methods read the database, and each raises LedgerUnavailable.
 
-    Each costs a lookup by index for each dead letter of the ledger that is wanted. All of a selection counts, for named
+    Each reads the open letters that are wanted. All of a selection counts, for named
     letters too; `ids` and `ends` only for a page and a count.
     """
 
@@ -160,7 +160,7 @@ class OpenLetters(LedgerReader):
 
 
 def _lines() -> Select[Any]:
-    return select(DEAD_LETTERS, LAST_ACTION)
+    return select(DEAD_LETTERS)
 
 
 def _wanted(wanted: Selection) -> list[ColumnElement[bool]]:

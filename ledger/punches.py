@@ -1,26 +1,41 @@
 """Punches, the newest first: those of an employee, a device, a site, a time, or of one outcome. A page at a time."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, get_args
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, column, func, select, table, tuple_, union
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    and_,
+    column,
+    exists,
+    func,
+    select,
+    table,
+    tuple_,
+    union,
+    values,
+)
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from attendance.times import from_milliseconds
 from ledger.database import Database
 from ledger.reading import LedgerReader
-from ledger.tables import CHECKINS, RAW_RECORDS, WAITING
+from ledger.tables import CHECKINS, NOT_DELIVERED, RAW_RECORDS, WAITING
 from operations.fact_reading import milliseconds
 from operations.facts import OF_PUNCHES
 from operations.journeys import Outcome
 from operations.paging import Page, page_key, page_token
 
-LOOKED_AT: Final = 1_000
-"""So many raw records one page looks at, at most."""
+LOOKED_AT: Final = 10_000
+"""So many raw records one page looks at, at most, where no index has those that are wanted."""
 COUNTED: Final = 20_000
 """So many raw records one count looks at, at most."""
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
@@ -55,7 +70,9 @@ _TIMES: Final = frozenset({"event_time", "received_at", "stored_at", "decided_at
 PUNCHES: Final = table("punches", *map(column, _COLUMNS))
 """The view."""
 _PLACE: Final = PUNCHES.c.kafka_partition, PUNCHES.c.kafka_offset
-_KEY: Final = RAW_RECORDS.c.event_time, RAW_RECORDS.c.kafka_partition, RAW_RECORDS.c.kafka_offset
+_KEY: Final = "event_time", "kafka_partition", "kafka_offset"
+BEFORE: Final = -1, -1
+"""A place before that of any raw record."""
 Key = tuple[int, int, int]
 """Time of the punch, and place of its raw record: by these the list is in order."""
 
@@ -136,9 +153,9 @@ class LedgerPunches(LedgerReader):
 def newest_punches(connection: Connection, which: WhichPunches, most: int, after: str | None = None) -> Page[PunchRow]:
     """A page of punches, the newest first. A raw record that cannot be read has no time, and is in none.
 
-    Device and time are found by an index, at any depth. The punches of an employee are all looked up, however few of
-    them a page has. Site and outcome have no index: a page looks at `LOOKED_AT` raw records at most. So it may have
-    fewer rows than were asked for, or none, and go on all the same.
+    Employee, device, time, and what was not delivered are found by an index, at any depth. Beside them, or without
+    them, site and outcome are not: a page looks at `LOOKED_AT` raw records at most. So it may have fewer rows than were
+    asked for, or none, and go on all the same.
 
     Args:
         connection: In a transaction.
@@ -149,16 +166,28 @@ def newest_punches(connection: Connection, which: WhichPunches, most: int, after
     Raises:
         InvalidPageToken: `after` is of no such list.
     """
-    wanted = which.said
-    at_once = max(LOOKED_AT, most) if wanted else most
-    keys = _keys(which, _begin(after)).limit(at_once)
-    if wanted:
-        looked_at, found = _among(connection, keys, wanted)
+    begin = _begin(after)
+    if which.employee is not None:
+        return _of_employee(connection, which, which.employee, most, begin)
+    is_other = which.outcome not in (None, "delivered") and which.device is None
+    of = NOT_DELIVERED if is_other else RAW_RECORDS
+    keys = _keys(of, which, begin)
+    if of is NOT_DELIVERED:
+        keys = keys.where(NOT_DELIVERED.c.outcome == which.outcome)
+    elif which.device is not None:
+        keys = keys.where(RAW_RECORDS.c.device_id == which.device)
+    at_once = max(LOOKED_AT, most)
+    these = keys.limit(at_once).subquery()
+    narrowed = _narrowed(these, which, by_outcome=of is RAW_RECORDS)
+    if not narrowed:
+        found = _found(connection, keys.limit(most))
     else:
-        looked_at = found = [(at, number, offset) for at, number, offset in connection.execute(keys)]
-    found = found[:most]
-    last = found[-1] if len(found) == most else looked_at[-1] if len(looked_at) == at_once else None
-    return Page(_rows(connection, found), None if last is None else page_token(*last))
+        key = [these.c[name] for name in _KEY]
+        wanted = select(*key).where(*narrowed).order_by(*(each.desc() for each in key))
+        found = _found(connection, wanted.limit(most))
+    last = found[-1:] if len(found) == most else _found(connection, keys.offset(at_once - 1).limit(1))
+    rows = _rows(connection, found)
+    return Page([rows[key] for key in found], page_token(*last[0]) if last else None)
 
 
 def count_punches(connection: Connection, which: WhichPunches, after: str | None = None) -> Count:
@@ -174,10 +203,10 @@ def count_punches(connection: Connection, which: WhichPunches, after: str | None
     Raises:
         InvalidPageToken: `after` is of no such list.
     """
-    keys = _keys(which, _begin(after))
+    keys, place = _every_key(which, _begin(after)), [RAW_RECORDS.c[name] for name in _KEY]
     # Found first, so that what is stored meanwhile is counted by this count or by the next, and not by both.
     beyond = connection.execute(keys.offset(COUNTED - 1).limit(1)).first()
-    these = (keys if beyond is None else keys.where(tuple_(*_KEY) >= tuple_(*beyond))).subquery()
+    these = (keys if beyond is None else keys.where(tuple_(*place) >= tuple_(*beyond))).subquery()
     among = (PUNCHES.c[name].in_(sorted(values)) for name, values in which.said.items())
     query = select(PUNCHES.c.outcome, func.count()).join_from(these, PUNCHES, _is(these.c)).where(*among)
     outcomes = {row.outcome: row[1] for row in connection.execute(query.group_by(PUNCHES.c.outcome))}
@@ -188,36 +217,72 @@ def _begin(after: str | None) -> Key | None:
     return None if after is None else page_key(after, int, int, int)
 
 
-def _keys(which: WhichPunches, begin: Key | None) -> Select[int, int, int]:
-    at = RAW_RECORDS.c.event_time
-    query = select(*_KEY).where(at.is_not(None)).order_by(*(each.desc() for each in _KEY))
+def _keys(of: FromClause, which: WhichPunches, begin: Key | None) -> Select[Any]:
+    """Keys and sites of a time, the newest first."""
+    key, at = [of.c[name] for name in _KEY], of.c.event_time
+    query = select(*key, of.c.site).where(at.is_not(None)).order_by(*(each.desc() for each in key))
     if begin is not None:
-        query = query.where(tuple_(*_KEY) < begin)
+        # The time alone too: SQLite finds by it where to begin in an index that has the site behind it.
+        query = query.where(tuple_(*key) < begin, at <= begin[0])
     if which.first is not None:
         query = query.where(at >= milliseconds(which.first))
     if which.last is not None:
         query = query.where(at < milliseconds(which.last))
-    if which.device is not None:
-        query = query.where(RAW_RECORDS.c.device_id == which.device)
-    if which.employee is not None:
-        theirs = (select(each.c.event_id).where(each.c.employee == which.employee) for each in (CHECKINS, WAITING))
-        ids = union(*theirs).subquery()
-        query = query.join_from(ids, RAW_RECORDS, RAW_RECORDS.c.event_id == ids.c.event_id)
     return query
 
 
-def _among(
-    connection: Connection, keys: Select[int, int, int], wanted: Mapping[str, frozenset[str]]
-) -> tuple[list[Key], list[Key]]:
-    """The raw records of a query, and those of them of which the view says what is wanted."""
-    these = keys.subquery()
-    query = select(*these.c, *(PUNCHES.c[name] for name in wanted)).join_from(these, PUNCHES, _is(these.c))
-    said = {_key(row): tuple(row[len(_KEY) :]) for row in connection.execute(query)}
-    looked_at = sorted(said, reverse=True)
-    allowed = tuple(wanted.values())
-    return looked_at, [
-        key for key in looked_at if all(value in values for value, values in zip(said[key], allowed, strict=True))
-    ]
+def _narrowed(of: FromClause, which: WhichPunches, *, by_outcome: bool) -> list[ColumnElement[bool]]:
+    """What is wanted of raw records that were found by something else."""
+    sites = which.said.get("site")
+    conditions: list[ColumnElement[bool]] = [] if sites is None else [of.c.site.in_(sorted(sites))]
+    if by_outcome and which.outcome is not None:
+        other = NOT_DELIVERED.c
+        its = other.kafka_partition == of.c.kafka_partition, other.kafka_offset == of.c.kafka_offset
+        is_other = exists().where(*its)
+        conditions.append(~is_other if which.outcome == "delivered" else is_other.where(other.outcome == which.outcome))
+    return conditions
+
+
+def _of_employee(
+    connection: Connection, which: WhichPunches, employee: str, most: int, begin: Key | None
+) -> Page[PunchRow]:
+    """A page of the punches of somebody: of so many of their newest check-ins, and of what waits."""
+    at = CHECKINS.c.event_time
+    theirs = select(CHECKINS.c.event_id).where(CHECKINS.c.employee == employee)
+    if begin is not None:
+        # A page whose check-ins came to an end goes on before their time, and any other one may have more of it.
+        theirs = theirs.where(at < begin[0] if begin[1:] == BEFORE else at <= begin[0])
+    if which.first is not None:
+        theirs = theirs.where(at >= milliseconds(which.first))
+    if which.last is not None:
+        theirs = theirs.where(at < milliseconds(which.last))
+    # A check-in has the time of its raw record. So all that is newer than one of them is found without the older ones.
+    oldest = connection.execute(theirs.with_only_columns(at).order_by(at.desc()).offset(most - 1).limit(1)).scalar()
+    if oldest is not None:
+        theirs = theirs.where(at >= oldest)
+    ids = union(theirs, select(WAITING.c.event_id).where(WAITING.c.employee == employee)).subquery()
+    keys = _keys(RAW_RECORDS, which, begin).join_from(ids, RAW_RECORDS, RAW_RECORDS.c.event_id == ids.c.event_id)
+    if oldest is not None:
+        keys = keys.where(RAW_RECORDS.c.event_time >= oldest)
+    looked_at = _found(connection, keys.limit(most))
+    rows = _rows(connection, looked_at)
+    wanted = {**which.said, **({} if which.device is None else {"device_id": frozenset((which.device,))})}
+    found = [rows[key] for key in looked_at if all(getattr(rows[key], name) in each for name, each in wanted.items())]
+    if len(looked_at) == most:
+        return Page(found, page_token(*looked_at[-1]))
+    return Page(found, None if oldest is None else page_token(oldest, *BEFORE))
+
+
+def _every_key(which: WhichPunches, begin: Key | None) -> Select[Any]:
+    """The keys of an employee, a device and a time, whatever their site and outcome are."""
+    keys = _keys(RAW_RECORDS, which, begin).with_only_columns(*(RAW_RECORDS.c[name] for name in _KEY))
+    if which.device is not None:
+        keys = keys.where(RAW_RECORDS.c.device_id == which.device)
+    if which.employee is not None:
+        theirs = (select(each.c.event_id).where(each.c.employee == which.employee) for each in (CHECKINS, WAITING))
+        ids = union(*theirs).subquery()
+        keys = keys.join_from(ids, RAW_RECORDS, RAW_RECORDS.c.event_id == ids.c.event_id)
+    return keys
 
 
 def _is(of: ReadOnlyColumnCollection[str, Any]) -> ColumnElement[bool]:
@@ -225,20 +290,18 @@ def _is(of: ReadOnlyColumnCollection[str, Any]) -> ColumnElement[bool]:
     return and_(_PLACE[0] == of.kafka_partition, _PLACE[1] == of.kafka_offset)
 
 
-def _rows(connection: Connection, keys: Sequence[Key]) -> list[PunchRow]:
-    offsets: dict[int, list[int]] = defaultdict(list)
-    for _, partition, offset in keys:
-        offsets[partition].append(offset)
-    found: dict[Key, PunchRow] = {}
-    # SQLite finds no index for a list of pairs.
-    for partition, of_partition in offsets.items():
-        query = select(*PUNCHES.c).where(_PLACE[0] == partition, _PLACE[1].in_(of_partition))
-        found |= {_key(row): _punch(row) for row in connection.execute(query)}
-    return [found[key] for key in keys]
+def _found(connection: Connection, keys: Select[Any]) -> list[Key]:
+    return [(row.event_time, row.kafka_partition, row.kafka_offset) for row in connection.execute(keys)]
 
 
-def _key(row: Row[Any]) -> Key:
-    return row.event_time, row.kafka_partition, row.kafka_offset
+def _rows(connection: Connection, keys: Sequence[Key]) -> dict[Key, PunchRow]:
+    if not keys:
+        return {}
+    # One query whose text depends on their number alone: to prepare the view takes longer than to ask it.
+    place = column("kafka_partition", BigInteger), column("kafka_offset", BigInteger)
+    these = values(*place, name="these").data([key[1:] for key in keys]).cte()
+    rows = connection.execute(select(*PUNCHES.c).join_from(these, PUNCHES, _is(these.c)))
+    return {(row.event_time, row.kafka_partition, row.kafka_offset): _punch(row) for row in rows}
 
 
 def _punch(row: Row[Any]) -> PunchRow:

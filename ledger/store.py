@@ -5,7 +5,7 @@ ledger has exactly the rows of the records before its positions.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from msgspec import ValidationError
@@ -19,6 +19,7 @@ from attendance.records.user_map import ErasedEmployee, ErasedKey, decode, decod
 from attendance.times import from_milliseconds
 from attendance.topics import DAY_MS, TABLE, Name
 from ledger.database import Database, LedgerTakenOver
+from ledger.derived import Derived
 from ledger.erased import ErasedPeople
 from ledger.tables import (
     CAUGHT_UP,
@@ -80,7 +81,10 @@ class Store:
             for names, between in ((key, " and "), (values, ", "))
         )
         self._update_position = f"update positions set {to} where {of}"  # noqa: S608 - only our words
-        self._inserts = {kind: self._insert(table) for kind, table in FACTS.items()}
+        self._inserts = {kind: self._insert(table, kind._fields) for kind, table in FACTS.items()}
+        self._derived = Derived(database)
+        which = f"kafka_partition = {database.parameter} and {database.among('wait_key')}"
+        self._select_waiting = f"select event_id from waiting where {which}"  # noqa: S608 - only our words
 
     def load(self) -> dict[Partition, Position]:
         """The positions, and who was erased.
@@ -147,6 +151,7 @@ class Store:
                 connection.execute(delete(table).where(table.c.kafka_partition == number))
             here = UNREADABLE.c.topic == TABLE[name].suffix, UNREADABLE.c.kafka_partition == number
             connection.execute(delete(UNREADABLE).where(*here))
+            self._derived.forget_waiting(connection)
             connection.execute(delete(POSITIONS).where(*_at(partition)))
             self._move(connection, {}, {partition: Position(0, read_at)})
 
@@ -185,6 +190,7 @@ class Store:
         """
         with self._database.transaction() as connection:
             before = kept_from(connection, days)
+            loosened = self._derived.find_loosened(connection, before)
             for table in FACTS.values():
                 if table.name in STORED_AT:
                     connection.execute(
@@ -197,14 +203,15 @@ class Store:
             firsts = [{"number": number, "first": first} for number, first in letters.items()]
             if firsts:
                 connection.execute(delete(DEAD_LETTERS).where(*gone), firsts)
+            self._derived.forget_old(connection, loosened)
             first = from_milliseconds(before).date().isoformat()
             for table in (RECONCILIATIONS, RECONCILED_DEVICES):
                 connection.execute(delete(table).where(table.c.day < first))
             return before
 
-    def _insert(self, table: Table) -> str:
-        names = ", ".join(f'"{column.name}"' for column in table.columns)
-        places = ", ".join([self._database.parameter] * len(table.columns))
+    def _insert(self, table: Table, columns: Sequence[str]) -> str:
+        names = ", ".join(f'"{name}"' for name in columns)
+        places = ", ".join([self._database.parameter] * len(columns))
         return f"insert into {table.name} ({names}) values ({places})"  # noqa: S608 - only our words
 
     def _move(
@@ -221,7 +228,7 @@ class Store:
             else:
                 new.append((*place, *said))
         if new:
-            connection.exec_driver_sql(self._insert(POSITIONS), new)
+            connection.exec_driver_sql(self._insert(POSITIONS, POSITIONS.c.keys()), new)
         if moved and connection.exec_driver_sql(self._update_position, moved).rowcount != len(moved):
             raise LedgerTakenOver("another process writes this ledger: its positions are not where they were")
 
@@ -239,6 +246,7 @@ class Store:
                 rows[type(each)].append(each)
         if statuses:
             rows[StatusFact] = _with_what_was_said_before(connection, statuses)
+        ended = self._waiting_of(connection, waiting)
         if waiting:
             this = WAITING.c.kafka_partition == bindparam("number"), WAITING.c.wait_key == bindparam("key")
             keys = [{"number": number, "key": key} for number, key in waiting]
@@ -248,6 +256,18 @@ class Store:
             if of_kind:
                 # The driver's own statement: SQLAlchemy's takes three times as long for each row.
                 connection.exec_driver_sql(self._inserts[kind], of_kind)
+        self._derived.follow(connection, rows, ended)
+
+    def _waiting_of(self, connection: Connection, keys: Iterable[tuple[int, str]]) -> set[str]:
+        """The punches that wait under some keys."""
+        of_partition: dict[int, list[str]] = defaultdict(list)
+        for number, key in keys:
+            of_partition[number].append(key)
+        found: set[str] = set()
+        for number, wait_keys in of_partition.items():
+            rows = connection.exec_driver_sql(self._select_waiting, (number, self._database.listed(wait_keys)))
+            found.update(rows.scalars())
+        return found
 
 
 def _unless_open(table: Table, before: int) -> list[ColumnElement[bool]]:

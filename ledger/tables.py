@@ -1,9 +1,12 @@
-"""The tables of the ledger. Those of facts have the columns of `operations.facts`, in the same order."""
+"""The tables of the ledger. Those of facts have the columns of `operations.facts`, in the same order.
+
+Behind these columns a table may have some that `ledger.derived` keeps.
+"""
 
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, Table, Text, text, true
 
 from operations import facts
 
@@ -22,6 +25,13 @@ def _where_not_null(name: str, column: str) -> Index:
     """An index of a column that few rows have, and that costs the others nothing."""
     condition = text(f"{column} is not null")
     return Index(name, column, sqlite_where=condition, postgresql_where=condition)
+
+
+def _of_newest(name: str, *columns: str) -> Index:
+    """An index of what waits, with everything that a count of it needs."""
+    # SQLite reads the row for a column that only the condition of the index has.
+    every = *columns, "event_time", "waiting_since", "is_newest"
+    return Index(name, *every, sqlite_where=text("is_newest = 1"), postgresql_where=text("is_newest"))
 
 
 def _place() -> tuple["Column[int]", "Column[int]"]:
@@ -60,7 +70,7 @@ RAW_RECORDS: Final = Table(
     Index("raw_records_event_id", "event_id"),
     _where_not_null("raw_records_supersedes", "supersedes"),
     Index("raw_records_device_id_event_time", "device_id", "event_time"),
-    Index("raw_records_event_time", "event_time"),
+    Index("raw_records_event_time_site", "event_time", "site"),
     sqlite_with_rowid=False,
 )
 DROPPED: Final = Table(
@@ -135,9 +145,12 @@ WAITING: Final = Table(
     _number("event_time", null=True),
     _number("waiting_since"),
     _text("message", null=True),
+    Column("is_newest", Boolean, nullable=False, server_default=true()),
     Index("waiting_event_id", "event_id"),
-    Index("waiting_site_device_user_id_reason", "site", "device_user_id", "reason"),
-    Index("waiting_device_id", "device_id"),
+    _where_not_null("waiting_employee", "employee"),
+    _of_newest("waiting_by_line", "site", "device_user_id", "reason", "device_id"),
+    _of_newest("waiting_by_device", "device_id", "site", "device_user_id"),
+    _of_newest("waiting_by_reason", "reason", "site"),
     sqlite_with_rowid=False,
 )
 DISCARDS: Final = Table(
@@ -173,7 +186,15 @@ DEAD_LETTERS: Final = Table(
     _text("device_id", null=True),
     _text("device_user_id", null=True),
     _text("employee", null=True),
+    _text("last_action", null=True),
     Index("dead_letters_event_id", "event_id"),
+    _where_not_null("dead_letters_employee", "employee"),
+    Index(
+        "dead_letters_open",
+        *("stage", "reason", "device_id", "replay_count", "failed_at", "last_action"),
+        sqlite_where=text("last_action is null"),
+        postgresql_where=text("last_action is null"),
+    ),
     Index("dead_letters_device_id_failed_at", "device_id", "failed_at"),
     Index("dead_letters_failed_record", "failed_topic", "failed_partition", "failed_offset"),
     sqlite_with_rowid=False,
@@ -189,6 +210,18 @@ DEAD_LETTER_ACTIONS: Final = Table(
     _text("done_by"),
     _text("note", null=True),
     Index("dead_letter_actions_letter", "letter_partition", "letter_offset"),
+    sqlite_with_rowid=False,
+)
+NOT_DELIVERED: Final = Table(
+    "not_delivered",
+    METADATA,
+    *_place(),
+    _text("event_id", null=True),
+    _number("event_time", null=True),
+    _text("site", null=True),
+    _text("outcome"),
+    Index("not_delivered_event_id", "event_id"),
+    Index("not_delivered_outcome_event_time", "outcome", "event_time", "kafka_partition", "kafka_offset", "site"),
     sqlite_with_rowid=False,
 )
 DEVICE_STATUS: Final = Table(

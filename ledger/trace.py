@@ -173,7 +173,8 @@ def _between(at: ColumnElement[int], asked: Asked) -> ColumnElement[bool]:
 
 def _rows(connection: Connection, table: Table, *which: ColumnElement[bool]) -> list[Fact]:
     kind: Any = _KINDS[table.name]
-    return [kind(*row) for row in connection.execute(select(table).where(*which))]
+    columns = [table.c[name] for name in kind._fields]
+    return [kind(*row) for row in connection.execute(select(*columns).where(*which))]
 
 
 def _parts(ids: Collection[str]) -> Iterator[list[str]]:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, func, select, tuple_
 
 from attendance.errors import Reason
 from ledger.database import Database
@@ -52,7 +52,7 @@ class LedgerWaiting(LedgerReader):
         lines = (
             select(func.count().label("punches"))
             .select_from(WAITING)
-            .where(is_newest(), *_of(which))
+            .where(WAITING.c.is_newest, *_of(which))
             .group_by(*_LINE)
             .subquery()
         )
@@ -74,7 +74,7 @@ class LedgerWaiting(LedgerReader):
 
     def _page(self, which: Which, last: Key | None, size: int) -> Sequence[Row[Any]]:
         counted = func.count().label("punches"), SINCE.label("since")
-        query = select(*_LINE, *counted).where(~_is_older(WAITING), *_of(which)).group_by(*_LINE).order_by(*_LINE)
+        query = select(*_LINE, *counted).where(WAITING.c.is_newest, *_of(which)).group_by(*_LINE).order_by(*_LINE)
         if last is not None:
             query = query.where(tuple_(*_LINE) > last)
         return self._connection.execute(query.limit(size)).all()
@@ -86,7 +86,7 @@ class LedgerWaiting(LedgerReader):
         employees: dict[Key, tuple[int, str]] = {}
         columns = WAITING.c.device_id, WAITING.c.employee, WAITING.c.kafka_offset
         within = tuple_(*_LINE) >= _key(page[0]), tuple_(*_LINE) <= _key(page[-1])
-        query = select(*_LINE, *columns).where(~_is_older(WAITING), *_of(which), *within)
+        query = select(*_LINE, *columns).where(WAITING.c.is_newest, *_of(which), *within)
         for site, user, reason, device, employee, offset in self._connection.execute(query):
             devices.setdefault((site, user, reason), set()).add(device)
             if employee is not None:
@@ -101,40 +101,22 @@ class LedgerWaiting(LedgerReader):
 
     def devices(self, which: Which) -> list[WaitingOfDevice]:
         """See `WaitingSource.devices`."""
-        users = func.count((WAITING.c.site + "\n" + WAITING.c.device_user_id).distinct()).label("users")
-        query = (
-            select(WAITING.c.device_id, users, func.count(), SINCE)
-            .where(is_newest(), *_of(which))
-            .group_by(WAITING.c.device_id)
+        user = WAITING.c.device_id, WAITING.c.site, WAITING.c.device_user_id
+        each = (
+            select(*user, func.count().label("punches"), SINCE.label("since"))
+            .where(WAITING.c.is_newest, *_of(which))
+            .group_by(*user)
+            .subquery()
         )
-        rows = self._connection.execute(query.order_by(users.desc(), WAITING.c.device_id))
-        return [WaitingOfDevice(device, count, punches, _utc(since)) for device, count, punches, since in rows]
+        users = func.count().label("users")
+        counted = select(each.c.device_id, users, func.sum(each.c.punches), func.min(each.c.since))
+        query = counted.group_by(each.c.device_id).order_by(users.desc(), each.c.device_id)
+        rows = self._connection.execute(query)
+        return [WaitingOfDevice(device, count, int(punches), _utc(since)) for device, count, punches, since in rows]
 
 
 def _key(row: Row[Any]) -> Key:
     return row.site, row.device_user_id, row.reason
-
-
-def is_newest() -> ColumnElement[bool]:
-    """Of several records of one punch the newest counts: the sink gives what it sends back a key of its own.
-
-    For counts of all that waits: punches with several records are looked for once, and these are few.
-    """
-    each = WAITING.alias("each")
-    several = select(each.c.event_id).group_by(each.c.event_id).having(func.count() > 1)
-    older = WAITING.alias("older")
-    of_several = select(older.c.kafka_partition, older.c.wait_key).where(
-        older.c.event_id.in_(several), _is_older(older)
-    )
-    return tuple_(WAITING.c.kafka_partition, WAITING.c.wait_key).not_in(of_several)
-
-
-def _is_older(of: FromClause) -> ColumnElement[bool]:
-    """That there is a newer record of the same punch."""
-    newer = WAITING.alias("newer")
-    place = tuple_(newer.c.kafka_partition, newer.c.kafka_offset)
-    is_newer = newer.c.event_id == of.c.event_id, place > tuple_(of.c.kafka_partition, of.c.kafka_offset)
-    return select(newer.c.event_id).where(*is_newer).correlate(of).exists()
 
 
 def _of(which: Which) -> list[ColumnElement[bool]]:

@@ -16,7 +16,15 @@ from sqlalchemy import Connection, text
 
 from attendance.adoptions import NOTHING_MOVED
 from attendance.errors import Reason
-from ledger.counts import LetterCount, OutcomeCount, WaitingCount, count_open_letters, count_outcomes, count_waiting
+from ledger.counts import (
+    LetterCount,
+    OutcomeCount,
+    WaitingCount,
+    count_hours,
+    count_open_letters,
+    count_outcomes,
+    count_waiting,
+)
 from ledger.database import Database
 from ledger.punches import OUTCOMES, PunchRow, WhichPunches, count_punches, newest_punches
 from ledger.store import Store
@@ -164,6 +172,14 @@ def test_each_database_counts_what_came_of_a_day_what_waits_and_what_failed(ledg
     with ledger.transaction() as connection:
         outcomes = count_outcomes(connection, START, START + 24 * HOUR)
         waiting, letters = count_waiting(connection), count_open_letters(connection)
+        day = START, START + 24 * HOUR
+        assert count_outcomes(connection, *day, {"s", "t"}) == outcomes
+        assert sum(count_hours(connection, *day, {"s", "t"})) == sum(count_hours(connection, *day)) == 9
+        assert count_waiting(connection, {"s", "t"}) == waiting
+        for elsewhere in ({"t"}, ()):
+            assert not count_outcomes(connection, *day, elsewhere)
+            assert not any(count_hours(connection, *day, elsewhere))
+            assert not count_waiting(connection, elsewhere)
     assert outcomes == [
         OutcomeCount("s", "dead_lettered", 3),
         OutcomeCount("s", "delivered", 1),

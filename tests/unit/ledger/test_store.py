@@ -369,7 +369,7 @@ def test_the_steps_of_alembic_make_the_tables_that_the_code_has(new_url: Callabl
 
 def test_tables_of_facts_have_the_fields_of_facts() -> None:
     for kind, table in FACTS.items():
-        assert tuple(column.name for column in table.columns) == kind._fields
+        assert tuple(column.name for column in table.columns)[: len(kind._fields)] == kind._fields
 
 
 @pytest.mark.parametrize(
