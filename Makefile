@@ -8,7 +8,7 @@ PAGES := commands metrics
 EXAMPLES := unit
 PARTS := stream push pull sink latency fleet state profile
 .DEFAULT_GOAL := help
-.PHONY: help install kerberos demo unit floors contracts stages servers test attack faults soak check docs format kafka bench performance lock clean
+.PHONY: help install kerberos demo unit floors contracts stages servers test attack faults soak types check docs format kafka bench performance lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,11 +48,12 @@ floors: $(VENV)/dev  ## the floors of the coverage that `make unit` has found
 contracts: $(VENV)/dev  ## the tests against ERPNext's recorded answers and both brokers, in two processes
 	$(BIN)/pytest tests/contract -q -n 2 --dist loadfile
 
-stages: $(VENV)/dev  ## the stages on both brokers, in two processes; those on Apache Kafka need `make kafka` once
-	$(BIN)/pytest tests/integration -n 2 --dist loadfile
+stages: $(VENV)/dev  ## the stages on both brokers, and attacks on push, in three processes; those on Apache Kafka need `make kafka` once
+	@# They wait for half of their time: with two, a processor would have nothing to do.
+	$(BIN)/pytest tests/integration tests/attack -m "not long" -n 3 --dist loadfile
 
-servers: $(VENV)/dev  ## whole pipelines, faults and attacks among them; those on Apache Kafka need `make kafka` once
-	$(BIN)/pytest tests/faults tests/system tests/attack -m "not long"
+servers: $(VENV)/dev  ## whole pipelines, faults among them; those on Apache Kafka need `make kafka` once
+	$(BIN)/pytest tests/faults tests/system
 
 test:  ## every test, with more examples than `make unit`; those on Apache Kafka need `make kafka` once
 ifdef TEST
@@ -73,10 +74,12 @@ faults: $(VENV)/dev  ## the fault matrix on three brokers, about 40 minutes: SEE
 soak: $(VENV)/dev  ## steady load with random faults, 20 minutes: MINUTES=5, SEED=7
 	$(BIN)/python tests/faults/run_soak.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-check: $(VENV)/dev  ## lint, types, import rules, dependencies, spelling and generated docs
+types: $(VENV)/dev  ## the types
+	$(BIN)/mypy
+
+check: types  ## lint, types, import rules, dependencies, spelling and generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 	$(BIN)/codespell

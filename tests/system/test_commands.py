@@ -2,6 +2,7 @@ import json
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,9 @@ def refused_in_one_line(answer: "subprocess.CompletedProcess[str]", named: str) 
 
 def test_the_help_shows_every_command_and_each_has_its_own(punchstream: Run) -> None:
     overview = punchstream("--help").stdout
-    for command in COMMANDS:
-        answer = punchstream(*command.split(), "--help")
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(lambda command: punchstream(*command.split(), "--help"), COMMANDS))
+    for command, answer in zip(COMMANDS, answers, strict=True):
         assert answer.returncode == 0, command
         assert f"punchstream {command}" in answer.stdout
         assert command.split()[0] in overview
