@@ -45,13 +45,13 @@ async def list_jobs(request: Request, actor: Caller, most: Most = 100) -> list[A
 
 
 @router.get("/jobs/{job_id}")
-async def showasked_job(request: Request, actor: Caller, job_id: str) -> AskedJob:
+async def show_job(request: Request, actor: Caller, job_id: str) -> AskedJob:
     """One job, and how far it is."""
     return asked_job(_found(request, actor, job_id))
 
 
 @router.post("/jobs/{job_id}/cancel")
-async def cancelasked_job(request: Request, actor: Mender, job_id: str) -> AskedJob:
+async def cancel_job(request: Request, actor: Mender, job_id: str) -> AskedJob:
     """Have a job do no more. One that runs stops within seconds; what it has done stays done."""
     await cancel(context_of(request), actor, _found(request, actor, job_id))
     return asked_job(_found(request, actor, job_id))
