@@ -350,7 +350,11 @@ def test_a_form_without_the_token_of_the_session_is_refused(site: Site) -> None:
 def test_without_erpnext_the_page_says_so_and_takes_an_id(site: Site) -> None:
     object.__setattr__(site.context, "employees", None)
     said = text_of(site.signed_in().get(f"{PAGE}&find=Omar").text)
-    assert "ERPNext is not set for this console: type the id of the employee." in said
+    assert "This console is not connected to ERPNext: it cannot show names." in said
+    assert "Or the id of the employee" in said, "the number suggests somebody"
+    nobody = text_of(site.signed_in().get("/people/number?number=99999&site=north").text)
+    assert "Id of the employee" in nobody
+    assert "Or the id" not in nobody
     assert send(site.signed_in(), "map", typed="HR-77").status_code == 200
 
 
