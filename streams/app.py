@@ -87,7 +87,8 @@ def create_app(
     progress = StreamProgress(kafka, metrics, producer, guards, fleet)
     guards = progress.guards
     app = faust.App(**faust_settings(kafka, stream))
-    app.transport = Transport(app, kafka, on_fault, lambda: progress.guards.standing, progress)
+    buffer = BatchBuffer(stream.stream_batch)
+    app.transport = Transport(app, kafka, on_fault, lambda: progress.guards.standing, lambda: buffer.is_full, progress)
     raw = app.topic(kafka.topics["raw"], **_BYTES)
     users = UserMap()
     rules = Rules(stream.punch_window, stream.dedup_horizon, stream.future_tolerance, stream.clock_tolerance)
@@ -107,7 +108,6 @@ def create_app(
     )
     release.moves = lambda: progress.moves
     users_known = follow_beside(app, kafka, release, progress, on_fault)
-    buffer = BatchBuffer(stream.stream_batch)
 
     async def refresh_registry() -> None:
         await registry.refreshed()
@@ -160,9 +160,14 @@ class BatchBuffer:
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a chunk has to wait for room."""
+        return self._count >= self._most
+
     async def put(self, chunk: EventT) -> None:
         """Add a chunk. Waits until there is room."""
-        while self._count >= self._most:
+        while self.is_full:
             self._taken.clear()
             await self._taken.wait()
         self._chunks.append(chunk)

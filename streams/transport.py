@@ -17,10 +17,13 @@ before. And it fetches past the call in which aiokafka says that it cannot be a 
 is not permitted, or because its coordination failed when the cluster had only begun: nobody would ever know.
 And where the agent takes nothing in, nothing is fetched, and aiokafka leaves the group of one that fetches nothing for
 long: a stream that stands still on purpose (`attendance.guards`) says that it lives.
+
+Where nothing is read for no reason that is known (`attendance.kafka.stalls`), the process ends. Faust's own look asks
+aiokafka for that, which knows of no end that it has not fetched.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -35,6 +38,7 @@ from attendance.kafka.clients import FETCH_MAX_WAIT_MS, login, logs_in
 from attendance.kafka.consumer import check_tasks
 from attendance.kafka.credentials import log_in_anew
 from attendance.kafka.progress import WRITE_SECONDS, Placement
+from attendance.kafka.stalls import StallWatch
 from attendance.settings import KafkaSettings
 from streams.progress import StreamProgress
 
@@ -66,6 +70,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._postponed: set[TP] = set()
         self._drains = 0
+        self._stalls = StallWatch()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -76,18 +81,37 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         while not self.should_stop:
             await self.sleep(CHECK_SECONDS)
             was_idle = self._look_at_fetching(was_idle=was_idle)
-            try:
-                await self._look_at_membership()
-            except Exception:
-                if self.should_stop or self.app.should_stop:
-                    return  # the thread has ended, as it was to
-                log.critical("The stream ends, because its consumer is of no use any more.", exc_info=True)
-                self.transport.on_fault()
+            await self._end_where_it_fails(self._look_at_membership())
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _check_progress(self) -> None:
+        # A task of its own: calls to the thread wait for their turn there, and what stalls may have taken all turns.
+        while not self.should_stop:
+            await self.sleep(CHECK_SECONDS)
+            await self._end_where_it_fails(self._look_at_progress())
+
+    async def _end_where_it_fails(self, look: Awaitable[None]) -> None:
+        try:
+            await look
+        except Exception:
+            if self.should_stop or self.app.should_stop:
+                return  # the thread has ended, as it was to
+            log.critical("The stream ends, because its consumer is of no use any more.", exc_info=True)
+            self.transport.on_fault()
 
     async def _look_at_membership(self) -> None:
         await self._thread.call_thread(self._raise_error_of_membership)
         if self.transport.stands():
             await self._thread.call_thread(self._say_that_it_lives)
+
+    async def _look_at_progress(self) -> None:
+        if self.transport.stands() or self.transport.is_full():
+            self._stalls.rest()  # the fetcher waits, as it has to
+            return
+        consumer = self._thread._consumer  # noqa: SLF001
+        if consumer is not None:  # else the thread is about to begin
+            looking = self._stalls.look(consumer)
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(looking, self._thread.thread_loop))
 
     async def _raise_error_of_membership(self) -> None:
         # In the thread whose tasks these are.
@@ -287,6 +311,7 @@ class Transport(driver.Transport):  # type: ignore[misc]
         kafka: KafkaSettings,
         on_fault: Callable[[], None],
         stands: Callable[[], bool],
+        is_full: Callable[[], bool],
         progress: StreamProgress,
     ) -> None:
         """Make the transport of an application.
@@ -296,11 +321,13 @@ class Transport(driver.Transport):  # type: ignore[misc]
             kafka: How its clients log in.
             on_fault: Called when this process cannot be a member of its consumer group any more.
             stands: Whether the stream stands still on purpose. Then it fetches nothing, and yet stays a member.
+            is_full: Whether so much waits for its step that the agent takes nothing in.
             progress: Where the stream begins, and how far it has come. It is closed at the end.
         """
         super().__init__(app.conf.broker_consumer, app)
         self.kafka = kafka
         self.on_fault = on_fault
         self.stands = stands
+        self.is_full = is_full
         self.progress = progress
         self.placement = Placement(progress.raw)

@@ -1,4 +1,4 @@
-"""WatchedConsumer: aiokafka's consumer, without its silent death, and without what it keeps after its end.
+"""WatchedConsumer: aiokafka's consumer, without its silent death or stall, and without what it keeps after its end.
 
 It works by tasks of its own. One that dies by an error that nobody thought of, or is cancelled, is missed by nobody:
 `getmany` then returns nothing for ever, as of a topic without news, and a leader that moved is never found again.
@@ -12,6 +12,8 @@ from typing import Any, Final
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
+
+from attendance.kafka.stalls import StallWatch
 
 log = structlog.get_logger(__name__)
 
@@ -55,13 +57,22 @@ def _tasks(consumer: AIOKafkaConsumer) -> Iterator[tuple[str, "asyncio.Task[Any]
 
 
 class WatchedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """A consumer whose `getmany` and `position` raise `TaskDied` where they would wait for ever."""
+    """A consumer whose `getmany` and `position` raise `TaskDied` where they would wait for ever.
+
+    `getmany` raises `Stalled` where the broker has more of a partition, and nothing comes.
+    """
+
+    def __init__(self, *topics: str, **options: Any) -> None:
+        """A consumer that is not started. Takes what aiokafka's takes."""
+        super().__init__(*topics, **options)
+        self._stalls = StallWatch()
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """Records, or none within the time. Raises TaskDied."""
+        """Records, or none within the time. Raises TaskDied and Stalled, before anything is taken."""
         check_tasks(self)
+        await self._stalls.look(self, partitions)
         found: dict[TopicPartition, list[ConsumerRecord]] = await super().getmany(
             *partitions, timeout_ms=timeout_ms, max_records=max_records
         )

@@ -17,9 +17,11 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from attendance.kafka.clients import FETCH_MAX_WAIT_MS
 from attendance.kafka.consumer import TaskDied
+from attendance.kafka.stalls import LOOK_SECONDS, STALL_SECONDS, Stalled, StallWatch
 from attendance.settings import KafkaSettings
 from streams.app import HANDED_OVER
 from streams.transport import Consumer
+from virtual_time import run_in_virtual_time
 
 COMMITTED, NEVER, BEGUN = TP("raw", 0), TP("raw", 1), TP("raw", 2)
 
@@ -241,3 +243,65 @@ def test_only_a_stream_that_stands_still_on_purpose_counts_as_one_that_fetches(*
 
     # aiokafka leaves the group of a consumer that is idle for `max_poll_interval_ms`.
     assert (asyncio.run(story()) < 60) == stands
+
+
+class Watched:
+    """A consumer whose one partition has more than it reads. Calls do not get their turn in its thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.stands = self.is_full = False
+        subscription = SubscriptionState()
+        subscription.assign_from_user({BEGUN})
+        subscription.seek(BEGUN, 5)
+        client = SimpleNamespace(
+            _subscription=subscription, _fetcher=SimpleNamespace(_records={}), end_offsets=self._ends
+        )
+        self.consumer: Consumer = object.__new__(Consumer)
+        self.consumer._stalls = StallWatch()
+        self.consumer._thread = SimpleNamespace(_consumer=client, thread_loop=loop)
+        self.consumer.transport = SimpleNamespace(stands=lambda: self.stands, is_full=lambda: self.is_full)
+
+    async def _ends(self, partitions: list[TP]) -> dict[TP, int]:
+        return dict.fromkeys(partitions, 6)
+
+    async def look(self, seconds: float) -> None:
+        for _ in range(round(seconds)):
+            await self.consumer._look_at_progress()
+            await asyncio.sleep(1)
+
+
+def test_a_stream_that_reads_nothing_although_there_is_more_ends_its_membership() -> None:
+    async def story() -> None:
+        scene = Watched(asyncio.get_running_loop())
+        with pytest.raises(Stalled):
+            await scene.look(2 * STALL_SECONDS)
+
+    run_in_virtual_time(story())
+
+
+def test_a_look_that_fails_ends_the_stream_unless_it_is_ending_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail() -> None:
+        raise Stalled
+
+    async def story() -> None:
+        scene = Scene(monkeypatch)
+        await scene.consumer._end_where_it_fails(fail())
+        assert scene.faults == 1
+        scene.app.should_stop = True
+        await scene.consumer._end_where_it_fails(fail())
+        assert scene.faults == 1
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("reason", ["stands", "is_full"])
+def test_one_that_takes_nothing_in_for_a_reason_does_not_and_begins_anew_after_it(reason: str) -> None:
+    async def story() -> None:
+        scene = Watched(asyncio.get_running_loop())
+        await scene.look(STALL_SECONDS - LOOK_SECONDS)
+        setattr(scene, reason, True)
+        await scene.look(2 * STALL_SECONDS)
+        setattr(scene, reason, False)
+        await scene.look(STALL_SECONDS - LOOK_SECONDS)
+
+    run_in_virtual_time(story())

@@ -1,7 +1,7 @@
 """A consumer whose own tasks died says so, instead of returning nothing for ever; a stopped one keeps no records."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import ConsumerStoppedError
 
 from attendance.kafka.consumer import TaskDied, WatchedConsumer
+from attendance.kafka.stalls import Stalled
 
 HERE = TopicPartition("t", 0)
 
@@ -95,6 +96,22 @@ def test_who_waits_for_a_position_does_not_wait_for_a_task_that_died(monkeypatch
         consumer._fetcher._fetch_task.cancel()
         with pytest.raises(TaskDied):
             await asking
+
+    play(story)
+
+
+def test_who_asks_for_records_hears_that_none_come_although_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attendance.kafka.stalls.STALL_SECONDS", 0.0)
+
+    async def ends(partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 6)
+
+    async def story(consumer: WatchedConsumer) -> None:
+        consumer._fetcher._records.clear()
+        consumer._subscription.seek(HERE, 5)
+        monkeypatch.setattr(consumer, "end_offsets", ends)
+        with pytest.raises(Stalled, match="t:0"):
+            await consumer.getmany()
 
     play(story)
 
