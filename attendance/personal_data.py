@@ -45,7 +45,10 @@ HOLDINGS: Final[Mapping[Name, Holding]] = {
     "unmapped": Holding("the punches that wait, with their employee where one is known", "removed"),
     "dead_letters": Holding("what failed, whole: punches, check-ins, rejected events", "expires"),
     "dead_letter_actions": Holding("what an operator wrote about a dead letter", "expires"),
-    "jobs": Holding("what an operator wrote about a job, and of which device or dead letters it is", "expires"),
+    "jobs": Holding(
+        "what an operator wrote about a job, of which device or letters it is, and what could not be done for whom",
+        "expires",
+    ),
     "deliveries": Holding("employee, and the name of the document in ERPNext", "expires"),
     "attendance_days": Holding("employee, day, times and hours", "expires"),
     "attendance_progress": Holding("dates of a shift", "nothing"),

@@ -105,7 +105,7 @@ TABLE: Final[Mapping[Name, Topic]] = {
     "jobs": Topic(
         "jobs.v1",
         "part, job",
-        "jobs over dead letters: what was asked, how far it is, and that it is to stop",
+        "jobs over dead letters and plans: what was asked, how far it is, and that it is to stop",
         partitions=1,
         retention_setting="DEAD_LETTER_DAYS",
     ),

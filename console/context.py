@@ -18,6 +18,7 @@ from console.employees import Employees
 from console.identity.ways import Ways
 from console.known_people import KnownPeople
 from console.language import Language, choose, languages
+from console.plans import Plans
 from console.rendering import render
 from console.rights import Right
 from console.sessions import Session, Sessions
@@ -56,6 +57,7 @@ class Context:
         erpnext_url: Where documents of ERPNext are; None where nobody said it.
         erpnext: The same, to ask it; None where nobody said it.
         uploads: Files that somebody wants to import.
+        plans: What somebody had worked out, and may agree to.
         giving: Held by whoever gives a punch its time: the next one sees what was given.
         clock: What time it is.
         ways: How people may sign in.
@@ -78,6 +80,7 @@ class Context:
     erpnext_url: str | None = None
     erpnext: ErpnextSettings | None = None
     uploads: Uploads = field(default_factory=Uploads)
+    plans: Plans = field(default_factory=Plans)
     giving: asyncio.Lock = field(default_factory=asyncio.Lock)
     clock: Callable[[], datetime] = now
     ways: Ways = field(default_factory=Ways)

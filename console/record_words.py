@@ -5,6 +5,7 @@ from typing import Final
 
 from console.language import marked as _
 from console.words import Plain
+from operations.late import Why as LeftAlone
 from operations.reconcile import Kind
 from operations.right_time import Why
 
@@ -59,3 +60,16 @@ TIME_REFUSALS: Final[Mapping[Why, str]] = {
     "other_reason": _("This punch did not fail for its time. Mend its cause, then replay it."),
 }
 """By cause why a punch cannot be given a time."""
+
+DAYS_LEFT_ALONE: Final[Mapping[LeftAlone, str]] = {
+    "no_checkin": _("ERPNext has no check-in of that day."),
+    "not_closed": _("ERPNext has not closed that day yet, and will count it by itself."),
+    "no_attendance": _("ERPNext has no attendance of that day, and it was no repair that cancelled one."),
+    "several": _("There are several attendances of that day: a person has to decide."),
+    "other_status": _("It is not Absent in ERPNext, but %(about)s."),
+    "draft": _("Its Absent is a draft: a person has to decide."),
+    "by_a_person": _("Its Absent was not made by ERPNext itself for this shift: a person has to decide."),
+    "changed": _("%(about)s has changed its Absent, and has to decide."),
+    "all_counted": _("It is Absent with all its check-ins counted: they are too few hours."),
+}
+"""By reason why a day that has a late punch is left alone."""

@@ -33,9 +33,10 @@ from ledger.database import Database
 from operations.activity import Activities
 from operations.console_users import ConsoleUsers
 from operations.devices import terminals_view
-from operations.job_runner import JobRunner
+from operations.job_runner import JobRunner, plan_doers
 from operations.jobs import Jobs
 from operations.log import KafkaLog
+from operations.plan_jobs import PlanSource
 from operations.reading_again import Fleet
 
 log = structlog.get_logger(__name__)
@@ -69,6 +70,7 @@ def serve(
     users = ConsoleUsers()
     activities, jobs, people, terminals = Activities(), Jobs(), KnownPeople(), terminals_view()
     log_ = KafkaLog(kafka, STAGE)
+    plans = None if erpnext is None else plan_doers(PlanSource(log_, erpnext, lambda: registry))
 
     def following(
         topic: Name, client: str, learn: Callable[[Record], object], caught_up: asyncio.Event | None = None
@@ -80,7 +82,7 @@ def serve(
         following("console_users", "users", users.learn, caught_up=users.caught_up),
         following("console_activity", "activity", activities.learn),
         following("jobs", "jobs", jobs.learn),
-        partial(JobRunner(log_, Fleet(lambda: registry).read).keep, jobs),
+        partial(JobRunner(log_, Fleet(lambda: registry).read, plans).keep, jobs),
         following("user_map", "people", people.learn, caught_up=people.caught_up),
         following("terminals", "terminals", terminals.learn),
         FleetTopic(kafka, registry, STAGE).follow,

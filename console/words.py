@@ -211,6 +211,8 @@ ACTS: Final[Mapping[Act, str]] = {
     "job.cancel": _("Cancelled a job"),
     "letters.discard": _("Discarded what failed"),
     "letters.replay": _("Replayed what failed"),
+    "correction.apply": _("Had check-ins in ERPNext replaced"),
+    "late.repair": _("Had ERPNext count late days again"),
     "device.add": _("Added a device"),
     "device.approve": _("Let a device in"),
     "device.backfill": _("Had a device send its punches again"),
@@ -266,6 +268,8 @@ LETTER_STATES: Final[Mapping[State, str]] = {
 JOB_KINDS: Final[Mapping[JobKind, str]] = {
     "replay_letters": _("Replay"),
     "discard_letters": _("Discard"),
+    "repair_days": _("Count late days again"),
+    "correct_checkins": _("Replace check-ins"),
 }
 
 JOB_STATES: Final[Mapping[JobState, str]] = {

@@ -3,7 +3,7 @@
 Only a correction replaces documents: it is a raw event that names the one whose place it takes.
 """
 
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -197,16 +197,21 @@ class Corrections:
         return list(self._db.execute(query))
 
     def corrections(self) -> Iterator[RawEvent]:
-        """An event for each difference that can be corrected.
+        """An event for each difference that can be corrected, in the order of `moves`."""
+        return (event for event, _, _ in self.moves())
+
+    def moves(self) -> Iterator[tuple[RawEvent, StoredPunch, StoredPunch]]:
+        """An event for each difference that can be corrected, with what is stored and what is expected.
 
         Times that move forward come newest first, the others oldest first: so none moves to where one stands that is
         still to move away.
         """
         query = (
-            "select event from correctable order by moved > 0, case when moved > 0 then -event_time else event_time end"
+            "select event, stored_employee, stored_time, stored_log_type, employee, time, log_type from correctable"
+            " order by moved > 0, case when moved > 0 then -event_time else event_time end"
         )
-        for (value,) in self._db.execute(query):
-            yield RawEvent.decode(value)
+        for value, *rest in self._db.execute(query):
+            yield RawEvent.decode(value), StoredPunch(*rest[:3]), StoredPunch(*rest[3:])
 
 
 def _apart(stored: StoredPunch, other: StoredPunch) -> timedelta:
@@ -237,15 +242,15 @@ def reread(event: RawEvent, device: Device | None) -> RawEvent:
     return replace(event, event_time=event_time, device_timezone=device.timezone)
 
 
-async def correct(log: Log, corrections: Corrections, per_second: float, sent: Callable[[int], object]) -> None:
-    """Send an event for each difference that can be corrected.
+async def correct(log: Log, corrections: Iterable[RawEvent], per_second: float, sent: Callable[[int], object]) -> None:
+    """Send corrections, in the order in which they are given.
 
     First wait until the sink has committed the check-ins that are there: one that is in ERPNext and not committed may
     come again, and find nothing of itself any more.
 
     Args:
         log: The topics.
-        corrections: What is different.
+        corrections: As `Corrections.corrections` has them.
         per_second: At most so many events in a second.
         sent: Called with the number of events of each part, once Kafka has them.
 
@@ -254,7 +259,7 @@ async def correct(log: Log, corrections: Corrections, per_second: float, sent: C
     """
 
     async def events() -> AsyncGenerator[OutRecord, None]:
-        for event in corrections.corrections():
+        for event in corrections:
             yield OutRecord(log.topics["raw"], *event.record())
 
     await log.until_delivered()

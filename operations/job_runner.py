@@ -9,22 +9,25 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, NoReturn
+from functools import partial
+from typing import Any, Final, NoReturn
 
 import structlog
 from msgspec.structs import replace
 
-from attendance.errors import KafkaUnavailable
-from attendance.records.dead_letter_action import LetterId
-from attendance.records.job import JobAsked, JobProgress, Running
+from attendance.errors import ConfigurationError, KafkaUnavailable
+from attendance.records.job import JobAsked, JobKind, JobProgress, Running
 from attendance.times import now
-from operations.dead_letter_actions import AT_ONCE, REPLAYS_PER_SECOND, Plan, discard, replay
+from operations.correction_plans import correct_agreed
+from operations.dead_letter_actions import AT_ONCE, REPLAYS_PER_SECOND, discard, replay
 from operations.jobs import LEASE, Job, Jobs, plan_job, read_jobs, send
+from operations.late_plans import repair_agreed
 from operations.log import Log
+from operations.plan_jobs import DoPlan, PlanSource
 from operations.unread import Read
 
 log = structlog.get_logger(__name__)
@@ -52,7 +55,7 @@ class _Work:
     Attributes:
         asked: The job.
         earlier: What was last said of it before this process claimed it.
-        total: How many letters the job takes; None until it is planned.
+        total: How many letters or things of a plan the job takes; None until it is planned.
         before: How many of these were done before.
         is_to_stop: Whether no further letter is to be taken in hand.
         sure_until: Up to then the job is this process's, by the loop's clock.
@@ -69,19 +72,24 @@ class _Work:
     is_to_stop: bool = False
     sure_until: float = 0.0
 
-    def plan(self, plan: Plan) -> None:
-        """Take in the plan. Of a job that goes on, what is planned no more was done before."""
+    @property
+    def is_resumed(self) -> bool:
+        """Whether a process that is gone had planned it."""
+        return self.earlier is not None and self.earlier.total is not None
+
+    def plan(self, planned: int, refused: Mapping[Any, str]) -> None:
+        """Take in how much there is to do. Of a job that goes on, what is planned no more was done before."""
         if self.earlier is None or self.earlier.total is None:
-            self.total, self.refused = len(plan.ids), len(plan.refused)
-            for id_, why in plan.refused.items():
+            self.total, self.refused = planned, len(refused)
+            for id_, why in refused.items():
                 self.say(f"{id_}: {why}")
         else:
             self.total, self.refused = self.earlier.total, self.earlier.refused
             self.problems = list(self.earlier.problems)
-            self.before = max(self.earlier.total - len(plan.ids), 0)
+            self.before = max(self.earlier.total - planned, 0)
 
-    def count(self, id_: LetterId, problem: str | None) -> None:
-        """Count a letter of the plan: it is done, or `problem` says why not. Raises `_Stopped`."""
+    def count(self, id_: object, problem: str | None) -> None:
+        """Count a letter or thing of the plan: it is done, or `problem` says why not. Raises `_Stopped`."""
         if problem is None:
             self.done += 1
         else:
@@ -118,6 +126,31 @@ class _Work:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """How far a job over a plan is. See `operations.plan_jobs.Counts`."""
+
+    work: _Work
+    write: Callable[[], Awaitable[Job | None]]
+
+    @property
+    def is_resumed(self) -> bool:
+        return self.work.is_resumed
+
+    async def begin(self, planned: int, refused: Mapping[Any, str]) -> None:
+        self.work.plan(planned, refused)
+        # Before anything is done: whoever goes on with it has less to do, and would not know the total.
+        if await self.write() is None:
+            raise _Stopped
+
+    def did(self, count: int) -> None:
+        self.work.done += count
+        self.work.go_on()
+
+    def failed(self, what: str, why: str) -> None:
+        self.work.count(what, why)
+
+
 class JobRunner:
     """Runs jobs, one at a time."""
 
@@ -125,6 +158,7 @@ class JobRunner:
         self,
         log_: Log,
         read: Read,
+        plans: Mapping[JobKind, DoPlan] | None = None,
         *,
         per_second: float = REPLAYS_PER_SECOND,
         progress_seconds: float = PROGRESS_SECONDS,
@@ -135,12 +169,14 @@ class JobRunner:
         Args:
             log_: The topics.
             read: What today's adapter makes of a request.
+            plans: Does what is agreed to, by kind; None where ERPNext is not known, and no such job can be done.
             per_second: At most so many dead letters are replayed in a second.
             progress_seconds: How often a job that runs says so; well below `LEASE`.
             clock: Says when it is worth while to claim a job of somebody else. What counts, the broker's says.
         """
         self._log = log_
         self._read = read
+        self._plans = plans or {}
         self._per_second = per_second
         self._progress_seconds = progress_seconds
         self._clock = clock
@@ -205,12 +241,15 @@ class JobRunner:
         return None if state is None else await self._write(work, state)
 
     async def _do(self, work: _Work) -> None:
-        asked = work.asked
+        asked, counts = work.asked, _Counts(work, lambda: self._write(work, "running"))
+        if asked.plan is not None:
+            do = self._plans.get(asked.kind)
+            if do is None:
+                raise ConfigurationError("the process that ran this job does not know ERPNext: set ERPNEXT_URL for it")
+            await do(asked.plan, counts)
+            return
         plan = await plan_job(self._log, asked, self._read)
-        work.plan(plan)
-        # Before anything is done: whoever goes on with it has fewer letters to do, and would not know the total.
-        if await self._write(work, "running") is None:
-            raise _Stopped
+        await counts.begin(len(plan.ids), plan.refused)
         if asked.kind == "replay_letters":
             await replay(self._log, plan, per_second=self._per_second, by=asked.by, report=work.count)
             return
@@ -230,6 +269,15 @@ class JobRunner:
             return None
         work.sure_until = began + SURE_SECONDS
         return known
+
+
+def plan_doers(source: PlanSource) -> Mapping[JobKind, DoPlan]:
+    """Who does the jobs over a plan.
+
+    Args:
+        source: What their plans are made of.
+    """
+    return {"repair_days": partial(repair_agreed, source), "correct_checkins": partial(correct_agreed, source)}
 
 
 async def _stop(work: _Work, task: asyncio.Task[None]) -> None:

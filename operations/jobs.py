@@ -1,4 +1,4 @@
-"""Jobs: work on many dead letters that is stored before it begins.
+"""Jobs: work on many dead letters, or over a plan, that is stored before it begins.
 
 The order of the jobs topic's one partition decides, and no process's clock: a process claims a job by a record, and
 holds it as long as the broker has something of it within `LEASE`. Jobs are done one after the other, in the order in
@@ -15,7 +15,7 @@ import structlog
 from attendance.errors import ConfigurationError, InvalidRecord
 from attendance.kafka.records import OutRecord, Record
 from attendance.records.dead_letter_action import LetterId
-from attendance.records.job import JobAsked, JobCancel, JobKind, JobProgress, LettersWanted, decode
+from attendance.records.job import JobAsked, JobCancel, JobProgress, LettersKind, LettersWanted, decode
 from attendance.times import from_milliseconds, now
 from operations.audit_accounts import Accounts
 from operations.dead_letter_actions import Plan, make_plan, make_replay_plan, objection_to_discard
@@ -150,7 +150,7 @@ async def read_jobs(log: Log, skipped: Skipped | None = None) -> Jobs:
 
 
 async def new_job(
-    log: Log, kind: JobKind, wanted: Selection, by: str, note: str | None = None, counted: int | None = None
+    log: Log, kind: LettersKind, wanted: Selection, by: str, note: str | None = None, counted: int | None = None
 ) -> JobAsked:
     """A job over letters that are there now. It is not stored yet.
 
@@ -203,7 +203,7 @@ def selection(letters: LettersWanted) -> Selection:
 
 
 async def plan_job(log: Log, asked: JobAsked, read: Read) -> Plan:
-    """What a job would do now, and what it would leave alone.
+    """What a job over letters would do now, and what it would leave alone.
 
     Args:
         log: The topics.

@@ -20,6 +20,29 @@ ATTENDANCE: Final = "Attendance"
 ABSENT: Final = "Absent"
 SCHEDULER: Final = "Administrator"
 """As whom ERPNext's own jobs work."""
+Why = Literal[
+    "no_checkin",
+    "not_closed",
+    "no_attendance",
+    "several",
+    "other_status",
+    "draft",
+    "by_a_person",
+    "changed",
+    "all_counted",
+]
+"""Why a day is left alone."""
+WHY: Final[Mapping[Why, str]] = {
+    "no_checkin": "ERPNext has no check-in of that day",
+    "not_closed": "auto attendance does not go beyond that day",
+    "no_attendance": "there is no attendance of that day, and none that a repair has cancelled",
+    "several": "there are several attendances of that day",
+    "other_status": "the day is %(about)s",
+    "draft": "the Absent is a draft",
+    "by_a_person": "the Absent was not made by auto attendance of this shift",
+    "changed": "%(about)s has changed the Absent",
+    "all_counted": "the day is Absent with all its check-ins counted",
+}
 SUBMITTED: Final = 1
 CANCELLED: Final = 2
 CHUNK: Final = 500
@@ -62,6 +85,33 @@ class Day:
     shift_type: str
     attendance_date: date
     employee: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """Why a day is not touched. `about` is what the reason names, if anything."""
+
+    why: Why
+    about: str = ""
+
+    def __str__(self) -> str:
+        """In words."""
+        return WHY[self.why] % {"about": self.about}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRepair:
+    """What a repair would do to a day.
+
+    Attributes:
+        day: Which.
+        checkins: How many check-ins ERPNext has of it. All of them will count.
+        left_alone: Why nothing is done; None where the day is put right.
+    """
+
+    day: Day
+    checkins: int
+    left_alone: LeftAlone | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +195,37 @@ def looked_up(client: ErpnextClient, deliveries: Sequence[LateDelivery]) -> list
     return found
 
 
+def day_of(delivery: LateDelivery) -> Day | None:
+    """The day that a delivery is of; None where that is not known."""
+    if delivery.shift_type is None or delivery.attendance_date is None:
+        return None
+    return Day(delivery.shift_type, delivery.attendance_date, delivery.employee)
+
+
+def days_of(deliveries: Iterable[LateDelivery]) -> list[Day]:
+    """The days that deliveries are of, each once, by shift."""
+    return sorted({day for each in deliveries if (day := day_of(each)) is not None})
+
+
+def plan_repair(client: ErpnextClient, days: Iterable[Day]) -> list[PlannedRepair]:
+    """What `repair` would do to each of these days. Nothing is changed.
+
+    Args:
+        client: The site.
+        days: As `days_of` returned them.
+
+    Raises:
+        PunchstreamError: what `ErpnextClient.call` raises.
+    """
+    us, synced = client.logged_user(), synced_shifts(client)
+    plan = []
+    for day in days:
+        checkins = _checkins(client, day)
+        absent = _absent(client, day, us, synced, checkins)
+        plan.append(PlannedRepair(day, len(checkins), absent if isinstance(absent, LeftAlone) else None))
+    return plan
+
+
 def repair(client: ErpnextClient, deliveries: Iterable[LateDelivery]) -> Iterator[Repair]:
     """Put right each day of these deliveries that ERPNext by itself counts as Absent.
 
@@ -160,15 +241,8 @@ def repair(client: ErpnextClient, deliveries: Iterable[LateDelivery]) -> Iterato
     Raises:
         PunchstreamError: what `ErpnextClient.call` raises of the site as a whole; another call goes on from there.
     """
-    days = sorted(
-        {
-            Day(each.shift_type, each.attendance_date, each.employee)
-            for each in deliveries
-            if each.shift_type is not None and each.attendance_date is not None
-        }
-    )
     by_shift: dict[str, list[Day]] = defaultdict(list)
-    for day in days:
+    for day in days_of(deliveries):
         by_shift[day.shift_type].append(day)
     us = client.logged_user()
     synced = synced_shifts(client)
@@ -190,19 +264,9 @@ def _open(client: ErpnextClient, day: Day, us: str, synced: Mapping[str, datetim
     """Make the day one that auto attendance has not looked at. What is in the way of that is returned."""
     try:
         checkins = _checkins(client, day)
-        if not checkins:
-            return Repair(day, "left alone", "ERPNext has no check-in of that day")
-        end = max(datetime.fromisoformat(row["shift_actual_end"]) for row in checkins)
-        if day.shift_type not in synced or synced[day.shift_type] <= end:
-            return Repair(day, "left alone", "auto attendance does not go beyond that day")
-        rows = client.get_list(
-            ATTENDANCE,
-            _FIELDS,
-            [("employee", "=", day.employee), ("attendance_date", "=", str(day.attendance_date))],
-        )
-        absent = to_cancel(rows, day.shift_type, us, {row["attendance"] or None for row in checkins})
-        if isinstance(absent, str):
-            return Repair(day, "left alone", absent)
+        absent = _absent(client, day, us, synced, checkins)
+        if isinstance(absent, LeftAlone):
+            return Repair(day, "left alone", str(absent))
         # While the Absent stands, ERPNext's own job sets all of them aside again and does no harm. Without it, the job
         # would count those that are let in so far, and leave out the others.
         for row in _skipped(checkins):
@@ -214,6 +278,23 @@ def _open(client: ErpnextClient, day: Day, us: str, synced: Mapping[str, datetim
     except (DocumentRejected, ServerError) as error:
         return Repair(day, "not repaired", f"ERPNext refuses: {error}")
     return None
+
+
+def _absent(
+    client: ErpnextClient, day: Day, us: str, synced: Mapping[str, datetime], checkins: Sequence[Document]
+) -> Document | LeftAlone | None:
+    """Of a day with these check-ins what `to_cancel` says."""
+    if not checkins:
+        return LeftAlone("no_checkin")
+    end = max(datetime.fromisoformat(row["shift_actual_end"]) for row in checkins)
+    if day.shift_type not in synced or synced[day.shift_type] <= end:
+        return LeftAlone("not_closed")
+    rows = client.get_list(
+        ATTENDANCE,
+        _FIELDS,
+        [("employee", "=", day.employee), ("attendance_date", "=", str(day.attendance_date))],
+    )
+    return to_cancel(rows, day.shift_type, us, {row["attendance"] or None for row in checkins})
 
 
 def _checkins(client: ErpnextClient, day: Day) -> list[Document]:
@@ -232,7 +313,9 @@ def _skipped(checkins: Iterable[Document]) -> list[Document]:
     return [row for row in checkins if row["skip_auto_attendance"]]
 
 
-def to_cancel(rows: Sequence[Document], shift_type: str, us: str, counted: set[str | None]) -> Document | str | None:
+def to_cancel(
+    rows: Sequence[Document], shift_type: str, us: str, counted: set[str | None]
+) -> Document | LeftAlone | None:
     """The Absent that stands in the way of a day; None where an earlier repair has cancelled it; or why not to touch.
 
     Args:
@@ -251,15 +334,15 @@ def to_cancel(rows: Sequence[Document], shift_type: str, us: str, counted: set[s
     if not standing:
         if any(automatic(row) and row["modified_by"] == us for row in rows):
             return None
-        return "there is no attendance of that day, and none that a repair has cancelled"
+        return LeftAlone("no_attendance")
     row = standing[0]
     reasons = {
-        "there are several attendances of that day": len(standing) > 1,
-        f"the day is {row['status']}": row["status"] != ABSENT,
-        "the Absent is a draft": row["docstatus"] != SUBMITTED,
-        "the Absent was not made by auto attendance of this shift": not automatic(row),
-        f"{row['modified_by']} has changed the Absent": row["modified_by"] not in machines,
-        "the day is Absent with all its check-ins counted": counted == {row["name"]},
+        LeftAlone("several"): len(standing) > 1,
+        LeftAlone("other_status", row["status"]): row["status"] != ABSENT,
+        LeftAlone("draft"): row["docstatus"] != SUBMITTED,
+        LeftAlone("by_a_person"): not automatic(row),
+        LeftAlone("changed", row["modified_by"]): row["modified_by"] not in machines,
+        LeftAlone("all_counted"): counted == {row["name"]},
     }
     return next((why for why, holds in reasons.items() if holds), row)
 

@@ -13,7 +13,9 @@ from msgspec.json import Decoder
 from attendance.errors import Reason
 from attendance.wire import JsonRecord, Milliseconds, Offset, Partition, Text, decode_json, encode_json
 
-JobKind = Literal["replay_letters", "discard_letters"]
+LettersKind = Literal["replay_letters", "discard_letters"]
+PlanKind = Literal["repair_days", "correct_checkins"]
+JobKind = LettersKind | PlanKind
 Running = Literal["running", "done", "cancelled", "failed"]
 
 _Part = Literal["asked", "progress", "cancel"]
@@ -36,10 +38,24 @@ class LettersWanted(Struct, frozen=True):
     adoptions: _Count = 0
 
 
+class AgreedPlan(Struct, frozen=True):
+    """What somebody was shown would be done, and agreed to.
+
+    It is of the records from `since` on and before `until`, of these `devices`; of all where they are empty or None.
+    `agreed` has a digest of each thing that is to be done, in the order in which it is done: it names nobody.
+    """
+
+    since: Milliseconds
+    agreed: tuple[Text, ...]
+    until: Milliseconds | None = None
+    devices: tuple[Text, ...] = ()
+
+
 class JobAsked(JsonRecord, frozen=True):
     """Somebody asked for a job. `by` is who, `note` why; a discard has a note.
 
-    `counted` is how many dead letters they were shown before they asked; None where nobody counted.
+    `counted` is how many dead letters or things of a plan they were shown before they asked; None where nobody counted.
+    A job has a `plan`, or is about the letters `wanted`, which are none where there is a plan.
     """
 
     what: ClassVar[str] = "a job"
@@ -51,18 +67,25 @@ class JobAsked(JsonRecord, frozen=True):
     by: Text
     note: str | None = None
     counted: _Count | None = None
+    plan: AgreedPlan | None = None
 
     @property
     def key(self) -> bytes:
         """The record key: `["asked", job_id]`."""
         return _key("asked", self.job_id)
 
+    def encode(self) -> bytes:
+        """The record value: JSON in UTF-8. The field that came later is left out where there is no plan."""
+        value = super().encode()
+        return value if self.plan is not None else value.removesuffix(b',"plan":null}') + b"}"
+
 
 class JobProgress(JsonRecord, frozen=True):
     """How far a job is, by the process that runs it. The first one of a process is its claim to the job.
 
-    `total` is how many dead letters the job takes, None until that is known; `refused` how many it leaves alone,
-    `failed` how many could not be sent. `problems` says why, of some of them. `at` is the clock of the process, UTC.
+    `total` is how many dead letters or things of a plan the job takes, None until that is known; `refused` how many it
+    leaves alone, `failed` how many could not be done. `problems` says why, of some of them. `at` is the clock of the
+    process, UTC.
     """
 
     what: ClassVar[str] = "the progress of a job"

@@ -7,7 +7,7 @@ from typing import Final
 
 from attendance.errors import ConfigurationError, Reason
 from attendance.records.dead_letter_action import LetterId
-from attendance.records.job import JobAsked, JobKind
+from attendance.records.job import JobAsked, LettersKind
 from console.acting import Refused, recorded
 from console.context import Context
 from console.language import marked as _
@@ -19,7 +19,7 @@ from operations.activity import Act
 from operations.dead_letters import Selection
 from operations.jobs import MOST_IDS, Job
 
-_ACTS: Final[Mapping[JobKind, Act]] = {"replay_letters": "letters.replay", "discard_letters": "letters.discard"}
+_ACTS: Final[Mapping[LettersKind, Act]] = {"replay_letters": "letters.replay", "discard_letters": "letters.discard"}
 _OF_HR: Final = frozenset(reason for reason, plain in REASONS.items() if plain.who == "hr")
 
 
@@ -78,7 +78,7 @@ def mendable(context: Context, actor: Actor, which: WhichLetters) -> Selection:
 async def ask(
     context: Context,
     actor: Actor,
-    kind: JobKind,
+    kind: LettersKind,
     which: WhichLetters,
     note: str,
     ends: Mapping[int, int] | None = None,

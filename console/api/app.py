@@ -10,7 +10,21 @@ from starlette.responses import JSONResponse, Response
 
 from attendance.errors import RetriableError
 from console.acting import Refused
-from console.api import accounts, days, devices, imports, jobs, letters, pending, people, punches, reconcile, right_time
+from console.api import (
+    accounts,
+    corrections,
+    days,
+    devices,
+    imports,
+    jobs,
+    late,
+    letters,
+    pending,
+    people,
+    punches,
+    reconcile,
+    right_time,
+)
 from console.api.calling import PROBLEMS
 from console.context import Context
 from operations.paging import InvalidPageToken
@@ -18,7 +32,21 @@ from operations.paging import InvalidPageToken
 log = structlog.get_logger(__name__)
 
 PATH: Final = "/api/v1"
-AREAS: Final = (accounts, days, imports, jobs, letters, people, punches, reconcile, right_time, devices, pending)
+AREAS: Final = (
+    accounts,
+    days,
+    imports,
+    jobs,
+    letters,
+    people,
+    punches,
+    reconcile,
+    right_time,
+    late,
+    corrections,
+    devices,
+    pending,
+)
 """Modules whose calls are the API."""
 
 

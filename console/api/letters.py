@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from attendance.errors import Reason
 from attendance.records.dead_letter_action import LetterId
-from attendance.records.job import JobKind
+from attendance.records.job import LettersKind
 from console.actions.letters import WhichLetters, ask, is_visible, mendable, visible
 from console.api.calling import Caller, calling_with
 from console.api.jobs import AskedJob, asked_job
@@ -185,7 +185,7 @@ async def discard(request: Request, actor: Mender, wanted: Discard) -> AskedJob:
     return await _ask(request, actor, "discard_letters", wanted, wanted.note)
 
 
-async def _ask(request: Request, actor: Actor, kind: JobKind, wanted: Wanted, note: str) -> AskedJob:
+async def _ask(request: Request, actor: Actor, kind: LettersKind, wanted: Wanted, note: str) -> AskedJob:
     asked = await ask(context_of(request), actor, kind, wanted.which, note, wanted.counted_ends)
     return asked_job(Job(asked))
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import LetterId
-from attendance.records.job import JobKind
+from attendance.records.job import LettersKind
 from console.acting import Reader, Refused, acting, done
 from console.actions.letters import WhichLetters, ask, is_visible, mendable, visible
 from console.context import Context, context_of, language_of, page, part
@@ -228,7 +228,7 @@ async def discard(request: Request, actor: Mender, form: Sent) -> Response:
     return await _ask(request, actor, "discard_letters", form)
 
 
-async def _ask(request: Request, actor: Actor, kind: JobKind, form: LettersForm) -> Response:
+async def _ask(request: Request, actor: Actor, kind: LettersKind, form: LettersForm) -> Response:
     ids = parsed(form.ids)
     try:
         if form.which == "selected" and not ids:

@@ -12,6 +12,7 @@ from console.language import marked as _
 from console.rights import Actor, Right
 from console.words import JOB_KINDS, JOB_STATES, REASONS
 from operations.jobs import Job
+from operations.plan_jobs import PlanChanged
 
 router: Final = APIRouter()
 
@@ -51,6 +52,7 @@ def _shown(request: Request, actor: Actor, job_id: str) -> dict[str, Any]:
         "kinds": JOB_KINDS,
         "states": JOB_STATES,
         "reasons": REASONS,
+        "changed": PlanChanged.__name__,
     }
 
 

@@ -5,17 +5,19 @@ from typing import Annotated, Final
 
 import typer
 
-from attendance.records.job import JobKind
+from attendance.records.job import LettersKind
+from attendance.settings import ErpnextSettings
 from attendance.times import format_seconds
 from operations.dead_letter_actions import REPLAYS_PER_SECOND
 from operations.dead_letters import Selection
-from operations.job_runner import JobRunner
 from operations.jobs import Job, cancel, new_job, plan_job, read_jobs, store
 from operations.log import Skipped
+from operations.plan_jobs import PlanSource
 from operations.reading_again import Fleet
 from punchstream.commands.arguments import kafka_log, known_fleet, stop_where_nothing_is, who
 from punchstream.commands.dead_letters import Ids, wanted_letters
 from punchstream.commands.letter_list import OfDevice, OfReason, OfStage
+from punchstream.commands.settings import is_set
 from punchstream.output import AsCsv, AsJson, counted, print_records, say, say_skipped
 
 WATCH_SECONDS: Final = 5.0
@@ -55,7 +57,7 @@ def ask_discard(
     _ask("discard_letters", wanted_letters(ids, reason, stage, device), note, dry_run=dry_run)
 
 
-def _ask(kind: JobKind, wanted: Selection, note: str | None, *, dry_run: bool) -> None:
+def _ask(kind: LettersKind, wanted: Selection, note: str | None, *, dry_run: bool) -> None:
     log, fleet = kafka_log("jobs"), Fleet(known_fleet)
     if wanted.devices is not None:
         stop_where_nothing_is(log, "dead_letters", "raw", devices=sorted(wanted.devices))
@@ -113,10 +115,15 @@ def run_jobs(
 ) -> None:
     """Run the jobs that nobody runs, also those whose process is gone, until none is left.
 
-    Several may do so at once: each job is run by one. Exit status 1 when one has failed.
+    Jobs that change ERPNext, which the console stores, need its settings. Several may do so at once:
+    each job is run by one. Exit status 1 when one has failed.
     """
+    from operations.job_runner import JobRunner, plan_doers
+
     log, fleet = kafka_log("jobs"), Fleet(known_fleet)
-    runner = JobRunner(log, fleet.read, per_second=rate)
+    erpnext = ErpnextSettings.load() if is_set("ERPNEXT_URL") else None
+    plans = None if erpnext is None else plan_doers(PlanSource(log, erpnext, known_fleet))
+    runner = JobRunner(log, fleet.read, plans, per_second=rate)
 
     async def run() -> list[Job]:
         over = await runner.run_all()

@@ -154,7 +154,7 @@ def _send_all(
             asyncio.run(replay(log, wanted, tables, per_second, sent))
         else:
             say("Waiting until the sink has committed the check-ins that are there.", err=True)
-            asyncio.run(correct(log, corrections, per_second, sent))
+            asyncio.run(correct(log, corrections.corrections(), per_second, sent))
     return count
 
 

@@ -31,6 +31,8 @@ PAGES = [
     "/trace?employee=EMP-1&day=2026-03-02",
     f"/right-time?event_id={PUNCH}",
     "/reconcile?site=s&day=2026-03-02",
+    "/late",
+    "/corrections",
     "/imports",
     "/pending",
     "/add-device",

@@ -21,7 +21,7 @@ from attendance.records.dead_letter_action import Action, LetterId
 from attendance.records.device_status import DeviceStatus
 from attendance.records.discard import DiscardedWaiting
 from attendance.records.fleet import DevicePause, FleetEntry
-from attendance.records.job import JobAsked, JobCancel, JobProgress, LettersWanted
+from attendance.records.job import AgreedPlan, JobAsked, JobCancel, JobProgress, LettersWanted
 from attendance.records.other_event import OtherEvent
 from attendance.records.outcomes import Delivery, Dropped, Late, Waiting
 from attendance.records.raw_event import RAW_RECORD, GivenTime, RawEvent, Source
@@ -230,6 +230,13 @@ EXAMPLES: Final[dict[str, tuple[Name, Any]]] = {
     "job-asked-by-id": (
         "jobs",
         JobAsked("5e" * 8, "replay_letters", LettersWanted({3: 79}, ("3:17", "3:18")), ARRIVED, "fatima"),
+    ),
+    "job-asked-over-a-plan": (
+        "jobs",
+        JobAsked(
+            *("5e" * 8, "repair_days", LettersWanted({}), ARRIVED, "fatima", "the gate was offline", 1),
+            AgreedPlan(AT, ("0f" * 8,), ARRIVED, ("riyadh-01",)),
+        ),
     ),
     "job-claim": ("jobs", JobProgress("5e" * 8, "worker-1:77:0f0f", "running", ARRIVED)),
     "job-progress": (

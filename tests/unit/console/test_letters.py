@@ -403,4 +403,4 @@ def test_the_api_replays_discards_and_cancels_as_the_pages_do(site: ConsoleSite)
 def test_every_state_has_words() -> None:
     assert set(LETTER_STATES) == set(State)
     assert set(JOB_STATES) == {"queued", "running", "done", "cancelled", "failed"}
-    assert set(JOB_KINDS) == {"replay_letters", "discard_letters"}
+    assert set(JOB_KINDS) == {"replay_letters", "discard_letters", "repair_days", "correct_checkins"}

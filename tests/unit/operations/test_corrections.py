@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any, cast
 
 import pytest
+from different_site import DifferentSite
 from memory_log import MemoryLog
 from msgspec.structs import replace
 from punches import AT, START, event, record
 
-from attendance.erpnext import ErpnextClient
 from attendance.errors import ConfigurationError
 from attendance.fleet import Device
 from attendance.records.checkin import Checkin
@@ -26,31 +25,6 @@ EVERYTHING = Range(START)
 
 def device(zone: str, **policy: object) -> Device:
     return Device.model_validate({"device_id": "D1", "site": "s", "timezone": zone, "mode": "file"} | policy)
-
-
-class Site:
-    """An ERPNext in UTC that holds these."""
-
-    def __init__(self, *events: RawEvent, employee: str = "E1", attendance: tuple[str, ...] = ()) -> None:
-        self.unique = True
-        self.rows = [
-            {
-                "name": f"C{number}",
-                "event_id": each.event_id,
-                "employee": employee,
-                "time": str(each.event_time)[:19],
-                "log_type": each.event_type,
-                "attendance": "ATT" if f"C{number}" in attendance else None,
-            }
-            for number, each in enumerate(events)
-        ]
-
-    def has_event_id_field(self) -> bool:
-        return self.unique
-
-    def get_list(self, _: str, _fields: list[str], filters: list[tuple[str, str, Any]]) -> list[dict[str, Any]]:
-        ((field, _, values),) = filters
-        return [row for row in self.rows if row[field] in values]
 
 
 def users(**employees: str) -> UserMap:
@@ -75,7 +49,7 @@ def tables() -> Iterator[RangeTables]:
 def compare(
     log: MemoryLog,
     tables: RangeTables,
-    site: "Site",
+    site: DifferentSite,
     known: UserMap,
     zone: str = "UTC",
     wanted: Range = EVERYTHING,
@@ -83,13 +57,13 @@ def compare(
 ) -> Corrections:
     asyncio.run(tables.fill(log, wanted))
     corrections = Corrections(tables)
-    corrections.compare(cast("ErpnextClient", site), "UTC", known, lambda _: device(zone), written_in)
+    corrections.compare(site, "UTC", known, lambda _: device(zone), written_in)
     return corrections
 
 
 def test_what_is_as_it_would_be_now_is_no_difference(log: MemoryLog, tables: RangeTables) -> None:
     log.put("raw", record(0, event(8)))
-    corrections = compare(log, tables, Site(event(8)), users(u1="E1"))
+    corrections = compare(log, tables, DifferentSite(event(8)), users(u1="E1"))
 
     assert list(corrections.differences()) == []
     assert corrections.days() == []
@@ -97,7 +71,7 @@ def test_what_is_as_it_would_be_now_is_no_difference(log: MemoryLog, tables: Ran
 
 def test_another_employee_is_a_difference_that_touches_both_their_days(log: MemoryLog, tables: RangeTables) -> None:
     log.put("raw", record(0, event(8)))
-    corrections = compare(log, tables, Site(event(8)), users(u1="E2"))
+    corrections = compare(log, tables, DifferentSite(event(8)), users(u1="E2"))
 
     [difference] = corrections.differences()
     assert (difference.stored.employee, difference.expected.employee) == ("E1", "E2")
@@ -110,7 +84,7 @@ def test_another_zone_is_a_difference_that_touches_the_days_before_and_after(
     log: MemoryLog, tables: RangeTables
 ) -> None:
     log.put("raw", record(0, event(1)))
-    corrections = compare(log, tables, Site(event(1)), users(u1="E1"), zone="Asia/Riyadh")
+    corrections = compare(log, tables, DifferentSite(event(1)), users(u1="E1"), zone="Asia/Riyadh")
 
     [difference] = corrections.differences()
     assert difference.expected == StoredPunch("E1", "2026-03-01 22:00:00", "IN")
@@ -126,7 +100,7 @@ def test_none_is_moved_to_where_another_still_stands(
 ) -> None:
     events = [event(hour) for hour in (8, 7, 9)]
     log.put("raw", *(record(offset, each) for offset, each in enumerate(events)))
-    corrections = compare(log, tables, Site(*events), users(u1="E1"), zone=zone)
+    corrections = compare(log, tables, DifferentSite(*events), users(u1="E1"), zone=zone)
 
     assert [each.device_time for each in corrections.corrections()] == [f"2026-03-02 {hour:02}:00:00" for hour in hours]
 
@@ -136,7 +110,7 @@ def test_what_an_attendance_was_made_from_stays_and_so_does_what_would_take_its_
 ) -> None:
     events = [event(hour) for hour in (6, 9, 12, 13)]  # three hours back, each stands where the one before stood
     log.put("raw", *(record(offset, each) for offset, each in enumerate(events)))
-    corrections = compare(log, tables, Site(*events, attendance=("C0",)), users(u1="E1"), zone="Asia/Riyadh")
+    corrections = compare(log, tables, DifferentSite(*events, attendance=("C0",)), users(u1="E1"), zone="Asia/Riyadh")
 
     assert (corrections.different, corrections.correctable) == (4, 1)
     assert [each.device_time for each in corrections.corrections()] == ["2026-03-02 13:00:00"]
@@ -144,7 +118,7 @@ def test_what_an_attendance_was_made_from_stays_and_so_does_what_would_take_its_
 
 def test_whoever_has_no_employee_now_is_counted_and_left(log: MemoryLog, tables: RangeTables) -> None:
     log.put("raw", record(0, event(8)))
-    corrections = compare(log, tables, Site(event(8)), UserMap())
+    corrections = compare(log, tables, DifferentSite(event(8)), UserMap())
 
     assert (corrections.unassigned, corrections.different) == (1, 0)
 
@@ -152,14 +126,14 @@ def test_whoever_has_no_employee_now_is_counted_and_left(log: MemoryLog, tables:
 def test_a_correction_that_did_not_get_through_is_a_difference_still(log: MemoryLog, tables: RangeTables) -> None:
     moved = replace(event(5), device_time="2026-03-02 08:00:00", device_timezone="Asia/Riyadh")
     log.put("raw", record(0, event(8)), record(1, replace(moved, supersedes=event(8).event_id)))
-    corrections = compare(log, tables, Site(event(8)), users(u1="E1"), zone="Asia/Riyadh")
+    corrections = compare(log, tables, DifferentSite(event(8)), users(u1="E1"), zone="Asia/Riyadh")
 
     assert corrections.different == 1
 
 
 def test_without_the_field_nothing_can_be_compared(log: MemoryLog, tables: RangeTables) -> None:
     log.put("raw", record(0, event(8)))
-    site = Site()
+    site = DifferentSite()
     site.unique = False
 
     with pytest.raises(ConfigurationError, match="erpnext setup"):
@@ -182,7 +156,12 @@ def test_a_range_that_ends_before_a_correction_does_not_take_its_document_for_th
     assert moved.event_id == event(8).event_id
 
     corrections = compare(
-        log, tables, Site(moved), users(u1="E1"), zone="Asia/Riyadh", wanted=Range(START, START + timedelta(hours=1))
+        log,
+        tables,
+        DifferentSite(moved),
+        users(u1="E1"),
+        zone="Asia/Riyadh",
+        wanted=Range(START, START + timedelta(hours=1)),
     )
 
     assert corrections.different == 0
@@ -197,14 +176,14 @@ def test_what_somebody_edited_in_erpnext_is_listed_and_left_to_them(
     log.add("checkins", checkin.key, checkin.encode(), timestamp=AT)
     log.add("checkins", b"E1", b"poison", timestamp=AT)
 
-    corrections = compare(log, tables, Site(event(8), employee=held_by), users(u1="E2"))
+    corrections = compare(log, tables, DifferentSite(event(8), employee=held_by), users(u1="E2"))
 
     [difference] = corrections.differences()
     assert difference.edited is edited
     assert corrections.correctable == (0 if edited else 1)
 
 
-class WrongZone(Site):
+class WrongZone(DifferentSite):
     """An ERPNext whose documents the sink wrote in Kolkata's time, the device being right."""
 
     def __init__(self, *events: RawEvent, modified: str | None = None) -> None:
@@ -282,4 +261,4 @@ def test_none_moves_onto_the_time_of_one_that_an_attendance_was_made_from(log: M
 
 def test_a_zone_that_does_not_exist_is_refused(log: MemoryLog, tables: RangeTables) -> None:
     with pytest.raises(ConfigurationError, match="Mars"):
-        compare(log, tables, Site(), users(), written_in=("Mars/Base",))
+        compare(log, tables, DifferentSite(), users(), written_in=("Mars/Base",))
