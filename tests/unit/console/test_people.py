@@ -352,7 +352,7 @@ def test_without_erpnext_the_page_says_so_and_takes_an_id(site: Site) -> None:
     said = text_of(site.signed_in().get(f"{PAGE}&find=Omar").text)
     assert "This console is not connected to ERPNext: it cannot show names." in said
     assert "Or the id of the employee" in said, "the number suggests somebody"
-    nobody = text_of(site.signed_in().get("/people/number?number=99999&site=north").text)
+    nobody = text_of(site.signed_in().get("/people/number?user=99999&site=s").text)
     assert "Id of the employee" in nobody
     assert "Or the id" not in nobody
     assert send(site.signed_in(), "map", typed="HR-77").status_code == 200
