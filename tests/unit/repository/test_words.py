@@ -9,6 +9,7 @@ how.
 import io
 import re
 import tokenize
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -105,15 +106,18 @@ def name(path: Path) -> str:
 
 
 @cache
-def names_of(path: Path) -> list[tuple[int, str]]:
-    """The names in a module, with their lines."""
-    tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
-    return [(token.start[0], token.string.lstrip("_")) for token in tokens if token.type == tokenize.NAME]
+def names_of(path: Path) -> dict[str, list[int]]:
+    """In which lines of a module each name is."""
+    found = defaultdict(list)
+    for token in tokenize.generate_tokens(io.StringIO(text_of(path)).readline):
+        if token.type == tokenize.NAME:
+            found[token.string.lstrip("_")].append(token.start[0])
+    return found
 
 
 @cache
-def lines_of(path: Path) -> list[str]:
-    return path.read_text().splitlines()
+def text_of(path: Path) -> str:
+    return path.read_text()
 
 
 def may_have(path: Path, what: str) -> bool:
@@ -126,8 +130,8 @@ def uses(word: str) -> list[str]:
     return [
         f"{name(path)}:{line}"
         for path in files(*folders, suffix=".py")
-        for line, each in names_of(path)
-        if each == word and not may_have(path, word)
+        if word in text_of(path) and not may_have(path, word)
+        for line in names_of(path).get(word, ())
     ]
 
 
@@ -137,8 +141,9 @@ def mentions(text: str) -> list[str]:
     return [
         f"{name(path)}:{number}"
         for path in [*files(*EVERYWHERE, suffix=".py"), *documents]
-        for number, line in enumerate(lines_of(path), 1)
-        if re.search(text, line) and not may_have(path, text)
+        if re.search(text, text_of(path)) and not may_have(path, text)
+        for number, line in enumerate(text_of(path).splitlines(), 1)
+        if re.search(text, line)
     ]
 
 
