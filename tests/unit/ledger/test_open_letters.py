@@ -4,12 +4,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
-from ledger_story import Log, Story, event, kept_ledger, prepared, stories
+from ledger_story import Log, Story, event, kept_ledger, stories
 from memory_log import MemoryLog
 
 from attendance.errors import Reason
@@ -37,7 +36,7 @@ def filled(log: Log) -> Iterator[OpenLetters]:
     story = Story()
     story.log |= log
     with TemporaryDirectory() as directory:
-        url = prepared(Path(directory, "ledger.sqlite"))
+        url = f"sqlite:///{directory}/ledger.sqlite"
         kept_ledger(url, story)
         database = Database(url)
         try:
