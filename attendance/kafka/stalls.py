@@ -13,6 +13,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from attendance.runtime import was_cancelled
+
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS: Final = 30.0
@@ -68,6 +70,11 @@ class StallWatch:
                 ends: Mapping[TopicPartition, int] = await consumer.end_offsets(idle) if idle else {}
         except (KafkaError, TimeoutError):
             self.rest()  # nothing comes because Kafka does not answer
+            return
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            self.rest()  # aiokafka cancels what waits for a broker that is gone
             return
         behind = [(tp, positions[tp]) for tp, end in ends.items() if positions[tp] < end]
         self._behind = {at: self._behind.get(at, now) for at in behind}

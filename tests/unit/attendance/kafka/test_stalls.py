@@ -134,6 +134,26 @@ def test_an_answer_that_never_comes_holds_nobody_up(monkeypatch: pytest.MonkeyPa
     play(story)
 
 
+def test_a_cancellation_that_nobody_asked_for_is_no_answer_and_one_that_somebody_did_goes_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def cancelled(_: object) -> None:
+        raise asyncio.CancelledError
+
+    async def story(scene: Scene) -> None:
+        monkeypatch.setattr(scene.consumer, "end_offsets", cancelled)
+        await scene.watch.look(scene.consumer)
+        monkeypatch.setattr(scene.consumer, "end_offsets", lambda _: asyncio.Event().wait())
+        await asyncio.sleep(LOOK_SECONDS)
+        looking = asyncio.create_task(scene.watch.look(scene.consumer))
+        await asyncio.sleep(0)
+        looking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await looking
+
+    play(story)
+
+
 def test_what_is_paused_or_not_asked_for_or_has_no_place_yet_is_not_looked_at() -> None:
     async def story(scene: Scene) -> None:
         scene.consumer.ends = {HERE: 8, THERE: 8}
