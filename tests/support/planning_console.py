@@ -22,12 +22,12 @@ from operations.plan_jobs import PlanSource
 
 
 class PlanningConsole(ConsoleSite):
-    """A console that knows ERPNext. Its fleet has E1 of the site `other` too."""
+    """A console that knows ERPNext. Its fleet has E1 of the site `jeddah` too."""
 
     def __init__(self, directory: Path, written: Story) -> None:
         super().__init__(directory, written)
         file = directory / "devices.yaml"
-        entry = {"device_id": "E1", "site": "other", "timezone": "Asia/Riyadh", "token_sha256": "0" * 64}
+        entry = {"device_id": "E1", "site": "jeddah", "timezone": "Asia/Riyadh", "token_sha256": "0" * 64}
         file.write_text(yaml.safe_dump([*yaml.safe_load(file.read_text()), entry]))
         self.registry = Registry(file)
         self.context = replace(self.context, registry=self.registry, erpnext=ERPNEXT)

@@ -21,7 +21,7 @@ from operations import correction_plans
 
 DAYS = {"first": "2026-03-01", "last": "2026-03-03"}
 NOTE = "the number was <hers>"
-THEIRS = replace(event("2", 9, "E1"), site="other")
+THEIRS = replace(event("2", 9, "E1"), site="jeddah")
 
 
 class Site(PlanningConsole):
@@ -110,7 +110,7 @@ def test_where_something_changed_since_nothing_is_sent_and_it_is_asked_again(sit
 
 
 def test_somebody_with_sites_sees_and_replaces_only_those(site: Site) -> None:
-    browser = sign_in(site, "hr", ("other",))
+    browser = sign_in(site, "hr", ("jeddah",))
     shown = look(browser)
     assert "1 check-in in ERPNext would be different" in text_of(shown.text)
     assert "C0" not in shown.text

@@ -113,7 +113,7 @@ def test_a_plan_is_kept_where_kafka_does_not_take_the_job(site: Site) -> None:
 
 
 def test_somebody_with_sites_sees_and_repairs_only_those(site: Site) -> None:
-    browser = sign_in(site, "hr", ("other",))
+    browser = sign_in(site, "hr", ("jeddah",))
     shown = look(browser)
     assert "1 of 1 days can be put right" in text_of(shown.text)
     assert "D1" not in shown.text

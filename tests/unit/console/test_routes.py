@@ -1,26 +1,19 @@
 """Who may come in by which route: every one that the application has, asked by everybody who may not."""
 
 import asyncio
-import inspect
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 
 import pytest
+from console_routes import READS, Way, ways
 from console_site import NAME, PASSWORD, QUICK, Browser, ConsoleSite, csrf_of
 from fastapi import FastAPI
-from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute, iter_route_contexts
 from ledger_story import START
-from starlette.routing import Mount, Route
 
 from attendance.records.console_user import ConsoleUser, Role
 from attendance.topics import TABLE
 from console.acting import session_of
 from console.api.app import PATH
 from console.api.calling import calling
-from console.rights import RIGHTS, Right
 from operations.console_users import add_token
 
 PUBLIC: Final = {
@@ -34,64 +27,7 @@ PUBLIC: Final = {
 """What nobody has to be signed in for."""
 OWN: Final = {("POST", "/sign-out")}
 """What everybody may do who is signed in."""
-READS: Final = {"GET", "HEAD"}
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
-
-
-@dataclass(frozen=True)
-class Way:
-    """A method of a route, what stands before it, and the right that it asks for."""
-
-    method: str
-    path: str
-    guards: frozenset[Any] = frozenset()
-    rights: frozenset[Right] = field(default=frozenset())
-
-    @property
-    def is_of_api(self) -> bool:
-        return self.path.startswith(PATH)
-
-    @property
-    def address(self) -> str:
-        return re.sub(r"\{[^}]+\}", "1", self.path)
-
-    def may(self, role: Role) -> bool:
-        return self.rights <= RIGHTS[role]
-
-    def ask(self, browser: Browser, **options: Any) -> int:
-        call = getattr(browser, self.method.lower())
-        return int(call(self.address, follow_redirects=False, **options).status_code)
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
-
-
-def ways(app: FastAPI, under: str = "") -> Iterator[Way]:
-    for found in iter_route_contexts(app.routes):
-        route = found.original_route
-        if isinstance(route, Mount):
-            if isinstance(route.app, FastAPI):
-                yield from ways(route.app, under + route.path)
-        elif isinstance(route, APIRoute):
-            guards = frozenset(_guards(found.dependant))
-            rights = frozenset(right for each in guards if (right := _right(each)) is not None)
-            for method in sorted(found.methods or ()):
-                yield Way(method, f"{under}{found.path}", guards, rights)
-        else:
-            assert isinstance(route, Route), f"of {route} nobody knows who may come in"
-            yield Way("GET", under + route.path)
-
-
-def _guards(of: Dependant) -> Iterator[Any]:
-    for each in of.dependencies:
-        yield each.call
-        yield from _guards(each)
-
-
-def _right(guard: Any) -> Right | None:
-    """The right that `acting`, `reading_with` or `calling_with` was given."""
-    found = inspect.getclosurevars(guard).nonlocals.get("right") if inspect.isfunction(guard) else None
-    return found if isinstance(found, Right) else None
 
 
 def closed(site: ConsoleSite) -> list[Way]:
