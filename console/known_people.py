@@ -10,7 +10,7 @@ from attendance.user_map import UserMap
 from operations.user_suggestions import Suggestions
 
 KEPT_SECONDS: Final = 60.0
-"""So long suggestions are kept: to make them means a look through the whole map."""
+"""So long suggestions are kept at least: to make them means a look through the whole map."""
 
 
 class KnownPeople:
@@ -32,13 +32,16 @@ class KnownPeople:
         self._clock = clock
         self._suggestions: Suggestions | None = None
         self._made_at = 0.0
+        self._is_changed = False
 
     def learn(self, record: KeyValue) -> None:
         """Take in one record of the user map."""
         self.users.learn(record)
+        self._is_changed = True
 
     def suggestions(self) -> Suggestions:
-        """What the map suggests, as it was a minute ago at most."""
-        if self._suggestions is None or self._clock() - self._made_at >= KEPT_SECONDS:
-            self._suggestions, self._made_at = Suggestions(self.users), self._clock()
+        """What the map suggests: all that it had a minute ago."""
+        is_old = self._is_changed and self._clock() - self._made_at >= KEPT_SECONDS
+        if self._suggestions is None or is_old:
+            self._suggestions, self._made_at, self._is_changed = Suggestions(self.users), self._clock(), False
         return self._suggestions

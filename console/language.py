@@ -4,7 +4,7 @@ import gettext
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from io import BytesIO
@@ -63,7 +63,7 @@ class Language:
 
     def number(self, number: float) -> str:
         """A number, with its groups."""
-        return format_decimal(number, locale=self.locale, numbering_system=_DIGITS)
+        return _decimal(self.locale, number)
 
     def ago(self, seconds: float) -> str:
         """How long ago something was, rounded, such as `3 minutes ago`; a second ago at least."""
@@ -89,6 +89,12 @@ class Language:
     def weekday(self, day: date) -> str:
         """The name of a day of the week."""
         return format_date(day, "EEEE", locale=self.locale)
+
+
+@lru_cache(maxsize=10_000)
+def _decimal(locale: Locale, number: float) -> str:
+    # Tables have hundreds of numbers, most of them small, and each takes as long as a row of the database.
+    return format_decimal(number, locale=locale, numbering_system=_DIGITS)
 
 
 @cache

@@ -79,13 +79,3 @@ class ConsoleSettings(SettingsGroup):
     def longest(self) -> timedelta:
         """`session_max`."""
         return timedelta(seconds=self.session_max)
-
-    @property
-    def late(self) -> timedelta:
-        """`late_after`."""
-        return timedelta(seconds=self.late_after)
-
-    @property
-    def silent(self) -> timedelta:
-        """`silent_after`."""
-        return timedelta(seconds=self.silent_after)

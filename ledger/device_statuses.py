@@ -25,30 +25,35 @@ class LedgerStatuses(LedgerReader):
 
     async def newest(self) -> dict[str, DeviceStatus]:
         """See `StatusSource.newest`. Raises LedgerUnavailable."""
-        return await asyncio.to_thread(self._newest)
+        return {device_id: status_of(fact) for device_id, fact in (await self.facts()).items()}
 
-    async def newest_of(self, device_ids: Sequence[str]) -> dict[str, DeviceStatus]:
-        """What some devices last said of themselves, as `newest` has it of all.
+    async def facts(self, device_ids: Sequence[str] | None = None) -> dict[str, StatusFact]:
+        """The rows of `newest`, by device_id: for whoever shows a few of many, as to make a status takes longer.
 
         Args:
-            device_ids: Which ones; a few.
+            device_ids: Of which devices; None for all.
 
         Raises:
             LedgerUnavailable: it does not answer.
         """
-        return await asyncio.to_thread(self._newest, device_ids)
+        return await asyncio.to_thread(self._facts, device_ids)
 
-    def _newest(self, device_ids: Sequence[str] | None = None) -> dict[str, DeviceStatus]:
+    def _facts(self, device_ids: Sequence[str] | None) -> dict[str, StatusFact]:
         # A device is in one partition. Whoever wrote it to another one did that at some time.
         asked = select(DEVICE_STATUS).order_by(DEVICE_STATUS.c.stored_at)
         if device_ids is not None:
             asked = asked.where(DEVICE_STATUS.c.device_id.in_(device_ids))
         with self._asking() as connection:
             rows = connection.execute(asked)
-            return {fact.device_id: _status(fact) for fact in (StatusFact(*row) for row in rows)}
+            return {fact.device_id: fact for fact in map(StatusFact._make, rows)}
 
 
-def _status(fact: StatusFact) -> DeviceStatus:
+def status_of(fact: StatusFact) -> DeviceStatus:
+    """What a row says.
+
+    Args:
+        fact: Of the table of statuses.
+    """
     heard_at = _instant(fact.heard_at)
     assert heard_at is not None
     return DeviceStatus(

@@ -167,8 +167,8 @@ async def list_devices(
     """The devices, those that need somebody first."""
     context = context_of(request)
     fleet = [each for each in context.registry if actor.sees(each.site) and site in ("", each.site)]
-    statuses = await LedgerStatuses(context.database, Skipped()).newest()
-    seen = seen_devices(fleet, statuses, context.registry.fleet.hours, context.clock(), context.settings)
+    said = await LedgerStatuses(context.database, Skipped()).facts()
+    seen = seen_devices(fleet, said, context.registry.fleet.hours, context.clock(), context.settings)
     found = [each for each in seen if state in ("", each.state)]
     return Devices(total=len(found), devices=_devices(context, found[offset : offset + limit]))
 
@@ -281,9 +281,9 @@ def _entry(context: Context, actor: Actor, device_id: str) -> Entry:
 async def _shown(request: Request, actor: Actor, device_id: str) -> Device:
     context = context_of(request)
     entry = _entry(context, actor, device_id)
-    statuses = await LedgerStatuses(context.database, Skipped()).newest_of([device_id])
+    said = await LedgerStatuses(context.database, Skipped()).facts([device_id])
     hours = context.registry.fleet.hours
-    (device,) = _devices(context, seen_devices([entry], statuses, hours, context.clock(), context.settings))
+    (device,) = _devices(context, seen_devices([entry], said, hours, context.clock(), context.settings))
     return device
 
 

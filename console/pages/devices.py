@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from attendance.fleet import Device
 from attendance.fleet_topic import CONSOLE
-from attendance.records.device_status import DeviceStatus
 from attendance.times import to_wall_clock
 from console.acting import Reader, acting, done
 from console.actions import devices as actions
@@ -24,6 +23,7 @@ from console.language import marked as _
 from console.rights import Actor, Right
 from console.words import DEVICE_STATES, SOURCES, VERIFIED
 from ledger.device_statuses import LedgerStatuses
+from operations.facts import StatusFact
 from operations.log import Skipped
 from producers.devices import is_configurable, verified_on
 
@@ -72,9 +72,13 @@ class Asked:
 
     def includes(self, seen: SeenDevice) -> bool:
         """Whether a device is among those of which the list shows the ones of one state."""
-        device, wanted = seen.device, self.q.casefold()
-        texts = (device.device_id, device.name, device.serial or "")
-        return self.site in ("", device.site) and any(wanted in text.casefold() for text in texts)
+        device = seen.device
+        if self.site not in ("", device.site):
+            return False
+        if not self.q:
+            return True
+        wanted = self.q.casefold()
+        return any(wanted in text.casefold() for text in (device.device_id, device.name, device.serial or ""))
 
     def address(self, number: int) -> str:
         """Where a page of the list is."""
@@ -95,7 +99,7 @@ async def devices(
     context, asked = context_of(request), Asked(q.strip(), site, state)
     source = LedgerStatuses(context.database, Skipped())
     fleet = [each for each in context.registry if actor.sees(each.site)]
-    found = [each for each in _seen(context, fleet, await source.newest()) if asked.includes(each)]
+    found = [each for each in _seen(context, fleet, await source.facts()) if asked.includes(each)]
     shown = [each for each in found if asked.state in ("", each.state)]
     first = (number - 1) * AT_ONCE
     return page(
@@ -200,7 +204,7 @@ async def _show(request: Request, actor: Actor, device_id: str, **more: Any) -> 
     """The page of a device, with what was just asked of it."""
     context, entry = context_of(request), _entry(request, actor, device_id)
     statuses = LedgerStatuses(context.database, Skipped())
-    (seen,) = _seen(context, [entry], await statuses.newest_of([device_id]))
+    (seen,) = _seen(context, [entry], await statuses.facts([device_id]))
     today = to_wall_clock(context.clock(), entry.timezone).date()
     owner = source_of(context.registry.topic.owned(), device_id)
     orders = [each for each in context.terminals.orders() if each.device_id == device_id]
@@ -230,5 +234,5 @@ def _verified(device: Device) -> str | None:
     return None if found is None else VERIFIED.get(found, found)
 
 
-def _seen(context: Context, fleet: Sequence[Device], statuses: Mapping[str, DeviceStatus]) -> list[SeenDevice]:
-    return seen_devices(fleet, statuses, context.registry.fleet.hours, context.clock(), context.settings)
+def _seen(context: Context, fleet: Sequence[Device], said: Mapping[str, StatusFact]) -> list[SeenDevice]:
+    return seen_devices(fleet, said, context.registry.fleet.hours, context.clock(), context.settings)

@@ -89,7 +89,7 @@ async def overview(request: Request, actor: Reader) -> Response:
     source = LedgerStatuses(context.database, Skipped())
     hours = context.registry.fleet.hours
     theirs = [each for each in context.registry if actor.sees(each.site)]
-    seen = seen_devices(theirs, await source.newest(), hours, at, context.settings)
+    seen = seen_devices(theirs, await source.facts(), hours, at, context.settings)
     day = await asyncio.to_thread(
         _day, context.database, midnight(at, zone), at, actor.sites, visible(context, actor, WhichLetters())
     )
@@ -141,8 +141,8 @@ def _hours(now: Sequence[int], before: Sequence[int]) -> Iterable[Hour]:
 
 def _sites(seen: Iterable[SeenDevice], outcomes: Iterable[OutcomeCount]) -> list[SiteLine]:
     lines: dict[str, SiteLine] = {}
-    for each in seen:
-        lines.setdefault(each.device.site, SiteLine(each.device.site)).states[each.state] += 1
+    for (site, state), devices in Counter((each.device.site, each.state) for each in seen).items():
+        lines.setdefault(site, SiteLine(site)).states[state] = devices
     for count in outcomes:
         lines.setdefault(count.site, SiteLine(count.site)).outcomes[count.outcome] += count.records
     return [lines[site] for site in sorted(lines)]

@@ -11,6 +11,8 @@ from attendance.times import from_wall_clock
 from attendance.working_hours import WorkingHours, parse_spans
 from console.device_states import SeenDevice, seen_devices
 from console.settings import ConsoleSettings
+from operations.fact_reading import milliseconds
+from operations.facts import StatusFact
 
 ZONE = "Asia/Riyadh"
 OFFICE = "sun-thu 07:00-12:00 13:00-19:00"
@@ -21,11 +23,15 @@ def at(text: str) -> datetime:
     return from_wall_clock(datetime.fromisoformat(text), ZONE)
 
 
+def fact(heard_at: int, last_event: int | None = None, skew: int | None = None) -> StatusFact:
+    return StatusFact(0, 0, "D1", heard_at, heard_at, last_event, 3, None, None, skew, None, '{"serial":"S1"}')
+
+
 def seen(heard_at: str | None, now: str, hours: str | None = OFFICE, **fields: Any) -> SeenDevice:
     device = Device.model_validate({"device_id": "D1", "site": "hq", "timezone": ZONE, "serial": "S1", **fields})
-    statuses = {} if heard_at is None else {"D1": DeviceStatus("D1", at(heard_at))}
+    said = {} if heard_at is None else {"D1": fact(milliseconds(at(heard_at)))}
     of = {} if hours is None else {"D1": WorkingHours(ZONE, parse_spans(hours))}
-    (found,) = seen_devices([device], statuses, of, at(now), SETTINGS)
+    (found,) = seen_devices([device], said, of, at(now), SETTINGS)
     return found
 
 
@@ -76,6 +82,22 @@ def test_ages_are_shown_by_the_clock() -> None:
     assert (
         seen("2026-03-05T19:00", "2026-03-08T07:10").heard_ago
         == timedelta(days=2, hours=12, minutes=10).total_seconds()
+    )
+
+
+def test_what_a_device_said_is_there_for_whoever_shows_it() -> None:
+    device = Device.model_validate({"device_id": "D1", "site": "hq", "timezone": ZONE, "serial": "S1"})
+    heard_at, last_event = at("2026-03-01T10:00"), at("2026-03-01T09:00")
+    said = {"D1": fact(milliseconds(heard_at), milliseconds(last_event), 61)}
+    (found,) = seen_devices([device], said, {}, at("2026-03-01T10:01"), SETTINGS)
+    assert (found.heard_ago, found.punched_ago, found.has_wrong_clock) == (60, 3660, True)
+    assert found.status == DeviceStatus("D1", heard_at, None, 3, None, 61, {"serial": "S1"}, last_event)
+    (unheard,) = seen_devices([device], {}, {}, at("2026-03-01T10:01"), SETTINGS)
+    assert (unheard.heard_ago, unheard.punched_ago, unheard.has_wrong_clock, unheard.status) == (
+        None,
+        None,
+        False,
+        None,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -14,7 +15,6 @@ from attendance.errors import DeviceUnavailable
 from attendance.fleet import hash_token
 from attendance.records.activity import Activity
 from attendance.records.console_user import Role
-from attendance.records.device_status import DeviceStatus
 from attendance.records.terminals import Order
 from console import backfills
 from console.actions import devices as actions
@@ -23,6 +23,7 @@ from console.rights import Actor
 from ledger.device_statuses import LedgerStatuses
 from operations import backfill as operations_backfill
 from operations.devices import DeviceCheck
+from operations.facts import StatusFact
 from operations.fleet import read_fleet, write
 from operations.fleet_plan import Wanted
 from operations.reconcile import Fetched
@@ -358,11 +359,16 @@ def test_what_fails_of_a_backfill_is_said_and_the_next_one_may_begin() -> None:
 def test_the_page_of_one_device_asks_the_ledger_for_that_one(
     site: ConsoleSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refused(_: object) -> dict[str, DeviceStatus]:
-        raise AssertionError("all of them")
+    asked: list[Sequence[str] | None] = []
+    facts = LedgerStatuses.facts
+
+    async def noted(self: LedgerStatuses, device_ids: Sequence[str] | None = None) -> dict[str, StatusFact]:
+        asked.append(device_ids)
+        return await facts(self, device_ids)
 
     browser = site.signed_in()
-    monkeypatch.setattr(LedgerStatuses, "newest", refused)
+    monkeypatch.setattr(LedgerStatuses, "facts", noted)
     page = browser.get("/devices/D1")
     assert page.status_code == 200
+    assert asked == [["D1"]]
     assert "hours ago" in text_of(page.text)
