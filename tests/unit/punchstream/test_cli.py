@@ -38,7 +38,7 @@ print("punchstream.commands.stages" in sys.modules)
 
 
 def test_a_word_that_is_no_command_is_told_with_the_command_it_resembles() -> None:
-    result = CliRunner().invoke(app, ["directry"])
+    result = CliRunner().invoke(app, ["directori"])
     assert result.exit_code == 2
     assert "Did you mean" in result.output
     assert "directory" in result.output
