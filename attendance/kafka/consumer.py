@@ -96,8 +96,23 @@ class WatchedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         # aiokafka cancels its tasks and awaits them. One that had no turn yet hands on that cancellation, and whoever
         # stops the consumer would die of it in silence.
         await asyncio.sleep(0)
+        if self._fetcher is not None:
+            await _end_fetches(self._fetcher)
         try:
             await super().stop()
         finally:
             if self._fetcher is not None:
                 self._fetcher._records.clear()  # noqa: SLF001
+
+
+async def _end_fetches(fetcher: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    """End what fetches. One that pauses after a failure hands its cancellation on to whoever stops the consumer.
+
+    The client would stay connected too, and each outage would leave another one.
+    """
+    pending = fetcher._pending_tasks  # noqa: SLF001 - it has no name that is public
+    for tasks in ([fetcher._fetch_task], pending):  # noqa: SLF001 - the one that begins others first
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    pending.clear()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher as Real
 from aiokafka.consumer.group_coordinator import GroupCoordinator, NoGroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, KafkaConnectionError
 
 from attendance.kafka.consumer import TaskDied, WatchedConsumer
 from attendance.kafka.stalls import Stalled
@@ -23,6 +24,7 @@ class Fetcher:
 
     def __init__(self) -> None:
         self._records: dict[TopicPartition, object] = {HERE: b"fetched, and never asked for"}
+        self._pending_tasks: set[asyncio.Task[bool]] = set()
         self.error: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._fetch_task = asyncio.ensure_future(self._fetch())
 
@@ -144,6 +146,36 @@ def test_one_that_is_stopped_before_its_tasks_had_a_turn_cancels_nobody() -> Non
     asyncio.run(scene())
 
 
+def test_one_that_is_stopped_while_a_fetch_pauses_after_a_failure_cancels_nobody_and_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def away(*_: object) -> None:
+        raise KafkaConnectionError("the broker is away")
+
+    async def scene() -> None:
+        consumer = WatchedConsumer(bootstrap_servers="127.0.0.1:1")
+        client, subscription = consumer._client, consumer._subscription
+        consumer._coordinator = NoGroupCoordinator(client, subscription)
+        consumer._fetcher = fetcher = Real(client, subscription, retry_backoff_ms=60_000)
+        closed: list[str] = []
+
+        async def close() -> None:
+            closed.append("the client")
+
+        monkeypatch.setattr(client, "send", away)
+        monkeypatch.setattr(client, "close", close)
+        await some_turns()
+        fetch = asyncio.create_task(fetcher._proc_fetch_request(None, 1, SimpleNamespace(topics=[])))
+        fetcher._pending_tasks.add(fetch)
+        await some_turns()
+        assert not fetch.done(), "it pauses"
+        await consumer.stop()
+        assert fetch.cancelled()
+        assert closed == ["the client"]
+
+    asyncio.run(scene())
+
+
 def test_every_task_that_is_looked_at_is_there_in_the_real_client() -> None:
     async def scene() -> None:
         client, subscription = AIOKafkaClient(bootstrap_servers="127.0.0.1:1"), SubscriptionState()
@@ -152,6 +184,7 @@ def test_every_task_that_is_looked_at_is_there_in_the_real_client() -> None:
         coordinator = GroupCoordinator(client, subscription, group_id="g")
         assert isinstance(fetcher._fetch_task, asyncio.Task)
         assert isinstance(fetcher._records, dict)
+        assert isinstance(fetcher._pending_tasks, set)
         assert isinstance(coordinator._coordination_task, asyncio.Task)
         for task in (fetcher._fetch_task, coordinator._coordination_task):
             task.cancel()
