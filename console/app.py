@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from attendance.errors import RetriableError
@@ -112,6 +112,9 @@ async def _not_done(request: Request, error: Exception) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if request.url.path.startswith(f"{PATH}/"):
+        # A line break in it, for one, leads to no application that is mounted.
+        return JSONResponse({"error": str(error.detail)}, error.status_code)
     language = language_of(request)
     texts = {
         403: (_("You may not do that"), _("Your account does not have the right. An administrator can give it.")),

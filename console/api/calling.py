@@ -22,6 +22,7 @@ class Problem(BaseModel):
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": Problem, "description": said}
     for status, said in (
+        (400, "The body of the request cannot be read."),
         (401, "There is no token, or it is not good any more."),
         (403, "The token does not have the right."),
         (404, "There is no such thing, or not for this token."),
