@@ -39,10 +39,20 @@ class OutcomeCount:
 
 @dataclass(frozen=True, slots=True)
 class WaitingCount:
-    """The punches that wait for one reason. `oldest` is the time of the oldest punch, UTC."""
+    """The punches of a site that wait for one reason. `oldest` is the time of the oldest punch, UTC."""
 
+    site: str
     reason: Reason
     punches: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UndeliveredCount:
+    """The check-ins of a site that are on their way to ERPNext. `oldest` is the time of the oldest punch, UTC."""
+
+    site: str
+    records: int
     oldest: datetime
 
 
@@ -121,16 +131,45 @@ def count_hours(
 
 
 def count_waiting(connection: Connection, sites: Collection[str] | None = None) -> list[WaitingCount]:
-    """How many punches wait for each reason, in the order of reasons.
+    """How many punches of each site wait for each reason, in that order.
 
     Args:
         connection: In a transaction.
         sites: Of which sites; None for all.
     """
-    reason = WAITING.c.reason
+    # In this order an index has them.
+    of = WAITING.c.reason, WAITING.c.site
     which = WAITING.c.is_newest, *_one_of(WAITING.c.site, sites)
-    rows = connection.execute(select(reason, func.count(), SINCE).where(*which).group_by(reason).order_by(reason))
-    return [WaitingCount(Reason(of), punches, from_milliseconds(oldest)) for of, punches, oldest in rows]
+    rows = connection.execute(select(*of, func.count(), SINCE).where(*which).group_by(*of))
+    counts = [
+        WaitingCount(site, Reason(reason), punches, from_milliseconds(oldest)) for reason, site, punches, oldest in rows
+    ]
+    return sorted(counts, key=lambda each: (each.site, each.reason))
+
+
+def count_undelivered(connection: Connection, sites: Collection[str] | None = None) -> list[UndeliveredCount]:
+    """How many check-ins of each site are on their way to ERPNext, however old they are, by site.
+
+    Args:
+        connection: In a transaction.
+        sites: Of which sites; None for all.
+    """
+    site, at = NOT_DELIVERED.c.site, NOT_DELIVERED.c.event_time
+    which = NOT_DELIVERED.c.outcome == "undelivered", at.is_not(None), *_one_of(site, sites)
+    rows = connection.execute(select(site, func.count(), func.min(at)).where(*which).group_by(site).order_by(site))
+    return [UndeliveredCount(of, records, from_milliseconds(oldest)) for of, records, oldest in rows]
+
+
+def count_letters_by_device(connection: Connection, wanted: Selection = EVERY) -> dict[str | None, int]:
+    """How many dead letters of each device nobody has dealt with; of None those of which nothing says whose they are.
+
+    Args:
+        connection: In a transaction.
+        wanted: By reason, stage and device.
+    """
+    of = DEAD_LETTERS.c.device_id
+    rows = connection.execute(select(of, func.count()).where(IS_OPEN, *of_selection(wanted)).group_by(of))
+    return {row.device_id: row[1] for row in rows}
 
 
 def count_open_letters(connection: Connection, wanted: Selection = EVERY) -> list[LetterCount]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import Final
@@ -17,12 +17,13 @@ from console.context import context_of, page
 from console.device_states import SeenDevice, seen_devices
 from console.words import DEVICE_STATES, DeviceState
 from ledger.counts import (
-    LetterCount,
     OutcomeCount,
+    UndeliveredCount,
     WaitingCount,
     count_hours,
-    count_open_letters,
+    count_letters_by_device,
     count_outcomes,
+    count_undelivered,
     count_waiting,
 )
 from ledger.database import Database
@@ -41,16 +42,13 @@ WIDTH: Final = 20
 
 @dataclass(slots=True)
 class SiteLine:
-    """A site, today."""
+    """A site: what came today, and what it has that is not in ERPNext, however old."""
 
     site: str
     states: Counter[DeviceState] = field(default_factory=Counter)
-    outcomes: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def punches(self) -> int:
-        """Records of today that are no repeats."""
-        return self.outcomes.total() - self.outcomes["dropped"]
+    punches: int = 0
+    waiting: int = 0
+    letters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +75,9 @@ class Day:
     hours_before: Sequence[int]
     until_now_before: int
     outcomes: Sequence[OutcomeCount]
+    undelivered: Sequence[UndeliveredCount]
     waiting: Sequence[WaitingCount]
-    letters: Sequence[LetterCount]
+    letters: Mapping[str | None, int]
 
 
 @router.get("/")
@@ -102,15 +101,16 @@ async def overview(request: Request, actor: Reader) -> Response:
         hours=list(_hours(day.hours, day.hours_before)),
         height=HEIGHT,
         hour_width=WIDTH,
-        sites=_sites(seen, day.outcomes),
+        sites=_sites(seen, day),
         states=DEVICE_STATES,
         counts=Counter(each.state for each in seen),
         devices=len(seen),
         worst=[each for each in seen if each.needs_somebody][:5],
         waiting=sum(each.punches for each in day.waiting),
         oldest=min((each.oldest for each in day.waiting), default=None),
-        on_their_way=sum(each.records for each in day.outcomes if each.outcome == "undelivered"),
-        letters=sum(each.letters for each in day.letters),
+        on_their_way=sum(each.records for each in day.undelivered),
+        oldest_on_its_way=min((each.oldest for each in day.undelivered), default=None),
+        letters=sum(day.letters.values()),
         source=source,
     )
 
@@ -127,8 +127,9 @@ def _day(database: Database, begin: datetime, at: datetime, sites: frozenset[str
             count_hours(connection, begin - WEEK, begin - WEEK + timedelta(days=1), sites),
             sum(count_hours(connection, begin - WEEK, at - WEEK, sites)),
             count_outcomes(connection, begin, at, sites),
+            count_undelivered(connection, sites),
             count_waiting(connection, sites),
-            count_open_letters(connection, letters),
+            count_letters_by_device(connection, letters),
         )
 
 
@@ -139,10 +140,14 @@ def _hours(now: Sequence[int], before: Sequence[int]) -> Iterable[Hour]:
         yield Hour(number, count, then, count / most * HEIGHT, then / most * HEIGHT)
 
 
-def _sites(seen: Iterable[SeenDevice], outcomes: Iterable[OutcomeCount]) -> list[SiteLine]:
+def _sites(seen: Sequence[SeenDevice], day: Day) -> list[SiteLine]:
     lines: dict[str, SiteLine] = {}
     for (site, state), devices in Counter((each.device.site, each.state) for each in seen).items():
         lines.setdefault(site, SiteLine(site)).states[state] = devices
-    for count in outcomes:
-        lines.setdefault(count.site, SiteLine(count.site)).outcomes[count.outcome] += count.records
+    for came in day.outcomes:
+        lines.setdefault(came.site, SiteLine(came.site)).punches += came.records
+    for waits in day.waiting:
+        lines.setdefault(waits.site, SiteLine(waits.site)).waiting += waits.punches
+    for each in seen:
+        lines[each.device.site].letters += day.letters.get(each.device.device_id, 0)
     return [lines[site] for site in sorted(lines)]

@@ -47,6 +47,17 @@ def test_the_overview_of_a_week_later_compares_with_this_day_up_to_the_same_hour
     assert "Monday a week ago, until now: 3" in said
 
 
+def test_what_is_not_in_erpnext_is_counted_for_all_and_for_each_site_however_old_it_is(site: ConsoleSite) -> None:
+    site.clock.at += timedelta(days=7)
+    page = site.signed_in().get("/").text
+    said = text_of(page)
+    assert "1 On its way to ERPNext The oldest waits since" in said
+    assert "1 Punches that wait" in said
+    (row,) = re.findall(r'<tr><th scope="row"><a href="/devices\?site=s".*?</tr>', page, re.DOTALL)
+    # Today, waiting, needs attention.
+    assert re.findall(r"<td>(\d+)</td>", row)[:3] == ["0", "1", "1"]
+
+
 def test_devices_that_need_somebody_stand_first(site: ConsoleSite) -> None:
     site.clock.at = site.clock.at.replace(hour=0, minute=10)
     page = site.signed_in().get("/devices").text

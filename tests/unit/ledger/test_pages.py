@@ -21,8 +21,10 @@ from ledger.counts import (
     OutcomeCount,
     WaitingCount,
     count_hours,
+    count_letters_by_device,
     count_open_letters,
     count_outcomes,
+    count_undelivered,
     count_waiting,
 )
 from ledger.database import Database
@@ -176,6 +178,8 @@ def test_each_database_counts_what_came_of_a_day_what_waits_and_what_failed(ledg
         assert count_outcomes(connection, *day, {"s", "t"}) == outcomes
         assert sum(count_hours(connection, *day, {"s", "t"})) == sum(count_hours(connection, *day)) == 9
         assert count_waiting(connection, {"s", "t"}) == waiting
+        assert count_letters_by_device(connection) == {"D1": 1, "D2": 1}
+        assert not count_undelivered(connection)
         for elsewhere in ({"t"}, ()):
             assert not count_outcomes(connection, *day, elsewhere)
             assert not any(count_hours(connection, *day, elsewhere))
@@ -187,8 +191,8 @@ def test_each_database_counts_what_came_of_a_day_what_waits_and_what_failed(ledg
         OutcomeCount("s", "waiting", 4),
     ]
     assert waiting == [
-        WaitingCount(Reason.EMPLOYEE_INACTIVE, 1, START + 6 * HOUR),
-        WaitingCount(Reason.UNMAPPED_USER, 3, START + 2 * HOUR),
+        WaitingCount("s", Reason.EMPLOYEE_INACTIVE, 1, START + 6 * HOUR),
+        WaitingCount("s", Reason.UNMAPPED_USER, 3, START + 2 * HOUR),
     ]
     assert letters == [
         LetterCount("sink", Reason.TARGET_REJECTED, 1, 0, START, START),
