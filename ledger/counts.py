@@ -77,6 +77,14 @@ class LetterCount:
     newest: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceLetters:
+    """How many open letters there are about a device; `device` is None where nothing says which."""
+
+    device: str | None
+    letters: int
+
+
 def count_outcomes(
     connection: Connection, first: datetime, last: datetime, sites: Collection[str] | None = None
 ) -> list[OutcomeCount]:
@@ -160,16 +168,19 @@ def count_undelivered(connection: Connection, sites: Collection[str] | None = No
     return [UndeliveredCount(of, records, from_milliseconds(oldest)) for of, records, oldest in rows]
 
 
-def count_letters_by_device(connection: Connection, wanted: Selection = EVERY) -> dict[str | None, int]:
-    """How many dead letters of each device nobody has dealt with; of None those of which nothing says whose they are.
+def count_letters_by_device(
+    connection: Connection, wanted: Selection = EVERY, most: int | None = None
+) -> list[DeviceLetters]:
+    """How many dead letters of each device nobody has dealt with, the most first.
 
     Args:
         connection: In a transaction.
         wanted: By reason, stage and device.
+        most: At most so many devices; None for all.
     """
-    of = DEAD_LETTERS.c.device_id
-    rows = connection.execute(select(of, func.count()).where(IS_OPEN, *of_selection(wanted)).group_by(of))
-    return {row.device_id: row[1] for row in rows}
+    of, count = DEAD_LETTERS.c.device_id, func.count().label("letters")
+    query = select(of, count).where(IS_OPEN, *of_selection(wanted)).group_by(of).order_by(count.desc(), of)
+    return [DeviceLetters(*row) for row in connection.execute(query.limit(most))]
 
 
 def count_open_letters(connection: Connection, wanted: Selection = EVERY) -> list[LetterCount]:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select, tu
 from attendance.records.dead_letter_action import LetterId
 from attendance.times import from_milliseconds
 from attendance.topics import TABLE
-from ledger.counts import IS_OPEN, PARKED, LetterCount, count_open_letters
+from ledger.counts import IS_OPEN, PARKED, DeviceLetters, LetterCount, count_letters_by_device, count_open_letters
 from ledger.database import Database
 from ledger.letters import line, of_selection
 from ledger.reading import LedgerReader
@@ -31,14 +31,6 @@ class LetterGroup:
     count: LetterCount
     sample: LetterId
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceLetters:
-    """How many open letters there are about a device; `device` is None where nothing says which."""
-
-    device: str | None
-    letters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +97,8 @@ class OpenLetters(LedgerReader):
 
     def devices(self, wanted: Selection, most: int) -> list[DeviceLetters]:
         """About which devices most of the letters are that are wanted, at most so many devices."""
-        count = func.count().label("letters")
-        query = select(_LETTERS.device_id, count).where(IS_OPEN, *of_selection(wanted)).group_by(_LETTERS.device_id)
         with self._asking() as connection:
-            rows = connection.execute(query.order_by(count.desc(), _LETTERS.device_id).limit(most))
-            return [DeviceLetters(*row) for row in rows]
+            return count_letters_by_device(connection, wanted, most)
 
     def count(self, wanted: Selection) -> Counted:
         """How many of the letters are wanted, and where those end that the ledger has."""

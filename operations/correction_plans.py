@@ -112,9 +112,12 @@ def _work_out(source: PlanSource, wanted: PlanRange) -> tuple[CorrectionPlan, Ma
         with closing(ErpnextClient(source.erpnext)) as client:
             zone = asyncio.run(the_sites_zone(source.log, client, site_of(source.erpnext.url)))
             corrections.compare(client, zone, users, source.fleet().get)
-        events = {_digest_of(*each): each[0] for each in islice(corrections.moves(), MOST_AGREED)}
+        events, movable = dict[str, RawEvent](), set[str | None]()
+        for event, stored, expected in corrections.moves():
+            movable.add(event.supersedes)
+            if len(events) < MOST_AGREED:
+                events[_digest_of(event, stored, expected)] = event
         differences = list(islice(corrections.differences(), SHOWN))
-        movable = {event.supersedes for event in corrections.corrections()}
         plan = CorrectionPlan(
             corrections.different,
             corrections.correctable,

@@ -1,12 +1,11 @@
 """Corrections: what ERPNext has that would now be different, and its replacement."""
 
 from attendance.records.job import JobAsked
-from console.acting import Refused
-from console.actions.plans import NOT_KNOWN, Wanted, agree, begin, range_of, source_of
+from console.actions.plans import Wanted, agree, begin, range_of, source_of
 from console.context import Context
 from console.plans import Plan
 from console.rights import Actor
-from operations.correction_plans import CorrectionPlan, plan_corrections
+from operations.correction_plans import plan_corrections
 
 
 async def plan(context: Context, actor: Actor, wanted: Wanted, seconds: float | None = None) -> Plan:
@@ -38,7 +37,4 @@ async def apply(context: Context, actor: Actor, agreed: Plan, note: str) -> JobA
         Refused: the plan is not known yet or says that nothing can be replaced, or there is no note.
         KafkaUnavailable: Kafka does not answer; it may be stored or not.
     """
-    found: CorrectionPlan | None = agreed.found
-    if found is None:
-        raise Refused(NOT_KNOWN)
-    return await agree(context, actor, "correct_checkins", "correction.apply", agreed, found.digests, note)
+    return await agree(context, actor, "correct_checkins", "correction.apply", agreed, note)

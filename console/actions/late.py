@@ -1,12 +1,11 @@
 """Late punches: what came after its day was closed in ERPNext, what a repair would do, and the repair."""
 
 from attendance.records.job import JobAsked
-from console.acting import Refused
-from console.actions.plans import NOT_KNOWN, Wanted, agree, begin, range_of, source_of
+from console.actions.plans import Wanted, agree, begin, range_of, source_of
 from console.context import Context
 from console.plans import Plan
 from console.rights import Actor
-from operations.late_plans import LatePlan, plan_late
+from operations.late_plans import plan_late
 
 
 async def plan(context: Context, actor: Actor, wanted: Wanted, seconds: float | None = None) -> Plan:
@@ -38,7 +37,4 @@ async def repair(context: Context, actor: Actor, agreed: Plan, note: str) -> Job
         Refused: the plan is not known yet or says that nothing can be done, or there is no note.
         KafkaUnavailable: Kafka does not answer; it may be stored or not.
     """
-    found: LatePlan | None = agreed.found
-    if found is None:
-        raise Refused(NOT_KNOWN)
-    return await agree(context, actor, "repair_days", "late.repair", agreed, found.digests, note)
+    return await agree(context, actor, "repair_days", "late.repair", agreed, note)

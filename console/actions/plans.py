@@ -1,9 +1,11 @@
 """Plans of what would be done in ERPNext: worked out for somebody, and agreed to by them."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
+
+from fastapi import HTTPException
 
 from attendance.errors import ConfigurationError
 from attendance.records.job import JobAsked, PlanKind
@@ -15,10 +17,11 @@ from console.plans import Kind, Plan, TooManyPlans
 from console.rights import Actor
 from operations import jobs
 from operations.activity import Act
+from operations.correction_plans import CorrectionPlan
 from operations.jobs import Job
+from operations.late_plans import LatePlan
 from operations.plan_jobs import PlanRange, PlanSource, new_plan_job
 
-NOT_KNOWN: Final = _("It is not known yet what would be done.")
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
 """Kafka has no record from before."""
 
@@ -141,9 +144,25 @@ async def begin(
     return plan
 
 
-async def agree(
-    context: Context, actor: Actor, kind: PlanKind, act: Act, plan: Plan, agreed: Sequence[str], note: str
-) -> JobAsked:
+def known_plan(context: Context, actor: Actor, kind: Kind, plan_id: str) -> Plan:
+    """A plan that was worked out for somebody.
+
+    Args:
+        context: Of the console.
+        actor: For whom it was worked out.
+        kind: What the plan is of.
+        plan_id: Its id.
+
+    Raises:
+        HTTPException: there is none, or it was forgotten or agreed to.
+    """
+    plan = context.plans.find(kind, plan_id, actor.name, context.clock())
+    if plan is None:
+        raise HTTPException(404, "there is no such plan; ask for it again")
+    return plan
+
+
+async def agree(context: Context, actor: Actor, kind: PlanKind, act: Act, plan: Plan, note: str) -> JobAsked:
     """Store a job that does what somebody agreed to.
 
     Args:
@@ -151,15 +170,17 @@ async def agree(
         actor: Who agrees.
         kind: Of the job.
         act: What is written down.
-        plan: What they were shown.
-        agreed: The digest of each thing of it that is to be done.
+        plan: What they were shown. All of it is done that has a digest.
         note: Why.
 
     Raises:
-        Refused: there is no note, or nothing to do.
+        Refused: the plan is not known yet or has nothing to do, or there is no note.
         KafkaUnavailable: Kafka does not answer; it may be stored or not.
     """
-    note = note.strip()
+    found: LatePlan | CorrectionPlan | None = plan.found
+    if found is None:
+        raise Refused(_("It is not known yet what would be done."))
+    agreed, note = found.digests, note.strip()
     if not note:
         raise Refused(_("Say why."))
     if not agreed:

@@ -9,10 +9,10 @@ from pydantic import BaseModel
 
 from console.acting import Refused
 from console.actions import corrections
-from console.actions.plans import Wanted
+from console.actions.plans import Wanted, known_plan
 from console.api.calling import calling_with
 from console.api.jobs import AskedJob, asked_job
-from console.api.plans import Agreement, Name, PlanId, found_of, known_plan
+from console.api.plans import Agreement, Name, PlanId, found_of
 from console.context import context_of
 from console.language import marked as _
 from console.rights import Actor, Right
@@ -99,5 +99,5 @@ def _different(each: Difference, found: CorrectionPlan) -> Different:
 @router.post("/corrections/{plan_id}/apply")
 async def apply_corrections(request: Request, actor: Corrector, plan_id: PlanId, agreement: Agreement) -> AskedJob:
     """Have the check-ins of a plan replaced, by a job. If anything changed since, it sends nothing and fails."""
-    plan = known_plan(request, actor, "corrections", plan_id)
+    plan = known_plan(context_of(request), actor, "corrections", plan_id)
     return asked_job(Job(await corrections.apply(context_of(request), actor, plan, agreement.note)))

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from console.actions import late
-from console.actions.plans import Wanted
+from console.actions.plans import Wanted, known_plan
 from console.api.calling import calling_with
 from console.api.jobs import AskedJob, asked_job
-from console.api.plans import Agreement, Name, PlanId, found_of, known_plan
+from console.api.plans import Agreement, Name, PlanId, found_of
 from console.context import context_of
 from console.rights import Actor, Right
 from operations.jobs import Job
@@ -94,5 +94,5 @@ def _day(each: PlannedRepair) -> LateDay:
 @router.post("/late/{plan_id}/repair")
 async def repair_late(request: Request, actor: Corrector, plan_id: PlanId, agreement: Agreement) -> AskedJob:
     """Have the days of a plan put right, by a job. A day that changed since is left alone."""
-    plan = known_plan(request, actor, "late", plan_id)
+    plan = known_plan(context_of(request), actor, "late", plan_id)
     return asked_job(Job(await late.repair(context_of(request), actor, plan, agreement.note)))

@@ -2,12 +2,10 @@
 
 from typing import Annotated, Final, TypeVar
 
-from fastapi import HTTPException, Path, Query, Request
+from fastapi import HTTPException, Path, Query
 from pydantic import BaseModel, Field
 
-from console.context import context_of
-from console.plans import Kind, Plan
-from console.rights import Actor
+from console.plans import Plan
 
 Name = Annotated[str, Query(max_length=200)]
 PlanId = Annotated[str, Path(max_length=100)]
@@ -35,22 +33,3 @@ def found_of(plan: Plan, kind: type[Found]) -> Found:
         raise HTTPException(503 if plan.is_passing else 409, plan.problem % plan.values)
     assert isinstance(plan.found, kind)
     return plan.found
-
-
-def known_plan(request: Request, actor: Actor, kind: Kind, plan_id: str) -> Plan:
-    """A plan that was worked out for whoever calls.
-
-    Args:
-        request: The call.
-        actor: Whoever calls.
-        kind: What the plan is of.
-        plan_id: Its id.
-
-    Raises:
-        HTTPException: there is none, or it was forgotten or agreed to.
-    """
-    context = context_of(request)
-    plan = context.plans.find(kind, plan_id, actor.name, context.clock())
-    if plan is None:
-        raise HTTPException(404, "there is no such plan; ask for it again")
-    return plan

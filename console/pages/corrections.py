@@ -2,21 +2,22 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from console.acting import Refused, acting, done, reading_with
 from console.actions import corrections
-from console.actions.plans import Wanted
-from console.context import Context, context_of, language_of, page
+from console.actions.plans import Wanted, known_plan
+from console.context import context_of, language_of, page
 from console.language import marked as _
-from console.pages.plans import SECONDS, Text, names_of, problem_of
+from console.pages.plans import SECONDS, Text, form_page, names_of, problem_of
 from console.plans import Plan
 from console.rights import Actor, Right
 
 router: Final = APIRouter()
 
 ADDRESS: Final = "/corrections"
+TEMPLATE: Final = "corrections.html"
 
 Reader = Annotated[Actor, reading_with(Right.CORRECTIONS)]
 Corrector = Annotated[Actor, acting(Right.CORRECTIONS)]
@@ -25,7 +26,7 @@ Corrector = Annotated[Actor, acting(Right.CORRECTIONS)]
 @router.get(ADDRESS)
 async def form(request: Request, actor: Reader) -> Response:
     """The form."""
-    return _form(request, actor, dict.fromkeys(("first", "last", "site", "device"), ""))
+    return form_page(request, actor, TEMPLATE, dict.fromkeys(("first", "last", "site", "device"), ""))
 
 
 @router.post(f"{ADDRESS}/look")
@@ -38,33 +39,26 @@ async def look(
         plan = await corrections.plan(context_of(request), actor, wanted, SECONDS)
     except Refused as refusal:
         asked = {"first": first, "last": last, "site": site, "device": device}
-        return _form(request, actor, asked, refusal)
+        return form_page(request, actor, TEMPLATE, asked, refusal)
     return RedirectResponse(f"{ADDRESS}/{plan.id}", 303)
 
 
 @router.get(f"{ADDRESS}/{{plan_id}}")
 async def show(request: Request, actor: Reader, plan_id: str) -> Response:
     """What would be different."""
-    return await _plan(request, _known(context_of(request), actor, plan_id))
+    return await _plan(request, known_plan(context_of(request), actor, "corrections", plan_id))
 
 
 @router.post(f"{ADDRESS}/{{plan_id}}/apply")
 async def apply(request: Request, actor: Corrector, plan_id: str, note: Text = "") -> Response:
     """Have the check-ins of this very plan replaced, by a job."""
-    plan = _known(context_of(request), actor, plan_id)
+    plan = known_plan(context_of(request), actor, "corrections", plan_id)
     try:
         asked = await corrections.apply(context_of(request), actor, plan, note)
     except Refused as refusal:
         return await _plan(request, plan, note, refusal)
     said = language_of(request).say(_("They are replaced by this job. If anything changed since, it sends nothing."))
     return done(request, said, f"/jobs/{asked.job_id}")
-
-
-def _known(context: Context, actor: Actor, plan_id: str) -> Plan:
-    plan = context.plans.find("corrections", plan_id, actor.name, context.clock())
-    if plan is None:
-        raise HTTPException(404)
-    return plan
 
 
 async def _plan(request: Request, plan: Plan, note: str = "", refusal: Refused | None = None) -> Response:
@@ -79,16 +73,4 @@ async def _plan(request: Request, plan: Plan, note: str = "", refusal: Refused |
         names=await names_of(request, shown),
         note=note,
         problem=problem_of(request, plan, refusal),
-    )
-
-
-def _form(request: Request, actor: Actor, asked: dict[str, str], refusal: Refused | None = None) -> Response:
-    context = context_of(request)
-    return page(
-        request,
-        "corrections.html",
-        200 if refusal is None else 409,
-        asked=asked,
-        sites=sorted({each.site for each in context.registry if actor.sees(each.site)}),
-        problem=problem_of(request, None, refusal),
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import Final
@@ -17,6 +17,7 @@ from console.context import context_of, page
 from console.device_states import SeenDevice, seen_devices
 from console.words import DEVICE_STATES, DeviceState
 from ledger.counts import (
+    DeviceLetters,
     OutcomeCount,
     UndeliveredCount,
     WaitingCount,
@@ -77,7 +78,7 @@ class Day:
     outcomes: Sequence[OutcomeCount]
     undelivered: Sequence[UndeliveredCount]
     waiting: Sequence[WaitingCount]
-    letters: Mapping[str | None, int]
+    letters: Sequence[DeviceLetters]
 
 
 @router.get("/")
@@ -110,7 +111,7 @@ async def overview(request: Request, actor: Reader) -> Response:
         oldest=min((each.oldest for each in day.waiting), default=None),
         on_their_way=sum(each.records for each in day.undelivered),
         oldest_on_its_way=min((each.oldest for each in day.undelivered), default=None),
-        letters=sum(day.letters.values()),
+        letters=sum(each.letters for each in day.letters),
         source=source,
     )
 
@@ -148,6 +149,7 @@ def _sites(seen: Sequence[SeenDevice], day: Day) -> list[SiteLine]:
         lines.setdefault(came.site, SiteLine(came.site)).punches += came.records
     for waits in day.waiting:
         lines.setdefault(waits.site, SiteLine(waits.site)).waiting += waits.punches
+    letters = {each.device: each.letters for each in day.letters}
     for each in seen:
-        lines[each.device.site].letters += day.letters.get(each.device.device_id, 0)
+        lines[each.device.site].letters += letters.get(each.device.device_id, 0)
     return [lines[site] for site in sorted(lines)]

@@ -4,11 +4,13 @@ from collections.abc import Collection, Mapping
 from typing import Annotated, Final
 
 from fastapi import Form, Request
+from starlette.responses import Response
 
 from console.acting import Refused
-from console.context import context_of, language_of
+from console.context import context_of, language_of, page
 from console.employees import NamedEmployee
 from console.plans import Plan
+from console.rights import Actor
 
 SECONDS: Final = 5.0
 """So long a browser waits for a plan before it is shown that it is being worked out."""
@@ -16,6 +18,29 @@ AT_ONCE: Final = 500
 """Rows of a table. What a plan counts is all of it."""
 
 Text = Annotated[str, Form(max_length=500)]
+
+
+def form_page(
+    request: Request, actor: Actor, template: str, asked: Mapping[str, str], refusal: Refused | None = None
+) -> Response:
+    """The form by which a plan is asked for.
+
+    Args:
+        request: Of the page.
+        actor: Who sees it.
+        template: Its template.
+        asked: What the form says.
+        refusal: Why no plan was begun; None where none was asked for.
+    """
+    context = context_of(request)
+    return page(
+        request,
+        template,
+        200 if refusal is None else 409,
+        asked=asked,
+        sites=sorted({each.site for each in context.registry if actor.sees(each.site)}),
+        problem=problem_of(request, None, refusal),
+    )
 
 
 def problem_of(request: Request, plan: Plan | None, refusal: Refused | None) -> str | None:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 from attendance.adoptions import NOTHING_MOVED
 from attendance.errors import Reason
 from ledger.counts import (
+    DeviceLetters,
     LetterCount,
     OutcomeCount,
     WaitingCount,
@@ -178,7 +179,7 @@ def test_each_database_counts_what_came_of_a_day_what_waits_and_what_failed(ledg
         assert count_outcomes(connection, *day, {"s", "t"}) == outcomes
         assert sum(count_hours(connection, *day, {"s", "t"})) == sum(count_hours(connection, *day)) == 9
         assert count_waiting(connection, {"s", "t"}) == waiting
-        assert count_letters_by_device(connection) == {"D1": 1, "D2": 1}
+        assert count_letters_by_device(connection) == [DeviceLetters("D1", 1), DeviceLetters("D2", 1)]
         assert not count_undelivered(connection)
         for elsewhere in ({"t"}, ()):
             assert not count_outcomes(connection, *day, elsewhere)
