@@ -22,6 +22,7 @@ PACKAGES = {
     "attendance",
     "bench",
     "console",
+    "desk",
     "ledger",
     "operations",
     "producers",

@@ -1,0 +1,1 @@
+"""The one module of the app, as Frappe has it."""

@@ -1,0 +1,10 @@
+"""What Frappe asks of an app."""
+
+app_name = "biometric_integration"
+app_title = "Biometric Integration"
+app_publisher = "Punchstream"
+app_description = "Biometric devices and whose number is whose, kept in ERPNext and read by Punchstream"
+app_license = "gpl-3.0"
+required_apps = ["frappe/erpnext", "frappe/hrms"]
+
+after_uninstall = "biometric_integration.uninstall.after_uninstall"

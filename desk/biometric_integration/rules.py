@@ -1,0 +1,116 @@
+"""What may stand in a field, as the fleet of Punchstream has it. Knows nothing of Frappe.
+
+A `ValueError` has the sentence for the person who typed it.
+"""
+
+import json
+import re
+import secrets
+from hashlib import sha256
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
+SERIAL: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+HASH: Final = re.compile(r"[0-9a-f]{64}")
+HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,250}[A-Za-z0-9])?\.?")
+ZONE: Final = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
+ADAPTER: Final = re.compile(r"[a-z0-9_]{1,100}")
+# A password that was pasted hardly ever looks like this.
+VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
+HIGHEST_PORT: Final = 65535
+
+MORE_SETTINGS: Final = (
+    "addresses",
+    "checkin_time",
+    "credentials",
+    "installed_on",
+    "interval",
+    "numbered",
+    "options",
+    "via",
+)
+"""The fields of a fleet entry that have no field of their own here."""
+
+
+def check_identifier(text: str) -> None:
+    """Refuse what is no name of a device or a site."""
+    if not IDENTIFIER.fullmatch(text):
+        raise ValueError(f"{text!r} may have letters, digits and _ . : - only, at most 100 of them")
+
+
+def check_zone(name: str) -> None:
+    """Refuse what is no IANA time zone."""
+    try:
+        if not ZONE.fullmatch(name):
+            raise ValueError(name)
+        ZoneInfo(name)
+    except (ValueError, KeyError, OSError):
+        # An unknown zone is a KeyError, and a folder of zones an OSError.
+        raise ValueError(f"{name!r} is no IANA time zone such as Asia/Riyadh") from None
+
+
+def check_host(text: str) -> None:
+    """Refuse what is no name and no address of a machine."""
+    if not HOST.fullmatch(text):
+        raise ValueError(f"{text!r} is no name or address such as 10.0.0.7, without http://, port or path")
+
+
+def check_place(latitude: float, longitude: float) -> None:
+    """Refuse a place that is none. 0 and 0 say that it is not known.
+
+    Args:
+        latitude: In degrees.
+        longitude: In degrees.
+    """
+    if not -90 <= latitude <= 90 or not -180 <= longitude <= 180:
+        raise ValueError("Latitude is from -90 to 90, Longitude from -180 to 180")
+    if (latitude == 0) != (longitude == 0):
+        raise ValueError("Latitude and Longitude: one of them is missing")
+
+
+def read_more_settings(text: str) -> dict[str, Any]:
+    """The further fields of the fleet entry.
+
+    Args:
+        text: A JSON object, or nothing.
+    """
+    if not text.strip():
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError('a JSON object such as {"interval": "5 min"}')  # noqa: TRY004 - the one error of this module
+    if unknown := [name for name in found if name not in MORE_SETTINGS]:
+        raise ValueError(f"{', '.join(unknown)}: only {', '.join(MORE_SETTINGS)} may stand here")
+    credentials = found.get("credentials", {})
+    if not isinstance(credentials, dict) or not all(
+        isinstance(name, str) and VARIABLE.fullmatch(name) for name in credentials.values()
+    ):
+        raise ValueError('credentials: names of environment variables, such as {"password": "RIYADH_PASSWORD"}')
+    return found
+
+
+def new_token() -> str:
+    """A token that nobody can guess. It begins with a letter or a digit, so that no table program alters it."""
+    while not (token := secrets.token_urlsafe(24))[0].isalnum():
+        pass
+    return token
+
+
+def hash_token(token: str) -> str:
+    """What stands in a fleet entry instead of a token."""
+    return sha256(token.encode()).hexdigest()
+
+
+def mapping_key(device: str, site: str, device_user_id: str) -> str:
+    """What only one row of the user map may have: a digest, because the database takes `a` and `A` for one text.
+
+    Args:
+        device: The device on which the number holds; empty where it is a site.
+        site: The site on whose devices it holds; empty where it is a device.
+        device_user_id: The number.
+    """
+    return sha256(json.dumps([device, site, device_user_id]).encode()).hexdigest()

@@ -1,0 +1,15 @@
+"""What Frappe does not take away by itself when the app is uninstalled."""
+
+import frappe
+
+from biometric_integration.sync import ROLE
+
+
+def after_uninstall() -> None:
+    """Take the role away.
+
+    The field `event_id` of Employee Checkin stays. The site may have had it before the app, and without it nothing
+    refuses a punch that is stored a second time.
+    """
+    frappe.delete_doc_if_exists("Role", ROLE, force=True)
+    frappe.db.commit()

@@ -1,0 +1,198 @@
+"""The doctypes of the desk: as Frappe reads them, and in the words of the fleet."""
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any, get_args
+
+import jsonschema
+import pytest
+
+from attendance.fleet import Device, Direction, hash_token, new_token
+from operations.site.setup import EVENT_ID
+
+ROOT = Path(__file__).parents[3]
+APP = ROOT / "desk" / "biometric_integration"
+DOCTYPES = {
+    path.stem: json.loads(path.read_text()) for path in APP.glob("*/doctype/*/*.json") if path.stem == path.parent.name
+}
+DEVICE, USER_MAP = DOCTYPES["biometric_device"], DOCTYPES["biometric_user_map"]
+RULES: dict[str, Any] = runpy.run_path(str(APP / "rules.py"))
+LIVE = {"last_sync_at", "last_heard_at", "last_cursor", "clock", "backlog"}
+SYNC = "Biometric Sync"
+
+FLAGS = (
+    *("reqd", "unique", "read_only", "hidden", "no_copy", "set_only_once", "in_list_view"),
+    *("in_standard_filter", "print_hide", "report_hide", "non_negative", "collapsible"),
+)
+FIELD = {
+    "type": "object",
+    "required": ["fieldname", "fieldtype"],
+    "properties": {
+        "fieldname": {"pattern": "^[a-z][a-z0-9_]*$"},
+        "fieldtype": {
+            "enum": [
+                *("Check", "Code", "Column Break", "Data", "Datetime", "Float"),
+                *("Int", "Link", "Section Break", "Select"),
+            ]
+        },
+        "label": {"type": "string"},
+        "options": {"type": "string"},
+        "default": {"type": "string"},
+        "description": {"type": "string"},
+        "fetch_from": {"type": "string"},
+        "length": {"type": "integer", "minimum": 1},
+        "permlevel": {"enum": [0, 1]},
+        "precision": {"type": "string"},
+        **{flag: {"enum": [0, 1]} for flag in FLAGS},
+    },
+    "additionalProperties": False,
+    "allOf": [
+        {
+            "if": {"properties": {"fieldtype": {"enum": ["Link", "Select"]}}},
+            "then": {"required": ["options"]},
+        },
+        {
+            "if": {"properties": {"fieldtype": {"enum": ["Column Break", "Section Break"]}}},
+            "else": {"required": ["label"]},
+        },
+    ],
+}
+RIGHTS = ("read", "write", "create", "delete", "email", "export", "import", "print", "report", "share")
+PERMISSION = {
+    "type": "object",
+    "required": ["role", "read"],
+    "properties": {
+        "role": {"type": "string"},
+        "permlevel": {"enum": [0, 1]},
+        **{right: {"const": 1} for right in RIGHTS},
+    },
+    "additionalProperties": False,
+}
+DOCTYPE = {
+    "type": "object",
+    "required": ["doctype", "name", "module", "fields", "field_order", "permissions", "autoname", "modified"],
+    "properties": {
+        "doctype": {"const": "DocType"},
+        "module": {"const": "Biometric Integration"},
+        "fields": {"type": "array", "items": FIELD, "minItems": 1},
+        "permissions": {"type": "array", "items": PERMISSION, "minItems": 1},
+        "allow_rename": {"const": 0},
+        "track_changes": {"const": 1},
+    },
+}
+
+
+def field(doctype: dict[str, Any], name: str) -> dict[str, Any]:
+    (found,) = [each for each in doctype["fields"] if each["fieldname"] == name]
+    return dict(found)
+
+
+def names(doctype: dict[str, Any]) -> set[str]:
+    return {each["fieldname"] for each in doctype["fields"] if not each["fieldtype"].endswith("Break")}
+
+
+@pytest.mark.parametrize("name", DOCTYPES)
+def test_a_doctype_is_as_frappe_reads_it(name: str) -> None:
+    doctype = DOCTYPES[name]
+    jsonschema.validate(doctype, DOCTYPE)
+    assert doctype["name"].lower().replace(" ", "_") == name
+    assert doctype["field_order"] == [each["fieldname"] for each in doctype["fields"]]
+    assert len(set(doctype["field_order"])) == len(doctype["field_order"])
+    assert (
+        f"class {doctype['name'].replace(' ', '')}(Document)"
+        in (APP / "biometric_integration" / "doctype" / name / f"{name}.py").read_text()
+    )
+
+
+def test_the_desk_has_every_field_of_a_fleet_entry_once() -> None:
+    renamed = {"device_name": "name"}
+    own = {renamed.get(each, each) for each in names(DEVICE) - LIVE - {"auth_token", "more_settings"}}
+
+    assert own.isdisjoint(RULES["MORE_SETTINGS"])
+    # Whoever pauses a device writes that beside its entry.
+    assert own | set(RULES["MORE_SETTINGS"]) == Device.model_fields.keys() - {"paused"}
+
+
+def test_the_desk_has_the_words_of_the_fleet() -> None:
+    modes = field(DEVICE, "mode")["options"].split("\n")
+    directions = field(DEVICE, "direction")["options"].split("\n")
+
+    assert [each.lower() for each in modes] == list(get_args(Device.model_fields["mode"].annotation))
+    # Empty leaves it to the site.
+    assert [each.lower().replace(" ", "_") for each in directions] == ["", *get_args(Direction)]
+    assert field(DEVICE, "adapter")["default"] == Device.model_fields["adapter"].default
+
+
+@pytest.mark.parametrize("text", ["riyadh-01", "a.b:c_d", "x" * 100, "x" * 101, "two words", "ä", ""])
+def test_the_desk_takes_a_name_as_the_fleet_does(text: str) -> None:
+    def taken(**fields: str) -> bool:
+        try:
+            Device.model_validate({"device_id": "d", "site": "s", "timezone": "UTC"} | fields)
+        except ValueError:
+            return False
+        return True
+
+    assert bool(RULES["IDENTIFIER"].fullmatch(text)) == taken(device_id=text) == taken(site=text)
+    assert bool(RULES["SERIAL"].fullmatch(text)) == taken(serial=text)
+
+
+@pytest.mark.parametrize(
+    "name", ["Asia/Riyadh", "UTC", "Etc/GMT+3", "Riyadh", "Asia", "../etc", "/etc/passwd", "asia/riyadh "]
+)
+def test_the_desk_takes_a_zone_as_the_fleet_does(name: str) -> None:
+    def taken_by(check: Any, *arguments: Any) -> bool:
+        try:
+            check(*arguments)
+        except ValueError:
+            return False
+        return True
+
+    entry = {"device_id": "d", "site": "s", "timezone": name}
+    assert taken_by(RULES["check_zone"], name) == taken_by(Device.model_validate, entry)
+
+
+def test_a_token_of_the_desk_opens_what_the_fleets_hash_says() -> None:
+    assert RULES["hash_token"]("a-token") == hash_token("a-token")
+    assert len(RULES["new_token"]()) == len(new_token())
+    assert RULES["HASH"].fullmatch(hash_token(RULES["new_token"]()))
+
+
+@pytest.mark.parametrize("doctype", DOCTYPES.values(), ids=DOCTYPES)
+def test_the_sync_role_reads_and_does_nothing_else(doctype: dict[str, Any]) -> None:
+    rights = [each for each in doctype["permissions"] if each["role"] == SYNC]
+    assert rights
+    assert all(each.keys() <= {"role", "permlevel", "read"} for each in rights)
+
+
+def test_nobody_writes_a_live_field_by_hand() -> None:
+    assert names(DEVICE) >= LIVE
+    assert all(field(DEVICE, name)["permlevel"] == 1 and field(DEVICE, name)["read_only"] for name in LIVE)
+    assert not [each for each in DEVICE["permissions"] if each.get("permlevel") == 1 and each.get("write")]
+
+
+def test_a_number_is_mapped_once_in_the_database_too() -> None:
+    assert field(USER_MAP, "mapping_key")["unique"]
+    key = RULES["mapping_key"]
+    # The database takes the first two for one text, and ends a text before its last spaces.
+    numbers = [("", "", "a"), ("", "", "A"), ("", "", "a "), ("a", "", "a"), ("", "a", "a")]
+    assert len({key(*each) for each in numbers}) == len(numbers)
+
+
+def test_the_field_event_id_is_that_of_the_setup() -> None:
+    (fixture,) = json.loads((APP / "fixtures" / "custom_field.json").read_text())
+    assert fixture == EVENT_ID | {"name": "Employee Checkin-event_id"}
+
+
+def test_the_role_of_the_sync_is_made_by_the_app() -> None:
+    (role,) = json.loads((APP / "fixtures" / "role.json").read_text())
+    assert (role["role_name"], role["desk_access"]) == (SYNC, 0)
+
+
+def test_the_workspace_leads_to_doctypes_that_are_there() -> None:
+    (path,) = APP.glob("*/workspace/*/*.json")
+    workspace = json.loads(path.read_text())
+    ours = {each["name"] for each in DOCTYPES.values()}
+    shown = {each["data"]["shortcut_name"] for each in json.loads(workspace["content"]) if each["type"] == "shortcut"}
+    assert shown == {each["link_to"] for each in workspace["shortcuts"]}
+    assert shown == ours | {"Employee Checkin"}
