@@ -172,6 +172,7 @@ def _perform(
 
 def _stay(stages: Stages, console: Console) -> None:
     """Keep everything up until somebody interrupts it."""
+    console.print(f"Punches: POST {stages.url}/v1/events")
     console.print("Everything stays up until Ctrl-C.")
     try:
         while True:

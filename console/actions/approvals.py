@@ -6,7 +6,7 @@ from attendance.errors import KafkaUnavailable
 from attendance.fleet_topic import CONSOLE
 from attendance.records.terminals import PendingDevice
 from console.acting import Refused, recorded
-from console.actions.fleet import MOST, changing, check_is_ours, check_sites
+from console.actions.fleet import MOST, changing, check_is_ours, check_site
 from console.context import Context
 from console.language import marked as _
 from console.rights import Actor
@@ -60,7 +60,7 @@ async def approve(
     if any(each.device_id is None for each in asked):
         if not approval.site:
             raise Refused(_("Say at which site they stand."))
-        check_sites(actor, [approval.site])
+        check_site(context, actor, approval.site)
     about = {"serial": ", ".join(dict.fromkeys(serials)), **({"site": approval.site} if approval.site else {})}
     async with changing(context, actor, "device.approve", about) as ending:
         let_in = await approvals.approve(

@@ -7,7 +7,7 @@ from attendance.errors import ConfigurationError
 from attendance.fleet import hash_token, new_token
 from attendance.fleet_topic import CONSOLE
 from console.acting import Refused
-from console.actions.fleet import NOTHING, changing, check_is_ours, check_sites, find, in_words
+from console.actions.fleet import NOTHING, changing, check_is_ours, check_site, find, in_words
 from console.context import Context
 from console.language import marked as _
 from console.rights import Actor
@@ -40,7 +40,7 @@ async def add(context: Context, actor: Actor, device_id: str, cells: Mapping[str
     """
     if context.registry.get(device_id) is not None:
         raise Refused(_("There is a device %(device)s already."), device=device_id)
-    check_sites(actor, [cells.get("site", "")])
+    check_site(context, actor, cells.get("site", "").strip())
     fields = _changed({}, cells)
     key = None
     if fields.get("mode", "push") == "push" and not fields.get("serial"):
@@ -69,7 +69,7 @@ async def change(context: Context, actor: Actor, device_id: str, cells: Mapping[
     find(context, actor, device_id)
     check_is_ours(context, device_id)
     if "site" in cells:
-        check_sites(actor, [cells["site"]])
+        check_site(context, actor, cells["site"].strip())
     _changed({}, cells)
 
     def changed(_about: About, fields: Fields) -> Fields:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -98,15 +98,20 @@ _THEIRS: Final[Mapping[str, str]] = {
 }
 
 
-def check_sites(actor: Actor, sites: Collection[str]) -> None:
-    """Refuse what is of a site that somebody does not see.
+def check_site(context: Context, actor: Actor, site: str) -> None:
+    """Refuse a site that somebody does not see, or one that is another's name in other letters.
 
     Raises:
-        Refused: they do not see one of them.
+        Refused: they do not see it; or a known one differs in upper and lower case only, so it is meant.
     """
-    for site in sites:
-        if not actor.sees(site):
-            raise Refused(_("You may not put devices at the site %(site)s."), site=site)
+    if not actor.sees(site):
+        raise Refused(_("You may not put devices at the site %(site)s."), site=site)
+    known = {*context.registry.fleet.sites, *(device.site for device in context.registry)}
+    if site in known:
+        return
+    for other in filter(actor.sees, known):
+        if other.casefold() == site.casefold():
+            raise Refused(_("There is a site %(site)s already. Write it the same way."), site=other)
 
 
 @asynccontextmanager

@@ -50,7 +50,7 @@ async def give(request: Request, actor: Corrector, event_id: EventId, time: Text
         return _page(request, event_id, time, note, refusal=refusal)
     language = language_of(request)
     said = language.say(_("The punch counts at %(time)s. It takes a few seconds until ERPNext has it."))
-    back = f"/trace?event_id={quote(plan.right.event_id, safe='')}"
+    back = f"/trace?event_id={quote(plan.right.event_id, safe='')}&sent=yes"
     return done(request, said % {"time": _at(plan.right, language)}, back)
 
 

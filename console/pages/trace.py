@@ -26,6 +26,8 @@ router: Final = APIRouter()
 Text = Annotated[str, Query(max_length=200)]
 UNMENDED: Final = frozenset(("dead_lettered", "waiting", "dropped"))
 """Outcomes whose reason is explained."""
+UNDER_WAY: Final = frozenset(("undecided", "undelivered"))
+"""Outcomes that become others by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +91,35 @@ async def trace(
     device: Text = "",
     user: Text = "",
     event_id: Text = "",
+    *,
+    sent: bool = False,
 ) -> Response:
-    """The page, with an answer where something was asked."""
+    """The page, with an answer where something was asked.
+
+    Of a punch that was just `sent` it asks again by itself until that is through.
+    """
     form = Form(*(each.strip() for each in (employee, day, device, user, event_id)))
     language = language_of(request)
     asked, problem = _asked(form)
     found: list[Shown] | None = None
-    source = None
+    source, is_awaited = None, False
     if asked is not None:
         source = LedgerTrace(context_of(request).database)
         every = journeys(await source.facts(asked))
         records = [each for each in every if actor.sees(each.raw.site)]
         found = [_shown(each, language, context_of(request).erpnext_url) for each in records]
+        # The ledger learns of it a moment after it was sent.
+        is_awaited = sent and all(each.outcome in UNDER_WAY for each in records)
         # What is of a site that they do not see is as if it was not there.
         if not records and (every or not await source.is_known(asked)):
-            found, problem = None, _("Nobody has heard of that. Look at how it is written.")
+            found, problem = None, None if sent else _("Nobody has heard of that. Look at how it is written.")
     return page(
         request,
         "trace.html",
         asked=form,
         problem=None if problem is None else language.say(problem),
         journeys=found,
+        is_awaited=is_awaited,
         outcomes=OUTCOMES,
         directions=DIRECTIONS,
         milestones=MILESTONES,

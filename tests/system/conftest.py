@@ -15,7 +15,7 @@ LOGIN = ("PATH", "HOME", "TMPDIR", "JAVA_HOME", "PUNCHSTREAM_KAFKA_JARS")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def login() -> dict[str, str]:
     """The environment of a user who has set nothing, with the command on the path."""
     bare = {name: os.environ[name] for name in LOGIN if name in os.environ}

@@ -20,7 +20,7 @@ from producers.devices.common.options import read_options
 from producers.devices.common.tables.cells import Cells
 from producers.devices.common.tables.grid import Grid, open_grid, read_person
 from producers.devices.common.tables.grid_header import find_grid, is_grid_of
-from producers.devices.common.tables.header import HEADER_ROWS, find_header
+from producers.devices.common.tables.header import HEADER_ROWS, find_header, missing_header
 from producers.devices.common.tables.options import TableOptions
 from producers.devices.common.tables.profiles import GRID
 from producers.devices.common.tables.table import Table, open_table, read_row
@@ -81,10 +81,8 @@ class Csv:
                 return open_table(path.name, read, header, given)
         if is_grid:
             raise UnreadableFile(f"{path.name}: none of the first {HEADER_ROWS} lines has a column for each day")
-        hint = "options.columns says which columns count"
-        if any(is_grid_of(_rows(path, encoding, each)) for each in _DELIMITERS):
-            hint = "it looks as a grid with a column for each day, which --profile grid reads"
-        raise UnreadableFile(f"{path.name}: none of the first {HEADER_ROWS} lines is a header that is known; {hint}")
+        looks_so = any(is_grid_of(_rows(path, encoding, each)) for each in _DELIMITERS)
+        raise UnreadableFile(missing_header(path.name, "lines", given, is_grid=looks_so))
 
 
 def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, Cells]]:

@@ -16,7 +16,7 @@ from producers.devices.common.options import read_options
 from producers.devices.common.tables.cells import Cells
 from producers.devices.common.tables.grid import Grid, check_together, open_grid, read_person
 from producers.devices.common.tables.grid_header import find_grid, is_grid_of
-from producers.devices.common.tables.header import HEADER_ROWS, find_header
+from producers.devices.common.tables.header import HEADER_ROWS, find_header, missing_header
 from producers.devices.common.tables.options import TableOptions
 from producers.devices.common.tables.profiles import GRID
 from producers.devices.common.tables.table import Table, open_table, read_row
@@ -93,8 +93,6 @@ class Xlsx:
         except UnreadableFile as error:
             raise UnreadableFile(f"{place}: {error}") from None
         if header is None:
-            hint = "options.columns says which columns count, options.sheet which sheet"
-            if is_grid_of(read()):
-                hint = "it looks as a grid with a column for each day, which --profile grid reads"
-            raise UnreadableFile(f"{place}: none of the first {HEADER_ROWS} rows is a header that is known; {hint}")
+            said = missing_header(place, "rows", given, is_grid=is_grid_of(read()))
+            raise UnreadableFile(f"{said}; options.sheet names another sheet")
         return open_table(place, read, replace(header, width=None), given, book.epoch)

@@ -182,6 +182,8 @@ def test_a_form_that_cannot_be_keeps_what_was_typed_and_says_why(site: ConsoleSi
     assert 'role="alert"' in answer.text
     assert not site.log.records("fleet")
     assert "There is a device D1 already." in send(site, "/add-device", **{**NEW, "device_id": "D1"}).text
+    assert "There is a site s already." in text_of(send(site, "/add-device", **{**NEW, "site": "S "}).text)
+    assert not site.log.records("fleet")
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ NUMBER = "<b>2</b>"
 WRONG = replace(
     event("2", 8), device_user_id=NUMBER, device_timezone="Asia/Riyadh", received_at=START + timedelta(hours=12)
 )
+LOOKS_AGAIN = 'hx-trigger="every 2s"'
 GIVEN = {"event_id": WRONG.event_id, "time": "2026-03-02T12:30:00", "note": "the <guard> saw her"}
 
 
@@ -126,6 +127,27 @@ def test_a_trace_offers_to_give_a_time_to_who_may(site: ConsoleSite) -> None:
     address = f"/trace?event_id={WRONG.event_id}"
     assert f"/right-time?event_id={WRONG.event_id}" in signed_in(site, "hr").get(address).text
     assert "/right-time?" not in signed_in(site, "viewer").get(address).text
+
+
+def test_a_punch_that_was_just_given_its_time_is_looked_for(site: ConsoleSite) -> None:
+    browser = signed_in(site, "hr")
+    page = browser.post("/right-time/give", data={"csrf": csrf_of(browser.get("/right-time")), **GIVEN})
+    assert LOOKS_AGAIN in page.text
+    assert "Nobody has heard" not in page.text
+    (sent,) = raw(site)
+    assert "Nobody has heard" in browser.get(f"/trace?event_id={sent.event_id}").text
+
+
+@pytest.mark.parametrize("is_delivered", [False, True])
+def test_it_is_looked_for_until_it_is_through(tmp_path: Path, is_delivered: bool) -> None:  # noqa: FBT001
+    story = Story()
+    checkin = story.checkin(story.raw(WRONG), "EMP-1")
+    if is_delivered:
+        story.deliver(checkin, "CHK-9")
+    console = ConsoleSite(tmp_path, story)
+    page = console.signed_in().get(f"/trace?event_id={WRONG.event_id}&sent=yes").text
+    assert ("CHK-9" in page, LOOKS_AGAIN in page) == (is_delivered, not is_delivered)
+    console.database.close()
 
 
 def api(site: ConsoleSite, role: Role = "hr", *sites: str) -> dict[str, str]:

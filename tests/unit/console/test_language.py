@@ -50,6 +50,14 @@ def test_a_catalogue_has_every_message_and_no_other(catalogue: Path) -> None:
 
 
 @pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda path: path.parent.name)
+def test_a_catalogue_has_a_message_once(catalogue: Path) -> None:
+    with catalogue.open("rb") as file:
+        read_po(file, abort_invalid=True)
+    written = re.findall(r'^msgid ("(?:.*"\n")*.*")$', catalogue.read_text(), re.MULTILINE)
+    assert sorted(set(written)) == sorted(written)
+
+
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda path: path.parent.name)
 def test_every_message_is_translated_with_its_places(catalogue: Path) -> None:
     for message in translations(catalogue):
         said = texts(message.string)

@@ -87,6 +87,7 @@ def test_many_are_let_in_at_once_as_the_consoles_own(asking: ConsoleSite) -> Non
         ({"serials": ["SN7"], "site": "s", "where": "given", "addresses": "ten"}, "is no address and no network"),
         ({"serials": ["SN9"], "site": "s", "where": "seen", "timezone": "UTC"}, "say which one is the terminal"),
         ({"serials": ["SN7"], "site": "<b>", "timezone": "UTC"}, "site"),
+        ({"serials": ["SN7"], "site": "S", "timezone": "UTC"}, "There is a site s already"),
         ({"serials": ["SN7"], "site": "s", "timezone": "Mars"}, "Mars"),
         ({"serials": ["SN7", "SN8"], "site": "s", "device_id": "GATE", "timezone": "UTC"}, "for one terminal"),
         ({"serials": ["SN7"], "site": "s", "device_id": "D1", "timezone": "UTC"}, "there is D1 already"),

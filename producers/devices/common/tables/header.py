@@ -80,6 +80,31 @@ def find_header(
     return None
 
 
+def missing_header(place: str, rows: str, options: TableOptions, *, is_grid: bool) -> str:
+    """What to say of a table none of whose first rows is a header.
+
+    Args:
+        place: The file, and of a workbook the sheet.
+        rows: What its rows are called.
+        options: Those of the entry.
+        is_grid: Whether it looks as a grid.
+    """
+    none = f"{place}: none of the first {HEADER_ROWS} {rows}"
+    if is_grid:
+        return (
+            f"{none} is a header that is known; it looks as a grid with a column for each day: --profile grid reads it"
+        )
+    if options.columns is not None:
+        return f"{none} has the columns that options.columns names: {', '.join(_own(options.columns).needed)}"
+    if options.profile is not None:
+        columns = ", ".join(PROFILES[options.profile].needed)
+        return f"{none} has the columns of the profile {options.profile}: {columns}"
+    return (
+        f"{none} is a header that is known: call the column of the number user and that of date and time time, or have "
+        "options.columns of the device's entry name them"
+    )
+
+
 def _profiles(options: TableOptions) -> Mapping[str, Profile]:
     if options.columns is not None:
         return {OWN: _own(options.columns)}

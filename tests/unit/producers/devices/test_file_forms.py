@@ -123,8 +123,19 @@ class TestForWhomARowIs:
 
     def test_a_column_that_was_asked_for_must_be_there(self, write: Any) -> None:
         named = {"user": "user", "time": "time", "serial": "Terminal"}
-        with pytest.raises(UnreadableFile, match="header that is known"):
+        with pytest.raises(UnreadableFile, match=r"has the columns that options\.columns names: user, time, Terminal$"):
             outcomes("csv", write("user,time\n1,2026-03-04 08:00\n"), columns=named)
+
+    @pytest.mark.parametrize(
+        ("profile", "said"),
+        [
+            (None, "call the column of the number user and that of date and time time"),
+            ("ivms", "has the columns of the profile ivms: Person ID, Time"),
+        ],
+    )
+    def test_where_no_header_is_known_it_is_said_how_one_is(self, profile: str | None, said: str, write: Any) -> None:
+        with pytest.raises(UnreadableFile, match=said):
+            outcomes("csv", write("wer,wann\n1,2026-03-04 08:00\n"), profile=profile)
 
     def test_names_of_columns_above_a_table_that_is_read_by_places_are_no_punch(self, write: Any) -> None:
         path = write("Legajo,Hora\n417,2026-03-04 08:00\n")
