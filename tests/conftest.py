@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import NoReturn, cast
@@ -116,6 +117,13 @@ def browser() -> Iterator[Browser]:
         not_run(f"not run: {missing}", "CHROMIUM")
     with chromium() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def systemd() -> None:
+    """What looks at units. Where it has to be (PUNCHSTREAM_REQUIRE_SYSTEMD=1) its absence is a failure."""
+    if shutil.which("systemd-analyze") is None:
+        not_run("not run: units need `systemd-analyze`, of Debian's package systemd", "SYSTEMD")
 
 
 @pytest.fixture(scope="session")
