@@ -127,6 +127,13 @@ def systemd() -> None:
 
 
 @pytest.fixture(scope="session")
+def prometheus() -> None:
+    """What looks at rules. Where it has to be (PUNCHSTREAM_REQUIRE_PROMETHEUS=1) its absence is a failure."""
+    if shutil.which("promtool") is None:
+        not_run("not run: alerts need `promtool`, of Debian's package prometheus", "PROMETHEUS")
+
+
+@pytest.fixture(scope="session")
 def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The embedded broker, shared by all tests: each makes its own topics and groups, and leaves it running."""
     with create_broker("embedded", tmp_path_factory.mktemp("embedded")) as broker:
