@@ -78,6 +78,7 @@ class Nightly:
         self._clock = clock
         self._results = Reconciliations(database)
         self._shown: set[str] = set()
+        self._fleet: Sequence[Device] | None = None
 
     async def keep(self) -> NoReturn:
         """Look for days that are due, for ever. What fails is said, and tried again."""
@@ -100,10 +101,11 @@ class Nightly:
             Whether each has a result now. That of a site whose ERPNext did not answer may be made again.
 
         Raises:
-            PunchstreamError: the fleet, Kafka or the database do not answer. Sites that were reconciled stay so.
+            PunchstreamError: Kafka or the database do not answer, or the fleet was never read. Sites that were
+                reconciled stay so.
         """
         sites: dict[str, list[Device]] = defaultdict(list)
-        for device in await self._read_fleet():
+        for device in await self._devices():
             sites[device.site].append(device)
         newest = {each.site: each for each in await asyncio.to_thread(self._results.newest)}
         try:
@@ -116,6 +118,16 @@ class Nightly:
             return True
         finally:
             self._show(await asyncio.to_thread(self._results.newest), sites)
+
+    async def _devices(self) -> Sequence[Device]:
+        """The devices of now. While the fleet cannot be read, those of before: as in each stage."""
+        try:
+            self._fleet = await self._read_fleet()
+        except PunchstreamError as error:
+            if self._fleet is None:
+                raise
+            log.warning("The fleet cannot be read; keeping the previous one.", error=str(error))
+        return self._fleet
 
     async def _reconcile(self, site: str, devices: Sequence[Device], day: date) -> bool:
         reached = await until_reached(self._database, self._log, REACH_SECONDS)

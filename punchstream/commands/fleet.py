@@ -35,7 +35,7 @@ from punchstream.output import AsCsv, AsJson, counted, print_csv, print_facts, p
 if TYPE_CHECKING:
     from operations.fleet_sources import Found
 
-EDITS: Final = {
+ELSEWHERE: Final = {
     "add": "fleet_edit:add",
     "set": "fleet_edit:set_",
     "disable": "fleet_edit:disable",
@@ -44,8 +44,12 @@ EDITS: Final = {
     "remove": "fleet_edit:remove",
     "export": "fleet_edit:export",
     "tokens": "fleet_edit:tokens",
+    "sites": "fleet_lists:sites",
+    "shifts": "fleet_lists:shifts",
 }
-app = typer.Typer(cls=on_demand(EDITS), help="The fleet on its topic: devices, sites and shifts.", no_args_is_help=True)
+app = typer.Typer(
+    cls=on_demand(ELSEWHERE), help="The fleet on its topic: devices, sites and shifts.", no_args_is_help=True
+)
 
 Source = Annotated[str, typer.Option("--source", help="Who writes: only it changes these entries from then on.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]

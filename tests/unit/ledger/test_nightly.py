@@ -13,7 +13,7 @@ from postgres import Postgres
 from sqlalchemy import select
 
 from attendance.adoptions import NOTHING_MOVED
-from attendance.errors import KafkaUnavailable, TargetUnavailable
+from attendance.errors import ConfigurationError, KafkaUnavailable, TargetUnavailable
 from attendance.fleet import Device
 from attendance.metrics import Metrics
 from ledger import nightly
@@ -279,6 +279,36 @@ def test_what_fails_is_tried_again_and_ends_nothing(
         task.cancel()
 
     asyncio.run(scenario())
+
+
+def test_while_the_fleet_cannot_be_read_the_previous_one_is_reconciled(night: Night) -> None:
+    night.take()
+    process, fleets = night.process(), [ConfigurationError("devices.yaml: D2: no site"), [device()]]
+
+    async def read_fleet() -> Sequence[Device]:
+        found = fleets.pop() if len(fleets) > 1 else fleets[0]
+        if isinstance(found, ConfigurationError):
+            raise found
+        return found
+
+    process._read_fleet = read_fleet
+    night.run(process)
+    night.clock += timedelta(days=1)
+    night.run(process)
+    assert [row["day"] for row in night.rows()] == ["2026-03-02", "2026-03-03"]
+
+
+def test_a_fleet_that_was_never_read_is_waited_for(night: Night) -> None:
+    night.take()
+    process = night.process()
+
+    async def read_fleet() -> Sequence[Device]:
+        raise ConfigurationError("devices.yaml: D2: no site")
+
+    process._read_fleet = read_fleet
+    with pytest.raises(ConfigurationError):
+        night.run(process)
+    assert night.rows() == []
 
 
 def test_results_go_with_the_rows_of_their_days(night: Night) -> None:

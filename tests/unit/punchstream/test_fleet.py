@@ -156,6 +156,39 @@ def test_two_sources_keep_their_own_and_one_hands_over_to_the_other(tmp_path: Pa
     assert [each["device_id"] for each in rows("--source", "jeddah", "--sort", "device_id")] == ["C", "D"]
 
 
+def test_sites_and_shifts_are_listed_with_their_devices_and_who_wrote_them(tmp_path: Path, log: MemoryLog) -> None:
+    run("apply", a_file(tmp_path / "a.yaml", "A", "B"), "--source", "jeddah")
+    run("add", "office", "--kind", "site", "timezone=Asia/Riyadh", "working_hours=sun-thu 07:00-19:00")
+    run("add", "Day Shift", "--kind", "shift", "sites=riyadh", "devices=A")
+
+    def listed(*command: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = orjson.loads(run(*command, "--json")[1])
+        return found
+
+    office, riyadh = listed("sites")
+    assert (office["site"], office["timezone"], office["has_devices"]) == ("office", "Asia/Riyadh", 0)
+    assert (office["working_hours"], office["source"]) == ("sun-thu 07:00-19:00", "command")
+    assert (riyadh["site"], riyadh["has_devices"], riyadh["source"]) == ("riyadh", 2, None)
+    [shift] = listed("shifts")
+    assert (shift["shift_type"], shift["sites"], shift["devices"]) == ("Day Shift", ["riyadh"], ["A"])
+    assert (shift["has_devices"], shift["source"]) == (2, "command")
+    assert listed("sites", "--source", "command") == [office]
+    assert listed("shifts", "--source", "nobody") == []
+    header, line = run("shifts", "--csv")[1].splitlines()
+    assert {("shift_type", "Day Shift"), ("devices", "A"), ("sites", "riyadh"), ("has_devices", "2")} <= {
+        *zip(header.split(","), line.split(","), strict=True)
+    }
+    assert "riyadh" in run("sites")[1]
+
+
+def test_what_a_fleet_file_says_is_of_the_source_file(fleet_file: Path) -> None:
+    fleet_file.write_text(
+        yaml.safe_dump({"sites": [{"site": "riyadh"}], "devices": [GATE | {"device_id": "A", "serial": "S"}]})
+    )
+    found = orjson.loads(run("sites", "--json")[1])
+    assert [(each["site"], each["source"]) for each in found] == [("riyadh", "file")]
+
+
 def test_silent_devices_are_listed_with_exit_status_1(tmp_path: Path, log: MemoryLog) -> None:
     run("apply", a_file(tmp_path / "a.yaml", "A", "B"))
     status = DeviceStatus("A", now())
