@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from argon2 import PasswordHasher
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Cookies, Response
 from ledger_story import START, START_MS, Story, event, kept_ledger
 from memory_log import MemoryLog, StoredRecord
+from passwords import QUICK
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
@@ -33,8 +33,6 @@ from operations.console_users import ConsoleUsers
 
 NAME: Final = "fatima"
 PASSWORD: Final = "a long password of hers"
-QUICK: Final = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-"""A test signs in often, and nobody guesses."""
 ADDRESS: Final = "http://127.0.0.1:8180"
 OURS: Final = {"sec-fetch-site": "same-origin"}
 

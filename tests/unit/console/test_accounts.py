@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import pytest
 from argon2 import PasswordHasher
-from console_site import NAME, QUICK, ConsoleSite, csrf_of, text_of
+from console_site import NAME, ConsoleSite, csrf_of, text_of
 from ledger_story import START
+from passwords import QUICK, hash_quickly
 
 from attendance.records.activity import Activity
 from attendance.records.console_user import ConsoleUser
 from console.words import ABOUT, ACTIVITY_STATES, ACTS, ROLES
-from operations import console_users
 from operations.activity import ACTS as KNOWN
 
 EVERY = {"every": "true"}
@@ -19,7 +19,7 @@ EVERY = {"every": "true"}
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console_users, "PasswordHasher", lambda: QUICK)
+    hash_quickly(monkeypatch)
 
 
 def activities(site: ConsoleSite) -> list[Activity]:

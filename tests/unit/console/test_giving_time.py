@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from console_site import PASSWORD, QUICK, Browser, ConsoleSite, csrf_of, text_of
+from console_site import PASSWORD, Browser, ConsoleSite, csrf_of, text_of
 from ledger_story import START, START_MS, Story, event
 from msgspec.structs import replace
+from passwords import QUICK
 
 from attendance.errors import Reason
 from attendance.records.activity import Activity

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from console_site import PASSWORD, QUICK, Browser, ConsoleSite, csrf_of, story, text_of
+from console_site import PASSWORD, Browser, ConsoleSite, csrf_of, story, text_of
 from httpx import Response
 from ledger_story import START
+from passwords import QUICK
 
 from attendance.errors import KafkaUnavailable
 from attendance.records.activity import Activity

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from console_site import NAME, QUICK, Browser, ConsoleSite, csrf_of, text_of
+from console_site import NAME, Browser, ConsoleSite, csrf_of, text_of
 from httpx import Response
 from ledger_story import START, Story, event
+from passwords import QUICK
 
 from attendance.errors import KafkaUnavailable, Reason
 from attendance.records.activity import Activity

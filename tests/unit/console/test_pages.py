@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 import yaml
-from console_site import NAME, PASSWORD, QUICK, ConsoleSite, text_of
+from console_site import NAME, PASSWORD, ConsoleSite, text_of
 from ledger_story import START, event
+from passwords import QUICK
 
 from attendance.errors import Reason
 from attendance.records.console_user import ConsoleUser

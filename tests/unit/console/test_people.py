@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from console_site import QUICK, Browser, ConsoleSite, csrf_of, text_of
+from console_site import Browser, ConsoleSite, csrf_of, text_of
 from httpx import Response
 from ledger_story import START, Story, event
 from msgspec.structs import replace
+from passwords import QUICK
 
 from attendance.erpnext import Filter
 from attendance.errors import Reason, TargetUnavailable

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from console_site import PASSWORD, QUICK, Browser, ConsoleSite, text_of
+from console_site import PASSWORD, Browser, ConsoleSite, text_of
 from ledger_story import START, START_MS, Story, event
+from passwords import QUICK
 
 from attendance.records.console_user import ApiToken, ConsoleUser, Role
 from console.record_words import GAPS

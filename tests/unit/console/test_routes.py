@@ -5,9 +5,10 @@ from typing import Any, Final, get_args
 
 import pytest
 from console_routes import READS, Way, ways
-from console_site import NAME, PASSWORD, QUICK, Browser, ConsoleSite, csrf_of
+from console_site import NAME, PASSWORD, Browser, ConsoleSite, csrf_of
 from fastapi import FastAPI
 from ledger_story import START
+from passwords import QUICK
 
 from attendance.records.console_user import ConsoleUser, Role
 from attendance.topics import TABLE

@@ -4,9 +4,10 @@ import re
 from datetime import timedelta
 
 import pytest
-from console_site import ADDRESS, NAME, PASSWORD, QUICK, Browser, ConsoleSite, text_of
+from console_site import ADDRESS, NAME, PASSWORD, Browser, ConsoleSite, text_of
 from httpx import Response
 from ledger_story import START
+from passwords import QUICK
 
 from attendance.records.console_user import ConsoleUser
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
-from console_site import NAME, PASSWORD, QUICK, Browser, ConsoleSite, story, text_of
+from console_site import NAME, PASSWORD, Browser, ConsoleSite, story, text_of
 from ledger_story import START
 from openid_provider import CLIENT, EMAIL, SECRET, OpenIdServer
+from passwords import QUICK, hash_quickly
 from structlog.testing import capture_logs
 
 from attendance.records.console_user import ConsoleUser
@@ -245,7 +246,7 @@ OLD = PasswordHasher(time_cost=1, memory_cost=16, parallelism=2)
 def test_a_hash_with_old_parameters_is_made_anew_and_the_session_goes_on(
     site: ConsoleSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("operations.console_users.PasswordHasher", lambda: QUICK)
+    hash_quickly(monkeypatch)
     site.put(ConsoleUser(NAME, OLD.hash(PASSWORD), START, "root", role="administrator"))
     browser = site.signed_in()
     last = site.log.records("console_users")[-1]
@@ -263,7 +264,7 @@ def test_a_hash_with_old_parameters_is_made_anew_and_the_session_goes_on(
 def test_a_password_that_was_changed_meanwhile_is_not_brought_back(
     site: ConsoleSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("operations.console_users.PasswordHasher", lambda: QUICK)
+    hash_quickly(monkeypatch)
     site.put(ConsoleUser(NAME, OLD.hash(PASSWORD), START, "root"))
     other = ConsoleUser(NAME, QUICK.hash("another long password"), START, "root", epoch=1)
     site.log.add("console_users", other.key, other.encode())

@@ -13,11 +13,12 @@ from urllib.parse import urlencode
 
 import pytest
 from console_routes import Way, ways
-from console_site import PASSWORD, QUICK, Browser, story
+from console_site import PASSWORD, Browser, story
 from different_site import DifferentSite
 from late_site import AT, LateSite, delivery
 from ledger_story import START, event
 from msgspec.structs import replace
+from passwords import QUICK
 from planning_console import PlanningConsole
 
 from attendance.errors import Reason

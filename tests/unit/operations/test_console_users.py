@@ -4,9 +4,12 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from argon2 import PasswordHasher
 from memory_log import MemoryLog
+from passwords import hash_quickly
 
 from attendance.errors import ConfigurationError
+from operations import console_users
 from operations.console_users import (
     LastAdministrator,
     add_token,
@@ -22,6 +25,11 @@ from operations.console_users import (
 from operations.log import Skipped
 
 PASSWORD = "a long password"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    hash_quickly(monkeypatch)
 
 
 @pytest.fixture
@@ -47,12 +55,17 @@ def test_whoever_was_added_has_that_password_and_no_other(log: MemoryLog) -> Non
     assert not verified(log, "Fatima", PASSWORD)
 
 
-def test_the_topic_does_not_have_the_password(log: MemoryLog) -> None:
+def test_the_topic_has_what_argon2_makes_of_the_password_with_its_own_parameters(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console_users, "PasswordHasher", PasswordHasher)
     add(log)
     user = asyncio.run(read_console_users(log, Skipped())).user("fatima")
     assert user is not None
     assert PASSWORD.encode() not in user.encode()
-    assert user.password.startswith("$argon2id$")
+    assert user.password.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert verified(log, "fatima", PASSWORD)
+    assert not verified(log, "fatima", PASSWORD + " ")
 
 
 def test_a_name_is_not_added_twice(log: MemoryLog) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from click.testing import Result
 from memory_log import MemoryLog
+from passwords import hash_quickly
 from typer.testing import CliRunner
 
 from attendance.errors import ConfigurationError
@@ -21,6 +22,7 @@ PASSWORD = "a long password"
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     log = MemoryLog()
     monkeypatch.setattr(console, "kafka_log", lambda _: log)
+    hash_quickly(monkeypatch)
 
     def invoke(*arguments: str, typed: str | None = None) -> Result:
         return CliRunner().invoke(app, ["console", "user", *arguments], input=typed)
