@@ -8,7 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
-from attendance.errors import Reason
+from attendance.errors import ConfigurationError, Reason
+from attendance.records.dead_letter_action import LetterId
 from operations.dead_letters import Selection, State
 from operations.letter_lists import (
     GROUP,
@@ -34,12 +35,16 @@ OfStage = Annotated[str | None, typer.Option("--stage", help="Only letters of th
 OfDevice = Annotated[str | None, typer.Option("--device", help="Only letters about this device's punches.")]
 
 
-def list_letters(
+def list_letters(  # noqa: PLR0913 - the options of the command
     *,
     reason: OfReason = None,
     stage: OfStage = None,
     device: OfDevice = None,
     each: Annotated[bool, typer.Option("--each", help="One row for each letter, not for each group.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="With `--each`: so many rows at most.")] = None,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="ID", help="With `--each`: go on after this letter, by their ids.")
+    ] = None,
     from_topics: FromTopics = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -49,6 +54,9 @@ def list_letters(
     The ledger is asked where LEDGER_URL is set, and otherwise the topics. Of what no adapter understood, the topics say
     how much the adapters and the fleet of today understand. Exit status 1 if there is no such device.
     """
+    if not each and (limit is not None or after is not None):
+        raise ConfigurationError("--limit and --after need --each")
+    last = None if after is None else _id(after)
     skipped, fleet = Skipped(), Fleet(known_fleet)
     source = _source(fleet, skipped, from_topics=from_topics)
     wanted = Selection.of(reason, stage, device)
@@ -66,7 +74,9 @@ def list_letters(
         readable = []
     groups.note(readable or ())
     understood = {each.id: each.is_understood for each in readable or ()}
-    rows = [line.to_json() | {"readable": understood.get(line.id)} for line in lines]
+    lines = sorted((line for line in lines if last is None or line.id > last), key=lambda line: line.id)
+    page = lines[:limit]
+    rows = [line.to_json() | {"readable": understood.get(line.id)} for line in page]
     if as_json or as_csv:
         names, records = (ROW, rows) if each else (GROUP, [group.to_json() for group in found])
         print_records(names, records, as_json=as_json, as_csv=as_csv)
@@ -74,6 +84,15 @@ def list_letters(
         _print_rows(rows)
     else:
         _print_groups(found)
+    if len(page) < len(lines):
+        say(f"The list goes on with --after {page[-1].id}", err=True)
+
+
+def _id(text: str) -> LetterId:
+    try:
+        return LetterId.parse(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--after: {error}") from error
 
 
 def _source(fleet: Fleet, skipped: Skipped, *, from_topics: bool) -> LetterSource:

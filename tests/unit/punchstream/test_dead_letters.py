@@ -13,7 +13,7 @@ from memory_log import MemoryLog
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from attendance.errors import InvalidRecord, KafkaUnavailable, Reason
+from attendance.errors import ConfigurationError, InvalidRecord, KafkaUnavailable, Reason
 from attendance.fleet import hash_token
 from attendance.records.dead_letter import DeadLetter
 from attendance.records.dead_letter_action import Action, Done, LetterId
@@ -128,6 +128,24 @@ def test_they_are_listed_by_stage_and_reason_or_each(log: MemoryLog) -> None:
     ]
     exported = list(csv.DictReader(run("list", "--each", "--csv")[1].splitlines()))
     assert [row["id"] for row in exported] == ["0:0", "0:1", "0:2"]
+
+
+def test_they_are_listed_page_by_page(log: MemoryLog) -> None:
+    def page(*command: str) -> tuple[list[str], str]:
+        _, shown, said = run("list", "--each", "--json", "--limit", "2", *command)
+        return [row["id"] for row in orjson.loads(shown)], said
+
+    first, said = page()
+    assert (first, "The list goes on with --after 0:1" in said) == (["0:0", "0:1"], True)
+    rest, said = page("--after", "0:1")
+    assert (rest, "--after" in said) == (["0:2"], False)
+    assert page("--after", "7:0")[0] == []
+
+
+@pytest.mark.parametrize("options", [["--limit", "1"], ["--after", "0:1"], ["--each", "--after", "the first"]])
+def test_a_page_that_cannot_be_is_refused(log: MemoryLog, options: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match="--after"):
+        run("list", *options)
 
 
 def test_the_ledger_has_the_list_where_there_is_one(
