@@ -25,18 +25,15 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import select
 
-from attendance.adoptions import NOTHING_MOVED
 from attendance.records.dead_letter_action import LetterId
 from bench.console_context import JOBS, SIGNED_IN, context
-from bench.ledger import fill
-from bench.ledger_records import TOPICS, Maker, Shape
+from bench.ledger import fill, report
+from bench.ledger_records import Maker, Shape
 from bench.measure import percentile
 from console.app import create_app
 from console.identity.ways import RETURN
 from ledger.database import Database
-from ledger.store import Store
 from ledger.tables import DEAD_LETTERS
-from operations.fact_reading import FactReader, milliseconds
 from operations.paging import page_token
 from punchstream.commands.stages import YOUNG_OBJECTS
 
@@ -176,11 +173,7 @@ def main() -> None:
         if not is_there:
             maker = Maker(SHAPE)
             fill(database, maker, arguments.punches)
-            store = Store(database)
-            end, positions = SHAPE.at(arguments.punches - 1), store.load()
-            reader = FactReader(TOPICS, NOTHING_MOVED)
-            positions |= store.apply(reader, maker.reports(end), positions, milliseconds(end))
-            store.note_read([*positions], milliseconds(end))
+            report(database, maker, SHAPE.at(arguments.punches - 1))
         app = create_app(context(Path(directory), database, SHAPE, SHAPE.at(arguments.punches - 1)))
         named = questions(arguments.punches, some_letters(database), random.Random(arguments.seed))
         asyncio.run(measure(app, named, arguments.times))

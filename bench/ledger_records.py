@@ -1,7 +1,7 @@
 """Records as a ledger reads them, made without Kafka: punches and what became of them, and what devices say."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -82,14 +82,15 @@ class Shape:
 class Maker:
     """Makes the records of punches, and their offsets."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, ends: Mapping[Partition, int] | None = None) -> None:
         """Nothing is made yet.
 
         Args:
             shape: What punches there are.
+            ends: Where each partition ends, if there are records already.
         """
         self._shape = shape
-        self._ends: dict[Partition, int] = defaultdict(int)
+        self._ends: dict[Partition, int] = defaultdict(int, ends or {})
 
     def batch(self, first: int, punches: int) -> dict[Partition, list[Made]]:
         """The records of so many punches, from one on."""

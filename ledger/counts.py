@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, null, select, union_all
+from sqlalchemy import CTE, ColumnElement, Connection, and_, case, func, null, select, union_all
 
 from attendance.errors import Reason
 from attendance.times import from_milliseconds
@@ -98,8 +98,14 @@ def count_outcomes(
     """
     raw, others = RAW_RECORDS.c, NOT_DELIVERED.c
     of_time = raw.event_time >= milliseconds(first), raw.event_time < milliseconds(last)
-    every = select(raw.site, null().label("outcome"), func.count().label("records"))
-    every = every.where(*of_time, *_one_of(raw.site, sites)).group_by(raw.site)
+    if sites is None:
+        # By site, each a range of an index. To group a day by its sites, SQLite would sort its records.
+        named = _every_site()
+        its = select(func.count()).where(raw.site == named.c.site, *of_time).scalar_subquery()
+        every = select(named.c.site, null().label("outcome"), its.label("records")).where(named.c.site.is_not(None))
+    else:
+        every = select(raw.site, null().label("outcome"), func.count().label("records"))
+        every = every.where(*of_time, raw.site.in_(sorted(sites))).group_by(raw.site)
     # The outcome first, for it is first in the index.
     is_other = others.outcome.in_([each for each in OUTCOMES if each != "delivered"])
     of_time = others.event_time >= milliseconds(first), others.event_time < milliseconds(last)
@@ -198,6 +204,14 @@ def count_open_letters(connection: Connection, wanted: Selection = EVERY) -> lis
         LetterCount(stage, Reason(reason), count, int(parked), from_milliseconds(oldest), from_milliseconds(newest))
         for stage, reason, count, parked, oldest, newest in rows
     ]
+
+
+def _every_site() -> CTE:
+    """The sites that raw records have, and a null behind them: each by one look into an index, after the one before."""
+    site = RAW_RECORDS.c.site
+    found = select(func.min(site).label("site")).cte("sites", recursive=True)
+    following = select(func.min(site)).where(site > found.c.site).scalar_subquery()
+    return found.union_all(select(following).where(found.c.site.is_not(None)))
 
 
 def _one_of(column: ColumnElement[str], names: Collection[str] | None) -> list[ColumnElement[bool]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_, select, tuple_
 
 from attendance.records.dead_letter_action import LetterId
 from attendance.times import from_milliseconds
@@ -77,23 +77,10 @@ class OpenLetters(LedgerReader):
 
     def groups(self, wanted: Selection) -> list[LetterGroup]:
         """The letters that are wanted by stage and reason, the largest group first."""
-        of = _LETTERS.stage, _LETTERS.reason
-        number = func.row_number().over(partition_by=of, order_by=[each.desc() for each in _KEY])
-        newest = (
-            select(*of, *_PLACE, _LETTERS.message, number.label("number"))
-            .where(IS_OPEN, *of_selection(wanted))
-            .subquery()
-        )
         with self._asking() as connection:
-            samples = {
-                (stage, reason): (LetterId(partition, offset), message)
-                for stage, reason, partition, offset, message, _ in connection.execute(
-                    select(newest).where(newest.c.number == 1)
-                )
-            }
             counts = count_open_letters(connection, wanted)
-        groups = [LetterGroup(each, *samples[each.stage, each.reason]) for each in counts]
-        return sorted(groups, key=lambda each: -each.count.letters)
+            groups = [_group(connection, wanted, each) for each in counts]
+        return sorted((each for each in groups if each is not None), key=lambda each: -each.count.letters)
 
     def devices(self, wanted: Selection, most: int) -> list[DeviceLetters]:
         """About which devices most of the letters are that are wanted, at most so many devices."""
@@ -146,6 +133,21 @@ class OpenLetters(LedgerReader):
                 for action, at, by, note in connection.execute(done.order_by(actions.kafka_offset))
             ]
         return KnownLetter(line(row), row.event_id, row.device_user_id, row.employee, row.attempts, history)
+
+
+def _group(connection: Connection, wanted: Selection, count: LetterCount) -> LetterGroup | None:
+    """A group with its last letter; None where somebody has dealt with all of them since they were counted.
+
+    The letter is found by the index, which has no message, and only its row is read.
+    """
+    its = _LETTERS.stage == count.stage, _LETTERS.reason == count.reason
+    open_ones = select(*_PLACE).where(IS_OPEN, *of_selection(wanted), *its)
+    newest = connection.execute(open_ones.order_by(*(each.desc() for each in _KEY)).limit(1)).first()
+    if newest is None:
+        return None
+    sample = LetterId(*newest)
+    message = connection.execute(select(_LETTERS.message).where(*_are([sample]))).scalar()
+    return None if message is None else LetterGroup(count, sample, message)
 
 
 def _lines() -> Select[Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, and_, delete, func, insert, or_, select, tuple_
+from sqlalchemy import Row, and_, delete, func, insert, or_, select, text, tuple_
 
 from attendance.times import from_milliseconds
 from ledger.database import Database
@@ -133,7 +133,8 @@ class Reconciliations:
         if which.last is not None:
             query = query.where(of.day <= which.last.isoformat())
         if which.only_gaps:
-            query = query.where(of.gaps != "")
+            # As the index has it: SQLite takes none whose condition has a parameter.
+            query = query.where(text("gaps <> ''"))
         with self._database.transaction() as connection:
             rows = connection.execute(query.limit(most)).all()
         last = rows[-1] if len(rows) == most else None

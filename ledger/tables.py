@@ -71,6 +71,7 @@ RAW_RECORDS: Final = Table(
     _where_not_null("raw_records_supersedes", "supersedes"),
     Index("raw_records_device_id_event_time", "device_id", "event_time"),
     Index("raw_records_event_time_site", "event_time", "site"),
+    Index("raw_records_site_event_time", "site", "event_time"),
     sqlite_with_rowid=False,
 )
 DROPPED: Final = Table(
@@ -148,7 +149,7 @@ WAITING: Final = Table(
     Column("is_newest", Boolean, nullable=False, server_default=true()),
     Index("waiting_event_id", "event_id"),
     _where_not_null("waiting_employee", "employee"),
-    _of_newest("waiting_by_line", "site", "device_user_id", "reason", "device_id"),
+    _of_newest("waiting_by_line", "site", "device_user_id", "reason", "device_id", "employee", "kafka_offset"),
     _of_newest("waiting_by_device", "device_id", "site", "device_user_id"),
     _of_newest("waiting_by_reason", "reason", "site"),
     sqlite_with_rowid=False,
@@ -314,6 +315,13 @@ RECONCILED_DEVICES: Final = Table(
     _number("in_erpnext", null=True),
     _number("missing"),
     _text("gaps"),
+    Index("reconciled_devices_device_id_day", "device_id", "day"),
+    Index(
+        "reconciled_devices_with_gap",
+        *("day", "device_id", "site"),
+        sqlite_where=text("gaps <> ''"),
+        postgresql_where=text("gaps <> ''"),
+    ),
     sqlite_with_rowid=False,
 )
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Table, and_, select, true
 
 from ledger.database import Database
 from ledger.reading import LedgerReader
@@ -69,7 +69,9 @@ class LedgerTrace(LedgerReader):
         if asked.employee is None:
             users = [(asked.device or "", asked.user or "")]
             return _ids_of_users(connection, asked, users)
-        named = _rows(connection, CHECKINS, CHECKINS.c.employee == asked.employee, _around(CHECKINS, asked))
+        named = _rows(
+            connection, CHECKINS, CHECKINS.c.employee == asked.employee, _between(CHECKINS.c.event_time, asked)
+        )
         ids = {each.event_id for each in named if isinstance(each, CheckinFact) and asked.is_on_day(each)}
         of_users = _ids_of_users(connection, asked, sorted(_users(connection, asked.employee)))
         return ids | (of_users - _of_others(connection, of_users, asked.employee))
@@ -88,8 +90,8 @@ def _of_devices(connection: Connection, asked: Asked) -> list[RawFact]:
     """The raw records of the devices that are asked about, on the day."""
     found: list[RawFact] = []
     for device_id in sorted(asked.zones):
-        rows = _rows(connection, RAW_RECORDS, RAW_RECORDS.c.device_id == device_id, _around(RAW_RECORDS, asked))
-        found += [each for each in rows if isinstance(each, RawFact) and asked.is_on_day(each)]
+        rows = _raw_around(connection, asked, RAW_RECORDS.c.device_id == device_id)
+        found += [each for each in rows if asked.is_on_day(each)]
     return found
 
 
@@ -126,8 +128,7 @@ def _ids_of_users(connection: Connection, asked: Asked, users: Sequence[tuple[st
     found: set[str] = set()
     for device_id, user in users:
         theirs = RAW_RECORDS.c.device_id == device_id, RAW_RECORDS.c.device_user_id == user
-        rows = _rows(connection, RAW_RECORDS, *theirs, _around(RAW_RECORDS, asked))
-        on_day = [each for each in rows if isinstance(each, RawFact) and asked.is_on_day(each)]
+        on_day = [each for each in _raw_around(connection, asked, *theirs) if asked.is_on_day(each)]
         found |= {each.event_id for each in on_day if each.event_id is not None}
     return found
 
@@ -154,12 +155,14 @@ def _with_corrections(connection: Connection, ids: Collection[str]) -> set[str]:
     return found
 
 
-def _around(table: Table, asked: Asked) -> ColumnElement[bool]:
-    """Rows whose time may be of the day that is asked about, in the zone of some device."""
-    if asked.day is None:
-        return true()
-    within = _between(table.c.event_time, asked)
-    return within if table is CHECKINS else or_(within, table.c.event_time.is_(None))
+def _raw_around(connection: Connection, asked: Asked, *which: ColumnElement[bool]) -> list[RawFact]:
+    """Raw records whose time may be of the day that is asked about, in the zone of some device, or is not known."""
+    times = [_between(RAW_RECORDS.c.event_time, asked)]
+    if asked.day is not None:
+        # Each by itself: SQLite would not ask the index by time for the one or the other.
+        times.append(RAW_RECORDS.c.event_time.is_(None))
+    rows = [row for of_time in times for row in _rows(connection, RAW_RECORDS, *which, of_time)]
+    return [each for each in rows if isinstance(each, RawFact)]
 
 
 def _between(at: ColumnElement[int], asked: Asked) -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, tuple_
 
@@ -21,6 +21,7 @@ _LINE: Final = WAITING.c.site, WAITING.c.device_user_id, WAITING.c.reason
 SINCE: Final = func.min(func.coalesce(WAITING.c.event_time, WAITING.c.waiting_since))
 """The oldest of some punches that wait, in milliseconds since the epoch."""
 
+Part = TypeVar("Part")
 Key = tuple[str, str, str]
 """Site, device user and reason."""
 
@@ -76,7 +77,7 @@ class LedgerWaiting(LedgerReader):
         counted = func.count().label("punches"), SINCE.label("since")
         query = select(*_LINE, *counted).where(WAITING.c.is_newest, *_of(which)).group_by(*_LINE).order_by(*_LINE)
         if last is not None:
-            query = query.where(tuple_(*_LINE) > last)
+            query = query.where(tuple_(*_free(which, _LINE)) > _free(which, last))
         return self._connection.execute(query.limit(size)).all()
 
     def _with_details(self, which: Which, page: Sequence[Row[Any]]) -> Iterator[WaitingUser]:
@@ -84,10 +85,12 @@ class LedgerWaiting(LedgerReader):
             return
         devices: dict[Key, set[str]] = {}
         employees: dict[Key, tuple[int, str]] = {}
-        columns = WAITING.c.device_id, WAITING.c.employee, WAITING.c.kafka_offset
-        within = tuple_(*_LINE) >= _key(page[0]), tuple_(*_LINE) <= _key(page[-1])
-        query = select(*_LINE, *columns).where(WAITING.c.is_newest, *_of(which), *within)
-        for site, user, reason, device, employee, offset in self._connection.execute(query):
+        # A line may have a hundred punches of each device: the database says each device once.
+        of_device = *_LINE, WAITING.c.device_id, WAITING.c.employee
+        line, first, last = tuple_(*_free(which, _LINE)), _free(which, _key(page[0])), _free(which, _key(page[-1]))
+        within = line >= first, line <= last
+        query = select(*of_device, func.max(WAITING.c.kafka_offset)).where(WAITING.c.is_newest, *_of(which), *within)
+        for site, user, reason, device, employee, offset in self._connection.execute(query.group_by(*of_device)):
             devices.setdefault((site, user, reason), set()).add(device)
             if employee is not None:
                 # That of the newest record that names one.
@@ -113,6 +116,11 @@ class LedgerWaiting(LedgerReader):
         query = counted.group_by(each.c.device_id).order_by(users.desc(), each.c.device_id)
         rows = self._connection.execute(query)
         return [WaitingOfDevice(device, count, int(punches), _utc(since)) for device, count, punches, since in rows]
+
+
+def _free(which: Which, line: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Of a line what is not the same in each that is asked for: of a given site, SQLite would compare every line."""
+    return line if which.site is None else line[1:]
 
 
 def _key(row: Row[Any]) -> Key:

@@ -135,7 +135,8 @@ def test_each_database_keeps_what_its_rows_say_until_they_go(ledger: Database) -
 
 STEP_BEFORE = (
     "drop table not_delivered",
-    "drop index raw_records_event_time_site",
+    *(f"drop index raw_records_{name}" for name in ("event_time_site", "site_event_time")),
+    *(f"drop index reconciled_devices_{name}" for name in ("device_id_day", "with_gap")),
     *(f"drop index waiting_{name}" for name in ("by_line", "by_device", "by_reason", "employee")),
     *(f"drop index dead_letters_{name}" for name in ("open", "employee")),
     "alter table waiting drop column is_newest",

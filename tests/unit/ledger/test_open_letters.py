@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -110,6 +111,15 @@ def test_letters_may_be_named_and_what_is_done_is_not_among_them(letters: OpenLe
     named = Selection(frozenset((LetterId(0, 1), LetterId(0, 5), LetterId(0, 99), LetterId(7, 1))))
     assert [each.id.offset for each in letters.page(named, 10).rows] == [1]
     assert letters.count(named).letters == 1
+
+
+def test_a_group_that_was_dealt_with_since_it_was_counted_is_no_group(
+    letters: OpenLetters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = [each.count for each in letters.groups(Selection())]
+    gone = replace(counted[0], reason=Reason.ERASED)
+    monkeypatch.setattr("ledger.open_letters.count_open_letters", lambda *_: [gone, *counted])
+    assert [each.count for each in letters.groups(Selection())] == counted
 
 
 def test_one_letter_has_what_was_done_about_it(letters: OpenLetters) -> None:
