@@ -9,6 +9,8 @@ import frappe
 from frappe import _
 from frappe.utils import get_system_timezone
 
+from biometric_integration import __version__
+
 ROLE = "Biometric Sync"
 """Reads devices and user maps, and writes nothing but the live fields of devices."""
 MOST = 500
@@ -16,6 +18,12 @@ MOST = 500
 TIMES = ("last_sync_at", "last_heard_at")
 TEXTS = ("last_cursor", "clock", "backlog")
 LONGEST = 140
+
+
+@frappe.whitelist()
+def version() -> str:
+    """The version of the app. By this Punchstream knows that the app is installed, whatever its user may read."""
+    return __version__
 
 
 @frappe.whitelist(methods=["POST"])

@@ -32,7 +32,7 @@ def look_at_people(client: ErpnextClient, user: str) -> Iterator[Check]:
 
 
 def _employees(client: ErpnextClient) -> str | Check:
-    people = asyncio.run(EmployeeReader(client).everyone())
+    people = asyncio.run(EmployeeReader(client).everything())
     if shared := shared_ids(people):
         who = (f"{number} ({some(names)})" for number, names in sorted(shared.items()))
         detail = f"several employees have one attendance_device_id: {some(who)}"

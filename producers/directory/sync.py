@@ -1,13 +1,13 @@
-"""Keeps ERPNext's part of the user map topic equal to ERPNext's employees.
+"""Keeps ERPNext's part of the user map topic equal to ERPNext: to its employees, and to the user map of its desk.
 
 Only differences are written, so an update that finds nothing new leaves the topic as it is.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
-from typing import Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -26,8 +26,17 @@ from attendance.settings import DirectorySettings, ErpnextSettings, KafkaSetting
 from attendance.site import site_of
 from attendance.times import now, zone
 from attendance.user_map import UserMap
-from producers.directory.employees import EmployeeReader, People, Summary, shared_ids
-from producers.directory.user_map import differences, part_removed, read_user_map, send_records, wanted
+from producers.directory.desk import DeskList, MapRow, MapRows, map_rows
+from producers.directory.documents import Summary
+from producers.directory.employees import EmployeeReader, People, shared_ids
+from producers.directory.user_map import (
+    differences,
+    part_removed,
+    read_user_map,
+    rows_known,
+    send_records,
+    wanted,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -49,13 +58,20 @@ class RemovalRefused(PunchstreamError):
         self.percent = percent
 
 
+class Lists(NamedTuple):
+    """What ERPNext lists: its employees, and the rows of the user map of its desk."""
+
+    people: EmployeeReader
+    rows: DeskList[MapRow]
+
+
 class Directory:
-    """Keeps ERPNext's part of the user map topic equal to ERPNext's employees.
+    """Keeps ERPNext's part of the user map topic equal to ERPNext's employees and the user map of its desk.
 
     Assumes that it is the only one that writes that part; a full comparison repairs it where that was not so.
 
     Args:
-        reader: Reads ERPNext's employees.
+        lists: What ERPNext has.
         load: Reads the user map from its topic.
         send: Returns when Kafka has the records.
         topic: The full name of the user map topic.
@@ -67,7 +83,7 @@ class Directory:
 
     def __init__(
         self,
-        reader: EmployeeReader,
+        lists: Lists,
         load: Callable[[], Awaitable[UserMap]],
         send: Callable[..., Awaitable[object]],
         topic: str,
@@ -77,7 +93,7 @@ class Directory:
         force: bool = False,
         clock: Callable[[], datetime] = now,
     ) -> None:
-        self._reader = reader
+        self._reader, self._desk = lists
         self._load = load
         self._send = send
         self._topic = topic
@@ -87,6 +103,8 @@ class Directory:
         self._clock = clock
         self._map = UserMap()
         self._people: People = {}
+        # None while ERPNext does not show them.
+        self._rows: MapRows | None = {}
         self._shared: dict[str, list[str]] = {}
         self._compared_at: datetime | None = None
         self._looked_at: datetime | None = None
@@ -147,11 +165,13 @@ class Directory:
         begin = self._clock()
         self._map = await self._load()
         before = await self._reader.summary()
-        people = await self._reader.everyone()
+        people = await self._reader.everything()
         # What changed while the pages were read may stand in them as it was before.
         people |= await self._reader.changed(people, begin, self._clock())
         after = await self._reader.summary()
-        await self._write(people)
+        # A rename of an employee reaches the rows that name them, and no `modified` of those shows it.
+        rows = await self._desk.read()
+        await self._write(people, rows)
         fits = after is not None and after.fits(people)
         # If neither holds, somebody changed between two requests, and the next look finds them.
         self._known = after if fits or before == after else None
@@ -167,11 +187,14 @@ class Directory:
         """
         if self._looked_at is None:
             return await self.compare()
+        rows = await self._desk.look()
         for _ in range(TRIES):
             begin = self._clock()
             summary = await self._reader.summary()
             same = summary == self._known
             if same and summary is not None and summary.whole:
+                if rows != self._rows:
+                    await self._write(self._people, rows)
                 self._looked_at = begin
                 return None
             people = self._people | await self._reader.changed(self._people, self._looked_at, begin)
@@ -183,8 +206,8 @@ class Directory:
         # ERPNext keeps the id unique: a second holder mostly means that the first was deleted or renamed.
         if shared_ids(people) != self._shared:
             return await self.compare()
-        if people != self._people:
-            await self._write(people)
+        if people != self._people or rows != self._rows:
+            await self._write(people, rows)
         self._known, self._looked_at = summary, begin
         return None
 
@@ -193,9 +216,10 @@ class Directory:
             log.warning("ERPNext does not count its employees; removals are noticed by full comparisons only.")
         self._warned_of_summary = summary is None
 
-    async def _write(self, people: People) -> None:
+    async def _write(self, people: People, rows: MapRows | None) -> None:
+        mappings = rows_known(self._map) if rows is None else [row.mapping for row in rows.values()]
         # Who was erased here stays out, though ERPNext has them.
-        target = wanted(person for person in people.values() if not self._map.has_erased(person.employee))
+        target = wanted((person for person in people.values() if not self._map.has_erased(person.employee)), mappings)
         part = part_removed(self._map, target)
         if part > self._settings.max_removed and not self._force:
             raise RemovalRefused(round(part * 100))
@@ -203,7 +227,7 @@ class Directory:
         await send_records(self._send, records)
         for record in records:
             self._map.apply(record.key, record.value)
-        self._people = people
+        self._people, self._rows = people, rows
         self._warn_of_shared_ids(people)
         if records:
             removed = sum(record.value is None for record in records)
@@ -236,6 +260,7 @@ async def run(
     stop: asyncio.Event,
     *,
     force: bool = False,
+    beside: Sequence[Callable[[Guards], Coroutine[Any, Any, object]]] = (),
 ) -> None:
     """Keep ERPNext's part of the user map topic up to date until `stop` is set.
 
@@ -248,6 +273,7 @@ async def run(
         metrics: Where each comparison is counted.
         stop: Set by whoever wants this to return.
         force: Whether the first full comparison may remove any number of entries.
+        beside: What else this process does for ever, with the same guards.
     """
     client = ErpnextClient(erpnext)
     producer = Producer(kafka, kafka.client_id("directory"))
@@ -255,7 +281,7 @@ async def run(
     guards = stage_guards("directory", kafka, metrics, producer, erpnext_clock(erpnext))
     site = site_of(erpnext.url)
     keeper = Directory(
-        EmployeeReader(client, site_zone=lambda: _certain(zones.get(site))),
+        Lists(EmployeeReader(client, site_zone=lambda: _certain(zones.get(site))), map_rows(client)),
         lambda: read_user_map(kafka),
         producer.send,
         kafka.topics["user_map"],
@@ -264,7 +290,9 @@ async def run(
         force=force,
     )
     try:
-        await run_until_stopped(stop, keeper.keep(guards), zones.follow(), guards.keep())
+        await run_until_stopped(
+            stop, keeper.keep(guards), zones.follow(), guards.keep(), *(each(guards) for each in beside)
+        )
     finally:
         await producer.stop()
         client.close()

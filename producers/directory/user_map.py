@@ -39,13 +39,25 @@ async def send_records(send: Callable[..., Awaitable[object]], records: Sequence
         await send(*records[first : first + CHUNK])
 
 
-def wanted(people: Iterable[Person]) -> dict[bytes, MapEntry]:
-    """The entries that ERPNext's employees call for, by record key; every employee before any mapping."""
+def wanted(people: Iterable[Person], rows: Iterable[UserMapping] = ()) -> dict[bytes, MapEntry]:
+    """The entries that ERPNext calls for, by record key; every employee before any mapping.
+
+    Args:
+        people: Its employees. What a number is everywhere, they say.
+        rows: The mappings of devices and sites. One of an employee who is not among the people is left out.
+    """
     people = list(people)
+    names = {person.name for person in people}
     entries: list[MapEntry] = [person.employee for person in people]
     for device_user_id, (first, *_) in holders(people).items():
         entries.append(UserMapping(EVERYWHERE, device_user_id, first.employee.name, "erpnext"))
+    entries += [mapping for mapping in rows if mapping.employee in names]
     return {entry.key: entry for entry in entries}
+
+
+def rows_known(current: UserMap) -> list[UserMapping]:
+    """The mappings of devices and sites that the topic has of ERPNext."""
+    return [each for each in current.mappings() if each.source == "erpnext" and each.scope != EVERYWHERE]
 
 
 def differences(current: UserMap, target: Mapping[bytes, MapEntry], topic: str) -> list[OutRecord]:

@@ -2,14 +2,16 @@
 
 import asyncio
 import gc
+from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import structlog
 import typer
 
 from attendance import logs
+from attendance.guards import Guards
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import run_with_stop
@@ -98,13 +100,20 @@ def directory(
     *,
     force: Annotated[bool, typer.Option(help="Remove as many entries as ERPNext no longer has, once.")] = False,
 ) -> None:
-    """Keep the user map in step with ERPNext's employees."""
+    """Keep the user map in step with ERPNext's employees; and the fleet and the user map with its desk."""
+    from operations.desk_fleet import keep_desk_fleet
+    from operations.log import KafkaLog
     from producers.directory.sync import run
 
     _, metrics = begin("directory")
     erpnext, settings = ErpnextSettings.load(), DirectorySettings.load()
     kafka = topics_checked("directory")
-    run_with_stop(lambda stop: run(kafka, erpnext, settings, metrics, stop, force=force))
+    topics = KafkaLog(kafka, "directory-fleet")
+
+    def fleet(guards: Guards) -> Coroutine[Any, Any, NoReturn]:
+        return keep_desk_fleet(erpnext, topics, settings, guards, force=force)
+
+    run_with_stop(lambda stop: run(kafka, erpnext, settings, metrics, stop, force=force, beside=[fleet]))
 
 
 def stream() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from sandbox.erpnext import errors
-from sandbox.erpnext.users import HR, HR_USER_ROLE, SYSTEM_MANAGER, User
+from sandbox.erpnext.users import HR, HR_USER_ROLE, SYNC, SYSTEM_MANAGER, User
 
 Right = Literal["read", "write", "delete", "submit"]
 """`write` is to create, too; `submit` is to cancel, too."""
@@ -27,11 +27,16 @@ WORKFLOW: Final = "Workflow"
 SHIFT_ASSIGNMENT: Final = "Shift Assignment"
 SHIFT_LOCATION: Final = "Shift Location"
 USER_PERMISSION: Final = "User Permission"
+BIOMETRIC_DEVICE: Final = "Biometric Device"
+BIOMETRIC_USER_MAP: Final = "Biometric User Map"
 SERIES: Final = "Series"
 """No doctype, and out of reach of REST: the number that each naming series gave last."""
 
 SUBMITTED: Final = 1
 """The `docstatus` of a document that was submitted."""
+
+OF_THE_DESK: Final = frozenset({BIOMETRIC_DEVICE, BIOMETRIC_USER_MAP})
+"""The doctypes of the app `biometric_integration`, which not every site has."""
 
 SINGLES: Final = frozenset({HR_SETTINGS, SYSTEM_SETTINGS})
 """The doctypes of which there is one document, named like them."""
@@ -95,6 +100,12 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         *STAMPS,
         *("employee", "employee_name", "company", "start_date", "end_date", "posting_date", "status", "payment_days"),
     ),
+    BIOMETRIC_DEVICE: (
+        *STAMPS,
+        *("device_id", "device_name", "site", "timezone", "disabled", "mode", "adapter", "serial", "host", "port"),
+        *("direction", "token_sha256", "latitude", "longitude", "more_settings"),
+    ),
+    BIOMETRIC_USER_MAP: (*STAMPS, "device_user_id", "employee", "employee_name", "device", "site", "biometric_type"),
 }
 
 _ALL: Final[tuple[Right, ...]] = ("read", "write", "delete", "submit")
@@ -117,6 +128,8 @@ _RIGHTS: Final[Mapping[str, Mapping[str, tuple[Right, ...]]]] = {
     HOLIDAY_LIST: {HR: _ALL},
     COMPANY: {HR: ("read",)},
     SALARY_SLIP: {HR: _ALL, HR_USER_ROLE: ("read", "write", "submit")},
+    BIOMETRIC_DEVICE: {HR: ("read",), HR_USER_ROLE: ("read",), SYNC: ("read",), SYSTEM_MANAGER: _ALL},
+    BIOMETRIC_USER_MAP: {HR: _ALL, HR_USER_ROLE: ("read",), SYNC: ("read",), SYSTEM_MANAGER: _ALL},
 }
 
 

@@ -66,6 +66,7 @@ class FrappeError(Exception):
         exception: str | None = None,
         *,
         message: Message | None = None,
+        first: Message | None = None,
         source: str | None = None,
         about: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -78,6 +79,7 @@ class FrappeError(Exception):
             exception: Its dotted name and text, where `{message}` stands for the message. None for an error that
                 carries no traceback even where tracebacks are allowed.
             message: For a person.
+            first: For a person, before that.
             source: The app that failed.
             about: The text of `_error_message`.
             headers: Of the answer, beyond the usual ones.
@@ -88,6 +90,7 @@ class FrappeError(Exception):
         self.headers = dict(headers or {})
         self._exception = exception
         self._message = message
+        self._first = first
         self._source = source
         self._about = about
 
@@ -102,7 +105,8 @@ class FrappeError(Exception):
                 answer["_exc_source"] = self._source
             answer["exc"] = orjson.dumps([f"Traceback (most recent call last):\n{exception}\n"]).decode()
         if self._message:
-            answer["_server_messages"] = self._message.encode(language)
+            shown = [each.encode(language) for each in (self._first, self._message) if each]
+            answer["_server_messages"] = orjson.dumps([one for each in shown for one in orjson.loads(each)]).decode()
         if self._about:
             answer["_error_message"] = self._about
         return orjson.dumps(answer)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import orjson
 from fastapi import Request, Response
 
-from sandbox.erpnext import attendance, desk, errors, holidays, meta, user_permissions
+from sandbox.erpnext import attendance, biometric, desk, errors, holidays, meta, user_permissions
 from sandbox.erpnext.checkins import Transaction
 from sandbox.erpnext.doctypes import ATTENDANCE, CHECKIN, HR_SETTINGS, SHIFT_TYPE
 from sandbox.erpnext.errors import FrappeError, Language, Message, html_page
@@ -86,6 +86,7 @@ class Frappe:
             "frappe.core.doctype.user_permission.user_permission.get_user_permissions": self._get_user_permissions,
             "hrms.api.get_hr_settings": self._get_hr_settings,
             "hrms.hr.doctype.employee_checkin.employee_checkin.bulk_fetch_shift": self._bulk_fetch_shift,
+            "biometric_integration.sync.version": self._get_desk_version,
             "frappe.client.insert": self._insert,
             "frappe.client.insert_many": self._insert_many,
             "frappe.client.cancel": self._cancel,
@@ -150,6 +151,7 @@ class Frappe:
         raise errors.not_found()
 
     async def _call_method(self, method: str, call: Call) -> Value:
+        biometric.check_method(method, installed=self._control.knobs.desk)
         function = self._methods.get(method)
         if function is None:
             package = method.rpartition(".")[0]
@@ -226,8 +228,12 @@ class Frappe:
         return {"time_zone": self._site.default_time_zone(call.user.name)}
 
     async def _get_list(self, call: Call) -> list[Row] | list[list[Value]]:
+        biometric.check_list(call.user, _doctype(call), installed=self._control.knobs.desk)
         rows = self._site.list_rows(call.user, _doctype(call), call.arguments)
         return rows if call.arguments.get("as_dict", True) else [list(row.values()) for row in rows]
+
+    async def _get_desk_version(self, call: Call) -> str:  # noqa: ARG002 - as all methods
+        return biometric.VERSION
 
     async def _get_count(self, call: Call) -> int:
         return self._site.count(_doctype(call), call.arguments.get("filters"))

@@ -107,6 +107,7 @@ class Knobs(_Model):
     maintenance: Literal["off", "on", "read_only"] = "off"
     database_down: bool = False
     allow_error_traceback: bool = True
+    desk: bool = Field(False, description="Whether the app `biometric_integration` is installed.")
     language: Language = Field("en", description="Of messages, where a request does not ask for another.")
     max_body: int | None = Field(None, description="Bytes; a larger one is answered 413 by what stands before Frappe.")
     failing_employees: dict[str, Failure] = Field(

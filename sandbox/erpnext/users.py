@@ -6,6 +6,7 @@ from typing import Final
 HR: Final = "HR Manager"
 HR_USER_ROLE: Final = "HR User"
 SYSTEM_MANAGER: Final = "System Manager"
+SYNC: Final = "Biometric Sync"
 ADMINISTRATOR: Final = "Administrator"
 """Whom the scheduler works for."""
 
@@ -45,4 +46,10 @@ NO_ROLE_USER: Final = User(
     "nohr-secret",
     frozenset(),
 )
-USERS: Final = (ADMIN, HR_USER, HR_CLERK, NO_ROLE_USER)
+SYNC_USER: Final = User(
+    "sync-api@example.com",
+    "sync-key",
+    "sync-secret",
+    frozenset({HR_USER_ROLE, SYNC}),
+)
+USERS: Final = (ADMIN, HR_USER, HR_CLERK, NO_ROLE_USER, SYNC_USER)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,17 @@ import pytest
 from fastapi import FastAPI
 
 from sandbox.erpnext.app import create_app
-from sandbox.erpnext.doctypes import ATTENDANCE, CUSTOM_FIELD, EMPLOYEE, SHIFT_TYPE
+from sandbox.erpnext.doctypes import (
+    ATTENDANCE,
+    BIOMETRIC_DEVICE,
+    BIOMETRIC_USER_MAP,
+    CUSTOM_FIELD,
+    EMPLOYEE,
+    SHIFT_TYPE,
+)
 from sandbox.erpnext.knobs import Knobs
 from sandbox.erpnext.site import Site
-from sandbox.erpnext.users import ADMIN, GUEST, HR_CLERK, HR_USER, NO_ROLE_USER, User
+from sandbox.erpnext.users import ADMIN, GUEST, HR_CLERK, HR_USER, NO_ROLE_USER, SYNC_USER, User
 from tests.support.second_site import CASES, second_site
 
 RECORDINGS = {
@@ -72,7 +79,7 @@ class State:
     Its field `event_id` may have been deleted again, its zone changed, and its employees be so many (who have a
     date of joining then), or on no shift. Of the employee whose day was repaired, that day is over and marked
     Absent where `absent` is set; the check-ins come after that. `before` names the recorded requests that go
-    before.
+    before. `documents` are others by doctype, as they are stored.
     """
 
     checkins: tuple[Document, ...] = ()
@@ -85,6 +92,7 @@ class State:
     before: tuple[str, ...] = ()
     knobs: Mapping[str, Any] = field(default_factory=dict)
     sender: User = ADMIN
+    documents: Mapping[str, tuple[Document, ...]] = field(default_factory=dict)
 
 
 def checkin(employee: str, time: str | None, log_type: str | None = "IN", **more: Any) -> Document:
@@ -146,6 +154,15 @@ TRIAL_WITHOUT_UNIQUE = State(on_shift=False, sender=HR_CLERK)
 WITHOUT_FIELD = State(event_id_field=True, field_deleted=True, on_shift=False, sender=HR_CLERK)
 IN_TOKYO = State(time_zone="Asia/Tokyo", event_id_field=True, on_shift=False, sender=HR_CLERK)
 FEW = State(employees=37, sender=HR_CLERK)
+
+DESK = State(
+    knobs={"desk": True},
+    sender=SYNC_USER,
+    documents={
+        BIOMETRIC_USER_MAP: tuple(RECORDINGS["desk_user_map"]["response"]["body"]["message"]),
+        BIOMETRIC_DEVICE: tuple(RECORDINGS["desk_devices"]["response"]["body"]["message"]),
+    },
+)
 
 # Every other case finds the site as it is: its employees, and no check-in.
 STATES = {
@@ -244,6 +261,11 @@ STATES = {
     "checkin_begins_cancelled": State(sender=HR_CLERK),
     "checkin_begins_cancelled_no_permission": NO_ROLE,
     "server_script_list": State(sender=HR_CLERK),
+    **{case: DESK for case in RECORDINGS if case.startswith("desk_")},
+    "desk_version": replace(DESK, sender=HR_CLERK),
+    "desk_user_map_no_role": replace(DESK, sender=NO_ROLE_USER),
+    "desk_not_installed_version": State(sender=HR_CLERK),
+    "desk_not_installed_list": State(sender=HR_CLERK),
     "checkin_hr_user_role": State(sender=HR_USER),
     "checkin_client_name_hrmanager_hr_user": State(sender=HR_USER),
 }
@@ -329,6 +351,8 @@ def prepared(state: State) -> FastAPI:
         transaction.insert(document, keep_name=True)
         transaction.commit()
     app = create_app(site, Knobs.model_validate(state.knobs))
+    for doctype, rows in state.documents.items():
+        site.put(doctype, rows)
     for case in state.before:
         send(app, case).raise_for_status()
     return app

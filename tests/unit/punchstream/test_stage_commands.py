@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ledger.runner
+import operations.desk_fleet
 import producers.directory.sync
 import producers.pull.share
 import producers.push.server
@@ -22,6 +23,7 @@ import sinks.delivery.runner
 import streams.app
 from attendance import logs
 from attendance.errors import ConfigurationError
+from attendance.guards import Guards
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.settings import KafkaSettings
@@ -111,12 +113,19 @@ def test_the_directory_is_told_to_remove_whatever_erpnext_no_longer_has(
 ) -> None:
     forced: list[bool] = []
 
-    async def run(*_: Any, force: bool) -> None:
+    async def keep_desk_fleet(*_: Any, force: bool) -> None:
         forced.append(force)
 
+    async def run(*_: Any, force: bool, beside: Sequence[Callable[..., Awaitable[None]]]) -> None:
+        forced.append(force)
+        [fleet] = beside
+        await fleet(Guards(Metrics(), []))
+
+    monkeypatch.setattr(operations.desk_fleet, "keep_desk_fleet", keep_desk_fleet)
     monkeypatch.setattr(producers.directory.sync, "run", run)
     assert [invoke(command).exit_code for command in ("directory", "directory --force")] == [0, 0]
-    assert forced == [False, True]
+    # Of the user map and of the fleet.
+    assert forced == [False, False, True, True]
 
 
 def recorder(into: list[Any]) -> Callable[..., Any]:

@@ -1,189 +1,26 @@
 import asyncio
-import operator
-from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from zlib import crc32
 from zoneinfo import ZoneInfo
 
 import pytest
 import structlog
+from directory_bench import START, TOPIC, Bench, FakeSite
 from fake_guard import standing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attendance.errors import AccessDenied, DocumentRejected, KafkaUnavailable, PermissionDenied, TargetUnavailable
+from attendance.errors import AccessDenied, KafkaUnavailable, TargetUnavailable
 from attendance.kafka.records import OutRecord
 from attendance.metrics import Metrics
 from attendance.records.user_map import EVERYWHERE, Employee, ErasedEmployee, UserMapping
 from attendance.settings import DirectorySettings, ErpnextSettings
-from attendance.user_map import UserMap
 from memory_broker import install
 from producers.directory import sync
-from producers.directory.employees import SUMMARY, EmployeeReader
-from producers.directory.sync import Directory, RemovalRefused
+from producers.directory.employees import EmployeeReader
+from producers.directory.sync import RemovalRefused
 from producers.directory.user_map import read_user_map
 from virtual_time import run_in_virtual_time
-
-START = datetime.fromisoformat("2026-03-01 08:00:00")
-TOPIC = "attendance.user-map.v1"
-COMPARE: dict[str, Callable[[str, str], bool]] = {">": operator.gt, ">=": operator.ge, "<=": operator.le}
-
-
-class FakeSite:
-    """ERPNext's Employee list: rows with a clock of their own, filters and orders as they are asked for."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, dict[str, Any]] = {}
-        self.time = START
-        self.zone: ZoneInfo | None = ZoneInfo("UTC")
-        self.requests = 0
-        self.hidden: set[str] = set()
-        self.sums = True
-        self.counts = True
-        self.failure: Exception | None = None
-        self.meanwhile: Callable[[], None] = lambda: None
-
-    def save(self, name: str, device_user_id: str | None = None, status: str = "Active", **fields: Any) -> None:
-        self.time += timedelta(seconds=1)
-        now = str(self.wall_clock())
-        self.rows[name] = {
-            "creation": self.rows.get(name, {}).get("creation", now),
-            "name": name,
-            "attendance_device_id": device_user_id,
-            "status": status,
-            "company": None,
-            "branch": None,
-            "date_of_joining": None,
-            "relieving_date": None,
-            "modified": now,
-        } | fields
-
-    def rename(self, old: str, new: str) -> None:
-        """As Frappe does: the row keeps everything else, and its `modified` is now."""
-        self.time += timedelta(seconds=1)
-        self.rows[new] = self.rows.pop(old) | {"name": new, "modified": str(self.wall_clock())}
-
-    def summary(self) -> dict[str, Any]:
-        if not self.sums:
-            raise DocumentRejected(417, "DataError", "Field not permitted in query")
-        shown = [row for name, row in self.rows.items() if name not in self.hidden]
-        checksums = {
-            "names": [crc32(row["name"].encode()) for row in shown],
-            "modified": [crc32(_in_database(row["modified"])) for row in shown],
-        }
-        self.meanwhile()
-        return {"n": len(shown)} | {name: float(sum(each)) if each else None for name, each in checksums.items()}
-
-    def wall_clock(self) -> datetime:
-        """What the clock of the site shows."""
-        return self.time.replace(tzinfo=UTC).astimezone(self.zone or UTC).replace(tzinfo=None)
-
-    def count(self, doctype: str) -> int:
-        assert doctype == "Employee"
-        self.requests += 1
-        if self.failure is not None:
-            raise self.failure
-        if not self.counts:
-            raise PermissionDenied("403 PermissionError: no")
-        self.meanwhile()
-        return len(self.rows.keys() - self.hidden)
-
-    def get_list(
-        self,
-        doctype: str,
-        fields: Sequence[str],
-        filters: Sequence[tuple[str, str, str]] = (),
-        *,
-        order_by: str = "name asc",
-        start: int = 0,
-        limit: int = 0,
-    ) -> list[dict[str, Any]]:
-        assert doctype == "Employee"
-        self.requests += 1
-        if self.failure is not None:
-            raise self.failure
-        if fields == SUMMARY:
-            return [self.summary()]
-        matching = [
-            row
-            for row in self.rows.values()
-            if row["name"] not in self.hidden
-            and all(COMPARE[compare](row[name], bound) for name, compare, bound in filters)
-        ]
-        for order in reversed(order_by.split(", ")):
-            name, direction = order.split()
-            matching.sort(key=lambda row: row[name], reverse=direction == "desc")
-        page = [{name: row[name] for name in fields} for row in matching[start : start + limit]]
-        self.meanwhile()
-        return page
-
-
-def _in_database(stamp: str) -> bytes:
-    return datetime.fromisoformat(stamp).isoformat(sep=" ", timespec="microseconds").encode()
-
-
-class FakeTopic:
-    """The user map topic: what was acknowledged, in order."""
-
-    def __init__(self) -> None:
-        self.records: list[OutRecord] = []
-        self.failure: Exception | None = None
-
-    async def send(self, *records: OutRecord) -> None:
-        if self.failure is not None:
-            raise self.failure
-        self.records += records
-
-    async def load(self) -> UserMap:
-        users = UserMap()
-        for record in self.records:
-            users.apply(record.key, record.value)
-        return users
-
-
-class Bench:
-    """A directory between a site and a topic, with a clock that stands until it is moved."""
-
-    def __init__(self, **options: Any) -> None:
-        self.site = FakeSite()
-        self.topic = FakeTopic()
-        self.metrics = Metrics()
-        self.restart(**options)
-
-    def restart(self, *, page: int = 3, force: bool = False, **settings: Any) -> None:
-        self.directory = Directory(
-            EmployeeReader(self.site, page, lambda: self.site.zone),  # type: ignore[arg-type]
-            self.topic.load,
-            self.topic.send,
-            TOPIC,
-            DirectorySettings(**settings),
-            self.metrics,
-            force=force,
-            clock=lambda: self.site.time.replace(tzinfo=UTC),
-        )
-
-    def step(self, seconds: float = 60) -> float:
-        self.site.time += timedelta(seconds=seconds)
-        return asyncio.run(self.directory.run_once())
-
-    def users(self) -> dict[str, str]:
-        """The employee of each device user, at a device that no mapping names."""
-        users = asyncio.run(self.topic.load())
-        return {
-            mapping.device_user_id: mapping.employee
-            for mapping in users.mappings()
-            if users.in_scope(EVERYWHERE, mapping.device_user_id) == mapping
-        }
-
-    def employee(self, name: str) -> Employee | None:
-        return asyncio.run(self.topic.load()).employee(name)
-
-    def written(self) -> int:
-        return len(self.topic.records)
-
-    def counted(self, result: str) -> bool:
-        return f'punchstream_directory_syncs_total{{result="{result}"}}' in self.metrics.exposition().decode()
 
 
 @pytest.fixture(params=["summed", "counted"])
@@ -541,7 +378,7 @@ def test_no_change_is_missed_at_the_edge_of_a_page(tens: list[int], page: int, s
     last, now = begin + timedelta(minutes=10 * since), begin + timedelta(minutes=30)
     found = asyncio.run(reader.changed({}, last, now))
     assert set(found) == {f"E{number}" for number, ten in enumerate(tens) if since <= ten <= 3}
-    assert set(asyncio.run(reader.everyone())) == set(site.rows)
+    assert set(asyncio.run(reader.everything())) == set(site.rows)
 
 
 def test_a_device_id_of_two_employees_goes_to_the_active_one(bench: Bench) -> None:
