@@ -26,7 +26,7 @@ DAY = 86_400
 
 
 class Case(NamedTuple):
-    """Series that make a rule fire, as promtool writes them a minute apart; when; and what is annotations then."""
+    """Series that make a rule fire, as promtool writes them a minute apart; when; and what is said then."""
 
     series: dict[str, str]
     after: str
