@@ -58,6 +58,7 @@ class PushApp(FastAPI):
         knocking: Where what is turned away is noted.
         fleet: Which devices may push.
         receiving: The room for what is being received.
+        turns: Whose request is worked on next.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class PushApp(FastAPI):
         self.knocking = knocking
         self.fleet = fleet
         self.receiving = receiving
-        self._turns = turns
+        self.turns = turns
         self._straight: dict[tuple[str, str], Endpoint] = {}
         # By the method and the first segment of the path.
         self._patterns: dict[tuple[str, str], list[tuple[re.Pattern[str], Endpoint]]] = defaultdict(list)
@@ -93,12 +94,16 @@ class PushApp(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        async with self._turns.request(scope["client"][0] if scope.get("client") else ""):
+        address = scope["client"][0] if scope.get("client") else ""
+        try:
+            await self.turns.enter(address, _size(scope))
             endpoint = self._straight.get((scope["method"], scope["path"]))
             if endpoint is None:
                 scope["path"] = plain_path(scope["path"])
                 endpoint = self._find(scope)
             await (endpoint or super().__call__)(scope, receive, send)
+        finally:
+            self.turns.leave(address)
 
     def _find(self, scope: Scope) -> Endpoint | None:
         """The endpoint of a plain path; None where only the router knows what to answer."""
@@ -120,6 +125,16 @@ class PushApp(FastAPI):
         body = b"" if "expect" in request.headers else await peek(request.receive)
         self.knocking.note(cause, request.scope, error.status_code, body=body)
         return _json(failure(cause), error.status_code, error.headers)
+
+
+def _size(scope: Scope) -> int | None:
+    """Bytes of a request's body, as its head has them; None where it does not."""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else None
+        if name == b"transfer-encoding":
+            return None
+    return 0
 
 
 def create_app(

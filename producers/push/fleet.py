@@ -29,6 +29,7 @@ class Fleet:
         self._by_token: dict[tuple[str, str], dict[str, Device]] = {}
         self._by_serial: dict[tuple[str, str], dict[str, Device]] = {}
         self._tokens: frozenset[str] = frozenset()
+        self._bound: frozenset[str] = frozenset()
         self._unbound: set[str] = set()
         self._checked: dict[str, Device] = {}
         self._index(at_start=True)
@@ -51,15 +52,15 @@ class Fleet:
             return {device_id: device for device_id, device in found.items() if device.serial == sender.serial}
         return self._by_serial.get((adapter, sender.serial), {}) if sender.serial else {}
 
-    @staticmethod
-    def at(client: str | None, devices: Mapping[str, Device]) -> Mapping[str, Device]:
+    def at(self, client: str | None, devices: Mapping[str, Device]) -> Mapping[str, Device]:
         """Those of the devices that may push from an address.
 
         Args:
             client: The address; None where it is not known.
-            devices: As `of` returned them.
+            devices: As `of` has just returned them.
         """
-        if not any(device.addresses for device in devices.values()):
+        # Thousands may share a token.
+        if devices.keys().isdisjoint(self._bound):
             return devices
         return {
             device_id: device
@@ -93,6 +94,7 @@ class Fleet:
                 # One with a token is not open to whoever knows its serial number.
                 by_serial[device.adapter, device.serial][device.device_id] = device
         self._by_token, self._by_serial = dict(by_token), dict(by_serial)
+        self._bound = frozenset(device.device_id for device in self._checked.values() if device.addresses)
         self._say_unbound()
         self._tokens = frozenset(device.token_sha256 for device in self._registry if device.token_sha256)
 

@@ -141,4 +141,6 @@ async def peek(receive: Receive) -> bytes:
 
 
 def _printable(text: str, longest: int) -> str:
+    if text.isascii() and text.isprintable():
+        return text[:longest]
     return "".join(char for char in text[: 4 * longest] if " " <= char <= "~")[:longest]

@@ -24,6 +24,7 @@ from producers.push.connections import Connections, Seat
 from producers.push.knocking import Knocking
 from producers.push.receiving import Receiving, Share
 from producers.push.senders import broken_head
+from producers.push.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +56,7 @@ class Shared:
         knocking: Where the heads that cannot be read are noted.
         connections: The room for connections.
         receiving: The room for heads that are not whole.
+        turns: Told who connects.
         proxies: Those that are believed.
         metrics: Where connections that gave up their room are counted.
         seldom: Where that is logged.
@@ -64,6 +66,7 @@ class Shared:
     knocking: Knocking
     connections: Connections
     receiving: Receiving
+    turns: Turns
     proxies: Proxies
     metrics: Metrics
     seldom: Seldom = field(default_factory=Seldom)
@@ -94,6 +97,7 @@ class SeenHeads(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connected."""
         super().connection_made(transport)
+        self.shared.turns.connected()
         if self.client is not None and self.client[0].startswith(_MAPPED):
             self.client = (self.client[0].removeprefix(_MAPPED), self.client[1])
         self._is_proxy = self.shared.proxies.are_at(self._address)

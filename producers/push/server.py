@@ -93,7 +93,9 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=seen_heads(Shared(push, app.knocking, connections, app.receiving, proxies, metrics, terminals.seldom)),
+        http=seen_heads(
+            Shared(push, app.knocking, connections, app.receiving, app.turns, proxies, metrics, terminals.seldom)
+        ),
         # It would believe any header of a proxy on this machine.
         proxy_headers=False,
         ws="none",

@@ -51,7 +51,9 @@ class Wire(asyncio.Transport):
 def shared(bench: Bench, most: int = 100, most_of_one: int = 100) -> Shared:
     room = Connections(most, most_of_one)
     proxies = Proxies(bench.settings.trusted_proxies)
-    return Shared(bench.settings, bench.app.knocking, room, bench.app.receiving, proxies, bench.metrics)
+    return Shared(
+        bench.settings, bench.app.knocking, room, bench.app.receiving, bench.app.turns, proxies, bench.metrics
+    )
 
 
 def connect(bench: Bench, its: Shared | None = None, client: str = "192.0.2.7") -> tuple[SeenHeads, Wire]:

@@ -1,12 +1,13 @@
 """Each address has its turn, however many requests another one has ready."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from producers.push.turns import LARGE, ROUND, Turns
+from producers.push.turns import AS_MUCH, LARGE, OF_ONE, ROUND, Turns
 
 ATTACKER, TERMINAL, OTHER = "192.0.2.66", "192.0.2.7", "192.0.2.8"
 
@@ -31,6 +32,16 @@ def turns(clock: Clock) -> Turns:
     return Turns(clock)
 
 
+@asynccontextmanager
+async def request(turns: Turns, address: str, size: int | None = 0) -> AsyncIterator[None]:
+    """A request that is worked on."""
+    try:
+        await turns.enter(address, size)
+        yield
+    finally:
+        turns.leave(address)
+
+
 def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(story())
 
@@ -38,9 +49,8 @@ def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def test_where_few_are_worked_on_nobody_waits(turns: Turns) -> None:
     async def story() -> None:
         for _ in range(ROUND):
-            request = turns.request(TERMINAL)
             with pytest.raises(StopIteration):
-                request.__aenter__().send(None)
+                turns.enter(TERMINAL, 0).send(None)
 
     run(story)
 
@@ -49,7 +59,7 @@ def test_an_address_with_a_thousand_requests_lets_the_others_go_between(turns: T
     order: list[str] = []
 
     async def ask(address: str) -> None:
-        async with turns.request(address):
+        async with request(turns, address):
             order.append(address)
 
     async def story() -> None:
@@ -60,15 +70,80 @@ def test_an_address_with_a_thousand_requests_lets_the_others_go_between(turns: T
 
     run(story)
     assert len(order) == 1006
-    assert {TERMINAL, OTHER} <= set(order[: 4 * ROUND])
+    assert {TERMINAL, OTHER} <= set(order[: 2 * ROUND + 2 * OF_ONE])
     assert order[: 12 * ROUND].count(ATTACKER) == 12 * ROUND - 6
+
+
+async def looks_of(turns: Turns, address: str, size: int | None, count: int, each_look: Callable[[], None]) -> int:
+    """Between how many looks at the network so many requests of an address are worked on that are all there."""
+    served = looks = 0
+
+    async def ask() -> None:
+        nonlocal served
+        async with request(turns, address, size):
+            served += 1
+
+    crowd = [asyncio.create_task(ask()) for _ in range(count)]
+    while served < count:
+        each_look()
+        await asyncio.sleep(0)
+        looks += 1
+    await asyncio.gather(*crowd)
+    return looks
+
+
+@pytest.mark.parametrize(
+    ("size", "of_a_look"),
+    [
+        pytest.param(0, ROUND, id="no body"),
+        pytest.param(AS_MUCH, ROUND // 2, id="a small body"),
+        pytest.param(LARGE - 1, 2, id="one that has just no turn of its own"),
+        pytest.param(None, 2, id="one of which nobody knows how long it is"),
+        pytest.param(100 * LARGE, ROUND, id="one that has a turn of its own"),
+    ],
+)
+def test_between_two_looks_less_is_worked_on_of_what_takes_longer(
+    turns: Turns, size: int | None, of_a_look: int
+) -> None:
+    async def story() -> None:
+        looks = await looks_of(turns, ATTACKER, size, 40 * of_a_look, lambda: None)
+        assert 40 <= looks <= 44
+
+    run(story)
+
+
+def test_beside_others_no_address_has_a_whole_round(turns: Turns) -> None:
+    async def story() -> None:
+        async with request(turns, TERMINAL):
+            looks = await looks_of(turns, ATTACKER, 0, 40 * OF_ONE, lambda: None)
+        assert 40 <= looks <= 44
+
+    run(story)
+
+
+def test_many_addresses_share_a_whole_round(turns: Turns) -> None:
+    async def story() -> None:
+        crowds = [looks_of(turns, f"192.0.2.{each}", 0, 10 * OF_ONE, lambda: None) for each in range(8)]
+        assert max(await asyncio.gather(*crowds)) <= 8 * 10 * OF_ONE // ROUND + 6
+
+    run(story)
+
+
+def test_while_somebody_connects_the_next_look_comes_sooner(turns: Turns) -> None:
+    async def story() -> None:
+        looks = await looks_of(turns, ATTACKER, 0, 40 * OF_ONE, turns.connected)
+        assert 36 <= looks <= 44
+        looks = await looks_of(turns, ATTACKER, 0, 40 * ROUND, lambda: None)
+        assert looks <= 44
+
+    run(story)
 
 
 def test_of_one_address_the_first_that_came_is_the_first_that_goes(turns: Turns) -> None:
     order: list[int] = []
 
     async def ask(number: int) -> None:
-        async with turns.request(ATTACKER):
+        async with request(turns, ATTACKER):
             order.append(number)
 
     async def story() -> None:
@@ -82,7 +157,7 @@ def test_a_network_of_ipv6_is_one_address(turns: Turns) -> None:
     order: list[str] = []
 
     async def ask(address: str) -> None:
-        async with turns.request(address):
+        async with request(turns, address):
             order.append(address)
 
     async def story() -> None:
@@ -99,13 +174,13 @@ def test_whoever_had_a_body_read_for_long_lets_others_go_on_for_as_long(turns: T
     gone = asyncio.Event()
 
     async def upload(address: str) -> None:
-        async with turns.request(address):
+        async with request(turns, address):
             await turns.to_read(address, LARGE)
             reads.append((address, clock.now))
             clock.now += 1.0  # it takes so long, and nothing else goes on meanwhile
 
     async def wait(address: str) -> None:
-        async with turns.request(address):
+        async with request(turns, address):
             await gone.wait()
 
     async def story() -> None:
@@ -129,7 +204,7 @@ def test_whoever_had_a_body_read_for_long_lets_others_go_on_for_as_long(turns: T
 
 def test_where_one_address_is_alone_it_never_pauses(turns: Turns, clock: Clock) -> None:
     async def upload() -> None:
-        async with turns.request(ATTACKER):
+        async with request(turns, ATTACKER):
             await turns.to_read(ATTACKER, LARGE)
             clock.now += 1.0
 
@@ -150,7 +225,7 @@ def test_whoever_goes_away_takes_nobodys_turn(turns: Turns) -> None:
     order: list[str] = []
 
     async def ask(address: str) -> None:
-        async with turns.request(address):
+        async with request(turns, address):
             order.append(address)
 
     async def story() -> None:
@@ -160,7 +235,7 @@ def test_whoever_goes_away_takes_nobodys_turn(turns: Turns) -> None:
             each.cancel()
         await asyncio.gather(*crowd[:100], ask(TERMINAL))
         await asyncio.gather(*crowd, return_exceptions=True)
-        async with turns.request(TERMINAL):
+        async with request(turns, TERMINAL):
             order.append("again")
 
     run(story)
@@ -168,28 +243,9 @@ def test_whoever_goes_away_takes_nobodys_turn(turns: Turns) -> None:
     assert order[-1] == "again"
 
 
-def test_between_two_looks_at_the_network_an_address_that_is_alone_has_a_whole_round(turns: Turns) -> None:
-    served = 0
-
-    async def ask() -> None:
-        nonlocal served
-        async with turns.request(ATTACKER):
-            served += 1
-
-    async def story() -> None:
-        crowd = [asyncio.create_task(ask()) for _ in range(100 * ROUND)]
-        looks = 0
-        while served < len(crowd):
-            await asyncio.sleep(0)
-            looks += 1
-        assert looks < 110
-
-    run(story)
-
-
 def test_those_who_went_away_delay_nobody_behind_them(turns: Turns) -> None:
     async def ask() -> None:
-        async with turns.request(ATTACKER):
+        async with request(turns, ATTACKER):
             pass
 
     async def story() -> None:
