@@ -378,6 +378,11 @@ class DirectorySettings(SettingsGroup):
     full_interval: Seconds = Field(
         3600, gt=0, description="Time between two full comparisons, which repair what changed without a trace."
     )
+    live_interval: Seconds = Field(
+        300,
+        ge=30,
+        description="Time between two writings of what devices last said into ERPNext's desk, if it has them.",
+    )
     max_removed: float = Field(
         0.5,
         gt=0,

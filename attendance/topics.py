@@ -278,7 +278,7 @@ USED_BY: Final[Mapping[Stage, frozenset[Name]]] = {
             "probe",
         )
     ),
-    "directory": frozenset(("user_map", "site", "fleet", "probe")),
+    "directory": frozenset(("user_map", "site", "fleet", "device_status", "cursors", "probe")),
     "stream": frozenset(
         (
             "raw",

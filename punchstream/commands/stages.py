@@ -102,18 +102,22 @@ def directory(
 ) -> None:
     """Keep the user map in step with ERPNext's employees; and the fleet and the user map with its desk."""
     from operations.desk_fleet import keep_desk_fleet
+    from operations.desk_live import keep_desk_live
     from operations.log import KafkaLog
     from producers.directory.sync import run
 
     _, metrics = begin("directory")
     erpnext, settings = ErpnextSettings.load(), DirectorySettings.load()
     kafka = topics_checked("directory")
-    topics = KafkaLog(kafka, "directory-fleet")
+    topics = KafkaLog(kafka, "directory-desk")
 
     def fleet(guards: Guards) -> Coroutine[Any, Any, NoReturn]:
         return keep_desk_fleet(erpnext, topics, settings, guards, force=force)
 
-    run_with_stop(lambda stop: run(kafka, erpnext, settings, metrics, stop, force=force, beside=[fleet]))
+    def live(guards: Guards) -> Coroutine[Any, Any, NoReturn]:
+        return keep_desk_live(erpnext, topics, settings, guards)
+
+    run_with_stop(lambda stop: run(kafka, erpnext, settings, metrics, stop, force=force, beside=[fleet, live]))
 
 
 def stream() -> None:

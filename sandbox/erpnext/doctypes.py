@@ -35,6 +35,8 @@ SERIES: Final = "Series"
 SUBMITTED: Final = 1
 """The `docstatus` of a document that was submitted."""
 
+LIVE_FIELDS: Final = ("last_sync_at", "last_heard_at", "last_cursor", "clock", "backlog")
+"""What the role Biometric Sync may write of a device, by a method of the app."""
 OF_THE_DESK: Final = frozenset({BIOMETRIC_DEVICE, BIOMETRIC_USER_MAP})
 """The doctypes of the app `biometric_integration`, which not every site has."""
 
@@ -104,6 +106,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         *STAMPS,
         *("device_id", "device_name", "site", "timezone", "disabled", "mode", "adapter", "serial", "host", "port"),
         *("direction", "token_sha256", "latitude", "longitude", "more_settings"),
+        *LIVE_FIELDS,
     ),
     BIOMETRIC_USER_MAP: (*STAMPS, "device_user_id", "employee", "employee_name", "device", "site", "biometric_type"),
 }

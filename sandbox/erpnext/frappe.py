@@ -87,6 +87,7 @@ class Frappe:
             "hrms.api.get_hr_settings": self._get_hr_settings,
             "hrms.hr.doctype.employee_checkin.employee_checkin.bulk_fetch_shift": self._bulk_fetch_shift,
             "biometric_integration.sync.version": self._get_desk_version,
+            "biometric_integration.sync.write_live": self._write_live,
             "frappe.client.insert": self._insert,
             "frappe.client.insert_many": self._insert_many,
             "frappe.client.cancel": self._cancel,
@@ -234,6 +235,10 @@ class Frappe:
 
     async def _get_desk_version(self, call: Call) -> str:  # noqa: ARG002 - as all methods
         return biometric.VERSION
+
+    async def _write_live(self, call: Call) -> Row:
+        self._control.check_writable()
+        return biometric.write_live(self._site, call.user, parse_json(call.arguments.get("devices")) or [])
 
     async def _get_count(self, call: Call) -> int:
         return self._site.count(_doctype(call), call.arguments.get("filters"))

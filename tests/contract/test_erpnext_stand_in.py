@@ -264,6 +264,7 @@ STATES = {
     **{case: DESK for case in RECORDINGS if case.startswith("desk_")},
     "desk_version": replace(DESK, sender=HR_CLERK),
     "desk_user_map_no_role": replace(DESK, sender=NO_ROLE_USER),
+    "desk_write_live_no_role": replace(DESK, sender=HR_CLERK),
     "desk_not_installed_version": State(sender=HR_CLERK),
     "desk_not_installed_list": State(sender=HR_CLERK),
     "checkin_hr_user_role": State(sender=HR_USER),

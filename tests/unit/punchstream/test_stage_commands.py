@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import ledger.runner
 import operations.desk_fleet
+import operations.desk_live
 import producers.directory.sync
 import producers.pull.share
 import producers.push.server
@@ -118,10 +119,14 @@ def test_the_directory_is_told_to_remove_whatever_erpnext_no_longer_has(
 
     async def run(*_: Any, force: bool, beside: Sequence[Callable[..., Awaitable[None]]]) -> None:
         forced.append(force)
-        [fleet] = beside
-        await fleet(Guards(Metrics(), []))
+        for each in beside:
+            await each(Guards(Metrics(), []))
+
+    async def keep_desk_live(*_: Any) -> None:
+        pass
 
     monkeypatch.setattr(operations.desk_fleet, "keep_desk_fleet", keep_desk_fleet)
+    monkeypatch.setattr(operations.desk_live, "keep_desk_live", keep_desk_live)
     monkeypatch.setattr(producers.directory.sync, "run", run)
     assert [invoke(command).exit_code for command in ("directory", "directory --force")] == [0, 0]
     # Of the user map and of the fleet.
