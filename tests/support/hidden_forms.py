@@ -32,6 +32,12 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def _brotli(data: bytes) -> bytes:
+    """As RFC 7932 has it, with one block that is stored and an empty last one: of at most 65,536 bytes."""
+    last = len(data) - 1
+    return bytes([0x0B | (last & 1) << 7, last >> 1 & 0xFF, 0x80 | last >> 9]) + data + b"\x03"
+
+
 FORMS: Final[Mapping[str, Callable[[bytes], str]]] = {
     "base64": _base64,
     "base64 for addresses": lambda data: base64.urlsafe_b64encode(data).decode(),
@@ -41,6 +47,8 @@ FORMS: Final[Mapping[str, Callable[[bytes], str]]] = {
     "base64 in pieces": lambda data: orjson.dumps([_base64(data)[at : at + 60] for at in range(0, 900, 60)]).decode(),
     "an address of data": lambda data: "data:image/jpeg;base64," + _base64(data),
     "base64 of gzip": lambda data: _base64(gzip.compress(data)),
+    "base64 of brotli": lambda data: _base64(_brotli(data)),
+    "brotli": lambda data: _brotli(data).decode("latin-1"),
     "base32": lambda data: base64.b32encode(data).decode(),
     "base45": _base45,
     "base45 in lines": lambda data: _lines(_base45(data), 76, "\n"),

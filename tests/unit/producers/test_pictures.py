@@ -275,6 +275,15 @@ def test_a_template_in_any_form_is_cut_out_of_any_document_and_the_rest_stays(fo
     assert b"08:00:00" in data or b"08%3A00%3A00" in data
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_base45_of_the_smallest_template_is_cut_out(seed: int) -> None:
+    hidden = FORMS["base45"](Random(seed).randbytes(250))
+    data = cut(b"PIN=1042\tx=%b\tTime=2026-03-02 08:00:00\n" % hidden.encode()).data
+    assert not is_left(hidden, data)
+    assert data.startswith(b"PIN=1042\t")
+    assert data.endswith(b"\tTime=2026-03-02 08:00:00\n")
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -1,15 +1,17 @@
 """Whatever is printed for people: no word of it is broken or cut, at any width, on a terminal and in a pipe."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from punchstream.output import csv_cell, print_facts, print_whole, show, terminal
+from punchstream.output import csv_cell, print_facts, print_json, print_json_list, print_whole, say, show, terminal
 
 ROOT = Path(__file__).parents[3]
 WORD = "HR-EMP-" + "0123456789" * 9
+OBEYED = "7\x1b[2J\x9b\u202e\x07"
 PLACES = ("", "1")  # FORCE_COLOR has rich take a pipe for a terminal
 
 
@@ -68,6 +70,30 @@ def test_a_new_line_in_a_text_of_others_begins_no_row_and_the_lines_of_a_cell_st
 ) -> None:
     print_whole(("device", "at"), [("A\nFORGED", ("first", "last")), ("B", ())])
     assert capsys.readouterr().out.splitlines() == ["device    at", "A FORGED  first", "          last", "B"]
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        pytest.param(lambda text: print_whole(("a", "b"), [(text, (text, 1))]), id="cells"),
+        pytest.param(lambda text: print_facts([(text, text)]), id="facts"),
+        pytest.param(lambda text: terminal().print(f"A sentence of {text}."), id="a sentence"),
+        pytest.param(lambda text: terminal(soft_wrap=True).print(text), id="a long line"),
+        pytest.param(say, id="lines"),
+        pytest.param(lambda text: show([{"a": text}], as_json=False), id="a table"),
+        pytest.param(lambda text: show([{"a": text}], as_json=True), id="JSON"),
+        pytest.param(lambda text: show([{"a": text}], as_json=False, as_csv=True), id="CSV"),
+        pytest.param(lambda text: print_json({text: [text]}), id="an object"),
+        pytest.param(lambda text: print_json_list([text]), id="a list"),
+    ],
+)
+def test_what_a_terminal_obeys_is_printed_as_what_it_is(
+    capsys: pytest.CaptureFixture[str], door: Callable[[str], object]
+) -> None:
+    door(OBEYED)
+    printed = capsys.readouterr().out
+    assert "[2J" in printed
+    assert not set("\x1b\x9b\u202e\x07") & set(printed)
 
 
 def test_without_rows_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
