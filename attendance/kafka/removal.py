@@ -6,17 +6,16 @@ from typing import Final
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.errors import KafkaError, PolicyViolationError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import KafkaError, PolicyViolationError, TopicAuthorizationFailedError
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.clients import create_admin, unavailable
+from attendance.kafka.group_offsets import members
 from attendance.kafka.topic_facts import find
 from attendance.removal import Retention
 from attendance.settings import KafkaSettings
 from attendance.topics import DAY_MS, FOREVER, TABLE, Name
 
-GONE: Final = ("Empty", "Dead", "")
-"""The states of a consumer group without members."""
 SEGMENT_MS: Final = 7 * DAY_MS
 """So long a record may stay in a segment that takes more records, where the broker does not say it."""
 
@@ -67,14 +66,7 @@ class KafkaCluster:
 
     async def has_members(self, group: str) -> bool:
         """See `Cluster.has_members`."""
-        async with _Admin(self._settings, self._client_id) as admin:
-            for response in await admin.describe_consumer_groups([group]):
-                for code, _, state, *_ in response.groups:
-                    if code:
-                        raise for_code(code)(group)
-                    if state not in GONE:
-                        return True
-        return False
+        return bool(await members(self._settings, group, self._client_id))
 
     async def remove_before(self, topic: str, offsets: Mapping[int, int]) -> None:
         """See `Cluster.remove_before`."""
