@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy import Connection, exists, select
 
+from attendance.wire import Place
 from ledger.database import Database
 from ledger.tables import DELIVERIES, DROPPED, RAW_RECORDS, STORED_AT
 from operations.facts import (
@@ -94,7 +95,8 @@ class Derived:
         self._do(connection, f"update waiting set is_newest = not is_newest where {which}", waiting)  # noqa: S608 - only our words
         self._add_raw(connection, raw)
         self._drop(connection, dropped)
-        self._fail(connection, letters)
+        failed = ((each.failed_partition, each.failed_offset) for each in letters if each.failed_topic == RAW_SUFFIX)
+        self.conclude_places(connection, {(at, n) for at, n in failed if at is not None and n is not None})
         delivered = {each.event_id for each in _of(DeliveryFact, rows)}
         changed = {each.event_id for each in _of(CheckinFact, rows)} | delivered | waiting
         changed |= {each.event_id for each in dropped} | {each.event_id for each in _of(DiscardFact, rows)}
@@ -102,6 +104,18 @@ class Derived:
         changed |= {each.event_id for each in raw if each.event_id is not None and each.copy_partition is not None}
         changed |= {each.event_id for each in letters if each.event_id is not None}
         self._conclude(connection, changed, delivered)
+
+    def conclude_places(self, connection: Connection, places: Collection[Place]) -> None:
+        """Conclude again what became of raw records whose places letters name, or named that have gone.
+
+        Args:
+            connection: In the transaction that has written or deleted the letters.
+            places: Of the raw records.
+        """
+        if places:
+            # What became of a copy also became of its original, which has the same id.
+            for statement in self._conclude_failed:
+                connection.exec_driver_sql(statement, [*places])
 
     def forget_waiting(self, connection: Connection) -> None:
         """Conclude again after what waits or was discarded has gone.
@@ -157,13 +171,6 @@ class Derived:
         ]
         if places:
             connection.exec_driver_sql(self._add_dropped, places)
-
-    def _fail(self, connection: Connection, letters: Sequence[LetterFact]) -> None:
-        places = [(each.failed_partition, each.failed_offset) for each in letters if each.failed_topic == RAW_SUFFIX]
-        if places:
-            # What became of a copy also became of its original, which has the same id.
-            for statement in self._conclude_failed:
-                connection.exec_driver_sql(statement, places)
 
     def _conclude(self, connection: Connection, changed: Collection[str], delivered: Collection[str]) -> None:
         which = self._among("event_id")

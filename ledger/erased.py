@@ -11,6 +11,7 @@ from typing import Final
 from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select
 
 from attendance.records.user_map import digest_of_name, digest_of_user
+from attendance.wire import Place
 from ledger.tables import (
     CHECKINS,
     DEAD_LETTERS,
@@ -24,8 +25,11 @@ from ledger.tables import (
     WAITING,
 )
 from operations.facts import Fact
+from operations.trace import RAW_SUFFIX
 
 FOR_EVER: Final = 2**62
+AT_ONCE: Final = 500
+"""Ids of one query."""
 _OF_EVENTS: Final = (RAW_RECORDS, DROPPED, CHECKINS, DELIVERIES, WAITING, DISCARDS, DEAD_LETTERS)
 _TIMES: Final = {
     "raw_records": ("event_time", "stored_at"),
@@ -53,6 +57,15 @@ class ErasedPeople:
             rows: Digest, and until when what has it is erased.
         """
         self._until = dict(rows)
+        self._loosened: set[Place] = set()
+
+    def take_loosened(self) -> set[Place]:
+        """The places of raw records that letters named which are gone since this was last asked for.
+
+        The raw record there may be of another punch, whose outcome is to be concluded again.
+        """
+        loosened, self._loosened = self._loosened, set()
+        return loosened
 
     def add(self, connection: Connection, people: Sequence[tuple[str, int]]) -> None:
         """Erase people: their rows go, and none comes again.
@@ -88,6 +101,7 @@ class ErasedPeople:
         if not events:
             return
         self._keep(connection, dict.fromkeys(events, FOR_EVER))
+        self._loosened |= _named_by_letters(connection, sorted(events))
         for table in (*_OF_EVENTS, NOT_DELIVERED):
             these = delete(table).where(table.c.event_id == bindparam("of"))
             connection.execute(these, [{"of": each} for each in events])
@@ -126,6 +140,15 @@ class ErasedPeople:
                     known = device_id is not None and user is not None
                     if known and (until := new.get(digest_of_user(device_id, user))) is not None:
                         yield from _ids(connection, table, until, device_id=device_id, device_user_id=user)
+
+
+def _named_by_letters(connection: Connection, events: Sequence[str]) -> set[Place]:
+    letters, found = DEAD_LETTERS.c, set[Place]()
+    named = select(letters.failed_partition, letters.failed_offset).where(letters.failed_topic == RAW_SUFFIX)
+    for begin in range(0, len(events), AT_ONCE):
+        rows = connection.execute(named.where(letters.event_id.in_(events[begin : begin + AT_ONCE])))
+        found |= {(partition, offset) for partition, offset in rows}
+    return found
 
 
 def _ids(connection: Connection, table: Table, until: int, **whose: str) -> Iterator[str]:

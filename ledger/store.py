@@ -129,6 +129,7 @@ class Store:
                 self._move(connection, before, after)
                 self._erased.add(connection, people)
                 self._write(connection, self._erased.without_theirs(connection, found))
+                self._derived.conclude_places(connection, self._erased.take_loosened())
         except BaseException:
             # What was erased meanwhile may not be there.
             self._erased = ErasedPeople()

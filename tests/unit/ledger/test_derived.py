@@ -133,6 +133,28 @@ def test_each_database_keeps_what_its_rows_say_until_they_go(ledger: Database) -
         assert not connection.execute(select(NOT_DELIVERED)).all()
 
 
+def outcomes(ledger: Database) -> list[str]:
+    """What became of raw records that were not delivered, by their places."""
+    with ledger.transaction() as connection:
+        kept = connection.execute(select(NOT_DELIVERED.c.outcome).order_by(NOT_DELIVERED.c.kafka_offset))
+        return [*kept.scalars()]
+
+
+def test_a_letter_that_goes_with_an_erased_person_decides_no_other_punch_any_more(ledger: Database) -> None:
+    """The topic was made anew: the place that the letter names is the record of another punch now."""
+    story = Story()
+    waits, theirs = story.raw(event("1", 0)), story.raw(event("3", 0))
+    story.wait(waits)
+    letter = story.fail(theirs)
+    place = {"x-original-offset": b"%d" % waits.offset, "x-original-timestamp": b"%d" % waits.timestamp}
+    letter.headers = [(name, place.get(name, value)) for name, value in letter.headers]
+    read_on(ledger, dict(story.log), random.Random(5))
+    assert outcomes(ledger) == ["dead_lettered", "undecided"]
+    story.erase("EMP-3", ("D1", "3"))
+    read_on(ledger, {at: records for at, records in story.log.items() if at[0] == "user_map"}, random.Random(6))
+    assert outcomes(ledger) == ["waiting"]
+
+
 STEP_BEFORE = (
     "drop table not_delivered",
     *(f"drop index raw_records_{name}" for name in ("event_time_site", "site_event_time")),
