@@ -7,6 +7,7 @@ the address that has the most connections gives up the one that has kept push wa
 import ipaddress
 from collections import defaultdict
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import islice
 from typing import Final
 
@@ -156,6 +157,7 @@ class Connections:
         return next((oldest for each in addresses if (oldest := each.oldest()) is not None), None)
 
 
+@lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
     """What counts as one address: of IPv6 the network of 64 bits, in which one host may have any address.
 
