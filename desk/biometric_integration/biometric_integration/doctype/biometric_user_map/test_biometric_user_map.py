@@ -24,8 +24,8 @@ def row(device_user_id: str, of: str, **fields: Any) -> "frappe.model.document.D
 class TestBiometricUserMap(FrappeTestCase):
     def setUp(self) -> None:
         self.anna, self.bashir = employee("Anna"), employee("Bashir")
-        device = {"doctype": "Biometric Device", "device_id": "test-01", "site": "riyadh", "timezone": "Asia/Riyadh"}
-        frappe.get_doc(device | {"serial": "CKJF1"}).insert()
+        device = {"doctype": "Biometric Device", "device_id": "test-01", "site": "test-site", "timezone": "Asia/Riyadh"}
+        frappe.get_doc(device | {"serial": "TEST-CKJF1"}).insert()
 
     def tearDown(self) -> None:
         frappe.set_user("Administrator")
@@ -37,7 +37,7 @@ class TestBiometricUserMap(FrappeTestCase):
         self.assertIn(words, str(raised.exception))
 
     def test_a_number_is_mapped_on_a_device_and_on_a_site(self) -> None:
-        for scope in ({"device": "test-01"}, {"site": "riyadh"}):
+        for scope in ({"device": "test-01"}, {"site": "test-site"}):
             saved = row("0042", self.anna, **scope).insert()
             self.assertEqual(saved.reload().device_user_id, "0042")
             self.assertEqual(saved.employee_name, "Anna")
@@ -45,38 +45,38 @@ class TestBiometricUserMap(FrappeTestCase):
     def test_a_row_that_would_clash_says_with_what(self) -> None:
         for scope, words in (
             ({"device": "test-01"}, "7 of device test-01 is"),
-            ({"site": "riyadh"}, "7 of site riyadh is"),
+            ({"site": "test-site"}, "7 of site test-site is"),
         ):
             first = row("7", self.anna, **scope).insert()
             self.assert_refused(f"{words} {self.anna} already, by row {first.name}", row(" 7 ", self.bashir, **scope))
 
     def test_a_row_may_be_changed_into_no_clash_either(self) -> None:
-        row("7", self.anna, site="riyadh").insert()
-        other = row("8", self.bashir, site="riyadh").insert()
+        row("7", self.anna, site="test-site").insert()
+        other = row("8", self.bashir, site="test-site").insert()
         other.device_user_id = "7"
 
         with self.assertRaises(frappe.ValidationError):
             other.save()
 
     def test_the_database_refuses_a_second_row_that_nobody_saw(self) -> None:
-        row("7", self.anna, site="riyadh").insert()
-        second = row("7", self.bashir, site="riyadh")
+        row("7", self.anna, site="test-site").insert()
+        second = row("7", self.bashir, site="test-site")
         second._refuse_second_row = lambda: None
 
         with self.assertRaises(frappe.UniqueValidationError):
             second.insert()
 
     def test_what_the_database_takes_for_one_text_is_two_numbers(self) -> None:
-        row("a7", self.anna, site="riyadh").insert()
+        row("a7", self.anna, site="test-site").insert()
 
-        self.assertTrue(row("A7", self.bashir, site="riyadh").insert().name)
+        self.assertTrue(row("A7", self.bashir, site="test-site").insert().name)
 
     def test_what_cannot_be_mapped_is_refused(self) -> None:
-        self.assert_refused("either the device or the site", row("7", self.anna, site="riyadh", device="test-01"))
+        self.assert_refused("either the device or the site", row("7", self.anna, site="test-site", device="test-01"))
         self.assert_refused("Attendance Device ID", row("7", self.anna))
         self.assert_refused("letters, digits", row("7", self.anna, site="Riyadh 1"))
-        self.assert_refused("Device User ID is missing", row("  ", self.anna, site="riyadh"))
-        self.assert_refused("There is no Employee nobody", row("7", "nobody", site="riyadh"))
+        self.assert_refused("Device User ID is missing", row("  ", self.anna, site="test-site"))
+        self.assert_refused("There is no Employee nobody", row("7", "nobody", site="test-site"))
         self.assert_refused("Could not find", row("7", self.anna, device="no-such-device"))
 
     def test_a_device_that_a_row_names_is_not_deleted(self) -> None:
