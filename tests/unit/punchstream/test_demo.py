@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, Self, cast
 
 import pytest
+from passwords import hash_quickly
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -201,6 +202,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine]:
     machine = Machine()
+    hash_quickly(monkeypatch)
     environment = dict(os.environ)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     settings = {"KAFKA_BOOTSTRAP_SERVERS": "memory:9092", "ERPNEXT_URL": "http://127.0.0.1:1"}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from passwords import hash_quickly
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -69,6 +70,7 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine]:
     machine = Machine()
+    hash_quickly(monkeypatch)
     monkeypatch.chdir(tmp_path)
     environment = dict(os.environ)
     for name in ("KAFKA_BOOTSTRAP_SERVERS", "PUNCHSTREAM_DEVICES", "LEDGER_URL", *ERPNEXT):
