@@ -1,7 +1,8 @@
 """The desk: what HR and IT keep in ERPNext by the app `biometric_integration`, where that is installed."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Generic, TypeVar
@@ -9,7 +10,7 @@ from typing import Final, Generic, TypeVar
 import structlog
 
 from attendance.erpnext import Document, ErpnextClient
-from attendance.errors import DocumentRejected, PermissionDenied, TargetUnavailable
+from attendance.errors import DocumentRejected, PermissionDenied, RetriableError, TargetUnavailable
 from attendance.records.user_map import UserMapping, device_scope, site_scope
 from producers.directory.documents import DocumentReader, Listed, Summary
 
@@ -42,7 +43,9 @@ def is_installed(site: ErpnextClient) -> bool:
 
 
 class DeskList(Generic[_Listed]):
-    """The documents of one doctype of the desk. Its methods raise TargetUnavailable and other errors that may pass.
+    """The documents of one doctype of the desk. Its methods raise AccessDenied where the credentials are refused.
+
+    What else fails is logged, so that it holds up nothing that needs other lists.
 
     Args:
         site: Their ERPNext.
@@ -64,37 +67,49 @@ class DeskList(Generic[_Listed]):
         """All documents, asked for anew: none where the app is not installed.
 
         Returns:
-            By name; None where ERPNext does not show them, so that nobody knows which there are. The log says so once.
+            By name; None where ERPNext does not show them, so that nobody knows which there are. The log says so once,
+            and it is tried again at the next look.
         """
-        self.is_installed = await asyncio.to_thread(is_installed, self._site)
-        if not self.is_installed:
-            self._found = {}
-            return self._found
-        problem = ""
         try:
-            # From before the documents are read, so that what changes meanwhile is found by the next look.
-            summary = await self._reader.summary()
-            self._found, self._summary = await self._reader.everything(), summary
+            self._found = await self._read()
+        except RetriableError as error:
+            self._found = None
+            self._say(log.warning, "Could not read a list of ERPNext's desk; what is known of it stays.", error)
         except (DocumentRejected, PermissionDenied) as error:
-            self._found, problem = None, str(error)
-        if problem and problem != self._problem:
-            log.error(
+            self._found = None
+            self._say(
+                log.error,
                 "ERPNext does not show a list of its desk; what is known of it stays. "
                 "Give the API user the role Biometric Sync.",
-                doctype=self._doctype,
-                error=problem,
+                error,
             )
-        self._problem = problem
+        else:
+            self._problem = ""
         return self._found
+
+    async def _read(self) -> Mapping[str, _Listed]:
+        self.is_installed = await asyncio.to_thread(is_installed, self._site)
+        if not self.is_installed:
+            return {}
+        # From before the documents are read, so that what changes meanwhile is found by the next look.
+        summary = await self._reader.summary()
+        found = await self._reader.everything()
+        self._summary = summary
+        return found
+
+    def _say(self, level: Callable[..., object], sentence: str, error: Exception) -> None:
+        if str(error) != self._problem:
+            level(sentence, doctype=self._doctype, error=str(error))
+        self._problem = str(error)
 
     async def look(self) -> Mapping[str, _Listed] | None:
         """As `read`, by one small request where nothing has changed. Whether the app is there, `read` alone finds."""
         if not self.is_installed:
             return self._found
         if self._found is not None and self._summary is not None and self._summary.whole:
-            summary = await self._reader.summary()
-            if summary == self._summary:
-                return self._found
+            with suppress(RetriableError):
+                if await self._reader.summary() == self._summary:
+                    return self._found
         return await self.read()
 
 
