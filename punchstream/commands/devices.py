@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
@@ -27,15 +26,6 @@ app.command("list")(list_devices)
 
 DeviceId = Annotated[str, typer.Argument(metavar="DEVICE", help="The device_id in the fleet file.")]
 PENDING_SHOWN: Final = 50
-
-
-class PendingFormat(StrEnum):
-    """How a listing is printed for other programs."""
-
-    CSV = "csv"
-    JSON = "json"
-
-
 OTHERS_SHOWN: Final = 20  # of what is most likely no terminal: whatever scans a network is soon all over the screen
 
 
@@ -116,7 +106,7 @@ def pending(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many of each kind.")] = None,
     as_json: AsJson = False,
-    format_: Annotated[PendingFormat | None, typer.Option("--format", help="Print all of them as csv or json.")] = None,
+    as_csv: AsCsv = False,
 ) -> None:
     """Show the terminals that ask to be let in, and whatever else push turned away in the last seven days.
 
@@ -132,9 +122,9 @@ def pending(
     say_skipped(skipped)
     waiting = [each for each in map(_pending_row, terminals) if _has(each, search)]
     turned_away = [each for each in knocks if _has(_knock_row(each), search)]
-    if as_json or format_ is not None:
+    if as_json or as_csv:
         rows = [*waiting[:limit], *map(_knock_row, turned_away[:limit])]
-        _print_csv(rows) if format_ is PendingFormat.CSV else print_json(rows)
+        print_json(rows) if as_json else _print_csv(rows)
         return
     shown = waiting[: limit or PENDING_SHOWN]
     if not shown:
@@ -151,7 +141,7 @@ def pending(
     )
     print_whole(("Serial", "Adapter, address", "First, last seen (UTC)", "Requests, visits", "Facts"), cells)
     if len(waiting) > len(shown):
-        say(f"And {len(waiting) - len(shown):,} less likely ones, which --limit, --search and --format show.")
+        say(f"And {len(waiting) - len(shown):,} less likely ones, which --limit, --search, --json and --csv show.")
     _show_knocks(turned_away[:limit])
 
 

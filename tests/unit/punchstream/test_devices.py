@@ -319,8 +319,8 @@ def test_what_waits_is_searched_cut_off_and_exported(log: MemoryLog) -> None:
     assert [row["serial"] for row in rows("pending", "--search", "real-")] == ["REAL-1"]
     assert [row["serial"] for row in rows("pending", "--limit", "1")] == ["REAL-1"]
     assert len(rows("pending")) == PENDING_SHOWN + 10 + 1 + 2
-    assert orjson.loads(run("pending", "--format", "json", "--search", "10.2.0.77")[1])[0]["serial"] == "REAL-1"
-    exported = list(csv.DictReader(run("pending", "--format", "csv")[1].splitlines()))
+    assert orjson.loads(run("pending", "--json", "--search", "10.2.0.77")[1])[0]["serial"] == "REAL-1"
+    exported = list(csv.DictReader(run("pending", "--csv")[1].splitlines()))
     assert len(exported) == PENDING_SHOWN + 10 + 1 + 2
     assert (exported[0]["serial"], exported[0]["facts"]) == ("REAL-1", "model: =SpeedFace")
 
