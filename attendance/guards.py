@@ -96,6 +96,16 @@ class Guards:
         """Return when no reason stands."""
         await self._clear.wait()
 
+    async def repeat(self, work: Callable[[], Awaitable[float]]) -> NoReturn:
+        """Do something again and again for ever, while no reason stands.
+
+        Args:
+            work: Returns the seconds until it is to be done again.
+        """
+        while True:
+            await self.until_clear()
+            await asyncio.sleep(await work())
+
     async def keep(self) -> NoReturn:
         """Ask every guard now, until all have answered once a second, and then once a minute, for ever."""
         while True:

@@ -21,6 +21,8 @@ from attendance.private_files import open_new
 from ledger.migrations.first_views import VIEWS
 from ledger.tables import METADATA
 
+AT_ONCE: Final = 500
+"""Ids of one query."""
 _CONNECT_SECONDS: Final = 10
 _STATEMENT_MS: Final = 600_000
 _LOCK_MS: Final = 30_000
@@ -35,6 +37,17 @@ class LedgerUnavailable(RetriableError):
 
 class LedgerTakenOver(RetriableError):
     """Another process has written this ledger since it was last looked at. Nothing was written."""
+
+
+def parts_of(ids: Collection[str]) -> Iterator[list[str]]:
+    """Ids in parts that one query takes.
+
+    Args:
+        ids: In the order in which they are wanted.
+    """
+    every = list(ids)
+    for begin in range(0, len(every), AT_ONCE):
+        yield every[begin : begin + AT_ONCE]
 
 
 class Database:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, func, insert, selec
 
 from attendance.records.user_map import digest_of_name, digest_of_user
 from attendance.wire import Place
+from ledger.database import parts_of
 from ledger.tables import (
     CHECKINS,
     DEAD_LETTERS,
@@ -28,8 +29,6 @@ from operations.facts import Fact
 from operations.trace import RAW_SUFFIX
 
 FOR_EVER: Final = 2**62
-AT_ONCE: Final = 500
-"""Ids of one query."""
 _OF_EVENTS: Final = (RAW_RECORDS, DROPPED, CHECKINS, DELIVERIES, WAITING, DISCARDS, DEAD_LETTERS)
 _TIMES: Final = {
     "raw_records": ("event_time", "stored_at"),
@@ -145,8 +144,8 @@ class ErasedPeople:
 def _named_by_letters(connection: Connection, events: Sequence[str]) -> set[Place]:
     letters, found = DEAD_LETTERS.c, set[Place]()
     named = select(letters.failed_partition, letters.failed_offset).where(letters.failed_topic == RAW_SUFFIX)
-    for begin in range(0, len(events), AT_ONCE):
-        rows = connection.execute(named.where(letters.event_id.in_(events[begin : begin + AT_ONCE])))
+    for part in parts_of(events):
+        rows = connection.execute(named.where(letters.event_id.in_(part)))
         found |= {(partition, offset) for partition, offset in rows}
     return found
 

@@ -7,15 +7,13 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, select, true
 
-from ledger.database import Database
+from ledger.database import Database, parts_of
 from ledger.reading import LedgerReader
 from ledger.tables import CHECKINS, DEAD_LETTER_ACTIONS, DEAD_LETTERS, FACTS, RAW_RECORDS, WAITING
 from operations.fact_reading import milliseconds
 from operations.facts import OF_PUNCHES, CheckinFact, Fact, LetterFact, RawFact
 from operations.trace import RAW_SUFFIX, Asked
 
-AT_ONCE: Final = 500
-"""Ids of one query."""
 _KINDS: Final = {table.name: kind for kind, table in FACTS.items()}
 _OF_EVENTS: Final[Sequence[Table]] = [table for table in FACTS.values() if "event_id" in table.c]
 _DAYS: Final = timedelta(days=1), timedelta(days=2)
@@ -48,7 +46,7 @@ class LedgerTrace(LedgerReader):
             tables = [table for table in _OF_EVENTS if not asked.zones or table is not RAW_RECORDS]
             ids_of_devices = {each.event_id for each in raw if each.event_id is not None}
             ids_of_asked = ids_of_devices or _with_corrections(connection, self._ids(connection, asked))
-            for ids in _parts(sorted(ids_of_asked)):
+            for ids in parts_of(sorted(ids_of_asked)):
                 for table in tables:
                     found += _rows(connection, table, table.c.event_id.in_(ids))
                 if asked.zones:
@@ -108,7 +106,7 @@ def _without_id(connection: Connection, asked: Asked, raw: Sequence[RawFact]) ->
             of = DEAD_LETTERS.c.failed_topic, DEAD_LETTERS.c.failed_partition, DEAD_LETTERS.c.failed_offset
             failed = RAW_SUFFIX, each.kafka_partition, each.kafka_offset
             yield from _rows(connection, DEAD_LETTERS, *(a == b for a, b in zip(of, failed, strict=True)))
-    for devices in _parts(sorted(asked.zones)):
+    for devices in parts_of(sorted(asked.zones)):
         of_day = _between(DEAD_LETTERS.c.failed_at, asked)
         theirs = DEAD_LETTERS.c.failed_topic.is_(None), DEAD_LETTERS.c.device_id.in_(devices), of_day
         letters = _rows(connection, DEAD_LETTERS, *theirs)
@@ -136,7 +134,7 @@ def _ids_of_users(connection: Connection, asked: Asked, users: Sequence[tuple[st
 def _of_others(connection: Connection, ids: Collection[str], employee: str) -> set[str]:
     """The punches of which a check-in names somebody else."""
     found: set[str] = set()
-    for part in _parts(ids):
+    for part in parts_of(ids):
         query = select(CHECKINS.c.event_id).where(CHECKINS.c.event_id.in_(part), CHECKINS.c.employee != employee)
         found |= set(connection.execute(query).scalars())
     return found
@@ -147,7 +145,7 @@ def _with_corrections(connection: Connection, ids: Collection[str]) -> set[str]:
     found, new = set(ids), set(ids)
     while new:
         later: set[str] = set()
-        for part in _parts(sorted(new)):
+        for part in parts_of(sorted(new)):
             query = select(RAW_RECORDS.c.event_id).where(RAW_RECORDS.c.supersedes.in_(part))
             later |= set(connection.execute(query).scalars())
         new = later - found
@@ -178,9 +176,3 @@ def _rows(connection: Connection, table: Table, *which: ColumnElement[bool]) -> 
     kind: Any = _KINDS[table.name]
     columns = [table.c[name] for name in kind._fields]
     return [kind(*row) for row in connection.execute(select(*columns).where(*which))]
-
-
-def _parts(ids: Collection[str]) -> Iterator[list[str]]:
-    every = list(ids)
-    for begin in range(0, len(every), AT_ONCE):
-        yield every[begin : begin + AT_ONCE]

@@ -1,6 +1,5 @@
 """The devices of ERPNext's desk, which are the entries of the fleet that have the source `erpnext`."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -166,10 +165,7 @@ class DeskFleet:
 
     async def keep(self, guards: Guards) -> NoReturn:
         """Update the fleet for ever, while no guard stands."""
-        while True:
-            await guards.until_clear()
-            pause = await self.run_once()
-            await asyncio.sleep(pause)
+        await guards.repeat(self.run_once)
 
     async def run_once(self) -> float:
         """Update the fleet once. What fails is logged, and tried again the next time.

@@ -91,10 +91,7 @@ class DeskLive:
 
     async def keep(self, guards: Guards) -> NoReturn:
         """Write for ever, while no guard stands."""
-        while True:
-            await guards.until_clear()
-            pause = await self.run_once()
-            await asyncio.sleep(pause)
+        await guards.repeat(self.run_once)
 
     async def run_once(self) -> float:
         """Write what has changed since the last time. What fails is logged, and tried again the next time.

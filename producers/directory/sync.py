@@ -116,10 +116,7 @@ class Directory:
 
     async def keep(self, guards: Guards) -> NoReturn:
         """Update the map for ever, while no guard stands."""
-        while True:
-            await guards.until_clear()
-            pause = await self.run_once()
-            await asyncio.sleep(pause)
+        await guards.repeat(self.run_once)
 
     async def run_once(self) -> float:
         """Update the map once. A failure that may pass is logged and counted.

@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import psutil
 import pytest
+from eventually import eventually
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-Found = TypeVar("Found")
 
 Beside = Callable[[str], "subprocess.CompletedProcess[str]"]
 ERPNEXT_KEYS = "ERPNEXT_API_KEY=admin-key\nERPNEXT_API_SECRET=admin-secret\n"
@@ -36,18 +36,6 @@ with create_broker("kafka", Path(sys.argv[1])) as broker:
     print(json.dumps(broker.client_settings()), flush=True)
     sys.stdin.read()
 """
-
-
-def eventually(look: Callable[[], Found], *, within: float, wanted: str) -> Found:
-    """What `look` returns once that is true; a server that does not answer yet is asked again."""
-    deadline = time.monotonic() + within
-    found: object = None
-    while time.monotonic() < deadline:
-        with suppress(httpx.TransportError):
-            if found := look():
-                return found
-        time.sleep(0.2)
-    pytest.fail(f"not within {within:g} s: {wanted}; last seen: {found!r}")
 
 
 def free_port() -> int:
