@@ -83,6 +83,7 @@ class WhichPunches:
     Attributes:
         employee: Whose.
         device: Its device_id.
+        device_user: The device_user_id, exactly as the device has it.
         site: At which site.
         sites: At one of these sites.
         outcome: One of `OUTCOMES`.
@@ -92,6 +93,7 @@ class WhichPunches:
 
     employee: str | None = None
     device: str | None = None
+    device_user: str | None = field(default=None, kw_only=True)
     site: str | None = field(default=None, kw_only=True)
     sites: frozenset[str] | None = field(default=None, kw_only=True)
     outcome: str | None = field(default=None, kw_only=True)
@@ -101,7 +103,12 @@ class WhichPunches:
     @property
     def said(self) -> Mapping[str, frozenset[str]]:
         """What the view has to say of a punch, by column one of these values; for what no index finds."""
-        one = {"site": self.site, "outcome": self.outcome, "employee": self.employee}
+        one = {
+            "site": self.site,
+            "outcome": self.outcome,
+            "employee": self.employee,
+            "device_user_id": self.device_user,
+        }
         said = {name: frozenset((value,)) for name, value in one.items() if value is not None}
         if self.sites is not None:
             said["site"] = self.sites if self.site is None else self.sites & said["site"]
@@ -245,6 +252,10 @@ def _narrowed(of: FromClause, which: WhichPunches, *, by_outcome: bool) -> list[
         its = other.kafka_partition == of.c.kafka_partition, other.kafka_offset == of.c.kafka_offset
         is_other = exists().where(*its)
         conditions.append(~is_other if which.outcome == "delivered" else is_other.where(other.outcome == which.outcome))
+    if which.device_user is not None:
+        raw = RAW_RECORDS.alias().c
+        its = raw.kafka_partition == of.c.kafka_partition, raw.kafka_offset == of.c.kafka_offset
+        conditions.append(exists().where(*its, raw.device_user_id == which.device_user))
     return conditions
 
 

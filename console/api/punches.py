@@ -1,17 +1,19 @@
 """Punches by the API: listed, counted, and each with what became of it."""
 
 from datetime import datetime, time, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 from fastapi import APIRouter, HTTPException, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from attendance.errors import ConfigurationError
+from attendance.kafka.records import Record
 from attendance.times import from_milliseconds, from_wall_clock
-from console.api.calling import Caller
+from console.api.calling import Caller, calling_with
 from console.api.listing import After, Asked, Day, Most, Name
-from console.context import context_of
-from console.rights import Actor
+from console.context import Context, context_of
+from console.rights import Actor, Right
 from ledger.punches import LedgerPunches, WhichPunches
 from ledger.trace import LedgerTrace
 from operations import trace
@@ -19,6 +21,7 @@ from operations.journeys import Journey, Outcome, journeys
 
 router: Final = APIRouter(tags=["punches"])
 
+Mender = Annotated[Actor, calling_with(Right.LETTERS)]
 EventId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 
 
@@ -30,6 +33,7 @@ class WhichAsked(Asked):
 
     employee: Name = None
     device: Name = None
+    device_user_id: Name = None
     site: Name = None
     outcome: Outcome | None = None
     first_day: Day = None
@@ -51,6 +55,7 @@ class WhichAsked(Asked):
             return WhichPunches(
                 self.employee,
                 self.device,
+                device_user=self.device_user_id,
                 site=self.site,
                 sites=actor.sites,
                 outcome=self.outcome,
@@ -137,6 +142,14 @@ class Traced(BaseModel):
     milestones: list[Milestone]
 
 
+class Sent(BaseModel):
+    """One raw record of a punch, as Kafka has it: `raw_event` is described in docs/raw-event.schema.json."""
+
+    kafka_partition: int
+    kafka_offset: int
+    raw_event: dict[str, Any]
+
+
 @router.get("/punches")
 async def list_punches(request: Request, actor: Caller, asked: Annotated[ListAsked, Query()]) -> Punches:
     """Punches, the newest first."""
@@ -157,11 +170,36 @@ async def count_punches(request: Request, actor: Caller, asked: Annotated[WhichA
 @router.get("/punches/{event_id}")
 async def open_punch(request: Request, actor: Caller, event_id: EventId) -> list[Traced]:
     """One punch, with what became of each record of it and when."""
-    facts = await LedgerTrace(context_of(request).database).facts(trace.Asked(event_id=event_id))
-    found = [_traced(each) for each in journeys(facts) if actor.sees(each.raw.site)]
+    return [_traced(each) for each in await _found(context_of(request), actor, event_id)]
+
+
+@router.get("/punches/{event_id}/sent")
+async def show_sent(request: Request, actor: Mender, event_id: EventId) -> list[Sent]:
+    """What was sent of one punch, for whoever may mend what failed. What Kafka does not keep any more is left out."""
+    context = context_of(request)
+    places = [(each.raw.kafka_partition, each.raw.kafka_offset) for each in await _found(context, actor, event_id)]
+    return [_sent(record) for _, record in sorted((await context.log.at("raw", places)).items())]
+
+
+async def _found(context: Context, actor: Actor, event_id: str) -> list[Journey]:
+    """The records of a punch, of those that the token sees.
+
+    Raises:
+        HTTPException: there is none.
+    """
+    facts = await LedgerTrace(context.database).facts(trace.Asked(event_id=event_id))
+    found = [each for each in journeys(facts) if actor.sees(each.raw.site)]
     if not found:
         raise HTTPException(404, "there is no such punch, or not for this token")
     return found
+
+
+def _sent(record: Record) -> Sent:
+    # The ledger has read it, so it is a raw event.
+    assert record.value is not None
+    return Sent(
+        kafka_partition=record.partition, kafka_offset=record.offset, raw_event=msgspec.json.decode(record.value)
+    )
 
 
 def _traced(journey: Journey) -> Traced:

@@ -1,6 +1,7 @@
 """What the API says of punches and of days of devices, to whom, and that its document says the same."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 from console_site import NAME, ConsoleSite
-from ledger_story import START, event
+from ledger_story import START, START_MS, event
 
 from console.api.app import document
 from ledger.punches import OUTCOMES
@@ -69,6 +70,11 @@ def test_punches_are_listed_page_by_page_the_newest_first(site: ConsoleSite) -> 
         ({"device": "D2"}, ["1"]),
         ({"site": "s", "outcome": "waiting"}, ["77"]),
         ({"site": "elsewhere"}, []),
+        ({"device_user_id": "1"}, ["1", "1"]),
+        ({"device_user_id": "1", "device": "D2"}, ["1"]),
+        ({"device_user_id": "77", "outcome": "waiting"}, ["77"]),
+        ({"device_user_id": "77", "employee": "EMP-1"}, []),
+        ({"device_user_id": "01"}, []),
         ({"employee": "' or 1=1 --"}, []),
         ({"first_day": "2026-03-02", "last_day": "2026-03-02", "zone": "Asia/Riyadh"}, ["2", "2", "77", "1", "1"]),
         ({"first_day": "2026-03-03"}, []),
@@ -91,6 +97,20 @@ def test_a_punch_is_opened_with_what_became_of_each_of_its_records(site: Console
     assert [(each["outcome"], each["document"]) for each in found] == [("delivered", "CHK-1")]
     assert [each["name"] for each in found[0]["milestones"]] == ["received", "stored", "decided", "delivered"]
     assert found[0]["milestones"][0]["after"] is None
+
+
+def test_what_was_sent_of_a_punch_is_shown_to_whoever_may_mend(site: ConsoleSite) -> None:
+    record = site.log.add("raw", event("1", 8).key, event("1", 8).encode(), timestamp=START_MS)
+    assert (record.partition, record.offset) == (0, 0), "the place that the ledger has"
+    path = f"punches/{event('1', 8).event_id}/sent"
+
+    (found,) = asking(site, "hr")(path).json()
+    assert found == {"kafka_partition": 0, "kafka_offset": 0, "raw_event": json.loads(record.value or b"")}
+    assert asking(site, "viewer")(path).status_code == 403
+    assert asking(site, "hr", ["elsewhere"])(path).status_code == 404
+    assert asking(site, "hr")(f"punches/{'0' * 32}/sent").status_code == 404
+    # Kafka has let go of this one, and the ledger has not.
+    assert asking(site, "hr")(f"punches/{event('77', 9).event_id}/sent").json() == []
 
 
 def test_a_token_sees_its_sites_only(site: ConsoleSite) -> None:

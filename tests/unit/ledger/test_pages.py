@@ -79,6 +79,7 @@ def every_count(connection: Connection, which: WhichPunches) -> Counter[str]:
 def matching(view: list[Any], which: WhichPunches) -> list[tuple[int, int]]:
     def is_wanted(row: Any) -> bool:
         asked = {"employee": which.employee, "device_id": which.device, "site": which.site, "outcome": which.outcome}
+        asked["device_user_id"] = which.device_user
         is_of_time = row.event_time is not None and (
             (which.first is None or row.event_time >= milliseconds(which.first))
             and (which.last is None or row.event_time < milliseconds(which.last))
@@ -99,6 +100,7 @@ whiches = st.builds(
     WhichPunches,
     st.sampled_from((None, None, "EMP-1", "EMP-9")),
     st.sampled_from((None, "D1", "D2")),
+    device_user=st.sampled_from((None, None, "1", "9")),
     site=st.sampled_from((None, None, "s", "elsewhere")),
     sites=st.sampled_from((None, None, frozenset(("s", "t")), frozenset(("elsewhere",)), frozenset())),
     outcome=st.sampled_from((None, None, *OUTCOMES)),
