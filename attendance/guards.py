@@ -7,6 +7,7 @@ from typing import Final, Literal, NoReturn, Protocol, get_args
 import structlog
 
 from attendance.errors import KafkaUnavailable, RetriableError, StandingStill
+from attendance.health import KAFKA, STARTING
 from attendance.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -17,6 +18,8 @@ ASK_SECONDS: Final = 60.0
 """Between two questions to a guard."""
 UNKNOWN_SECONDS: Final = 1.0
 """Until the next question where a guard has not answered yet: the whole stage waits for it."""
+SILENT_SECONDS: Final = 10.0
+"""Until the next question where a guard has answered before, and does not now."""
 ANSWER_SECONDS: Final = 30.0
 """For one answer. A guard that takes longer gave none."""
 
@@ -62,6 +65,7 @@ class Guards:
         self._pause = pause
         self._reasons: dict[Guard, str] = {}
         self._unknown: dict[Guard, str] = dict.fromkeys(self._guards, "it was not looked at yet")
+        self._silent: dict[Guard, str] = {}
         self._clear = asyncio.Event()
         self._show()
 
@@ -108,9 +112,14 @@ class Guards:
 
     async def keep(self) -> NoReturn:
         """Ask every guard now, until all have answered once a second, and then once a minute, for ever."""
+        self._metrics.health.watch_loop()
         while True:
             await self.ask()
-            await self._pause(UNKNOWN_SECONDS if self._unknown else ASK_SECONDS)
+            self._metrics.ready(STARTING, None)
+            if self._unknown:
+                await self._pause(UNKNOWN_SECONDS)
+            else:
+                await self._pause(SILENT_SECONDS if self._silent else ASK_SECONDS)
 
     async def ask(self) -> None:
         """Ask every guard once. What stands is logged, and that it does not any more."""
@@ -120,6 +129,7 @@ class Guards:
                     reason = await guard.find_reason()
             except (RetriableError, TimeoutError) as error:
                 self._unanswered(guard, error)
+                self._silent[guard] = str(error) or type(error).__name__
             except Exception as error:
                 # A fault of ours in what only looks must not stop what works.
                 log.exception("A guard failed; what it found before holds.", cause=guard.cause)
@@ -136,6 +146,7 @@ class Guards:
 
     def _answered(self, guard: Guard, reason: str | None) -> None:
         self._unknown.pop(guard, None)
+        self._silent.pop(guard, None)
         before = self._reasons.pop(guard, None)
         if reason is not None:
             self._reasons[guard] = reason
@@ -149,6 +160,9 @@ class Guards:
         for cause in get_args(Cause):
             self._metrics.gauge("punchstream_standing_still", cause in standing, cause=cause)
             self._metrics.ready(f"guard of {cause}", reasons.get(cause))
+        # What was found before holds; but without Kafka, or another that is asked, the stage cannot do its work.
+        away = [why for guard, why in self._silent.items() if guard not in self._unknown]
+        self._metrics.ready(KAFKA, " ".join(dict.fromkeys(away)) or None)
         if self.standing:
             self._clear.clear()
         else:

@@ -183,8 +183,8 @@ class CommonSettings(SettingsGroup):
     punchstream_devices: Path = Field(Path("devices.yaml"), description="The fleet file: all devices.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged.")
     log_format: Literal["json", "text"] = Field("json", description="`json`: one object a line. `text`: for people.")
-    metrics_host: str = Field("127.0.0.1", description="Address on which a stage serves its metrics.")
-    metrics_port: int = Field(0, ge=0, le=65535, description="Port of `/metrics`; 0 serves none.")
+    metrics_host: str = Field("127.0.0.1", description="Address of `/metrics`, `/healthz`, `/readyz`.")
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="Its port; 0: none. Unset: the stage's own.")
 
 
 class ClockSettings(SettingsGroup):

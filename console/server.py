@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from attendance.erpnext import ErpnextClient
+from attendance.health import STARTING
 from attendance.kafka.fleet import FleetTopic
 from attendance.kafka.readers import follow
 from attendance.kafka.records import Record
@@ -61,7 +62,7 @@ def serve(
         ways: How people may sign in.
         database: The ledger that the pages show, prepared.
         registry: The fleet.
-        metrics: Say that the part `console` is ready, once it is known who may use it.
+        metrics: Say that the console is ready, once it is known who may use it.
         erpnext: The ERPNext that has the documents; None where nobody said it.
 
     Raises:
@@ -142,8 +143,9 @@ async def _forget_uploads(context: Context) -> None:
 
 
 async def _say_ready(users: ConsoleUsers, metrics: Metrics) -> None:
+    metrics.health.watch_loop()
     await users.caught_up.wait()
-    metrics.ready(STAGE, None)
+    metrics.ready(STARTING, None)
     if not len(users):
         log.warning("Nobody may use the console yet: `punchstream console user add NAME` makes an account.")
     await asyncio.Event().wait()

@@ -10,7 +10,8 @@ import structlog
 
 from attendance.errors import PunchstreamError
 from attendance.fleet import Device
-from attendance.metrics import Metrics, Name
+from attendance.metric_table import Name
+from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.settings import CommonSettings, KafkaSettings
 from attendance.times import now, to_wall_clock

@@ -27,6 +27,7 @@ import uvloop
 from faust.types import EventT, StreamT
 
 from attendance.guards import Guards
+from attendance.health import Health
 from attendance.kafka.clients import METADATA_MAX_AGE_MS, connection_options
 from attendance.kafka.fleet import FleetTopic
 from attendance.kafka.groups import follow_share
@@ -107,7 +108,7 @@ def create_app(
         warn_users=stream.waiting_users_warn,
     )
     release.moves = lambda: progress.moves
-    users_known = follow_beside(app, kafka, release, progress, on_fault)
+    users_known = follow_beside(app, kafka, release, progress, on_fault, metrics.health)
 
     async def refresh_registry() -> None:
         await registry.refreshed()
@@ -127,7 +128,7 @@ def create_app(
                     await guards.until_clear()
                     generation = app.consumer_generation_id
                     if generation != restored:
-                        await state.catch_up(await progress.until_changelog_is_whole(app))
+                        await restore(state, progress, app, metrics.health)
                         restored = generation
                     # What was fetched before a rebalance is somebody else's, or is redelivered.
                     events = [event for event in arrived if event.message.generation_id == generation]
@@ -187,8 +188,19 @@ class BatchBuffer:
         self._arrived.set()
 
 
+async def restore(state: DeduplicationState, progress: StreamProgress, app: faust.App, health: Health) -> None:
+    """Have the state be that of the partitions that are ours now. Until then the stream is not ready."""
+    with health.not_ready("changelog", "the changelog of these partitions is not read yet"):
+        await state.catch_up(await progress.until_changelog_is_whole(app))
+
+
 def follow_beside(
-    app: faust.App, kafka: KafkaSettings, release: Release, progress: StreamProgress, on_fault: Callable[[], None]
+    app: faust.App,
+    kafka: KafkaSettings,
+    release: Release,
+    progress: StreamProgress,
+    on_fault: Callable[[], None],
+    health: Health,
 ) -> asyncio.Event:
     """Follow the user map and release what waits, beside the agent.
 
@@ -198,6 +210,7 @@ def follow_beside(
         release: Takes in the user map and the waiting punches.
         progress: Knows of adoptions.
         on_fault: Called when the release cannot go on.
+        health: Not ready before the user map is known.
 
     Returns:
         An event that is set once the whole user map is known.
@@ -215,7 +228,8 @@ def follow_beside(
         await end_process_on_fault(following, on_fault)
 
     async def release_waiting() -> None:
-        await users_known.wait()
+        with health.not_ready("user map", "the user map is not read yet"):
+            await users_known.wait()
         await progress.until_known()
         share = follow_share(
             kafka,

@@ -4,7 +4,8 @@ from typing import Final
 
 import structlog
 
-from attendance.metrics import Metrics, Name
+from attendance.metric_table import Name
+from attendance.metrics import Metrics
 from streams.waiting_table import WaitingTable
 
 log = structlog.get_logger(__name__)

@@ -113,6 +113,7 @@ class Directory:
         self._never_fits = False
         self._warned_of_summary = False
         self._failures = 0
+        metrics.ready("user map", "ERPNext was not asked for its employees yet")
 
     async def keep(self, guards: Guards) -> NoReturn:
         """Update the map for ever, while no guard stands."""
@@ -135,17 +136,19 @@ class Directory:
             backoff = full_jitter(self._failures, self._settings.interval, first=1.0)
             pause = max(backoff, error.retry_after or 0)
             log.warning("Could not update the user map; trying again.", error=str(error), seconds=round(pause, 1))
-            return self._looked("unavailable", pause)
+            return self._looked("unavailable", pause, f"the user map could not be updated: {error}")
         except (AccessDenied, DocumentRejected) as error:
             log.error("ERPNext refused access to its employees; trying again.", error=str(error))
-            return self._looked("refused", SLOWLY * self._settings.interval)
+            why = f"ERPNext refused access to its employees: {error}"
+            return self._looked("refused", SLOWLY * self._settings.interval, why)
         except RemovalRefused as error:
             log.error(
                 "Refused to remove a large part of the user map; keeping the previous one.",
                 percent=error.percent,
                 error=str(error),
             )
-            return self._looked("removal_refused", SLOWLY * self._settings.interval)
+            why = f"a large part of the user map would go, and stays: {error}"
+            return self._looked("removal_refused", SLOWLY * self._settings.interval, why)
         self._failures = 0
         self._metrics.gauge("punchstream_directory_synced_timestamp_seconds", time.time())
         return self._looked("ok", self._settings.interval)
@@ -244,8 +247,9 @@ class Directory:
                 )
         self._shared = shared
 
-    def _looked(self, result: str, pause: float) -> float:
+    def _looked(self, result: str, pause: float, why_not_ready: str | None = None) -> float:
         self._metrics.count("punchstream_directory_syncs_total", result=result)
+        self._metrics.ready("user map", why_not_ready)
         return pause
 
 

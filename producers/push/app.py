@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from attendance.errors import KafkaUnavailable, Reason, StandingStill
 from attendance.guards import Guards
+from attendance.health import KAFKA
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import background
@@ -187,6 +188,17 @@ def create_app(
                 await terminals.write()
             await publisher.stop()
 
+    async def why_not_ready() -> str | None:
+        try:
+            statuses.check()
+            await publisher.probe()
+        except (KafkaUnavailable, StandingStill) as error:
+            return str(error)
+        return None
+
+    metrics.health.ask(KAFKA, why_not_ready)
+
+    # On the port of the terminals for one release more: health is on that of the metrics (docs/adr/0070-health.md).
     async def alive(_request: Request) -> Response:
         return _json({"ok": True})
 

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from attendance.errors import ConfigurationError
+from attendance.health import STARTING
 from attendance.records.console_user import Role
 from attendance.registry import Registry
 from attendance.settings import ErpnextSettings
@@ -56,7 +57,7 @@ def console(context: typer.Context) -> None:
     from console.settings import ConsoleSettings
 
     common, metrics = begin("console")
-    metrics.ready("console", "the console does not know yet who may use it")
+    metrics.ready(STARTING, "the console does not know yet who may use it")
     settings, registry = ConsoleSettings.load(), Registry.load(common)
     ways = Ways(SignInSettings.load(), settings.url)
     database = open_database(LedgerSettings.load())

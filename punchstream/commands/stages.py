@@ -11,7 +11,9 @@ import structlog
 import typer
 
 from attendance import logs
+from attendance.errors import ConfigurationError
 from attendance.guards import Guards
+from attendance.health import PORTS, STARTING
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import run_with_stop
@@ -40,7 +42,11 @@ YOUNG_OBJECTS: Final = 50_000  # between two looks for garbage
 
 
 def begin(name: str) -> tuple[CommonSettings, Metrics]:
-    """What every stage's process begins with: logs and metrics."""
+    """What every stage's process begins with: logs, metrics and health.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or `METRICS_PORT` is taken.
+    """
     # What a step or a request makes lives for as long as that and is no garbage, and Python's defaults would have it
     # and all modules looked through again and again: half of the stream's time, a third of push's.
     gc.set_threshold(YOUNG_OBJECTS)
@@ -50,8 +56,21 @@ def begin(name: str) -> tuple[CommonSettings, Metrics]:
     for wrong, meant in misspelt(Path(".env")).items():
         log.warning("A name looks like a setting and is none; its value is ignored.", setting=wrong, meant=meant)
     metrics = Metrics(name)
-    metrics.serve(common.metrics_host, common.metrics_port)
+    if name in PORTS:
+        metrics.ready(STARTING, f"{name} has only begun")
+    _serve_health(name, common, metrics)
     return common, metrics
+
+
+def _serve_health(name: str, common: CommonSettings, metrics: Metrics) -> None:
+    if common.metrics_port is not None:
+        metrics.serve(common.metrics_host, common.metrics_port)
+        return
+    try:
+        metrics.serve(common.metrics_host, PORTS.get(name, 0))
+    except ConfigurationError as error:
+        # A second one on this machine delivers punches all the same: nobody has asked for that port.
+        log.warning("Nothing is served about this process; METRICS_PORT gives it a port of its own.", error=str(error))
 
 
 def topics_checked(stage: Stage) -> KafkaSettings:

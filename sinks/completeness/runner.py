@@ -188,19 +188,24 @@ class Completeness:
             await each.wait()
         while True:
             await guards.until_clear()
+            why: str | None = None
             try:
                 await self.update()
             except KafkaUnavailable as error:
+                why = f"Kafka: {error}"
                 log.warning("Waiting for Kafka.", error=str(error))
             except StandingStill:
                 await guards.ask()  # which logs why
                 continue
             except TargetUnavailable as error:
+                why = f"ERPNext does not answer: {error}"
                 log.warning("Waiting for ERPNext.", error=str(error))
             except ZoneInDoubt as error:
                 log.error("ERPNext's time zone is in doubt; no shift advances until that is decided.", error=str(error))
             except (AccessDenied, DocumentRejected) as error:
+                why = f"ERPNext denied access: {error}"
                 log.error("ERPNext denied access; no shift advances until that is repaired.", error=str(error))
+            self._metrics.ready("shifts", why)
             await asyncio.sleep(self._settings.interval)
 
     async def update(self) -> None:

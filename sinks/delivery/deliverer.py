@@ -94,6 +94,7 @@ class Deliverer:
         self._undecodable: deque[tuple[Record, InvalidRecord]] = deque()
         self._changed = asyncio.Event()
         self._opened = False
+        self._why_unavailable = f"{target.name} was not asked yet"
         self._epoch = 0
         self._notify()
 
@@ -296,6 +297,10 @@ class Deliverer:
     ) -> None:
         """Tell the circuit breaker what a request showed."""
         had_failed = self._breaker.has_failed
+        if failure is not None or in_doubt:
+            self._why_unavailable = (
+                f"{self._target.name} takes no check-ins: {failure or 'it fails on one after another'}"
+            )
         match failure:
             case AccessDenied():
                 self._say_unavailable("denied", failure)
@@ -353,6 +358,7 @@ class Deliverer:
             else:
                 retries[queued] = self._clock() + self._timings.recheck
         if len(within) < len(outcomes):
+            self._why_unavailable = f"nearly every check-in fails at {self._target.name}"
             self._breaker.record_failure(self._breaker.acquire(), self._timings.recheck)
         return within
 
@@ -371,7 +377,9 @@ class Deliverer:
 
     def _notify(self) -> None:
         """Show the present state in the metrics, and wake whoever waits for a change."""
-        self._metrics.gauge("punchstream_target_available", float(self._breaker.is_closed))
+        available = self._breaker.is_closed
+        self._metrics.gauge("punchstream_target_available", float(available))
+        self._metrics.ready("target", None if available else self._why_unavailable)
         self._metrics.gauge("punchstream_sink_in_flight", len(self))
         self._metrics.gauge("punchstream_sink_concurrency", self._concurrency.limit)
         self._metrics.gauge("punchstream_sink_suspects", len(self._queues.suspects))

@@ -234,6 +234,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             if not ready and self._users_caught_up.is_set() and not warned:
                 warned = True
                 log.warning("The user map has no employees yet. Waiting for `punchstream directory` to add them.")
+            self._metrics.ready("user map", None if ready else "the user map is not read, or has no employees yet")
             room = self._deliverer.room if ready and not self._guards.standing else 0
             # Paused, but still polled: a consumer that does not poll is removed from the group. A rebalance ends all
             # pauses, so they are made anew each time.

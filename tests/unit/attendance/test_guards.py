@@ -12,7 +12,8 @@ from structlog.testing import LogCapture
 
 from attendance import guards as module
 from attendance.errors import KafkaUnavailable, StandingStill
-from attendance.guards import ANSWER_SECONDS, ASK_SECONDS, Guards
+from attendance.guards import ANSWER_SECONDS, ASK_SECONDS, SILENT_SECONDS, Guards
+from attendance.health import STARTING
 from attendance.metrics import Metrics
 from virtual_time import run_in_virtual_time
 
@@ -92,6 +93,18 @@ def test_what_a_guard_found_before_holds_while_it_cannot_answer(error: Exception
     assert asked(guards).standing == (before is not None)
 
 
+def test_a_stage_is_not_ready_while_a_guard_that_has_answered_does_not_any_more() -> None:
+    guard, metrics = FakeGuard(), Metrics()
+    guards = asked(Guards(metrics, [guard]))
+    assert metrics.health.reasons() == []
+    guard.answer = KafkaUnavailable("no brokers")
+    assert not asked(guards).standing
+    assert metrics.health.reasons() == ["no brokers"]
+    guard.answer = None
+    asked(guards)
+    assert metrics.health.reasons() == []
+
+
 def in_a_while(work: Coroutine[None, None, None], guards: Guards) -> None:
     async def beside() -> None:
         asking = asyncio.create_task(guards.keep())
@@ -131,6 +144,30 @@ def test_a_guard_that_has_not_answered_yet_is_asked_again_soon(said: LogCapture)
     in_a_while(work(), guards)
     assert guard.asked == 4
     assert STANDS not in sentences(said)
+
+
+def test_a_guard_that_does_not_answer_any_more_is_asked_again_soon() -> None:
+    guard = FakeGuard(answer=None)
+    guards = Guards(Metrics(), [guard])
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        guard.answer = KafkaUnavailable("no brokers")
+        await asyncio.sleep(ASK_SECONDS + 1.5 * SILENT_SECONDS)
+
+    in_a_while(work(), guards)
+    assert guard.asked == 3
+
+
+def test_a_stage_has_begun_once_its_guards_were_asked() -> None:
+    metrics = Metrics()
+    metrics.ready(STARTING, "it has only begun")
+
+    async def work() -> None:
+        await asyncio.sleep(1)
+        assert metrics.health.reasons() == []
+
+    in_a_while(work(), Guards(metrics))
 
 
 def test_a_guard_that_hangs_keeps_no_other_from_answering() -> None:

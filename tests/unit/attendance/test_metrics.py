@@ -10,7 +10,8 @@ import requests
 from prometheus_client import Counter, Gauge, Histogram
 
 from attendance.errors import ConfigurationError
-from attendance.metrics import TABLE, Metrics, Name
+from attendance.metric_table import TABLE, Name
+from attendance.metrics import Metrics
 from sandbox.ports import free_port
 from streams.waiting_by_device import SERIES
 

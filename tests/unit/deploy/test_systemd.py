@@ -4,14 +4,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections import Counter
 from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 import typer
 
-from attendance.metrics import TABLE
+from attendance.health import PORTS
+from attendance.metric_table import TABLE
 from punchstream.cli import app
 from punchstream.stages import CONSOLE
 
@@ -54,10 +54,10 @@ def test_each_stage_has_a_unit_that_runs_it_for_ever() -> None:
         assert unit["Install"]["WantedBy"] == unit["Unit"]["PartOf"] == "punchstream.target"
 
 
-def test_each_stage_has_a_port_for_metrics_of_its_own() -> None:
-    ports = [unit["Service"]["Environment"] for unit in stages().values()]
-    assert all(re.fullmatch(r"METRICS_PORT=\d+", port) for port in ports)
-    assert Counter(ports).most_common(1)[0][1] == 1
+def test_each_stage_has_the_port_for_metrics_that_it_has_by_itself() -> None:
+    ports = {stage: unit["Service"]["Environment"] for stage, unit in stages().items()}
+    assert ports == {stage: f"METRICS_PORT={port}" for stage, port in PORTS.items()}
+    assert len(set(PORTS.values())) == len(PORTS)
 
 
 def test_every_timer_has_its_command_and_runs_what_was_missed() -> None:

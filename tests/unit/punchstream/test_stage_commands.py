@@ -11,6 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
+from structlog.testing import LogCapture
 from typer.testing import CliRunner
 
 import ledger.runner
@@ -25,6 +27,7 @@ import streams.app
 from attendance import logs
 from attendance.errors import ConfigurationError
 from attendance.guards import Guards
+from attendance.health import PORTS
 from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.settings import KafkaSettings
@@ -152,6 +155,28 @@ def test_the_stream_runs_its_application(process: Process, monkeypatch: pytest.M
     monkeypatch.setattr(streams.app, "run", recorder(ran))
     assert invoke("stream").exit_code == 0
     assert [given[0] for given in ran] == ["on kafka:9092"]
+
+
+def test_a_stage_has_a_port_of_its_own_if_none_is_set(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("METRICS_PORT")
+    for stage, port in PORTS.items():
+        stages.begin(stage)
+        assert process.said[-1] == f"metrics on 127.0.0.1:{port}"
+
+
+def test_a_second_one_of_a_stage_works_without_the_port_that_nobody_set(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = LogCapture()
+    monkeypatch.setattr(stages, "log", structlog.wrap_logger(None, [said]))
+    monkeypatch.setattr(Metrics, "serve", SERVE)
+    monkeypatch.delenv("METRICS_PORT")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(stages, "PORTS", {"stream": taken.getsockname()[1]})
+        stages.begin("stream")
+    [entry] = said.entries
+    assert "METRICS_PORT gives it a port of its own" in entry["event"]
+    assert "cannot listen on 127.0.0.1" in entry["error"]
 
 
 @pytest.mark.parametrize("stage", ["push", "pull", "directory", "stream", "sink", "completeness", "ledger"])
