@@ -8,3 +8,10 @@ app_license = "gpl-3.0"
 required_apps = ["frappe/erpnext", "frappe/hrms"]
 
 after_uninstall = "biometric_integration.uninstall.after_uninstall"
+
+doctype_js = {"Employee Checkin": "public/js/employee_checkin.js"}
+has_permission = {
+    "Attendance Raw Log": (
+        "biometric_integration.biometric_integration.doctype.attendance_raw_log.attendance_raw_log.has_permission"
+    ),
+}

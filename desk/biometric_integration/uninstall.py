@@ -2,14 +2,16 @@
 
 import frappe
 
+from biometric_integration.console import SETTINGS
 from biometric_integration.sync import ROLE
 
 
 def after_uninstall() -> None:
-    """Take the role away.
+    """Take away the role, and the token of the console, which stands beside the doctype.
 
     The field `event_id` of Employee Checkin stays. The site may have had it before the app, and without it nothing
     refuses a punch that is stored a second time.
     """
     frappe.delete_doc_if_exists("Role", ROLE, force=True)
+    frappe.db.delete("__Auth", {"doctype": SETTINGS})
     frappe.db.commit()

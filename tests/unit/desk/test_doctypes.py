@@ -33,7 +33,7 @@ FIELD = {
         "fieldtype": {
             "enum": [
                 *("Check", "Code", "Column Break", "Data", "Datetime", "Float"),
-                *("Int", "Link", "Section Break", "Select"),
+                *("Int", "Link", "Password", "Section Break", "Select", "Small Text"),
             ]
         },
         "label": {"type": "string"},
@@ -71,7 +71,7 @@ PERMISSION = {
 }
 DOCTYPE = {
     "type": "object",
-    "required": ["doctype", "name", "module", "fields", "field_order", "permissions", "autoname", "modified"],
+    "required": ["doctype", "name", "module", "fields", "field_order", "permissions", "modified"],
     "properties": {
         "doctype": {"const": "DocType"},
         "module": {"const": "Biometric Integration"},
@@ -79,7 +79,10 @@ DOCTYPE = {
         "permissions": {"type": "array", "items": PERMISSION, "minItems": 1},
         "allow_rename": {"const": 0},
         "track_changes": {"const": 1},
+        "issingle": {"const": 1},
+        "is_virtual": {"const": 1},
     },
+    "anyOf": [{"required": ["issingle"]}, {"required": ["autoname"]}],
 }
 
 
@@ -158,7 +161,7 @@ def test_a_token_of_the_desk_opens_what_the_fleets_hash_says() -> None:
     assert RULES["HASH"].fullmatch(hash_token(RULES["new_token"]()))
 
 
-@pytest.mark.parametrize("doctype", DOCTYPES.values(), ids=DOCTYPES)
+@pytest.mark.parametrize("doctype", [DEVICE, USER_MAP], ids=["device", "user_map"])
 def test_the_sync_role_reads_and_does_nothing_else(doctype: dict[str, Any]) -> None:
     rights = [each for each in doctype["permissions"] if each["role"] == SYNC]
     assert rights

@@ -1,0 +1,1 @@
+"""What tests of several doctypes share, and the tests of what is not a doctype."""
