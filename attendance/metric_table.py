@@ -6,6 +6,8 @@ from typing import Final, Literal
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from attendance.health import PORTS
+
 Name = Literal[
     "punchstream_events_received_total",
     "punchstream_requests_refused_total",
@@ -47,6 +49,9 @@ Name = Literal[
     "punchstream_pull_seconds",
     "punchstream_pull_devices",
     "punchstream_pull_behind_timestamp_seconds",
+    "punchstream_build_info",
+    "punchstream_lag_records",
+    "punchstream_lag_seconds",
     "punchstream_standing_still",
     "punchstream_records_missing",
     "punchstream_ledger_behind_records",
@@ -269,6 +274,25 @@ TABLE: Final[Mapping[Name, Metric]] = {
         ("device_id",),
         stages=("pull",),
     ),
+    "punchstream_build_info": Metric(
+        Gauge,
+        "1: which stage this process is, its version, and that of Python. Beside it are the `process_` metrics of"
+        " Prometheus' client: CPU, memory, open files, start.",
+        ("stage", "version", "python"),
+        stages=tuple(PORTS),
+    ),
+    "punchstream_lag_records": Metric(
+        Gauge,
+        "Records of the topic that the stage has not done and committed yet, in this process's share.",
+        ("topic",),
+        stages=("stream", "sink"),
+    ),
+    "punchstream_lag_seconds": Metric(
+        Gauge,
+        "The age of the oldest of them; 0 where all of them came within the last quarter of a minute.",
+        ("topic",),
+        stages=("stream", "sink"),
+    ),
     "punchstream_standing_still": Metric(
         Gauge,
         "1 while the stage stands still, and why: its `topics`, `offsets`, `clock`, `fleet`; the log says what to do.",
@@ -286,7 +310,8 @@ TABLE: Final[Mapping[Name, Metric]] = {
     ),
     "punchstream_ledger_behind_seconds": Metric(
         Gauge,
-        "The age of the oldest record of the last batch, while records are not in the ledger yet.",
+        "The age of the oldest record of the last batch, while records are not in the ledger yet; and how long ago the"
+        " ledger could look, if that is longer than a minute.",
         stages=("ledger",),
     ),
     "punchstream_reconciled_devices_with_gap": Metric(

@@ -1,7 +1,9 @@
 """Prometheus metrics, from one table of names: a name that is not in it cannot be counted."""
 
+import platform
 import threading
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from socketserver import ThreadingMixIn
 from typing import Any, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -13,6 +15,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     generate_latest,
     make_wsgi_app,
 )
@@ -42,6 +45,10 @@ class Metrics:
         for name in TABLE.keys() - self._unseen:
             self._registry.register(self._metrics[name])
         self._children: dict[tuple[object, ...], Any] = {}
+        ProcessCollector(registry=self._registry)
+        if stage is not None:
+            about = {"version": version("punchstream"), "python": platform.python_version()}
+            self.gauge("punchstream_build_info", 1, stage=stage, **about)
         self.health = Health()
 
     def count(self, name: Name, amount: float = 1, **labels: str) -> None:
@@ -52,9 +59,9 @@ class Metrics:
         """Set a gauge."""
         self._of(name, Gauge, labels).set(value)
 
-    def watch(self, name: Name, read: Callable[[], float]) -> None:
+    def watch(self, name: Name, read: Callable[[], float], **labels: str) -> None:
         """Have a gauge show what `read` returns when it is asked for."""
-        self._of(name, Gauge, {}).set_function(read)
+        self._of(name, Gauge, labels).set_function(read)
 
     def forget(self, name: Name, **labels: str) -> None:
         """Show the metric with these labels no longer."""

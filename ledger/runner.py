@@ -94,6 +94,9 @@ class Keeper:
         guard = PositionsGuard(lambda: self._positions, self._places)
         self.guards: Guards = reader_guards(STAGE, kafka, metrics, own=[guard])
         metrics.ready(STAGE, "the ledger has not read the topics yet")
+        self._behind_seconds = 0.0
+        self._looked_at = time.monotonic()
+        metrics.watch("punchstream_ledger_behind_seconds", self.behind_seconds)
 
     async def keep(self) -> NoReturn:
         """Read on for ever. Whenever Kafka or the database breaks off, begin again at the positions that are there."""
@@ -112,6 +115,11 @@ class Keeper:
             failures = 0 if self._has_succeeded else failures + 1
             self._has_succeeded = False
             await asyncio.sleep(full_jitter(failures, LONGEST_PAUSE, first=1.0))
+
+    def behind_seconds(self) -> float:
+        """How far behind the ledger is, the time included for which it could not look, where that is long."""
+        unknown = time.monotonic() - self._looked_at
+        return self._behind_seconds + unknown if unknown > BEHIND_SECONDS else self._behind_seconds
 
     async def close(self) -> None:
         """Let go of the clients of Kafka."""
@@ -202,7 +210,7 @@ class Keeper:
         behind = await topics.behind(await topics.ends())
         seconds = 0.0 if not behind or oldest is None else max(0.0, time.time() - oldest / 1000)
         self._metrics.gauge("punchstream_ledger_behind_records", behind)
-        self._metrics.gauge("punchstream_ledger_behind_seconds", seconds)
+        self._behind_seconds, self._looked_at = seconds, time.monotonic()
         is_late = seconds > BEHIND_SECONDS
         self._metrics.ready(STAGE, f"the ledger is {behind} records and {seconds:.0f} s behind" if is_late else None)
         return behind

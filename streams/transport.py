@@ -25,6 +25,7 @@ aiokafka for that, which knows of no end that it has not fetched.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -39,6 +40,7 @@ from attendance.kafka.consumer import check_tasks
 from attendance.kafka.credentials import log_in_anew
 from attendance.kafka.progress import WRITE_SECONDS, Placement
 from attendance.kafka.stalls import StallWatch
+from attendance.runtime import made_anew
 from attendance.settings import KafkaSettings
 from streams.progress import StreamProgress
 
@@ -265,6 +267,15 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             await self.transport.progress.raw.write({each: at for each, at in committed.items() if each in placed})
         except (IllegalStateError, KafkaError) as error:
             log.warning("Could not write how far this stage has come; trying again.", error=str(error))
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _keep_lag(self) -> None:
+        # That nobody sees the lag is no reason to decide nothing.
+        await made_anew(partial(self.transport.progress.raw.keep_lag, self._done))
+
+    def _done(self) -> Mapping[int, int | None]:
+        placed = self._placed
+        return {tp.partition: self._committed_offset.get(tp) for tp in self.assignment() if tp.partition in placed}
 
     async def on_stop(self) -> None:
         """Wait for what is under way, commit, and write the account."""

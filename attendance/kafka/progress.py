@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, NoReturn
 
 import structlog
 
@@ -10,6 +10,7 @@ from attendance.accounts import Found, Missing, Partition, begin, fingerprint, i
 from attendance.adoptions import Moves
 from attendance.errors import KafkaUnavailable
 from attendance.kafka.accounts import AccountsTopic
+from attendance.kafka.lag import Lag
 from attendance.kafka.readers import Extent, PlaceReader
 from attendance.metrics import Metrics
 from attendance.records.account import Account
@@ -76,6 +77,14 @@ class Progress:
     def missing(self) -> Mapping[int, Missing]:
         """The partitions in which records are missing."""
         return self._missing
+
+    async def keep_lag(self, done: Callable[[], Mapping[int, int | None]]) -> NoReturn:
+        """Show for ever how far the stage is behind in this topic.
+
+        Args:
+            done: The partitions that the stage has now, and up to which offset each is done; None where nothing is.
+        """
+        await Lag(self._places, self._topic, self._metrics).keep(done)
 
     async def until_known(self) -> None:
         """Return once every account and adoption is known that was there at the start."""

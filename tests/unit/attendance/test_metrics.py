@@ -3,6 +3,7 @@
 import re
 import socket
 import threading
+from importlib.metadata import version
 from typing import get_args
 
 import pytest
@@ -10,6 +11,7 @@ import requests
 from prometheus_client import Counter, Gauge, Histogram
 
 from attendance.errors import ConfigurationError
+from attendance.health import PORTS
 from attendance.metric_table import TABLE, Name
 from attendance.metrics import Metrics
 from sandbox.ports import free_port
@@ -61,6 +63,15 @@ def test_a_stage_shows_no_metric_of_another(stage: str) -> None:
     assert shown == {name for name, metric in TABLE.items() if stage in metric.stages}
 
 
+@pytest.mark.parametrize("stage", PORTS)
+def test_each_stage_shows_what_it_is_and_what_it_uses_of_the_machine(stage: str) -> None:
+    shown = samples(Metrics(stage))
+    [about] = [name for name in shown if name.startswith("punchstream_build_info{")]
+    assert f'stage="{stage}"' in about
+    assert f'version="{version("punchstream")}"' in about
+    assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"} <= shown.keys()
+
+
 def test_a_metric_of_another_stage_is_shown_once_it_is_counted() -> None:
     metrics = Metrics("pull")
     for _ in range(2):
@@ -102,6 +113,13 @@ def test_a_watched_gauge_shows_what_is_true_when_it_is_asked_for(metrics: Metric
     metrics.watch("punchstream_in_flight_bytes", lambda: waiting[-1])
     waiting.append(7)
     assert samples(metrics)["punchstream_in_flight_bytes"] == 7
+
+
+def test_a_gauge_is_watched_by_its_labels(metrics: Metrics) -> None:
+    metrics.watch("punchstream_lag_records", lambda: 3, topic="attendance.raw.v1")
+    metrics.watch("punchstream_lag_records", lambda: 5, topic="attendance.checkins.v1")
+    assert samples(metrics)['punchstream_lag_records{topic="attendance.raw.v1"}'] == 3
+    assert samples(metrics)['punchstream_lag_records{topic="attendance.checkins.v1"}'] == 5
 
 
 def test_a_histogram_counts_and_sums_seconds(metrics: Metrics) -> None:

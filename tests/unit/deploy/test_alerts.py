@@ -74,6 +74,15 @@ CASES = {
         {},
         "ERPNext takes no check-ins; they wait in Kafka.",
     ),
+    "PunchstreamLag": Case(
+        {
+            'punchstream_lag_seconds{topic="attendance.raw.v1", instance="a"}': "0+60x30",
+            'punchstream_lag_seconds{topic="attendance.raw.v1", instance="b"}': "0x30",
+        },
+        "20m",
+        {"topic": "attendance.raw.v1"},
+        "Records of attendance.raw.v1 have waited for 20m 0s.",
+    ),
     "PunchstreamSinkStopped": Case(
         {'punchstream_sink_stopped{instance="sink"}': "0 1x9"},
         "8m",
@@ -88,9 +97,9 @@ CASES = {
     ),
     "PunchstreamDirectoryOld": Case(
         {"punchstream_directory_synced_timestamp_seconds": "0x90"},
-        "61m",
+        "66m",
         {},
-        "The user map has not agreed with ERPNext for 1h 1m 0s; new people wait.",
+        "The user map has not agreed with ERPNext for 1h 6m 0s; new people wait.",
     ),
     "PunchstreamDeadLetters": Case(
         # The first that there is: before it, there is no series.
@@ -181,6 +190,8 @@ HEALTHY = {
     # One of two sinks begins anew.
     'punchstream_target_available{instance="a"}': "1x1800",
     'punchstream_target_available{instance="b"}': "1x100 0x30 1x1700",
+    # A sink that catches up after an hour of its own.
+    'punchstream_lag_seconds{topic="attendance.checkins.v1"}': "0x100 3600 1800 900 120 0x1700",
     'punchstream_sink_stopped{instance="a"}': "0x1800",
     'punchstream_sink_suspects{instance="a"}': "0x100 1x50 0x1700",
     "punchstream_directory_synced_timestamp_seconds": "0+60x1800",

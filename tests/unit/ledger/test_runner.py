@@ -18,7 +18,7 @@ from attendance.topics import TABLE as TOPICS
 from ledger import runner
 from ledger.database import Database, LedgerUnavailable
 from ledger.guard import Look, why_not
-from ledger.runner import Keeper
+from ledger.runner import BEHIND_SECONDS, Keeper
 from ledger.store import LEDGER_TOPICS, Position
 from ledger.tables import POSITIONS
 from memory_broker import MemoryBroker, install
@@ -141,6 +141,14 @@ def test_it_reads_what_is_there_and_what_comes_and_is_ready_once_it_has(stage: S
     assert stage.shown("punchstream_ledger_behind_records") == 0
     assert stage.shown("punchstream_ledger_behind_seconds") == 0
     stage.play(second)
+
+
+def test_a_ledger_that_cannot_look_is_further_and_further_behind(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    Keeper(stage.kafka, Database(stage.url), 1, stage.metrics)
+    assert stage.shown("punchstream_ledger_behind_seconds") == 0
+    begun = time.monotonic()
+    monkeypatch.setattr(runner.time, "monotonic", lambda: begun + 2 * BEHIND_SECONDS)
+    assert stage.shown("punchstream_ledger_behind_seconds") >= 2 * BEHIND_SECONDS
 
 
 def test_it_notes_as_of_when_it_has_read_everything(stage: Stage) -> None:
