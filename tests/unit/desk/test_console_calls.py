@@ -88,6 +88,14 @@ def test_the_raw_log_has_the_fields_of_the_guide_and_is_only_read() -> None:
     assert all(each.get("read_only") for each in FIELDS.values() if not each["fieldtype"].endswith("Break"))
 
 
+def test_the_buttons_show_what_the_console_says() -> None:
+    device = constants(APP / "biometric_integration" / "doctype" / "biometric_device" / "biometric_device.py")
+    for name, schema in (("CHECK", "Check"), ("BACKFILL", "Backfill"), ("PENDING", "Pending")):
+        assert set(device[name]) <= SCHEMAS[schema]["properties"].keys()
+    assert "clients" in SCHEMAS["Pending"]["properties"]
+    assert SCHEMAS["Begun"]["properties"]["way"]["enum"] == ["asked", "ordered"]
+
+
 def test_the_token_is_a_secret_of_system_managers() -> None:
     (path,) = APP.glob("*/doctype/punchstream_settings/*.json")
     doctype = json.loads(path.read_text())

@@ -1,13 +1,26 @@
 """Biometric Device: one device of the fleet, as ERPNext lists it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import frappe
 from frappe import _
 from frappe.model.document import Document
 
-from biometric_integration import rules
+from biometric_integration import console, rules
+
+TESTED: Final = 45.0
+"""Seconds within which a test of a device has an answer: the console waits 30 s for the device."""
+CHECK: Final = ("check", "ok", "detail")
+"""What a test says of each thing that it looked at."""
+BACKFILL: Final = ("first", "last", "state", "by", "pages", "said")
+"""What is said of a backfill."""
+PENDING: Final = ("adapter", "serial", "device_id", "last_seen")
+"""What is said of a device that asks to be let in, besides its addresses."""
+MOST_ADDRESSES: Final = 20
+"""From so many addresses a device that asks to be let in may have come; more are not one device."""
 
 
 class BiometricDevice(Document):
@@ -64,6 +77,68 @@ class BiometricDevice(Document):
         self.save()
         return token
 
+    @frappe.whitelist(methods=["POST"])
+    def test_device(self) -> list[dict[str, Any]]:
+        """Have the console look at the entry of the device, and ask the device who it is, where it can be asked.
+
+        Returns:
+            What was looked at: `check`, `ok` and `detail` of each.
+
+        Raises:
+            ConsoleProblem: the console does not say.
+        """
+        self.check_permission("write")
+        with self._known(), console.understood():
+            checks = console.post(f"devices/{console.segment(self.name)}/test", seconds=TESTED)
+            return [{name: each[name] for name in CHECK} for each in checks]
+
+    @frappe.whitelist(methods=["POST"])
+    def ask_again(self, first: str, last: str) -> str:
+        """Have the device give its punches of some days again.
+
+        Args:
+            first: The first day, on the clock of the device.
+            last: The last one.
+
+        Returns:
+            `asked`: it is asked now; `ordered`: it sends them when it next comes.
+
+        Raises:
+            ConsoleProblem: the device cannot do that, the days cannot be, or the console does not say.
+        """
+        self.check_permission("write")
+        with self._known(), console.understood():
+            return console.post(f"devices/{console.segment(self.name)}/backfill", {"first": first, "last": last})["way"]
+
+    @frappe.whitelist(methods=["POST"])
+    def backfill(self) -> dict[str, Any] | None:
+        """How far the newest backfill of the device is; None where the console has begun none.
+
+        Raises:
+            ConsoleProblem: the console does not say.
+        """
+        self.check_permission("write")
+        try:
+            with console.understood():
+                said = console.get(f"devices/{console.segment(self.name)}/backfill")
+                return {name: said[name] for name in BACKFILL}
+        except frappe.DoesNotExistError:
+            frappe.clear_last_message()
+            return None
+
+    @contextmanager
+    def _known(self) -> Iterator[None]:
+        try:
+            yield
+        except frappe.DoesNotExistError:
+            frappe.clear_last_message()
+            frappe.throw(
+                _(
+                    "Punchstream does not know {0} yet. It reads the desk every minute; its log says what it refuses."
+                ).format(self.name),
+                console.ConsoleProblem,
+            )
+
     def _hash_token(self) -> None:
         token, self.auth_token = self.auth_token, None
         if not token:
@@ -97,6 +172,26 @@ class BiometricDevice(Document):
         for each in frappe.get_all("Biometric Device", filters=filters, fields=["name", "more_settings"]):
             if not rules.read_more_settings(each.more_settings or "").get("via"):
                 frappe.throw(_("Serial Number {0} is that of device {1} already").format(self.serial, each.name))
+
+
+@frappe.whitelist(methods=["POST"])
+def pending_devices() -> list[dict[str, Any]]:
+    """The devices that ask Punchstream to be let in, the likeliest first. To make a document of one lets it in.
+
+    Returns:
+        Of each what `PENDING` names, and `addresses` from which it came. With a `device_id`, the entry of that device
+        has another address.
+
+    Raises:
+        ConsoleProblem: the console does not say.
+        frappe.PermissionError: the user may not make a device.
+    """
+    frappe.has_permission("Biometric Device", "create", throw=True)
+    with console.understood():
+        return [
+            {name: each[name] for name in PENDING} | {"addresses": sorted(each["clients"])[:MOST_ADDRESSES]}
+            for each in console.get("pending-devices")
+        ]
 
 
 def show_token(device_id: str, token: str) -> None:
