@@ -1,0 +1,1 @@
+"""Fast ingest: many Employee Checkins in one request, with an outcome for each."""
