@@ -1,9 +1,10 @@
 """The command line: which commands there are. Each is loaded when it runs, so a process has only its own."""
 
+import errno
 import logging
 import sys
 from importlib.metadata import version
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -50,13 +51,27 @@ app = typer.Typer(
 )
 
 
+UNWRITABLE: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT})
+"""What a machine says where a file cannot be written or opened, as in a container whose root is read-only."""
+
+
 def main() -> None:
     """Run the command. What we foresaw is one line on standard error and exit status 2."""
     try:
         app()
     except PunchstreamError as error:
-        terminal(stderr=True, soft_wrap=True).print(f"punchstream: {error}", style="red")
-        sys.exit(2)
+        _end(str(error))
+    except OSError as error:
+        if error.errno in UNWRITABLE and error.filename is not None:
+            _end(f"{error.filename}: {error.strerror}")
+        if isinstance(error, FileNotFoundError) and error.filename is None:
+            _end(f"TMPDIR: {error.strerror}")  # of Python's own search for a temporary directory
+        raise
+
+
+def _end(why: str) -> NoReturn:
+    terminal(stderr=True, soft_wrap=True).print(f"punchstream: {why}", style="red")
+    sys.exit(2)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value

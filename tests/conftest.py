@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import NoReturn, cast
@@ -33,6 +34,11 @@ settings.register_profile(
 # For `make unit`: a test that names no number of examples looks at fewer.
 settings.register_profile("unit", settings.get_profile("shared"), max_examples=25)
 settings.load_profile("shared")
+
+
+def pytest_configure() -> None:
+    """A run that is ended stops what its tests have started, as Ctrl-C has it: SIGTERM would leave stages behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

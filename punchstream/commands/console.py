@@ -17,7 +17,7 @@ from attendance.settings import ErpnextSettings
 from attendance.times import format_seconds, now
 from ledger.settings import LedgerSettings
 from operations.log import Skipped
-from punchstream.commands.arguments import kafka_log, who
+from punchstream.commands.arguments import kafka_log, known_devices, who
 from punchstream.commands.ledger_database import open_database
 from punchstream.commands.settings import is_set
 from punchstream.commands.stages import begin, topics_checked
@@ -83,10 +83,19 @@ def add(
 
     skipped = Skipped()
     password = _typed() if password_stdin else new_password()
+    _say_unknown(site)
     made = asyncio.run(add_user(kafka_log("console"), name, password, who(), skipped, role=role, sites=site or None))
     say_skipped(skipped)
     shown = "" if password_stdin else f" The password, shown once: {password}"
     say(f"{name} may use the console as {made.role}.{shown}")
+
+
+def _say_unknown(sites: Sequence[str] | None) -> None:
+    """Say which sites no device is of. An account may be made before its site is, so that is no error."""
+    known = {device.site for device in known_devices()} if sites else set()
+    for each in sites or ():
+        if each not in known:
+            say(f"No device of the fleet is of site {each} now; nothing of another spelling is shown.", err=True)
 
 
 @user.command("list")
@@ -122,6 +131,7 @@ def role(
     from operations.console_users import change_role
 
     skipped = Skipped()
+    _say_unknown(site)
     asyncio.run(change_role(kafka_log("console"), name, who(), skipped, role=role, sites=site or None))
     say_skipped(skipped)
     say(f"{name} is {role} now.")
@@ -175,6 +185,7 @@ def add_a_token(
     """Make a token. It is shown once."""
     from operations.console_users import add_token
 
+    _say_unknown(site)
     until = None if days is None else now() + timedelta(days=days)
     _entry, text = asyncio.run(
         add_token(kafka_log("console"), name, who(), role=role, sites=site or None, expires_at=until)

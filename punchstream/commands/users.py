@@ -27,7 +27,7 @@ from operations.waiting import (
     unknown,
 )
 from punchstream.commands import user_decisions
-from punchstream.commands.arguments import kafka_log, known_devices, who
+from punchstream.commands.arguments import fleet_has, kafka_log, known_devices, who
 from punchstream.commands.ledger_database import FromTopics, ledger_to_ask, say_source
 from punchstream.output import (
     AsCsv,
@@ -247,10 +247,16 @@ def discard_waiting(
 
 @app.command()
 def discarded(*, device: OfDevice = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
-    """Show the waiting punches that were discarded: when, by whom, of which device, how many and why."""
+    """Show the waiting punches that were discarded: when, by whom, of which device, how many and why.
+
+    Exit status 1 if the fleet has no such device, and nothing of it was discarded.
+    """
     skipped = Skipped()
     found = asyncio.run(read_discards(kafka_log("users"), skipped, device))
     say_skipped(skipped)
+    if device is not None and not found and not fleet_has()(device):
+        say(f"There is no device {device}: the fleet does not have it, and nothing of it was discarded.", err=True)
+        raise typer.Exit(1)
     if as_json:
         print_json_list(
             asdict(each) | {"at": format_seconds(each.at), "punches": len(each.event_ids)} for each in found

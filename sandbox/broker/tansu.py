@@ -54,7 +54,9 @@ class Tansu(Broker):
         """One line that says what is missing on this machine and how to get it, or None."""
         try:
             _binary()
-        except (ImportError, OSError, RuntimeError) as error:
+        except OSError as error:
+            return f"The embedded broker is unpacked below HOME, which cannot be written: {error}"
+        except (ImportError, RuntimeError) as error:
             return f"The embedded broker needs `pip install punchstream[embedded]`: {error}"
         return None
 

@@ -1,5 +1,6 @@
 """The command itself."""
 
+import errno
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from punchstream import cli
 from punchstream.cli import COMMANDS, app
 
 PROJECT = Path(__file__).parents[3] / "pyproject.toml"
@@ -35,6 +37,41 @@ print("punchstream.commands.stages" in sys.modules)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines() == ["[]", "True False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", ".punchstream"), ".punchstream: Read-only file system"),
+        (PermissionError(errno.EACCES, "Permission denied", "/data"), "/data: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device", "a"), "a: No space left on device"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found"), "TMPDIR: No usable temporary"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_one_line(
+    error: OSError, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", write)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"punchstream: {line}")
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(errno.ECONNRESET, "reset"), PermissionError(errno.EACCES, "of a socket")]
+)
+def test_what_nobody_foresaw_is_raised_with_its_traceback(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", write)
+    with pytest.raises(type(error)):
+        cli.main()
 
 
 def test_a_word_that_is_no_command_is_told_with_the_command_it_resembles() -> None:

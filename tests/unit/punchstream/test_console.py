@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -56,6 +57,16 @@ def test_somebody_is_let_in_again_given_another_password_and_removed(run: Run) -
     for arguments in (("disable", "fatima"), ("enable", "fatima"), ("password", "fatima"), ("remove", "fatima")):
         assert run(*arguments).exit_code == 0, arguments
     assert json.loads(run("list", "--json").output) == []
+
+
+def test_a_site_that_no_device_is_of_is_said(run: Run, log: MemoryLog, fleet_file: Path) -> None:
+    fleet_file.write_text("[{device_id: D1, site: riyadh, timezone: UTC, mode: file, adapter: csv}]")
+    run("add", "admin")
+    added = run("add", "fatima", "--site", "riyadh", "--site", "ryadh")
+    assert added.exit_code == 0
+    [line] = added.stderr.splitlines()
+    assert line.startswith("No device of the fleet is of site ryadh now")
+    assert "site ryadh" in run("role", "fatima", "viewer", "--site", "ryadh").stderr
 
 
 def test_what_cannot_be_is_one_error(run: Run) -> None:
