@@ -107,7 +107,7 @@ def address() -> str:
     """
     found = frappe.db.get_single_value(SETTINGS, "console_url")
     if not found:
-        raise _problem(
+        raise problem(
             _("{0} does not say where Punchstream's console is. A System Manager sets it.").format(_(SETTINGS))
         )
     return found
@@ -124,7 +124,7 @@ def understood() -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         frappe.logger("punchstream").error(f"An answer of the console was not understood: {error!r}")
-        raise _problem(
+        raise problem(
             _("Punchstream's console answered what this app does not understand. Their versions may not fit.")
         ) from error
 
@@ -133,7 +133,7 @@ def _call(method: str, path: str, *, query: Json = None, content: Json = None, s
     root, ends = address(), time.monotonic() + seconds
     token = frappe.get_doc(SETTINGS).get_password("api_token", raise_exception=False)
     if not token:
-        raise _problem(_("{0} has no token of Punchstream's console. A System Manager sets it.").format(_(SETTINGS)))
+        raise problem(_("{0} has no token of Punchstream's console. A System Manager sets it.").format(_(SETTINGS)))
     try:
         with requests.request(
             method,
@@ -149,7 +149,7 @@ def _call(method: str, path: str, *, query: Json = None, content: Json = None, s
             body = _body(response, ends)
     except (requests.RequestException, HTTPError, OSError) as error:
         frappe.logger("punchstream").warning(f"Punchstream's console does not answer: {error}")
-        raise _problem(
+        raise problem(
             _("Punchstream's console does not answer now. Try again in a minute; IT may have to look.")
         ) from error
     return _said(response, body)
@@ -161,7 +161,7 @@ def _body(response: requests.Response, ends: float) -> bytes:
     while part := response.raw.read1(PART):
         body += part
         if len(body) > LARGEST:
-            raise _problem(_("Punchstream's console answered more than this app takes. Choose fewer days."))
+            raise problem(_("Punchstream's console answered more than this app takes. Choose fewer days."))
         if time.monotonic() > ends:
             raise requests.Timeout("the answer takes too long")
     return bytes(body)
@@ -177,26 +177,31 @@ def _said(response: requests.Response, body: bytes) -> Json:
     if 200 <= status < 300 and (said is not None or not body):
         return said
     if status == 401:
-        raise _problem(
+        raise problem(
             _("Punchstream's console refuses the token of {0}. A System Manager sets another one.").format(SETTINGS)
         )
     if status == 403:
-        raise _problem(
+        raise problem(
             _("The token of {0} may not do this in Punchstream's console: its role is too small.").format(SETTINGS)
         )
     if status == 404 and isinstance(said, dict):
-        raise _problem(_("Punchstream's console says: {0}").format(why), frappe.DoesNotExistError)
+        raise problem(_("Punchstream's console says: {0}").format(why), frappe.DoesNotExistError)
     if status in (409, 422):
-        raise _problem(_("Punchstream's console says: {0}").format(why))
+        raise problem(_("Punchstream's console says: {0}").format(why))
     if status in (429, 503):
-        raise _problem(_("Punchstream's console cannot answer now: {0}").format(why))
-    raise _problem(
+        raise problem(_("Punchstream's console cannot answer now: {0}").format(why))
+    raise problem(
         _("At the address in {0} something else than Punchstream's console answers: {1}").format(SETTINGS, status)
     )
 
 
-def _problem(message: str, kind: type[Exception] = ConsoleProblem) -> Exception:
-    """What is raised. The desk shows its message, and no traceback."""
+def problem(message: str, kind: type[Exception] = ConsoleProblem) -> Exception:
+    """What is raised where the console does not say. The desk shows its message, and no traceback.
+
+    Args:
+        message: A sentence.
+        kind: The class of the exception.
+    """
     frappe.flags.disable_traceback = True
     frappe.msgprint(message, title=_("Punchstream's Console"), indicator="red")
     return kind(message)

@@ -1,4 +1,4 @@
-"""What the API says of punches and of days of devices, to whom, and that its document says the same."""
+"""What the API says of punches, days of devices and how things are, to whom, and that its document says the same."""
 
 import asyncio
 import json
@@ -141,6 +141,8 @@ def test_a_token_sees_its_sites_only(site: ConsoleSite) -> None:
         ("punches/1", {}),
         ("device-days", {"first_day": "x"}),
         ("device-days", {"after": "x"}),
+        ("overview", {"days": "32"}),
+        ("overview", {"zone": "Mars/Olympus"}),
     ],
 )
 def test_what_cannot_be_asked_is_said_so(site: ConsoleSite, path: str, query: dict[str, str]) -> None:
@@ -167,6 +169,23 @@ def test_days_of_devices_are_listed_for_the_sites_of_a_token(site: ConsoleSite) 
     [one] = every(every_site, "device-days", device="s-1", only_gaps=True, first_day="2026-03-02")
     assert (one["day"], one["waiting"], one["missing"], one["gaps"]) == ("2026-03-02", 2, 2, ["waiting"])
     assert one["in_erpnext"] is None
+
+
+def test_the_overview_says_how_things_are(site: ConsoleSite) -> None:
+    found = asking(site)("overview", days=2, zone="Asia/Riyadh").json()
+    assert found["devices"] == {"silent": 1, "never": 2}
+    assert (found["numbers"], found["waiting"], found["letters"]) == (1, 1, 1)
+    outcomes = {"delivered": 1, "dropped": 1, "waiting": 1, "dead_lettered": 1, "undelivered": 1}
+    assert found["days"] == [{"day": "2026-03-01", "outcomes": {}}, {"day": "2026-03-02", "outcomes": outcomes}]
+    assert found["as_of"] is not None
+    assert len(asking(site)("overview").json()["days"]) == 1
+
+
+def test_the_overview_is_of_the_sites_of_a_token(site: ConsoleSite) -> None:
+    found = asking(site, sites=["elsewhere"])("overview").json()
+    assert found["devices"] == {}
+    assert (found["numbers"], found["waiting"], found["letters"]) == (0, 0, 0)
+    assert [each["outcomes"] for each in found["days"]] == [{}]
 
 
 def test_whoever_tries_wrong_tokens_has_to_wait_and_nobody_else(site: ConsoleSite) -> None:

@@ -96,6 +96,15 @@ def test_the_buttons_show_what_the_console_says() -> None:
     assert SCHEMAS["Begun"]["properties"]["way"]["enum"] == ["asked", "ordered"]
 
 
+def test_the_workspace_shows_what_the_console_says() -> None:
+    overview = constants(APP / "overview.py")
+    assert set(overview["OUTCOMES"]) == {*get_args(Outcome)}
+    (days,) = [each for each in API["paths"]["/overview"]["get"]["parameters"] if each["name"] == "days"]
+    assert overview["DAYS"] <= days["schema"]["maximum"]
+    assert {"devices", "numbers", "letters", "days"} <= SCHEMAS["Overview"]["properties"].keys()
+    assert {"silent", "never"} <= set(SCHEMAS["Overview"]["properties"]["devices"]["propertyNames"]["enum"])
+
+
 def test_the_token_is_a_secret_of_system_managers() -> None:
     (path,) = APP.glob("*/doctype/punchstream_settings/*.json")
     doctype = json.loads(path.read_text())

@@ -192,9 +192,34 @@ def test_the_role_of_the_sync_is_made_by_the_app() -> None:
     assert (role["role_name"], role["desk_access"]) == (SYNC, 0)
 
 
-def test_the_workspace_leads_to_doctypes_that_are_there() -> None:
+def workspace_of_the_app() -> dict[str, Any]:
     (path,) = APP.glob("*/workspace/*/*.json")
-    workspace = json.loads(path.read_text())
+    return dict(json.loads(path.read_text()))
+
+
+def standard(kind: str) -> dict[str, dict[str, Any]]:
+    """By name the documents of a kind that the app brings."""
+    found = [json.loads(path.read_text()) for path in APP.glob(f"*/{kind}/*/*.json")]
+    return {each["name"]: each for each in found}
+
+
+def test_the_workspace_shows_the_cards_and_charts_of_the_app() -> None:
+    workspace, cards, charts = workspace_of_the_app(), standard("number_card"), standard("dashboard_chart")
+    blocks = json.loads(workspace["content"])
+    shown = [each["data"]["number_card_name"] for each in blocks if each["type"] == "number_card"]
+    assert shown == [each["number_card_name"] for each in workspace["number_cards"]]
+    assert set(shown) == cards.keys()
+    assert {each["data"]["chart_name"] for each in blocks if each["type"] == "chart"} == charts.keys()
+    assert {each["chart_name"] for each in workspace["charts"]} == charts.keys()
+    assert {each["source"] for each in charts.values()} == standard("dashboard_chart_source").keys()
+    for card in cards.values():
+        module, _, function = card["method"].rpartition(".")
+        assert module == "biometric_integration.overview"
+        assert f"@frappe.whitelist()\ndef {function}()" in (APP / "overview.py").read_text()
+
+
+def test_the_workspace_leads_to_doctypes_that_are_there() -> None:
+    workspace = workspace_of_the_app()
     ours = {each["name"] for each in DOCTYPES.values()}
     shown = {each["data"]["shortcut_name"] for each in json.loads(workspace["content"]) if each["type"] == "shortcut"}
     assert shown == {each["link_to"] for each in workspace["shortcuts"]}

@@ -4,7 +4,7 @@ import frappe
 from frappe import _
 from frappe.model.document import Document
 
-from biometric_integration import console
+from biometric_integration import console, overview
 
 
 class PunchstreamSettings(Document):
@@ -23,6 +23,10 @@ class PunchstreamSettings(Document):
         # Otherwise whoever changes the address has the token sent to a machine of theirs.
         if is_other and self.api_token and self.is_dummy_password(self.api_token):
             frappe.throw(_("Type the token again: it was given for another address"))
+
+    def on_update(self) -> None:
+        """Show no number any more that another console has said."""
+        overview.forget()
 
     @frappe.whitelist(methods=["POST"])
     def ask_console(self) -> str:

@@ -1,0 +1,1 @@
+"""Where charts have their numbers from."""
