@@ -1,12 +1,13 @@
 """Prometheus metrics, from one table of names: a name that is not in it cannot be counted."""
 
 import platform
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from socketserver import ThreadingMixIn
 from typing import Any, TypeVar
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import orjson
@@ -20,8 +21,8 @@ from prometheus_client import (
     make_wsgi_app,
 )
 
-from attendance.errors import ConfigurationError
 from attendance.health import Health
+from attendance.listening import listen
 from attendance.metric_table import TABLE, Name
 
 _Kind = TypeVar("_Kind", Counter, Gauge, Histogram)
@@ -89,11 +90,8 @@ class Metrics:
             ConfigurationError: it cannot listen there.
         """
         if port:
-            try:
-                server = make_server(host, port, self.answer, _Server, _Handler)
-            except OSError as error:
-                where = f"{host} port {port}"
-                raise ConfigurationError(f"METRICS_HOST, METRICS_PORT: cannot listen on {where}: {error}") from error
+            server = _Server(listen("METRICS", host, port))
+            server.set_app(self.answer)
             threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
     def answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
@@ -129,7 +127,16 @@ class Metrics:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
+    """Serves a socket that listens, of IPv4 or IPv6. The library's own way asks a name server for the host's name."""
+
     daemon_threads = True
+
+    def __init__(self, listener: socket.socket) -> None:
+        super().__init__(listener.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.server_name, self.server_port = listener.getsockname()[:2]
+        self.setup_environ()
 
 
 class _Handler(WSGIRequestHandler):

@@ -169,6 +169,15 @@ def test_a_part_that_is_not_ready_is_answered_with_its_reason_until_it_is(metric
     assert get("/readyz")[0] == 200
 
 
+def test_they_are_served_by_ipv6_too(metrics: Metrics) -> None:
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as found:
+        port = found.getsockname()[1]
+    metrics.serve("::1", port)
+    assert requests.get(f"http://[::1]:{port}/readyz", timeout=5).json() == {"ok": True, "reasons": []}
+
+
 def test_port_0_serves_nothing(metrics: Metrics) -> None:
     before = threading.active_count()
     metrics.serve("127.0.0.1", 0)
