@@ -125,7 +125,7 @@ performance: $(VENV)/dev bench/.venvs/plots/done  ## docs/performance.md and its
 
 lock:  ## requirements/*.txt and those of the benchmarks anew
 	$(LOCK) --extra embedded --extra build --extra console --extra ledger -o requirements/runtime.txt
-	$(LOCK) --extra embedded --extra build --extra console --extra ledger --extra rocksdb --extra sql --extra zk-tcp --extra dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(LOCK) --extra embedded --extra build --extra console --extra ledger --extra rocksdb --extra sql --extra tracing --extra zk-tcp --extra dev -c requirements/runtime.txt -o requirements/dev.txt
 	$(LOCK) --extra kerberos -c requirements/dev.txt -o requirements/kerberos.txt
 	$(LOCK_OF) requirements/kerberos-build.in -o requirements/kerberos-build.txt
 	set -e; for in in bench/peers/*/requirements.in bench/plots/requirements.in bench/profiler/requirements.in; do $(LOCK_OF) $$in -o $${in%in}txt; done

@@ -22,6 +22,7 @@ from attendance.records.unread import UnreadRequest
 from attendance.runtime import pause_for_kafka
 from attendance.sealing import Seal
 from attendance.topics import Name, Topics
+from attendance.tracing import OFF, Tracing
 from producers.pictures import redact
 from producers.shapes import SHORTEST
 
@@ -44,6 +45,7 @@ class Publisher:
         refused: Which of some topics Kafka does not let the producer write to, as `Producer.refused` finds out; None
             where that is not asked.
         seal: Seals what was not understood.
+        tracing: Of what is published, and of the requests and pages that brought it.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Publisher:
         clock: Callable[[], float] = time.monotonic,
         refused: Callable[[Sequence[str]], Awaitable[AbstractSet[str]]] | None = None,
         seal: Seal | None = None,
+        tracing: Tracing = OFF,
     ) -> None:
         self._producer = producer
         self._topics = topics
@@ -64,6 +67,7 @@ class Publisher:
         self._clock = clock
         self._ask_refused = refused
         self._seal = seal or Seal()
+        self.tracing = tracing
         self._refused: AbstractSet[str] = frozenset()
         self._answering = True
         self._probing = asyncio.Lock()
@@ -96,7 +100,8 @@ class Publisher:
         if not records:
             return
         self._admit(records)
-        await self._send(records)
+        with self.tracing.published(records) as traced:
+            await self._send(traced)
         self._count(events, dead_letters, others, unread)
 
     async def publish_until_acknowledged(
@@ -127,7 +132,8 @@ class Publisher:
                 await asyncio.sleep(pause_for_kafka(failures))
                 failures += 1
         try:
-            await send_until_acknowledged(self._producer, records, self._say_silent)
+            with self.tracing.published(records) as traced:
+                await send_until_acknowledged(self._producer, traced, self._say_silent)
         except InvalidRecord as error:
             raise CannotBeKept(error.message) from error
         self._say_answering()

@@ -38,6 +38,7 @@ from attendance.metrics import Metrics
 from attendance.registry import Registry
 from attendance.runtime import run_until_signalled, was_cancelled
 from attendance.settings import KafkaSettings, StreamSettings
+from attendance.tracing import OFF, Tracing
 from attendance.user_map import UserMap
 from streams.open_store import store_opener
 from streams.pipeline import Pipeline, Rules
@@ -66,6 +67,7 @@ def create_app(
     *,
     on_fault: Callable[[], None] = end_process,
     guards: Guards | None = None,
+    tracing: Tracing = OFF,
 ) -> faust.App:
     """The stream application, not started.
 
@@ -79,6 +81,7 @@ def create_app(
         metrics: Counts outcomes and what waits.
         on_fault: Called when the process cannot go on. It must not return to a running stream.
         guards: What may keep it from taking a step; None is what `stage_guards` has for the stream.
+        tracing: Of what is decided.
 
     Raises:
         ConfigurationError: a setting is wrong or missing, or what it asks for is not installed.
@@ -97,7 +100,7 @@ def create_app(
     state = DeduplicationState(kafka, producer, stream.dedup_horizon, stream.future_tolerance, open_store)
     state.moves = lambda: progress.moves
     state.is_untouched = progress.raw.is_untouched
-    step = Step(Pipeline(rules, users, registry.get), state, producer, kafka.topics, metrics)
+    step = Step(Pipeline(rules, users, registry.get), state, producer, kafka.topics, metrics, tracing)
     release = Release(
         users,
         registry.get,

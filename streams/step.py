@@ -14,6 +14,7 @@ from attendance.records.outcomes import SENT_BACK, Dropped, Waiting
 from attendance.records.raw_event import IGNORED_BY, RAW_RECORD
 from attendance.times import now
 from attendance.topics import Topics
+from attendance.tracing import OFF, Tracing
 from streams.ignoring import STAGE, ignoring_id
 from streams.pipeline import Decisions, Outcome, Pipeline
 from streams.state import DeduplicationState
@@ -24,7 +25,13 @@ class Step:
     """Takes records from decided to durable."""
 
     def __init__(
-        self, pipeline: Pipeline, state: DeduplicationState, producer: Producer, topics: Topics, metrics: Metrics
+        self,
+        pipeline: Pipeline,
+        state: DeduplicationState,
+        producer: Producer,
+        topics: Topics,
+        metrics: Metrics,
+        tracing: Tracing = OFF,
     ) -> None:
         """Wire a step.
 
@@ -34,12 +41,14 @@ class Step:
             producer: Sends the outcomes.
             topics: Their names.
             metrics: Counts outcomes that are in Kafka.
+            tracing: Of what is decided.
         """
         self._pipeline = pipeline
         self._state = state
         self._producer = producer
         self._topics = topics
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, chunks: Mapping[int, Sequence[Record]]) -> None:
         """Return when the records may be acknowledged: their outcomes, and after them the state, are in Kafka.
@@ -55,14 +64,13 @@ class Step:
             CancelledError: also where a write was cancelled by nobody of ours.
         """
         decided = {partition: await self._decide(partition, records) for partition, records in chunks.items()}
-        await send_until_acknowledged(
-            self._producer,
-            [
-                to_record(outcome, self._topics, record)
-                for partition, decisions in decided.items()
-                for record, outcome in zip(chunks[partition], decisions.outcomes, strict=True)
-            ],
+        pairs = (
+            (record, to_record(outcome, self._topics, record))
+            for partition, decisions in decided.items()
+            for record, outcome in zip(chunks[partition], decisions.outcomes, strict=True)
         )
+        with self._tracing.carried("decide", pairs) as outcomes:
+            await send_until_acknowledged(self._producer, outcomes)
         async with TaskGroup() as group:
             writes = [
                 group.create_task(self._state.add(partition, decisions.kept, decisions.lists))

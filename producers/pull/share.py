@@ -26,6 +26,7 @@ from attendance.runtime import made_anew, run_until_stopped
 from attendance.sealing import Seal
 from attendance.settings import DeadLetterSettings, KafkaSettings, PullSettings, UnreadSettings
 from attendance.times import now
+from attendance.tracing import OFF, Tracing
 from attendance.working_hours import working_time
 from producers.clocks import Clocks
 from producers.devices.common.http import create_client
@@ -185,6 +186,7 @@ async def run(
     metrics: Metrics,
     stop: asyncio.Event,
     seal: Seal | None = None,
+    tracing: Tracing = OFF,
 ) -> None:
     """Ask this process's share of the fleet until `stop` is set. While Kafka is away it waits.
 
@@ -196,6 +198,7 @@ async def run(
         metrics: Where everything is counted.
         stop: Set by whoever wants this to return.
         seal: Seals what was not understood.
+        tracing: Of what is published.
 
     Raises:
         ConfigurationError: a setting or an entry of the registry is wrong.
@@ -209,7 +212,7 @@ async def run(
     ) as http:
         context = PullContext(
             settings=settings,
-            publisher=Publisher(producer, kafka.topics, metrics, MAX_IN_FLIGHT, seal=seal),
+            publisher=Publisher(producer, kafka.topics, metrics, MAX_IN_FLIGHT, seal=seal, tracing=tracing),
             cursors=Cursors(producer, cursors_topic),
             intake=Intake(STAGE, Clocks(metrics)),
             metrics=metrics,

@@ -173,7 +173,7 @@ def create_app(
     intake = Intake(STAGE, clocks, Letters())
     services = Services(
         *(settings, fleet, clocks, intake, publisher, statuses, terminals, metrics, knocking, receiving),
-        *(Refusals(), guards, turns),
+        *(Refusals(), guards, turns, publisher.tracing),
     )
 
     @asynccontextmanager

@@ -22,6 +22,7 @@ from attendance.records.dead_letter import DeadLetter
 from attendance.records.unread import UnreadRequest
 from attendance.settings import PushSettings
 from attendance.times import now
+from attendance.tracing import Tracing
 from producers.clocks import Clocks
 from producers.devices.common.bodies import read_query
 from producers.devices.contract import (
@@ -87,6 +88,7 @@ class Services:
     refusals: Refusals
     guards: Guards
     turns: Turns
+    tracing: Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ class Endpoint:
         head = _head(scope, self.route)
         share = self.services.receiving.begin(scope["client"][0] if scope.get("client") else "")
         try:
-            answer = await self._take_in(head, receive, scope, share)
+            with self.services.tracing.taken_in("push", adapter=self.adapter.name, route=self.route.path):
+                answer = await self._take_in(head, receive, scope, share)
         except ClientDisconnect:
             # There is nobody to answer, and nothing was stored: the terminal sends the whole body again.
             log.debug("A client disconnected in the middle of a body.", client=client_of(scope))

@@ -24,6 +24,7 @@ from attendance.registry import Registry
 from attendance.runtime import STOP_SIGNALS, raise_file_limit
 from attendance.sealing import Seal
 from attendance.settings import DeadLetterSettings, KafkaSettings, PushSettings, UnreadSettings
+from attendance.tracing import OFF, Tracing
 from producers.clocks import Clocks
 from producers.expiry import Expiry
 from producers.publisher import Publisher
@@ -40,7 +41,14 @@ RESERVED_FILES: Final = 128
 FEWEST: Final = 16
 
 
-def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics: Metrics, seal: Seal) -> None:
+def serve(
+    kafka: KafkaSettings,
+    push: PushSettings,
+    registry: Registry,
+    metrics: Metrics,
+    seal: Seal,
+    tracing: Tracing = OFF,
+) -> None:
     """Serve until SIGTERM or SIGINT; then finish the requests at hand and return.
 
     Args:
@@ -49,6 +57,7 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
         registry: The fleet.
         seal: Seals what was not understood.
         metrics: Where requests are counted.
+        tracing: Of requests, and of what they bring.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -62,6 +71,7 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
         # The embedded broker has no authorizer, and does not expect a request that holds nothing.
         refused=producer.refused if kafka.enable_idempotence else None,
         seal=seal,
+        tracing=tracing,
     )
     terminals = Terminals(kafka.topics["terminals"], producer.send)
     clocks = Clocks(metrics)
@@ -88,7 +98,17 @@ def serve(kafka: KafkaSettings, push: PushSettings, registry: Registry, metrics:
         log.warning("There is room for fewer connections than PUSH_MAX_CONNECTIONS.", connections=most, files=files)
     connections = Connections(most, push.max_connections_per_address)
     metrics.watch("punchstream_connections", lambda: len(connections))
-    app = create_app(push, registry, publisher, terminals, statuses, metrics, *following, guards=guards, clocks=clocks)
+    app = create_app(
+        push,
+        registry,
+        publisher,
+        terminals,
+        statuses,
+        metrics,
+        *following,
+        guards=guards,
+        clocks=clocks,
+    )
     proxies = Proxies(push.trusted_proxies)
     config = uvicorn.Config(
         app,

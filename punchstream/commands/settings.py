@@ -17,6 +17,7 @@ from attendance.durations import with_unit
 from attendance.errors import ConfigurationError
 from attendance.settings import GROUPS, SettingsGroup
 from attendance.shown import MASK
+from attendance.tracing import TracingSettings
 from console.identity.settings import SignInSettings
 from console.settings import ConsoleSettings
 from ledger.settings import LedgerSettings
@@ -34,7 +35,13 @@ of the setting ends in `DAYS`.
 This page is generated: `punchstream settings --format markdown > docs/settings.md`.
 """
 
-_GROUPS: Final[tuple[type[SettingsGroup], ...]] = (*GROUPS, LedgerSettings, ConsoleSettings, SignInSettings)
+_GROUPS: Final[tuple[type[SettingsGroup], ...]] = (
+    *GROUPS,
+    TracingSettings,
+    LedgerSettings,
+    ConsoleSettings,
+    SignInSettings,
+)
 _ALIKE: Final = 0.88  # of 1; KAFKA_BOOTSTRAP_SERVER is 0.98 like KAFKA_BOOTSTRAP_SERVERS
 
 

@@ -31,6 +31,7 @@ from attendance.settings import (
 )
 from attendance.times import TZDATA
 from attendance.topics import Stage
+from attendance.tracing import open_tracing
 from ledger.settings import LedgerSettings
 from punchstream.commands.ledger_database import open_database
 from punchstream.commands.settings import is_set, misspelt
@@ -100,7 +101,8 @@ def push() -> None:
         Registry.load(common),
         Seal.load(),
     )
-    serve(topics_checked("push"), settings, registry, metrics, seal)
+    tracing = open_tracing("push")
+    serve(topics_checked("push"), settings, registry, metrics, seal, tracing)
 
 
 def pull() -> None:
@@ -111,8 +113,9 @@ def pull() -> None:
     registry = Registry.load(common)
 
     settings, payload_fields, seal = PullSettings.load(), PushSettings.load().payload_fields, Seal.load()
+    tracing = open_tracing("pull")
     kafka = topics_checked("pull")
-    run_with_stop(lambda stop: run(kafka, settings, registry, payload_fields, metrics, stop, seal))
+    run_with_stop(lambda stop: run(kafka, settings, registry, payload_fields, metrics, stop, seal, tracing))
 
 
 def directory(
@@ -146,8 +149,9 @@ def stream() -> None:
     common, metrics = begin("stream")
     settings = StreamSettings.load()
     registry = Registry.load(common)
+    tracing = open_tracing("stream")
     kafka = topics_checked("stream")
-    run(create_app(kafka, settings, registry, metrics), kafka)
+    run(create_app(kafka, settings, registry, metrics, tracing=tracing), kafka)
 
 
 def sink() -> None:
@@ -158,8 +162,9 @@ def sink() -> None:
     _, metrics = begin("sink")
     settings = SinkSettings.load()
     target = create_target(settings)
+    tracing = open_tracing("sink")
     kafka = topics_checked("sink")
-    run_with_stop(lambda stop: run(kafka, settings, target, metrics, stop))
+    run_with_stop(lambda stop: run(kafka, settings, target, metrics, stop, tracing=tracing))
 
 
 def completeness() -> None:

@@ -23,6 +23,7 @@ from attendance.guards import Guards
 from attendance.kafka.records import Record
 from attendance.metrics import Metrics
 from attendance.settings import SinkSettings
+from attendance.tracing import OFF
 from sinks.delivery.answers import sort_answers
 from sinks.delivery.breaker import CircuitBreaker
 from sinks.delivery.concurrency import Concurrency
@@ -76,6 +77,7 @@ class Deliverer:
             guards: What may keep it from asking the target; None is nothing.
         """
         self._guards = guards or Guards(metrics)
+        self.tracing = OFF
         self._target = target
         self._settings = settings
         self._metrics = metrics
@@ -270,7 +272,8 @@ class Deliverer:
         began = self._clock()
         request = None if suspect else self._concurrency.begin(began)
         try:
-            results: Sequence[Result] = await self._target.deliver([queued.checkin for queued in batch])
+            with self.tracing.asked(self._target.name, (queued.record for queued in batch)):
+                results: Sequence[Result] = await self._target.deliver([queued.checkin for queued in batch])
         except (ServerError, PermissionDenied, RequestAbandoned) as error:
             results = [error] if len(batch) == 1 else [FailedTogether(error, len(batch))] * len(batch)
         except (TargetUnavailable, AccessDenied) as error:

@@ -29,6 +29,7 @@ from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
 from attendance.runtime import made_anew, raise_why_ended
 from attendance.settings import KafkaSettings, SinkSettings
+from attendance.tracing import OFF, Tracing
 from attendance.user_map import UserMap
 from sinks.delivery.deliverer import Deliverer
 from sinks.delivery.offsets import OffsetTracker
@@ -58,6 +59,7 @@ async def run(
     stop: asyncio.Event,
     *,
     timings: SinkTimings | None = None,
+    tracing: Tracing = OFF,
 ) -> None:
     """Deliver check-ins to the target until `stop` is set; then finish what is in flight, commit and leave the group.
 
@@ -72,6 +74,7 @@ async def run(
         metrics: What is counted.
         stop: Set when the process is to stop.
         timings: How long the sink waits.
+        tracing: Of deliveries.
 
     Raises:
         ConfigurationError: A setting of the target or of Kafka is wrong.
@@ -79,7 +82,7 @@ async def run(
     """
     producer = Producer(kafka, kafka.client_id(STAGE))
     try:
-        await _Runner(kafka, sink, target, producer, metrics, timings or SinkTimings()).run(stop)
+        await _Runner(kafka, sink, target, producer, metrics, timings or SinkTimings(), tracing).run(stop)
     finally:
         await producer.stop()
         await target.close()
@@ -96,12 +99,14 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         producer: Producer,
         metrics: Metrics,
         timings: SinkTimings,
+        tracing: Tracing,
     ) -> None:
         self._kafka = kafka.model_copy(update={"session_timeout": min(kafka.session_timeout, SESSION_SECONDS)})
         self._sink = sink
         self._producer = producer
         self._metrics = metrics
         self._timings = timings
+        self._tracing = tracing
         self._topic = kafka.topics["checkins"]
         self._users = UserMap()
         self._users_caught_up = asyncio.Event()
@@ -131,6 +136,7 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             timings=timings,
             guards=self._guards,
         )
+        self._deliverer.tracing = tracing
 
     async def run(self, stop: asyncio.Event) -> None:
         """See `run`."""
@@ -303,7 +309,8 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
 
     async def _publish_outcomes(self, outcomes: Sequence[tuple[Record, OutRecord]]) -> None:
         """Return when Kafka has the outcomes; only then may their records be committed."""
-        await send_until_acknowledged(self._producer, [outcome for _, outcome in outcomes])
+        with self._tracing.carried("deliver", outcomes) as carried:
+            await send_until_acknowledged(self._producer, carried)
         for record, _ in outcomes:
             self._offsets.done(record.partition, record.offset)
 

@@ -24,6 +24,7 @@ from attendance.records.unread import UnreadRequest
 from attendance.registry import Registry
 from attendance.settings import PushSettings
 from attendance.topics import Topics
+from attendance.tracing import OFF, Tracing
 from producers.clocks import Clocks
 from producers.publisher import Publisher
 from producers.push.app import create_app
@@ -116,6 +117,7 @@ class Bench:
         *,
         guards: Sequence[Guard] = (),
         paused: Sequence[str] = (),
+        tracing: Tracing = OFF,
         **settings: Any,
     ) -> None:
         self.file = directory / "devices.yaml"
@@ -126,7 +128,13 @@ class Bench:
         pause(self.registry, *paused)
         self.registry.refresh()
         self.settings = PushSettings.load(**settings)
-        publisher = Publisher(self.kafka, TOPICS, self.metrics, self.settings.max_in_flight)  # type: ignore[arg-type]
+        publisher = Publisher(
+            self.kafka,  # type: ignore[arg-type]
+            TOPICS,
+            self.metrics,
+            self.settings.max_in_flight,
+            tracing=tracing,
+        )
         self.terminals = Terminals(TOPICS["terminals"], self.kafka.send)
         self.clocks = Clocks(self.metrics)
         self.statuses = Statuses(publisher, self.clocks)

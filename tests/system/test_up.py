@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -20,6 +21,7 @@ import httpx
 import psutil
 import pytest
 from eventually import eventually
+from span_collector import SpanCollector
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -184,6 +186,12 @@ def stand_in(tmp_path: Path, punchstream: Run) -> Iterator[StandIn]:
 
 
 @pytest.fixture
+def collector() -> Iterator[SpanCollector]:
+    with SpanCollector() as running:
+        yield running
+
+
+@pytest.fixture
 def up(tmp_path: Path, login: dict[str, str]) -> Iterator[Callable[..., Up]]:
     """Starts `punchstream up` with these settings in the test's directory."""
     with ExitStack() as stack:
@@ -293,9 +301,15 @@ def test_up_with_nothing_configured_takes_the_punch_it_proposes_once_and_leaves_
 
 
 def test_punches_wait_without_a_dead_letter_while_erpnext_is_down_and_all_arrive_when_it_is_back(
-    up: Callable[..., Up], stand_in: StandIn, gate_token: str, beside: Beside
+    up: Callable[..., Up], stand_in: StandIn, gate_token: str, beside: Beside, collector: SpanCollector
 ) -> None:
-    running = up(DIRECTORY_INTERVAL="1s", SINK_RETRY_MAX="1s", SINK_ERROR_ATTEMPTS="2")
+    running = up(
+        DIRECTORY_INTERVAL="1s",
+        SINK_RETRY_MAX="1s",
+        SINK_ERROR_ATTEMPTS="2",
+        TRACING_URL=collector.url,
+        TRACING_RATIO="1",
+    )
     terminal = Terminal(running.url, gate_token)
 
     def everybody_is_known() -> bool:
@@ -321,6 +335,12 @@ def test_punches_wait_without_a_dead_letter_while_erpnext_is_down_and_all_arrive
     assert "A stage ended" not in running.output
     assert running.stop() == 0
     assert running.survivors() == []
+    # Each stage sends what it still has when it ends.
+    requests = {span.trace for span in collector.spans if span.name == "push"}
+    assert len(requests) == 20
+    counted = Counter((span.service, span.name) for span in collector.spans if span.trace in requests)
+    assert counted["punchstream-stream", "decide"] == counted["punchstream-sink", "deliver"] == 200
+    assert counted["punchstream-sink", "erpnext"] > 200, "it was asked in vain while ERPNext was down"
 
 
 def test_every_punch_arrives_once_although_each_stage_is_killed_while_punches_come_in(

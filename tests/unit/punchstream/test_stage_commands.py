@@ -151,7 +151,7 @@ def test_push_serves_the_fleet_of_the_file(process: Process, monkeypatch: pytest
 
 def test_the_stream_runs_its_application(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[Any] = []
-    monkeypatch.setattr(streams.app, "create_app", lambda kafka, *_: f"on {kafka.bootstrap_servers}")
+    monkeypatch.setattr(streams.app, "create_app", lambda kafka, *_, **__: f"on {kafka.bootstrap_servers}")
     monkeypatch.setattr(streams.app, "run", recorder(ran))
     assert invoke("stream").exit_code == 0
     assert [given[0] for given in ran] == ["on kafka:9092"]

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 from known_punches import KnownPunches
 from msgspec.structs import replace
+from traces import Traces, ids, parent
 
 from attendance.errors import KafkaUnavailable
 from attendance.kafka import producer as kafka_module
@@ -19,6 +20,7 @@ from attendance.metrics import Metrics
 from attendance.records.raw_event import RawEvent, Source
 from attendance.records.user_map import Employee, UserMapping
 from attendance.topics import Topics
+from attendance.tracing import OFF, Tracing
 from attendance.user_map import UserMap
 from streams.dedup import Kept
 from streams.pipeline import Pipeline, Rules
@@ -85,10 +87,12 @@ class FakeState:
         self.lists[partition].update(lists)
 
 
-def make(producer: FakeProducer, state: FakeState | None = None, users: UserMap | None = None) -> Step:
+def make(
+    producer: FakeProducer, state: FakeState | None = None, users: UserMap | None = None, tracing: Tracing = OFF
+) -> Step:
     pipeline = Pipeline(Rules(60, 3600, 300, 600), users or UserMap(), lambda _: None)
     kept = cast("DeduplicationState", state or FakeState(producer))
-    return Step(pipeline, kept, cast("Producer", producer), TOPICS, Metrics())
+    return Step(pipeline, kept, cast("Producer", producer), TOPICS, Metrics(), tracing)
 
 
 def test_outcomes_are_sent_before_the_state() -> None:
@@ -124,6 +128,27 @@ def test_the_chunks_of_all_partitions_are_made_durable_together_and_written_apar
     assert [len(batch) for batch in producer.sent] == [3, 1, 1]
     assert [(batch[0].topic, batch[0].partition) for batch in producer.sent[1:]] == [("changelog", 2), ("changelog", 3)]
     assert set(state.lists) == {2, 3}
+
+
+def test_the_outcome_of_a_traced_record_carries_its_trace_and_differs_in_nothing_else() -> None:
+    traces, traced, plain = Traces(), FakeProducer(), FakeProducer()
+    with traces.tracing.published([OutRecord("t.raw.v1", *EVENT.record())]) as raw:
+        records = [Record(headers=raw[0].headers), Record(offset=1), Record(value=b"poison", headers=raw[0].headers)]
+    own = EVENT.headers()
+    without = [Record(headers=own), Record(offset=1), Record(value=b"poison", headers=own)]
+
+    asyncio.run(make(traced, tracing=traces.tracing)({2: records}))
+    asyncio.run(make(plain)({2: without}))
+
+    spans = traces.spans["decide"]
+    assert [parent(span) for span in spans] == [ids(traces.spans["publish"][0])] * 2
+    outcomes = traced.sent[0]
+    context = [b"00-%032x-%016x-01" % ids(span) for span in spans]
+    assert [dict(each.headers).get("traceparent") for each in outcomes] == [context[0], None, context[1]]
+    for outcome, other in zip(outcomes, plain.sent[0], strict=True):
+        assert outcome[:3] == other[:3]
+        names = [name for name, _ in outcome.headers if name != "traceparent"]
+        assert names == [name for name, _ in other.headers]
 
 
 def test_a_step_that_keeps_nothing_writes_no_state() -> None:

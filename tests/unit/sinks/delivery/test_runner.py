@@ -12,11 +12,13 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError, NotCoordinatorForGroupError
 from fake_guard import WRONG, standing
 from structlog.testing import capture_logs
+from traces import Traces, ids, parent
 
 from attendance.errors import ConfigurationError, KafkaUnavailable, ZoneInDoubt
 from attendance.guards import ASK_SECONDS, Guards
 from attendance.kafka.clients import create_consumer
 from attendance.kafka.progress import CHECK_SECONDS, WRITE_SECONDS
+from attendance.kafka.records import Headers, OutRecord
 from attendance.metrics import Metrics
 from attendance.records.account import AcceptedLoss, Account, decode
 from attendance.records.checkin import Checkin
@@ -26,6 +28,7 @@ from attendance.records.site import SiteZone
 from attendance.records.user_map import Employee
 from attendance.settings import SinkSettings
 from attendance.site import ZoneStore
+from attendance.tracing import OFF, Tracing
 from memory_broker import install
 from memory_broker.groups import Group
 from sinks.delivery import runner
@@ -104,6 +107,8 @@ class Scene:
         self.group = self.kafka.group("sink")
         self.target = HoldingTarget()
         self.metrics = Metrics()
+        self.tracing: Tracing = OFF
+        self.headers: dict[str, Headers] = {}  # of check-ins that are put
         self.settings: dict[str, Any] = {"concurrency": 4, "batch": 1}
         monkeypatch.setattr(runner, "stage_guards", lambda *_, own=(): Guards(self.metrics, own))
 
@@ -115,6 +120,7 @@ class Scene:
     def put(self, *names: str, partition: int = 0) -> None:
         """Check-ins named like `A1`: one of employee A."""
         for name in names:
+            headers = self.headers.pop(name, ())
             checkin = Checkin(
                 event_id=name,
                 employee=name[0],
@@ -125,14 +131,18 @@ class Scene:
                 site="HQ",
                 device_timezone="Asia/Riyadh",
             )
-            self.broker.put(self.topic, checkin.encode(), checkin.key, partition=partition)
+            self.broker.put(self.topic, checkin.encode(), checkin.key, partition=partition, headers=headers)
 
     @asynccontextmanager
     async def sink(self, target: HoldingTarget | None = None) -> AsyncIterator["Running"]:
         """A sink, stopped at the end as SIGTERM stops it."""
         stop = asyncio.Event()
         task = asyncio.create_task(
-            run(self.kafka, SinkSettings(**self.settings), target or self.target, self.metrics, stop, timings=TIMINGS)
+            run(
+                *(self.kafka, SinkSettings(**self.settings), target or self.target, self.metrics, stop),
+                timings=TIMINGS,
+                tracing=self.tracing,
+            )
         )
         running = Running(task, stop)
         try:
@@ -188,6 +198,26 @@ def test_what_is_delivered_is_recorded_and_then_committed(scene: Scene) -> None:
             assert sum(what == "commit" for what, _ in scene.broker.log) == commits, "nothing new, nothing committed"
 
     play(story)
+
+
+def test_a_traced_check_in_has_a_span_for_the_target_and_one_until_its_outcome_is_durable(scene: Scene) -> None:
+    traces = Traces()
+    scene.tracing = traces.tracing
+    with traces.tracing.published([OutRecord(scene.topic, None, b"")]) as sent:
+        scene.headers["A1"] = sent[0].headers
+    scene.put("A1", "B2")
+
+    async def story() -> None:
+        async with scene.sink():
+            await asyncio.sleep(2)
+
+    play(story)
+
+    (decided,), (asked,), (delivered,) = (traces.spans[name] for name in ("publish", scene.target.name, "deliver"))
+    assert parent(asked) == parent(delivered) == ids(decided)
+    headers = {record.value: dict(record.headers) for record in scene.broker.records(scene.kafka.topics["deliveries"])}
+    traced = {Delivery.decode(value).event_id: headers[value].get("traceparent") for value in headers}
+    assert traced == {"A1": b"00-%032x-%016x-01" % ids(delivered), "B2": None}
 
 
 def test_nothing_is_committed_behind_a_check_in_that_is_still_in_flight(scene: Scene) -> None:
