@@ -21,6 +21,7 @@ from attendance.errors import (
     Conflict,
     DocumentRejected,
     PermissionDenied,
+    PunchstreamError,
     RequestAbandoned,
     ServerError,
     TargetUnavailable,
@@ -389,14 +390,25 @@ def _read(response: requests.Response) -> dict[str, Any]:
 
 def _error(response: requests.Response, body: Mapping[str, Any]) -> Exception:
     """What an answer means that is no success."""
-    status = response.status_code
     kind = str(body.get("exc_type") or response.reason)
-    message = _message(body)
+    return to_error(response.status_code, kind, _message(body), _retry_after(response))
+
+
+def to_error(status: int, kind: str, message: str, retry_after: float | None = None) -> PunchstreamError:
+    """The error that an answer of the site means.
+
+    Args:
+        status: Its HTTP status.
+        kind: The class name of Frappe's exception.
+        message: The site's own words.
+        retry_after: When to come again, in seconds, where the site says so.
+    """
+    message = _TAGS.sub("", message)[:500]
     words = f"{status} {kind}: {message}" if message else f"{status} {kind}"
     if kind == _CHANGED:
         return Conflict(f"{status} {kind}")
     if status in _BUSY:
-        return TargetUnavailable(words, _retry_after(response))
+        return TargetUnavailable(words, retry_after)
     if status in _GIVEN_UP or kind in _LOCKED:
         return RequestAbandoned(words, answered=kind in _LOCKED)
     if status in {401, 403}:

@@ -406,7 +406,7 @@ class SinkSettings(SettingsGroup):
         le=64,
         description="Most requests to the target at the same time. Its response times decide how many are used.",
     )
-    batch: int = Field(100, ge=1, le=200, description="Most documents in one request.")
+    batch: int = Field(100, ge=1, le=1000, description="Most documents in one request; 200 without fast ingest.")
     max_in_flight: int = Field(2000, ge=1, description="Most check-ins that are fetched and not yet delivered.")
     retry_max: Seconds = Field(60, gt=0, description="Longest pause between two attempts, with full jitter.")
     error_attempts: int = Field(

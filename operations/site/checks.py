@@ -13,12 +13,14 @@ from operations.site.attendance import look_at_attendance
 from operations.site.documents import look_at_documents
 from operations.site.geolocation import GEOLOCATION, SETTING, look_at_geolocation
 from operations.site.people import look_at_people
-from operations.site.results import Check, attempt, failed, ok, unseen
+from operations.site.results import NAMED, Check, attempt, failed, ok, unseen, warning
 from operations.site.shifts import look_at_shifts
 from operations.site.zone import look_at_zone
+from sinks.targets.erpnext.ingest import look_for_ingest
 from sinks.targets.erpnext.uniqueness import Field, try_uniqueness
 
 EVENT_ID: Final = "event_id field"
+FAST_INGEST: Final = "fast ingest"
 
 
 def checks(
@@ -50,6 +52,7 @@ def checks(
     zone_check, site_zone = look_at_zone(client, recorded)
     yield zone_check
     yield attempt(EVENT_ID, "run it again", lambda: _event_id_field(client))
+    yield attempt(FAST_INGEST, "run it again", lambda: _fast_ingest(client))
     yield from look_at_people(client, user)
     fleet: Registry | None = None
     try:
@@ -90,6 +93,17 @@ def _event_id_field(client: ErpnextClient) -> str | Check:
         case Field.UNKNOWN:
             detail = f"there; it cannot be tried whether it is unique: {found.why}. Until then {risk}"
             return Check(EVENT_ID, "not checked", detail, "repair what refuses the trial, and run this again")
+
+
+def _fast_ingest(client: ErpnextClient) -> str | Check:
+    found = look_for_ingest(client)
+    if found is None:
+        return "not there: check-ins go by insert_many"
+    if not found.why:
+        return f"there: up to {found.most:,} check-ins in one request, stored in bulk"
+    more = f" and {len(found.why) - NAMED} more" if len(found.why) > NAMED else ""
+    detail = f"there, and it stores check-ins one by one: {'; '.join(found.why[:NAMED])}{more}"
+    return warning(FAST_INGEST, detail, "nothing, unless deliveries are too slow: docs/desk.md says what hinders it")
 
 
 def _may_write(client: ErpnextClient, doctype: str) -> str:

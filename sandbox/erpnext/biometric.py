@@ -1,9 +1,10 @@
 """The app `biometric_integration`, which a site has or has not."""
 
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
 from sandbox.erpnext import errors
-from sandbox.erpnext.doctypes import BIOMETRIC_DEVICE, LIVE_FIELDS, OF_THE_DESK
+from sandbox.erpnext.doctypes import BIOMETRIC_DEVICE, CHECKIN, LIVE_FIELDS, OF_THE_DESK, check_permission
 from sandbox.erpnext.errors import FrappeError, Message
 from sandbox.erpnext.query import Row, Value
 from sandbox.erpnext.store import Store
@@ -12,6 +13,13 @@ from sandbox.erpnext.users import SYNC, User
 
 APP: Final = "biometric_integration"
 VERSION: Final = "0.1.0"
+MOST: Final = 1000
+"""Check-ins in one request of fast ingest."""
+_REFUSED: Final = 417
+_DOUBTFUL: Final = "insert may refuse it"
+_FIRST: Final = "the first, with which the others are compared"
+
+Create = Callable[[Mapping[str, Any]], Awaitable[Row]]
 
 
 def check_method(method: str, *, installed: bool) -> None:
@@ -59,3 +67,62 @@ def check_list(user: User, doctype: str, *, installed: bool) -> None:
     """
     if doctype in OF_THE_DESK and not installed:
         raise errors.not_permitted(user.name, "DocType")
+
+
+def describe_ingest(site: Store, user: User) -> Row:
+    """What fast ingest says of itself.
+
+    Raises:
+        FrappeError: the user may not create check-ins.
+    """
+    check_permission(user, CHECKIN, "write")
+    why = [] if "event_id" in site.custom_fields(CHECKIN) else ["fields that are not there: event_id"]
+    return {"most": MOST, "bulk": not why, "why": why}
+
+
+def read_check_ins(given: Value) -> list[dict[str, Any]]:
+    """The documents of one request of fast ingest.
+
+    Raises:
+        FrappeError: they cannot be read.
+    """
+    if not isinstance(given, list) or len(given) > MOST:
+        raise errors.thrown("ValidationError", f"checkins: a list of at most {MOST} check-ins")
+    for each in given:
+        if not isinstance(each, dict) or not each.get("event_id"):
+            raise errors.thrown("ValidationError", "Each check-in has an event_id")
+    return [{**each, "doctype": CHECKIN} for each in given]
+
+
+async def ingest(site: Store, check_ins: list[dict[str, Any]], create: Create) -> Row:
+    """Store the check-ins of one request, each for itself, and answer what became of each.
+
+    Args:
+        site: The documents.
+        check_ins: As `read_check_ins` returns them.
+        create: Stores one, or raises FrappeError.
+    """
+    failed: set[Any] = set()
+    outcomes: list[Row] = []
+    first = True
+    for each in check_ins:
+        outcome: Row = {"event_id": each["event_id"]}
+        outcomes.append(outcome)
+        there = site.checkins.candidates([("event_id", "=", each["event_id"])])
+        names = [row["name"] for row in there if row.get("event_id") == each["event_id"]]
+        if names:
+            outcome |= {"outcome": "exists", "name": names[0]}
+        elif each.get("employee") in failed:
+            outcome |= {"outcome": "skipped"}
+        else:
+            by_insert = {"way": "insert", "why": _FIRST if first else _DOUBTFUL}
+            try:
+                outcome |= {"outcome": "inserted", "name": (await create(each))["name"]}
+                outcome |= by_insert if first else {"way": "bulk"}
+            except FrappeError as error:
+                outcome |= {"outcome": "refused", "status": error.status, **by_insert}
+                outcome |= {"exc_type": error.exc_type, "message": error.words}
+                if error.status != _REFUSED:
+                    failed.add(each.get("employee"))
+            first = False
+    return {"why": [], "outcomes": outcomes}

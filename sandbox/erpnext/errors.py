@@ -94,6 +94,12 @@ class FrappeError(Exception):
         self._source = source
         self._about = about
 
+    @property
+    def words(self) -> str:
+        """What an answer with it says first, in English."""
+        shown = self._first or self._message
+        return shown.text("en") if shown else self._exception or ""
+
     def body(self, language: Language, *, traceback: bool) -> bytes:
         """The JSON body, with `exc` and `exception` only where `traceback` allows them."""
         answer: dict[str, str] = {"exc_type": self.exc_type}

@@ -88,6 +88,8 @@ class Frappe:
             "hrms.hr.doctype.employee_checkin.employee_checkin.bulk_fetch_shift": self._bulk_fetch_shift,
             "biometric_integration.sync.version": self._get_desk_version,
             "biometric_integration.sync.write_live": self._write_live,
+            "biometric_integration.ingest.api.describe": self._describe_ingest,
+            "biometric_integration.ingest.api.insert": self._ingest,
             "frappe.client.insert": self._insert,
             "frappe.client.insert_many": self._insert_many,
             "frappe.client.cancel": self._cancel,
@@ -239,6 +241,18 @@ class Frappe:
     async def _write_live(self, call: Call) -> Row:
         self._control.check_writable()
         return biometric.write_live(self._site, call.user, parse_json(call.arguments.get("devices")) or [])
+
+    async def _describe_ingest(self, call: Call) -> Row:
+        return biometric.describe_ingest(self._site, call.user)
+
+    async def _ingest(self, call: Call) -> Row:
+        self._control.check_writable()
+        check_ins = biometric.read_check_ins(parse_json(call.arguments.get("checkins")))
+
+        async def create(document: Mapping[str, Any]) -> Row:
+            return await self._create(call.user, CHECKIN, document, keep_name=False)
+
+        return await biometric.ingest(self._site, check_ins, create)
 
     async def _get_count(self, call: Call) -> int:
         return self._site.count(_doctype(call), call.arguments.get("filters"))

@@ -262,6 +262,8 @@ STATES = {
     "checkin_begins_cancelled_no_permission": NO_ROLE,
     "server_script_list": State(sender=HR_CLERK),
     **{case: DESK for case in RECORDINGS if case.startswith("desk_")},
+    **{case: replace(DESK, event_id_field=True) for case in RECORDINGS if case.startswith("desk_ingest_")},
+    "desk_ingest_no_role": replace(DESK, event_id_field=True, sender=NO_ROLE_USER),
     "desk_version": replace(DESK, sender=HR_CLERK),
     "desk_user_map_no_role": replace(DESK, sender=NO_ROLE_USER),
     "desk_write_live_no_role": replace(DESK, sender=HR_CLERK),

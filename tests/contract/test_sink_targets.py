@@ -46,12 +46,13 @@ class Jsonl(Subject):
 
 
 class Erpnext(Subject):
-    def __init__(self, site: ErpnextStandIn, *, unique: bool) -> None:
+    def __init__(self, site: ErpnextStandIn, *, unique: bool, fast: bool = False) -> None:
         self.site = site
         self.settings = ErpnextSettings(
             url=site.url, api_key=site.api_key, api_secret=site.api_secret, timeout=5, _env_file=None
         )
         site.reset()
+        site.knobs(desk=fast)
         site.employees([{"name": f"HR-EMP-{number:05}"} for number in range(1, 60)])
         if unique:
             client = ErpnextClient(self.settings)
@@ -71,16 +72,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ErpnextStandIn]:
         yield stand_in
 
 
-@pytest.fixture(params=["jsonl", "erpnext", "erpnext without the field"])
+@pytest.fixture(params=["jsonl", "erpnext", "erpnext with fast ingest", "erpnext without the field"])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
     if request.param == "jsonl":
         return Jsonl(tmp_path / "checkins.jsonl")
-    return Erpnext(request.getfixturevalue("site"), unique=request.param == "erpnext")
+    return Erpnext(request.getfixturevalue("site"), unique="without" not in request.param, fast="fast" in request.param)
 
 
-@pytest.fixture(params=["erpnext", "erpnext without the field"])
+@pytest.fixture(params=["erpnext", "erpnext with fast ingest", "erpnext without the field"])
 def erpnext(request: pytest.FixtureRequest, site: ErpnextStandIn) -> Erpnext:
-    return Erpnext(site, unique=request.param == "erpnext")
+    return Erpnext(site, unique="without" not in request.param, fast="fast" in request.param)
 
 
 def checkin(number: int, employee: int | str | None = None, **changes: Any) -> Checkin:

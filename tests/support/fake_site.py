@@ -41,6 +41,7 @@ class FakeErpnext(ErpnextClient):
         self.read_only: set[str] = set()
         self.zone = "Asia/Riyadh"
         self.tried: list[Mapping[str, Any]] = []
+        self.ingest: dict[str, Any] | None = None
         self.closed = False
 
     def close(self) -> None:
@@ -67,6 +68,8 @@ class FakeErpnext(ErpnextClient):
                 return {"message": self.user_permissions}
             case "frappe.client.get_count":
                 return {"message": len(self.employees) + (self.hidden if self.counts_all else 0)}
+            case "biometric_integration.ingest.api.describe" if self.ingest is not None:
+                return {"message": self.ingest}
             case "hrms.api.get_hr_settings" if self.knows_geolocation:
                 return {"message": {"allow_geolocation_tracking": self.geolocation}}
         raise DocumentRejected(417, "ValidationError", f"Failed to get method for command {path}")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Final, TypeVar
+from typing import Final, TypeGuard, TypeVar
 
 from attendance.erpnext import CHECKIN, EVENT_ID_FIELD, Document, ErpnextClient
 from attendance.errors import (
@@ -20,9 +20,9 @@ from attendance.records.checkin import Checkin
 from sinks.poison import Undecided
 from sinks.targets.base import Delivered, FailedTogether, Result, SentBack
 from sinks.targets.erpnext.documents import StoredPunch
+from sinks.targets.erpnext.ingest import REQUEST_TOO_LARGE, IngestGuard, Outcome
 
 GONE: Final = "DoesNotExistError"  # the document
-REQUEST_TOO_LARGE: Final = 413  # the answer of a proxy: ERPNext has not seen the request
 DIVIDE_SECONDS: Final = 3.0
 """So long a call goes on after a failure. The others of its check-ins wait for its end."""
 FAILURES_IN_A_ROW: Final = 8  # different documents, each alone in its request; then the site may be the cause
@@ -46,8 +46,11 @@ class Call:
         documents: dict[int, Document],
         results: dict[int, Result],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        ingest: IngestGuard | None = None,
     ) -> None:
         self._client = client
+        self._ingest = ingest
         self._documents = documents
         self._results = results
         self._clock = clock
@@ -74,14 +77,14 @@ class Call:
     def send(self, indexes: Iterable[int]) -> None:
         """Store these in one request. A request that fails as a whole is divided until the bad documents are alone.
 
-        A batch is all or nothing, and the answer does not say which document was wrong. Needs the unique field: halves
-        are sent again although it is not known what became of the whole.
+        Without fast ingest a batch is all or nothing, and the answer does not say which document was wrong. Needs the
+        unique field: halves are sent again although it is not known what became of the whole.
         """
         wanted = [index for index in indexes if index not in self._results and index not in self.skipped]
         if not wanted or self._stopped:
             return
         try:
-            names = self._insert(wanted)
+            outcomes = self._insert(wanted)
         except DocumentRejected as error:
             if error.status != REQUEST_TOO_LARGE and not self._looked_up.issuperset(wanted):
                 # Most often the batch was stored by an earlier try, or by the tool used before: two look-ups find that
@@ -100,7 +103,7 @@ class Call:
                 return
             failure = error
         else:
-            self._add_created(wanted, names)
+            self._add_outcomes(dict(zip(wanted, outcomes, strict=True)))
             return
         self._note_unanswered(failure)
         if self._is_late() or self.unanswered:
@@ -136,10 +139,15 @@ class Call:
             else:
                 self._add_created([index], [name])
 
-    def _insert(self, indexes: Sequence[int]) -> list[str]:
-        if len(indexes) == 1:
-            return [self._client.insert(self._documents[indexes[0]])]
-        return self._client.insert_many([self._documents[index] for index in indexes])
+    def _insert(self, indexes: Sequence[int]) -> Sequence[Outcome]:
+        documents = [self._documents[index] for index in indexes]
+        if len(documents) == 1:
+            return [Delivered(self._client.insert(documents[0]), "created")]
+        if self._ingest is not None and self._ingest.is_there:
+            outcomes = self._ingest.insert(self._client, documents)
+            if outcomes is not None:
+                return outcomes
+        return [Delivered(name, "created") for name in self._client.insert_many(documents)]
 
     def _correct(self, index: int, correction: Checkin) -> None:
         if index in self.skipped or self._stopped:
@@ -215,17 +223,43 @@ class Call:
         return self._client.get_list(CHECKIN, fields, [("employee", "in", employees), ("time", "in", times)])
 
     def _add_created(self, indexes: Sequence[int], names: Sequence[str]) -> None:
-        self._in_a_row = 0
+        if indexes:
+            self._in_a_row = 0
         self.created += indexes
         for index, name in zip(indexes, names, strict=True):
             self._results[index] = Delivered(name, "created")
 
+    def _add_outcomes(self, outcomes: Mapping[int, Outcome]) -> None:
+        """Take in what one request made of its documents. What is there comes first: the rest asks the site again."""
+        created = {i: each.document for i, each in outcomes.items() if _is_there(each) and each.status == "created"}
+        self._add_created([*created], [*created.values()])
+        self._results |= {i: each for i, each in outcomes.items() if _is_there(each) and i not in created}
+        rejected = {index: each for index, each in outcomes.items() if isinstance(each, DocumentRejected)}
+        self._look_up_again(rejected)
+        for index, error in outcomes.items():
+            if index in self._results:
+                continue
+            if isinstance(error, DocumentRejected):
+                self._add_final(index, error)
+            elif isinstance(error, ServerError | PermissionDenied | RequestAbandoned):
+                if not self._stopped:
+                    self._add_failure(index, error)
+            elif isinstance(error, PunchstreamError):
+                raise error  # of the site, as where the request of one document is answered so
+            else:
+                self.skipped.add(index)
+
     def _add_rejection(self, index: int, error: DocumentRejected) -> None:
+        self._look_up_again({index: error})
+        if index not in self._results:
+            self._add_final(index, error)
+
+    def _look_up_again(self, rejected: Mapping[int, DocumentRejected]) -> None:
         # A copy may have been stored after the first look-up: by the request that this one raced with.
-        if error.kind in _LOOK_AGAIN:
-            self._look_up([index])
-        if index in self._results:
-            return
+        if indexes := [index for index, error in rejected.items() if error.kind in _LOOK_AGAIN]:
+            self._look_up(indexes)
+
+    def _add_final(self, index: int, error: DocumentRejected) -> None:
         if error.kind == NAME_TAKEN:
             words = f"{error} (is the naming series of {CHECKIN} behind its documents?)"
             self._add_failure(index, ServerError(words))
@@ -265,6 +299,10 @@ class Call:
         for index, document in wanted.items():
             if key(document) in names:
                 self._results[index] = Delivered(names[key(document)], "already_there")
+
+
+def _is_there(outcome: Outcome) -> TypeGuard[Delivered]:
+    return isinstance(outcome, Delivered)
 
 
 def _as_result(error: DocumentRejected) -> SentBack | InvalidRecord:

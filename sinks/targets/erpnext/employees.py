@@ -17,7 +17,7 @@ from attendance.errors import (
 from attendance.records.checkin import Checkin
 from attendance.records.user_map import Employee
 from sinks.targets.base import Delivered, SentBack
-from sinks.targets.erpnext.call import REQUEST_TOO_LARGE
+from sinks.targets.erpnext.ingest import REQUEST_TOO_LARGE
 
 EMPLOYEE: Final = "Employee"
 FIELDS: Final = ("name", "status", "date_of_joining", "relieving_date", "creation")

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from attendance.erpnext import CHECKIN, MAX_INSERT_MANY, Document, ErpnextClient
+from attendance.erpnext import CHECKIN, Document, ErpnextClient
 from attendance.erpnext_clock import erpnext_clock
 from attendance.errors import (
     AccessDenied,
@@ -36,6 +36,7 @@ from sinks.targets.erpnext.call import Call
 from sinks.targets.erpnext.coordinates import CoordinateRule
 from sinks.targets.erpnext.documents import to_document
 from sinks.targets.erpnext.employees import not_to_be_sent
+from sinks.targets.erpnext.ingest import IngestGuard
 from sinks.targets.erpnext.uniqueness import UniquenessGuard
 from sinks.targets.erpnext.zone import ZoneGuard
 
@@ -82,13 +83,14 @@ class ErpnextTarget:
         Args:
             connect: Makes a client, one for each thread.
             concurrency: The most calls of `deliver` at the same time.
-            batch: The most documents in one request.
+            batch: The most documents in one request. It takes 200 at most without fast ingest.
             site: By what name its zone is recorded.
             clock: Reads its clock; None where nobody does.
         """
         self._clock = clock
         self._connect = connect
-        self._batch = min(batch, MAX_INSERT_MANY)
+        self._batch = batch
+        self._ingest = IngestGuard()
         # More than the deliveries, so that `open` need not wait for them. Those that are overdue keep others waiting
         # no longer.
         self._threads = ThreadPoolExecutor(2 * concurrency + 2, thread_name_prefix="erpnext")
@@ -102,7 +104,7 @@ class ErpnextTarget:
     @property
     def max_batch(self) -> int:
         """The most check-ins in one call: those of one request, or fewer if each is a request of its own."""
-        return self._batch if self._uniqueness.proven else min(self._batch, ONE_BY_ONE)
+        return min(self._batch, self._ingest.most if self._uniqueness.proven else ONE_BY_ONE)
 
     async def read_clock(self) -> Clock | None:
         """See `sinks.targets.base.HasClock`."""
@@ -114,7 +116,13 @@ class ErpnextTarget:
         await self._zone.look()
         if not self._opened:
             unique = self._uniqueness.proven
-            log.info("Connected to ERPNext.", user=user, zone=self._zone.name, event_id_is_unique=unique)
+            log.info(
+                "Connected to ERPNext.",
+                user=user,
+                zone=self._zone.name,
+                event_id_is_unique=unique,
+                fast_ingest=self._ingest.is_there,
+            )
         self._opened = True
 
     async def deliver(self, checkins: Sequence[Checkin]) -> list[Result]:
@@ -158,6 +166,7 @@ class ErpnextTarget:
             user = client.logged_user()
             client.get_list(CHECKIN, ["name"], limit=1)
             self._uniqueness.look(client, now=True)
+            self._ingest.look(client)
         except DocumentRejected as error:
             raise AccessDenied(f"Employee Checkin cannot be used; is Frappe HR installed? {error}") from error
         return user
@@ -177,7 +186,7 @@ class ErpnextTarget:
                 documents[index] = to_document(checkin, site_zone, event_id=has_field)
             except InvalidRecord as error:
                 results[index] = error
-        call = Call(client, documents, results)
+        call = Call(client, documents, results, ingest=self._ingest)
         otherwise: Result = None
         try:
             for withhold in (not_to_be_sent, self._coordinates.withhold):

@@ -80,12 +80,17 @@ def shift(**fields: Any) -> Callable[[FakeErpnext], None]:
     return lambda site: site.shifts["Day"].update(fields)
 
 
+INGEST_SLOW = ("fast ingest", "warning")
+
+
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
         (lambda site: site.employees.append(employee("E3", "1")), [("employees", "failed")]),
         (lambda site: setattr(site, "zone", "Riyadh time"), [("time zone", "failed")]),
         (lambda site: setattr(site, "field", None), [("event_id field", "failed")]),
+        (lambda site: setattr(site, "ingest", {"most": 1000, "bulk": True, "why": []}), []),
+        (lambda site: setattr(site, "ingest", {"most": 1000, "bulk": False, "why": ["a hook"]}), [INGEST_SLOW]),
         (lambda site: setattr(site, "field", {"unique": 0}), [("event_id field", "failed")]),
         (
             lambda site: setattr(site, "insert", lambda _: fail(DocumentRejected(404, "DoesNotExistError", ""))),

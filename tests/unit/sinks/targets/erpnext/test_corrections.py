@@ -37,6 +37,9 @@ class FakeSite:
     def wants_coordinates(self) -> bool:
         return False
 
+    def call(self, *_: object) -> dict[str, Any]:
+        raise DocumentRejected(417, "ValidationError", "App biometric_integration is not installed")
+
     def logged_user(self) -> str:
         return "api"
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 import structlog
-from site_zones import RecordedZones
-from uniqueness_trial import answer_trial
+from ingest_site import FakeSite, checkin, deliver, statuses, target_of
 
 from attendance.errors import (
     AccessDenied,
@@ -18,160 +17,16 @@ from attendance.errors import (
     ServerError,
     TargetUnavailable,
 )
-from attendance.records.checkin import Checkin
 from sinks.targets.base import Delivered, Result, SentBack
 from sinks.targets.erpnext.documents import to_document
-from sinks.targets.erpnext.target import ErpnextTarget
 
 
-class FakeSite:
-    """What ERPNext does with check-ins, behind the methods of its client."""
-
-    def __init__(self, *, unique: bool = True, zone: str = "Asia/Riyadh") -> None:
-        self.unique = unique
-        self.zone = zone
-        self.rows: list[dict[str, Any]] = []
-        self.coordinates = False
-        self.far: set[str] = set()
-        self.inactive: set[str] = set()
-        self.breaking: set[str] = set()
-        self.write_errors: list[Exception] = []
-        self.read_errors: list[Exception] = []
-        self.lost_answers = 0
-        self.largest: int | None = None
-        self.no_checkins = False
-        self.requests: list[str] = []
-        self.closed = 0
-
-    def logged_user(self) -> str:
-        return "api@example.com"
-
-    def site_zone(self) -> str:
-        return self.zone
-
-    def has_event_id_field(self) -> bool:
-        return self.unique
-
-    def wants_coordinates(self) -> bool:
-        return self.coordinates
-
-    def close(self) -> None:
-        self.closed += 1
-
-    def get_list(
-        self, doctype: str, fields: Sequence[str], filters: Sequence[tuple[str, str, Any]] = (), *, limit: int = 0
-    ) -> list[dict[str, Any]]:
-        if doctype == "Shift Type":
-            return []  # none has auto attendance, so nothing is late
-        if doctype == "Employee":
-            ((_, _, names),) = filters
-            return [employee(name) for name in names]
-        self.requests.append("get_list")
-        if self.read_errors:
-            raise self.read_errors.pop(0)
-        if self.no_checkins:
-            raise DocumentRejected(404, "DoesNotExistError", "DocType Employee Checkin not found")
-        rows = [row for row in self.rows if all(row.get(field) in values for field, _, values in filters)]
-        return [{field: row.get(field) for field in fields} for row in rows[: limit or None]]
-
-    def insert(self, document: Mapping[str, Any]) -> str:
-        self.requests.append("insert")
-        return self._store([document])[0]
-
-    def insert_many(self, documents: Sequence[Mapping[str, Any]]) -> list[str]:
-        answer_trial(documents, unique=self.unique)
-        self.requests.append(f"insert_many {len(documents)}")
-        if self.largest is not None and len(documents) > self.largest:
-            raise DocumentRejected(413, "RequestEntityTooLarge", "")
-        return self._store(documents)
-
-    def _store(self, documents: Sequence[Mapping[str, Any]]) -> list[str]:
-        if self.write_errors:
-            raise self.write_errors.pop(0)
-        new: list[dict[str, Any]] = []
-        for document in documents:
-            present = [*self.rows, *new]
-            assert document["employee"]
-            assert document["time"]
-            if document["employee"] in self.inactive:
-                raise DocumentRejected(417, "InactiveEmployeeStatusError", "Transactions cannot be created")
-            self._check_place(document)
-            if document["device_id"] in self.breaking:
-                raise ServerError("500 AttributeError")
-            if len(document["device_id"]) > 140:
-                raise DocumentRejected(417, "CharacterLengthExceededError", "Device ID")
-            if any(punch(row) == punch(document) for row in present):
-                raise DocumentRejected(417, "ValidationError", "already has a log")
-            if self.unique and any(row["event_id"] == document["event_id"] for row in present):
-                raise DocumentRejected(417, "UniqueValidationError", "Event ID must be unique")
-            new.append({"log_type": "", "event_id": None, **document, "name": f"CKIN-{len(present) + 1}"})
-        self.rows += new
-        if self.lost_answers:
-            self.lost_answers -= 1
-            raise TargetUnavailable("ReadTimeout")
-        return [row["name"] for row in new]
-
-    def _check_place(self, document: Mapping[str, Any]) -> None:
-        if self.coordinates and "latitude" not in document:
-            raise DocumentRejected(417, "ValidationError", "Latitude and longitude values are required")
-        if document["device_id"] in self.far:
-            raise DocumentRejected(417, "CheckinRadiusExceededError", "You must be within 100 meters")
-
-
-def employee(name: str, **fields: Any) -> dict[str, Any]:
-    """An Employee as a list has it."""
-    return {
-        "name": name,
-        "status": "Active",
-        "date_of_joining": "2025-01-01",
-        "relieving_date": None,
-        "creation": "2024-12-20 09:00:00.1",
-        **fields,
-    }
-
-
-def punch(document: Mapping[str, Any]) -> tuple[str, str, str]:
-    return document["employee"], document["time"], document.get("log_type", "")
-
-
-def checkin(number: int, **changes: Any) -> Checkin:
-    fields: dict[str, Any] = {
-        "event_id": f"{number:032x}",
-        "employee": f"HR-EMP-{number:05}",
-        "event_time": datetime(2026, 1, 1, 5, tzinfo=UTC),
-        "log_type": "IN",
-        "device_id": "D1",
-        "device_user_id": str(number),
-        "site": "HQ",
-        "device_timezone": "Asia/Dubai",
-    }
-    return Checkin(**fields | changes)
-
-
-def target_of(site: FakeSite, batch: int = 100) -> ErpnextTarget:
-    """A target whose zone a person has accepted, so that nothing is proven here."""
-    target = ErpnextTarget(lambda: site, batch=batch)  # type: ignore[arg-type,return-value]
-    target.use_zones(RecordedZones(site.zone), lambda _: None)
-    return target
-
-
-def deliver(site: FakeSite, *calls: Sequence[Checkin]) -> list[list[Result]]:
-    """The results of each call, on a target that has just been opened; `site.requests` is of the calls alone."""
-
-    async def run() -> list[list[Result]]:
-        target = target_of(site)
-        try:
-            await target.open()
-            site.requests.clear()
-            return [await target.deliver(call) for call in calls]
-        finally:
-            await target.close()
-
-    return asyncio.run(run())
-
-
-def statuses(results: Sequence[Result]) -> list[str]:
-    return [result.status if isinstance(result, Delivered) else type(result).__name__ for result in results]
+@pytest.fixture(params=["insert_many", "fast ingest"])
+def site(request: pytest.FixtureRequest) -> FakeSite:
+    """A site without and with fast ingest: what becomes of a check-in is the same."""
+    made = FakeSite()
+    made.has_app = request.param == "fast ingest"
+    return made
 
 
 def test_a_document_has_the_sites_wall_clock_and_whole_seconds() -> None:
@@ -209,8 +64,9 @@ def test_a_document_has_no_direction_where_there_is_none_and_no_field_that_the_s
         ({"checkin_time": "device_local", "device_timezone": "Mars/Base"}, Reason.UNREADABLE_TIME),
     ],
 )
-def test_a_checkin_without_an_employee_or_a_time_is_never_sent(changes: dict[str, Any], reason: Reason) -> None:
-    site = FakeSite()
+def test_a_checkin_without_an_employee_or_a_time_is_never_sent(
+    site: FakeSite, changes: dict[str, Any], reason: Reason
+) -> None:
     [[bad, good]] = deliver(site, [checkin(1, **changes), checkin(2)])
     assert isinstance(bad, InvalidRecord)
     assert bad.reason == reason
@@ -235,8 +91,7 @@ def test_a_batch_that_was_stored_without_an_answer_is_found_by_two_more_requests
     assert site.requests == ["insert_many 50", "insert_many 50", "get_list"]
 
 
-def test_rows_of_the_tool_used_before_are_found_by_employee_time_and_direction() -> None:
-    site = FakeSite()
+def test_rows_of_the_tool_used_before_are_found_by_employee_time_and_direction(site: FakeSite) -> None:
     before = [checkin(number) for number in range(20)]
     site.rows = [
         {**to_document(each, site.zone, event_id=False), "event_id": None, "name": f"OLD-{number}"}
@@ -245,11 +100,10 @@ def test_rows_of_the_tool_used_before_are_found_by_employee_time_and_direction()
     [results] = deliver(site, [*before, checkin(3, event_id="other", log_type="OUT"), checkin(99)])
     assert results[:20] == [Delivered(f"OLD-{number}", "already_there") for number in range(20)]
     assert statuses(results[20:]) == ["created", "created"]
-    assert len(site.requests) == 5
+    assert len(site.requests) <= 5
 
 
-def test_one_bad_document_among_many_costs_few_requests_and_its_neighbours_are_stored() -> None:
-    site = FakeSite()
+def test_one_bad_document_among_many_costs_few_requests_and_its_neighbours_are_stored(site: FakeSite) -> None:
     site.inactive = {"HR-EMP-00077"}
     [results] = deliver(site, [checkin(number) for number in range(200)])
     assert isinstance(results[77], SentBack)
@@ -259,8 +113,7 @@ def test_one_bad_document_among_many_costs_few_requests_and_its_neighbours_are_s
     assert len(site.requests) <= 20
 
 
-def test_order_is_kept_when_a_batch_is_divided() -> None:
-    site = FakeSite()
+def test_order_is_kept_when_a_batch_is_divided(site: FakeSite) -> None:
     site.inactive = {"HR-EMP-00005"}
     minute = timedelta(minutes=1)
     time = datetime(2026, 1, 1, 5, tzinfo=UTC)
@@ -270,16 +123,14 @@ def test_order_is_kept_when_a_batch_is_divided() -> None:
     assert [row["event_id"] for row in site.rows] == [each.event_id for each in mine]
 
 
-def test_a_document_that_is_rejected_for_good_is_told_by_the_sites_own_words() -> None:
-    site = FakeSite()
+def test_a_document_that_is_rejected_for_good_is_told_by_the_sites_own_words(site: FakeSite) -> None:
     [[result]] = deliver(site, [checkin(1, device_id="D" * 141)])
     assert isinstance(result, InvalidRecord)
     assert result.reason == Reason.TARGET_REJECTED
     assert result.message == "417 CharacterLengthExceededError: Device ID"
 
 
-def test_an_employee_who_became_inactive_after_the_check_in_was_stored_is_no_dead_letter() -> None:
-    site = FakeSite()
+def test_an_employee_who_became_inactive_after_the_check_in_was_stored_is_no_dead_letter(site: FakeSite) -> None:
     site.lost_answers = 1
 
     async def run() -> list[Result]:
@@ -313,31 +164,27 @@ def test_a_copy_that_is_stored_between_look_up_and_retry_is_found() -> None:
     assert results == [Delivered("OTHER-1", "already_there"), Delivered("OTHER-2", "already_there")]
 
 
-def test_the_same_check_in_twice_in_a_batch_is_one_row() -> None:
-    site = FakeSite()
+def test_the_same_check_in_twice_in_a_batch_is_one_row(site: FakeSite) -> None:
     [results] = deliver(site, [checkin(1), checkin(2), checkin(1)])
     assert statuses(results) == ["created", "created", "already_there"]
     assert results[0].document == results[2].document
     assert len(site.rows) == 2
 
 
-def test_a_batch_that_is_too_large_for_what_stands_before_the_site_is_divided() -> None:
-    site = FakeSite()
+def test_a_batch_that_is_too_large_for_what_stands_before_the_site_is_divided(site: FakeSite) -> None:
     site.largest = 30
     [results] = deliver(site, [checkin(number) for number in range(100)])
     assert statuses(results) == ["created"] * 100
 
 
-def test_a_document_that_breaks_the_site_fails_alone_and_its_neighbours_are_stored() -> None:
-    site = FakeSite()
+def test_a_document_that_breaks_the_site_fails_alone_and_its_neighbours_are_stored(site: FakeSite) -> None:
     site.breaking = {"BROKEN"}
     [results] = deliver(site, [checkin(number, device_id="BROKEN" if number == 40 else "D1") for number in range(100)])
     assert isinstance(results[40], ServerError)
     assert statuses(results[:40] + results[41:]) == ["created"] * 99
 
 
-def test_later_check_ins_of_an_employee_are_not_stored_before_the_one_that_breaks_the_site() -> None:
-    site = FakeSite()
+def test_later_check_ins_of_an_employee_are_not_stored_before_the_one_that_breaks_the_site(site: FakeSite) -> None:
     site.breaking = {"BROKEN"}
     later = datetime(2026, 1, 1, 14, tzinfo=UTC)
     batch = [checkin(1, device_id="BROKEN"), checkin(2), checkin(3, employee="HR-EMP-00001", event_time=later)]
@@ -477,8 +324,7 @@ def test_nothing_is_written_before_the_target_is_open() -> None:
     assert site.requests == []
 
 
-def test_what_the_site_refuses_for_its_coordinates_waits_and_everything_else_is_stored() -> None:
-    site = FakeSite()
+def test_what_the_site_refuses_for_its_coordinates_waits_and_everything_else_is_stored(site: FakeSite) -> None:
     site.coordinates, site.far = True, {"FAR"}
     place = {"latitude": 24.7, "longitude": 46.7}
     batch = [checkin(1, **place), checkin(2), checkin(3, device_id="FAR", **place), checkin(4, **place)]
@@ -487,8 +333,7 @@ def test_what_the_site_refuses_for_its_coordinates_waits_and_everything_else_is_
     assert {result.reason for result in results if isinstance(result, SentBack)} == {Reason.COORDINATES_REFUSED}
 
 
-def test_a_site_that_begins_to_ask_for_coordinates_dead_letters_nothing() -> None:
-    site = FakeSite()
+def test_a_site_that_begins_to_ask_for_coordinates_dead_letters_nothing(site: FakeSite) -> None:
 
     async def run() -> list[Result]:
         target = target_of(site)

@@ -35,6 +35,9 @@ class Site:
         self.away = False
         self.looks = 0
 
+    def call(self, *_: object) -> dict[str, Any]:
+        raise DocumentRejected(417, "ValidationError", "App biometric_integration is not installed")
+
     def logged_user(self) -> str:
         return "api@example.com"
 
