@@ -7,8 +7,12 @@ PEERS := $(notdir $(wildcard bench/peers/*))
 PAGES := commands metrics
 EXAMPLES := unit
 PARTS := stream push pull sink latency fleet state profile
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+CONTAINERS ?= docker
+HELM := v3.18.6
+SBOM = dist/punchstream-$(VERSION).cdx.json
 .DEFAULT_GOAL := help
-.PHONY: help install kerberos demo unit floors contracts stages servers test attack faults soak types check docs format kafka bench performance lock clean
+.PHONY: help install kerberos demo unit floors contracts stages servers test attack faults soak types check docs format kafka bench performance lock image image-root sbom chart clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -126,9 +130,30 @@ performance: $(VENV)/dev bench/.venvs/plots/done  ## docs/performance.md and its
 lock:  ## requirements/*.txt and those of the benchmarks anew
 	$(LOCK) --extra embedded --extra build --extra console --extra ledger -o requirements/runtime.txt
 	$(LOCK) --extra embedded --extra build --extra console --extra ledger --extra rocksdb --extra sql --extra tracing --extra zk-tcp --extra dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(LOCK) --extra console --extra embedded --extra ledger --extra rocksdb --extra sql --extra tracing -c requirements/dev.txt -o requirements/image.txt
+	$(LOCK_OF) requirements/wheel.in -c requirements/runtime.txt -o requirements/wheel.txt
 	$(LOCK) --extra kerberos -c requirements/dev.txt -o requirements/kerberos.txt
 	$(LOCK_OF) requirements/kerberos-build.in -o requirements/kerberos-build.txt
 	set -e; for in in bench/peers/*/requirements.in bench/plots/requirements.in bench/profiler/requirements.in; do $(LOCK_OF) $$in -o $${in%in}txt; done
 
+image:  ## the container image, by Docker or CONTAINERS=podman; BASE=python:3.11-slim-bookworm@sha256:... pins the base
+	$(CONTAINERS) build --file deploy/image/Containerfile --tag punchstream:$(VERSION) --build-arg VERSION=$(VERSION) \
+	  $(if $(BASE),--build-arg BASE=$(BASE)) .
+
+deploy/helm/target/helm:
+	GOBIN=$(CURDIR)/$(@D) go install -ldflags="-s -w" helm.sh/helm/v3/cmd/helm@$(HELM)
+
+chart: $(VENV)/dev deploy/helm/target/helm  ## what helm renders of the chart, for the tests; needs Go 1.24, and minutes to build helm once
+	$(BIN)/python tests/support/rendered_chart.py deploy/helm/target/helm
+	PUNCHSTREAM_REQUIRE_HELM=1 $(BIN)/pytest -q tests/unit/deploy/test_chart.py
+
+image-root: $(VENV)/dev  ## the image's steps without a container daemon, then every stage and the demo from it; needs root, Debian, mmdebstrap
+	unshare --mount --pid --fork --mount-proc $(BIN)/python deploy/image/root.py build .image-root $(VERSION)
+	unshare --mount --pid --net --fork --mount-proc $(BIN)/python deploy/image/root.py check .image-root
+
+sbom: $(VENV)/dev  ## what is in the image, as CycloneDX: dist/punchstream-VERSION.cdx.json
+	@mkdir -p $(dir $(SBOM))
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file $(SBOM) requirements/image.txt
+
 clean:  ## what was installed and built
-	rm -rf $(VENV) bench/.venvs bench/results deploy/kafka/target .punchstream .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) bench/.venvs bench/results deploy/kafka/target deploy/helm/target .image-root .punchstream .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

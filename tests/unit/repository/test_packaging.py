@@ -33,7 +33,7 @@ def test_the_wheel_holds_our_packages_with_their_types_and_nothing_else(tmp_path
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
 
 
-LOCKS = {"runtime.txt": 50, "dev.txt": 50, "kerberos.txt": 50, "kerberos-build.txt": 2}
+LOCKS = {"runtime.txt": 50, "image.txt": 50, "dev.txt": 50, "kerberos.txt": 50, "kerberos-build.txt": 2, "wheel.txt": 2}
 """Each lock, and how many requirements it has at least."""
 
 
@@ -61,5 +61,8 @@ def test_the_locks_agree() -> None:
     dev, kerberos = pins("dev.txt"), pins("kerberos.txt")
 
     assert pins("runtime.txt").items() <= dev.items()
+    # What is shipped is what was tested.
+    assert pins("image.txt").items() <= dev.items()
+    assert pins("wheel.txt").items() <= pins("runtime.txt").items()
     # It is installed into an environment of the developers' lock.
     assert {name: dev[name] for name in kerberos if name in dev}.items() <= kerberos.items()
