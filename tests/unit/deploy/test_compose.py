@@ -1,4 +1,4 @@
-"""The compose file: it keeps to the Compose specification, runs every stage, and sets only what Punchstream knows."""
+"""The compose file: it keeps to a schema of ours, runs every stage, and sets only what Punchstream knows."""
 
 import json
 import re
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 COMPOSE = ROOT / "deploy" / "compose"
 FILE: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
-SCHEMA = json.loads((ROOT / "tests" / "support" / "schemas" / "compose-spec.json").read_text())
+SCHEMA = json.loads((ROOT / "tests" / "support" / "schemas" / "compose.json").read_text())
 SETTINGS = {
     f"{group.model_config.get('env_prefix', '')}{name}".upper()
     for group in every_group()
@@ -27,7 +27,7 @@ SETTINGS = {
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("punchstream:")}
 
 
-def test_the_compose_specification_allows_the_file() -> None:
+def test_the_file_has_no_field_that_is_misspelt_or_misplaced() -> None:
     validator = Draft202012Validator(SCHEMA)
     assert [error.message for error in validator.iter_errors(FILE)] == []
     misspelt = FILE | {"services": {"push": SERVICES["push"] | {"healthchek": {}}}}
