@@ -145,7 +145,7 @@ deploy/helm/target/helm:
 
 chart: $(VENV)/dev deploy/helm/target/helm  ## what helm renders of the chart, for the tests; needs Go 1.24, and minutes to build helm once
 	$(BIN)/python tests/support/rendered_chart.py deploy/helm/target/helm
-	PUNCHSTREAM_REQUIRE_HELM=1 $(BIN)/pytest -q tests/unit/deploy/test_chart.py
+	$(BIN)/pytest -q tests/unit/deploy/test_chart.py tests/unit/deploy/helm_chart.py
 
 image-root: $(VENV)/dev  ## the image's steps without a container daemon, then every stage and the demo from it; needs root, Debian, mmdebstrap
 	unshare --mount --pid --fork --mount-proc $(BIN)/python deploy/image/root.py build .image-root $(VERSION)

@@ -18,7 +18,6 @@ from key_distribution import unavailable_reason as no_kerberos
 from playwright.sync_api import Browser
 from postgres import Postgres
 from postgres import unavailable_reason as no_postgres
-from rendered_chart import helm_here
 from secured_kafka import SecuredKafka
 
 from sandbox.broker import Broker, BrokerKind, create_broker, unavailable_reason
@@ -138,15 +137,6 @@ def prometheus() -> None:
     """What looks at rules. Where it has to be (PUNCHSTREAM_REQUIRE_PROMETHEUS=1) its absence is a failure."""
     if shutil.which("promtool") is None:
         not_run("not run: alerts need `promtool`, of Debian's package prometheus", "PROMETHEUS")
-
-
-@pytest.fixture(scope="session")
-def helm() -> str:
-    """What renders the chart. Where it has to be (PUNCHSTREAM_REQUIRE_HELM=1) its absence is a failure."""
-    found = helm_here()
-    if found is None:
-        not_run("not run: the chart is rendered by helm, which `make chart` builds", "HELM")
-    return found
 
 
 @pytest.fixture(scope="session")

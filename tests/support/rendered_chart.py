@@ -4,7 +4,6 @@ To build helm takes minutes, so tests look at what is kept, and at whether it is
 """
 
 import hashlib
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,10 +43,9 @@ def documents(text: str) -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all(text) if document]
 
 
-def helm_here() -> str | None:
-    """The helm of `make chart`, or one of the machine; None where there is neither."""
-    built = HELM / "target" / "helm"
-    return str(built) if built.exists() else shutil.which("helm")
+def objects(values: Path, kind: str = "") -> list[dict[str, Any]]:
+    """What the chart makes with these values, of one kind or of all."""
+    return [each for each in documents(kept(values).read_text()) if kind in {"", each["kind"]}]
 
 
 def render(helm: str, *values: Path, settings: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from rendered_chart import CHART, RENDERED, VALUES, documents, header, kept, render
+from rendered_chart import CHART, RENDERED, VALUES, header, kept, objects
 from secured_site import rights, table
 
 from attendance.health import PORTS
@@ -30,11 +30,6 @@ SETTINGS = {
 }
 CLUSTERS = sorted((CHART / "clusters").glob("*.yaml"))
 Object = dict[str, Any]
-
-
-def objects(values: Path, kind: str = "") -> list[Object]:
-    """What the chart makes with these values, of one kind or of all."""
-    return [each for each in documents(kept(values).read_text()) if kind in {"", each["kind"]}]
 
 
 def pods(values: Path) -> Iterator[tuple[str, Object]]:
@@ -235,39 +230,3 @@ def test_the_chart_is_of_the_release() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert (chart["version"], chart["appVersion"]) == (version, version)
-
-
-class TestHelm:
-    @pytest.fixture(autouse=True)
-    def _helm(self, helm: str) -> None:
-        self.helm = helm
-
-    @each_values
-    def test_it_renders_what_is_kept(self, values: Path) -> None:
-        assert documents(render(self.helm, values).stdout) == objects(values)
-
-    @pytest.mark.parametrize("cluster", CLUSTERS, ids=lambda path: path.stem)
-    def test_it_renders_for_every_cluster(self, cluster: Path) -> None:
-        answer = render(self.helm, SMALLEST, cluster)
-        assert (answer.returncode, len(documents(answer.stdout)) > 10) == (0, True), answer.stderr
-
-    def test_the_rules_are_those_of_prometheus(self) -> None:
-        answer = render(self.helm, SMALLEST, settings=("monitoring.rules=true",))
-        (rule,) = (each for each in documents(answer.stdout) if each["kind"] == "PrometheusRule")
-        Draft202012Validator(OPERATORS["PrometheusRule"]["spec"]).validate(rule["spec"])
-        assert rule["spec"] == yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
-
-    @pytest.mark.parametrize(
-        ("setting", "said"),
-        [
-            ("stages.directory.replicas=2", "there may be one"),
-            ("stages.stream.replicas=13", "more than KAFKA_PARTITIONS"),
-            ("stages.ledger.enabled=true", "LEDGER_URL: ledger needs it"),
-            ("settings.ERPNEXT_URL=", "ERPNEXT_URL: directory needs it"),
-            ("stages.pusch.enabled=true", "pusch"),
-        ],
-    )
-    def test_it_refuses_what_cannot_work(self, setting: str, said: str) -> None:
-        answer = render(self.helm, SMALLEST, settings=(setting,))
-        assert answer.returncode != 0
-        assert said in answer.stderr
