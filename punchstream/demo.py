@@ -65,6 +65,8 @@ SCENE_COLUMNS: Final[dict[str, Literal["left", "right"]]] = {
     "so far": "right",
     "expected": "right",
 }
+AGAIN: Final[dict[str, str]] = {"attendance.raw.v1": "+", "duplicates": "+"}
+"""What may be more than expected beside terminals of other vendors: one that is asked may answer the same again."""
 
 
 def run(
@@ -233,8 +235,9 @@ class Scene:
             ),
             ("sink", "ERPNext", self.stored, expected.delivered + beside),
         )
+        again = AGAIN if beside else {}
         for stage, what, count, of in rows:
-            table.add_row(stage, what, f"{count:,}", f"{of:,}")
+            table.add_row(stage, what, f"{count:,}", f"{of:,}{again.get(what, '')}")
         delivered = self.stored
         return Group(table, ProgressBar(total=expected.delivered + beside, completed=delivered, width=50))
 
@@ -336,6 +339,9 @@ def _account(
     problems += [f"{name}: {found}, expected {wanted}" for name, (found, wanted) in outcomes.items() if found < wanted]
     for problem in problems[:20]:
         console.print(problem, style="red")
+    again = report.raw - tally.acknowledged_events - beside
+    if beside and again > 0:
+        console.print(f"{again:,} punches of terminals that are asked came again; each was dropped as a duplicate.")
     if report.balanced and not problems:
         console.print(
             f"The terminals sent {tally.acknowledged_events:,} events in {tally.transmissions:,} requests"

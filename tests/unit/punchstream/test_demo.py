@@ -52,9 +52,11 @@ def good_report(**changed: Any) -> Report:
     return Report(**(found | changed))
 
 
-def account(report: Report, tally: Tally | None = None, *, differences: list[str] | None = None) -> tuple[bool, str]:
+def account(
+    report: Report, tally: Tally | None = None, *, differences: list[str] | None = None, beside: int = 0
+) -> tuple[bool, str]:
     console = Console(file=io.StringIO(), width=200)
-    balanced = module._account(PLAN, tally or good_tally(), report, differences or [], console, beside=0)
+    balanced = module._account(PLAN, tally or good_tally(), report, differences or [], console, beside=beside)
     return balanced, console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -102,6 +104,13 @@ def test_an_account_that_does_not_balance_says_why(wrong: Mapping[str, Any], sai
     assert not balanced
     assert said in output
     assert "differences between the terminals, Kafka and ERPNext" in output
+
+
+def test_punches_that_a_device_gave_again_are_said_to_be_no_difference() -> None:
+    balanced, said = account(good_report(raw=EXPECTED.raw + 10 + 3), beside=10)
+    assert balanced
+    assert "3 punches of terminals that are asked came again; each was dropped as a duplicate." in said
+    assert "came again" not in account(good_report(raw=EXPECTED.raw + 10), beside=10)[1]
 
 
 def test_a_contradiction_of_a_terminal_or_of_erpnext_is_a_difference() -> None:

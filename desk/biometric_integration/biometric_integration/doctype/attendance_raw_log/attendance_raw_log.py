@@ -116,7 +116,7 @@ class AttendanceRawLog(Document):
         raise _too_many()
 
     @staticmethod
-    def get_stats(_args: Mapping[str, Any]) -> dict[str, Any]:
+    def get_stats(args: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG004 - Frappe's later versions give it by name
         """Nothing: a punch has no tags."""
         return {}
 
