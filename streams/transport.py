@@ -275,7 +275,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     def _done(self) -> Mapping[int, int | None]:
         placed = self._placed
-        return {tp.partition: self._committed_offset.get(tp) for tp in self.assignment() if tp.partition in placed}
+        # Before there are any, the client may not have been started: it knows no assignment then, and raises.
+        assigned = self.assignment() if placed else ()
+        return {tp.partition: self._committed_offset.get(tp) for tp in assigned if tp.partition in placed}
 
     async def on_stop(self) -> None:
         """Wait for what is under way, commit, and write the account."""

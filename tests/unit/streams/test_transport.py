@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.subscription_state import SubscriptionState
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.consumer import Fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -63,6 +64,24 @@ def test_after_a_rebalance_each_partition_begins_where_it_was_committed_or_at_it
         return thread.positions
 
     assert asyncio.run(rebalance()) == {COMMITTED: 36, NEVER: 12, BEGUN: 0}
+
+
+def test_before_the_client_is_started_nothing_lags_and_nothing_fails() -> None:
+    def not_started() -> set[TP]:
+        raise ConsumerNotStarted("Consumer thread not yet started")
+
+    async def done() -> list[Mapping[int, int | None]]:
+        thread = Thread({}, {})
+        consumer = consumer_on(thread)
+        consumer.transport.placement.placed = set()
+        thread.assignment = not_started  # type: ignore[attr-defined]
+        before = consumer._done()
+        consumer.transport.placement.placed = {0, 1}
+        consumer._committed_offset[COMMITTED] = 36
+        thread.assignment = lambda: {COMMITTED, NEVER, BEGUN}  # type: ignore[attr-defined]
+        return [before, consumer._done()]
+
+    assert asyncio.run(done()) == [{}, {0: 36, 1: None}]
 
 
 def test_an_offset_whose_commit_failed_is_not_gone_by() -> None:
