@@ -128,8 +128,7 @@ class Guards:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     reason = await guard.find_reason()
             except (RetriableError, TimeoutError) as error:
-                self._unanswered(guard, error)
-                self._silent[guard] = str(error) or type(error).__name__
+                self._silent[guard] = self._unanswered(guard, error)
             except Exception as error:
                 # A fault of ours in what only looks must not stop what works.
                 log.exception("A guard failed; what it found before holds.", cause=guard.cause)
@@ -138,11 +137,13 @@ class Guards:
                 self._answered(guard, reason)
         self._show()
 
-    def _unanswered(self, guard: Guard, error: Exception) -> None:
+    def _unanswered(self, guard: Guard, error: Exception) -> str:
+        """Why there is no answer, which is logged while nothing is known of the guard."""
         why = str(error) or type(error).__name__
         if self._unknown.get(guard, why) != why:
             self._unknown[guard] = why
             log.warning("Waiting until it is known whether this stage may work.", cause=guard.cause, error=why)
+        return why
 
     def _answered(self, guard: Guard, reason: str | None) -> None:
         self._unknown.pop(guard, None)

@@ -6,7 +6,7 @@ skipped hour becomes the same distance after the change.
 """
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from importlib.resources import files
@@ -70,6 +70,11 @@ def from_wall_clock(naive: datetime, zone_name: str) -> datetime:
 def to_wall_clock(instant: datetime, zone_name: str) -> datetime:
     """The naive wall-clock time, whole seconds, that an instant has in a zone."""
     return instant.astimezone(zone(zone_name)).replace(tzinfo=None, microsecond=0)
+
+
+def midnight(day: date, zone_name: str) -> datetime:
+    """When a day begins in a zone, UTC."""
+    return from_wall_clock(datetime.combine(day, time()), zone_name)
 
 
 def earliest_wall_clock(instant: datetime, zone_name: str) -> datetime:

@@ -21,8 +21,8 @@ from rich.table import Table
 from attendance.erpnext import CHECKIN, MAX_INSERT_MANY, Document, ErpnextClient
 from attendance.settings import ErpnextSettings
 from bench.measure import cpu_seconds
+from sinks.targets.erpnext.ingest import INSERT
 
-INSERT = "/api/method/biometric_integration.ingest.api.insert"
 console = Console()
 Send = Callable[[Sequence[Document]], None]
 

@@ -8,12 +8,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
 from attendance.errors import PunchstreamError
 from attendance.fleet import Device
-from attendance.times import format_seconds, from_wall_clock, to_wall_clock
+from attendance.times import format_seconds, midnight, to_wall_clock
 from operations.day_punches import DayPunches, Punch, day_punches
 from operations.log import Log, Skipped
 from operations.own_counts import OwnCount, own_counts
@@ -233,7 +233,7 @@ def is_over(device: Device, day: date, now: datetime) -> bool:
 
 def end_of(device: Device, day: date) -> datetime:
     """When a day ends in the zone of a device, UTC."""
-    return from_wall_clock(datetime.combine(day + timedelta(days=1), time()), device.timezone)
+    return midnight(day + timedelta(days=1), device.timezone)
 
 
 def _device_day(device: Device, day: date, found: DayPunches, known: _Known) -> DeviceDay:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import date
 from typing import Final, NamedTuple
 
 import structlog
@@ -15,7 +15,7 @@ from attendance.fleet import Device
 from attendance.metrics import Metrics
 from attendance.records.raw_event import RawEvent
 from attendance.settings import PullSettings, PushSettings
-from attendance.times import from_wall_clock, now, to_wall_clock
+from attendance.times import midnight, now, to_wall_clock
 from operations.device_settings import adapters
 from operations.devices import order_backfill
 from operations.log import Log, Skipped
@@ -197,7 +197,7 @@ class Refetch:
             ConfigurationError: the entry cannot work.
         """
         zones = {each.device_id: each.timezone for each in devices}
-        since = min(from_wall_clock(datetime.combine(days.first, time()), zone) for zone in zones.values())
+        since = min(midnight(days.first, zone) for zone in zones.values())
         adapter = self._adapter_of(source.device)
         pages = adapter.fetch(Fetch(source.device, source.terminals, None, since, now()))
         answer = _Answer()

@@ -25,7 +25,6 @@ aiokafka for that, which knows of no end that it has not fetched.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -40,7 +39,6 @@ from attendance.kafka.consumer import check_tasks
 from attendance.kafka.credentials import log_in_anew
 from attendance.kafka.progress import WRITE_SECONDS, Placement
 from attendance.kafka.stalls import StallWatch
-from attendance.runtime import made_anew
 from attendance.settings import KafkaSettings
 from streams.progress import StreamProgress
 
@@ -270,8 +268,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _keep_lag(self) -> None:
-        # That nobody sees the lag is no reason to decide nothing.
-        await made_anew(partial(self.transport.progress.raw.keep_lag, self._done))
+        await self.transport.progress.raw.keep_lag(self._done)
 
     def _done(self) -> Mapping[int, int | None]:
         placed = self._placed

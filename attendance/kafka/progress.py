@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Final, Literal, NamedTuple, NoReturn
 
 import structlog
@@ -14,6 +15,7 @@ from attendance.kafka.lag import Lag
 from attendance.kafka.readers import Extent, PlaceReader
 from attendance.metrics import Metrics
 from attendance.records.account import Account
+from attendance.runtime import made_anew
 from attendance.settings import KafkaSettings
 from attendance.times import now
 
@@ -79,12 +81,12 @@ class Progress:
         return self._missing
 
     async def keep_lag(self, done: Callable[[], Mapping[int, int | None]]) -> NoReturn:
-        """Show for ever how far the stage is behind in this topic.
+        """Show for ever how far the stage is behind in this topic. That nobody sees it is no reason to do nothing else.
 
         Args:
             done: The partitions that the stage has now, and up to which offset each is done; None where nothing is.
         """
-        await Lag(self._places, self._topic, self._metrics).keep(done)
+        await made_anew(partial(Lag(self._places, self._topic, self._metrics).keep, done))
 
     async def until_known(self) -> None:
         """Return once every account and adoption is known that was there at the start."""

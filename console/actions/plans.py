@@ -2,14 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from fastapi import HTTPException
 
 from attendance.errors import ConfigurationError
 from attendance.records.job import JobAsked, PlanKind
-from attendance.times import from_wall_clock
+from attendance.times import midnight
 from console.acting import Refused, recorded
 from console.context import Context
 from console.language import marked as _
@@ -106,8 +106,8 @@ def range_of(context: Context, actor: Actor, wanted: Wanted) -> PlanRange:
         raise Refused(_("No device is like that."))
     zone = context.settings.zone
     try:
-        since = max(_midnight(wanted.first, zone), EPOCH)
-        until = None if wanted.last is None else _midnight(wanted.last + timedelta(days=1), zone)
+        since = max(midnight(wanted.first, zone), EPOCH)
+        until = None if wanted.last is None else midnight(wanted.last + timedelta(days=1), zone)
     except OverflowError as error:
         raise Refused(_("That day is no date such as 2026-03-02.")) from error
     # Whoever sees every site may mean devices that are not in the fleet any more.
@@ -202,7 +202,3 @@ async def agree(context: Context, actor: Actor, kind: PlanKind, act: Act, plan: 
         raise
     context.jobs.put(Job(asked))
     return asked
-
-
-def _midnight(day: date, zone: str) -> datetime:
-    return from_wall_clock(datetime.combine(day, time()), zone)

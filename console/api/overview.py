@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Annotated, Final
 
@@ -11,7 +11,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 
 from attendance.errors import ConfigurationError
-from attendance.times import from_wall_clock, to_wall_clock
+from attendance.times import midnight, to_wall_clock
 from console.actions.letters import WhichLetters, visible
 from console.api.calling import Caller
 from console.api.listing import Asked
@@ -70,7 +70,7 @@ async def show_overview(request: Request, actor: Caller, asked: Annotated[Overvi
     at, zone = context.clock(), asked.zone or context.settings.zone
     try:
         days = [to_wall_clock(at, zone).date() - number * _DAY for number in reversed(range(asked.days))]
-        begins = [from_wall_clock(datetime.combine(day, time()), zone) for day in (*days, days[-1] + _DAY)]
+        begins = [midnight(day, zone) for day in (*days, days[-1] + _DAY)]
     except (ConfigurationError, OverflowError) as error:
         raise HTTPException(422, f"zone: {error}") from error
     fleet = [each for each in context.registry if actor.sees(each.site)]

@@ -4,13 +4,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from attendance.times import from_wall_clock, to_wall_clock
+from attendance.times import midnight, to_wall_clock
 from console.acting import Reader
 from console.actions.letters import WhichLetters, visible
 from console.context import context_of, page
@@ -86,17 +86,18 @@ async def overview(request: Request, actor: Reader) -> Response:
     """The page, of the sites that somebody sees."""
     context = context_of(request)
     at, zone = context.clock(), context.settings.zone
+    today = to_wall_clock(at, zone).date()
     source = LedgerStatuses(context.database, Skipped())
     hours = context.registry.fleet.hours
     theirs = [each for each in context.registry if actor.sees(each.site)]
     seen = seen_devices(theirs, await source.facts(), hours, at, context.settings)
     day = await asyncio.to_thread(
-        _day, context.database, midnight(at, zone), at, actor.sites, visible(context, actor, WhichLetters())
+        _day, context.database, midnight(today, zone), at, actor.sites, visible(context, actor, WhichLetters())
     )
     return page(
         request,
         "overview.html",
-        today=to_wall_clock(at, zone).date(),
+        today=today,
         received=sum(day.hours),
         before=day.until_now_before,
         hours=list(_hours(day.hours, day.hours_before)),
@@ -114,11 +115,6 @@ async def overview(request: Request, actor: Reader) -> Response:
         letters=sum(each.letters for each in day.letters),
         source=source,
     )
-
-
-def midnight(at: datetime, zone: str) -> datetime:
-    """When the day begins in a zone, UTC."""
-    return from_wall_clock(datetime.combine(to_wall_clock(at, zone).date(), time()), zone)
 
 
 def _day(database: Database, begin: datetime, at: datetime, sites: frozenset[str] | None, letters: Selection) -> Day:

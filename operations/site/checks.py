@@ -13,7 +13,7 @@ from operations.site.attendance import look_at_attendance
 from operations.site.documents import look_at_documents
 from operations.site.geolocation import GEOLOCATION, SETTING, look_at_geolocation
 from operations.site.people import look_at_people
-from operations.site.results import NAMED, Check, attempt, failed, ok, unseen, warning
+from operations.site.results import Check, attempt, failed, ok, some, unseen, warning
 from operations.site.shifts import look_at_shifts
 from operations.site.zone import look_at_zone
 from sinks.targets.erpnext.ingest import look_for_ingest
@@ -101,8 +101,7 @@ def _fast_ingest(client: ErpnextClient) -> str | Check:
         return "not there: check-ins go by insert_many"
     if not found.why:
         return f"there: up to {found.most:,} check-ins in one request, stored in bulk"
-    more = f" and {len(found.why) - NAMED} more" if len(found.why) > NAMED else ""
-    detail = f"there, and it stores check-ins one by one: {'; '.join(found.why[:NAMED])}{more}"
+    detail = f"there, and it stores check-ins one by one: {some(found.why, '; ')}"
     return warning(FAST_INGEST, detail, "nothing, unless deliveries are too slow: docs/desk.md says what hinders it")
 
 

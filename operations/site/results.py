@@ -79,8 +79,8 @@ def attempt(name: str, remedy: str, look: Callable[[], str | Check], only_for: s
     return found if isinstance(found, Check) else ok(name, found, only_for)
 
 
-def some(names: Iterable[str]) -> str:
-    """The first of these names, and how many there are besides."""
+def some(names: Iterable[str], between: str = ", ") -> str:
+    """The first of these names, with this between them, and how many there are besides."""
     found: Sequence[str] = list(names)
     more = f" and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
-    return ", ".join(found[:NAMED]) + more
+    return between.join(found[:NAMED]) + more

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 import structlog
@@ -27,7 +26,7 @@ from attendance.kafka.site import SiteTopic
 from attendance.kafka.stage_guards import stage_guards
 from attendance.metrics import Metrics
 from attendance.records.checkin import Checkin
-from attendance.runtime import made_anew, raise_why_ended
+from attendance.runtime import raise_why_ended
 from attendance.settings import KafkaSettings, SinkSettings
 from attendance.tracing import OFF, Tracing
 from attendance.user_map import UserMap
@@ -142,7 +141,13 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         """See `run`."""
         workers = [asyncio.create_task(self._work(stop)) for _ in range(self._deliverer.workers)]
         others = (self._follow_users(), self._consume(stop), self._commit_regularly(), self._watch_zone())
-        waits = (self._guards.keep(), self._accounts.follow(), self._write_regularly(), self._keep_lag(), _until(stop))
+        waits = (
+            self._guards.keep(),
+            self._accounts.follow(),
+            self._write_regularly(),
+            self._progress.keep_lag(self._committed.copy),
+            _until(stop),
+        )
         tasks = [*workers, *map(asyncio.create_task, (*others, *waits))]
         try:
             # None of them ends before the stop, unless it fails.
@@ -341,10 +346,6 @@ class _Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
         while True:
             await asyncio.sleep(WRITE_SECONDS)
             await self._progress.write(self._committed)
-
-    async def _keep_lag(self) -> None:
-        # That nobody sees the lag is no reason to deliver nothing.
-        await made_anew(partial(self._progress.keep_lag, self._committed.copy))
 
     async def on_partitions_revoked(self, _revoked: Iterable[TopicPartition]) -> None:
         """Finish what is in flight, if it does not take long, and commit: the next owner then begins after it."""

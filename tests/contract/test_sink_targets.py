@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+from ingest_site import statuses
 from msgspec.structs import replace
 
 from attendance.erpnext import ErpnextClient
@@ -111,10 +112,6 @@ def deliver(subject: Subject, *calls: Sequence[Checkin]) -> list[list[Result]]:
             await target.close()
 
     return asyncio.run(run())
-
-
-def statuses(results: Sequence[Result]) -> list[str]:
-    return [result.status if isinstance(result, Delivered) else type(result).__name__ for result in results]
 
 
 def test_each_check_in_is_stored_once_and_its_document_is_named(subject: Subject) -> None:

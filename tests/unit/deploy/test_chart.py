@@ -13,6 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from rendered_chart import CHART, RENDERED, VALUES, header, kept, objects
 from secured_site import rights, table
+from setting_names import SETTINGS
 
 from attendance.health import PORTS
 from attendance.topics import TABLE, USED_BY, topic_configs
@@ -23,11 +24,6 @@ OPERATORS: dict[str, Any] = json.loads((ROOT / "tests" / "support" / "schemas" /
 VERSIONS = ("1.29", "1.31", "1.33", "1.35", "1.36", "1.37")
 EVERYTHING = next(path for path in VALUES if path.name == "everything-values.yaml")
 SMALLEST = next(path for path in VALUES if path.name == "smallest-values.yaml")
-SETTINGS = {
-    f"{group.model_config.get('env_prefix', '')}{name}".upper()
-    for group in every_group()
-    for name in group.model_fields
-}
 CLUSTERS = sorted((CHART / "clusters").glob("*.yaml"))
 Object = dict[str, Any]
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 from jsonschema import Draft202012Validator
+from setting_names import SETTINGS
 
 from attendance.health import PORTS
 from punchstream.commands.settings import every_group, wrong_values
@@ -19,11 +20,6 @@ COMPOSE = ROOT / "deploy" / "compose"
 FILE: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
 SCHEMA = json.loads((ROOT / "tests" / "support" / "schemas" / "compose.json").read_text())
-SETTINGS = {
-    f"{group.model_config.get('env_prefix', '')}{name}".upper()
-    for group in every_group()
-    for name in group.model_fields
-}
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("punchstream:")}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import typer
+from setting_names import SETTINGS
 
 from attendance import fleet_file, metrics, topics
 from attendance.errors import Reason
@@ -18,7 +19,6 @@ from producers.devices.contract import STATUS, Head, PushRequest
 from producers.directory.csv_files import read_csv
 from punchstream import reference
 from punchstream.cli import app
-from punchstream.commands.settings import every_group
 from sinks.attendance.policy import MARKER
 
 ROOT = Path(__file__).parents[3]
@@ -46,11 +46,6 @@ METRIC = re.compile(r"\bpunchstream_[a-z_]+")
 SETTING = re.compile(
     r"\b(?:KAFKA|PUNCH|PUSH|PULL|ERPNEXT|DIRECTORY|SINK|COMPLETENESS|METRICS|LOG|DEDUP|STREAM|FUTURE)_[A-Z_]+\b\*?"
 )
-SETTINGS = {
-    f"{group.model_config.get('env_prefix', '')}{name}".upper()
-    for group in every_group()
-    for name in group.model_fields
-}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
