@@ -1,10 +1,10 @@
-"""The devices of ERPNext's desk, which are the entries of the fleet that have the source `erpnext`."""
+"""The devices and shifts of ERPNext's desk, which are the entries of the fleet that have the source `erpnext`."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import orjson
 import structlog
@@ -15,6 +15,7 @@ from attendance.fleet_entries import GivenEntry, compiled
 from attendance.fleet_topic import ERPNEXT, FleetTopicEntries
 from attendance.guards import Guards
 from attendance.settings import DirectorySettings, ErpnextSettings
+from operations.desk_shifts import DeskShifts
 from operations.fleet import read_fleet, write_planned
 from operations.fleet_plan import (
     About,
@@ -82,27 +83,40 @@ def read_device(document: Document) -> DeskDevice:
         raise TargetUnavailable(f"a Biometric Device that cannot be read: {error!r}") from error
 
 
+class _Desk(NamedTuple):
+    """What the desk has; None for its shifts where it does not say."""
+
+    devices: DeskDevices
+    shifts: Sequence[GivenEntry] | None
+
+
 @dataclass(frozen=True, slots=True)
 class DeskPlan:
-    """What the desk's devices come to.
+    """What the desk's devices and shifts come to.
 
     Attributes:
         wanted: The entries of the source.
         changes: What would be different.
         refused: The devices that cannot be as the desk says, each with why. They stay as they are.
+        refused_shifts: The same of shifts. One that cannot stay as it is either goes: it would be called complete
+            without a device that it needs.
     """
 
     wanted: Wanted
     changes: list[Change]
     refused: Mapping[str, str]
+    refused_shifts: Mapping[str, str]
 
 
-def plan_desk(given: Sequence[GivenEntry], before: FleetTopicEntries) -> DeskPlan:
-    """What the desk's devices come to. One that is wrong holds up no other.
+def plan_desk(
+    given: Sequence[GivenEntry], before: FleetTopicEntries, shifts: Sequence[GivenEntry] | None = None
+) -> DeskPlan:
+    """What the desk's devices and shifts come to. One that is wrong holds up no other.
 
     Args:
         given: All devices of the desk.
         before: What the topic says.
+        shifts: All shifts of the desk; None where nobody knows them, so that those of the topic stay.
 
     Raises:
         ConfigurationError: the fleet would be wrong in a way that is not of one device, as where a shift names one that
@@ -126,12 +140,50 @@ def plan_desk(given: Sequence[GivenEntry], before: FleetTopicEntries) -> DeskPla
         about: each.entry.fields if about[1] in names else None for about, each in mine.items()
     }
     entries |= dict(fields_of(each) for each in good if each.name not in refused)
+    refused_shifts: dict[str, str] = {}
+    if shifts is not None:
+        entries |= _plan_shifts(shifts, entries, before, refused_shifts)
     wanted = Wanted(ERPNEXT, BY, entries)
-    return DeskPlan(wanted, plan(wanted, before), refused)
+    return DeskPlan(wanted, plan(wanted, before), refused, refused_shifts)
+
+
+def _plan_shifts(
+    given: Sequence[GivenEntry],
+    devices: Mapping[About, Fields | None],
+    before: FleetTopicEntries,
+    refused: dict[str, str],
+) -> dict[About, Fields | None]:
+    """The entries of the desk's shifts, beside its devices as they will be. What is refused is added to `refused`."""
+    owned = before.owned()
+    own = {about: each for about, each in of_source(before, ERPNEXT).items() if about[0] == "shift"}
+    beside = [each.as_entry() for each in owned.values() if each.entry.source != ERPNEXT]
+    beside += [
+        GivenEntry("device", {"device_id": name, **fields}, "ERPNext", f"device {name}")
+        for (_, name), fields in devices.items()
+        if fields is not None
+    ]
+    good: list[GivenEntry] = []
+    for each in given:
+        owner = owned.get(("shift", each.name or ""))
+        if owner is None or owner.entry.source == ERPNEXT:
+            good.append(each)
+        else:
+            refused[each.name or each.position] = f"it belongs to {whose(owner.entry.source)}"
+    wrong = {each.name or each.position: why for each, why in compiled([*beside, *good]).wrong if each in good}
+    refused |= wrong
+    as_it_was = [each.as_entry() for about, each in own.items() if about[1] in refused]
+    stays = compiled([*beside, *as_it_was]).shift_entries
+    entries: dict[About, Fields | None] = {
+        about: each.entry.fields if about[1] in refused and about[1] in stays else None for about, each in own.items()
+    }
+    for _, name in entries.keys() - {("shift", each) for each in stays}:
+        if name in wrong:
+            refused[name] += "; it is out of the fleet until then"
+    return entries | dict(fields_of(each) for each in good if each.name not in wrong)
 
 
 class DeskFleet:
-    """Keeps the entries of the source `erpnext` equal to the devices of the desk.
+    """Keeps the entries of the source `erpnext` equal to the devices and shifts of the desk.
 
     Where the app is not installed the fleet stays as it is, and its topic is not read.
     """
@@ -139,6 +191,7 @@ class DeskFleet:
     def __init__(
         self,
         devices: DeskList[DeskDevice],
+        shifts: DeskShifts,
         topics: Log,
         settings: DirectorySettings,
         *,
@@ -149,19 +202,21 @@ class DeskFleet:
 
         Args:
             devices: Those of the desk.
+            shifts: Those of the desk.
             topics: The fleet's among them.
             settings: How often to look, and to read everything.
             force: Whether more than half of the devices may go, once.
             clock: Seconds, from any beginning.
         """
         self._devices = devices
+        self._shifts = shifts
         self._topics = topics
         self._settings = settings
         self._force = force
         self._clock = clock
         self._read_at: float | None = None
-        self._written: DeskDevices | None = None
-        self._refused: Mapping[str, str] = {}
+        self._written: _Desk | None = None
+        self._refused: Mapping[tuple[str, str], str] = {}
 
     async def keep(self, guards: Guards) -> NoReturn:
         """Update the fleet for ever, while no guard stands."""
@@ -185,25 +240,32 @@ class DeskFleet:
             return SLOWLY * self._settings.interval
         return self._settings.interval
 
-    async def _look(self) -> DeskDevices | None:
-        """The devices, if they are others than those that were written or others may have written since."""
+    async def _look(self) -> _Desk | None:
+        """What the desk has, if it is something else than what was written, or others may have written since."""
         now = self._clock()
         if whole := self._read_at is None or now - self._read_at >= self._settings.full_interval:
             found = await self._devices.read()
             self._read_at = now
         else:
             found = await self._devices.look()
-        if found is None or not self._devices.is_installed or (found == self._written and not whole):
+        if found is None or not self._devices.is_installed:
             return None
-        return found
+        desk = _Desk(found, await self._shifts.look())
+        return desk if whole or desk != self._written else None
 
-    async def _write(self, found: DeskDevices) -> None:
+    async def _write(self, found: _Desk) -> None:
         before = await read_fleet(self._topics)
-        planned = plan_desk([each.entry for each in found.values()], before)
-        for name, why in planned.refused.items():
-            if self._refused.get(name) != why:
+        planned = plan_desk([each.entry for each in found.devices.values()], before, found.shifts)
+        refused = {("device", name): why for name, why in planned.refused.items()}
+        refused |= {("shift", name): why for name, why in planned.refused_shifts.items()}
+        for (kind, name), why in refused.items():
+            if self._refused.get((kind, name)) == why:
+                continue
+            if kind == "device":
                 log.warning("A device of ERPNext is not in the fleet as it stands there.", device_id=name, error=why)
-        self._refused = planned.refused
+            else:
+                log.warning("A shift of ERPNext is not in the fleet as it stands there.", shift_type=name, error=why)
+        self._refused = refused
         if removes_most(planned.changes, before, ERPNEXT) and not self._force:
             raise ConfigurationError(
                 "ERPNext has less than half of its devices in the fleet; nothing is written. If that is right, start "
@@ -219,10 +281,10 @@ class DeskFleet:
 async def keep_desk_fleet(
     erpnext: ErpnextSettings, topics: Log, settings: DirectorySettings, guards: Guards, *, force: bool = False
 ) -> NoReturn:
-    """Keep the entries of the source `erpnext` equal to the devices of the desk, while no guard stands.
+    """Keep the entries of the source `erpnext` equal to the devices and shifts of the desk, while no guard stands.
 
     Args:
-        erpnext: The site, and the API user who may read its devices.
+        erpnext: The site, and the API user who may read them.
         topics: The fleet's among them.
         settings: How often to look, and to read everything.
         guards: Say when nothing may be written.
@@ -231,6 +293,7 @@ async def keep_desk_fleet(
     client = ErpnextClient(erpnext)
     try:
         reader = DocumentReader(client, DEVICE, FIELDS, read_device)
-        await DeskFleet(DeskList(client, DEVICE, reader), topics, settings, force=force).keep(guards)
+        devices, shifts = DeskList(client, DEVICE, reader), DeskShifts(client)
+        await DeskFleet(devices, shifts, topics, settings, force=force).keep(guards)
     finally:
         client.close()

@@ -10,6 +10,7 @@ required_apps = ["frappe/erpnext", "frappe/hrms"]
 after_uninstall = "biometric_integration.uninstall.after_uninstall"
 
 doctype_js = {"Employee Checkin": "public/js/employee_checkin.js"}
+doc_events = {"Shift Type": {"validate": "biometric_integration.shift_settings.validate"}}
 has_permission = {
     "Attendance Raw Log": (
         "biometric_integration.biometric_integration.doctype.attendance_raw_log.attendance_raw_log.has_permission"

@@ -6,6 +6,8 @@ A `ValueError` has the sentence for the person who typed it.
 import json
 import re
 import secrets
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -19,6 +21,12 @@ ADAPTER: Final = re.compile(r"[a-z0-9_]{1,100}")
 # A password that was pasted hardly ever looks like this.
 VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
 HIGHEST_PORT: Final = 65535
+SHORTEST_HALF_DAY: Final = 0.25
+LONGEST_HALF_DAY: Final = 24
+FARTHEST: Final = timedelta(days=366)
+"""Between today and a first day of Attendance."""
+MOST_NAMED: Final = 10
+"""Sites in one sentence."""
 
 MORE_SETTINGS: Final = (
     "addresses",
@@ -114,3 +122,49 @@ def mapping_key(device: str, site: str, device_user_id: str) -> str:
         device_user_id: The number.
     """
     return sha256(json.dumps([device, site, device_user_id]).encode()).hexdigest()
+
+
+def check_places(places: Sequence[tuple[str, str]], devices: Mapping[str, tuple[str, bool]]) -> None:
+    """Refuse places at which nobody of a shift could punch.
+
+    Args:
+        places: The site and the device of each row; one of them is empty.
+        devices: Of each device of the desk its site, and whether it is disabled.
+    """
+    sites = {site for site, _ in devices.values()}
+    seen: set[tuple[str, str]] = set()
+    for number, (site, device) in enumerate(places, 1):
+        if bool(site) == bool(device):
+            raise ValueError(f"row {number}: name either a site or a device")
+        if (site, device) in seen:
+            raise ValueError(f"row {number}: {site or device} is there twice")
+        seen.add((site, device))
+        if device and device not in devices:
+            raise ValueError(f"row {number}: there is no Biometric Device {device}")
+        if site and site not in sites:
+            known = ", ".join(sorted(sites)[:MOST_NAMED]) or "none yet"
+            raise ValueError(f"row {number}: no Biometric Device is of the site {site}. Their sites: {known}")
+    named = {each for place in places for each in place if each}
+    if places and all(disabled for name, (site, disabled) in devices.items() if {name, site} & named):
+        raise ValueError("each Biometric Device there is disabled")
+
+
+def check_half_day(hours: float) -> None:
+    """Refuse a half day that the fleet would refuse. 0 says that there is none.
+
+    Args:
+        hours: Below which a day is a half one.
+    """
+    if hours and not SHORTEST_HALF_DAY <= hours <= LONGEST_HALF_DAY:
+        raise ValueError(f"from {SHORTEST_HALF_DAY} to {LONGEST_HALF_DAY} hours, or empty")
+
+
+def check_first_day(day: date, today: date) -> None:
+    """Refuse a first day that is a slip of the year.
+
+    Args:
+        day: The first day that becomes an Attendance.
+        today: By the clock of the site.
+    """
+    if abs(day - today) > FARTHEST:
+        raise ValueError(f"{day} is more than a year away")

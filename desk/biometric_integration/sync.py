@@ -1,4 +1,4 @@
-"""What `punchstream directory` calls: it writes back what Punchstream knows of the devices."""
+"""What `punchstream directory` calls: it reads the shifts, and writes back what Punchstream knows of the devices."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,10 +9,10 @@ import frappe
 from frappe import _
 from frappe.utils import get_system_timezone
 
-from biometric_integration import __version__
+from biometric_integration import __version__, shift_settings
 
 ROLE = "Biometric Sync"
-"""Reads devices and user maps, and writes nothing but the live fields of devices."""
+"""Reads devices, user maps and what shifts say to Punchstream; writes nothing but the live fields of devices."""
 MOST = 500
 """Devices in one request."""
 TIMES = ("last_sync_at", "last_heard_at")
@@ -24,6 +24,17 @@ LONGEST = 140
 def version() -> str:
     """The version of the app. By this Punchstream knows that the app is installed, whatever its user may read."""
     return __version__
+
+
+@frappe.whitelist()
+def shifts() -> list[dict[str, Any]]:
+    """The shifts that name sites or devices, each as an entry of Punchstream's fleet. Other fields are not shown.
+
+    Raises:
+        frappe.PermissionError: the user does not have the role.
+    """
+    _check_role()
+    return shift_settings.entries()
 
 
 @frappe.whitelist(methods=["POST"])
@@ -41,8 +52,7 @@ def write_live(devices: list | str) -> dict[str, Any]:
         frappe.PermissionError: the user does not have the role.
         frappe.ValidationError: something cannot be read; nothing is written.
     """
-    if ROLE not in frappe.get_roles():
-        frappe.throw(_("The role {0} is needed").format(ROLE), frappe.PermissionError)
+    _check_role()
     given = frappe.parse_json(devices)
     if not isinstance(given, list) or len(given) > MOST:
         frappe.throw(_("devices: a list of at most {0} devices").format(MOST))
@@ -52,6 +62,11 @@ def write_live(devices: list | str) -> dict[str, Any]:
         if fields[device_id]:
             frappe.db.set_value("Biometric Device", device_id, fields[device_id], update_modified=False)
     return {"written": len(known & fields.keys()), "unknown": sorted(fields.keys() - known)}
+
+
+def _check_role() -> None:
+    if ROLE not in frappe.get_roles():
+        frappe.throw(_("The role {0} is needed").format(ROLE), frappe.PermissionError)
 
 
 def _read(device: object) -> tuple[str, dict[str, Any]]:

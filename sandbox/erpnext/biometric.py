@@ -4,7 +4,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from sandbox.erpnext import errors
-from sandbox.erpnext.doctypes import BIOMETRIC_DEVICE, CHECKIN, LIVE_FIELDS, OF_THE_DESK, check_permission
+from sandbox.erpnext.doctypes import (
+    BIOMETRIC_DEVICE,
+    CHECKIN,
+    LIVE_FIELDS,
+    OF_THE_DESK,
+    SHIFT_SETTINGS,
+    STAMPS,
+    check_permission,
+)
 from sandbox.erpnext.errors import FrappeError, Message
 from sandbox.erpnext.query import Row, Value
 from sandbox.erpnext.store import Store
@@ -39,14 +47,28 @@ def check_method(method: str, *, installed: bool) -> None:
         )
 
 
+def shifts(site: Store, user: User) -> list[Row]:
+    """The shifts that name sites or devices, by name, as the app says them.
+
+    Raises:
+        FrappeError: the user does not have the role.
+    """
+    _check_role(user)
+    rows = sorted(site.rows(SHIFT_SETTINGS), key=lambda row: row["name"])
+    return [
+        {"shift_type": row["name"]}
+        | {field: value for field, value in row.items() if field not in STAMPS and value is not None}
+        for row in rows
+    ]
+
+
 def write_live(site: Store, user: User, devices: Value) -> Row:
     """Write live fields of devices, and answer how many there were and which are unknown.
 
     Raises:
         FrappeError: the user does not have the role, or a field is not live.
     """
-    if SYNC not in user.roles:
-        raise errors.thrown("PermissionError", f"The role {SYNC} is needed", status=403)
+    _check_role(user)
     known = site.table(BIOMETRIC_DEVICE).rows
     unknown = sorted(each["device_id"] for each in devices if each["device_id"] not in known)
     for each in devices:
@@ -57,6 +79,11 @@ def write_live(site: Store, user: User, devices: Value) -> Row:
     ]
     site.commit(changes)
     return {"written": len(changes), "unknown": unknown}
+
+
+def _check_role(user: User) -> None:
+    if SYNC not in user.roles:
+        raise errors.thrown("PermissionError", f"The role {SYNC} is needed", status=403)
 
 
 def check_list(user: User, doctype: str, *, installed: bool) -> None:

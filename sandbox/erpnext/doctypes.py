@@ -29,6 +29,8 @@ SHIFT_LOCATION: Final = "Shift Location"
 USER_PERMISSION: Final = "User Permission"
 BIOMETRIC_DEVICE: Final = "Biometric Device"
 BIOMETRIC_USER_MAP: Final = "Biometric User Map"
+SHIFT_SETTINGS: Final = "Shift Type, Punchstream"
+"""No doctype, and out of reach of REST: what the fields that the app adds to a Shift Type come to, by its name."""
 SERIES: Final = "Series"
 """No doctype, and out of reach of REST: the number that each naming series gave last."""
 
@@ -109,6 +111,10 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         *LIVE_FIELDS,
     ),
     BIOMETRIC_USER_MAP: (*STAMPS, "device_user_id", "employee", "employee_name", "device", "site", "biometric_type"),
+    SHIFT_SETTINGS: (
+        *STAMPS,
+        *("sites", "devices", "attendance", "half_day_below", "one_punch", "attendance_from"),
+    ),
 }
 
 _ALL: Final[tuple[Right, ...]] = ("read", "write", "delete", "submit")

@@ -87,6 +87,7 @@ class Frappe:
             "hrms.api.get_hr_settings": self._get_hr_settings,
             "hrms.hr.doctype.employee_checkin.employee_checkin.bulk_fetch_shift": self._bulk_fetch_shift,
             "biometric_integration.sync.version": self._get_desk_version,
+            "biometric_integration.sync.shifts": self._get_desk_shifts,
             "biometric_integration.sync.write_live": self._write_live,
             "biometric_integration.ingest.api.describe": self._describe_ingest,
             "biometric_integration.ingest.api.insert": self._ingest,
@@ -237,6 +238,9 @@ class Frappe:
 
     async def _get_desk_version(self, call: Call) -> str:  # noqa: ARG002 - as all methods
         return biometric.VERSION
+
+    async def _get_desk_shifts(self, call: Call) -> list[Row]:
+        return biometric.shifts(self._site, call.user)
 
     async def _write_live(self, call: Call) -> Row:
         self._control.check_writable()

@@ -13,9 +13,11 @@ from attendance.fleet_topic import FleetTopicEntries
 from attendance.records.user_map import UserMapping
 from attendance.settings import ErpnextSettings
 from operations.desk_fleet import DEVICE, FIELDS, plan_desk, read_device
+from operations.desk_shifts import DeskShifts
 from producers.directory.desk import DeskList, map_rows
 from producers.directory.documents import DocumentReader, Summary
 from producers.directory.employees import EmployeeReader, People
+from sandbox.erpnext.doctypes import SHIFT_SETTINGS
 from sandbox.erpnext.server import ErpnextStandIn
 from sandbox.erpnext.users import NO_ROLE_USER, SYNC_USER
 
@@ -127,7 +129,7 @@ def test_a_user_who_may_not_read_the_rows_knows_nothing_of_them(site: ErpnextSta
         client.close()
 
 
-def test_the_devices_of_the_desk_are_entries_of_the_fleet(site: ErpnextStandIn) -> None:
+def test_the_devices_and_shifts_of_the_desk_are_entries_of_the_fleet(site: ErpnextStandIn) -> None:
     recording = Path(__file__).parent / "erpnext_recordings" / "desk_devices.json"
     rows = json.loads(recording.read_text())["response"]["body"]["message"]
     site.knobs(desk=True)
@@ -136,14 +138,23 @@ def test_the_devices_of_the_desk_are_entries_of_the_fleet(site: ErpnextStandIn) 
         url=site.url, api_key=SYNC_USER.api_key, api_secret=SYNC_USER.api_secret, timeout=5, _env_file=None
     )
     client = ErpnextClient(settings)
+    direct = {"attendance": "direct", "half_day_below": 14400, "one_punch": "half_day", "attendance_from": "2026-03-01"}
+    site.put(SHIFT_SETTINGS, {"name": "Day", "sites": ["riyadh"], "devices": [], **direct})
     try:
         devices = asyncio.run(DeskList(client, DEVICE, DocumentReader(client, DEVICE, FIELDS, read_device)).read())
+        shifts = asyncio.run(DeskShifts(client).look())
     finally:
         client.close()
     assert devices is not None
-    planned = plan_desk([each.entry for each in devices.values()], FleetTopicEntries())
-    assert planned.refused == {}
-    assert [(each.what, each.name) for each in planned.changes] == [("added", "riyadh-01"), ("added", "riyadh-02")]
+    assert shifts is not None
+    planned = plan_desk([each.entry for each in devices.values()], FleetTopicEntries(), shifts)
+    assert (planned.refused, planned.refused_shifts) == ({}, {})
+    assert [(each.kind, each.name) for each in planned.changes] == [
+        ("device", "riyadh-01"),
+        ("device", "riyadh-02"),
+        ("shift", "Day"),
+    ]
+    assert planned.wanted.entries["shift", "Day"] == {"sites": ["riyadh"], "devices": []} | direct
     fields = planned.wanted.entries["device", "riyadh-02"]
     assert fields is not None
     assert fields["token_sha256"] == hash_token("recorded-token")

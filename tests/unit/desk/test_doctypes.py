@@ -2,14 +2,15 @@
 
 import json
 import runpy
+from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
 import jsonschema
 import pytest
 
-from attendance.fleet import Device, Direction, hash_token, new_token
-from operations.site.setup import EVENT_ID
+from attendance.fleet import Device, Direction, Shift, hash_token, new_token
+from operations.site.setup import DAY, EVENT_ID
 
 ROOT = Path(__file__).parents[3]
 APP = ROOT / "desk" / "biometric_integration"
@@ -76,13 +77,20 @@ DOCTYPE = {
         "doctype": {"const": "DocType"},
         "module": {"const": "Biometric Integration"},
         "fields": {"type": "array", "items": FIELD, "minItems": 1},
-        "permissions": {"type": "array", "items": PERMISSION, "minItems": 1},
+        "permissions": {"type": "array", "items": PERMISSION},
         "allow_rename": {"const": 0},
         "track_changes": {"const": 1},
         "issingle": {"const": 1},
         "is_virtual": {"const": 1},
+        "istable": {"const": 1},
     },
-    "anyOf": [{"required": ["issingle"]}, {"required": ["autoname"]}],
+    "if": {"required": ["istable"]},
+    # Who may do what with the rows of a table says the document that they are of.
+    "then": {"properties": {"permissions": {"maxItems": 0}}},
+    "else": {
+        "properties": {"permissions": {"minItems": 1}},
+        "anyOf": [{"required": ["issingle"]}, {"required": ["autoname"]}],
+    },
 }
 
 
@@ -182,9 +190,85 @@ def test_a_number_is_mapped_once_in_the_database_too() -> None:
     assert len({key(*each) for each in numbers}) == len(numbers)
 
 
-def test_the_field_event_id_is_that_of_the_setup() -> None:
-    (fixture,) = json.loads((APP / "fixtures" / "custom_field.json").read_text())
-    assert fixture == EVENT_ID | {"name": "Employee Checkin-event_id"}
+CUSTOM_FIELDS = {each["name"]: each for each in json.loads((APP / "fixtures" / "custom_field.json").read_text())}
+OF_A_SHIFT = {each["fieldname"]: each for each in CUSTOM_FIELDS.values() if each["dt"] == "Shift Type"}
+
+
+def test_the_unique_fields_are_those_of_the_setup_and_outlive_the_app() -> None:
+    others = {name: each for name, each in CUSTOM_FIELDS.items() if each["dt"] != "Shift Type"}
+    assert others == {
+        f"{each['dt']}-{each['fieldname']}": {**each, "name": f"{each['dt']}-{each['fieldname']}"}
+        for each in (EVENT_ID, DAY)
+    }
+
+
+def test_the_fields_of_a_shift_go_with_the_app_and_come_one_after_the_other() -> None:
+    assert {each["module"] for each in OF_A_SHIFT.values()} == {"Biometric Integration"}
+    names = list(OF_A_SHIFT)
+    assert [each["insert_after"] for each in OF_A_SHIFT.values()] == ["early_exit_grace_period", *names[:-1]]
+    assert [each["name"] for each in OF_A_SHIFT.values()] == [f"Shift Type-{name}" for name in names]
+    assert OF_A_SHIFT["punchstream_places"]["options"] in {each["name"] for each in DOCTYPES.values()}
+
+
+def test_a_shift_of_the_desk_has_the_words_and_bounds_of_the_fleet() -> None:
+    assert OF_A_SHIFT["punchstream_attendance_by"]["options"].split("\n") == ["ERPNext", "Punchstream"]
+    said = OF_A_SHIFT["punchstream_one_punch"]["options"].split("\n")
+    assert [each.lower().replace(" ", "_") for each in said] == list(
+        get_args(Shift.model_fields["one_punch"].annotation)
+    )
+    for field in ("attendance_by", "one_punch"):
+        options, default = (OF_A_SHIFT[f"punchstream_{field}"][each] for each in ("options", "default"))
+        assert default == options.split("\n")[0]
+
+
+@pytest.mark.parametrize("hours", [0.1, 0.25, 4, 24, 24.5, -1])
+def test_the_desk_takes_a_half_day_as_the_fleet_does(hours: float) -> None:
+    def taken_by_the_fleet() -> bool:
+        try:
+            Shift(shift_type="Day", attendance="direct", half_day_below=round(hours * 3600))
+        except ValueError:
+            return False
+        return True
+
+    assert refused("check_half_day", hours) == ("" if taken_by_the_fleet() else "from 0.25 to 24 hours, or empty")
+
+
+def refused(rule: str, *arguments: Any) -> str:
+    """What a rule says against something; empty if nothing."""
+    try:
+        RULES[rule](*arguments)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("places", "why"),
+    [
+        ([], ""),
+        ([("riyadh", "")], ""),
+        ([("riyadh", ""), ("", "j-1")], ""),
+        ([("", "r-2"), ("", "r-1")], ""),
+        ([("riyadh", "r-1")], "row 1: name either a site or a device"),
+        ([("riyadh", ""), ("", "")], "row 2: name either"),
+        ([("riyadh", ""), ("riyadh", "")], "row 2: riyadh is there twice"),
+        ([("tabuk", "")], "row 1: no Biometric Device is of the site tabuk. Their sites: jeddah, riyadh"),
+        ([("Riyadh", "")], "site Riyadh"),
+        ([("", "r-9")], "row 1: there is no Biometric Device r-9"),
+        ([("", "r-2")], "each Biometric Device there is disabled"),
+    ],
+)
+def test_places_at_which_nobody_could_punch_are_refused(places: list[tuple[str, str]], why: str) -> None:
+    devices = {"r-1": ("riyadh", False), "r-2": ("riyadh", True), "j-1": ("jeddah", False)}
+    said = refused("check_places", places, devices)
+    assert said.find(why) >= 0 if why else not said
+
+
+@pytest.mark.parametrize(
+    ("day", "taken"), [("2026-03-01", True), ("2025-12-01", True), ("2062-03-01", False), ("2016-03-01", False)]
+)
+def test_a_first_day_that_is_a_slip_of_the_year_is_refused(day: str, *, taken: bool) -> None:
+    assert bool(refused("check_first_day", date.fromisoformat(day), date(2026, 12, 1))) != taken
 
 
 def test_the_role_of_the_sync_is_made_by_the_app() -> None:
@@ -220,7 +304,7 @@ def test_the_workspace_shows_the_cards_and_charts_of_the_app() -> None:
 
 def test_the_workspace_leads_to_doctypes_that_are_there() -> None:
     workspace = workspace_of_the_app()
-    ours = {each["name"] for each in DOCTYPES.values()}
+    ours = {each["name"] for each in DOCTYPES.values() if not each.get("istable")}
     shown = {each["data"]["shortcut_name"] for each in json.loads(workspace["content"]) if each["type"] == "shortcut"}
     assert shown == {each["link_to"] for each in workspace["shortcuts"]}
     assert shown == ours | {"Employee Checkin"}

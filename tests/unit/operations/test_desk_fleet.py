@@ -22,6 +22,7 @@ from attendance.settings import DirectorySettings
 from attendance.topics import Name
 from attendance.wire import encode_json
 from operations.desk_fleet import DEVICE, FIELDS, DeskFleet, read_device
+from operations.desk_shifts import SHIFTS, DeskShifts
 from operations.fleet import read_fleet, write
 from operations.fleet_plan import Wanted
 from producers.directory.desk import DeskList
@@ -44,6 +45,10 @@ class FakeDesk:
 
     def __init__(self) -> None:
         self.devices: dict[str, dict[str, Any]] | None = {}
+        # None in a release of the app that knows nothing of shifts.
+        self.shifts: dict[str, dict[str, Any]] | None = {}
+        self.shifts_failure: Exception | None = None
+        self.answer: object = None
         self.changes = 0
         self.requests = 0
         self.failure: Exception | None = None
@@ -64,7 +69,15 @@ class FakeDesk:
         self.requests += 1
         if self.devices is None:
             raise DocumentRejected(417, "ValidationError", f"{method} {path}")
-        return {"message": "0.1.0"}
+        if path != SHIFTS:
+            return {"message": "0.1.0"}
+        if self.shifts_failure is not None:
+            raise self.shifts_failure
+        if self.shifts is None:
+            raise DocumentRejected(417, "ValidationError", "Failed to get method for command")
+        if self.answer is not None:
+            return {"message": self.answer}
+        return {"message": [{"shift_type": name, **fields} for name, fields in self.shifts.items()]}
 
     def get_list(self, doctype: str, fields: Any, **_: Any) -> list[dict[str, Any]]:
         assert doctype == DEVICE
@@ -100,7 +113,8 @@ class Bench:
     def restart(self, *, force: bool = False) -> None:
         reader = DocumentReader(self.desk, DEVICE, FIELDS, read_device)  # type: ignore[arg-type]
         devices = DeskList(self.desk, DEVICE, reader)  # type: ignore[arg-type]
-        self.fleet = DeskFleet(devices, self.log, DirectorySettings(), force=force, clock=lambda: self.time)
+        shifts = DeskShifts(self.desk)  # type: ignore[arg-type]
+        self.fleet = DeskFleet(devices, shifts, self.log, DirectorySettings(), force=force, clock=lambda: self.time)
 
     def look(self, seconds: float = MINUTE) -> float:
         self.time += seconds
@@ -110,6 +124,11 @@ class Bench:
         """What counts of each device: its source, and what the entry says."""
         owned = asyncio.run(read_fleet(self.log)).owned()
         return {each.entry.name: (each.entry.source, dict(each.entry.fields)) for each in owned.values()}
+
+    def shift(self, name: str, **fields: Any) -> None:
+        """Save a Shift Type."""
+        assert self.desk.shifts is not None
+        self.desk.shifts[name] = {"sites": [], "devices": [], "attendance": "erpnext"} | fields
 
     def write(self, kind: Any, name: str, **fields: Any) -> None:
         async def story() -> None:
@@ -170,13 +189,13 @@ def test_changes_and_removals_are_written_at_the_next_look(bench: Bench) -> None
     assert bench.entries()["d-0"][1]["direction"] == "in"
 
 
-def test_a_look_that_finds_nothing_new_costs_one_request_and_does_not_read_the_topic(bench: Bench) -> None:
+def test_a_look_that_finds_nothing_new_costs_two_requests_and_does_not_read_the_topic(bench: Bench) -> None:
     bench.desk.save("d-0")
     bench.look()
     reads, requests = bench.log.reads, bench.desk.requests
     with structlog.testing.capture_logs() as logs:
         bench.look()
-    assert (bench.log.reads, bench.desk.requests, logs) == (reads, requests + 1, [])
+    assert (bench.log.reads, bench.desk.requests, logs) == (reads, requests + 2, [])
 
 
 def test_what_others_did_to_its_entries_is_repaired_within_the_hour(bench: Bench) -> None:
@@ -330,3 +349,161 @@ def test_only_it_may_change_its_entries(bench: Bench) -> None:
     bench.look()
     with pytest.raises(ConfigurationError, match="ERPNext"):
         bench.write("device", "d-0", site="hq", timezone="UTC", adapter="zkteco_adms", serial="SN1")
+
+
+DIRECT = {"attendance": "direct", "half_day_below": 14400, "one_punch": "half_day", "attendance_from": "2026-03-01"}
+
+
+def warnings(logs: Any) -> list[tuple[str, str]]:
+    return [(each["shift_type"], each["error"]) for each in logs if each["log_level"] == "warning"]
+
+
+def test_a_shift_of_the_desk_is_an_entry_of_the_fleet(bench: Bench) -> None:
+    bench.desk.save("d-0")
+    bench.shift("Day", sites=["riyadh"], **DIRECT)
+    bench.shift("Night", devices=["d-0"], colour="what a later release says")
+    bench.look()
+    entries = bench.entries()
+    assert entries["Day"] == (ERPNEXT, {"sites": ["riyadh"], "devices": []} | DIRECT | {"half_day_below": 14400.0})
+    assert entries["Night"] == (ERPNEXT, {"sites": [], "devices": ["d-0"], "attendance": "erpnext"})
+
+
+def test_a_shift_is_changed_and_removed_at_the_next_look(bench: Bench) -> None:
+    bench.desk.save("d-0")
+    bench.shift("Day", sites=["riyadh"], **DIRECT)
+    bench.look()
+    bench.shift("Day", sites=["riyadh"])
+    bench.look()
+    assert bench.entries()["Day"][1]["attendance"] == "erpnext"
+    bench.desk.shifts = {}
+    bench.look()
+    assert bench.entries().keys() == {"d-0"}
+
+
+def test_of_a_device_and_a_shift_that_come_and_go_together_neither_waits_for_the_other(bench: Bench) -> None:
+    bench.desk.save("d-0")
+    bench.desk.save("d-1", site="jeddah")
+    bench.shift("Day", sites=["jeddah"])
+    bench.look()
+    assert bench.entries().keys() == {"d-0", "d-1", "Day"}
+    bench.desk.remove("d-1")
+    bench.desk.shifts = {}
+    bench.look()
+    assert bench.entries().keys() == {"d-0"}
+
+
+def test_a_shift_of_another_source_stays_as_it_is_and_holds_up_no_other(bench: Bench) -> None:
+    bench.desk.save("d-0")
+    bench.look()
+    bench.write("shift", "Day", devices=["d-0"])
+    bench.shift("Day", sites=["riyadh"], **DIRECT)
+    bench.shift("Night", sites=["riyadh"])
+    with structlog.testing.capture_logs() as logs:
+        bench.look()
+        bench.look(HOUR)
+    assert bench.entries()["Day"] == (COMMAND, {"devices": ["d-0"]})
+    assert bench.entries()["Night"][0] == ERPNEXT
+    ((name, why),) = warnings(logs)
+    assert (name, "belongs to the source command" in why) == ("Day", True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"sites": ["tabuk"]}, "tabuk"),
+        ({"half_day_below": 60}, "half_day_below"),
+        ({"one_punch": "perhaps"}, "one_punch"),
+        ({"attendance": "erpnext"}, "only for a shift with attendance: direct"),
+    ],
+)
+def test_a_shift_that_is_wrong_stays_as_it_was_and_holds_up_no_other(
+    bench: Bench, wrong: dict[str, Any], why: str
+) -> None:
+    bench.desk.save("d-0")
+    bench.shift("Day", sites=["riyadh"], **DIRECT)
+    bench.look()
+    before = bench.entries()["Day"]
+    bench.shift("Day", **{"sites": ["riyadh"]} | DIRECT | wrong)
+    bench.shift("Night", sites=["riyadh"])
+    bench.desk.save("d-1")
+    with structlog.testing.capture_logs() as logs:
+        bench.look()
+    assert bench.entries().keys() == {"d-0", "d-1", "Day", "Night"}
+    assert bench.entries()["Day"] == before
+    ((name, said),) = warnings(logs)
+    assert (name, why in said) == ("Day", True)
+
+
+@pytest.mark.parametrize("change", ["removed", "disabled", "moved"])
+def test_a_shift_goes_that_has_no_device_any_more_and_comes_back_with_one(bench: Bench, change: str) -> None:
+    bench.desk.save("d-0")
+    bench.desk.save("d-1", site="jeddah")
+    bench.shift("Day", sites=["jeddah"], **DIRECT)
+    bench.look()
+    match change:
+        case "removed":
+            bench.desk.remove("d-1")
+        case "disabled":
+            bench.desk.save("d-1", disabled=1)
+        case "moved":
+            bench.desk.save("d-1", site="riyadh")
+    with structlog.testing.capture_logs() as logs:
+        bench.look()
+    assert "Day" not in bench.entries()
+    ((name, why),) = warnings(logs)
+    assert (name, "out of the fleet" in why) == ("Day", True)
+    bench.desk.save("d-2", site="jeddah")
+    bench.look()
+    assert bench.entries()["Day"][0] == ERPNEXT
+
+
+def test_an_earlier_release_of_the_app_says_no_shifts_and_those_that_are_known_stay(bench: Bench) -> None:
+    bench.desk.save("d-0")
+    bench.shift("Day", sites=["riyadh"])
+    bench.look()
+    bench.desk.shifts = None
+    bench.restart()
+    bench.desk.save("d-1")
+    with structlog.testing.capture_logs() as logs:
+        bench.look()
+    assert {each["log_level"] for each in logs} == {"info"}
+    assert bench.entries().keys() == {"d-0", "d-1", "Day"}
+
+
+@pytest.mark.parametrize(
+    ("failure", "level"),
+    [
+        (TargetUnavailable("503"), "warning"),
+        (PermissionDenied("403"), "error"),
+        (DocumentRejected(417, "OperationalError", "Unknown column"), "error"),
+    ],
+)
+def test_while_erpnext_does_not_show_the_shifts_they_stay_and_devices_go_on(
+    bench: Bench, failure: Exception, level: str
+) -> None:
+    bench.desk.save("d-0")
+    bench.shift("Day", sites=["riyadh"])
+    bench.look()
+    bench.desk.shifts_failure = failure
+    bench.desk.shifts = {}
+    bench.desk.save("d-1")
+    with structlog.testing.capture_logs() as logs:
+        bench.look()
+        bench.look()
+    assert [each["log_level"] for each in logs if each["log_level"] != "info"] == [level]
+    assert bench.entries().keys() == {"d-0", "d-1", "Day"}
+    bench.desk.shifts_failure = None
+    bench.look()
+    assert bench.entries().keys() == {"d-0", "d-1"}
+
+
+@pytest.mark.parametrize("answer", [[{"sites": ["riyadh"]}], ["Day"], {"Day": {}}])
+def test_an_answer_that_is_no_list_of_shifts_changes_none(bench: Bench, answer: object) -> None:
+    bench.desk.save("d-0")
+    bench.shift("Day", sites=["riyadh"])
+    bench.look()
+    bench.desk.answer = answer
+    with structlog.testing.capture_logs() as logs:
+        bench.look()
+    assert [each["log_level"] for each in logs] == ["warning"]
+    assert bench.entries().keys() == {"d-0", "Day"}

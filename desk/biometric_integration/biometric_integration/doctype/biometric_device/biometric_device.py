@@ -9,7 +9,7 @@ import frappe
 from frappe import _
 from frappe.model.document import Document
 
-from biometric_integration import console, rules
+from biometric_integration import console, rules, shift_settings
 
 TESTED: Final = 45.0
 """Seconds within which a test of a device has an answer: the console waits 30 s for the device."""
@@ -64,6 +64,12 @@ class BiometricDevice(Document):
             frappe.throw(
                 _("A device with the mode PUSH needs a token, or its serial number where its protocol has no token")
             )
+        if not self.is_new() and (self.has_value_changed("disabled") or self.has_value_changed("site")):
+            shift_settings.say_of_shifts(self)
+
+    def on_trash(self) -> None:
+        """Refuse to delete the last device of a shift."""
+        shift_settings.refuse_removal(self.name)
 
     @frappe.whitelist(methods=["POST"])
     def make_token(self) -> str:
