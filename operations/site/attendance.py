@@ -17,7 +17,7 @@ def look_at_attendance(client: ErpnextClient, shifts: Collection[str]) -> Iterat
 
     Args:
         client: The site.
-        shifts: The Shift Types of the fleet file that ask for it. Without any, nothing is looked at.
+        shifts: The Shift Types of the fleet that ask for it. Without any, nothing is looked at.
 
     Yields:
         What was found of each shift, and of the site.
@@ -37,7 +37,7 @@ def look_at_attendance(client: ErpnextClient, shifts: Collection[str]) -> Iterat
 def _shift(site: AttendanceSite, name: str) -> Check:
     if site.shift_type(name).auto_attendance:
         detail = "auto attendance is on, so Punchstream writes nothing for this shift"
-        remedy = "switch Enable Auto Attendance off, or take attendance: direct out of the fleet file"
+        remedy = "switch Enable Auto Attendance off, or have ERPNext make the Attendance, where the shift is kept"
         return failed(f"attendance of {name}", detail, remedy, ONLY_FOR)
     return ok(f"attendance of {name}", "auto attendance is off, and Punchstream writes it", ONLY_FOR)
 

@@ -1,8 +1,7 @@
 """Everything that deliveries need of the site, and what some commands need: looked at before it is missed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from attendance.erpnext import CHECKIN, SHIFT_TYPE, ErpnextClient
@@ -24,13 +23,13 @@ FAST_INGEST: Final = "fast ingest"
 
 
 def checks(
-    client: ErpnextClient, fleet_file: Path, recorded: SiteZone | KafkaUnavailable | None = None
+    client: ErpnextClient, read_fleet: Callable[[], Registry], recorded: SiteZone | KafkaUnavailable | None = None
 ) -> Iterator[Check]:
     """Look at everything that deliveries need, then at what some commands need. Nothing is left at the site.
 
     Args:
         client: The site.
-        fleet_file: Where the fleet is. If it cannot be read, what depends on it is not checked.
+        read_fleet: Gives the fleet, or raises ConfigurationError: what depends on it is not checked then.
         recorded: What is recorded of the site's zone, or why that is not known.
 
     Yields:
@@ -56,9 +55,9 @@ def checks(
     yield from look_at_people(client, user)
     fleet: Registry | None = None
     try:
-        fleet = Registry(fleet_file)
+        fleet = read_fleet()
     except ConfigurationError as error:
-        yield unseen("fleet file", str(error), "run this where the fleet file is, with PUNCHSTREAM_DEVICES")
+        yield unseen("fleet", str(error), "run this where Kafka or the fleet file is, with PUNCHSTREAM_DEVICES")
     devices = None if fleet is None else [device for device in fleet if not device.disabled]
     wanted = False
     try:

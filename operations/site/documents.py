@@ -32,7 +32,7 @@ def look_at_documents(
 
     Args:
         client: The site.
-        devices: Those that are not disabled; None where there is no fleet file.
+        devices: Those that are not disabled; None where there is no fleet.
         user: The API user, for the remedies.
         wants_place: Whether the site refuses check-ins without coordinates.
         site_zone: The zone of the site, if it is known.

@@ -12,7 +12,7 @@ from operations.site.results import Check, attempt, failed, ok, some, unseen, wa
 GEOLOCATION: Final = "geolocation"
 SHIFT_LOCATION: Final = "Shift Location"
 SETTING: Final = "HR Settings, Allow Geolocation Tracking"
-_REMEDY: Final = f"give them latitude and longitude in the fleet file, or switch off {SETTING}"
+_REMEDY: Final = f"give them latitude and longitude in the fleet, or switch off {SETTING}"
 _EARTH: Final = 6_371_000  # metres
 
 
@@ -23,7 +23,7 @@ def look_at_geolocation(
 
     Args:
         client: The site.
-        devices: Those that are not disabled; None where there is no fleet file.
+        devices: Those that are not disabled; None where there is no fleet.
         user: The API user, for the remedies.
         wanted: Whether the site refuses check-ins without coordinates.
 
@@ -40,7 +40,7 @@ def _coordinates(devices: Sequence[Device] | None, *, wanted: bool) -> Check:
         return ok(GEOLOCATION, f"no coordinates are asked for: {SETTING} is off")
     if devices is None:
         return unseen(
-            GEOLOCATION, f"coordinates are asked for by {SETTING}; there is no fleet file here to compare with", _REMEDY
+            GEOLOCATION, f"coordinates are asked for by {SETTING}; there is no fleet here to compare with", _REMEDY
         )
     without = [device.device_id for device in devices if device.latitude is None]
     if without:

@@ -25,11 +25,11 @@ def look_at_shifts(
 
     Args:
         client: The site.
-        shifts: The Shift Types of the fleet file, with their devices; None where there is no fleet file.
+        shifts: The Shift Types of the fleet, with their devices; None where there is no fleet.
         direct: Those of them for which auto attendance is to be off (`operations.site.attendance`).
 
     Yields:
-        What was found of each shift, and of those that the fleet file does not list.
+        What was found of each shift, and of those that the fleet does not list.
     """
     for name, devices in sorted((shifts or {}).items()):
         read = "let the API user read Shift Type, such as by the role HR User"
@@ -44,7 +44,7 @@ def _shift(client: ErpnextClient, name: str, devices: Sequence[Device], direct: 
     except DocumentRejected as error:
         if not error.is_missing:
             raise
-        remedy = "in the fleet file, write its name as ERPNext has it"
+        remedy = "in the fleet, write its name as ERPNext has it"
         return failed(f"shift {name}", "there is no such Shift Type", remedy, COMPLETENESS)
     if trouble := list(_trouble(shift, devices)):
         details, remedies = zip(*trouble, strict=True)
@@ -79,7 +79,7 @@ def _trouble(shift: Document, devices: Sequence[Device]) -> Iterator[tuple[str, 
     if mute and shift.get("determine_check_in_and_check_out") == STRICT:
         yield (
             f"it goes strictly by the log type, which these devices do not send: {some(mute)}",
-            "give them a direction in the fleet file, or choose Alternating entries",
+            "give them a direction in the fleet, or choose Alternating entries",
         )
 
 
@@ -87,11 +87,9 @@ def _others(client: ErpnextClient, shifts: Mapping[str, Sequence[Device]]) -> st
     rows = client.get_list(SHIFT_TYPE, ["name"], [("enable_auto_attendance", "=", 1)], order_by="name asc")
     others = [row["name"] for row in rows if row["name"] not in shifts]
     if not others:
-        return "every Shift Type with auto attendance is in the fleet file"
-    detail = (
-        f"with auto attendance, and not in the fleet file: {some(others)}; Punchstream does not move their last sync"
-    )
-    remedy = "list them under shifts in the fleet file; until then somebody else has to move Last Sync of Checkin"
+        return "every Shift Type with auto attendance is in the fleet"
+    detail = f"with auto attendance, and not in the fleet: {some(others)}; Punchstream does not move their last sync"
+    remedy = "list them under shifts in the fleet; until then somebody else has to move Last Sync of Checkin"
     return warning("other shifts", detail, remedy, COMPLETENESS)
 
 

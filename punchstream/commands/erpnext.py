@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attendance.errors import KafkaUnavailable
-from attendance.settings import CommonSettings, ErpnextSettings
+from attendance.settings import ErpnextSettings
 from attendance.site import site_of
-from punchstream.commands.arguments import kafka_log, who
+from punchstream.commands.arguments import kafka_log, known_fleet, who
 from punchstream.output import AsCsv, AsJson, print_csv, print_facts, print_json, print_whole, say
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def check(*, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     settings = ErpnextSettings.load()
     recorded = _recorded(site_of(settings.url))
     with closing(ErpnextClient(settings)) as client:
-        found = list(checks(client, CommonSettings.load().punchstream_devices, recorded))
+        found = list(checks(client, known_fleet, recorded))
     if as_json:
         print_json([asdict(each) for each in found])
     else:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from attendance.erpnext import ErpnextClient
+from attendance.registry import Registry
 from attendance.settings import ErpnextSettings
 from operations.site.checks import checks
 from operations.site.results import Check
@@ -47,7 +48,7 @@ def found(site: ErpnextStandIn, tmp_path: Path, **device: Any) -> dict[str, Chec
     gate = {"device_id": "GATE-1", "site": "HQ", "timezone": "Asia/Riyadh", "mode": "file", **device}
     fleet.write_text(yaml.safe_dump({"devices": [gate], "shifts": [{"shift_type": "Day Shift", "sites": ["HQ"]}]}))
     with closing(client(site)) as clerk:
-        return {check.name: check for check in checks(clerk, fleet)}
+        return {check.name: check for check in checks(clerk, lambda: Registry(fleet))}
 
 
 def wrong(site: ErpnextStandIn, tmp_path: Path, **device: Any) -> list[tuple[str, str]]:

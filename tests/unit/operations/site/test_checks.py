@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from attendance.erpnext import CHECKIN, SHIFT_TYPE
 from attendance.errors import AccessDenied, DocumentRejected, PermissionDenied, ServerError, TargetUnavailable
+from attendance.records.fleet import FleetEntry
+from attendance.registry import Registry
 from operations.site.checks import checks
 from operations.site.results import Check
 from punchstream.commands import erpnext
@@ -43,7 +45,7 @@ def fleet(tmp_path: Path) -> Fleet:
 
 
 def found(site: FakeErpnext, fleet: Fleet) -> dict[str, Check]:
-    return {check.name: check for check in checks(site, fleet.path)}
+    return {check.name: check for check in checks(site, lambda: Registry(fleet.path))}
 
 
 def wrong(site: FakeErpnext, fleet: Fleet) -> list[tuple[str, str]]:
@@ -220,7 +222,7 @@ def test_without_a_fleet_file_what_depends_on_it_is_not_checked_and_never_ok(fle
     site.geolocation = 1
     fleet.path.unlink()
     assert wrong(site, fleet) == [
-        ("fleet file", "not checked"),
+        ("fleet", "not checked"),
         ("geolocation", "not checked"),
         ("a check-in, undone", "not checked"),
         ("other shifts", "warning"),
@@ -301,6 +303,24 @@ def test_the_check_command_ends_with_1_when_deliveries_may_fail_and_with_0_for_w
     failures = [check["name"] for check in orjson.loads(result.stdout) if check["state"] == "failed"]
     assert failures == ["event_id field"]
     assert site.closed
+
+
+def test_the_check_command_looks_at_a_shift_that_only_the_topic_has(
+    site: FakeErpnext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = MemoryLog()
+    for each in (
+        FleetEntry(
+            "device", "GATE-1", "erpnext", {"site": "Plant", "timezone": "Asia/Riyadh", "mode": "file"}, "ERPNext"
+        ),
+        FleetEntry("shift", "Night", "erpnext", {"sites": ["Plant"], "attendance": "direct"}, "ERPNext"),
+    ):
+        topics.add("fleet", each.key, each.encode())
+    monkeypatch.setattr("punchstream.commands.arguments.KafkaLog", lambda *_: topics)
+    site.shifts["Night"] = site.shifts["Day"]
+    checks = orjson.loads(CliRunner().invoke(erpnext.app, ["check", "--json"]).stdout)
+    (found,) = [each for each in checks if each["name"] == "attendance of Night"]
+    assert "auto attendance is on" in found["detail"]
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "300"])
