@@ -313,14 +313,15 @@ def test_the_check_command_looks_at_a_shift_that_only_the_topic_has(
         FleetEntry(
             "device", "GATE-1", "erpnext", {"site": "Plant", "timezone": "Asia/Riyadh", "mode": "file"}, "ERPNext"
         ),
-        FleetEntry("shift", "Night", "erpnext", {"sites": ["Plant"], "attendance": "direct"}, "ERPNext"),
+        FleetEntry("shift", "Night", "erpnext", {"sites": ["Plant"]}, "ERPNext"),
     ):
         topics.add("fleet", each.key, each.encode())
     monkeypatch.setattr("punchstream.commands.arguments.KafkaLog", lambda *_: topics)
     site.shifts["Night"] = site.shifts["Day"]
     checks = orjson.loads(CliRunner().invoke(erpnext.app, ["check", "--json"]).stdout)
-    (found,) = [each for each in checks if each["name"] == "attendance of Night"]
-    assert "auto attendance is on" in found["detail"]
+    details = {each["name"]: each["detail"] for each in checks}
+    assert "auto attendance is on" in details["shift Night"]
+    assert details["other shifts"] == "every Shift Type with auto attendance is in the fleet"
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "300"])
