@@ -5,8 +5,8 @@ import random
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from math import inf
 from typing import Any, Final, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
@@ -38,25 +38,54 @@ def raise_file_limit() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
-def on_stop_signal(act: Callable[[], object]) -> None:
-    """Have SIGTERM and SIGINT call `act` in the running event loop, and do nothing else."""
+def end_at_stop_signals() -> None:
+    """From now on SIGTERM and SIGINT end this process with status 0, until its work takes them over."""
+
+    def end(*_: object) -> None:
+        raise SystemExit
+
     for number in STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, act)
+        signal.signal(number, end)
+
+
+@contextmanager
+def on_stop_signal(act: Callable[[], object]) -> Iterator[Callable[[], bool]]:
+    """Have SIGTERM and SIGINT call `act` in the running event loop, and do nothing else, while the context lasts.
+
+    The loop's own way would leave them to the system afterwards, which kills the process.
+
+    Yields:
+        Whether there was such a signal.
+    """
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def handle(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        loop.call_soon_threadsafe(act)
+
+    before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_until_signalled(work: Coroutine[Any, Any, None]) -> bool:
     """Run a coroutine in an event loop of its own until it ends, or is cancelled by SIGTERM or SIGINT.
 
     Returns:
-        Whether it ended by itself.
+        Whether it ended by itself, and no signal came meanwhile.
     """
 
     async def until_stopped() -> bool:
         task = asyncio.ensure_future(work)
-        on_stop_signal(task.cancel)
-        with suppress(asyncio.CancelledError):
-            await task
-        return not task.cancelled()
+        with on_stop_signal(task.cancel) as asked:
+            with suppress(asyncio.CancelledError):
+                await task
+            return not (task.cancelled() or asked())
 
     return asyncio.run(until_stopped())
 
@@ -66,8 +95,8 @@ def run_with_stop(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
     async def until_stopped() -> None:
         stop = asyncio.Event()
-        on_stop_signal(stop.set)
-        await work(stop)
+        with on_stop_signal(stop.set):
+            await work(stop)
 
     asyncio.run(until_stopped())
 

@@ -110,7 +110,7 @@ class Database:
             raise _unavailable(error) from error
 
     def prepare(self) -> None:
-        """Make the tables, or bring them to this release.
+        """Make the tables, or bring them to this release: all of it is there at the end, or nothing.
 
         Raises:
             LedgerUnavailable: the database does not answer.
@@ -121,7 +121,11 @@ class Database:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         config = _alembic()
         with self.transaction() as connection:
-            if not self.is_sqlite:
+            if self.is_sqlite:
+                # Otherwise each statement of a step would stand for itself, and a start that is broken off would leave
+                # tables that no later one gets past. It also keeps out another that begins at once.
+                connection.exec_driver_sql("begin immediate")
+            else:
                 # Two that begin at once would both make the tables.
                 connection.execute(text("select pg_advisory_xact_lock(hashtext('punchstream ledger'))"))
                 # A step passes over every row, however many there are; broken off, it would begin again for ever.

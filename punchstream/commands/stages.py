@@ -16,7 +16,7 @@ from attendance.guards import Guards
 from attendance.health import PORTS, STARTING
 from attendance.metrics import Metrics
 from attendance.registry import Registry
-from attendance.runtime import run_with_stop
+from attendance.runtime import end_at_stop_signals, run_with_stop
 from attendance.sealing import Seal
 from attendance.settings import (
     CommonSettings,
@@ -43,11 +43,13 @@ YOUNG_OBJECTS: Final = 50_000  # between two looks for garbage
 
 
 def begin(name: str) -> tuple[CommonSettings, Metrics]:
-    """What every stage's process begins with: logs, metrics and health.
+    """What every stage's process begins with: signals, logs, metrics and health.
 
     Raises:
         ConfigurationError: a setting is wrong, or `METRICS_PORT` is taken.
     """
+    # Whoever sees that its health port answers may stop it: its exit status is then no failure.
+    end_at_stop_signals()
     # What a step or a request makes lives for as long as that and is no garbage, and Python's defaults would have it
     # and all modules looked through again and again: half of the stream's time, a third of push's.
     gc.set_threshold(YOUNG_OBJECTS)

@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
+from eventually import eventually
+from unused_port import unused_port
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -38,6 +41,8 @@ COMMANDS = (
     "dead-letters discard",
     "settings",
 )
+ONE_OF_EACH_SERVER = ("console", "stream", "sink")
+"""Stages that uvicorn runs, Faust, and ours alone. All begin alike."""
 ERPNEXT = {"ERPNEXT_URL": "http://127.0.0.1:1", "ERPNEXT_API_KEY": "key", "ERPNEXT_API_SECRET": "no-joy"}
 
 
@@ -103,6 +108,30 @@ def test_a_kafka_that_takes_connections_and_never_answers_is_not_waited_for(punc
     refused_in_one_line(
         punchstream("topics", "create", KAFKA_BOOTSTRAP_SERVERS=address, KAFKA_REQUEST_TIMEOUT="2s"), address
     )
+
+
+def test_stages_that_are_stopped_as_soon_as_they_say_that_they_live_have_not_failed(
+    tmp_path: Path, login: dict[str, str], silent_port: int
+) -> None:
+    (tmp_path / "devices.yaml").write_text("[]\n")
+    common = login | ERPNEXT | {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{silent_port}"}
+
+    def status_of(stage: str) -> int:
+        port = unused_port()
+        health = f"http://127.0.0.1:{port}/healthz"
+        settings = common | {"METRICS_PORT": str(port)}
+        with subprocess.Popen(["punchstream", stage], cwd=tmp_path, env=settings) as process:
+            try:
+                # Until Kafka has not answered for a while, its work has not begun.
+                eventually(lambda: httpx.get(health).is_success, within=60, wanted=f"{stage} says that it lives")
+                process.terminate()
+                return process.wait(30)
+            finally:
+                process.kill()
+
+    with ThreadPoolExecutor(3) as threads:
+        statuses = list(threads.map(status_of, ONE_OF_EACH_SERVER))
+    assert statuses == [0, 0, 0]
 
 
 def test_the_settings_are_shown_with_their_sources_and_without_the_secrets(punchstream: Run, tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
 import json
 import os
-import random
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +20,7 @@ import psutil
 import pytest
 from eventually import eventually
 from span_collector import SpanCollector
+from unused_port import unused_port
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -38,15 +37,6 @@ with create_broker("kafka", Path(sys.argv[1])) as broker:
     print(json.dumps(broker.client_settings()), flush=True)
     sys.stdin.read()
 """
-
-
-def free_port() -> int:
-    """Outside the range of outgoing connections: while its server is down, a client could take it, or meet itself."""
-    while True:
-        port = random.randrange(15_000, 32_000)
-        with socket.socket() as server, suppress(OSError):
-            server.bind(("127.0.0.1", port))
-            return port
 
 
 class Up:
@@ -114,7 +104,7 @@ class StandIn:
     """The ERPNext stand-in: 300 active employees, HR-EMP-00001 with user 1001 and so on, in UTC."""
 
     def __init__(self, directory: Path) -> None:
-        port = free_port()
+        port = unused_port()
         self.url = f"http://127.0.0.1:{port}"
         module = [sys.executable, "-m", "sandbox.erpnext"]
         self._command = [

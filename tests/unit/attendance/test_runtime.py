@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from attendance import runtime
 from attendance.errors import KafkaUnavailable
 from attendance.runtime import (
+    STOP_SIGNALS,
     WorkEnded,
+    end_at_stop_signals,
     full_jitter,
     made_anew,
     run_until_signalled,
@@ -146,7 +148,7 @@ def test_work_beside_another_is_begun_anew_whatever_ended_it(
     assert all(pause <= bound for pause, bound in zip(pauses, (2, 4), strict=False))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_ends_the_work_and_not_the_process(number: signal.Signals) -> None:
     worker = Worker()
 
@@ -158,11 +160,45 @@ def test_a_signal_ends_the_work_and_not_the_process(number: signal.Signals) -> N
     assert worker.ended
 
 
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """What handles signals now handles them again afterwards."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_before_work_after_it_and_between_two_a_signal_ends_the_process_without_a_failure(
+    number: signal.Signals,
+) -> None:
+    async def stopped_at_once(stop: asyncio.Event) -> None:
+        os.kill(os.getpid(), number)
+        await stop.wait()
+
+    end_at_stop_signals()
+    for before in (lambda: None, lambda: run_until_signalled(asyncio.sleep(0)), lambda: run_with_stop(stopped_at_once)):
+        before()
+        with pytest.raises(SystemExit) as ended:
+            signal.raise_signal(number)
+        assert ended.value.code is None, "status 0"
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_as_the_work_ends_is_not_forgotten(number: signal.Signals) -> None:
+    async def work() -> None:
+        signal.raise_signal(number)
+
+    assert not run_until_signalled(work())
+
+
 def test_work_that_ends_by_itself_is_told_from_work_that_a_signal_ended() -> None:
     assert run_until_signalled(asyncio.sleep(0))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_tells_work_to_stop_and_lets_it_finish(number: signal.Signals) -> None:
     done: list[str] = []
 

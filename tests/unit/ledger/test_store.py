@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_story import START_MS, TOPICS, Log, Story, event, prepared, stories
 from postgres import Postgres
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import event as on_event
 
 from attendance.adoptions import NOTHING_MOVED
 from attendance.errors import ConfigurationError, Reason
@@ -364,6 +365,26 @@ def test_the_steps_of_alembic_make_the_tables_that_the_code_has(new_url: Callabl
         connection.execute(text("update alembic_version set version_num = '9999'"))
     with pytest.raises(ConfigurationError, match="later release"):
         database.prepare()
+    database.close()
+
+
+def test_a_start_that_is_broken_off_between_two_steps_leaves_nothing_in_the_way_of_the_next(
+    new_url: Callable[[], str],
+) -> None:
+    database = Database(new_url())
+
+    def stop(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.lower().startswith("alter table"):
+            raise SystemExit
+
+    on_event.listen(database._engine, "before_cursor_execute", stop)
+    with pytest.raises(SystemExit):
+        database.prepare()
+    on_event.remove(database._engine, "before_cursor_execute", stop)
+    with database.transaction() as connection:
+        assert inspect(connection).get_table_names() == []
+    database.prepare()
+    database.refuse_unprepared()
     database.close()
 
 
