@@ -95,6 +95,7 @@ docs: $(VENV)/dev  ## the generated pages of docs/
 	$(BIN)/punchstream settings --format markdown > docs/settings.md
 	set -e; for page in $(PAGES); do $(BIN)/python -m punchstream.reference $$page > docs/$$page.md; done
 	$(BIN)/python -m punchstream.reference console-api > docs/console-api.yaml
+	$(BIN)/python -m punchstream.reference schemas docs/schemas
 
 format: $(VENV)/dev  ## the code in its one format
 	$(BIN)/ruff format .

@@ -13,9 +13,19 @@ from attendance.errors import InvalidRecord, Reason
 from attendance.times import encode_milliseconds, format_milliseconds, format_seconds
 
 Text = Annotated[str, Meta(min_length=1)]
-Seconds = Annotated[datetime, Meta(tz=True, extra={"format": format_seconds})]
+_TO_THE_SECOND: Final = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+Seconds = Annotated[
+    datetime, Meta(tz=True, extra={"format": format_seconds}, extra_json_schema={"pattern": _TO_THE_SECOND + "Z$"})
+]
 """An instant that is written in whole seconds."""
-Milliseconds = Annotated[datetime, Meta(tz=True, extra={"format": format_milliseconds})]
+Milliseconds = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        extra={"format": format_milliseconds},
+        extra_json_schema={"pattern": _TO_THE_SECOND + r"\.[0-9]{3}Z$"},
+    ),
+]
 """An instant that is written in milliseconds."""
 
 Partition = Annotated[int, Meta(ge=0, lt=2**31)]

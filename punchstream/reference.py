@@ -1,14 +1,23 @@
-"""`python -m punchstream.reference commands`, `metrics` or `console-api`: what is generated in `docs/`."""
+"""What is generated in `docs/`.
 
+`python -m punchstream.reference PAGE` writes a page to standard output: `commands`, `metrics` or `console-api`.
+`python -m punchstream.reference schemas FOLDER` writes the JSON Schemas of the topics that others may read.
+"""
+
+import json
 import sys
 from collections.abc import Iterator
 from inspect import cleandoc
+from pathlib import Path
 from typing import Any, Final
 
 import typer
 import yaml
 
+from attendance.contract.products import PRODUCTS
+from attendance.contract.schemas import schema
 from attendance.metric_table import TABLE
+from attendance.topics import TABLE as TOPICS
 from console.api.app import document
 from punchstream.cli import app
 
@@ -63,6 +72,14 @@ def console_api() -> str:
     return API + yaml.safe_dump(document(), sort_keys=False, allow_unicode=True, width=120)
 
 
+def schemas() -> dict[str, str]:
+    """The schema files of `docs/schemas/`, by name."""
+    return {
+        f"{TOPICS[name].suffix}.json": json.dumps(schema(name), indent=2, ensure_ascii=False) + "\n"
+        for name in PRODUCTS
+    }
+
+
 def _leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - typer's commands have no public type
     """The commands that do something, in the order of `--help`."""
     inner = getattr(command, "commands", {})
@@ -99,5 +116,11 @@ def _default(parameter: Any) -> str:  # noqa: ANN401 - as above
     return "" if parameter.default is None or parameter.default is False else f"`{parameter.default}`"
 
 
+PAGES: Final = {"commands": commands, "metrics": metrics, "console-api": console_api}
+
 if __name__ == "__main__":
-    sys.stdout.write({"commands": commands, "metrics": metrics, "console-api": console_api}[sys.argv[1]]())
+    if sys.argv[1] == "schemas":
+        for file_name, content in schemas().items():
+            Path(sys.argv[2], file_name).write_text(content)
+    else:
+        sys.stdout.write(PAGES[sys.argv[1]]())

@@ -97,7 +97,7 @@ class DeadLetter(Struct, frozen=True):
 
     def encode_headers(self) -> list[tuple[str, bytes]]:
         """The original's headers, then ours."""
-        ours: dict[str, object] = {header: getattr(self, name) for name, header in _HEADERS.items()}
+        ours: dict[str, object] = {header: getattr(self, name) for name, header in HEADERS.items()}
         ours["x-dead-letter-message"] = self.message[:MAX_MESSAGE]
         ours["x-dead-letter-at"] = format_milliseconds(self.at)
         return [
@@ -137,9 +137,9 @@ class DeadLetter(Struct, frozen=True):
         """
         headers = [(name, data or b"") for name, data in headers]  # any producer may send one without a value
         ours = {name: data.decode(errors="replace") for name, data in headers if name.startswith(_OURS)}
-        fields: dict[str, object] = {name: ours[header] for name, header in _HEADERS.items() if header in ours}
+        fields: dict[str, object] = {name: ours[header] for name, header in HEADERS.items() if header in ours}
         try:
-            fields |= {name: int(ours[_HEADERS[name]]) for name in _NUMBERS & fields.keys()}
+            fields |= {name: int(ours[HEADERS[name]]) for name in NUMBERS & fields.keys()}
             fields["headers"] = [(name, data) for name, data in headers if not name.startswith(_OURS)]
             letter = convert({**fields, "key": key, "value": value}, cls)
             return replace(letter, at=letter.at.astimezone(UTC), attempts=letter.attempts or 1)
@@ -147,7 +147,7 @@ class DeadLetter(Struct, frozen=True):
             raise InvalidRecord(Reason.UNDECODABLE_RECORD, f"not a dead letter: {error}") from error
 
 
-_HEADERS: Final = {
+HEADERS: Final = {
     "topic": "x-original-topic",
     "partition": "x-original-partition",
     "offset": "x-original-offset",
@@ -163,4 +163,4 @@ _HEADERS: Final = {
     "further": "x-dead-letter-further",
 }
 """The fields that stand in headers, in the order of these."""
-_NUMBERS: Final = frozenset({"partition", "offset", "timestamp", "attempts", "further"})
+NUMBERS: Final = frozenset({"partition", "offset", "timestamp", "attempts", "further"})

@@ -1,7 +1,7 @@
 """RawEvent: one punch as a terminal reported it, and the wire format of the raw topic.
 
-Fields are only ever added, with a default; `decode` ignores fields it does not know. `docs/raw-event.schema.json` is
-this format for consumers in other languages.
+Fields are only ever added, with a default; `decode` ignores fields it does not know. `docs/schemas/raw.v1.json` is this
+format for consumers in other languages.
 """
 
 import re

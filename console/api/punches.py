@@ -143,7 +143,7 @@ class Traced(BaseModel):
 
 
 class Sent(BaseModel):
-    """One raw record of a punch, as Kafka has it: `raw_event` is described in docs/raw-event.schema.json."""
+    """One raw record of a punch, as Kafka has it: `raw_event` is described in docs/schemas/raw.v1.json."""
 
     kafka_partition: int
     kafka_offset: int

@@ -13,7 +13,7 @@ from msgspec.structs import fields
 from attendance.records.raw_event import EVENT_TYPES, TRANSPORTS, GivenTime, RawEvent, Source
 
 ROOT = Path(__file__).parents[4]
-SCHEMA: dict[str, Any] = orjson.loads((ROOT / "docs" / "raw-event.schema.json").read_bytes())
+SCHEMA: dict[str, Any] = orjson.loads((ROOT / "docs" / "schemas" / "raw.v1.json").read_bytes())
 GOLDEN: dict[str, Any] = orjson.loads((ROOT / "tests" / "golden" / "raw-event-v1.json").read_bytes())
 VALIDATOR = Draft202012Validator(SCHEMA)
 
@@ -56,22 +56,22 @@ def test_every_event_that_is_encoded_is_valid(event: RawEvent) -> None:
 
 def test_the_fields_are_those_of_the_code() -> None:
     assert set(SCHEMA["properties"]) == {field.name for field in fields(RawEvent)} | {"event_id"}
-    assert set(SCHEMA["properties"]["source"]["properties"]) == {field.name for field in fields(Source)}
-    assert set(SCHEMA["properties"]["given_time"]["properties"]) == {field.name for field in fields(GivenTime)}
+    assert set(SCHEMA["$defs"]["Source"]["properties"]) == {field.name for field in fields(Source)}
+    assert set(SCHEMA["$defs"]["GivenTime"]["properties"]) == {field.name for field in fields(GivenTime)}
 
 
 def test_the_choices_are_those_of_the_code() -> None:
     assert set(SCHEMA["properties"]["event_type"]["enum"]) == EVENT_TYPES
-    assert set(SCHEMA["properties"]["source"]["properties"]["transport"]["enum"]) == TRANSPORTS
+    assert set(SCHEMA["$defs"]["Source"]["properties"]["transport"]["enum"]) == TRANSPORTS
 
 
 def test_required_is_what_every_record_since_version_1_has() -> None:
     assert set(SCHEMA["required"]) == set(GOLDEN)
-    assert set(SCHEMA["properties"]["source"]["required"]) == set(GOLDEN["source"])
+    assert set(SCHEMA["$defs"]["Source"]["required"]) == set(GOLDEN["source"])
 
 
 def test_every_field_says_what_it_means() -> None:
-    source = SCHEMA["properties"]["source"]["properties"]
+    source = SCHEMA["$defs"]["Source"]["properties"]
     assert all(field["description"] for field in (*SCHEMA["properties"].values(), *source.values()))
 
 

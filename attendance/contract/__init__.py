@@ -1,0 +1,1 @@
+"""The data contract: which topics others may read, and what their records are, for people and programs outside."""
