@@ -52,6 +52,7 @@ Name = Literal[
     "punchstream_build_info",
     "punchstream_lag_records",
     "punchstream_lag_seconds",
+    "punchstream_retention_seconds",
     "punchstream_standing_still",
     "punchstream_records_missing",
     "punchstream_ledger_behind_records",
@@ -59,6 +60,9 @@ Name = Literal[
     "punchstream_reconciled_devices_with_gap",
     "punchstream_reconciled_missing_punches",
     "punchstream_reconciled_until_timestamp_seconds",
+    "punchstream_silent_devices",
+    "punchstream_audit_balanced",
+    "punchstream_audit_timestamp_seconds",
 ]
 
 
@@ -293,6 +297,13 @@ TABLE: Final[Mapping[Name, Metric]] = {
         ("topic",),
         stages=("stream", "sink"),
     ),
+    "punchstream_retention_seconds": Metric(
+        Gauge,
+        "How long Kafka keeps a record of the topic at least, as `KAFKA_RETENTION_DAYS` says. One that lags for longer"
+        " is gone.",
+        ("topic",),
+        stages=("stream", "sink"),
+    ),
     "punchstream_standing_still": Metric(
         Gauge,
         "1 while the stage stands still, and why: its `topics`, `offsets`, `clock`, `fleet`; the log says what to do.",
@@ -325,5 +336,20 @@ TABLE: Final[Mapping[Name, Metric]] = {
     ),
     "punchstream_reconciled_until_timestamp_seconds": Metric(
         Gauge, "The end of the newest day that was reconciled, seconds since the epoch.", ("site",), stages=("ledger",)
+    ),
+    "punchstream_silent_devices": Metric(
+        Gauge,
+        "Devices that were not heard for `CONSOLE_SILENT_AFTER` of the working hours of their site. Nothing is shown"
+        " while the ledger is more than five minutes behind.",
+        ("site",),
+        stages=("console",),
+    ),
+    "punchstream_audit_balanced": Metric(
+        Gauge,
+        "1 where the last audit found that every raw event has one outcome, and with `--against-erpnext` that ERPNext"
+        " has what was delivered. `punchstream audit --metrics FILE` writes it.",
+    ),
+    "punchstream_audit_timestamp_seconds": Metric(
+        Gauge, "When that audit ended, seconds since the epoch. It is in the same file."
     ),
 }

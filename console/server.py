@@ -29,6 +29,7 @@ from console.identity.ways import Ways
 from console.known_people import KnownPeople
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
+from console.silence import Silence
 from console.uploads import LOOK_SECONDS
 from ledger.database import Database
 from operations.activity import Activities
@@ -62,7 +63,7 @@ def serve(
         ways: How people may sign in.
         database: The ledger that the pages show, prepared.
         registry: The fleet.
-        metrics: Say that the console is ready, once it is known who may use it.
+        metrics: Say that the console is ready, once it is known who may use it, and how many devices are silent.
         erpnext: The ERPNext that has the documents; None where nobody said it.
 
     Raises:
@@ -89,6 +90,7 @@ def serve(
         FleetTopic(kafka, registry, STAGE).follow,
         registry.keep,
         partial(_say_ready, users, metrics),
+        Silence(database, registry, settings, metrics).keep,
     ]
     sessions = Sessions(settings.idle, settings.longest)
     erpnext_url = None if erpnext is None else erpnext.url

@@ -140,6 +140,13 @@ def prometheus() -> None:
 
 
 @pytest.fixture(scope="session")
+def alertmanager() -> None:
+    """What looks at routes. Where it has to be (PUNCHSTREAM_REQUIRE_ALERTMANAGER=1) its absence is a failure."""
+    if shutil.which("amtool") is None:
+        not_run("not run: routes need `amtool`, of Debian's package prometheus-alertmanager", "ALERTMANAGER")
+
+
+@pytest.fixture(scope="session")
 def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The embedded broker, shared by all tests: each makes its own topics and groups, and leaves it running."""
     with create_broker("embedded", tmp_path_factory.mktemp("embedded")) as broker:

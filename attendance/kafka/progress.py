@@ -21,6 +21,7 @@ from attendance.times import now
 
 log = structlog.get_logger(__name__)
 
+DAY_SECONDS: Final = 86400
 WRITE_SECONDS: Final = 60.0
 """Between two accounts of a stage."""
 CHECK_SECONDS: Final = 60.0
@@ -65,6 +66,7 @@ class Progress:
         self._topic = topic
         self._accounts = accounts
         self._metrics = metrics
+        self._retention = kafka.retention_days * DAY_SECONDS
         self._places = PlaceReader(kafka, topic, kafka.client_id(f"{stage}-progress"))
         self._missing: dict[int, Missing] = {}
         self._is_told = True
@@ -86,6 +88,7 @@ class Progress:
         Args:
             done: The partitions that the stage has now, and up to which offset each is done; None where nothing is.
         """
+        self._metrics.gauge("punchstream_retention_seconds", self._retention, topic=self._topic)
         await made_anew(partial(Lag(self._places, self._topic, self._metrics).keep, done))
 
     async def until_known(self) -> None:

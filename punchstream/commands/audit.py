@@ -2,16 +2,18 @@
 
 import asyncio
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
 
 from attendance.settings import ErpnextSettings
-from attendance.times import format_seconds
+from attendance.times import format_seconds, now
 from punchstream.commands import attendance_days
 from punchstream.commands import late as late_deliveries
 from punchstream.commands.arguments import SINCE, fleet_has, instant, kafka_log, known_fleet, stop_where_nothing_is
+from punchstream.commands.audit_metrics import write_metrics
 from punchstream.output import AsJson, counted, print_json, print_whole, say, say_skipped, terminal
 
 if TYPE_CHECKING:
@@ -51,6 +53,10 @@ def audit(  # noqa: C901, PLR0913 - the options of the command
     from_ledger: Annotated[
         bool, typer.Option("--from-ledger", help="Count what the ledger has, and not the topics. Repairs nothing.")
     ] = False,
+    metrics: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write whether it balances, for Prometheus' textfile collector."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Account for every raw event, and with --against-erpnext for every document.
@@ -60,10 +66,12 @@ def audit(  # noqa: C901, PLR0913 - the options of the command
     """
     changing = remove_surplus or correct_employees or refetch_shift
     if from_ledger:
-        if any((against_erpnext, repair, including_deleted, changing, late, repair_late, attendance)):
+        if any((against_erpnext, repair, including_deleted, changing, late, repair_late, attendance, metrics)):
             raise typer.BadParameter("goes with --since, --device and --json alone", param_hint="--from-ledger")
         _from_ledger(instant(since), device, as_json=as_json)
         return
+    if metrics and any((since, device, late, repair_late, attendance)):
+        raise typer.BadParameter("goes with an audit of everything", param_hint="--metrics")
     erpnext_settings = ErpnextSettings.load() if against_erpnext or changing or repair_late else None
     log, begin = kafka_log("late" if late or repair_late else "audit"), instant(since)
     if late or repair_late:
@@ -118,7 +126,10 @@ def audit(  # noqa: C901, PLR0913 - the options of the command
             say(f"Nothing of {device} arrived{'' if since is None else f' since {since}'}.")
         show(report, terminal(), dry_run=dry_run)
         attendance_days.show_summary(days)
-    if not report.balanced or attendance_days.needs_a_look(days):
+    is_balanced = report.balanced and not attendance_days.needs_a_look(days)
+    if metrics is not None:
+        write_metrics(metrics, is_balanced=is_balanced, at=now().timestamp())
+    if not is_balanced:
         raise typer.Exit(1)
 
 

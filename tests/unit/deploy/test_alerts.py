@@ -62,6 +62,15 @@ CASES = {
         {"topic": "attendance.raw.v1", "instance": "stream"},
         "Records of attendance.raw.v1 that are gone before stream has read them: 9.",
     ),
+    "PunchstreamRetentionNear": Case(
+        {
+            'punchstream_lag_seconds{topic="attendance.raw.v1", instance="a"}': f"{2 * DAY}x30",
+            'punchstream_retention_seconds{topic="attendance.raw.v1", instance="a"}': f"{3 * DAY}x30",
+        },
+        "15m",
+        {"topic": "attendance.raw.v1"},
+        "Records of attendance.raw.v1 have waited for 2d 0h 0m 0s: half of the time after which Kafka deletes them.",
+    ),
     "PunchstreamShiftClosedElsewhere": Case(
         {'punchstream_shift_last_sync_ahead{shift_type="Day"}': "0 1x9"},
         "2m",
@@ -138,6 +147,15 @@ CASES = {
         {},
         "Devices that are asked and do not answer: 2.",
     ),
+    "PunchstreamDevicesSilent": Case(
+        {
+            'punchstream_silent_devices{site="riyadh", instance="console"}': "3x30",
+            'punchstream_silent_devices{site="jeddah", instance="console"}': "0x30",
+        },
+        "20m",
+        {"site": "riyadh"},
+        "Devices of riyadh that were not heard for long, in its working hours: 3.",
+    ),
     "PunchstreamClocksOff": Case(
         {'punchstream_clocks_off{instance="a"}': "2x30", 'punchstream_clocks_off{instance="b"}': "2x30"},
         "20m",
@@ -155,6 +173,12 @@ CASES = {
         "3m",
         {"site": "riyadh"},
         "Devices of riyadh with punches of a day that are nowhere: 2.",
+    ),
+    "PunchstreamAuditNotBalanced": Case(
+        {'punchstream_audit_balanced{job="node"}': "1 0x9"},
+        "2m",
+        {},
+        "The last audit did not balance: a punch has no outcome, or ERPNext has something else than was delivered.",
     ),
     "PunchstreamWaitingGrows": Case(
         {'punchstream_waiting{reason="unmapped_user"}': "3x1500 8x400"},
@@ -180,6 +204,12 @@ CASES = {
         {"site": "riyadh"},
         "No day of riyadh was compared for 2d 1h 0m 0s.",
     ),
+    "PunchstreamAuditOld": Case(
+        {'punchstream_audit_timestamp_seconds{job="node"}': "0x3000"},
+        "49h",
+        {},
+        "No audit has ended for 2d 1h 0m 0s.",
+    ),
 }
 HEALTHY = {
     'up{job="punchstream", instance="push"}': "1x1800",
@@ -192,6 +222,7 @@ HEALTHY = {
     'punchstream_target_available{instance="b"}': "1x100 0x30 1x1700",
     # A sink that catches up after an hour of its own.
     'punchstream_lag_seconds{topic="attendance.checkins.v1"}': "0x100 3600 1800 900 120 0x1700",
+    'punchstream_retention_seconds{topic="attendance.checkins.v1"}': f"{400 * DAY}x1800",
     'punchstream_sink_stopped{instance="a"}': "0x1800",
     'punchstream_sink_suspects{instance="a"}': "0x100 1x50 0x1700",
     "punchstream_directory_synced_timestamp_seconds": "0+60x1800",
@@ -202,6 +233,8 @@ HEALTHY = {
     # A night, in which no device is overdue.
     'punchstream_shift_complete_timestamp_seconds{shift_type="Day", held_by=""}': "0x600 36000+60x1200",
     'punchstream_pull_behind_timestamp_seconds{device_id="D1"}': "_x100 6000x10 stale",
+    # One that somebody switches off for a moment.
+    'punchstream_silent_devices{site="riyadh"}': "0x100 1x10 0x1700",
     'punchstream_clocks_off{instance="a"}': "0x1800",
     'punchstream_knocks_total{cause="path", sender="scanner"}': "0+9x1800",
     'punchstream_reconciled_devices_with_gap{site="riyadh"}': "0x1800",
@@ -211,6 +244,8 @@ HEALTHY = {
     'punchstream_connections_closed_total{cause="head"}': "2x1800",
     'punchstream_ledger_behind_seconds{instance="ledger"}': "0x100 90x10 1x1700",
     'punchstream_reconciled_until_timestamp_seconds{site="riyadh"}': "0+60x1800",
+    'punchstream_audit_balanced{job="node"}': "1x1800",
+    'punchstream_audit_timestamp_seconds{job="node"}': "0x1800",
 }
 LOOKS = [f"{minute}m" for minute in (70, 115, 130, 160, 900, 1480, 1790)]
 

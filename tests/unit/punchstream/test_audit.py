@@ -1,5 +1,6 @@
 """`punchstream audit --against-erpnext`: what it prints, what it repairs, and with which status it ends."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import pytest
 from checkin_site import CheckinSite
 from ledger_story import Story, event, kept_ledger
 from memory_log import MemoryLog
+from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
+from attendance.errors import ConfigurationError
+from attendance.metric_table import TABLE
 from attendance.records.account import AcceptedLoss
 from attendance.records.checkin import Checkin
 from attendance.records.outcomes import Delivery
@@ -168,3 +172,32 @@ def test_the_ledger_is_counted_where_that_is_asked_for(
     log.put("raw", story.raw(event("1", 9)))
     found = orjson.loads(run("--from-ledger", "--json", status=1))
     assert (found["balanced"], found["behind"], found["next_offsets"]["raw.v1"]) == (False, 1, {"0": 1})
+
+
+def test_what_an_audit_came_to_is_written_for_prometheus_whatever_that_is(
+    punch: RawEvent, log: MemoryLog, tmp_path: Path
+) -> None:
+    file = tmp_path / "audit.prom"
+
+    def written() -> dict[str, float]:
+        families = text_string_to_metric_families(file.read_text())
+        return {sample.name: sample.value for family in families for sample in family.samples}
+
+    before = time.time()
+    run("--against-erpnext", "--metrics", str(file), status=0)
+    assert written()["punchstream_audit_balanced"] == 1
+    assert before <= written()["punchstream_audit_timestamp_seconds"] <= time.time()
+    assert file.stat().st_mode & 0o777 == 0o644, "the collector is another user"
+    another = RawEvent("D1", "s", "2", "IN", AT, None, "UTC", AT, Source("push", "json"))
+    log.add("raw", another.key, another.encode())
+    run("--against-erpnext", "--metrics", str(file), status=1)
+    assert written()["punchstream_audit_balanced"] == 0
+    assert written().keys() == {name for name in TABLE if name.startswith("punchstream_audit")}
+    assert list(tmp_path.glob("*.prom*")) == [file]
+
+
+def test_a_part_of_the_punches_and_a_folder_that_is_not_there_write_nothing(punch: RawEvent, tmp_path: Path) -> None:
+    run("--device", "D1", "--metrics", str(tmp_path / "audit.prom"), status=2)
+    result = CliRunner().invoke(app, ["audit", "--metrics", str(tmp_path / "none" / "audit.prom")])
+    assert isinstance(result.exception, ConfigurationError)
+    assert not list(tmp_path.rglob("*.prom*"))
