@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
@@ -13,7 +13,7 @@ from attendance.private_files import new_private
 from attendance.records.user_map import EVERYWHERE, device_scope, site_scope
 from attendance.settings import KafkaSettings, StreamSettings
 from attendance.times import now
-from punchstream.commands.arguments import device_finder, kafka_log, who
+from punchstream.commands.arguments import device_finder, fleet_has, kafka_log, known_devices, who
 from punchstream.output import AsJson, counted, print_json, say
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from operations.persons import Asked
 
 CLIENT = "privacy"
+_WITHOUT_RECORDS: Final = 2
+"""So many pieces has a document of nobody: how it begins, and how it ends."""
 
 app = typer.Typer(help="What is kept of a person: export it, erase it.", no_args_is_help=True)
 
@@ -41,7 +43,8 @@ def export_person(
 ) -> None:
     """Write everything that is kept of a person, as JSON, with where it is and until when.
 
-    What ERPNext has is not part of it.
+    What ERPNext has is not part of it. Exit status 1 if nothing is kept of them: the document says so too. It is not
+    written if the device or the site is not there either.
     """
     from attendance.kafka.removal import KafkaCluster
     from operations.person_export import export
@@ -50,21 +53,30 @@ def export_person(
     asked, settings = _asked(employee, user, device, site), KafkaSettings.load()
     log, cluster = kafka_log(CLIENT), KafkaCluster(settings, settings.client_id(CLIENT))
 
-    async def write(file: BinaryIO) -> None:
+    async def write(file: BinaryIO) -> bool:
+        """Returns whether there is any record of the person."""
         retention = await cluster.retention()
         person = await find_person(log, asked, _site_of())
+        pieces = 0
         async for piece in export(log, retention, person, now()):
             file.write(piece)
+            pieces += 1
+        return pieces > _WITHOUT_RECORDS
 
     if str(to) == "-":
-        asyncio.run(write(sys.stdout.buffer))
-        return
-    try:
-        with new_private(to) as file:
-            asyncio.run(write(file))
-    except OSError as error:
-        raise ConfigurationError(f"--to: {to}: {error.strerror}") from error
-    say(f"{to}: written")
+        is_found = asyncio.run(write(sys.stdout.buffer))
+    else:
+        try:
+            with new_private(to) as file:
+                if not (is_found := asyncio.run(write(file))):
+                    _stop_where_it_is_nowhere(device, site)
+        except OSError as error:
+            raise ConfigurationError(f"--to: {to}: {error.strerror}") from error
+        say(f"{to}: written")
+    if not is_found:
+        _stop_where_it_is_nowhere(device, site)
+        say("Nothing is kept of this person.", err=True)
+        raise typer.Exit(1)
 
 
 @app.command("erase")
@@ -103,6 +115,7 @@ def erase_person(
         for line in erasure.lines(dry_run=dry_run):
             say(line)
     if not erasure.is_found:
+        _stop_where_it_is_nowhere(device, site)
         say("Nothing is kept of this person.", err=True)
         raise typer.Exit(1)
     if erasure.objections:
@@ -151,6 +164,18 @@ def _asked(employee: str | None, user: str | None, device: str | None, site: str
         return Asked(employee)
     scope = device_scope(device) if device is not None else EVERYWHERE if site is None else site_scope(site)
     return Asked(None, user, scope)
+
+
+def _stop_where_it_is_nowhere(device: str | None, site: str | None) -> None:
+    """Where no record is of a person: end with status 1 if their device or site is not in the fleet either."""
+    missing = None
+    if device is not None and not fleet_has()(device):
+        missing = f"There is no device {device}: the fleet does not have it, and no record of this user names it."
+    if site is not None and all(each.site != site for each in known_devices()):
+        missing = f"There is no site {site}: no device of the fleet is of it, and no record of this user names it."
+    if missing is not None:
+        say(missing, err=True)
+        raise typer.Exit(1)
 
 
 def _site_of() -> Callable[[str], str | None]:

@@ -72,6 +72,35 @@ def test_an_export_is_one_document_in_a_new_file_that_only_its_owner_reads(
     assert len(orjson.loads(printed.stdout)["records"]) == len(document["records"])
 
 
+@pytest.mark.parametrize("command", ["export --to person.json", "export --to -", "erase --dry-run"])
+@pytest.mark.parametrize("where", ["device", "site"])
+def test_a_device_or_a_site_that_is_not_there_is_refused_and_nothing_is_written(
+    command: str, where: str, broker: MemoryBroker, tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(app, ["privacy", *command.split(), "--user", "17", f"--{where}", "nosuch"])
+    assert result.exit_code == 1
+    assert f"There is no {where} nosuch" in result.stderr
+    assert not (tmp_path / "person.json").exists()
+
+
+@pytest.mark.parametrize("where", [["--device", "D2"], ["--site", "jeddah"], []])
+def test_of_somebody_of_whom_nothing_is_kept_the_document_says_so_too(
+    where: list[str], broker: MemoryBroker, tmp_path: Path
+) -> None:
+    (tmp_path / "devices.yaml").write_text("[{device_id: D2, site: jeddah, timezone: UTC, serial: S2}]\n")
+    result = CliRunner().invoke(app, ["privacy", "export", "--to", "person.json", "--user", "99", *where])
+    assert result.exit_code == 1
+    assert result.stderr == "Nothing is kept of this person.\n"
+    assert orjson.loads((tmp_path / "person.json").read_bytes())["records"] == []
+
+
+def test_a_device_that_left_the_fleet_is_there_as_long_as_its_records_are(broker: MemoryBroker) -> None:
+    result = CliRunner().invoke(app, ["privacy", "export", "--to", "-", "--user", "17", "--device", "D1"])
+    # The user map has this number by all devices, so that it is the employee's there.
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert orjson.loads(result.stdout)["records"]
+
+
 def test_an_export_that_fails_half_way_leaves_no_file(
     broker: MemoryBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
