@@ -94,7 +94,7 @@ check: types  ## lint, types, import rules, dependencies, spelling and generated
 docs: $(VENV)/dev  ## the generated pages of docs/
 	$(BIN)/punchstream settings --format markdown > docs/settings.md
 	set -e; for page in $(PAGES); do $(BIN)/python -m punchstream.reference $$page > docs/$$page.md; done
-	$(BIN)/python -m punchstream.reference console-api > docs/console-api.yaml
+	set -e; for page in console-api asyncapi data-contract; do $(BIN)/python -m punchstream.reference $$page > docs/$$page.yaml; done
 	$(BIN)/python -m punchstream.reference schemas docs/schemas
 
 format: $(VENV)/dev  ## the code in its one format
