@@ -10,9 +10,10 @@ PARTS := stream push pull sink latency fleet state profile
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 CONTAINERS ?= docker
 HELM := v3.18.6
+COMPOSE_READER := v2.8.1
 SBOM = dist/punchstream-$(VERSION).cdx.json
 .DEFAULT_GOAL := help
-.PHONY: help install kerberos demo unit floors contracts stages servers test attack faults soak types check docs format kafka bench performance lock image image-root sbom chart clean
+.PHONY: help install kerberos demo unit floors contracts stages servers test attack faults soak types check docs format kafka bench performance lock image image-root sbom chart reader clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -144,6 +145,11 @@ image:  ## the container image, by Docker or CONTAINERS=podman; BASE=python:3.11
 deploy/helm/target/helm:
 	GOBIN=$(CURDIR)/$(@D) go install -ldflags="-s -w" helm.sh/helm/v3/cmd/helm@$(HELM)
 
+deploy/compose/target/cmd:
+	GOBIN=$(CURDIR)/$(@D) go install -ldflags="-s -w" github.com/compose-spec/compose-go/v2/cmd@$(COMPOSE_READER)
+
+reader: deploy/compose/target/cmd  ## the library by which Docker Compose reads a file, for its test; needs Go 1.23
+
 chart: $(VENV)/dev deploy/helm/target/helm  ## what helm renders of the chart, for the tests; needs Go 1.24, and minutes to build helm once
 	$(BIN)/python tests/support/rendered_chart.py deploy/helm/target/helm
 	$(BIN)/pytest -q tests/unit/deploy/test_chart.py tests/unit/deploy/helm_chart.py
@@ -157,4 +163,4 @@ sbom: $(VENV)/dev  ## what is in the image, as CycloneDX: dist/punchstream-VERSI
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file $(SBOM) requirements/image.txt
 
 clean:  ## what was installed and built
-	rm -rf $(VENV) bench/.venvs bench/results deploy/kafka/target deploy/helm/target .image-root .punchstream .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) bench/.venvs bench/results deploy/kafka/target deploy/helm/target deploy/compose/target .image-root .punchstream .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

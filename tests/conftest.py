@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import NoReturn, cast
 
 import pytest
@@ -144,6 +145,15 @@ def alertmanager() -> None:
     """What looks at routes. Where it has to be (PUNCHSTREAM_REQUIRE_ALERTMANAGER=1) its absence is a failure."""
     if shutil.which("amtool") is None:
         not_run("not run: routes need `amtool`, of Debian's package prometheus-alertmanager", "ALERTMANAGER")
+
+
+@pytest.fixture(scope="session")
+def compose_reader() -> Path:
+    """What reads compose files. Where it has to be (PUNCHSTREAM_REQUIRE_COMPOSE=1) its absence is a failure."""
+    reader = Path(__file__).parents[1] / "deploy" / "compose" / "target" / "cmd"
+    if not reader.exists():
+        not_run("not run: the compose file needs what reads it, of `make reader`", "COMPOSE")
+    return reader
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,42 @@ def test_the_file_has_no_field_that_is_misspelt_or_misplaced() -> None:
     assert [error.message for error in validator.iter_errors(FILE)] == []
     misspelt = FILE | {"services": {"push": SERVICES["push"] | {"healthchek": {}}}}
     assert not validator.is_valid(misspelt)
+
+
+def read(reader: Path, directory: Path, text: str) -> "subprocess.CompletedProcess[str]":
+    """Have Docker Compose's own library read a file. Its program takes no variables: the version is put in."""
+    path = directory / "compose.yaml"
+    path.write_text(re.sub(r"\$\{PUNCHSTREAM_VERSION[^}]*\}", "0.1.0", text))
+    command = [reader, "--format", "json", path]
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+
+
+def test_docker_composes_own_library_reads_the_file_as_it_is_meant(compose_reader: Path, tmp_path: Path) -> None:
+    answer = read(compose_reader, tmp_path, (COMPOSE / "compose.yaml").read_text())
+    assert answer.returncode == 0, answer.stderr
+    model = json.loads(answer.stdout)
+    found = model["services"]
+    assert found.keys() == SERVICES.keys()
+    for name, service in found.items():
+        assert service["profiles"] == SERVICES[name]["profiles"]
+        assert service.get("networks", {}).keys() == set(SERVICES[name].get("networks", ())) <= model["networks"].keys()
+        assert service.get("depends_on", {}).keys() == set(SERVICES[name].get("depends_on", ()))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("healthcheck:", "healthchek:", "healthchek"),
+        ("restart: unless-stopped", "restart: {}", "restart"),
+        ("internal: true", "internal: maybe", "internal"),
+    ],
+)
+def test_docker_composes_own_library_finds_what_is_wrong(
+    right: str, wrong: str, said: str, compose_reader: Path, tmp_path: Path
+) -> None:
+    answer = read(compose_reader, tmp_path, (COMPOSE / "compose.yaml").read_text().replace(right, wrong, 1))
+    assert answer.returncode == 1
+    assert said in answer.stderr
 
 
 def test_each_stage_runs_with_its_port_for_metrics() -> None:
