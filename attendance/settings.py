@@ -374,7 +374,7 @@ class DirectorySettings(SettingsGroup):
 
     model_config = SettingsConfigDict(env_prefix="DIRECTORY_")
 
-    interval: Seconds = Field(60, gt=0, description="Time between two requests for changed employees.")
+    interval: Seconds = Field(60, gt=0, description="Time between two looks for changed employees, and at the desk.")
     full_interval: Seconds = Field(
         3600, gt=0, description="Time between two full comparisons, which repair what changed without a trace."
     )

@@ -21,6 +21,7 @@ from sandbox.erpnext.doctypes import (
     BIOMETRIC_USER_MAP,
     CUSTOM_FIELD,
     EMPLOYEE,
+    SHIFT_SETTINGS,
     SHIFT_TYPE,
 )
 from sandbox.erpnext.knobs import Knobs
@@ -161,6 +162,9 @@ DESK = State(
     documents={
         BIOMETRIC_USER_MAP: tuple(RECORDINGS["desk_user_map"]["response"]["body"]["message"]),
         BIOMETRIC_DEVICE: tuple(RECORDINGS["desk_devices"]["response"]["body"]["message"]),
+        SHIFT_SETTINGS: tuple(
+            {"name": each["shift_type"], **each} for each in RECORDINGS["desk_shifts"]["response"]["body"]["message"]
+        ),
     },
 )
 
@@ -267,6 +271,7 @@ STATES = {
     "desk_version": replace(DESK, sender=HR_CLERK),
     "desk_user_map_no_role": replace(DESK, sender=NO_ROLE_USER),
     "desk_write_live_no_role": replace(DESK, sender=HR_CLERK),
+    "desk_shifts_no_role": replace(DESK, sender=HR_USER),
     "desk_not_installed_version": State(sender=HR_CLERK),
     "desk_not_installed_list": State(sender=HR_CLERK),
     "checkin_hr_user_role": State(sender=HR_USER),

@@ -97,7 +97,7 @@ class TestShiftSettings(FrappeTestCase):
         saved = direct().insert()
         saved.enable_auto_attendance = 1
         self.assert_refused(words, saved)
-        saved.punchstream_attendance_by = "ERPNext"
+        saved.reload().update({"enable_auto_attendance": 1, "punchstream_attendance_by": "ERPNext"})
         saved.save()
         self.assertEqual(said()["attendance"], "erpnext")
 
@@ -136,7 +136,7 @@ class TestShiftSettings(FrappeTestCase):
 
     def test_a_shift_that_is_renamed_or_deleted_is_so_for_punchstream(self) -> None:
         direct().insert()
-        frappe.rename_doc("Shift Type", DAY, "Punchstream Test Renamed")
+        frappe.rename_doc("Shift Type", DAY, "Punchstream Test Renamed", force=True)
         self.assertIsNone(said())
         self.assertEqual(said("Punchstream Test Renamed")["sites"], ["test-site"])
         frappe.delete_doc("Shift Type", "Punchstream Test Renamed")
