@@ -72,8 +72,9 @@ MEANINGS: Final[Mapping[type, Mapping[str, str]]] = {
     },
     Dropped: {
         "event_id": _EVENT_ID,
-        "kept_event_id": "The punch that was kept instead.",
-        "reason": "`duplicate`: the same event_id was there before. `repeat`: within the punch window of the one kept.",
+        "kept_event_id": "The punch that was kept instead; its own if it was erased.",
+        "reason": "`duplicate`: the same event_id was there before. `repeat`: within the punch window of the one kept."
+        " `erased`: it waited when its person was erased.",
         "device_id": f"{_DEVICE} Also the record key.",
         "device_user_id": _USER,
         "event_time": "When the punch was made, UTC, whole seconds.",

@@ -20,7 +20,7 @@ _QUALITY: Final[Mapping[Name, tuple[tuple[str, str], ...]]] = {
         ("uniqueness", "At least once. Records of one punch have the same event_id."),
         ("accuracy", "event_time was plausible and the employee known when the punch was decided."),
     ),
-    "dropped": (("consistency", "kept_event_id is on the raw topic, in the partition of the dropped record."),),
+    "dropped": (("consistency", "kept_event_id is that of a record of the raw topic, in the same partition."),),
     "deliveries": (("consistency", "One of created, already_there or replaced for each check-in that was delivered."),),
 }
 _CLASSIFIED: Final = {"device_user_id": "personal", "employee": "personal", "payload": "personal", "event": "personal"}

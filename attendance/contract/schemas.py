@@ -26,7 +26,7 @@ _WALL_CLOCK: Final = {
 }
 _NULL: Final = {"type": "null"}
 _INSTEAD: Final[Mapping[tuple[type, str], Mapping[str, Any]]] = {
-    (Dropped, "reason"): {"enum": [Reason.DUPLICATE, Reason.REPEAT]},
+    (Dropped, "reason"): {"enum": [Reason.DUPLICATE, Reason.ERASED, Reason.REPEAT]},
     # Their words are added to; a schema that listed them would be broken by each.
     (Waiting, "reason"): _WORD,
     (AttendanceDay, "reason"): _WORD,

@@ -31,7 +31,8 @@ DeliveryStatus = Literal["created", "already_there", "replaced"]
 class Dropped(JsonRecord, frozen=True):
     """A raw record that repeats a punch which was kept. `partition` and `offset` are the dropped record's own.
 
-    `reason` is `duplicate` (the same event_id) or `repeat` (within the punch window of the one kept).
+    `reason` is `duplicate` (the same event_id), `repeat` (within the punch window of the one kept) or `erased` (it
+    waited when its person was erased; `kept_event_id` is its own).
     """
 
     what: ClassVar[str] = "a dropped record"

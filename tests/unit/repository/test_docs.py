@@ -33,7 +33,9 @@ OPERATIONS = ROOT / "docs" / "operations.md"
 USER_MAP = ROOT / "docs" / "user-map.md"
 DECISIONS = ROOT / "docs" / "adr"
 CHANGELOG = ROOT / "CHANGELOG.md"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(each for top in ("docs", "deploy", "examples") for each in ROOT.glob(f"{top}/**/*.md"))]
+)
 
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"`([^`]+)`")
