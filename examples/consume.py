@@ -9,6 +9,7 @@ It may be killed at any moment, and begins again where it was: it commits after 
 
 import argparse
 import asyncio
+import os
 import sqlite3
 import sys
 from collections.abc import Iterable
@@ -92,7 +93,7 @@ async def consume(bootstrap: str, topic: str, group: str, database: sqlite3.Conn
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description="Every punch of the raw topic as a row of SQLite, counted once.")
-    parser.add_argument("--bootstrap", default="127.0.0.1:9092")
+    parser.add_argument("--bootstrap", default=os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"))
     parser.add_argument("--topic", default="attendance.raw.v1")
     parser.add_argument("--group", default="analytics.example", help="never one that begins with the topics' prefix")
     parser.add_argument("--database", type=Path, required=True)

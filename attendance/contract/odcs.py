@@ -133,7 +133,7 @@ def _retention(name: Name, retention_days: int) -> dict[str, Any]:
     topic = TABLE[name]
     milliseconds = int(topic_configs(topic, retention_days)["retention.ms"])
     if milliseconds == FOREVER:
-        said = {"value": "the newest record of each key", "description": "Compacted within 7 days."}
+        said: dict[str, Any] = {"value": "the newest record of each key", "description": "Compacted within 7 days."}
     else:
         said = {
             "value": milliseconds // DAY_MS,
