@@ -13,7 +13,7 @@ HELM := v3.18.6
 COMPOSE_READER := v2.8.1
 SBOM = dist/punchstream-$(VERSION).cdx.json
 .DEFAULT_GOAL := help
-.PHONY: help install kerberos demo unit floors contracts stages servers test attack faults soak types check docs format kafka bench performance lock image image-root sbom chart reader clean
+.PHONY: help install kerberos demo unit floors contracts stages servers test attack faults desk named-site soak types check docs format kafka bench performance lock image image-root sbom chart reader clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -75,6 +75,12 @@ attack: $(VENV)/dev  ## every attack on the real process, and the fuzzers, for l
 faults: $(VENV)/dev  ## the fault matrix on three brokers, about 40 minutes: SEED=7, CELLS='^sink', ABREAST=1, RESULTS=file, LIST=1, WRITE=1
 	PYTHONPATH=tests/support$(if $(PYTHONPATH),:$(PYTHONPATH)) $(BIN)/python tests/faults/run_matrix.py $(if $(SEED),--seed $(SEED)) $(if $(CELLS),--cells '$(CELLS)') \
 	  $(if $(ABREAST),--abreast $(ABREAST)) $(if $(RESULTS),--results $(RESULTS)) $(if $(LIST),--list) $(if $(WRITE),--write)
+
+desk: named-site $(VENV)/dev  ## the app and the pipeline on a real ERPNext that is for trying things out: FRAPPE_BENCH=~/bench SITE=desk.localhost
+	FRAPPE_BENCH='$(FRAPPE_BENCH)' SITE='$(SITE)' $(BIN)/pytest tests/desk -o timeout=1800 $(if $(TEST),-k '$(TEST)')
+
+named-site:
+	@test -n "$(SITE)" -a -d "$(FRAPPE_BENCH)/sites/$(SITE)" || { echo "make desk needs FRAPPE_BENCH, a bench with ERPNext and Frappe HR 15, and SITE, a site of it with allow_tests and the app" >&2; exit 2; }
 
 soak: $(VENV)/dev  ## steady load with random faults, 20 minutes: MINUTES=5, SEED=7
 	$(BIN)/python tests/faults/run_soak.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

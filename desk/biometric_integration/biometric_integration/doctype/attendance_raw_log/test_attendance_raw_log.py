@@ -219,6 +219,8 @@ class TestAttendanceRawLog(FrappeTestCase):
         self.console.answers |= {f"punches/{EVENT}": (200, [traced()]), f"punches/{EVENT}/sent": (200, [])}
         opened = frappe.get_doc(DOCTYPE, EVENT)
         opened.site = "elsewhere"
+        # Otherwise a site without this device refuses it for that.
+        opened.flags.ignore_links = True
         with self.assertRaises(frappe.PermissionError):
             opened.save(ignore_permissions=True)
         with self.assertRaises(frappe.PermissionError):
@@ -246,8 +248,9 @@ class TestAttendanceRawLog(FrappeTestCase):
                 "doctype": "Company",
                 "company_name": "Raw Log Test",
                 "abbr": "RLT",
-                "default_currency": "INR",
-                "country": "India",
+                "default_currency": "USD",
+                # For some countries Frappe HR and ERPNext add fields, which commits what a rollback should take back.
+                "country": "Iceland",
             }
         ).insert()
         anna, bashir = employee("Anna", self.company), employee("Bashir", other.name)
