@@ -1,6 +1,7 @@
 """The Frappe app in `desk/` is GPL and stands apart: nothing outside imports it, and no wheel has it."""
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -27,9 +28,16 @@ def imported(path: Path) -> set[str]:
     return found
 
 
+def may_import(path: Path, names: set[str]) -> bool:
+    """Whether an import may have one of the names: to see that takes much less time than to parse the file."""
+    lines = r"(?:from|import)\s(?:[^\n]|\\\n)*"
+    return re.search(rf"{lines}\b(?:{'|'.join(names)})\b", path.read_text()) is not None
+
+
 def test_nothing_outside_imports_the_app_or_frappe() -> None:
+    not_theirs = {APP, "frappe", "erpnext", "hrms"}
     assert len(OUTSIDE) > 500
-    assert not [path for path in OUTSIDE if imported(path) & {APP, "frappe", "erpnext", "hrms"}]
+    assert not [path for path in OUTSIDE if may_import(path, not_theirs) and imported(path) & not_theirs]
 
 
 def test_the_app_imports_nothing_of_punchstream() -> None:

@@ -223,4 +223,10 @@ def test_twice_the_size_takes_no_more_than_about_twice_the_time(pattern: bytes) 
         ADAPTER.kept_request(request("ATTLOG", body).head, body, "")
         return time.process_time() - before
 
-    assert min(seconds(400_000) for _ in range(3)) < 4 * min(seconds(200_000) for _ in range(3)) + 0.05
+    # What takes the square of its size takes four times as long, each time; a machine that is busy does so once.
+    smaller = larger = float("inf")
+    for _ in range(5):
+        smaller, larger = min(smaller, seconds(200_000)), min(larger, seconds(400_000))
+        if larger < 3 * smaller + 0.05:
+            return
+    pytest.fail(f"{smaller:.2f} s, and {larger:.2f} s for twice the size")
