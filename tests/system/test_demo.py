@@ -21,6 +21,7 @@ import httpx
 import pytest
 from eventually import eventually
 from playwright.sync_api import Browser, Page, expect
+from scraping import FAULTS, QUIET, is_of, metrics_ports, queries, scraping
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -81,6 +82,11 @@ class Demo:
     @property
     def output(self) -> str:
         return self._output.read_text()
+
+    @property
+    def metrics_ports(self) -> dict[str, int]:
+        """By stage."""
+        return metrics_ports(self._process.pid)
 
     def says(self, pattern: str) -> str:
         found = re.search(pattern, self.output, re.MULTILINE)
@@ -260,6 +266,7 @@ def test_it_lets_a_terminal_in_that_knocks(demo: Demo, walk: Walk) -> None:
     assert punches() == 403
     walk.go("/devices")
     walk.page.get_by_role("link", name=re.compile("Devices that ask to be let in")).click()
+    walk.shows_once_it_is_read("/pending", "WALK0001")
     walk.page.get_by_label("WALK0001").check()
     walk.fill("/pending/approve", site="berlin", timezone="Europe/Berlin")
     walk.page.get_by_role("button", name="Let them in").click()
@@ -402,6 +409,15 @@ def test_a_day_is_reconciled_and_what_was_done_is_written_down(walk: Walk) -> No
     walk.sees("admin")
     walk.go("/")
     walk.sees("Punches today")
+
+
+def test_every_query_of_the_dashboards_and_of_the_rules_finds_something(
+    prometheus: None, demo: Demo, tmp_path: Path
+) -> None:
+    with scraping(tmp_path, demo.metrics_ports) as beside:
+        found = {query: beside.finds(query) for query in queries()}
+    assert not [query for query, is_found in found.items() if not (is_found or is_of(query, QUIET | FAULTS))]
+    assert not [query for query, is_found in found.items() if is_found and is_of(query, QUIET)]
 
 
 def test_the_audit_balances_after_all_of_it_and_nothing_that_is_left_holds_a_token_a_secret_or_a_photograph(
