@@ -132,7 +132,7 @@ def test_the_raw_log_has_the_punch_from_the_console_and_leads_to_its_check_in(
     pipeline: SitePipeline, fleet: Fleet, administrator: SiteUser
 ) -> None:
     made = pipeline.command("console", "token", "add", f"desk-{fleet.gate}", "--role", "administrator")
-    (token,) = re.findall(r"punchstream_\w+", made.stdout)
+    (token,) = re.findall(r"punchstream_[\w-]+", made.stdout)
     listing, given = f"{pipeline.console}/api/v1/punches", {"Authorization": f"Bearer {token}"}
     eventually(lambda: httpx.get(listing, headers=given).is_success, within=SOON, wanted="the console knows the token")
     settings = ("Punchstream Settings", "Punchstream Settings")
