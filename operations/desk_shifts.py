@@ -58,7 +58,7 @@ class DeskShifts:
         """
         try:
             answer = await asyncio.to_thread(self._site.call, "GET", SHIFTS)
-            rows = answer.get("message") or []
+            rows = answer.get("message")
             if not isinstance(rows, list):
                 raise TargetUnavailable("no list of shifts")
             found = [read_shift(each) for each in rows]

@@ -48,7 +48,7 @@ class FakeDesk:
         # None in a release of the app that knows nothing of shifts.
         self.shifts: dict[str, dict[str, Any]] | None = {}
         self.shifts_failure: Exception | None = None
-        self.answer: object = None
+        self.answer: dict[str, object] | None = None
         self.changes = 0
         self.requests = 0
         self.failure: Exception | None = None
@@ -76,7 +76,7 @@ class FakeDesk:
         if self.shifts is None:
             raise DocumentRejected(417, "ValidationError", "Failed to get method for command")
         if self.answer is not None:
-            return {"message": self.answer}
+            return self.answer
         return {"message": [{"shift_type": name, **fields} for name, fields in self.shifts.items()]}
 
     def get_list(self, doctype: str, fields: Any, **_: Any) -> list[dict[str, Any]]:
@@ -497,8 +497,11 @@ def test_while_erpnext_does_not_show_the_shifts_they_stay_and_devices_go_on(
     assert bench.entries().keys() == {"d-0", "d-1"}
 
 
-@pytest.mark.parametrize("answer", [[{"sites": ["riyadh"]}], ["Day"], {"Day": {}}])
-def test_an_answer_that_is_no_list_of_shifts_changes_none(bench: Bench, answer: object) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [{"message": [{"sites": ["riyadh"]}]}, {"message": ["Day"]}, {"message": {"Day": {}}}, {"message": None}, {}],
+)
+def test_an_answer_that_is_no_list_of_shifts_changes_none(bench: Bench, answer: dict[str, object]) -> None:
     bench.desk.save("d-0")
     bench.shift("Day", sites=["riyadh"])
     bench.look()
