@@ -144,8 +144,9 @@ def check_places(places: Sequence[tuple[str, str]], devices: Mapping[str, tuple[
         if site and site not in sites:
             known = ", ".join(sorted(sites)[:MOST_NAMED]) or "none yet"
             raise ValueError(f"row {number}: no Biometric Device is of the site {site}. Their sites: {known}")
-    named = {each for place in places for each in place if each}
-    if places and all(disabled for name, (site, disabled) in devices.items() if {name, site} & named):
+    # A device may have the name of a site that it is not of.
+    of_the_shift = [disabled for name, (site, disabled) in devices.items() if (site, "") in seen or ("", name) in seen]
+    if places and all(of_the_shift):
         raise ValueError("each Biometric Device there is disabled")
 
 

@@ -256,10 +256,11 @@ def refused(rule: str, *arguments: Any) -> str:
         ([("Riyadh", "")], "site Riyadh"),
         ([("", "r-9")], "row 1: there is no Biometric Device r-9"),
         ([("", "r-2")], "each Biometric Device there is disabled"),
+        ([("", "jeddah")], "each Biometric Device there is disabled"),
     ],
 )
 def test_places_at_which_nobody_could_punch_are_refused(places: list[tuple[str, str]], why: str) -> None:
-    devices = {"r-1": ("riyadh", False), "r-2": ("riyadh", True), "j-1": ("jeddah", False)}
+    devices = {"r-1": ("riyadh", False), "r-2": ("riyadh", True), "j-1": ("jeddah", False), "jeddah": ("riyadh", True)}
     said = refused("check_places", places, devices)
     assert said.find(why) >= 0 if why else not said
 
