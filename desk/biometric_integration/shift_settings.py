@@ -34,12 +34,12 @@ def validate(doc: Document, _method: str | None = None) -> None:
         doc: A Shift Type that is saved.
         _method: As Frappe calls a hook.
     """
-    for place in doc.get(PLACES):
+    for place in _rows(doc):
         place.site = (place.site or "").strip()
     before = doc.get_doc_before_save()
     if before is not None and _said(before) == _said(doc):
         return
-    places = [(place.site, place.device or "") for place in doc.get(PLACES)]
+    places = [(place.site, place.device or "") for place in _rows(doc)]
     _check(doc, PLACES, lambda: rules.check_places(places, _devices()))
     if doc.get("punchstream_attendance_by") != DIRECT:
         return
@@ -92,6 +92,11 @@ def say_of_shifts(device: Document) -> None:
         )
 
 
+def _rows(doc: Document) -> list[Document]:
+    # While a site is brought to a release, it has this code before the field.
+    return doc.get(PLACES) or []
+
+
 def _said(doc: Document) -> tuple[object, ...]:
     """All that is looked at, in one form for what was read and what was sent."""
     return (
@@ -100,7 +105,7 @@ def _said(doc: Document) -> tuple[object, ...]:
         flt(doc.get("punchstream_half_day_below")),
         doc.get("punchstream_one_punch") or "",
         _date(doc.get("punchstream_attendance_from")),
-        [(place.site or "", place.device or "") for place in doc.get(PLACES)],
+        [(place.site or "", place.device or "") for place in _rows(doc)],
     )
 
 
