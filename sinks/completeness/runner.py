@@ -226,6 +226,8 @@ class Completeness:
             self._last_sync.forget(removed)
         if not shifts:
             log.warning("The fleet lists no shifts; there is nothing to do.")
+            if self._attendance is not None:
+                self._attendance.offer((), ())
             return
         latest = now() - SYNC_LAG
         numbered = {device.device_id for device in self._registry if device.numbered}

@@ -422,6 +422,17 @@ def test_shifts_that_ask_for_attendance_directly_are_offered_with_their_time_and
     assert (shift_type, until, zone_name) == ("Day", "2026-03-02 17:00:00", "Asia/Riyadh")
 
 
+def test_once_the_fleet_has_no_shift_none_asks_for_attendance_any_more(bench: Bench) -> None:
+    offers: list[Any] = []
+    bench.stage._attendance = SimpleNamespace(offer=lambda *offer: offers.append(offer))  # type: ignore[assignment]
+    bench.update()
+    bench.path.write_text("[]")
+    bench.update()
+    offers.clear()
+    bench.update()
+    assert offers == [((), ())]
+
+
 def test_while_a_guard_stands_no_shift_advances(bench: Bench) -> None:
     for device in ("D1", "D2", "D3"):
         bench.hear(device, 10)
