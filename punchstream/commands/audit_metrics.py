@@ -1,6 +1,7 @@
 """`punchstream audit --metrics FILE`: what an audit came to, for the textfile collector of node_exporter."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,12 +30,13 @@ def write_metrics(path: Path, *, is_balanced: bool, at: float) -> None:
     values: dict[Name, float] = {"punchstream_audit_balanced": is_balanced, "punchstream_audit_timestamp_seconds": at}
     for name, value in values.items():
         Gauge(name, TABLE[name].meaning, registry=registry).set(value)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new = path.parent / f".{path.name}.{os.getpid()}"
     try:
         with os.fdopen(open_new(new, _EVERYBODY), "wb") as file:
             os.fchmod(file.fileno(), _EVERYBODY)  # whatever the umask says
             file.write(generate_latest(registry))
         new.replace(path)
     except OSError as error:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):
+            new.unlink()
         raise ConfigurationError(f"--metrics: {path}: {error.strerror}") from error

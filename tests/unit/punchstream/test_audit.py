@@ -196,8 +196,10 @@ def test_what_an_audit_came_to_is_written_for_prometheus_whatever_that_is(
     assert list(tmp_path.glob("*.prom*")) == [file]
 
 
-def test_a_part_of_the_punches_and_a_folder_that_is_not_there_write_nothing(punch: RawEvent, tmp_path: Path) -> None:
+def test_a_part_of_the_punches_and_a_place_that_is_no_folder_write_nothing(punch: RawEvent, tmp_path: Path) -> None:
     run("--device", "D1", "--metrics", str(tmp_path / "audit.prom"), status=2)
-    result = CliRunner().invoke(app, ["audit", "--metrics", str(tmp_path / "none" / "audit.prom")])
-    assert isinstance(result.exception, ConfigurationError)
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "none" / "audit.prom", tmp_path / "file" / "audit.prom", Path()):
+        result = CliRunner().invoke(app, ["audit", "--metrics", str(path)])
+        assert isinstance(result.exception, ConfigurationError), path
     assert not list(tmp_path.rglob("*.prom*"))
