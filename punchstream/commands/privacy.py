@@ -43,8 +43,8 @@ def export_person(
 ) -> None:
     """Write everything that is kept of a person, as JSON, with where it is and until when.
 
-    What ERPNext has is not part of it. Exit status 1 if nothing is kept of them: the document says so too. It is not
-    written if the device or the site is not there either.
+    What ERPNext has is not part of it. Exit status 1 if nothing is kept of them: the document says so too. No file
+    is written if the device or the site is not there either.
     """
     from attendance.kafka.removal import KafkaCluster
     from operations.person_export import export
