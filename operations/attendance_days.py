@@ -91,7 +91,7 @@ def compared(
     Args:
         client: The site. Nothing is written.
         records: As `attendance_days` returned them.
-        shifts: The entries of the fleet file that ask for Attendance directly.
+        shifts: The entries of the fleet that ask for Attendance directly.
 
     Yields:
         The days, in their order.

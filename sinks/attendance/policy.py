@@ -132,7 +132,7 @@ def expected_attendance(times: Collection[datetime], shift: Shift, zone_name: st
 
     Args:
         times: Of the day's punches, in any order, naive.
-        shift: The entry of the fleet file.
+        shift: The entry of the fleet.
         zone_name: The IANA zone of the times. A night on which clocks change has an hour more or less than they show.
 
     Returns:
@@ -156,7 +156,7 @@ def decide(day: Day, facts: Facts, shift: Shift, zone_name: str, us: str) -> Dec
     Args:
         day: The day.
         facts: What ERPNext has of it.
-        shift: The entry of the fleet file.
+        shift: The entry of the fleet.
         zone_name: The IANA zone of the times.
         us: The user as whom we write.
 

@@ -57,7 +57,7 @@ class CompleteShift:
     """Up to when a shift is complete.
 
     Attributes:
-        shift: The entry of the fleet file.
+        shift: The entry of the fleet.
         until: A naive time in the zone.
         zone_name: The IANA zone in which ERPNext has the check-ins of the shift; None where they are in several.
     """

@@ -31,7 +31,7 @@ def bring_about(
     Args:
         site: Where.
         shift_type: The shift, as ERPNext has it.
-        shift: The entry of the fleet file.
+        shift: The entry of the fleet.
         day: The day, which is complete.
         facts: What ERPNext had of it a moment ago.
         zone_name: The IANA zone of the times.

@@ -77,7 +77,7 @@ class LastSync:
             log.info("Shift advanced.", shift_type=shift_type, last_sync_of_checkin=str(sync))
 
     def forget(self, shift_type: str) -> None:
-        """The fleet file does not list this shift any more."""
+        """The fleet does not list this shift any more."""
         self._ours.pop(shift_type, None)
         self._noticed.pop(shift_type, None)
         if shift_type in self._shown:

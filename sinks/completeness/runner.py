@@ -6,7 +6,7 @@ An update has four steps, in this order:
 2. Wait until the stream has committed all that the raw topic holds after that, and then until the sink has committed
    all that the checkins topic holds. So every punch that a claim speaks of has its outcome.
 3. The watermark of each shift is the least of its devices'.
-4. If it is ahead of what ERPNext has, write it there (`sinks.completeness.last_sync`). Where the fleet file asks for
+4. If it is ahead of what ERPNext has, write it there (`sinks.completeness.last_sync`). Where the fleet asks for
    it, the days that are complete become Attendance (`sinks.attendance`), beside the updates.
 
 Nothing is kept but how far the record numbers go. So an update may be abandoned anywhere, and two processes at the same
