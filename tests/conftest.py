@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn, cast
 
+import psutil
 import pytest
 import structlog
 from chromium import chromium
@@ -36,10 +37,32 @@ settings.register_profile(
 settings.register_profile("unit", settings.get_profile("shared"), max_examples=25)
 settings.load_profile("shared")
 
+STAGES_END = 90.0
+"""Seconds: longer than any stage takes to stop."""
+
 
 def pytest_configure() -> None:
     """A run that is ended stops what its tests have started, as Ctrl-C has it: SIGTERM would leave stages behind."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Where pytest-xdist has processes for the tests, those are ended in their turn."""
+    if session.config.pluginmanager.has_plugin("dsession"):
+        session.config.pluginmanager.register(Workers)
+
+
+class Workers:
+    """What a run does with the processes that have its tests, if it is ended."""
+
+    @staticmethod
+    def pytest_keyboard_interrupt() -> None:
+        """Have each stop what its tests have started: pytest-xdist kills it some seconds later, whatever stays then."""
+        workers = psutil.Process().children()
+        started = [process for worker in workers for process in worker.children(recursive=True)]
+        for worker in workers:
+            worker.terminate()
+        psutil.wait_procs(started, timeout=STAGES_END)
 
 
 @pytest.fixture(autouse=True)
