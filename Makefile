@@ -43,7 +43,7 @@ kerberos: $(VENV)/kerberos  ## what GSSAPI needs, for its tests; needs a C compi
 demo: $(VENV)/runtime  ## a simulated fleet through the whole pipeline, ending with the audit
 	$(BIN)/punchstream demo $(DEMO)
 
-unit: $(VENV)/dev  ## the unit tests in two processes, and the floors of their coverage, about three minutes on two cores
+unit: $(VENV)/dev  ## the unit tests in two processes, and the floors of their coverage, about twelve minutes on two cores
 	$(BIN)/pytest tests/unit -q -n 2 --dist worksteal --hypothesis-profile $(EXAMPLES) --cov --cov-report=
 	$(MAKE) --no-print-directory floors
 
