@@ -334,7 +334,7 @@ def test_a_terminal_is_let_in_and_after_a_restart_goes_on_from_its_stamp(kafka: 
     try:
         [upload] = terminal.upload(punches)
         assert send(first, upload).status_code == 403
-        [waiting] = orjson.loads(command(first, "pending", "--json"))
+        [waiting] = until(lambda: orjson.loads(command(first, "pending", "--json")), first.log)
         assert (waiting["serial"], waiting["adapter"]) == ("SN-1", "zkteco_adms")
         command(first, "approve", "SN-1", "--device-id", "GATE-2", "--site", "hq", "--timezone", "Asia/Riyadh")
         until(lambda: send(first, upload).content == b"OK: 500", first.log)
