@@ -181,7 +181,8 @@ class Registry:
             if written.entry.source == FILE and self.has_file:
                 entries += [own] if own is not None else []
                 continue
-            entries.append(written.as_entry())
+            entry = written.as_entry()
+            entries.append(entry if own is None or own.kind != "shift" else _with_places_of(entry, own))
             if own is not None:
                 problems.append(own.problem(f"it belongs to the source {written.entry.source}, which counts"))
         fleet = compiled([*entries, *of_file.values()], pauses, known_fields_only=True)
@@ -217,6 +218,17 @@ class Registry:
         self._file, self._waits, self.has_file = found, False, True
         log.info("The fleet file was read again.", devices=len(found.fleet.devices))
         return True
+
+
+def _with_places_of(entry: GivenEntry, other: GivenEntry) -> GivenEntry:
+    """A shift that waits for the devices of two entries: without one's, its days would be complete too early."""
+    fields = dict(entry.fields) if isinstance(entry.fields, Mapping) else {}
+    others = other.fields if isinstance(other.fields, Mapping) else {}
+    for name in ("sites", "devices"):
+        ours, theirs = fields.get(name) or [], others.get(name) or []
+        if isinstance(ours, list) and isinstance(theirs, list):
+            fields[name] = [*dict.fromkeys([*ours, *theirs])]
+    return replace(entry, fields=fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,17 @@ def test_what_belongs_to_another_source_is_not_the_files(path: Path) -> None:
     assert found.fleet.problems == (f"{path}:2: GATE: it belongs to the source console, which counts",)
 
 
+def test_a_shift_waits_for_the_devices_of_the_file_too_where_another_source_has_it(path: Path) -> None:
+    log = MemoryLog()
+    shift = FleetEntry("shift", "Day", "erpnext", {"sites": ["north"], "attendance": "direct"}, "fatima")
+    put(log, entry("erpnext", "NORTH", serial="SN2", site="north"), shift)
+    of_file(path, GATE | {"device_id": "GATE"}, shifts=[SHIFT])
+    found = registry(path, log)
+    assert {each.device_id for each in found.shifts["Day"]} == {"GATE", "NORTH"}
+    assert found.direct_shifts.keys() == {"Day"}
+    assert found.fleet.problems == (f"{path}:8: Day: it belongs to the source erpnext, which counts",)
+
+
 def test_a_reading_that_is_not_whole_is_not_taken_up(path: Path) -> None:
     log = MemoryLog()
     put(log, entry("a"))
