@@ -339,8 +339,8 @@ TABLE: Final[Mapping[Name, Metric]] = {
     ),
     "punchstream_silent_devices": Metric(
         Gauge,
-        "Devices that were not heard for `CONSOLE_SILENT_AFTER` of the working hours of their site. Nothing is shown"
-        " while the ledger is more than five minutes behind.",
+        "Devices that were not heard for `CONSOLE_SILENT_AFTER` of the working hours of their site. One that was"
+        " never heard is not among them. Nothing is shown while the ledger is more than five minutes behind.",
         ("site",),
         stages=("console",),
     ),
