@@ -105,6 +105,11 @@ def is_command(words: list[str]) -> bool:
     return words[0] in COMMANDS and (len(words) == 1 or not is_group)
 
 
+def of_longest_name(words: list[str]) -> set[str]:
+    """The options of the command with which a line begins."""
+    return next(COMMANDS[name] for length in (3, 2, 1) if (name := " ".join(words[:length])) in COMMANDS)
+
+
 def named_commands(text: str) -> Iterator[tuple[list[str], set[str]]]:
     """The commands that the code of a page calls: their words, and their options."""
     for line in code(text):
@@ -123,7 +128,7 @@ def test_every_command_that_is_named_exists_with_its_options(page: Path) -> None
         text = text.replace(section(README, "Not there yet"), "")
     for words, options in named_commands(text):
         assert not words or is_command(words), f"punchstream {' '.join(words)}"
-        known = (COMMANDS.get(" ".join(words[:2])) or COMMANDS[words[0]]) if words else OPTIONS
+        known = of_longest_name(words) if words else OPTIONS
         assert options <= known, f"punchstream {' '.join(words)} {options - known}"
 
 
@@ -161,7 +166,7 @@ def test_every_relative_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) 
         assert target.exists(), link
         if anchor:
             headings = HEADING.findall(target.read_text())
-            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, link
+            assert anchor in {heading.lower().replace(" ", "-").replace("`", "") for heading in headings}, link
 
 
 @each_page
