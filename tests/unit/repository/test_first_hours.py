@@ -104,10 +104,11 @@ class TestTheDemoThatHrWalksThrough:
         days = {(each + timedelta(hours=3)).date() for each in times if each is not None}
         assert int(said) == len(days - {(now() + timedelta(hours=3)).date()})
 
-    def test_who_is_traced_has_punched_today_or_just_before(self, demo: FleetPlan) -> None:
+    def test_who_is_traced_has_punched_today_where_the_demo_has_its_day(self, demo: FleetPlan) -> None:
         (name,) = set(re.findall(r"Enter `(HR-EMP-\d+)` and today", HR.read_text()))
-        times = [each.event_time for each in demo.expectation.of("delivered") if each.employee == name]
-        assert max(each for each in times if each) > demo.now - timedelta(hours=1)
+        theirs = [each for each in demo.expectation.of("delivered") if each.employee == name]
+        assert {each.terminal.site.zone for each in theirs} == {"Asia/Riyadh"}
+        assert max(each.event_time for each in theirs if each.event_time) > demo.now - timedelta(hours=1)
 
     def test_what_it_sends_closes_days_without_somebody(self) -> None:
         site = Api()
