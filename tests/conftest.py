@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import cast
 
 import psutil
 import pytest
@@ -17,6 +17,7 @@ from chromium import unavailable_reason as no_chromium
 from hypothesis import HealthCheck, settings
 from key_distribution import KeyDistribution
 from key_distribution import unavailable_reason as no_kerberos
+from not_run import not_run
 from playwright.sync_api import Browser
 from postgres import Postgres
 from postgres import unavailable_reason as no_postgres
@@ -81,18 +82,6 @@ def logs_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
-
-
-def not_run(reason: str, part: str) -> NoReturn:
-    """End a test for which a part is missing: skipped, or failed where the part has to be there.
-
-    Args:
-        reason: What is missing, in a line.
-        part: By which `PUNCHSTREAM_REQUIRE_...` says that it has to be there.
-    """
-    if os.environ.get(f"PUNCHSTREAM_REQUIRE_{part}") == "1":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

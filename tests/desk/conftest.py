@@ -1,14 +1,18 @@
 """Fixtures of the tests on a real site. Without FRAPPE_BENCH no test of this folder is collected."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
+from eventually import eventually
 from frappe_bench import FrappeBench, ServedSite, SiteUser
+from site_pipeline import SitePipeline, site_pipeline
 
 if "FRAPPE_BENCH" not in os.environ:
     collect_ignore_glob = ["test_*.py"]
@@ -59,6 +63,29 @@ def make(administrator: SiteUser, company: str) -> Iterator["Maker"]:
         yield Maker(administrator, company, stack.callback)
 
 
+@pytest.fixture(scope="module")
+def pipeline(
+    site: ServedSite, prepared: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SitePipeline]:
+    """Every stage, with the rights of the API user."""
+    directory = tmp_path_factory.mktemp("up")
+    with site_pipeline(directory, site.url, prepared["api"], DIRECTORY_LIVE_INTERVAL="30") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def console_asked(pipeline: SitePipeline, administrator: SiteUser) -> Iterator[None]:
+    """The raw log of the desk asks the console of the pipeline."""
+    made = pipeline.command("console", "token", "add", "desk", "--role", "administrator")
+    (token,) = re.findall(r"punchstream_[\w-]+", made.stdout)
+    listing, given = f"{pipeline.console}/api/v1/punches", {"Authorization": f"Bearer {token}"}
+    eventually(lambda: httpx.get(listing, headers=given).is_success, within=60, wanted="the console knows the token")
+    settings = ("Punchstream Settings", "Punchstream Settings")
+    administrator.change(*settings, console_url=pipeline.console, api_token=token)
+    yield
+    administrator.change(*settings, console_url="", api_token="")
+
+
 class Maker:
     """Makes documents of names that no other run has.
 
@@ -75,8 +102,12 @@ class Maker:
     def document(self, doctype: str, **fields: Any) -> str:
         """The name of a new document."""
         name = str(self.user.create(doctype, **fields)["name"])
-        self._at_the_end(self.user.forget, doctype, name)
+        self.goes_at_the_end(doctype, name)
         return name
+
+    def goes_at_the_end(self, doctype: str, name: str) -> None:
+        """Have a document deleted after the tests of the module, whoever makes it."""
+        self._at_the_end(self.user.forget, doctype, name)
 
     def employee(self, first_name: str, **fields: Any) -> str:
         """The name of a new employee, who has been there for years."""

@@ -1,32 +1,19 @@
 """The pipeline beside a real ERPNext: what HR and IT say in the desk, and what becomes of punches there."""
 
 import json
-import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import httpx
 import pytest
 from eventually import eventually
-from frappe_bench import ServedSite, SiteUser
-from site_pipeline import SitePipeline, site_pipeline
+from frappe_bench import SiteUser
+from site_pipeline import SitePipeline, event, minute
 
 TOKEN = "a-token-of-the-desk-7731"
 CHECKIN = "Employee Checkin"
 FIELDS = ["name", "employee", "time", "log_type", "device_id", "event_id"]
 SOON = 60.0
-
-
-@pytest.fixture(scope="module")
-def pipeline(
-    site: ServedSite, prepared: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SitePipeline]:
-    """Every stage, with the rights of the API user."""
-    directory = tmp_path_factory.mktemp("up")
-    with site_pipeline(directory, site.url, prepared["api"], DIRECTORY_LIVE_INTERVAL="30") as running:
-        yield running
 
 
 class Fleet:
@@ -58,16 +45,6 @@ def checkins_go(fleet: Fleet, administrator: SiteUser) -> Iterator[None]:
     yield
     for row in stored(administrator, fleet.anna) + stored(administrator, fleet.bashir):
         administrator.delete(CHECKIN, row["name"])
-
-
-def minute(ago: int) -> datetime:
-    """A whole minute, so many minutes ago."""
-    return datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=ago)
-
-
-def event(user: str, time: datetime) -> dict[str, str]:
-    """A punch as a device sends it."""
-    return {"user_id": user, "time": time.isoformat(), "type": "IN"}
 
 
 def stored(user: SiteUser, employee: str) -> list[dict[str, Any]]:
@@ -129,27 +106,18 @@ def test_what_a_device_said_last_is_in_its_document(
 
 
 def test_the_raw_log_has_the_punch_from_the_console_and_leads_to_its_check_in(
-    pipeline: SitePipeline, fleet: Fleet, administrator: SiteUser
+    pipeline: SitePipeline, fleet: Fleet, administrator: SiteUser, console_asked: None
 ) -> None:
-    made = pipeline.command("console", "token", "add", f"desk-{fleet.gate}", "--role", "administrator")
-    (token,) = re.findall(r"punchstream_[\w-]+", made.stdout)
-    listing, given = f"{pipeline.console}/api/v1/punches", {"Authorization": f"Bearer {token}"}
-    eventually(lambda: httpx.get(listing, headers=given).is_success, within=SOON, wanted="the console knows the token")
-    settings = ("Punchstream Settings", "Punchstream Settings")
-    administrator.change(*settings, console_url=pipeline.console, api_token=token)
-    try:
-        assert pipeline.post(fleet.gate, TOKEN, [event("7", minute(ago=300))]) == 200
-        (row,) = eventually(lambda: stored(administrator, fleet.anna), within=SOON, wanted="a check-in of Anna")
+    assert pipeline.post(fleet.gate, TOKEN, [event("7", minute(ago=300))]) == 200
+    (row,) = eventually(lambda: stored(administrator, fleet.anna), within=SOON, wanted="a check-in of Anna")
 
-        def delivered() -> list[dict[str, Any]]:
-            of_anna = [["employee", "=", fleet.anna], ["outcome", "=", "delivered"]]
-            listed = administrator.find("Attendance Raw Log", of_anna, ["name", "hash", "document"])
-            return [each for each in listed if each["hash"] == row["event_id"]]
+    def delivered() -> list[dict[str, Any]]:
+        of_anna = [["employee", "=", fleet.anna], ["outcome", "=", "delivered"]]
+        listed = administrator.find("Attendance Raw Log", of_anna, ["name", "hash", "document"])
+        return [each for each in listed if each["hash"] == row["event_id"]]
 
-        (listed,) = eventually(delivered, within=SOON, wanted="the punch in the raw log")
-        opened = administrator.get("Attendance Raw Log", listed["name"])
-    finally:
-        administrator.change(*settings, console_url="", api_token="")
+    (listed,) = eventually(delivered, within=SOON, wanted="the punch in the raw log")
+    opened = administrator.get("Attendance Raw Log", listed["name"])
     assert (opened["hash"], opened["document"]) == (row["event_id"], row["name"])
     assert (opened["device"], opened["device_user_id"], opened["employee"]) == (fleet.gate, "7", fleet.anna)
     raw = json.loads(opened["source_payload"])

@@ -18,6 +18,7 @@ from sandbox.process import ChildProcess
 
 DESK: Final = Path(__file__).parents[2] / "desk"
 BENCH_SIDE: Final = "biometric_integration.tests"  # what imports Frappe is the app's, under its licence
+DESK_SCRIPT: Final = "desk.bundle.js"
 METHOD: Final = re.compile(r'"(?:GET|POST) /api/method/([\w.]+)')
 
 
@@ -48,6 +49,15 @@ class FrappeBench:
         answered = self._run(command, given=json.dumps(arguments), timeout=120)
         assert answered.returncode == 0, answered.stderr
         return json.loads(answered.stdout)
+
+    def lacks(self) -> str | None:
+        """What the desk needs in a browser and the bench has not built, in a line, or None."""
+        listed = self.sites / "assets" / "assets.json"
+        built: dict[str, str] = json.loads(listed.read_text()) if listed.exists() else {}
+        missing = [name for name, path in built.items() if not (self.sites / path.lstrip("/")).exists()]
+        if DESK_SCRIPT not in built:
+            missing.append(DESK_SCRIPT)
+        return f"the desk needs `bench build`: {missing[0]} is not in {listed.parent}" if missing else None
 
     @contextmanager
     def served(self, directory: Path) -> Iterator["ServedSite"]:

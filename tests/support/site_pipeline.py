@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,13 @@ def site_pipeline(directory: Path, url: str, keys: Mapping[str, str], **settings
             process.wait(STOP_SECONDS)
         finally:
             process.kill()
+
+
+def minute(ago: int) -> datetime:
+    """A whole minute, so many minutes ago."""
+    return datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=ago)
+
+
+def event(user: str, time: datetime) -> dict[str, str]:
+    """A punch as a device sends it."""
+    return {"user_id": user, "time": time.isoformat(), "type": "IN"}

@@ -9,6 +9,7 @@ from typing import Any
 
 import frappe
 from frappe.utils import get_system_timezone
+from frappe.utils.password import update_password
 
 APP = "biometric_integration"
 CHECKIN = "Employee Checkin"
@@ -21,10 +22,11 @@ ROLES = {
 
 
 def prepare() -> dict[str, Any]:
-    """Make both users with new keys, where the site is one for trying things out.
+    """Make both users with new keys and passwords, where the site is one for trying things out.
 
     Returns:
-        `problem`, why the tests cannot run here, or the keys of each user, a company and the zone of the site.
+        `problem`, why the tests cannot run here, or the keys and the password of each user, a company and the zone of
+        the site.
     """
     if not frappe.conf.allow_tests:
         return {"problem": "the site is not for tests: set allow_tests in its site_config.json"}
@@ -53,7 +55,9 @@ def _user(email: str) -> dict[str, str]:
     user.api_key, secret = frappe.generate_hash(length=15), frappe.generate_hash(length=15)
     user.api_secret = secret
     user.save()
-    return {"user": email, "key": user.api_key, "secret": secret}
+    password = frappe.generate_hash(length=20)
+    update_password(email, password)
+    return {"user": email, "key": user.api_key, "secret": secret, "password": password}
 
 
 def state() -> dict[str, list[str]]:
