@@ -216,9 +216,12 @@ def test_a_device_and_a_row_of_the_desk_make_a_check_in_of_a_punch_that_waits_an
     expect(desk.field("hash")).to_contain_text(checkin["event_id"])
     desk.field("document").locator("a").click()
     expect(desk.page).to_have_url(re.compile(f"/employee-checkin/{checkin['name']}$"))
+    to_the_punch = desk.page.get_by_role("button", name="Raw Log", exact=True)
+    expect(to_the_punch).to_be_visible()
     desk.takes_a_picture("the-check-in")
-    desk.page.get_by_role("button", name="Raw Log", exact=True).click()
+    to_the_punch.click()
 
+    expect(desk.page).to_have_url(re.compile(f"/attendance-raw-log/{checkin['event_id']}$"))
     expect(desk.field("hash")).to_contain_text(checkin["event_id"])
     expect(desk.field("outcome")).to_contain_text("delivered")
     expect(desk.field("employee")).to_contain_text(employee)
