@@ -12,7 +12,7 @@ import structlog
 from attendance.erpnext import Document, ErpnextClient
 from attendance.errors import AccessDenied, ConfigurationError, DocumentRejected, RetriableError, TargetUnavailable
 from attendance.fleet_entries import GivenEntry, compiled
-from attendance.fleet_topic import ERPNEXT, FleetTopicEntries
+from attendance.fleet_topic import ERPNEXT, FleetTopicEntries, Written
 from attendance.guards import Guards
 from attendance.settings import DirectorySettings, ErpnextSettings
 from operations.desk_shifts import DeskShifts
@@ -125,14 +125,7 @@ def plan_desk(
     owned = before.owned()
     mine = {about: each for about, each in of_source(before, ERPNEXT).items() if about[0] == "device"}
     names = {each.name for each in given}
-    refused: dict[str, str] = {}
-    good: list[GivenEntry] = []
-    for each in given:
-        owner = owned.get(("device", each.name or ""))
-        if owner is None or owner.entry.source == ERPNEXT:
-            good.append(each)
-        else:
-            refused[each.name or each.position] = f"it belongs to {whose(owner.entry.source)}"
+    good, refused = _of_nobody_else(given, owned)
     fleet = compiled([*(each.as_entry() for each in owned.values() if each.entry.source != ERPNEXT), *good])
     refused |= {each.name or each.position: why for each, why in fleet.wrong if each in good}
     refused |= options_problems(each for name, each in fleet.devices.items() if name in names)
@@ -145,6 +138,21 @@ def plan_desk(
         entries |= _plan_shifts(shifts, entries, before, refused_shifts)
     wanted = Wanted(ERPNEXT, BY, entries)
     return DeskPlan(wanted, plan(wanted, before), refused, refused_shifts)
+
+
+def _of_nobody_else(
+    given: Sequence[GivenEntry], owned: Mapping[About, Written]
+) -> tuple[list[GivenEntry], dict[str, str]]:
+    """Those of the desk's entries that no other source has, and why each of the others is refused."""
+    good: list[GivenEntry] = []
+    refused: dict[str, str] = {}
+    for each in given:
+        owner = owned.get((each.kind, each.name or ""))
+        if owner is None or owner.entry.source == ERPNEXT:
+            good.append(each)
+        else:
+            refused[each.name or each.position] = f"it belongs to {whose(owner.entry.source)}"
+    return good, refused
 
 
 def _plan_shifts(
@@ -162,13 +170,8 @@ def _plan_shifts(
         for (_, name), fields in devices.items()
         if fields is not None
     ]
-    good: list[GivenEntry] = []
-    for each in given:
-        owner = owned.get(("shift", each.name or ""))
-        if owner is None or owner.entry.source == ERPNEXT:
-            good.append(each)
-        else:
-            refused[each.name or each.position] = f"it belongs to {whose(owner.entry.source)}"
+    good, taken = _of_nobody_else(given, owned)
+    refused |= taken
     wrong = {each.name or each.position: why for each, why in compiled([*beside, *good]).wrong if each in good}
     refused |= wrong
     as_it_was = [each.as_entry() for about, each in own.items() if about[1] in refused]

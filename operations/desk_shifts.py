@@ -10,12 +10,11 @@ from attendance.erpnext import ErpnextClient
 from attendance.errors import DocumentRejected, PermissionDenied, RetriableError, TargetUnavailable
 from attendance.fleet import Shift
 from attendance.fleet_entries import GivenEntry
+from producers.directory.desk import NO_METHOD
 
 log = structlog.get_logger(__name__)
 
 SHIFTS: Final = "/api/method/biometric_integration.sync.shifts"
-_NO_METHOD: Final = "ValidationError"
-"""What Frappe says of a method that is not there, as in an earlier release of the app."""
 
 
 def read_shift(given: object) -> GivenEntry:
@@ -65,7 +64,8 @@ class DeskShifts:
         except RetriableError as error:
             self._say(log.warning, "Could not read the shifts of ERPNext's desk; what is known of them stays.", error)
         except (DocumentRejected, PermissionDenied) as error:
-            if not isinstance(error, DocumentRejected) or error.kind != _NO_METHOD:
+            # An earlier release of the app does not have it.
+            if not isinstance(error, DocumentRejected) or error.kind != NO_METHOD:
                 self._say(
                     log.error,
                     "ERPNext does not show the shifts of its desk; what is known of them stays. "

@@ -20,7 +20,8 @@ USER_MAP: Final = "Biometric User Map"
 VERSION: Final = "/api/method/biometric_integration.sync.version"
 FIELDS: Final = ("name", "device_user_id", "employee", "device", "site", "modified")
 
-_NO_METHOD: Final = "ValidationError"
+NO_METHOD: Final = "ValidationError"
+"""What Frappe says of a method that is not there."""
 
 _Listed = TypeVar("_Listed", bound=Listed)
 
@@ -36,7 +37,7 @@ def is_installed(site: ErpnextClient) -> bool:
     try:
         site.call("GET", VERSION)
     except DocumentRejected as error:
-        if error.kind != _NO_METHOD:
+        if error.kind != NO_METHOD:
             raise
         return False
     return True

@@ -13,7 +13,8 @@ import httpx
 import psutil
 import yaml
 from eventually import eventually
-from unused_port import unused_port
+
+from sandbox.ports import free_port
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 _SELECTOR: Final = re.compile(r"\b(?:punchstream_\w+|up)\b(?:\{[^}]*\})?")
@@ -105,7 +106,7 @@ def scraping(directory: Path, ports: Mapping[str, int]) -> Iterator[Prometheus]:
         ],
     }
     (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
-    address = f"127.0.0.1:{unused_port()}"
+    address = f"127.0.0.1:{free_port()}"
     command = (
         f"prometheus --config.file={directory}/prometheus.yml --storage.tsdb.path={directory}/data"
         f" --web.listen-address={address} --log.level=error"

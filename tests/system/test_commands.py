@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 from eventually import eventually
-from unused_port import unused_port
+
+from sandbox.ports import free_port
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -117,7 +118,7 @@ def test_stages_that_are_stopped_as_soon_as_they_say_that_they_live_have_not_fai
     common = login | ERPNEXT | {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{silent_port}"}
 
     def status_of(stage: str) -> int:
-        port = unused_port()
+        port = free_port()
         health = f"http://127.0.0.1:{port}/healthz"
         settings = common | {"METRICS_PORT": str(port)}
         with subprocess.Popen(["punchstream", stage], cwd=tmp_path, env=settings) as process:

@@ -20,7 +20,8 @@ import psutil
 import pytest
 from eventually import eventually
 from span_collector import SpanCollector
-from unused_port import unused_port
+
+from sandbox.ports import free_port
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -104,7 +105,7 @@ class StandIn:
     """The ERPNext stand-in: 300 active employees, HR-EMP-00001 with user 1001 and so on, in UTC."""
 
     def __init__(self, directory: Path) -> None:
-        port = unused_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         module = [sys.executable, "-m", "sandbox.erpnext"]
         self._command = [
